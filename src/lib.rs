@@ -1,0 +1,6 @@
+//! Peer-to-peer chat for the terminal: two programs, `discovery` and `client`, of one crate.
+#![forbid(unsafe_code)]
+pub mod net;
+pub mod noise;
+pub mod protocol;
+pub mod store;

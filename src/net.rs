@@ -1,0 +1,262 @@
+//! Sockets: listening, letting in, and sending without waiting.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::noise;
+use crate::protocol::{DEAD_AFTER, Refusal};
+
+/// The listen queue. With the standard library's 128 a crowd that comes back at once waits for seconds.
+const BACKLOG: i32 = 4096;
+/// What is asked of the kernel for a socket's send buffer, in bytes. It grants what it allows.
+const SEND_BUFFER: usize = 512 * 1024;
+/// The stack of a thread that does a handshake, in bytes.
+pub const HANDSHAKE_STACK: usize = 512 * 1024;
+/// The stack of a thread that reads one socket, in bytes. There may be ten thousand.
+pub const READER_STACK: usize = 192 * 1024;
+/// How long to wait when the system has no descriptors or memory for another connection.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+/// How many refused connections may wait to be told why.
+const REFUSALS: usize = 64;
+
+/// Listens at `address`; port 0 takes a free one, `::` takes IPv4 too.
+///
+/// # Errors
+/// If the address can't be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Prepares a connection and returns how many bytes the kernel takes for it without waiting.
+///
+/// # Errors
+/// If the socket is already gone.
+pub fn prepare(stream: &TcpStream) -> io::Result<usize> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(DEAD_AFTER))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
+    socket.send_buffer_size()
+}
+
+/// Sends all of `bytes` at once or fails; never waits.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] if the other side does not read and the kernel holds as much as it
+/// will; part of `bytes` may have gone then, so the connection is of no more use.
+pub fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let sent = loop {
+        match SockRef::from(stream).send_with_flags(bytes, flags) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+}
+
+/// How many connections are let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    /// In all.
+    pub total: usize,
+    /// From one address (an IPv6 network of 64 bits counts as one), if that is limited.
+    pub per_address: Option<usize>,
+    /// The same for addresses of this machine itself.
+    pub per_loopback: Option<usize>,
+    /// That have not yet proved a key.
+    pub handshakes: usize,
+}
+
+/// A place at the table, given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    kind: Kind,
+    back: Sender<Kind>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Connection(IpAddr),
+    Handshake,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // There is room for every place there is; only a gate that is gone does not take it.
+        let _ = self.back.try_send(self.kind);
+    }
+}
+
+/// Who is in. Owned by the accepting thread; places come back through a channel, so nothing is locked.
+struct Gate {
+    caps: Caps,
+    per_address: HashMap<IpAddr, usize>,
+    total: usize,
+    handshakes: usize,
+    back: Sender<Kind>,
+    returned: Receiver<Kind>,
+}
+
+impl Gate {
+    fn new(caps: Caps) -> Self {
+        let (back, returned) = bounded(caps.total + caps.handshakes);
+        Self { caps, per_address: HashMap::new(), total: 0, handshakes: 0, back, returned }
+    }
+
+    /// A place for the connection and one for its handshake.
+    fn admit(&mut self, from: IpAddr) -> Result<(Place, Place), Refusal> {
+        while let Ok(kind) = self.returned.try_recv() {
+            self.give_back(kind);
+        }
+        if self.total >= self.caps.total || self.handshakes >= self.caps.handshakes {
+            return Err(Refusal::Full);
+        }
+        let from = network(from);
+        let cap = if from.is_loopback() { self.caps.per_loopback } else { self.caps.per_address };
+        let taken = self.per_address.entry(from).or_default();
+        if cap.is_some_and(|cap| *taken >= cap) {
+            return Err(Refusal::AddressFull);
+        }
+        *taken += 1;
+        self.total += 1;
+        self.handshakes += 1;
+        let place = |kind| Place { kind, back: self.back.clone() };
+        Ok((place(Kind::Connection(from)), place(Kind::Handshake)))
+    }
+
+    fn give_back(&mut self, kind: Kind) {
+        match kind {
+            Kind::Handshake => self.handshakes = self.handshakes.saturating_sub(1),
+            Kind::Connection(from) => {
+                self.total = self.total.saturating_sub(1);
+                if let Some(taken) = self.per_address.get_mut(&from) {
+                    *taken -= 1;
+                    if *taken == 0 {
+                        self.per_address.remove(&from);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What counts as one address: an IPv6 host commonly has a whole network of 64 bits to itself.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) if !ip.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)))
+        }
+        other => other,
+    }
+}
+
+/// Accepts connections for ever. Each that is let in runs `welcome` in a thread of its own, with the
+/// place it holds and the one to drop when its handshake is over; the others are told why not.
+///
+/// # Errors
+/// If a thread that is needed from the start can't be had.
+pub fn accept(
+    listener: TcpListener,
+    caps: Caps,
+    welcome: impl Fn(TcpStream, SocketAddr, Place, Place) + Clone + Send + 'static,
+) -> io::Result<()> {
+    let (refuse, refused) = bounded::<(TcpStream, Refusal)>(REFUSALS);
+    thread::Builder::new().name("refusals".into()).spawn(move || {
+        for (stream, refusal) in refused {
+            noise::refuse(&stream, refusal as u8);
+        }
+    })?;
+    let mut gate = Gate::new(caps);
+    let accepting = move || {
+        loop {
+            let (stream, from) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "could not accept a connection");
+                    thread::sleep(EXHAUSTED);
+                    continue;
+                }
+            };
+            let (place, handshake) = match gate.admit(from.ip()) {
+                Ok(places) => places,
+                Err(refusal) => {
+                    tracing::warn!(%from, ?refusal, "connection refused");
+                    match refuse.try_send((stream, refusal)) {
+                        Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => continue,
+                    }
+                }
+            };
+            let welcome = welcome.clone();
+            let shaking = thread::Builder::new()
+                .name("handshake".into())
+                .stack_size(HANDSHAKE_STACK)
+                .spawn(move || welcome(stream, from, place, handshake));
+            if let Err(error) = shaking {
+                tracing::warn!(%error, "no thread for another connection");
+            }
+        }
+    };
+    thread::Builder::new().name("accept".into()).spawn(accepting)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(total: usize, per_address: usize, handshakes: usize) -> Gate {
+        Gate::new(Caps { total, per_address: Some(per_address), per_loopback: None, handshakes })
+    }
+
+    #[test]
+    fn places_are_bounded_and_come_back() {
+        let mut gate = gate(3, 2, 10);
+        let [a, b]: [IpAddr; 2] = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
+        let first = gate.admit(a).unwrap();
+        let _second = gate.admit(a).unwrap();
+        assert_eq!(gate.admit(a).unwrap_err(), Refusal::AddressFull);
+        let _third = gate.admit(b).unwrap();
+        assert_eq!(gate.admit(b).unwrap_err(), Refusal::Full);
+        drop(first);
+        let _again = gate.admit(a).unwrap();
+        assert_eq!(gate.admit(b).unwrap_err(), Refusal::Full);
+    }
+
+    #[test]
+    fn handshakes_have_a_bound_of_their_own() {
+        let mut gate = gate(10, 10, 1);
+        let (place, handshake) = gate.admit([192, 0, 2, 1].into()).unwrap();
+        assert_eq!(gate.admit([192, 0, 2, 2].into()).unwrap_err(), Refusal::Full);
+        drop(handshake);
+        assert!(gate.admit([192, 0, 2, 2].into()).is_ok());
+        drop(place);
+    }
+
+    #[test]
+    fn loopback_has_its_own_cap_and_networks_count_as_one() {
+        let mut gate = gate(100, 1, 100);
+        let loopback: Vec<_> = (0..10).map(|_| gate.admit([127, 0, 0, 1].into()).unwrap()).collect();
+        assert_eq!(loopback.len(), 10);
+        let _one = gate.admit("2001:db8::1".parse().unwrap()).unwrap();
+        assert_eq!(gate.admit("2001:db8::2".parse().unwrap()).unwrap_err(), Refusal::AddressFull);
+        assert!(gate.admit("2001:db8:0:1::1".parse().unwrap()).is_ok());
+        let _four = gate.admit("198.51.100.1".parse().unwrap()).unwrap();
+        assert_eq!(gate.admit("::ffff:198.51.100.1".parse().unwrap()).unwrap_err(), Refusal::AddressFull);
+    }
+}

@@ -1,0 +1,75 @@
+//! Everything that crosses a wire, and every limit that a stranger meets.
+//!
+//! `docs/protocol.md` describes the same for somebody who writes another client. The parts:
+//!
+//! - [`name`]: the one grammar of user names;
+//! - [`key`]: public keys and how they are written as fingerprints;
+//! - [`codec`]: CBOR items in a frame, checked before they are believed;
+//! - [`rendezvous`]: what a client and discovery say to each other;
+//! - [`peer`]: what two clients say to each other.
+
+use std::time::Duration;
+
+pub mod codec;
+pub mod key;
+pub mod name;
+pub mod peer;
+pub mod rendezvous;
+
+pub use key::PublicKey;
+pub use name::{Name, NameError};
+
+/// The version of the wire, sent in clear as the first byte of every connection.
+///
+/// Values from 0x80 up are never versions: a responder uses them to refuse, see [`Refusal`].
+pub const VERSION: u8 = 1;
+
+/// The port on which discovery listens unless told otherwise.
+pub const DISCOVERY_PORT: u16 = 7667;
+
+/// The longest text of a message, in bytes of UTF-8.
+pub const MAX_TEXT: usize = 32 * 1024;
+
+/// The longest plaintext of one sealed frame between peers, in bytes: what one Noise message can carry.
+pub const MAX_PEER_FRAME: usize = 65_519;
+
+/// The longest plaintext of one sealed frame to discovery, in bytes. Its messages are small, and it
+/// holds thousands of connections.
+pub const MAX_RENDEZVOUS_FRAME: usize = 2048;
+
+/// How long connecting and the handshake may take together.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A side that has sent nothing for this long sends a ping.
+pub const PING_AFTER: Duration = Duration::from_secs(4);
+
+/// A side that has heard nothing for this long takes the connection for dead.
+pub const DEAD_AFTER: Duration = Duration::from_secs(12);
+
+/// What a responder may answer in clear instead of its version.
+///
+/// The byte is not authenticated: it is only ever shown to a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    /// It holds as many connections as it can.
+    Full = 0x81,
+    /// It holds as many connections from this address as it allows.
+    AddressFull = 0x82,
+}
+
+impl Refusal {
+    /// The refusal that a responder's first byte stands for, if it is one.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Full, Self::AddressFull].into_iter().find(|refusal| *refusal as u8 == byte)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Full => "it has no room for another connection; try again later",
+            Self::AddressFull => "it has too many connections from this address; try again later",
+        })
+    }
+}

@@ -1,0 +1,159 @@
+//! How messages stand in a frame: one CBOR item (RFC 8949) after the other, until the frame ends.
+//!
+//! Structures are maps with small integers as keys, so that a later version can add a field and an
+//! earlier one skips it. What CBOR leaves open and an attacker could use is closed here, before a
+//! decoder sees the item: only definite lengths, no tags, keys that are integers in rising order
+//! (so none twice), and at most [`MAX_DEPTH`] levels.
+
+use minicbor::data::Type;
+use minicbor::{Decode, Decoder, Encode};
+
+/// How deep arrays and maps may be nested in one item.
+pub const MAX_DEPTH: u32 = 6;
+
+/// A frame that can't be what an honest sender wrote.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// It is not CBOR, ends too early, or a field is not of its type.
+    #[error("malformed message: {0}")]
+    Malformed(#[from] minicbor::decode::Error),
+    /// It is CBOR, but outside the subset that is used here.
+    #[error("malformed message: {0}")]
+    Forbidden(&'static str),
+}
+
+/// Appends `message` to `frame`.
+pub fn encode<T: Encode<()>>(message: &T, frame: &mut Vec<u8>) {
+    let written = minicbor::encode(message, frame);
+    debug_assert!(written.is_ok(), "a Vec takes everything, and no message has a failure of its own");
+}
+
+/// The messages in `frame`, in order. A kind of message that this version does not know is passed
+/// over: it was added by a later one.
+///
+/// # Errors
+/// The first item that is malformed; nothing of the frame is to be used then.
+pub fn decode<'b, T: Decode<'b, ()>>(frame: &'b [u8]) -> Result<Vec<T>, CodecError> {
+    let mut messages = Vec::new();
+    let mut items = Decoder::new(frame);
+    while items.position() < frame.len() {
+        let start = items.position();
+        check(&mut items, MAX_DEPTH)?;
+        let end = items.position();
+        let mut item = Decoder::new(frame.get(start..end).unwrap_or_default());
+        match item.decode() {
+            Ok(message) if item.position() == end - start => messages.push(message),
+            Ok(_) => return Err(CodecError::Forbidden("a message shorter than its item")),
+            Err(error) if error.is_unknown_variant() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(messages)
+}
+
+/// Moves `items` past one item, if that is in the subset described above.
+fn check(items: &mut Decoder<'_>, depth: u32) -> Result<(), CodecError> {
+    let deeper = || depth.checked_sub(1).ok_or(CodecError::Forbidden("nested too deeply"));
+    match items.datatype()? {
+        Type::Array => {
+            let depth = deeper()?;
+            for _ in 0..definite(items.array()?)? {
+                check(items, depth)?;
+            }
+        }
+        Type::Map => {
+            let depth = deeper()?;
+            let mut last = None;
+            for _ in 0..definite(items.map()?)? {
+                let key = Some(items.u64()?);
+                if key <= last {
+                    return Err(CodecError::Forbidden("map keys out of order"));
+                }
+                last = key;
+                check(items, depth)?;
+            }
+        }
+        Type::ArrayIndef | Type::MapIndef | Type::BytesIndef | Type::StringIndef | Type::Break => {
+            return Err(CodecError::Forbidden("indefinite length"));
+        }
+        Type::Tag => return Err(CodecError::Forbidden("tag")),
+        _ => items.skip()?,
+    }
+    Ok(())
+}
+
+fn definite(length: Option<u64>) -> Result<u64, CodecError> {
+    length.ok_or(CodecError::Forbidden("indefinite length"))
+}
+
+/// Socket addresses as 6 bytes (IPv4) or 18 (IPv6): the address, then the port, both in network order.
+pub mod address {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+    use minicbor::decode::{Decoder, Error};
+    use minicbor::encode::{Encoder, Write};
+
+    /// Writes an address.
+    pub fn encode<C, W: Write>(
+        address: &SocketAddr,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        let port = address.port().to_be_bytes();
+        match address.ip() {
+            IpAddr::V4(ip) => e.bytes(&[&ip.octets()[..], &port].concat())?.ok(),
+            IpAddr::V6(ip) => e.bytes(&[&ip.octets()[..], &port].concat())?.ok(),
+        }
+    }
+
+    /// Reads an address.
+    pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<SocketAddr, Error> {
+        let at = d.position();
+        let bytes = d.bytes()?;
+        let read = || {
+            let (ip, port) = bytes.split_last_chunk::<2>()?;
+            let ip = match ip.len() {
+                4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(ip).ok()?)),
+                16 => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(ip).ok()?)),
+                _ => return None,
+            };
+            Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
+        };
+        read().ok_or_else(|| Error::message("an address has 6 or 18 bytes").at(at))
+    }
+
+    /// The same for an address that may be missing.
+    pub mod option {
+        use super::{Decoder, Encoder, Error, SocketAddr, Write};
+
+        /// Writes the address, or null.
+        pub fn encode<C, W: Write>(
+            address: &Option<SocketAddr>,
+            e: &mut Encoder<W>,
+            context: &mut C,
+        ) -> Result<(), minicbor::encode::Error<W::Error>> {
+            match address {
+                Some(address) => super::encode(address, e, context),
+                None => e.null()?.ok(),
+            }
+        }
+
+        /// Reads an address, or null.
+        pub fn decode<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Option<SocketAddr>, Error> {
+            if d.datatype()? == minicbor::data::Type::Null {
+                return d.null().map(|()| None);
+            }
+            super::decode(d, context).map(Some)
+        }
+
+        /// What a missing field stands for.
+        pub fn nil() -> Option<Option<SocketAddr>> {
+            Some(None)
+        }
+
+        /// Whether the field can be left out.
+        pub fn is_nil(address: &Option<SocketAddr>) -> bool {
+            address.is_none()
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What two clients say to each other, inside their Noise session.
+//!
+//! Each sends one [`Peer::Hello`] first, the one who was dialled only after it knows whose key the
+//! handshake proved. Then each streams what the other has not yet committed, oldest first.
+
+use std::fmt;
+
+use minicbor::{Decode, Encode};
+
+use super::Name;
+
+/// From one client to the other.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Peer {
+    /// The first message of each side.
+    #[n(0)]
+    Hello(#[n(0)] Hello),
+    /// Something said.
+    #[n(1)]
+    Message(#[n(0)] Message),
+    /// Everything up to here is committed.
+    #[n(2)]
+    Ack(#[n(0)] Cursor),
+    /// A sign of life after [`super::PING_AFTER`] of silence.
+    #[n(3)]
+    Ping,
+    /// The sender closes the link.
+    #[n(4)]
+    Bye(#[n(0)] Bye),
+}
+
+/// A place in somebody's stream of messages.
+///
+/// The epoch is a random number drawn at every start of a client; within it numbers rise, with gaps.
+/// Together with the sender's key they name a message for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Cursor {
+    /// Which start of the sender.
+    #[n(0)]
+    pub epoch: u64,
+    /// Which message of that epoch.
+    #[n(1)]
+    pub number: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}", self.epoch, self.number)
+    }
+}
+
+impl serde::Serialize for Cursor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The body of [`Peer::Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Hello {
+    /// The sender's name. Who the sender is, only the key proves; a name that differs from the one pinned
+    /// for the key is an error.
+    #[n(0)]
+    pub name: Name,
+    /// The epoch of this start of the sender: tells a client that dials again from a second one with
+    /// the same key.
+    #[n(1)]
+    pub epoch: u64,
+    /// The port on which the sender takes links.
+    #[n(2)]
+    pub port: u16,
+    /// How many bytes of messages the sender takes unacknowledged (see `docs/protocol.md`).
+    #[n(3)]
+    pub window: u32,
+    /// How far the sender has committed what the receiver of this hello wrote: the highest number in
+    /// each epoch, the most recent epochs last, at most [`MAX_CURSORS`].
+    #[n(4)]
+    pub cursors: Vec<Cursor>,
+}
+
+/// The most epochs that a [`Hello`] speaks of.
+pub const MAX_CURSORS: u32 = 32;
+
+/// The body of [`Peer::Message`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Message {
+    /// The sender's epoch when it was written.
+    #[n(0)]
+    pub epoch: u64,
+    /// Its number in that epoch.
+    #[n(1)]
+    pub number: u64,
+    /// What the body is.
+    #[n(2)]
+    pub kind: Kind,
+    /// The sender's clock when it was written, in milliseconds since 1970. Shown, never relied on.
+    #[n(3)]
+    pub sent: i64,
+    /// What was said.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub body: Vec<u8>,
+}
+
+impl Message {
+    /// Which message this is.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { epoch: self.epoch, number: self.number }
+    }
+}
+
+/// What the body of a message is. A receiver keeps and acknowledges kinds that it does not know, so that
+/// a later version of it can show them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Kind(#[n(0)] pub u16);
+
+impl Kind {
+    /// Text in UTF-8, at most [`super::MAX_TEXT`] bytes.
+    pub const TEXT: Self = Self(1);
+}
+
+/// The body of [`Peer::Bye`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Bye {
+    /// Why.
+    #[n(0)]
+    pub reason: ByeReason,
+}
+
+/// Why a link is closed. A number on the wire, so that a later version can add one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct ByeReason(#[n(0)] pub u16);
+
+impl ByeReason {
+    /// The sender's user logs out.
+    pub const LOGOUT: Self = Self(1);
+    /// Another client with the receiver's key has connected since: the receiver is the older one.
+    pub const SUPERSEDED: Self = Self(2);
+    /// The sender does not take links from the receiver.
+    pub const NOT_ACCEPTED: Self = Self(3);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::codec::{self, CodecError};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_peer() -> impl Strategy<Value = Peer> {
+        let cursor = || (any::<u64>(), any::<u64>()).prop_map(|(epoch, number)| Cursor { epoch, number });
+        let hello = (
+            "[a-z0-9][a-z0-9._-]{0,31}",
+            any::<(u64, u16, u32)>(),
+            prop::collection::vec(cursor(), 0..MAX_CURSORS as usize),
+        )
+            .prop_map(|(name, (epoch, port, window), cursors)| {
+                Peer::Hello(Hello { name: name.parse().unwrap(), epoch, port, window, cursors })
+            });
+        let message = (any::<(u64, u64, u16, i64)>(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(
+            |((epoch, number, kind, sent), body)| {
+                Peer::Message(Message { epoch, number, kind: Kind(kind), sent, body })
+            },
+        );
+        prop_oneof![
+            hello,
+            message,
+            cursor().prop_map(Peer::Ack),
+            Just(Peer::Ping),
+            any::<u16>().prop_map(|reason| Peer::Bye(Bye { reason: ByeReason(reason) })),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_reads_back(messages in prop::collection::vec(any_peer(), 0..8)) {
+            let mut frame = Vec::new();
+            messages.iter().for_each(|message| codec::encode(message, &mut frame));
+            prop_assert_eq!(codec::decode::<Peer>(&frame).unwrap(), messages);
+        }
+
+        #[test]
+        fn garbage_is_refused_without_a_panic(frame in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = codec::decode::<Peer>(&frame);
+        }
+
+        #[test]
+        fn a_damaged_frame_is_refused_or_reads_back_as_it_is(
+            message in any_peer(), at in any::<prop::sample::Index>(), bit in 0u8..8,
+        ) {
+            let mut frame = Vec::new();
+            codec::encode(&message, &mut frame);
+            let at = at.index(frame.len());
+            frame[at] ^= 1 << bit;
+            if let Ok(messages) = codec::decode::<Peer>(&frame) {
+                let mut again = Vec::new();
+                messages.iter().for_each(|message| codec::encode(message, &mut again));
+                prop_assert_eq!(codec::decode::<Peer>(&again).unwrap(), messages);
+            }
+        }
+
+        #[test]
+        fn a_frame_cut_short_is_refused(message in any_peer(), at in any::<prop::sample::Index>()) {
+            let mut frame = Vec::new();
+            codec::encode(&message, &mut frame);
+            let cut = at.index(frame.len());
+            prop_assert_eq!(codec::decode::<Peer>(&frame[..cut]).is_err(), cut > 0);
+        }
+    }
+
+    #[test]
+    fn an_old_reader_skips_what_a_new_writer_adds() {
+        // An ack [2, [{0: 7, 1: 9, 5: "new"}]], then a message of the unknown kind 99.
+        let frame = [
+            &[0x82, 2, 0x81, 0xa3, 0, 7, 1, 9, 5, 0x63, b'n', b'e', b'w'][..],
+            &[0x82, 0x18, 99, 0x81, 0xa0],
+        ]
+        .concat();
+        assert_eq!(codec::decode::<Peer>(&frame).unwrap(), [Peer::Ack(Cursor { epoch: 7, number: 9 })]);
+    }
+
+    #[test]
+    fn what_cbor_allows_and_we_do_not() {
+        for (frame, why) in [
+            (&[0x82, 2, 0x81, 0xa3, 0, 7, 0, 8, 1, 9][..], "a key twice"),
+            (&[0x82, 2, 0x81, 0xa2, 1, 9, 0, 7], "keys falling"),
+            (&[0x9f, 2, 0x81, 0xa2, 0, 7, 1, 9, 0xff], "indefinite array"),
+            (&[0x82, 2, 0x81, 0xbf, 0, 7, 1, 9, 0xff], "indefinite map"),
+            (&[0xc1, 0x82, 2, 0x81, 0xa2, 0, 7, 1, 9], "tag"),
+            (&[0x82, 2, 0x81, 0xa3, 0, 7, 1, 9, 2, 0x81, 0x81, 0x81, 0x81, 0x81, 0x81, 0x80], "deep nesting"),
+            (&[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], "an array of 2^64 items"),
+            (&[0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0], "a string of 2^63 bytes"),
+        ] {
+            assert!(codec::decode::<Peer>(frame).is_err(), "{why}");
+        }
+        let deep = vec![0x81; 100_000];
+        assert!(matches!(codec::decode::<Peer>(&deep), Err(CodecError::Forbidden("nested too deeply"))));
+    }
+}

@@ -1,0 +1,197 @@
+//! What a client and discovery say to each other, inside their Noise session.
+//!
+//! A client's first message is [`ToDiscovery::Register`]. Everything discovery answers or pushes is a
+//! statement of fact that may arrive at any time: nothing here needs to be matched to a question.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use minicbor::{Decode, Encode};
+
+use super::codec::address;
+use super::{Name, PublicKey};
+
+/// From a client to discovery.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ToDiscovery {
+    /// "I am this user, and I listen there."
+    #[n(0)]
+    Register(#[n(0)] Register),
+    /// "I want a channel to this user." Kept until the two are linked.
+    #[n(1)]
+    Request(#[n(0)] About),
+    /// "I have a channel to this user": the request is done, the two are connected from now on.
+    #[n(2)]
+    Linked(#[n(0)] About),
+    /// "Whose key is this?"
+    #[n(3)]
+    Identify(#[n(0)] Identify),
+    /// "I am still here"; answered by [`ToClient::Pong`].
+    #[n(4)]
+    Ping,
+    /// "I am going": offline from now on.
+    #[n(5)]
+    Logout,
+}
+
+/// The body of [`ToDiscovery::Register`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Register {
+    /// The name wanted; bound to the session's key by the first registration.
+    #[n(0)]
+    pub name: Name,
+    /// Where the client takes links from peers. An unspecified address (`0.0.0.0`, `::`) stands for the
+    /// one that discovery sees.
+    #[cbor(n(1), with = "address")]
+    pub listen: SocketAddr,
+}
+
+/// A message that is about one user.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct About {
+    /// The user.
+    #[n(0)]
+    pub name: Name,
+}
+
+/// The body of [`ToDiscovery::Identify`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Identify {
+    /// The key that somebody has proved to hold.
+    #[n(0)]
+    pub key: PublicKey,
+}
+
+/// From discovery to a client.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ToClient {
+    /// The registration stands. What discovery knows of this user's contacts follows, then [`Self::Synced`].
+    #[n(0)]
+    Registered(#[n(0)] Registered),
+    /// Something was not done.
+    #[n(1)]
+    Refused(#[n(0)] Refused),
+    /// What discovery knows of a user; pushed whenever it changes.
+    #[n(2)]
+    Status(#[n(0)] Status),
+    /// There is no user of this name.
+    #[n(3)]
+    NoSuchUser(#[n(0)] About),
+    /// Every contact that discovery knows of has been told.
+    #[n(4)]
+    Synced,
+    /// The answer to [`ToDiscovery::Identify`].
+    #[n(5)]
+    Identity(#[n(0)] Identity),
+    /// The answer to [`ToDiscovery::Ping`].
+    #[n(6)]
+    Pong,
+    /// The account has registered from somewhere else: this session is over, and the client is to stay out.
+    #[n(7)]
+    Superseded(#[n(0)] Registered),
+}
+
+/// The body of [`ToClient::Registered`] and [`ToClient::Superseded`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Registered {
+    /// The address under which the account is given out now.
+    #[cbor(n(0), with = "address")]
+    pub address: SocketAddr,
+}
+
+/// The body of [`ToClient::Refused`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Refused {
+    /// Why, for programs.
+    #[n(0)]
+    pub code: RefusedCode,
+    /// The user whom the refused message was about, if any.
+    #[n(1)]
+    pub name: Option<Name>,
+}
+
+/// Why discovery did not do something. A number on the wire, so that a later version can add one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct RefusedCode(#[n(0)] pub u16);
+
+impl RefusedCode {
+    /// The name belongs to another key.
+    pub const NAME_TAKEN: Self = Self(1);
+    /// The key already has another name.
+    pub const KEY_IN_USE: Self = Self(2);
+    /// Too many new names from this address for now.
+    pub const TOO_MANY_NAMES: Self = Self(3);
+    /// The account has as many requests and connections as it may have.
+    pub const TOO_MANY_REQUESTS: Self = Self(4);
+    /// The user asked for has as many pending requests as one may have.
+    pub const TARGET_FULL: Self = Self(5);
+    /// Discovery could not save it (its disk is full, say). Nothing was changed.
+    pub const NOT_SAVED: Self = Self(6);
+    /// Something other than a registration came first.
+    pub const NOT_REGISTERED: Self = Self(7);
+    /// A request for oneself.
+    pub const YOURSELF: Self = Self(8);
+}
+
+impl fmt::Display for RefusedCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Self::NAME_TAKEN => "the name belongs to another key",
+            Self::KEY_IN_USE => "this key already has another name",
+            Self::TOO_MANY_NAMES => "too many new names from this address; try again in an hour",
+            Self::TOO_MANY_REQUESTS => "too many requests and connections for one account",
+            Self::TARGET_FULL => "too many people are waiting for this user",
+            Self::NOT_SAVED => "discovery can't save anything at the moment; nothing was changed",
+            Self::NOT_REGISTERED => "not registered",
+            Self::YOURSELF => "that is yourself",
+            Self(other) => {
+                return write!(f, "refused for a reason this version does not know (code {other})");
+            }
+        })
+    }
+}
+
+/// The body of [`ToClient::Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Status {
+    /// The user.
+    #[n(0)]
+    pub name: Name,
+    /// The key that the name is bound to.
+    #[n(1)]
+    pub key: PublicKey,
+    /// Where the user was last reachable.
+    #[cbor(n(2), with = "address::option", has_nil)]
+    pub address: Option<SocketAddr>,
+    /// Whether the user has a live session.
+    #[n(3)]
+    pub online: bool,
+    /// Whether the user has asked for a channel to the one who is told.
+    #[n(4)]
+    pub asks: bool,
+}
+
+/// The body of [`ToClient::Identity`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Identity {
+    /// The key asked about.
+    #[n(0)]
+    pub key: PublicKey,
+    /// The name bound to it, if there is one.
+    #[n(1)]
+    pub name: Option<Name>,
+}
+
+/// The address that a registration stands for, seen from `observed`.
+pub fn given_out(listen: SocketAddr, observed: IpAddr) -> SocketAddr {
+    let observed = observed.to_canonical();
+    if listen.ip().is_unspecified() { SocketAddr::new(observed, listen.port()) } else { listen }
+}
