@@ -1,1 +1,82 @@
-fn main() {}
+//! The chat box: arguments to [`peerchat::client`].
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use peerchat::client::{self, Config};
+use peerchat::protocol::{DISCOVERY_PORT, Name, PublicKey};
+
+/// Chat with people directly, peer to peer, encrypted end to end.
+///
+/// What is written to somebody who is away waits in a local outbox and is delivered when both are online.
+#[derive(Parser)]
+#[command(name = "client", version)]
+struct Arguments {
+    /// Your name: lower-case letters, digits, '.', '_' and '-'
+    user: Name,
+    /// The port to take links from peers on; 0 takes a free one
+    port: u16,
+    /// The address to listen on and give out; 0.0.0.0 or :: gives out the one that discovery sees
+    #[arg(default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    ip: IpAddr,
+    /// Where discovery runs, a name or an address
+    #[arg(default_value = "127.0.0.1")]
+    dhost: String,
+    /// The port on which discovery listens
+    #[arg(default_value_t = DISCOVERY_PORT)]
+    dport: u16,
+    /// Where your journal is kept [default: peerchat in your data directory]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Write one JSON object a line, for scripts
+    #[arg(long)]
+    json: bool,
+    /// How long to wait for deliveries when piped input ends
+    #[arg(long, value_name = "SECONDS|forever", default_value = "10", value_parser = linger)]
+    linger: Linger,
+    /// The key that discovery must have, in place of the one seen first
+    #[arg(long, value_name = "FINGERPRINT")]
+    discovery_key: Option<PublicKey>,
+}
+
+#[derive(Clone, Copy)]
+struct Linger(Option<Duration>);
+
+fn linger(text: &str) -> Result<Linger, String> {
+    if text == "forever" {
+        return Ok(Linger(None));
+    }
+    match text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        Some(linger) => Ok(Linger(Some(linger))),
+        None => Err("a number of seconds, or the word forever".into()),
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    client::run(&Config {
+        user: arguments.user,
+        listen: SocketAddr::new(arguments.ip, arguments.port),
+        discovery_host: arguments.dhost,
+        discovery_port: arguments.dport,
+        data_dir: arguments.data_dir.map_or_else(client::default_data_dir, Ok)?,
+        json: arguments.json,
+        linger: arguments.linger.0,
+        discovery_key: arguments.discovery_key,
+    })
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    peerchat::logging::start();
+    match run(arguments) {
+        Ok(status) => status.into(),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "client: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

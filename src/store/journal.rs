@@ -164,7 +164,7 @@ impl Journal {
             .optional()?)
     }
 
-    /// Whether the account has been registered with any discovery.
+    /// Whether the account has been registered with any discovery, ever.
     ///
     /// # Errors
     /// If SQLite fails.
@@ -510,6 +510,15 @@ impl Journal {
         let mut cursors = rows.collect::<Result<Vec<_>, _>>()?;
         cursors.reverse();
         Ok(cursors)
+    }
+
+    /// Forgets how far `contact`'s messages are committed: they come from another key now.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn forget_cursors(&self, contact: ContactId) -> Result<()> {
+        self.prepare_cached("DELETE FROM cursor WHERE contact = ?1")?.execute([contact])?;
+        Ok(())
     }
 
     /// The last `count` entries of the conversation with `contact`, oldest first.

@@ -1,0 +1,277 @@
+//! The client: threads that block on a socket, a line or a signal, and one loop that owns the state.
+//!
+//! The loop takes what has arrived, lets the [`node`] decide inside one transaction, commits, and only then
+//! acts.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, bounded, never, select};
+
+use crate::net;
+use crate::protocol::{Name, PublicKey};
+use crate::store::StoreError;
+use crate::store::journal::Journal;
+use crate::time::Clock;
+use console::Console;
+use event::{Action, Input, LinkId};
+use link::{Event, Network, Writer};
+use node::{Node, Setup};
+
+pub mod command;
+pub mod console;
+pub mod event;
+pub mod link;
+pub mod node;
+pub mod notice;
+
+/// How many events may wait for the loop. A reader that is faster waits; each event is at most a frame.
+const EVENTS: usize = 256;
+/// How many inputs are handled in one transaction.
+const BATCH: usize = 1024;
+/// How long the console may take to write what is left at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How a client is started.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Whose client it is.
+    pub user: Name,
+    /// Where it listens, and what it gives out.
+    pub listen: SocketAddr,
+    /// Discovery's host, a name or an address.
+    pub discovery_host: String,
+    /// Discovery's port.
+    pub discovery_port: u16,
+    /// Where the journals are.
+    pub data_dir: PathBuf,
+    /// Whether to write JSON.
+    pub json: bool,
+    /// How long to stay after the end of input; `None`: until everything is delivered.
+    pub linger: Option<Duration>,
+    /// The key that discovery must have.
+    pub discovery_key: Option<PublicKey>,
+}
+
+/// Where the journals are unless told otherwise.
+///
+/// # Errors
+/// If the user has no home directory.
+pub fn default_data_dir() -> anyhow::Result<PathBuf> {
+    use etcetera::BaseStrategy;
+    let strategy = etcetera::choose_base_strategy().context("no data directory; name one with --data-dir")?;
+    Ok(strategy.data_dir().join("peerchat"))
+}
+
+/// Runs a client until it ends, and returns its exit status.
+///
+/// # Errors
+/// What keeps it from starting or going on, in words for the user.
+pub fn run(config: &Config) -> anyhow::Result<u8> {
+    // Everything that can be wrong is found before anybody hears of this client.
+    let listener =
+        net::listen(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
+    let listen = listener.local_addr().context("can't listen")?;
+    let journal = Journal::open(&config.data_dir.join(format!("{}.journal", config.user)), &config.user)?;
+    let (name, keypair) = journal.identity()?;
+    let signals = signals()?;
+    let (send, events) = bounded::<Event>(EVENTS);
+    let console = Console::start(config.json, send.clone()).context("no thread for the output")?;
+    let commands = console::read_commands().context("no thread for the input")?;
+
+    let clock = Clock::start();
+    let host = match config.discovery_host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => config.discovery_host.clone(),
+    };
+    let setup = Setup {
+        name,
+        key: keypair.public(),
+        listen,
+        endpoint: format!("{host}:{}", config.discovery_port),
+        discovery_key: config.discovery_key,
+        linger: config.linger.map(|linger| u64::try_from(linger.as_millis()).unwrap_or(u64::MAX / 2)),
+        epoch: random()?,
+        seed: random()?,
+    };
+    let network = Network::new(keypair, send);
+    network.accept(listener).context("no thread to listen")?;
+    let endpoint = setup.endpoint.clone();
+    let node = Node::new(setup, clock.now(), &journal)?;
+    let mut client = Loop {
+        clock,
+        journal,
+        node,
+        network,
+        endpoint,
+        console,
+        links: HashMap::new(),
+        plain: Vec::new(),
+        wire: Vec::new(),
+        exit: None,
+    };
+    client.run(&events, commands, &signals)
+}
+
+fn random() -> Result<u64, StoreError> {
+    Ok(getrandom::u64()?)
+}
+
+fn signals() -> anyhow::Result<Receiver<()>> {
+    let (send, signals) = bounded(1);
+    ctrlc::set_handler(move || {
+        let _ = send.try_send(());
+    })
+    .context("can't handle signals")?;
+    Ok(signals)
+}
+
+struct Loop {
+    clock: Clock,
+    journal: Journal,
+    node: Node,
+    network: Network,
+    endpoint: String,
+    console: Console,
+    links: HashMap<LinkId, Writer>,
+    plain: Vec<u8>,
+    wire: Vec<u8>,
+    exit: Option<(u8, Option<String>)>,
+}
+
+impl Loop {
+    fn run(
+        &mut self,
+        events: &Receiver<Event>,
+        mut commands: Receiver<Input>,
+        signals: &Receiver<()>,
+    ) -> anyhow::Result<u8> {
+        let mut inputs = Vec::new();
+        while self.exit.is_none() {
+            self.transact(&inputs)?;
+            inputs.clear();
+            if self.exit.is_none() {
+                self.wait(&mut inputs, events, &mut commands, signals);
+            }
+        }
+        self.last_words(events)?;
+        let (status, why) = self.exit.take().unwrap_or_default();
+        if let Some(why) = why {
+            let _ = writeln!(std::io::stderr(), "client: {why}");
+        }
+        Ok(status)
+    }
+
+    /// Waits for something to happen, and takes everything that has.
+    fn wait(
+        &mut self,
+        inputs: &mut Vec<Input>,
+        events: &Receiver<Event>,
+        commands: &mut Receiver<Input>,
+        signals: &Receiver<()>,
+    ) {
+        let welcome = self.node.takes_commands(self.clock.now());
+        let taken = if welcome { commands.clone() } else { never() };
+        let deadline = self.clock.instant(self.node.deadline());
+        let wait = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        select! {
+            recv(events) -> event => inputs.extend(event.ok().map(|event| self.open(event))),
+            recv(taken) -> command => match command {
+                Ok(command) => inputs.push(command),
+                // It has said so, and would say so again and again.
+                Err(_) => *commands = never(),
+            },
+            recv(signals) -> _ => inputs.push(Input::Signal),
+            default(wait.min(Duration::from_secs(3600))) => {}
+        }
+        while inputs.len() < BATCH
+            && let Ok(event) = events.try_recv()
+        {
+            let input = self.open(event);
+            inputs.push(input);
+        }
+        inputs.extend(taken.try_iter().take(BATCH.saturating_sub(inputs.len())));
+    }
+
+    /// Takes over the writing half of a new connection.
+    fn open(&mut self, event: Event) -> Input {
+        if let Some((id, writer)) = event.opened {
+            self.links.insert(id, writer);
+        }
+        if let Input::LinkClosed(id) | Input::RendezvousClosed(id) = event.input {
+            self.links.remove(&id);
+        }
+        event.input
+    }
+
+    /// Decides about the inputs in one transaction, and acts once it is committed.
+    fn transact(&mut self, inputs: &[Input]) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        let decided = self
+            .journal
+            .begin()
+            .and_then(|()| {
+                inputs.iter().try_for_each(|input| self.node.handle(now, &self.journal, input))?;
+                self.node.finish(now, &self.journal)
+            })
+            .and_then(|()| self.journal.commit());
+        let actions = match decided {
+            Ok(()) => self.node.committed(),
+            Err(error) if error.is_damage() => return Err(error).context("the journal is damaged"),
+            Err(error) => {
+                tracing::error!(%error, "the journal can't be written");
+                self.journal.rollback();
+                self.node
+                    .recover(now, &self.journal, inputs, random()?)
+                    .context("the journal can't be read")?
+            }
+        };
+        actions.into_iter().for_each(|action| self.act(action));
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::DialRendezvous(key) => self.network.dial_rendezvous(self.endpoint.clone(), key),
+            Action::TellDiscovery(session, messages) => self.send(session, &messages),
+            Action::Dial { contact, name, key, addresses } => {
+                tracing::debug!(%name, ?addresses, "dialling");
+                self.network.dial(contact, key, addresses);
+            }
+            Action::Send(link, messages) => self.send(link, &messages),
+            Action::Close(link) => {
+                if let Some(writer) = self.links.remove(&link) {
+                    writer.close();
+                }
+            }
+            Action::Print(notices) => self.console.print(notices),
+            Action::Exit(status, why) => self.exit = Some((status, why)),
+        }
+    }
+
+    fn send<T: minicbor::Encode<()>>(&mut self, link: LinkId, messages: &[T]) {
+        if let Some(writer) = self.links.get_mut(&link) {
+            writer.send(messages, &mut self.plain, &mut self.wire);
+        }
+    }
+
+    /// Lets the console finish, and saves what it has shown.
+    fn last_words(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
+        let deadline = Instant::now() + LAST_WORDS;
+        let mut inputs = Vec::new();
+        let done = self.console.finish().clone();
+        loop {
+            select! {
+                recv(events) -> event => inputs.extend(event.ok().map(|event| event.input)),
+                recv(done) -> _ => break,
+                default(deadline.saturating_duration_since(Instant::now())) => break,
+            }
+        }
+        inputs.extend(events.try_iter().map(|event| event.input));
+        self.transact(&inputs)
+    }
+}

@@ -1,0 +1,261 @@
+//! What can be typed.
+
+use std::str::FromStr;
+
+use crate::protocol::{MAX_TEXT, Name, NameError};
+
+/// The longest line that is read, in bytes: the longest text and room for what stands before it.
+pub const MAX_LINE: usize = MAX_TEXT + 1024;
+
+/// How many entries `HISTORY` shows unless told otherwise.
+const HISTORY: u32 = 20;
+/// The most entries that `HISTORY` shows at once.
+const MAX_HISTORY: u32 = 1000;
+
+/// A command, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Open a channel to a user.
+    Request(Name),
+    /// Send a text to a contact.
+    Chat(Name, String),
+    /// Leave.
+    Logout,
+    /// List the contacts.
+    Contacts,
+    /// List what is not yet delivered.
+    Outbox,
+    /// Show the last entries of a conversation.
+    History(Name, u32),
+    /// Accept a contact's new key.
+    Trust(Name),
+    /// Have nothing to do with a user.
+    Block(Name),
+    /// Take that back.
+    Unblock(Name),
+    /// Say what can be typed.
+    Help,
+}
+
+impl Command {
+    /// Whether it changes what is kept.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        !matches!(self, Self::Logout | Self::Contacts | Self::Outbox | Self::History(..) | Self::Help)
+    }
+
+    /// The user whom it is about.
+    #[must_use]
+    pub fn user(&self) -> Option<&Name> {
+        match self {
+            Self::Request(name)
+            | Self::Chat(name, _)
+            | Self::History(name, _)
+            | Self::Trust(name)
+            | Self::Block(name)
+            | Self::Unblock(name) => Some(name),
+            Self::Logout | Self::Contacts | Self::Outbox | Self::Help => None,
+        }
+    }
+
+    /// The text that it sends.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Chat(_, text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "REQUEST",
+            Self::Chat(..) => "CHAT",
+            Self::Logout => "LOGOUT",
+            Self::Contacts => "CONTACTS",
+            Self::Outbox => "OUTBOX",
+            Self::History(..) => "HISTORY",
+            Self::Trust(_) => "TRUST",
+            Self::Block(_) => "BLOCK",
+            Self::Unblock(_) => "UNBLOCK",
+            Self::Help => "HELP",
+        }
+    }
+}
+
+/// The command without the text that it sends.
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.user() {
+            Some(user) => write!(f, "{} {user}", self.word()),
+            None => f.write_str(self.word()),
+        }
+    }
+}
+
+/// Why a line is not a command. The words say what to do instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The first word is none of the commands.
+    #[error("{0:?} is not a command; HELP lists them")]
+    Unknown(String),
+    /// Something is missing or too much.
+    #[error("usage: {0}")]
+    Usage(&'static str),
+    /// What should be a name is none.
+    #[error("{0}")]
+    Name(#[from] NameError),
+    /// The text does not fit into one message.
+    #[error("a message has at most {MAX_TEXT} bytes, this one has {}; nothing was sent", match .0 { Some(bytes) => bytes.to_string(), None => "more".into() })]
+    TooLong(Option<usize>),
+    /// The line is not UTF-8.
+    #[error("the line is not UTF-8; nothing was done")]
+    NotUtf8,
+}
+
+/// Every command: its usage and what it does.
+pub const HELP: &[(&str, &str)] = &[
+    ("REQUEST <user>", "open a channel to a user, now or as soon as both are online"),
+    ("CHAT <user> <message>", "send a message; it waits safely while the user is away"),
+    ("CONTACTS", "list whom you know and how they are"),
+    ("OUTBOX", "list what is not yet delivered"),
+    ("HISTORY <user> [n]", "show the last n entries of a conversation (20)"),
+    ("TRUST <user>", "accept the new key of a user whose key has changed"),
+    ("BLOCK <user>", "take nothing more from a user"),
+    ("UNBLOCK <user>", "take that back"),
+    ("HELP", "show this"),
+    ("LOGOUT", "leave; what is not delivered is kept"),
+];
+
+fn usage(command: &str) -> CommandError {
+    let usage = HELP.iter().map(|(usage, _)| *usage).find(|usage| usage.split(' ').next() == Some(command));
+    CommandError::Usage(usage.unwrap_or("HELP"))
+}
+
+/// Understands one line; `None` for one with nothing in it.
+#[must_use]
+pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
+    let line = line.trim_start();
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    if word.is_empty() {
+        return None;
+    }
+    let command = word.strip_prefix('/').unwrap_or(word).to_ascii_uppercase();
+    Some(arguments(&command, word, rest))
+}
+
+fn arguments(command: &str, word: &str, rest: &str) -> Result<Command, CommandError> {
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    let name = || match words.as_slice() {
+        [name] => Ok(name.parse()?),
+        _ => Err(usage(command)),
+    };
+    let alone = |this: Command| if words.is_empty() { Ok(this) } else { Err(usage(command)) };
+    match command {
+        "REQUEST" => name().map(Command::Request),
+        "CHAT" => chat(rest.trim_start()),
+        "LOGOUT" => alone(Command::Logout),
+        "CONTACTS" => alone(Command::Contacts),
+        "OUTBOX" => alone(Command::Outbox),
+        "HISTORY" => match words.as_slice() {
+            [name] => Ok(Command::History(name.parse()?, HISTORY)),
+            [name, count] => match u32::from_str(count) {
+                Ok(count @ 1..=MAX_HISTORY) => Ok(Command::History(name.parse()?, count)),
+                _ => Err(CommandError::Usage("HISTORY <user> [n], n from 1 to 1000")),
+            },
+            _ => Err(usage(command)),
+        },
+        "TRUST" => name().map(Command::Trust),
+        "BLOCK" => name().map(Command::Block),
+        "UNBLOCK" => name().map(Command::Unblock),
+        "HELP" => alone(Command::Help),
+        _ => Err(CommandError::Unknown(word.chars().take(Name::MAX).collect())),
+    }
+}
+
+/// The text is what stands after the name and one space, to the letter.
+fn chat(rest: &str) -> Result<Command, CommandError> {
+    let (name, text) = rest.split_once(char::is_whitespace).ok_or_else(|| usage("CHAT"))?;
+    if text.trim().is_empty() {
+        return Err(usage("CHAT"));
+    }
+    let name = name.parse()?;
+    if text.len() > MAX_TEXT {
+        return Err(CommandError::TooLong(Some(text.len())));
+    }
+    Ok(Command::Chat(name, text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(name: &str) -> Name {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn commands() {
+        for (line, expected) in [
+            ("REQUEST bob", Command::Request(name("bob"))),
+            ("  request   bob ", Command::Request(name("bob"))),
+            ("/Request bob", Command::Request(name("bob"))),
+            ("CHAT bob hi", Command::Chat(name("bob"), "hi".into())),
+            ("chat bob  two  spaces ", Command::Chat(name("bob"), " two  spaces ".into())),
+            ("LOGOUT", Command::Logout),
+            ("history bob", Command::History(name("bob"), 20)),
+            ("HISTORY bob 5", Command::History(name("bob"), 5)),
+            ("/unblock bob", Command::Unblock(name("bob"))),
+        ] {
+            assert_eq!(parse(line), Some(Ok(expected)), "{line}");
+        }
+        assert_eq!(parse(""), None);
+        assert_eq!(parse(" \t "), None);
+    }
+
+    #[test]
+    fn mistakes_say_what_to_do() {
+        for (line, expected) in [
+            ("CHAT", "usage: CHAT <user> <message>"),
+            ("CHAT bob", "usage: CHAT <user> <message>"),
+            ("CHAT bob  ", "usage: CHAT <user> <message>"),
+            ("REQUEST", "usage: REQUEST <user>"),
+            ("REQUEST bob carol", "usage: REQUEST <user>"),
+            ("LOGOUT now", "usage: LOGOUT"),
+            ("HISTORY bob 0", "usage: HISTORY <user> [n], n from 1 to 1000"),
+            ("SHOUT bob", "\"SHOUT\" is not a command; HELP lists them"),
+            ("REQUEST Bob", "names are in lower case: write \"bob\""),
+            ("\u{1b}[2J", "\"\\u{1b}[2J\" is not a command; HELP lists them"),
+        ] {
+            assert_eq!(parse(line).unwrap().unwrap_err().to_string(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_text_may_be_as_long_as_a_message_and_no_longer() {
+        let text = "x".repeat(MAX_TEXT);
+        assert_eq!(parse(&format!("CHAT bob {text}")), Some(Ok(Command::Chat(name("bob"), text.clone()))));
+        let error = parse(&format!("CHAT bob {text}y")).unwrap().unwrap_err();
+        assert_eq!(error, CommandError::TooLong(Some(MAX_TEXT + 1)));
+    }
+
+    #[test]
+    fn every_command_is_in_the_help() {
+        for (usage, _) in HELP {
+            let word = usage.split(' ').next().unwrap();
+            let parsed =
+                parse(&usage.replace(" <user>", " bob").replace(" <message>", " x").replace(" [n]", ""));
+            assert!(matches!(parsed, Some(Ok(_))), "{word}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_a_command_or_an_error_that_is_safe_to_print(line in any::<String>()) {
+            if let Some(Err(error)) = parse(&line) {
+                prop_assert!(!error.to_string().chars().any(char::is_control));
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Standard input and output, each with a thread of its own, so that neither is ever waited for.
+
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::command::{self, Command, CommandError, MAX_LINE};
+use super::event::Input;
+use super::link::Event;
+use super::node::OUTPUT_BATCHES;
+use super::notice::Notice;
+
+/// How many commands may wait to be taken.
+const COMMANDS: usize = 1024;
+/// What stands before what a person types.
+const PROMPT: &[u8] = b"> ";
+/// Takes the prompt away before something else is written.
+const CLEAR_LINE: &[u8] = b"\r\x1b[K";
+
+/// The way to standard output.
+pub struct Console {
+    batches: Option<Sender<Vec<Notice>>>,
+    done: Receiver<()>,
+}
+
+impl Console {
+    /// Starts the thread that writes. Each batch written is answered with [`Input::Printed`].
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(json: bool, events: Sender<Event>) -> io::Result<Self> {
+        let (batches, receive) = bounded(OUTPUT_BATCHES);
+        let (finished, done) = bounded(1);
+        thread::Builder::new().name("output".into()).spawn(move || {
+            write_all(json, &receive, &events);
+            let _ = finished.send(());
+        })?;
+        Ok(Self { batches: Some(batches), done })
+    }
+
+    /// Hands over a batch. The node hands over no more than there are places.
+    pub fn print(&self, notices: Vec<Notice>) {
+        if let Some(batches) = &self.batches {
+            let taken = batches.try_send(notices);
+            debug_assert!(taken.is_ok(), "more batches than places");
+        }
+    }
+
+    /// No batch will follow: the receiver answers once all are written.
+    pub fn finish(&mut self) -> &Receiver<()> {
+        self.batches = None;
+        &self.done
+    }
+}
+
+fn write_all(json: bool, batches: &Receiver<Vec<Notice>>, events: &Sender<Event>) {
+    let prompt = !json && io::stdout().is_terminal() && io::stdin().is_terminal();
+    let mut stdout = io::stdout().lock();
+    let mut out = Vec::new();
+    for notices in batches {
+        out.clear();
+        if prompt {
+            out.extend_from_slice(CLEAR_LINE);
+        }
+        for notice in &notices {
+            if json { notice.write_json(&mut out) } else { notice.write_text(&mut out) }
+        }
+        if prompt && !notices.contains(&Notice::Bye) {
+            out.extend_from_slice(PROMPT);
+        }
+        // One write and one flush a batch; what could not be written stays unshown in the journal.
+        if stdout.write_all(&out).and_then(|()| stdout.flush()).is_err() {
+            let _ = events.send(Input::OutputClosed.into());
+            return;
+        }
+        if events.send(Input::Printed.into()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Starts the thread that reads commands.
+///
+/// # Errors
+/// If there is no thread to be had.
+pub fn read_commands() -> io::Result<Receiver<Input>> {
+    let (send, commands) = bounded(COMMANDS);
+    thread::Builder::new().name("input".into()).spawn(move || {
+        let mut input = BufReader::with_capacity(64 * 1024, io::stdin());
+        let mut line = Vec::new();
+        loop {
+            let parsed = match read_line(&mut input, &mut line) {
+                Ok(Line::Whole) => match std::str::from_utf8(&line) {
+                    Ok(line) => command::parse(line),
+                    Err(_) => Some(Err(CommandError::NotUtf8)),
+                },
+                Ok(Line::TooLong) => Some(Err(CommandError::TooLong(None))),
+                Ok(Line::End) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "standard input can't be read any more");
+                    break;
+                }
+            };
+            if let Some(command) = parsed
+                && send.send(Input::Command(command)).is_err()
+            {
+                return;
+            }
+        }
+        // At a terminal this is Ctrl+D: a person who goes.
+        let end =
+            if io::stdin().is_terminal() { Input::Command(Ok(Command::Logout)) } else { Input::InputEnded };
+        let _ = send.send(end);
+    })?;
+    Ok(commands)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Whole,
+    TooLong,
+    End,
+}
+
+/// Reads a line without its end into `line`, which never grows beyond [`MAX_LINE`].
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
+    line.clear();
+    let mut too_long = false;
+    let mut empty = true;
+    loop {
+        let available = match input.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if available.is_empty() && empty {
+            return Ok(Line::End);
+        }
+        empty = false;
+        let end = available.iter().position(|byte| *byte == b'\n');
+        let piece = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
+        too_long |= line.len() + piece.len() > MAX_LINE;
+        if !too_long {
+            line.extend_from_slice(piece);
+        }
+        let done = end.is_some() || available.is_empty();
+        let used = piece.len() + usize::from(end.is_some());
+        input.consume(used);
+        if done {
+            break;
+        }
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(if too_long { Line::TooLong } else { Line::Whole })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(input: &[u8], capacity: usize) -> Vec<(Line, Vec<u8>)> {
+        let mut input = BufReader::with_capacity(capacity, input);
+        let mut lines = Vec::new();
+        loop {
+            let mut line = Vec::new();
+            match read_line(&mut input, &mut line).unwrap() {
+                Line::End => return lines,
+                kind => lines.push((kind, line)),
+            }
+        }
+    }
+
+    #[test]
+    fn lines_end_as_people_and_scripts_end_them() {
+        for capacity in [1, 2, 3, 100] {
+            let read = lines(b"one\ntwo\r\n\nthree", capacity);
+            let texts: Vec<_> = read.iter().map(|(_, line)| line.as_slice()).collect();
+            assert_eq!(texts, [&b"one"[..], b"two", b"", b"three"]);
+        }
+        assert!(lines(b"", 10).is_empty());
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_memory() {
+        let mut input = vec![b'x'; 10 * MAX_LINE];
+        input.extend_from_slice(b"\nnext\n");
+        let read = lines(&input, 4096);
+        assert_eq!(read[0].0, Line::TooLong);
+        assert!(read[0].1.len() <= MAX_LINE);
+        assert_eq!(read[1], (Line::Whole, b"next".to_vec()));
+    }
+}

@@ -1,0 +1,123 @@
+//! What reaches the client's deciding code, and what it wants done.
+
+use std::net::SocketAddr;
+
+use super::command::{Command, CommandError};
+use super::notice::Notice;
+use crate::protocol::peer::Peer;
+use crate::protocol::rendezvous::{ToClient, ToDiscovery};
+use crate::protocol::{Name, PublicKey};
+use crate::store::journal::ContactId;
+
+/// A connection, to a peer or to discovery. Never used again within a process.
+pub type LinkId = u64;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A line was typed or piped in.
+    Command(Result<Command, CommandError>),
+    /// There will be no more lines.
+    InputEnded,
+    /// The system or the user wants the program to end.
+    Signal,
+    /// The console has written the oldest batch of notices that it was given.
+    Printed,
+    /// Nobody can read standard output any more.
+    OutputClosed,
+
+    /// A session with discovery stands.
+    RendezvousUp {
+        /// The connection.
+        session: LinkId,
+        /// Discovery's proven key.
+        key: PublicKey,
+    },
+    /// There is no session with discovery.
+    RendezvousFailed(Problem),
+    /// Discovery says something.
+    RendezvousSays(LinkId, Vec<ToClient>),
+    /// The session with discovery is over.
+    RendezvousClosed(LinkId),
+
+    /// A peer has proved a key.
+    LinkUp {
+        /// The connection.
+        link: LinkId,
+        /// The proven key.
+        key: PublicKey,
+        /// Whom this side has dialled; `None` if the other side did.
+        dialled: Option<ContactId>,
+        /// Where the other side's socket is.
+        remote: SocketAddr,
+        /// How many bytes the kernel takes for the connection without waiting.
+        budget: usize,
+    },
+    /// A contact could not be reached.
+    DialFailed {
+        /// Whom.
+        contact: ContactId,
+        /// The addresses tried, in order, with what went wrong.
+        problems: Vec<(SocketAddr, Problem)>,
+    },
+    /// A peer says something.
+    LinkSays(LinkId, Vec<Peer>),
+    /// A link is over.
+    LinkClosed(LinkId),
+}
+
+/// Why a connection did not come to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// Somebody is there who does not hold the key that was expected.
+    WrongKey {
+        /// Whose key it should have been.
+        expected: PublicKey,
+        /// Whose it was, where that is known.
+        found: Option<PublicKey>,
+    },
+    /// Anything else, in words.
+    Other(String),
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::WrongKey { expected, found: Some(found) } => {
+                write!(f, "its key is {found}, not {expected}")
+            }
+            Self::WrongKey { found: None, .. } => {
+                f.write_str("whoever answers there does not hold the right key")
+            }
+            Self::Other(words) => f.write_str(words),
+        }
+    }
+}
+
+/// Something to be done, after the transaction in which it was decided has been committed.
+#[derive(Debug)]
+pub enum Action {
+    /// Connect to discovery, which should hold this key, if one is pinned.
+    DialRendezvous(Option<PublicKey>),
+    /// Say something to discovery.
+    TellDiscovery(LinkId, Vec<ToDiscovery>),
+    /// Connect to a contact.
+    Dial {
+        /// Whom.
+        contact: ContactId,
+        /// Their name, for the log.
+        name: Name,
+        /// The key that they must prove.
+        key: PublicKey,
+        /// Where they may be, to be tried in this order.
+        addresses: Vec<SocketAddr>,
+    },
+    /// Say something to a peer, in one frame.
+    Send(LinkId, Vec<Peer>),
+    /// Close a connection, to a peer or to discovery.
+    Close(LinkId),
+    /// Give a batch of notices to the console, which answers with [`Input::Printed`].
+    Print(Vec<Notice>),
+    /// End the program with this status, and say why on standard error.
+    Exit(u8, Option<String>),
+}

@@ -1,0 +1,289 @@
+//! Sockets and their threads: one short-lived one for each dial and handshake, then one that reads.
+//!
+//! Readers never write: the loop holds the other half of each connection, a [`Writer`].
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use minicbor::{Decode, Encode};
+
+use super::event::{Input, LinkId, Problem};
+use crate::net::{self, Caps, Place};
+use crate::noise::{self, HandshakeError, Keypair, Opener, Purpose, Sealer};
+use crate::protocol::rendezvous::ToClient;
+use crate::protocol::{HANDSHAKE_DEADLINE, MAX_PEER_FRAME, PublicKey, codec};
+use crate::store::journal::ContactId;
+
+/// How many bytes a reader takes from its socket at a time.
+const READ_AHEAD: usize = 64 * 1024;
+/// How many connections are let in: in all, from one address, and before they have proved a key.
+const CAPS: Caps = Caps { total: 4096, per_address: Some(64), per_loopback: None, handshakes: 256 };
+
+/// Something for the loop.
+pub struct Event {
+    /// A connection that the loop writes to from now on.
+    pub opened: Option<(LinkId, Writer)>,
+    /// What happened.
+    pub input: Input,
+}
+
+impl From<Input> for Event {
+    fn from(input: Input) -> Self {
+        Self { opened: None, input }
+    }
+}
+
+/// The loop's half of a connection.
+pub struct Writer {
+    stream: TcpStream,
+    sealer: Sealer,
+}
+
+impl Writer {
+    /// Sends messages in one frame, or closes the connection if it does not take them at once: then
+    /// the other side does not read, or is not there.
+    pub fn send<T: Encode<()>>(&mut self, messages: &[T], plain: &mut Vec<u8>, wire: &mut Vec<u8>) {
+        plain.clear();
+        wire.clear();
+        messages.iter().for_each(|message| codec::encode(message, plain));
+        let sent = match self.sealer.seal(plain, wire) {
+            Ok(()) => net::send_now(&self.stream, wire),
+            Err(error) => Err(io::Error::other(error)),
+        };
+        if let Err(error) = sent {
+            tracing::info!(%error, "a connection did not take a frame and is closed");
+            self.close();
+        }
+    }
+
+    /// Closes the connection after what has been sent; its reader says so.
+    pub fn close(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// What every socket thread needs.
+#[derive(Clone)]
+pub struct Network {
+    keypair: Arc<Keypair>,
+    ids: Arc<AtomicU64>,
+    events: Sender<Event>,
+}
+
+impl Network {
+    /// A network whose connections prove `keypair` and report to `events`.
+    #[must_use]
+    pub fn new(keypair: Keypair, events: Sender<Event>) -> Self {
+        Self { keypair: Arc::new(keypair), ids: Arc::default(), events }
+    }
+
+    /// Lets peers in.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn accept(&self, listener: TcpListener) -> io::Result<()> {
+        let network = self.clone();
+        net::accept(listener, CAPS, move |stream, from, place, _handshake| {
+            let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+            let opened = net::prepare(&stream).map_err(HandshakeError::from).and_then(|budget| {
+                Ok((noise::respond(&stream, Purpose::Peer, &network.keypair, deadline)?, budget))
+            });
+            match opened {
+                Ok((session, budget)) => {
+                    let key = session.remote;
+                    network.open(
+                        stream,
+                        session,
+                        Some(place),
+                        MAX_PEER_FRAME,
+                        Input::LinkSays,
+                        Input::LinkClosed,
+                        |link| Input::LinkUp { link, key, dialled: None, remote: from, budget },
+                    );
+                }
+                Err(error) => tracing::info!(%from, error = %error.classified(), "no link"),
+            }
+        })
+    }
+
+    /// Dials a contact at one address after the other.
+    pub fn dial(&self, contact: ContactId, key: PublicKey, addresses: Vec<SocketAddr>) {
+        let network = self.clone();
+        let dialling = move || {
+            let mut problems = Vec::new();
+            for address in addresses {
+                match network.connect(address, Purpose::Peer, Some(key)) {
+                    Ok((stream, session, budget)) => {
+                        network.open(
+                            stream,
+                            session,
+                            None,
+                            MAX_PEER_FRAME,
+                            Input::LinkSays,
+                            Input::LinkClosed,
+                            |link| Input::LinkUp {
+                                link,
+                                key,
+                                dialled: Some(contact),
+                                remote: address,
+                                budget,
+                            },
+                        );
+                        return;
+                    }
+                    Err(error) => problems.push((address, peer_problem(error, key))),
+                }
+            }
+            network.report(Input::DialFailed { contact, problems });
+        };
+        self.spawn("dial", dialling, Input::DialFailed { contact, problems: Vec::new() });
+    }
+
+    /// Dials discovery at `endpoint`, `HOST:PORT`.
+    pub fn dial_rendezvous(&self, endpoint: String, expected: Option<PublicKey>) {
+        let network = self.clone();
+        let dialling = move || {
+            let mut problem = Problem::Other(format!("{endpoint} has no address"));
+            let addresses = endpoint.to_socket_addrs().unwrap_or_else(|error| {
+                problem = Problem::Other(format!("{endpoint}: {error}"));
+                Vec::new().into_iter()
+            });
+            for address in addresses {
+                match network.connect(address, Purpose::Rendezvous, expected) {
+                    Ok((stream, session, _)) => {
+                        let key = session.remote;
+                        let says = |session, said: Vec<ToClient>| Input::RendezvousSays(session, said);
+                        network.open(
+                            stream,
+                            session,
+                            None,
+                            MAX_PEER_FRAME,
+                            says,
+                            Input::RendezvousClosed,
+                            |session| Input::RendezvousUp { session, key },
+                        );
+                        return;
+                    }
+                    Err(HandshakeError::WrongKey { expected, found }) => {
+                        problem = Problem::WrongKey { expected, found: Some(found) };
+                    }
+                    Err(error) => problem = Problem::Other(format!("{address}: {error}")),
+                }
+            }
+            network.report(Input::RendezvousFailed(problem));
+        };
+        let failed = Problem::Other("no thread to be had".into());
+        self.spawn("dial", dialling, Input::RendezvousFailed(failed));
+    }
+
+    fn connect(
+        &self,
+        address: SocketAddr,
+        purpose: Purpose,
+        key: Option<PublicKey>,
+    ) -> Result<(TcpStream, noise::Session, usize), HandshakeError> {
+        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        let connect = || {
+            let stream = TcpStream::connect_timeout(&address, HANDSHAKE_DEADLINE)?;
+            let budget = net::prepare(&stream)?;
+            let session = noise::initiate(&stream, purpose, &self.keypair, key, deadline)?;
+            Ok((stream, session, budget))
+        };
+        connect().map_err(HandshakeError::classified)
+    }
+
+    /// Hands the writing half to the loop and starts the reader.
+    #[allow(clippy::too_many_arguments, reason = "each differs between peers and discovery")]
+    fn open<T: for<'b> Decode<'b, ()> + 'static>(
+        &self,
+        stream: TcpStream,
+        session: noise::Session,
+        place: Option<Place>,
+        max_frame: usize,
+        says: impl Fn(LinkId, Vec<T>) -> Input + Send + 'static,
+        closed: fn(LinkId) -> Input,
+        up: impl FnOnce(LinkId) -> Input,
+    ) {
+        let link = self.ids.fetch_add(1, Ordering::Relaxed);
+        let reading = match stream.try_clone() {
+            Ok(reading) => reading,
+            Err(error) => {
+                tracing::warn!(%error, "no descriptor for another connection");
+                self.report(up(link));
+                self.report(closed(link));
+                return;
+            }
+        };
+        let opened = Some((link, Writer { stream, sealer: session.sealer }));
+        if self.events.send(Event { opened, input: up(link) }).is_err() {
+            return;
+        }
+        let network = self.clone();
+        let opener = session.opener;
+        let reader = move || {
+            let _place = place;
+            if let Err(error) = network.read(reading, opener, max_frame, |messages| says(link, messages)) {
+                tracing::info!(link, %error, "a connection was broken");
+            }
+            network.report(closed(link));
+        };
+        self.spawn("reader", reader, closed(link));
+    }
+
+    /// Reads until the connection ends.
+    fn read<T: for<'b> Decode<'b, ()>>(
+        &self,
+        mut stream: TcpStream,
+        mut opener: Opener,
+        max_frame: usize,
+        says: impl Fn(Vec<T>) -> Input,
+    ) -> anyhow::Result<()> {
+        let result = loop {
+            let messages = match opener.read(&mut stream, max_frame, READ_AHEAD) {
+                Ok(Some(frame)) => codec::decode(frame),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error.into()),
+            };
+            match messages {
+                Ok(messages) => {
+                    if self.events.send(says(messages).into()).is_err() {
+                        break Ok(());
+                    }
+                }
+                Err(error) => break Err(error.into()),
+            }
+        };
+        // The loop still holds the other half.
+        let _ = stream.shutdown(Shutdown::Both);
+        result
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static, failed: Input) {
+        let stack = if name == "reader" { net::READER_STACK } else { net::HANDSHAKE_STACK };
+        let builder = thread::Builder::new().name(name.into()).stack_size(stack);
+        if let Err(error) = builder.spawn(run) {
+            tracing::warn!(%error, name, "no thread");
+            // Reported from here, that is perhaps from the loop: its own channel may be full.
+            let events = self.events.clone();
+            let _ = events.try_send(failed.into());
+        }
+    }
+
+    fn report(&self, input: Input) {
+        // Fails only when the loop has ended, and the program with it.
+        let _ = self.events.send(input.into());
+    }
+}
+
+/// Whoever does not hold the key can't even read the first message, and closes.
+fn peer_problem(error: HandshakeError, expected: PublicKey) -> Problem {
+    match error {
+        HandshakeError::NotProved(_) | HandshakeError::Closed => Problem::WrongKey { expected, found: None },
+        other => Problem::Other(other.to_string()),
+    }
+}

@@ -1,0 +1,372 @@
+//! Decides everything that the client does, and does none of it.
+//!
+//! A [`Node`] is told what happened ([`Input`]) and what time it is, reads and writes the journal inside
+//! the caller's transaction, and says what is to be done ([`Action`]). The caller acts only after the
+//! transaction is on the disk: so nothing is promised, shown or acknowledged before it is kept.
+//!
+//! - `rendezvous`: the conversation with discovery;
+//! - `contacts`: who is who, and when to dial them;
+//! - `links`: from a proven key to a link that both sides keep;
+//! - `delivery`: messages out and in;
+//! - `output`: what is told, and what nobody has read yet;
+//! - `commands`: what the user types.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::event::{Action, Input, LinkId};
+use super::notice::{Code, Notice, Trouble};
+use crate::protocol::{Name, PublicKey};
+use crate::store::Result;
+use crate::store::journal::{ContactId, EpochId, Journal, Seq};
+use crate::time::Now;
+
+mod commands;
+mod contacts;
+mod delivery;
+mod links;
+mod output;
+mod rendezvous;
+
+use contacts::Contact;
+use links::Link;
+pub use output::BATCHES as OUTPUT_BATCHES;
+use output::Output;
+use rendezvous::Rendezvous;
+
+/// How long what may be lost without harm (who has been shown what) waits for another reason to
+/// write to the disk, in milliseconds.
+const LAZY_SAVE: u64 = 500;
+/// How long after a failed write the disk is left alone, in milliseconds.
+const AFTER_FAILURE: u64 = 2_000;
+
+/// What a node is from the start.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The account's name.
+    pub name: Name,
+    /// The account's public key.
+    pub key: PublicKey,
+    /// Where the client takes links: what is given out.
+    pub listen: std::net::SocketAddr,
+    /// Which discovery: what its key is pinned under.
+    pub endpoint: String,
+    /// The key that discovery must have, if the user said so.
+    pub discovery_key: Option<PublicKey>,
+    /// How long to stay after the last line of input, in milliseconds; `None`: until all is delivered.
+    pub linger: Option<u64>,
+    /// A random number that no start of this client has had.
+    pub epoch: u64,
+    /// Where the jitter of back-offs comes from.
+    pub seed: u64,
+}
+
+/// The state of a client, owned by its loop.
+pub struct Node {
+    setup: Setup,
+    contacts: BTreeMap<ContactId, Contact>,
+    by_name: HashMap<Name, ContactId>,
+    by_key: HashMap<PublicKey, ContactId>,
+    links: BTreeMap<LinkId, Link>,
+    dialling: usize,
+    rendezvous: Rendezvous,
+    output: Output,
+    actions: Vec<Action>,
+    rng: fastrand::Rng,
+    /// The last seq in the journal.
+    seq: Seq,
+    /// Messages up to here were in the journal at the start.
+    start: Seq,
+    /// The epoch under which messages are written, with its row once there is one.
+    epoch: (u64, Option<EpochId>),
+    /// Counts transactions, so that a failed one can tell what it touched.
+    batch: u64,
+    /// When timers are to be looked at again.
+    wake: u64,
+    /// When what can wait is saved.
+    save_at: Option<u64>,
+    leaving: Leaving,
+    /// Whether a message that was taken had to be given back.
+    gave_back: bool,
+}
+
+/// Whether the program is about to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// When everything is delivered, or at this time.
+    Lingering(Option<u64>),
+    /// It has ended.
+    Left,
+}
+
+impl Node {
+    /// A node with what its journal holds, and the first things to be done.
+    ///
+    /// # Errors
+    /// If the journal can't be read.
+    pub fn new(setup: Setup, now: Now, journal: &Journal) -> Result<Self> {
+        let seq = journal.last_seq()?;
+        let key = pinned(&setup, journal)?;
+        let mut node = Self {
+            contacts: BTreeMap::new(),
+            by_name: HashMap::new(),
+            by_key: HashMap::new(),
+            links: BTreeMap::new(),
+            dialling: 0,
+            rendezvous: Rendezvous::new(now, key),
+            output: Output::default(),
+            actions: Vec::new(),
+            rng: fastrand::Rng::with_seed(setup.seed),
+            seq,
+            start: seq,
+            epoch: (setup.epoch, None),
+            batch: 1,
+            wake: now.mono,
+            save_at: None,
+            leaving: Leaving::No,
+            gave_back: false,
+            setup,
+        };
+        node.load_contacts(now, journal)?;
+        node.tell(
+            now,
+            Notice::Ready {
+                user: node.setup.name.clone(),
+                address: node.setup.listen,
+                fingerprint: node.setup.key,
+            },
+        );
+        Ok(node)
+    }
+
+    /// Takes in what happened. Call [`Self::finish`] after the last input of a transaction.
+    ///
+    /// # Errors
+    /// If the journal fails; then roll back and call [`Self::recover`].
+    pub fn handle(&mut self, now: Now, journal: &Journal, input: &Input) -> Result<()> {
+        if self.leaving == Leaving::Left && !matches!(input, Input::Printed) {
+            return Ok(());
+        }
+        match input {
+            Input::Command(Ok(command)) => self.command(now, journal, command),
+            Input::Command(Err(error)) => {
+                self.command_error(now, error);
+                Ok(())
+            }
+            Input::InputEnded => {
+                self.leaving = Leaving::Lingering(self.setup.linger.map(|linger| now.mono + linger));
+                self.wake = now.mono;
+                Ok(())
+            }
+            Input::Signal | Input::OutputClosed => {
+                self.leave(now, 0, None);
+                Ok(())
+            }
+            Input::Printed => {
+                self.printed(now);
+                Ok(())
+            }
+            Input::RendezvousUp { session, key } => self.rendezvous_up(now, journal, *session, *key),
+            Input::RendezvousFailed(problem) => {
+                self.rendezvous_failed(now, problem);
+                Ok(())
+            }
+            Input::RendezvousSays(session, messages) => {
+                messages.iter().try_for_each(|message| self.discovery_says(now, journal, *session, message))
+            }
+            Input::RendezvousClosed(session) => {
+                self.rendezvous_closed(now, *session);
+                Ok(())
+            }
+            Input::LinkUp { link, key, dialled, remote, budget } => {
+                let proved = Link::new(now, *key, dialled.is_some(), *remote, *budget);
+                self.link_proved(now, journal, *link, *dialled, proved)
+            }
+            Input::DialFailed { contact, problems } => {
+                self.dial_failed(now, *contact, problems);
+                Ok(())
+            }
+            Input::LinkSays(link, messages) => {
+                messages.iter().try_for_each(|message| self.peer_says(now, journal, *link, message))
+            }
+            Input::LinkClosed(link) => {
+                self.link_closed(now, *link);
+                Ok(())
+            }
+        }
+    }
+
+    /// Completes a transaction with everything that follows from the inputs taken in. Commit then and
+    /// call [`Self::committed`], or [`Self::recover`] if it can't be committed.
+    ///
+    /// # Errors
+    /// If the journal fails; then roll back and call [`Self::recover`].
+    pub fn finish(&mut self, now: Now, journal: &Journal) -> Result<()> {
+        if now.mono >= self.wake {
+            self.tick(now);
+        }
+        self.send_messages(now, journal)?;
+        self.acknowledge(now);
+        self.catch_up(now, journal)?;
+        self.leave_when_done(now);
+        self.save(now, journal)
+    }
+
+    /// The transaction is on the disk: now, and not before, this is to be done.
+    pub fn committed(&mut self) -> Vec<Action> {
+        self.batch += 1;
+        self.print();
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Self::finish`] must be called, whatever happens, on the clock of [`Now::mono`].
+    #[must_use]
+    pub fn deadline(&self) -> u64 {
+        self.save_at.map_or(self.wake, |save| save.min(self.wake))
+    }
+
+    /// Whether commands are welcome. While the console can't keep up they wait, unless nobody reads it at all.
+    #[must_use]
+    pub fn takes_commands(&self, now: Now) -> bool {
+        self.output.has_room() || self.output.is_stuck(now)
+    }
+
+    /// Takes back everything since the last commit: the disk did not take it. Whatever a failed
+    /// transaction touched is read from the journal again; links whose state it changed are closed, for
+    /// both sides then find out anew where they are. `inputs` are those of the transaction, `epoch` is a
+    /// fresh random number.
+    ///
+    /// # Errors
+    /// If the journal can't even be read.
+    pub fn recover(
+        &mut self,
+        now: Now,
+        journal: &Journal,
+        inputs: &[Input],
+        epoch: u64,
+    ) -> Result<Vec<Action>> {
+        self.actions.clear();
+        self.output.roll_back();
+        self.load_contacts(now, journal)?;
+        self.seq = journal.last_seq()?;
+        self.epoch = (epoch, None);
+        self.rendezvous.set_key(pinned(&self.setup, journal)?);
+        let touched: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.touched == self.batch).map(|(id, _)| *id).collect();
+        for link in touched {
+            self.close_link(now, link, None);
+        }
+        if self.rendezvous.touched == self.batch {
+            self.drop_rendezvous(now, "the disk is full or fails");
+        }
+        for input in inputs {
+            match input {
+                Input::Command(Ok(command)) if command.is_written() => self.tell(
+                    now,
+                    Notice::Error(Trouble {
+                        code: Code::NotSaved,
+                        message: format!("not saved, and not done: {command}; the disk is full or fails"),
+                        peer: command.user().cloned(),
+                        id: None,
+                        text: command.text().map(str::to_owned),
+                    }),
+                ),
+                Input::LinkUp { link, dialled, .. } => {
+                    if let Some(contact) = dialled {
+                        self.dialled(now, *contact);
+                    }
+                    self.actions.push(Action::Close(*link));
+                }
+                Input::LinkSays(link, _) => self.close_link(now, *link, None),
+                Input::RendezvousUp { session, .. } => self.actions.push(Action::Close(*session)),
+                // The console's answers were counted when they came; they can't fail.
+                Input::Printed | Input::RendezvousSays(..) => {}
+                other => self.handle(now, journal, other)?,
+            }
+        }
+        for contact in self.contacts.values_mut() {
+            contact.dirty = false;
+        }
+        self.save_at = Some(now.mono + AFTER_FAILURE);
+        Ok(self.committed())
+    }
+
+    /// Looks at everything that happens by the clock, and notes when to look again.
+    fn tick(&mut self, now: Now) {
+        self.wake = u64::MAX;
+        self.tick_rendezvous(now);
+        self.tick_links(now);
+        self.tick_dials(now);
+        if let Leaving::Lingering(Some(until)) = self.leaving {
+            self.wake_at(until);
+        }
+        if let Some(at) = self.output.stuck_at() {
+            self.wake_at(at);
+        }
+    }
+
+    fn wake_at(&mut self, mono: u64) {
+        self.wake = self.wake.min(mono);
+    }
+
+    /// Saves what has changed about contacts. Nothing is written for what can wait.
+    fn save(&mut self, now: Now, journal: &Journal) -> Result<()> {
+        let due = self.save_at.is_some_and(|at| now.mono >= at) || self.leaving == Leaving::Left;
+        if !due && !self.contacts.values().any(Contact::is_unsaved) {
+            return Ok(());
+        }
+        self.contacts.values_mut().try_for_each(|contact| contact.save(journal))?;
+        self.save_at = None;
+        Ok(())
+    }
+
+    fn leave_when_done(&mut self, now: Now) {
+        let Leaving::Lingering(until) = self.leaving else {
+            return;
+        };
+        let waits = self.contacts.values().any(Contact::waits);
+        let over = until.is_some_and(|until| now.mono >= until);
+        let busy = !self.rendezvous.tried() || !self.output.is_read();
+        if over || (!waits && !busy) {
+            let (status, why) = match (waits, self.gave_back) {
+                (true, _) => (
+                    STILL_WAITING,
+                    Some("not everything is delivered; the rest is kept and goes out at a later start"),
+                ),
+                (false, true) => (FAILED, Some("a message could not be delivered: there is no such user")),
+                (false, false) => (0, None),
+            };
+            self.leave(now, status, why.map(str::to_owned));
+        }
+    }
+
+    /// Says goodbye to everybody.
+    fn leave(&mut self, now: Now, status: u8, why: Option<String>) {
+        if self.leaving == Leaving::Left {
+            return;
+        }
+        self.leaving = Leaving::Left;
+        self.say_goodbye();
+        self.tell(now, Notice::Bye);
+        self.actions.push(Action::Exit(status, why));
+    }
+
+    fn trouble(&mut self, now: Now, code: Code, peer: Option<&Name>, message: String) {
+        let trouble = Trouble { code, message, peer: peer.cloned(), id: None, text: None };
+        self.tell(now, Notice::Error(trouble));
+    }
+}
+
+/// The key that discovery must prove: the one that the user names, else the one that was pinned.
+fn pinned(setup: &Setup, journal: &Journal) -> Result<Option<PublicKey>> {
+    let pinned = || Ok(journal.rendezvous(&setup.endpoint)?.map(|(key, _)| key));
+    setup.discovery_key.map_or_else(pinned, |key| Ok(Some(key)))
+}
+
+/// The exit status when something failed for good.
+pub const FAILED: u8 = 1;
+/// The exit status when something still waits.
+pub const STILL_WAITING: u8 = 3;
+
+#[cfg(test)]
+mod tests;

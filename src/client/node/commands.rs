@@ -1,0 +1,255 @@
+//! What the user types.
+
+use super::super::command::{Command, CommandError, HELP};
+use super::super::notice::{Body, Code, HistoryLine, Notice, OutboxLine};
+use super::Node;
+use crate::protocol::peer::{ByeReason, Cursor, Kind};
+use crate::protocol::rendezvous::{About, ToDiscovery};
+use crate::protocol::{MAX_TEXT, Name};
+use crate::store::Result;
+use crate::store::journal::{ContactId, Entry, Journal, Request};
+use crate::time::Now;
+
+/// How many messages `OUTBOX` shows of each contact.
+const OUTBOX_EACH: usize = 20;
+/// How many messages `OUTBOX` shows in all.
+const OUTBOX_ALL: usize = 200;
+
+impl Node {
+    pub(super) fn command(&mut self, now: Now, journal: &Journal, command: &Command) -> Result<()> {
+        match command {
+            Command::Request(name) => self.request(now, journal, name),
+            Command::Chat(name, text) => self.chat(now, journal, name, text),
+            Command::Logout => {
+                self.leave(now, 0, None);
+                Ok(())
+            }
+            Command::Contacts => {
+                let mut contacts: Vec<_> = self.contacts.values().map(|contact| contact.line()).collect();
+                contacts.sort_by(|one, other| one.peer.cmp(&other.peer));
+                self.tell(now, Notice::Contacts { contacts });
+                Ok(())
+            }
+            Command::Outbox => self.outbox(now, journal),
+            Command::History(name, count) => self.history(now, journal, name, *count),
+            Command::Trust(name) => self.with_contact(now, name, |node, id| node.trust(now, journal, id)),
+            Command::Block(name) => {
+                // Also somebody who has not yet asked.
+                if !self.by_name.contains_key(name) && *name != self.setup.name {
+                    self.add_contact(journal, name)?;
+                }
+                self.with_contact(now, name, |node, id| {
+                    node.set_blocked(now, id, true);
+                    Ok(())
+                })
+            }
+            Command::Unblock(name) => self.with_contact(now, name, |node, id| {
+                node.set_blocked(now, id, false);
+                Ok(())
+            }),
+            Command::Help => {
+                self.tell(now, Notice::Help { commands: HELP });
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn command_error(&mut self, now: Now, error: &CommandError) {
+        let code = match error {
+            CommandError::TooLong(_) => Code::TooLong,
+            _ => Code::BadCommand,
+        };
+        self.trouble(now, code, None, error.to_string());
+    }
+
+    fn with_contact(
+        &mut self,
+        now: Now,
+        name: &Name,
+        then: impl FnOnce(&mut Self, ContactId) -> Result<()>,
+    ) -> Result<()> {
+        match self.by_name.get(name) {
+            Some(id) => then(self, *id),
+            None => {
+                let message = format!("{name} is not a contact; REQUEST {name} first");
+                self.trouble(now, Code::NotAContact, Some(name), message);
+                Ok(())
+            }
+        }
+    }
+
+    fn request(&mut self, now: Now, journal: &Journal, name: &Name) -> Result<()> {
+        if *name == self.setup.name {
+            self.trouble(now, Code::BadCommand, Some(name), "that is yourself".into());
+            return Ok(());
+        }
+        if !self.by_name.contains_key(name) && self.add_contact(journal, name)?.is_none() {
+            self.trouble(now, Code::Refused, Some(name), "there are too many contacts".into());
+            return Ok(());
+        }
+        let Some(contact) = self.contact_named(name) else {
+            return Ok(());
+        };
+        if contact.row.blocked {
+            self.trouble(now, Code::Blocked, Some(name), format!("{name} is blocked; UNBLOCK {name} first"));
+            return Ok(());
+        }
+        if contact.link.is_none() && contact.row.request == Request::None {
+            contact.row.request = Request::Unconfirmed;
+            contact.dirty = true;
+        }
+        contact.refused = None;
+        let id = contact.row.id;
+        self.ask_discovery(now, ToDiscovery::Request(About { name: name.clone() }));
+        self.dial_soon(now, id);
+        self.tell(now, Notice::Requested { peer: name.clone() });
+        Ok(())
+    }
+
+    fn chat(&mut self, now: Now, journal: &Journal, name: &Name, text: &str) -> Result<()> {
+        if text.len() > MAX_TEXT {
+            self.command_error(now, &CommandError::TooLong(Some(text.len())));
+            return Ok(());
+        }
+        self.with_contact(now, name, |node, id| node.write(now, journal, id, Kind::TEXT, text.as_bytes()))
+    }
+
+    /// Puts a message into the outbox.
+    fn write(&mut self, now: Now, journal: &Journal, id: ContactId, kind: Kind, body: &[u8]) -> Result<()> {
+        let Some(contact) = self.contacts.get_mut(&id) else {
+            return Ok(());
+        };
+        let name = contact.row.name.clone();
+        if contact.row.blocked {
+            self.trouble(now, Code::Blocked, Some(&name), format!("{name} is blocked; UNBLOCK {name} first"));
+            return Ok(());
+        }
+        let seq = self.seq + 1;
+        let epoch = match self.epoch.1 {
+            Some(epoch) => epoch,
+            None => *self.epoch.1.insert(journal.add_epoch(self.epoch.0, seq)?),
+        };
+        journal.add_sent(id, seq, epoch, kind, now.wall, body)?;
+        self.seq = seq;
+        contact.waiting += 1;
+        if let Some(link) = contact.link.and_then(|link| self.links.get_mut(&link)) {
+            link.outbound.more = true;
+        }
+        let id = Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() };
+        self.tell(now, Notice::Queued { id, to: name });
+        Ok(())
+    }
+
+    fn outbox(&mut self, now: Now, journal: &Journal) -> Result<()> {
+        let mut messages = Vec::new();
+        let mut waiting = 0;
+        for contact in self.contacts.values().filter(|contact| contact.waiting > 0) {
+            waiting += contact.waiting;
+            let mut each = OUTBOX_EACH.min(OUTBOX_ALL.saturating_sub(messages.len()));
+            if each == 0 {
+                continue;
+            }
+            journal.sent_after(contact.row.id, contact.row.delivered, |sent| {
+                each -= 1;
+                messages.push(OutboxLine {
+                    id: sent.message.cursor(),
+                    to: contact.row.name.clone(),
+                    text: Body::new(sent.message.kind, &sent.message.body),
+                    sent: sent.message.sent,
+                });
+                each > 0
+            })?;
+        }
+        self.tell(now, Notice::Outbox { waiting, messages });
+        Ok(())
+    }
+
+    fn history(&mut self, now: Now, journal: &Journal, name: &Name, count: u32) -> Result<()> {
+        self.with_contact(now, name, |node, id| {
+            let Some(contact) = node.contacts.get(&id) else {
+                return Ok(());
+            };
+            let messages = journal
+                .history(id, count)?
+                .into_iter()
+                .map(|entry| match entry {
+                    Entry::Sent(sent) => HistoryLine {
+                        id: sent.message.cursor(),
+                        from: node.setup.name.clone(),
+                        text: Body::new(sent.message.kind, &sent.message.body),
+                        sent: sent.message.sent,
+                        received: None,
+                        delivered: sent.seq <= contact.row.delivered,
+                    },
+                    Entry::Received(received) => HistoryLine {
+                        id: received.message.cursor(),
+                        from: name.clone(),
+                        text: Body::new(received.message.kind, &received.message.body),
+                        sent: received.message.sent,
+                        received: Some(received.arrived),
+                        delivered: true,
+                    },
+                })
+                .collect();
+            node.tell(now, Notice::History { peer: name.clone(), messages });
+            Ok(())
+        })
+    }
+
+    /// The user accepts a contact's new key. What the old key's holder has stays with them: nothing of it
+    /// is sent again to the new one.
+    fn trust(&mut self, now: Now, journal: &Journal, id: ContactId) -> Result<()> {
+        let Some(contact) = self.contacts.get_mut(&id) else {
+            return Ok(());
+        };
+        let name = contact.row.name.clone();
+        let Some(offered) = contact.row.offered else {
+            let message = format!("discovery names no other key for {name}; nothing was changed");
+            self.trouble(now, Code::NothingToTrust, Some(&name), message);
+            return Ok(());
+        };
+        if self.by_key.contains_key(&offered) {
+            let message = format!("the key {offered} belongs to another contact; nothing was changed");
+            self.trouble(now, Code::KeyChanged, Some(&name), message);
+            return Ok(());
+        }
+        let old = contact.row.key.replace(offered);
+        contact.row.offered = None;
+        contact.row.base = contact.row.delivered;
+        contact.dirty = true;
+        contact.committed = None;
+        journal.forget_cursors(id)?;
+        let link = contact.link;
+        let line = contact.line();
+        if let Some(old) = old {
+            self.by_key.remove(&old);
+        }
+        self.by_key.insert(offered, id);
+        if let Some(link) = link {
+            self.close_link(now, link, Some(ByeReason::NOT_ACCEPTED));
+        }
+        self.ask_discovery(now, ToDiscovery::Request(About { name }));
+        self.dial_soon(now, id);
+        self.tell(now, Notice::Contact(line));
+        Ok(())
+    }
+
+    fn set_blocked(&mut self, now: Now, id: ContactId, blocked: bool) {
+        let Some(contact) = self.contacts.get_mut(&id) else {
+            return;
+        };
+        contact.row.blocked = blocked;
+        contact.dirty = true;
+        contact.refused = None;
+        if let (true, Some(link)) = (blocked, contact.link) {
+            self.close_link(now, link, Some(ByeReason::NOT_ACCEPTED));
+        }
+        if !blocked {
+            self.dial_soon(now, id);
+        }
+        if let Some(contact) = self.contacts.get(&id) {
+            let line = contact.line();
+            self.tell(now, Notice::Contact(line));
+        }
+    }
+}

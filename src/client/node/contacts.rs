@@ -1,0 +1,391 @@
+//! Who is who, and when to dial them.
+
+use std::net::SocketAddr;
+
+use super::super::event::{Action, LinkId, Problem};
+use super::super::notice::{Code, ContactLine, Notice};
+use super::Node;
+use crate::protocol::peer::Cursor;
+use crate::protocol::{Name, PublicKey};
+use crate::store::Result;
+use crate::store::journal::{ContactId, ContactRow, Journal, Request, Seq};
+use crate::time::Now;
+
+/// The most contacts that an account may have.
+pub const MAX_CONTACTS: usize = 10_000;
+/// The most dials under way at once; each has a thread.
+const MAX_DIALS: usize = 32;
+/// How long the side with the higher key leaves it to the other to dial first, in milliseconds. Saves
+/// most of the cases in which both dial and one link is closed again; the others are settled by
+/// the links themselves.
+const COURTESY: u64 = 700;
+/// The back-off after a first failure, in milliseconds; it doubles with each.
+const FIRST_RETRY: u64 = 250;
+/// The longest back-off to somebody who may well be there: online, or discovery can't tell.
+const LAST_RETRY: u64 = 8_000;
+/// The longest back-off to somebody whom discovery calls offline, or who said goodbye.
+const LAST_RETRY_OFFLINE: u64 = 30_000;
+
+/// A contact: what is stored of them, and what holds as long as the program runs.
+#[derive(Debug)]
+pub struct Contact {
+    pub row: ContactRow,
+    /// The row must be saved with this transaction.
+    pub dirty: bool,
+    /// What was shown must be saved, some time.
+    pub dirty_shown: bool,
+    /// What discovery says, while it can be reached.
+    pub presence: Option<bool>,
+    /// The link over which messages go.
+    pub link: Option<LinkId>,
+    pub dial: Dial,
+    /// How many of ours are not delivered.
+    pub waiting: u64,
+    /// How far the epoch that they wrote in last is committed.
+    pub committed: Option<Committed>,
+    /// Up to where theirs have been given to the console; beyond, they are in the journal if `unshown`.
+    pub handed: Seq,
+    pub unshown: bool,
+    /// Up to where deliveries have been told; beyond, they are to be told if `unannounced`.
+    pub announced: Seq,
+    pub unannounced: bool,
+    /// The last refusal that was said, so that it is not said at every attempt.
+    pub refused: Option<Code>,
+}
+
+/// How far an epoch of a contact's is committed.
+#[derive(Debug)]
+pub struct Committed {
+    pub cursor: Cursor,
+    /// The seq of the last message.
+    pub seq: Seq,
+    /// It must be saved with this transaction, which adds the messages themselves.
+    pub unsaved: bool,
+}
+
+/// When to dial a contact.
+#[derive(Debug, Default)]
+pub struct Dial {
+    pub underway: bool,
+    failures: u32,
+    /// Not before this time; `None` for not at all until something happens.
+    next: Option<u64>,
+    /// Discovery has told an address since the last link: it is tried before the one that worked last.
+    told_is_newer: bool,
+}
+
+impl Contact {
+    fn new(row: ContactRow) -> Self {
+        Self {
+            handed: row.shown,
+            announced: row.delivered,
+            row,
+            dirty: false,
+            dirty_shown: false,
+            presence: None,
+            link: None,
+            dial: Dial::default(),
+            waiting: 0,
+            committed: None,
+            unshown: true,
+            unannounced: false,
+            refused: None,
+        }
+    }
+
+    /// Whether something is still to reach this contact, or discovery about them.
+    pub fn waits(&self) -> bool {
+        self.waiting > 0 || self.row.request == Request::Unconfirmed
+    }
+
+    /// Whether something must be saved with this transaction.
+    pub fn is_unsaved(&self) -> bool {
+        self.dirty || self.committed.as_ref().is_some_and(|committed| committed.unsaved)
+    }
+
+    /// Saves how far their messages are committed.
+    pub fn save_cursor(&mut self, journal: &Journal) -> Result<()> {
+        if let Some(committed) = self.committed.as_mut().filter(|committed| committed.unsaved) {
+            journal.set_cursor(self.row.id, committed.cursor, committed.seq)?;
+            committed.unsaved = false;
+        }
+        Ok(())
+    }
+
+    /// Saves all that has changed.
+    pub fn save(&mut self, journal: &Journal) -> Result<()> {
+        self.save_cursor(journal)?;
+        if self.dirty || self.dirty_shown {
+            journal.save_contact(&self.row)?;
+            self.dirty = false;
+            self.dirty_shown = false;
+        }
+        Ok(())
+    }
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let (first, second) = if self.dial.told_is_newer {
+            (self.row.told, self.row.reached)
+        } else {
+            (self.row.reached, self.row.told)
+        };
+        first.into_iter().chain(second.filter(|second| Some(*second) != first)).collect()
+    }
+
+    pub(super) fn line(&self) -> ContactLine {
+        ContactLine {
+            peer: self.row.name.clone(),
+            fingerprint: self.row.key,
+            offered: self.row.offered,
+            linked: self.link.is_some(),
+            presence: self.presence.map(Into::into),
+            requested: self.row.request != Request::None,
+            blocked: self.row.blocked,
+            waiting: self.waiting,
+            address: self.addresses().first().copied(),
+        }
+    }
+}
+
+impl Node {
+    /// Reads the contacts from the journal; what is not stored there stays as it is.
+    pub(super) fn load_contacts(&mut self, now: Now, journal: &Journal) -> Result<()> {
+        let mut known = std::mem::take(&mut self.contacts);
+        self.by_name.clear();
+        self.by_key.clear();
+        for row in journal.contacts()? {
+            let mut contact = match known.remove(&row.id) {
+                Some(mut contact) => {
+                    contact.row = row;
+                    contact.handed =
+                        self.output.handed(contact.row.id).unwrap_or_default().max(contact.row.shown);
+                    contact.announced = contact.announced.min(contact.row.delivered);
+                    (contact.unshown, contact.unannounced) = (true, true);
+                    (contact.dirty, contact.dirty_shown, contact.committed) = (false, false, None);
+                    contact
+                }
+                None => Contact::new(row),
+            };
+            contact.waiting = journal.count_sent_after(contact.row.id, contact.row.delivered)?;
+            self.index(&contact.row);
+            self.contacts.insert(contact.row.id, contact);
+        }
+        // What is left was added in a transaction that failed.
+        for contact in known.into_values() {
+            if let Some(link) = contact.link {
+                self.close_link(now, link, None);
+            }
+            self.dialling -= usize::from(contact.dial.underway);
+        }
+        let all: Vec<ContactId> = self.contacts.keys().copied().collect();
+        all.into_iter().for_each(|contact| self.dial_soon(now, contact));
+        Ok(())
+    }
+
+    fn index(&mut self, row: &ContactRow) {
+        self.by_name.insert(row.name.clone(), row.id);
+        if let Some(key) = row.key {
+            self.by_key.insert(key, row.id);
+        }
+    }
+
+    pub(super) fn contact_named(&mut self, name: &Name) -> Option<&mut Contact> {
+        self.by_name.get(name).and_then(|id| self.contacts.get_mut(id))
+    }
+
+    /// Adds a contact; `None` if there are too many.
+    pub(super) fn add_contact(&mut self, journal: &Journal, name: &Name) -> Result<Option<ContactId>> {
+        if self.contacts.len() >= MAX_CONTACTS {
+            return Ok(None);
+        }
+        let contact = Contact { dirty: true, unshown: false, ..Contact::new(journal.add_contact(name)?) };
+        let id = contact.row.id;
+        self.index(&contact.row);
+        self.contacts.insert(id, contact);
+        Ok(Some(id))
+    }
+
+    /// Forgets a contact who turned out not to exist, with all that was written to them.
+    pub(super) fn remove_contact(&mut self, journal: &Journal, id: ContactId) -> Result<()> {
+        if let Some(contact) = self.contacts.remove(&id) {
+            self.by_name.remove(&contact.row.name);
+            journal.remove_contact(id)?;
+        }
+        Ok(())
+    }
+
+    /// What follows from discovery's word that `name` belongs to `key`: the contact, if that is the key
+    /// they are known by from now on.
+    pub(super) fn learn_key(&mut self, now: Now, name: &Name, key: PublicKey) -> Option<ContactId> {
+        let id = *self.by_name.get(name)?;
+        let holder = self.by_key.get(&key).copied();
+        let contact = self.contacts.get_mut(&id)?;
+        match contact.row.key {
+            Some(pinned) if pinned == key => {
+                // It was another one for a while, but nothing has come of that.
+                contact.dirty |= contact.row.offered.take().is_some();
+                Some(id)
+            }
+            None if holder.is_none() => {
+                contact.row.key = Some(key);
+                contact.dirty = true;
+                self.by_key.insert(key, id);
+                Some(id)
+            }
+            pinned => {
+                if contact.row.offered != Some(key) {
+                    contact.row.offered = Some(key);
+                    contact.dirty = true;
+                    let held = match pinned {
+                        Some(pinned) => format!("the key of {name} was {pinned}"),
+                        None => format!("the key that discovery names for {name} belongs to another contact"),
+                    };
+                    self.trouble(
+                        now,
+                        Code::KeyChanged,
+                        Some(name),
+                        format!("{held}; discovery now says {key}. Nothing is sent under it. Ask {name} in another way, then TRUST {name} if it is right"),
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    /// Something gives hope that the contact can be reached: dials as soon as it is this side's turn.
+    pub(super) fn dial_soon(&mut self, now: Now, id: ContactId) {
+        let own = self.setup.key;
+        if let Some(contact) = self.contacts.get_mut(&id) {
+            let courtesy = if contact.row.key.is_some_and(|key| key < own) { COURTESY } else { 0 };
+            contact.dial.failures = 0;
+            contact.dial.next = Some(now.mono + courtesy);
+            self.wake_at(now.mono + courtesy);
+        }
+    }
+
+    /// The contact could not be reached, or is gone: dials again later, and ever later. With `hopeless` at
+    /// the latest time there is.
+    pub(super) fn dial_later(&mut self, now: Now, id: ContactId, hopeless: bool) {
+        if let Some(contact) = self.contacts.get_mut(&id) {
+            let offline = contact.presence == Some(false) || hopeless;
+            let most = if offline { LAST_RETRY_OFFLINE } else { LAST_RETRY };
+            let least = if hopeless { most } else { FIRST_RETRY };
+            let wait = (least << contact.dial.failures.min(16)).min(most);
+            contact.dial.failures += 1;
+            // Half of it is chance, so that a crowd does not come back in step.
+            let next = now.mono + wait / 2 + self.rng.u64(0..=wait / 2);
+            contact.dial.next = Some(next);
+            self.wake_at(next);
+        }
+    }
+
+    /// The other side has this account's newer client: dialling would only take turns with it.
+    pub(super) fn dial_no_more(&mut self, id: ContactId) {
+        if let Some(contact) = self.contacts.get_mut(&id) {
+            contact.dial.next = None;
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, now: Now, id: ContactId, problems: &[(SocketAddr, Problem)]) {
+        self.dialled(now, id);
+        let Some(contact) = self.contacts.get_mut(&id) else {
+            return;
+        };
+        let impostor = problems.iter().find(|(_, problem)| matches!(problem, Problem::WrongKey { .. }));
+        if let Some((address, problem)) = impostor
+            && contact.refused != Some(Code::Impostor)
+        {
+            contact.refused = Some(Code::Impostor);
+            let name = contact.row.name.clone();
+            let message = format!("{address} is not {name}: {problem}; nothing was sent");
+            self.trouble(now, Code::Impostor, Some(&name), message);
+        }
+        self.dial_later(now, id, false);
+    }
+
+    /// A dial is over. Another one may have waited for its place.
+    pub(super) fn dialled(&mut self, now: Now, id: ContactId) {
+        if let Some(contact) = self.contacts.get_mut(&id)
+            && std::mem::take(&mut contact.dial.underway)
+        {
+            self.dialling = self.dialling.saturating_sub(1);
+        }
+        self.wake_at(now.mono);
+    }
+
+    /// A link is up: what is known about reaching them starts anew.
+    pub(super) fn reached(&mut self, id: ContactId, address: SocketAddr) {
+        if let Some(contact) = self.contacts.get_mut(&id) {
+            contact.dial.failures = 0;
+            contact.dial.told_is_newer = false;
+            contact.refused = None;
+            if contact.row.reached != Some(address) {
+                contact.row.reached = Some(address);
+                contact.dirty = true;
+            }
+        }
+    }
+
+    /// Dials whom it is time to dial.
+    pub(super) fn tick_dials(&mut self, now: Now) {
+        if self.rendezvous.is_out() || self.leaving == super::Leaving::Left {
+            return;
+        }
+        let mut wake = u64::MAX;
+        for (id, contact) in &mut self.contacts {
+            let wanted = contact.link.is_none() && !contact.dial.underway && !contact.row.blocked;
+            let (Some(key), Some(next), true) = (contact.row.key, contact.dial.next, wanted) else {
+                continue;
+            };
+            if next > now.mono {
+                wake = wake.min(next);
+                continue;
+            }
+            let addresses = contact.addresses();
+            if addresses.is_empty() || self.dialling >= MAX_DIALS {
+                continue;
+            }
+            contact.dial.underway = true;
+            self.dialling += 1;
+            self.actions.push(Action::Dial { contact: *id, name: contact.row.name.clone(), key, addresses });
+        }
+        self.wake_at(wake);
+    }
+
+    /// Discovery says where a contact is and whether they are online.
+    pub(super) fn learn_status(
+        &mut self,
+        now: Now,
+        id: ContactId,
+        address: Option<SocketAddr>,
+        online: bool,
+    ) {
+        let Some(contact) = self.contacts.get_mut(&id) else {
+            return;
+        };
+        let moved = address.is_some() && address != contact.row.told;
+        if moved {
+            contact.row.told = address;
+            contact.dirty = true;
+            contact.dial.told_is_newer = true;
+        }
+        let came = online && contact.presence != Some(true);
+        if (came || moved) && contact.link.is_none() {
+            self.dial_soon(now, id);
+        }
+        self.set_presence(now, id, Some(online));
+    }
+
+    pub(super) fn set_presence(&mut self, now: Now, id: ContactId, presence: Option<bool>) {
+        let Some(contact) = self.contacts.get_mut(&id) else {
+            return;
+        };
+        if contact.presence != presence {
+            contact.presence = presence;
+            if let (Some(online), false) = (presence, contact.row.blocked) {
+                let peer = contact.row.name.clone();
+                self.tell(now, Notice::Presence { peer, state: online.into() });
+            }
+        }
+    }
+}

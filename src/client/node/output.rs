@@ -1,0 +1,264 @@
+//! What is told, and what nobody has read yet.
+//!
+//! The console writes at the pace of whoever reads it, and nothing else waits for that. What has not been
+//! written is bounded: messages and deliveries beyond the bound stay in the journal and are told
+//! later; commands wait, as long as somebody reads at all; once nobody does, other notices are
+//! dropped and counted.
+
+use std::collections::VecDeque;
+
+use super::super::event::Action;
+use super::super::notice::{Body, Code, Notice};
+use super::contacts::Contact;
+use super::{LAZY_SAVE, Node};
+use crate::protocol::Name;
+use crate::store::Result;
+use crate::store::journal::{ContactId, Journal, Received, Seq};
+use crate::time::Now;
+
+/// How many bytes of notices may wait to be written before messages are left in the journal.
+const ROOM: usize = 4 * 1024 * 1024;
+/// How many bytes before anything else is dropped.
+const LIMIT: usize = 2 * ROOM;
+/// How many batches the console holds; its channel has as many places.
+pub const BATCHES: usize = 256;
+/// After how many milliseconds without a byte written nobody seems to read.
+pub const STUCK_AFTER: u64 = 1_000;
+
+/// What has been told.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Not yet given to the console.
+    notices: Vec<Notice>,
+    weight: usize,
+    shown: Vec<(ContactId, Seq)>,
+    /// Given to the console, in this order, and not yet written.
+    unwritten: VecDeque<Batch>,
+    unwritten_weight: usize,
+    /// How much of `notices` and `shown` stood there at the last commit.
+    kept: (usize, usize),
+    /// When the console last wrote something, or had nothing to write.
+    progress: u64,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Batch {
+    weight: usize,
+    /// Whose messages it shows, up to where.
+    shown: Vec<(ContactId, Seq)>,
+}
+
+impl Output {
+    /// Whether there is room for another message.
+    pub fn has_room(&self) -> bool {
+        self.weight + self.unwritten_weight < ROOM && self.unwritten.len() < BATCHES
+    }
+
+    /// Whether something is being written.
+    pub fn is_waiting(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
+    /// Whether everything is written.
+    pub fn is_read(&self) -> bool {
+        self.unwritten.is_empty() && self.notices.is_empty()
+    }
+
+    /// Whether nobody seems to read.
+    pub fn is_stuck(&self, now: Now) -> bool {
+        self.is_waiting() && now.mono >= self.progress.saturating_add(STUCK_AFTER)
+    }
+
+    /// When it will show that nobody reads, if there is no room before.
+    pub fn stuck_at(&self) -> Option<u64> {
+        (!self.has_room() && self.is_waiting()).then(|| self.progress.saturating_add(STUCK_AFTER))
+    }
+
+    /// What has been told since the last commit is not told.
+    pub fn roll_back(&mut self) {
+        let (notices, shown) = self.kept;
+        self.notices.truncate(notices);
+        self.shown.truncate(shown);
+        self.weight = self.notices.iter().map(Notice::weight).sum();
+    }
+
+    /// Up to where the contact's messages have been given out, beyond what was written.
+    pub fn handed(&self, contact: ContactId) -> Option<Seq> {
+        let of_contact = |shown: &&(ContactId, Seq)| shown.0 == contact;
+        self.unwritten
+            .iter()
+            .flat_map(|batch| &batch.shown)
+            .chain(&self.shown)
+            .filter(of_contact)
+            .map(|(_, seq)| *seq)
+            .max()
+    }
+
+    fn push(&mut self, notice: Notice) {
+        self.weight += notice.weight();
+        self.notices.push(notice);
+    }
+
+    fn push_shown(&mut self, contact: ContactId, seq: Seq) {
+        // What is kept from the last commit must not change, lest it can't be rolled back.
+        match self.shown.get_mut(self.kept.1..).and_then(<[_]>::last_mut) {
+            Some(last) if last.0 == contact => last.1 = seq,
+            _ => self.shown.push((contact, seq)),
+        }
+    }
+}
+
+impl Node {
+    /// Tells the user something.
+    pub(super) fn tell(&mut self, now: Now, notice: Notice) {
+        let output = &mut self.output;
+        if !output.is_waiting() {
+            output.progress = now.mono;
+        }
+        if output.weight + output.unwritten_weight >= LIMIT && !matches!(notice, Notice::Bye) {
+            output.dropped += 1;
+        } else {
+            output.push(notice);
+        }
+    }
+
+    /// Tells the user a message just committed; where there is no room it stays in the journal for now.
+    pub(super) fn tell_message(&mut self, contact: ContactId, received: &Received) {
+        let room = self.output.has_room();
+        let Some(known) = self.contacts.get_mut(&contact) else {
+            return;
+        };
+        if known.unshown || !room {
+            known.unshown = true;
+            return;
+        }
+        known.handed = received.seq;
+        let notice = message_notice(&known.row.name, received, self.start);
+        self.output.push_shown(contact, received.seq);
+        self.output.push(notice);
+    }
+
+    /// Tells the user that a message has been delivered, if there is room.
+    pub(super) fn tell_delivered(&mut self, contact: ContactId, seq: Seq, notice: Notice) {
+        let room = self.output.has_room();
+        let Some(known) = self.contacts.get_mut(&contact) else {
+            return;
+        };
+        if known.unannounced || !room {
+            known.unannounced = true;
+            return;
+        }
+        known.announced = seq;
+        self.output.push(notice);
+    }
+
+    /// The console has written its oldest batch.
+    pub(super) fn printed(&mut self, now: Now) {
+        let Some(batch) = self.output.unwritten.pop_front() else {
+            return;
+        };
+        self.output.unwritten_weight -= batch.weight;
+        self.output.progress = now.mono;
+        for (contact, seq) in batch.shown {
+            if let Some(known) = self.contacts.get_mut(&contact)
+                && known.row.shown < seq
+            {
+                known.row.shown = seq;
+                known.dirty_shown = true;
+                self.save_at.get_or_insert(now.mono + LAZY_SAVE);
+            }
+        }
+        if self.output.dropped > 0 && self.output.has_room() {
+            let dropped = std::mem::take(&mut self.output.dropped);
+            self.trouble(
+                now,
+                Code::OutputBehind,
+                None,
+                format!("nobody read the output, and {dropped} notices were dropped (no messages); CONTACTS and OUTBOX say how things are"),
+            );
+        }
+    }
+
+    /// Tells what was left in the journal, as far as there is room.
+    pub(super) fn catch_up(&mut self, now: Now, journal: &Journal) -> Result<()> {
+        let behind: Vec<ContactId> = self
+            .contacts
+            .iter()
+            .filter(|(_, contact)| contact.unshown || contact.unannounced)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in behind {
+            self.catch_up_with(journal, id)?;
+        }
+        if !self.output.is_waiting() {
+            self.output.progress = now.mono;
+        }
+        Ok(())
+    }
+
+    fn catch_up_with(&mut self, journal: &Journal, id: ContactId) -> Result<()> {
+        let Some(Contact { row, handed, announced, unshown, unannounced, .. }) = self.contacts.get_mut(&id)
+        else {
+            return Ok(());
+        };
+        let output = &mut self.output;
+        if *unshown {
+            let mut all = true;
+            journal.received_after(row.id, *handed, |received| {
+                all = output.has_room();
+                if all {
+                    output.push_shown(row.id, received.seq);
+                    output.push(message_notice(&row.name, &received, self.start));
+                    *handed = received.seq;
+                }
+                all
+            })?;
+            *unshown = !all;
+        }
+        if *unannounced {
+            let mut all = true;
+            journal.sent_after(row.id, *announced, |sent| {
+                if sent.seq > row.delivered {
+                    return false;
+                }
+                all = output.has_room();
+                if all {
+                    *announced = sent.seq;
+                    output.push(Notice::Delivered { id: sent.message.cursor(), to: row.name.clone() });
+                }
+                all
+            })?;
+            *unannounced = !all;
+        }
+        Ok(())
+    }
+
+    /// Gives the console what has been told, if it takes another batch.
+    pub(super) fn print(&mut self) {
+        let output = &mut self.output;
+        if !output.notices.is_empty() && output.unwritten.len() < BATCHES {
+            let weight = std::mem::take(&mut output.weight);
+            let shown = std::mem::take(&mut output.shown);
+            output.unwritten_weight += weight;
+            output.unwritten.push_back(Batch { weight, shown });
+            self.actions.push(Action::Print(std::mem::take(&mut output.notices)));
+        }
+        output.kept = (output.notices.len(), output.shown.len());
+        if let Some(at) = output.stuck_at() {
+            self.wake_at(at);
+        }
+    }
+}
+
+fn message_notice(from: &Name, received: &Received, start: Seq) -> Notice {
+    let message = &received.message;
+    Notice::Message {
+        id: message.cursor(),
+        from: from.clone(),
+        text: Body::new(message.kind, &message.body),
+        sent: message.sent,
+        received: received.arrived,
+        replayed: received.seq <= start,
+    }
+}

@@ -1,0 +1,595 @@
+//! What the client tells a person or a script, and how it is written.
+//!
+//! With `--json` each notice is one JSON object; its fields are those of [`Notice`]. Otherwise it is a
+//! line or a few of plain text. Either way nothing from outside reaches the terminal as a control sequence.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use serde::{Serialize, Serializer};
+
+use crate::protocol::peer::{Cursor, Kind};
+use crate::protocol::{Name, PublicKey};
+
+/// Something to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum Notice {
+    /// The client listens and takes commands.
+    Ready {
+        /// Whose client it is.
+        user: Name,
+        /// Where it takes links.
+        address: SocketAddr,
+        /// The account's key.
+        fingerprint: PublicKey,
+    },
+    /// Whether discovery can be reached.
+    Discovery {
+        /// Whether there is a session.
+        state: UpDown,
+        /// More about it.
+        detail: String,
+    },
+    /// What discovery says of a contact.
+    Presence {
+        /// Whom.
+        peer: Name,
+        /// Whether they have a session with discovery.
+        state: OnOff,
+    },
+    /// Somebody has asked for a channel and is a contact now.
+    Request {
+        /// Who.
+        from: Name,
+        /// Their key.
+        fingerprint: PublicKey,
+    },
+    /// A `REQUEST` was taken: it is safe and goes on until there is a link.
+    Requested {
+        /// For whom.
+        peer: Name,
+    },
+    /// Whether there is a link to a contact.
+    Link {
+        /// Whom.
+        peer: Name,
+        /// Whether there is one.
+        state: UpDown,
+    },
+    /// A contact said something.
+    Message {
+        /// Its name for ever, together with who said it.
+        id: Cursor,
+        /// Who said it.
+        from: Name,
+        /// What was said; null if this version can't show it.
+        #[serde(serialize_with = "body_json")]
+        text: Body,
+        /// The sender's clock when it was written.
+        #[serde(serialize_with = "time_json")]
+        sent: i64,
+        /// This machine's clock when it came in.
+        #[serde(serialize_with = "time_json")]
+        received: i64,
+        /// Whether it came in before this start, and may have been shown then.
+        replayed: bool,
+    },
+    /// A message is safely in the outbox.
+    Queued {
+        /// Its name for ever, together with who says it.
+        id: Cursor,
+        /// For whom.
+        to: Name,
+    },
+    /// A contact has committed a message of ours.
+    Delivered {
+        /// Which.
+        id: Cursor,
+        /// Who has it.
+        to: Name,
+    },
+    /// Something was not done, or is not as it should be.
+    Error(Trouble),
+    /// The answer to `CONTACTS`.
+    Contacts {
+        /// All of them, by name.
+        contacts: Vec<ContactLine>,
+    },
+    /// The answer to `OUTBOX`.
+    Outbox {
+        /// How many messages are not yet delivered.
+        waiting: u64,
+        /// The oldest of them for each contact.
+        messages: Vec<OutboxLine>,
+    },
+    /// The answer to `HISTORY`.
+    History {
+        /// Whose conversation.
+        peer: Name,
+        /// Its last entries, oldest first.
+        messages: Vec<HistoryLine>,
+    },
+    /// The answer to `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
+    Contact(ContactLine),
+    /// The answer to `HELP`.
+    Help {
+        /// Usage and meaning of every command.
+        commands: &'static [(&'static str, &'static str)],
+    },
+    /// The client ends.
+    Bye,
+}
+
+/// What an error says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// What kind of error, for scripts.
+    pub code: Code,
+    /// What happened and what to do, for people.
+    pub message: String,
+    /// The user whom it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Name>,
+    /// The message that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Cursor>,
+    /// The text that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// The kinds of errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// Nobody has registered this name.
+    NoSuchUser,
+    /// A message of ours was taken back, for there is no such user.
+    Undeliverable,
+    /// The user was never requested.
+    NotAContact,
+    /// The user is blocked.
+    Blocked,
+    /// The name belongs to another key.
+    NameTaken,
+    /// A contact's or discovery's key is not the one that was pinned.
+    KeyChanged,
+    /// Nothing to trust: no other key was named.
+    NothingToTrust,
+    /// The line is not a command.
+    BadCommand,
+    /// The text does not fit into one message.
+    TooLong,
+    /// The disk is full or fails: nothing was kept.
+    NotSaved,
+    /// Discovery refused.
+    Refused,
+    /// Somebody unknown connected, and was cut.
+    UnknownPeer,
+    /// Somebody who is not who was dialled answered, and was cut.
+    Impostor,
+    /// The account has been started somewhere else.
+    Superseded,
+    /// A link was cut because the peer broke the rules.
+    BadPeer,
+    /// Nobody read standard output for too long, and notices other than messages were dropped.
+    OutputBehind,
+}
+
+/// Whether something stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UpDown {
+    /// It does.
+    Up,
+    /// It does not.
+    Down,
+}
+
+/// Whether somebody is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnOff {
+    /// They are.
+    Online,
+    /// They are not.
+    Offline,
+}
+
+/// What was said, as far as this version can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Text.
+    Text(String),
+    /// A kind that only a later version knows.
+    Unknown(Kind),
+}
+
+impl Body {
+    /// The body of a message. Bytes that are not UTF-8 become U+FFFD.
+    #[must_use]
+    pub fn new(kind: Kind, body: &[u8]) -> Self {
+        match kind {
+            Kind::TEXT => Self::Text(String::from_utf8_lossy(body).into_owned()),
+            other => Self::Unknown(other),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Unknown(Kind(kind)) => format!("(a message of kind {kind}, which this version can't show)"),
+        }
+    }
+}
+
+/// A contact in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContactLine {
+    /// Who.
+    pub peer: Name,
+    /// The pinned key, once it is known.
+    pub fingerprint: Option<PublicKey>,
+    /// Another key that discovery names, and that `TRUST` would accept.
+    pub offered: Option<PublicKey>,
+    /// Whether there is a link.
+    pub linked: bool,
+    /// What discovery says, while it can be reached.
+    pub presence: Option<OnOff>,
+    /// Whether our request has not led to a link yet.
+    pub requested: bool,
+    /// Whether the user wants nothing from them.
+    pub blocked: bool,
+    /// How many of our messages are not yet delivered.
+    pub waiting: u64,
+    /// Where they were last known to be.
+    pub address: Option<SocketAddr>,
+}
+
+/// A message in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutboxLine {
+    /// Which.
+    pub id: Cursor,
+    /// For whom.
+    pub to: Name,
+    /// What it says.
+    #[serde(serialize_with = "body_json")]
+    pub text: Body,
+    /// When it was written.
+    #[serde(serialize_with = "time_json")]
+    pub sent: i64,
+}
+
+/// An entry of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HistoryLine {
+    /// Which message.
+    pub id: Cursor,
+    /// Who said it.
+    pub from: Name,
+    /// What was said.
+    #[serde(serialize_with = "body_json")]
+    pub text: Body,
+    /// When it was written, by the writer's clock.
+    #[serde(serialize_with = "time_json")]
+    pub sent: i64,
+    /// When it came in; null for our own.
+    #[serde(serialize_with = "time_option_json")]
+    pub received: Option<i64>,
+    /// Whether the other side has it.
+    pub delivered: bool,
+}
+
+fn body_json<S: Serializer>(body: &Body, serializer: S) -> Result<S::Ok, S::Error> {
+    match body {
+        Body::Text(text) => serializer.serialize_str(text),
+        Body::Unknown(_) => serializer.serialize_none(),
+    }
+}
+
+fn time_json<S: Serializer>(milliseconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{:.3}", timestamp(*milliseconds)))
+}
+
+#[allow(clippy::ref_option, reason = "the signature that serde calls")]
+fn time_option_json<S: Serializer>(milliseconds: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match milliseconds {
+        Some(milliseconds) => time_json(milliseconds, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// A peer may claim any time; what a calendar can't hold becomes its first or last moment.
+fn timestamp(milliseconds: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(if milliseconds < 0 {
+        jiff::Timestamp::MIN
+    } else {
+        jiff::Timestamp::MAX
+    })
+}
+
+impl Notice {
+    /// Roughly how many bytes the notice takes in memory.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let content = match self {
+            Self::Message { text: Body::Text(text), .. } => text.len(),
+            Self::Error(trouble) => trouble.message.len() + trouble.text.as_ref().map_or(0, String::len),
+            Self::Outbox { messages, .. } => messages.iter().map(|line| line.text.shown().len() + 100).sum(),
+            Self::History { messages, .. } => messages.iter().map(|line| line.text.shown().len() + 100).sum(),
+            Self::Contacts { contacts } => contacts.len() * size_of::<ContactLine>(),
+            _ => 0,
+        };
+        content + size_of::<Self>()
+    }
+
+    /// Appends the notice as one line of JSON.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let written = serde_json::to_writer(&mut *out, self);
+        debug_assert!(written.is_ok(), "a Vec takes everything, and every key is a string");
+        escape_json(out, start);
+        out.push(b'\n');
+    }
+
+    /// Appends the notice as plain text, each line ended.
+    pub fn write_text(&self, out: &mut Vec<u8>) {
+        for line in self.lines() {
+            out.extend_from_slice(line.as_bytes());
+            out.push(b'\n');
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Ready { user, address, fingerprint } => vec![
+                format!("* {user} listens on {address}, key {fingerprint}"),
+                "* REQUEST <user> opens a channel, CHAT <user> <message> sends, HELP lists the rest".into(),
+            ],
+            Self::Discovery { state: UpDown::Up, detail } => {
+                vec![format!("* discovery: up ({})", plain(detail))]
+            }
+            Self::Discovery { state: UpDown::Down, detail } => {
+                vec![format!("* discovery: down ({}); open chats go on", plain(detail))]
+            }
+            Self::Presence { peer, state } => vec![format!("* {peer} is {}", state.word())],
+            Self::Request { from, fingerprint } => {
+                vec![format!(
+                    "* {from} has asked for you and is a contact now (key {fingerprint}; BLOCK {from} to refuse)"
+                )]
+            }
+            Self::Requested { peer } => {
+                vec![format!("* {peer} is asked for; the channel opens once both are online")]
+            }
+            Self::Link { peer, state: UpDown::Up } => vec![format!("* {peer} is linked")],
+            Self::Link { peer, state: UpDown::Down } => vec![format!("* {peer} is not linked any more")],
+            Self::Message { from, text, sent, received, replayed, .. } => {
+                let late = received.abs_diff(*sent) > LATE;
+                let mut stamp = clock(*received);
+                if late {
+                    let _ = write!(stamp, ", written {}", clock(*sent));
+                }
+                if *replayed {
+                    stamp.push_str(", again");
+                }
+                body_lines(&format!("[{stamp}] {from}: "), text)
+            }
+            Self::Queued { id, to } => {
+                vec![format!("* message {} for {to} is safe in the outbox", id.number)]
+            }
+            Self::Delivered { id, to } => vec![format!("* {to} has message {}", id.number)],
+            Self::Error(trouble) => vec![format!("! {}", plain(&trouble.message))],
+            Self::Contacts { contacts } if contacts.is_empty() => {
+                vec!["* no contacts yet; REQUEST <user> makes one".into()]
+            }
+            Self::Contacts { contacts } => contacts.iter().map(ContactLine::line).collect(),
+            Self::Contact(contact) => vec![contact.line()],
+            Self::Outbox { waiting: 0, .. } => vec!["* everything is delivered".into()],
+            Self::Outbox { waiting, messages } => {
+                let mut lines: Vec<_> = messages
+                    .iter()
+                    .flat_map(|line| {
+                        body_lines(&format!("[{}] to {}: ", clock(line.sent), line.to), &line.text)
+                    })
+                    .collect();
+                lines.push(format!("* {waiting} not yet delivered"));
+                lines
+            }
+            Self::History { peer, messages } if messages.is_empty() => {
+                vec![format!("* nothing said with {peer} yet")]
+            }
+            Self::History { messages, .. } => messages
+                .iter()
+                .flat_map(|line| {
+                    let state = if line.delivered { "" } else { " (waiting)" };
+                    body_lines(&format!("[{}] {}{state}: ", clock(line.sent), line.from), &line.text)
+                })
+                .collect(),
+            Self::Help { commands } => {
+                commands.iter().map(|(usage, meaning)| format!("  {usage:<24} {meaning}")).collect()
+            }
+            Self::Bye => vec!["* bye".into()],
+        }
+    }
+}
+
+/// How much later than written a message must come in for both times to be shown, in milliseconds.
+const LATE: u64 = 60_000;
+
+impl ContactLine {
+    fn line(&self) -> String {
+        let mut line = format!("  {:<16} ", self.peer);
+        line.push_str(if self.linked { "linked" } else { "not linked" });
+        if let Some(presence) = self.presence {
+            let _ = write!(line, ", {} says discovery", presence.word());
+        }
+        if self.requested {
+            line.push_str(", asked for");
+        }
+        if self.blocked {
+            line.push_str(", blocked");
+        }
+        if self.waiting > 0 {
+            let _ = write!(line, ", {} waiting", self.waiting);
+        }
+        match (self.fingerprint, self.offered) {
+            (Some(key), None) => _ = write!(line, ", key {key}"),
+            (Some(key), Some(other)) => {
+                _ = write!(line, ", KEY CHANGED from {key} to {other} (TRUST {} accepts it)", self.peer);
+            }
+            (None, _) => {}
+        }
+        line
+    }
+}
+
+impl OnOff {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+impl From<bool> for OnOff {
+    fn from(online: bool) -> Self {
+        if online { Self::Online } else { Self::Offline }
+    }
+}
+
+/// Date and time of this machine's zone, to the second.
+fn clock(milliseconds: i64) -> String {
+    timestamp(milliseconds).to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A text may have several lines: those after the first are indented, so that none can pass for a
+/// line of the program's own or of somebody else's.
+fn body_lines(prefix: &str, body: &Body) -> Vec<String> {
+    let text = body.shown();
+    let mut lines = text.split('\n');
+    let first = format!("{prefix}{}", plain(lines.next().unwrap_or_default().trim_end_matches('\r')));
+    std::iter::once(first)
+        .chain(lines.map(|line| format!("    {}", plain(line.trim_end_matches('\r')))))
+        .collect()
+}
+
+/// Whether a character could do more to a terminal than stand there: control characters, and those
+/// that change the direction of the text around them, hide, or end a line.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// The text with everything unsafe written out.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => plain.push(' '),
+            c if is_unsafe(c) => plain.extend(c.escape_unicode()),
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
+/// JSON leaves DEL, C1 controls and the like as they are; written as escapes they mean the same and do
+/// nothing to a terminal. They can only stand inside strings.
+fn escape_json(out: &mut Vec<u8>, start: usize) {
+    let written = out.get(start..).unwrap_or_default();
+    if written.iter().all(|byte| (b' '..0x7f).contains(byte)) {
+        return;
+    }
+    let json = String::from_utf8_lossy(written).into_owned();
+    out.truncate(start);
+    for c in json.chars() {
+        if is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+            }
+        } else {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn message(text: &str) -> Notice {
+        Notice::Message {
+            id: Cursor { epoch: 0xab, number: 7 },
+            from: "bob".parse().unwrap(),
+            text: Body::Text(text.into()),
+            sent: 1_000,
+            received: 2_000,
+            replayed: false,
+        }
+    }
+
+    fn written(write: impl Fn(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn json_has_the_documented_fields() {
+        let line = written(|out| message("hi").write_json(out));
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            value,
+            json!({"event": "message", "id": "00000000000000ab-7", "from": "bob", "text": "hi",
+                   "sent": "1970-01-01T00:00:01.000Z", "received": "1970-01-01T00:00:02.000Z", "replayed": false})
+        );
+        let trouble =
+            Trouble { code: Code::NoSuchUser, message: "no".into(), peer: None, id: None, text: None };
+        let line = written(|out| Notice::Error(trouble.clone()).write_json(out));
+        assert_eq!(line, "{\"event\":\"error\",\"code\":\"no-such-user\",\"message\":\"no\"}\n");
+        assert_eq!(written(|out| Notice::Bye.write_json(out)), "{\"event\":\"bye\"}\n");
+    }
+
+    #[test]
+    fn any_time_can_be_written() {
+        for sent in [i64::MIN, -1, 0, i64::MAX] {
+            let mut notice = message("x");
+            if let Notice::Message { sent: at, .. } = &mut notice {
+                *at = sent;
+            }
+            let line = written(|out| notice.write_json(out));
+            assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
+            assert_eq!(written(|out| notice.write_text(out)).lines().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_second_line_can_not_pass_for_somebody_else() {
+        let text = written(|out| message("hi\n[12:00] carol: lies\r\n").write_text(out));
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].ends_with("bob: hi"));
+        assert_eq!(&lines[1..], ["    [12:00] carol: lies", "    "]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unsafe_is_ever_written(text in any::<String>()) {
+            let text = format!("{text}\u{1b}]0;title\u{7}\u{9b}31m\u{7f}\u{202e}\u{2066}\r");
+            for notice in [message(&text), Notice::Discovery { state: UpDown::Down, detail: text.clone() }] {
+                let shown = written(|out| notice.write_text(out));
+                prop_assert!(!shown.chars().any(|c| c != '\n' && is_unsafe(c)));
+                let json = written(|out| notice.write_json(out));
+                prop_assert!(!json.trim_end_matches('\n').chars().any(is_unsafe));
+            }
+            let json = written(|out| message(&text).write_json(out));
+            let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(value["text"].as_str().unwrap(), text);
+        }
+    }
+}
