@@ -398,7 +398,11 @@ impl Memory {
                 }
             }
             Undo::Edge(edge, present) => _ = self.apply(edge, present),
-            Undo::Forget(session) => _ = self.sessions.remove(&session),
+            Undo::Forget(session) => {
+                if let Some(forgotten) = self.sessions.remove(&session) {
+                    self.due.remove(&(forgotten.deadline(), session));
+                }
+            }
             Undo::Reopen(id, session) => {
                 self.due.insert((session.deadline(), id));
                 self.sessions.insert(id, session);
