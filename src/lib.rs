@@ -1,6 +1,7 @@
 //! Peer-to-peer chat for the terminal: two programs, `discovery` and `client`, of one crate.
 #![forbid(unsafe_code)]
 pub mod client;
+pub mod discovery;
 pub mod logging;
 pub mod net;
 pub mod noise;

@@ -1,6 +1,6 @@
 //! Time as the deciding code is told it.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +30,18 @@ impl Clock {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
         };
-        Now { mono: u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX), wall }
+        Now { mono: millis(self.0.elapsed()), wall }
     }
 
     /// The instant at which [`Now::mono`] will be `mono`; `None` if it lies beyond what can be told.
     #[must_use]
     pub fn instant(&self, mono: u64) -> Option<Instant> {
-        self.0.checked_add(std::time::Duration::from_millis(mono))
+        self.0.checked_add(Duration::from_millis(mono))
     }
+}
+
+/// A duration in milliseconds.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -71,7 +71,8 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    peerchat::logging::start();
+    // People read the console, not a log.
+    peerchat::logging::start("error");
     match run(arguments) {
         Ok(status) => status.into(),
         Err(error) => {

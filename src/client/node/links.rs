@@ -15,7 +15,7 @@ use crate::protocol::rendezvous::{About, Identify, ToDiscovery};
 use crate::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, Name, PING_AFTER, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, EpochId, Journal, Request, Seq};
-use crate::time::Now;
+use crate::time::{Now, millis};
 
 /// How many bytes of unacknowledged messages this side takes from a peer.
 const WINDOW: u32 = 1024 * 1024;
@@ -106,11 +106,6 @@ impl Link {
             _ => None,
         }
     }
-}
-
-/// A duration in milliseconds.
-pub fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Node {

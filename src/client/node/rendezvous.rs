@@ -9,14 +9,13 @@ use std::collections::BTreeSet;
 
 use super::super::event::{Action, LinkId, Problem};
 use super::super::notice::{Code, Notice, Trouble, UpDown};
-use super::links::millis;
 use super::{FAILED, Node};
 use crate::protocol::peer::ByeReason;
 use crate::protocol::rendezvous::{About, RefusedCode, Register, Status, ToClient, ToDiscovery};
 use crate::protocol::{DEAD_AFTER, Name, PING_AFTER, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, Journal, Request};
-use crate::time::Now;
+use crate::time::{Now, millis};
 
 /// The back-off after a first failure, in milliseconds; it doubles with each.
 const FIRST_RETRY: u64 = 500;

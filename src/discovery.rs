@@ -1,0 +1,303 @@
+//! The discovery server: who exists, who is there, and who asks for whom.
+//!
+//! [`registry`] decides, on top of what [`memory`] holds; [`inbound`] and [`outbound`] are the sockets; here is
+//! the loop between them. It takes what has arrived, decides inside one transaction, commits, and only then acts:
+//! whatever a client is told has been saved, and many changes cost one sync of the disk.
+//!
+//! What is bounded, and by what:
+//!
+//! - connections in all, of one address and before their handshake: [`net::Caps`];
+//! - events that wait for the loop: `QUEUE`, of at most one frame each; readers wait when it is full;
+//! - one session's share of the loop: the costs and the burst in [`inbound`], so that a flood is read slowly
+//!   and its sender waits;
+//! - one transaction: `BATCH` events, and no further one begun after `ENOUGH` actions;
+//! - what waits to be sent: the kernel's buffer of the socket; a client that does not read is cut off;
+//! - silence: [`DEAD_AFTER`](crate::protocol::DEAD_AFTER), and [`registry::REGISTER_WITHIN`] for a session
+//!   that has not registered;
+//! - requests and connections of an account, requests for one, new names of an address:
+//!   [`registry::MAX_CONTACTS`], [`registry::MAX_REQUESTS_FOR`], [`registry::Limits`].
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, bounded, never, select};
+use etcetera::BaseStrategy;
+
+use crate::net::{self, Caps};
+use crate::protocol::PING_AFTER;
+use crate::store::directory::Directory;
+use crate::store::{self, StoreError};
+use crate::time::{Clock, Now};
+use inbound::{Inbound, Reception};
+use outbound::Outbound;
+use registry::{Action, Event, Limits, Registry};
+
+pub mod inbound;
+pub mod memory;
+pub mod outbound;
+pub mod registry;
+
+/// How many connections are let in unless told otherwise.
+pub const DEFAULT_CONNECTIONS: usize = 12_000;
+/// The most that can be asked for: with many more threads the kernel's limit on memory maps ends the process.
+pub const MAX_CONNECTIONS: usize = 14_000;
+/// How many connections one address may hold unless told otherwise.
+pub const DEFAULT_PER_ADDRESS: usize = 256;
+/// How many new names one address may register in an hour unless told otherwise.
+pub const DEFAULT_NEW_NAMES: u32 = 64;
+
+/// How many connections may be in their handshake.
+const HANDSHAKES: usize = 2048;
+/// The descriptors kept for everything but connections that are let in: the database, those being refused.
+const RESERVED_DESCRIPTORS: u64 = 256;
+/// How many frames may wait for the loop.
+const QUEUE: usize = 1024;
+/// How many events one transaction may hold; what arrived together in one frame is not torn apart.
+const BATCH: usize = 1024;
+/// No further event is handled in a transaction that has led to this many actions.
+const ENOUGH: usize = 32 * 1024;
+/// The loop looks around at least this often.
+const IDLE: Duration = Duration::from_secs(60);
+/// A loop that was away for this long can't tell who was silent meanwhile.
+const AWAY: Duration = Duration::from_secs(1);
+/// How long everybody has to be heard again then.
+const HEAR_AGAIN: Duration = PING_AFTER.saturating_add(Duration::from_secs(1));
+/// How long a disk that goes on failing is not mentioned again.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The database, if not in the user's data directory.
+    pub database: Option<PathBuf>,
+    /// How many connections to let in.
+    pub max_connections: usize,
+    /// How many of one address. Without it [`DEFAULT_PER_ADDRESS`], and this machine itself is not limited.
+    pub max_per_address: Option<usize>,
+    /// How many new names of one address in an hour. Without it [`DEFAULT_NEW_NAMES`], and this machine
+    /// itself is not limited.
+    pub max_new_names: Option<u32>,
+}
+
+/// Runs discovery until a signal ends it.
+///
+/// # Errors
+/// If it can't start, or its database turns out to be damaged.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let (stop, stopped) = bounded(1);
+    // A second signal finds the first one still there.
+    ctrlc::set_handler(move || _ = stop.try_send(())).context("can't wait for signals")?;
+    let Options { address, max_per_address, max_new_names, .. } = options;
+
+    let listener = net::listen(address).with_context(|| format!("can't listen on {address}"))?;
+    let address = listener.local_addr().context("can't listen")?;
+    let path = options.database.map_or_else(default_database, Ok)?;
+    let directory = Directory::open(&path)?;
+    let keypair = directory.keypair()?;
+    let fingerprint = keypair.public();
+    let limits =
+        Limits { new_names: max_new_names.unwrap_or(DEFAULT_NEW_NAMES), new_names_loopback: max_new_names };
+    let registry = Registry::load(&directory, limits).with_context(|| path.display().to_string())?;
+
+    let caps = Caps {
+        total: affordable(options.max_connections),
+        per_address: Some(max_per_address.unwrap_or(DEFAULT_PER_ADDRESS)),
+        per_loopback: max_per_address,
+        handshakes: HANDSHAKES,
+    };
+    let (sender, events) = bounded(QUEUE);
+    let reception = Reception::new(keypair, sender);
+    net::accept(listener, caps, move |stream, from, place, handshake| {
+        reception.welcome(stream, from, place, handshake);
+    })
+    .context("can't start the threads that are needed")?;
+
+    announce(&format!("discovery listening on {address}, database {}, key {fingerprint}", path.display()));
+    Server::new(registry, directory)
+        .serve(&events, &stopped)
+        .with_context(|| format!("{} can't be used any more", path.display()))
+}
+
+fn default_database() -> anyhow::Result<PathBuf> {
+    let strategy =
+        etcetera::choose_base_strategy().context("no home directory for the database; use --db")?;
+    Ok(strategy.data_dir().join("peerchat").join("discovery.db"))
+}
+
+/// Whoever started discovery may have closed its standard output, which is no reason not to serve.
+fn announce(line: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// As many connections as wanted, if the system has the descriptors.
+fn affordable(wanted: usize) -> usize {
+    let limit = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => limit,
+        Err(error) => {
+            tracing::warn!(%error, "can't find out how many descriptors there are");
+            return wanted;
+        }
+    };
+    let most = usize::try_from(limit.saturating_sub(RESERVED_DESCRIPTORS).max(1)).unwrap_or(usize::MAX);
+    if wanted > most {
+        tracing::warn!(wanted, most, descriptors = limit, "fewer connections, for want of descriptors");
+    }
+    wanted.min(most)
+}
+
+/// The loop and what it owns.
+struct Server {
+    clock: Clock,
+    registry: Registry,
+    directory: Directory,
+    outbound: Outbound,
+    /// What has arrived and is not yet decided.
+    waiting: VecDeque<Event>,
+    /// Nobody is taken for dead before this.
+    lenient_until: Instant,
+    /// When it was last said that nothing can be saved.
+    complained: Option<Instant>,
+}
+
+impl Server {
+    fn new(registry: Registry, directory: Directory) -> Self {
+        Self {
+            clock: Clock::start(),
+            registry,
+            directory,
+            outbound: Outbound::default(),
+            waiting: VecDeque::new(),
+            lenient_until: Instant::now(),
+            complained: None,
+        }
+    }
+
+    /// Serves until `stopped` says so.
+    fn serve(mut self, events: &Receiver<Inbound>, stopped: &Receiver<()>) -> store::Result<()> {
+        let nothing = never();
+        loop {
+            let deadline = self.deadline();
+            let more = if self.waiting.is_empty() { events } else { &nothing };
+            select! {
+                recv(stopped) -> _ => return Ok(()),
+                recv(more) -> event => match event {
+                    Ok(event) => self.take(event),
+                    Err(_) => return Ok(()),
+                },
+                default(deadline.saturating_duration_since(Instant::now())) => {}
+            }
+            let woken = Instant::now();
+            self.notice_absence(deadline, woken);
+            while self.waiting.len() < BATCH
+                && let Ok(event) = events.try_recv()
+            {
+                self.take(event);
+            }
+            let actions = self.decide(woken)?;
+            self.outbound.act(actions, woken);
+            self.outbound.part(woken);
+            self.notice_absence(woken, Instant::now());
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        if !self.waiting.is_empty() {
+            return now;
+        }
+        let silence = self.registry.deadline().and_then(|at| self.clock.instant(at));
+        let silence = silence.map(|at| at.max(self.lenient_until));
+        [silence, self.outbound.deadline()].into_iter().flatten().fold(now + IDLE, Instant::min)
+    }
+
+    /// Who should have been here at `due` and comes at `now` may have left a lot unheard.
+    fn notice_absence(&mut self, due: Instant, now: Instant) {
+        if now.saturating_duration_since(due) > AWAY {
+            self.lenient_until = now + HEAR_AGAIN;
+        }
+    }
+
+    fn take(&mut self, event: Inbound) {
+        match event {
+            Inbound::Opened { session, key, from, stream, sealer } => {
+                self.outbound.open(session, from, stream, sealer);
+                self.waiting.push_back(Event::Opened { session, key, from });
+            }
+            Inbound::Messages { session, messages } => {
+                let messages = messages.into_iter().map(|message| Event::Message { session, message });
+                self.waiting.extend(messages);
+            }
+            Inbound::Closed { session } => {
+                self.outbound.closed(session);
+                self.waiting.push_back(Event::Closed { session });
+            }
+        }
+    }
+
+    /// Decides on what is waiting and saves it. What can't be saved is decided once more without a disk.
+    fn decide(&mut self, woken: Instant) -> store::Result<Vec<Action>> {
+        let tick = woken >= self.lenient_until;
+        let now = self.clock.now();
+        let mut actions = Vec::new();
+        let done = match self.transact(now, tick, &mut actions) {
+            Ok(done) => done,
+            Err(error) if error.is_damage() => return Err(error),
+            Err(error) => {
+                self.directory.rollback();
+                self.registry.undo();
+                self.complain(&error, woken);
+                actions.clear();
+                handle(&mut self.registry, &self.waiting, now, tick, None, &mut actions)?
+            }
+        };
+        self.registry.keep();
+        self.waiting.drain(..done);
+        Ok(actions)
+    }
+
+    fn transact(&mut self, now: Now, tick: bool, actions: &mut Vec<Action>) -> store::Result<usize> {
+        self.directory.begin()?;
+        let directory = Some(&self.directory);
+        let done = handle(&mut self.registry, &self.waiting, now, tick, directory, actions)?;
+        self.directory.commit()?;
+        Ok(done)
+    }
+
+    /// Says that nothing can be saved, but not each time.
+    fn complain(&mut self, error: &StoreError, now: Instant) {
+        if self.complained.is_none_or(|last| now.saturating_duration_since(last) >= COMPLAIN_AGAIN) {
+            tracing::error!(%error, "can't save: changes are refused until it works again");
+            self.complained = Some(now);
+        }
+    }
+}
+
+/// Has the registry decide on `events`, and returns on how many it has.
+fn handle(
+    registry: &mut Registry,
+    events: &VecDeque<Event>,
+    now: Now,
+    tick: bool,
+    directory: Option<&Directory>,
+    actions: &mut Vec<Action>,
+) -> store::Result<usize> {
+    let mut done = 0;
+    for event in events {
+        if actions.len() >= ENOUGH {
+            break;
+        }
+        registry.handle(event, now, directory, actions)?;
+        done += 1;
+    }
+    if tick && done == events.len() {
+        registry.tick(now, directory, actions)?;
+    }
+    Ok(done)
+}

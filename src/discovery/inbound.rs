@@ -1,0 +1,190 @@
+//! From the sockets to the loop: a thread for each handshake, then one that reads.
+//!
+//! A thread that reads never writes to its socket: the kernel keeps 32 KiB for each thread that has sent,
+//! and there may be ten thousand.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::memory::SessionId;
+use crate::net::{self, Place, READER_STACK};
+use crate::noise::{self, Keypair, OpenError, Opener, Purpose, Sealer};
+use crate::protocol::codec::{self, CodecError};
+use crate::protocol::rendezvous::ToDiscovery;
+use crate::protocol::{HANDSHAKE_DEADLINE, MAX_RENDEZVOUS_FRAME, PublicKey};
+
+/// How many bytes a reader takes from its socket at a time. Its messages are small.
+const READ_AHEAD: usize = 512;
+/// What one message costs its session. In the long run it can't send more than one in this time.
+const MESSAGE_COST: Duration = Duration::from_millis(2);
+/// What a registration costs: it may have to be saved, and everybody concerned is told.
+const REGISTER_COST: Duration = Duration::from_millis(100);
+/// How much a session may spend at once, and saves up again while it is quiet.
+const BURST: Duration = Duration::from_secs(8);
+
+/// What arrives for the loop.
+pub enum Inbound {
+    /// A handshake is done.
+    Opened {
+        /// A number that no other session has had.
+        session: SessionId,
+        /// The key that was proved.
+        key: PublicKey,
+        /// The other end.
+        from: SocketAddr,
+        /// To write to.
+        stream: Arc<TcpStream>,
+        /// To seal with what is written.
+        sealer: Sealer,
+    },
+    /// One frame's messages.
+    Messages {
+        /// Whose.
+        session: SessionId,
+        /// In order.
+        messages: Vec<ToDiscovery>,
+    },
+    /// Nothing more will come.
+    Closed {
+        /// From whom.
+        session: SessionId,
+    },
+}
+
+/// Receives connections: one for all of them, cloned into each one's thread.
+#[derive(Clone)]
+pub struct Reception {
+    keypair: Arc<Keypair>,
+    events: Sender<Inbound>,
+    sessions: Arc<AtomicU64>,
+}
+
+impl Reception {
+    /// Proves `keypair` and reports to `events`.
+    pub fn new(keypair: Keypair, events: Sender<Inbound>) -> Self {
+        Self { keypair: Arc::new(keypair), events, sessions: Arc::default() }
+    }
+
+    /// Does the handshake and leaves the connection to a thread that reads.
+    pub fn welcome(&self, stream: TcpStream, from: SocketAddr, place: Place, handshake: Place) {
+        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        let proved = noise::respond(&stream, Purpose::Rendezvous, &self.keypair, deadline);
+        drop(handshake);
+        let proved = match proved.map_err(noise::HandshakeError::classified) {
+            Ok(proved) => proved,
+            Err(error) => return tracing::debug!(%from, %error, "no handshake"),
+        };
+        if let Err(error) = net::prepare(&stream) {
+            return tracing::debug!(%from, %error, "gone after the handshake");
+        }
+        let session = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let stream = Arc::new(stream);
+        let (key, sealer) = (proved.remote, proved.sealer);
+        let opened = Inbound::Opened { session, key, from, stream: Arc::clone(&stream), sealer };
+        if self.events.send(opened).is_err() {
+            return;
+        }
+        let reader = Reader { session, from, stream, events: self.events.clone(), _place: place };
+        let reading = thread::Builder::new()
+            .name("reader".into())
+            .stack_size(READER_STACK)
+            .spawn(move || reader.run(proved.opener));
+        if let Err(error) = reading {
+            tracing::warn!(%from, %error, "no thread for another session");
+            let _ = self.events.send(Inbound::Closed { session });
+        }
+    }
+}
+
+/// Why a session's messages end before its connection does.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Frame(#[from] OpenError),
+    #[error(transparent)]
+    Message(#[from] CodecError),
+}
+
+struct Reader {
+    session: SessionId,
+    from: SocketAddr,
+    stream: Arc<TcpStream>,
+    events: Sender<Inbound>,
+    _place: Place,
+}
+
+impl Reader {
+    fn run(self, opener: Opener) {
+        let from = self.from;
+        match self.read(opener) {
+            Ok(()) => tracing::debug!(%from, "connection closed"),
+            Err(ReadError::Frame(OpenError::Io(error))) => tracing::debug!(%from, %error, "connection lost"),
+            Err(error) => tracing::info!(%from, %error, "connection cut"),
+        }
+        // Fails only if the loop is gone, and with it the program.
+        let _ = self.events.send(Inbound::Closed { session: self.session });
+    }
+
+    fn read(&self, mut opener: Opener) -> Result<(), ReadError> {
+        let mut stream = &*self.stream;
+        let mut pace = Pace::new(Instant::now());
+        while let Some(frame) = opener.read(&mut stream, MAX_RENDEZVOUS_FRAME, READ_AHEAD)? {
+            let messages: Vec<ToDiscovery> = codec::decode(frame)?;
+            thread::sleep(pace.spend(messages.iter().map(cost).sum(), Instant::now()));
+            if self.events.send(Inbound::Messages { session: self.session, messages }).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cost(message: &ToDiscovery) -> Duration {
+    if matches!(message, ToDiscovery::Register(_)) { REGISTER_COST } else { MESSAGE_COST }
+}
+
+/// How fast one session may send. Who is faster is read more slowly.
+struct Pace {
+    credit: Duration,
+    /// Up to when credit has been counted; in the future while a debt is being paid.
+    counted: Instant,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { credit: BURST, counted: now }
+    }
+
+    /// How long to wait before something of this cost is passed on.
+    fn spend(&mut self, cost: Duration, now: Instant) -> Duration {
+        self.credit = BURST.min(self.credit + now.saturating_duration_since(self.counted));
+        let debt = cost.saturating_sub(self.credit);
+        self.credit = self.credit.saturating_sub(cost);
+        self.counted = now + debt;
+        debt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_free_and_then_each_message_waits_its_time() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        assert_eq!(pace.spend(BURST, start), Duration::ZERO);
+        assert_eq!(pace.spend(MESSAGE_COST, start), MESSAGE_COST);
+        let paid = start + MESSAGE_COST;
+        assert_eq!(pace.spend(MESSAGE_COST, paid), MESSAGE_COST);
+        let later = paid + MESSAGE_COST * 3;
+        assert_eq!(pace.spend(MESSAGE_COST * 2, later), Duration::ZERO);
+        let rested = later + BURST * 10;
+        assert_eq!(pace.spend(BURST + MESSAGE_COST, rested), MESSAGE_COST);
+    }
+}

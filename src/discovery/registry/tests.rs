@@ -1,0 +1,586 @@
+use super::*;
+use crate::noise::Keypair;
+use crate::protocol::DEAD_AFTER;
+use crate::protocol::rendezvous::{Identify, Status};
+use crate::time::millis;
+
+const HOUR: u64 = 3_600_000;
+
+/// A registry with its directory and a clock that only the test moves.
+struct World {
+    directory: Directory,
+    registry: Registry,
+    limits: Limits,
+    now: Now,
+    next: SessionId,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::limited(Limits { new_names: 3, new_names_loopback: None })
+    }
+
+    fn limited(limits: Limits) -> Self {
+        let directory = Directory::in_memory(&Keypair::generate().unwrap()).unwrap();
+        let registry = Registry::load(&directory, limits).unwrap();
+        Self { directory, registry, limits, now: Now { mono: 5, wall: 1_000_000 }, next: 0 }
+    }
+
+    fn restart(&mut self) {
+        self.registry = Registry::load(&self.directory, self.limits).unwrap();
+        self.now.mono = 0;
+    }
+
+    /// One transaction, as the loop does it.
+    fn batch(&mut self, events: &[Event]) -> Vec<Action> {
+        self.try_batch(events, true).unwrap_or_else(|_| {
+            self.directory.rollback();
+            self.registry.undo();
+            let actions = self.try_batch(events, false).unwrap();
+            self.registry.keep();
+            actions
+        })
+    }
+
+    fn try_batch(&mut self, events: &[Event], save: bool) -> Result<Vec<Action>> {
+        let mut actions = Vec::new();
+        let directory = save.then_some(&self.directory);
+        directory.map_or(Ok(()), |directory| directory.begin())?;
+        for event in events {
+            self.registry.handle(event, self.now, directory, &mut actions)?;
+        }
+        self.registry.tick(self.now, directory, &mut actions)?;
+        if let Some(directory) = directory {
+            directory.commit()?;
+            self.registry.keep();
+        }
+        Ok(actions)
+    }
+
+    fn opened(&mut self, key: u8, from: &str) -> (SessionId, Event) {
+        self.next += 1;
+        let event =
+            Event::Opened { session: self.next, key: PublicKey([key; 32]), from: from.parse().unwrap() };
+        (self.next, event)
+    }
+
+    fn open(&mut self, key: u8) -> SessionId {
+        let (session, event) = self.opened(key, "127.0.0.1:50000");
+        assert_eq!(self.batch(&[event]), []);
+        session
+    }
+
+    fn say(&mut self, session: SessionId, message: ToDiscovery) -> Vec<Action> {
+        self.batch(&[Event::Message { session, message }])
+    }
+
+    /// A user who is there.
+    fn user(&mut self, key: u8, name: &str) -> SessionId {
+        let session = self.open(key);
+        let actions = self.say(session, register(name, 1000));
+        assert_eq!(actions.first(), Some(&send(session, registered("127.0.0.1:1000"))), "{name}");
+        session
+    }
+
+    fn close(&mut self, session: SessionId) -> Vec<Action> {
+        self.batch(&[Event::Closed { session }])
+    }
+
+    fn later(&mut self, by: u64) {
+        self.now.mono += by;
+        self.now.wall += i64::try_from(by).unwrap();
+    }
+
+    fn count(&self, table: &str) -> i64 {
+        self.directory.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    }
+
+    /// From here on SQLite refuses to write, as it does when the disk is full.
+    fn fail_writes(&self, fail: bool) {
+        self.directory.pragma_update(None, "query_only", fail).unwrap();
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn register(name_: &str, port: u16) -> ToDiscovery {
+    ToDiscovery::Register(Register { name: name(name_), listen: ([0, 0, 0, 0], port).into() })
+}
+
+fn request(text: &str) -> ToDiscovery {
+    ToDiscovery::Request(About { name: name(text) })
+}
+
+fn linked(text: &str) -> ToDiscovery {
+    ToDiscovery::Linked(About { name: name(text) })
+}
+
+fn send(session: SessionId, message: ToClient) -> Action {
+    Action::Send { session, message }
+}
+
+fn registered(address: &str) -> ToClient {
+    ToClient::Registered(Registered { address: address.parse().unwrap() })
+}
+
+fn status(key: u8, text: &str, port: u16, online: bool, asks: bool) -> ToClient {
+    ToClient::Status(Status {
+        name: name(text),
+        key: PublicKey([key; 32]),
+        address: Some(([127, 0, 0, 1], port).into()),
+        online,
+        asks,
+    })
+}
+
+fn refused(code: RefusedCode, text: &str) -> ToClient {
+    ToClient::Refused(Refused { code, name: Some(name(text)) })
+}
+
+#[test]
+fn a_name_is_bound_to_the_first_key_for_good() {
+    let mut world = World::new();
+    let alice = world.open(1);
+    assert_eq!(
+        world.say(alice, register("alice", 1000)),
+        [send(alice, registered("127.0.0.1:1000")), send(alice, ToClient::Synced)]
+    );
+    let mallory = world.open(2);
+    let taken = refused(RefusedCode::NAME_TAKEN, "alice");
+    assert_eq!(world.say(mallory, register("alice", 1)), [send(mallory, taken.clone())]);
+    let second = world.open(1);
+    assert_eq!(
+        world.say(second, register("alicia", 1)),
+        [send(second, refused(RefusedCode::KEY_IN_USE, "alicia"))]
+    );
+    world.restart();
+    let mallory = world.open(2);
+    assert_eq!(world.say(mallory, register("alice", 1)), [send(mallory, taken)]);
+    world.user(1, "alice");
+    assert_eq!(world.count("users"), 1);
+}
+
+#[test]
+fn of_two_who_want_a_name_at_once_one_gets_it() {
+    let mut world = World::new();
+    let (one, first) = world.opened(1, "127.0.0.1:1");
+    let (other, second) = world.opened(2, "127.0.0.1:2");
+    let want = |session| Event::Message { session, message: register("alice", 1000) };
+    let actions = world.batch(&[first, second, want(other), want(one)]);
+    assert_eq!(
+        actions,
+        [
+            send(other, registered("127.0.0.1:1000")),
+            send(other, ToClient::Synced),
+            send(one, refused(RefusedCode::NAME_TAKEN, "alice")),
+        ]
+    );
+}
+
+#[test]
+fn nothing_but_a_registration_comes_first() {
+    let mut world = World::new();
+    world.user(1, "alice");
+    let session = world.open(2);
+    let not_registered = |about: Option<&str>| {
+        let refused = Refused { code: RefusedCode::NOT_REGISTERED, name: about.map(name) };
+        [send(session, ToClient::Refused(refused))]
+    };
+    assert_eq!(world.say(session, request("alice")), not_registered(Some("alice")));
+    assert_eq!(world.say(session, linked("alice")), not_registered(Some("alice")));
+    let identify = ToDiscovery::Identify(Identify { key: PublicKey([1; 32]) });
+    assert_eq!(world.say(session, identify), not_registered(None));
+    assert_eq!(world.say(session, ToDiscovery::Ping), [send(session, ToClient::Pong)]);
+}
+
+#[test]
+fn a_request_waits_for_who_is_offline_and_for_a_restart() {
+    let mut world = World::new();
+    let bob = world.user(2, "bob");
+    world.close(bob);
+    let alice = world.user(1, "alice");
+    assert_eq!(
+        world.say(alice, request("nobody")),
+        [send(alice, ToClient::NoSuchUser(About { name: name("nobody") }))]
+    );
+    assert_eq!(world.say(alice, request("alice")), [send(alice, refused(RefusedCode::YOURSELF, "alice"))]);
+    assert_eq!(world.say(alice, request("bob")), [send(alice, status(2, "bob", 1000, false, false))]);
+    world.restart();
+    let bob = world.open(2);
+    assert_eq!(
+        world.say(bob, register("bob", 1001)),
+        [
+            send(bob, registered("127.0.0.1:1001")),
+            send(bob, status(1, "alice", 1000, false, true)),
+            send(bob, ToClient::Synced),
+        ]
+    );
+    let alice = world.open(1);
+    assert_eq!(
+        world.say(alice, register("alice", 1000)),
+        [
+            send(alice, registered("127.0.0.1:1000")),
+            send(alice, status(2, "bob", 1001, true, false)),
+            send(alice, ToClient::Synced),
+            send(bob, status(1, "alice", 1000, true, true)),
+        ]
+    );
+}
+
+#[test]
+fn a_request_for_who_is_there_is_pushed_once() {
+    let mut world = World::new();
+    let [alice, bob] = [(1, "alice"), (2, "bob")].map(|(key, name)| world.user(key, name));
+    let answer = send(alice, status(2, "bob", 1000, true, false));
+    assert_eq!(
+        world.say(alice, request("bob")),
+        [send(bob, status(1, "alice", 1000, true, true)), answer.clone()]
+    );
+    assert_eq!(world.say(alice, request("bob")), [answer]);
+    assert_eq!(world.count("requests"), 1);
+}
+
+#[test]
+fn linking_ends_the_requests_in_both_directions() {
+    let mut world = World::new();
+    let [alice, bob, eve] = [(1, "alice"), (2, "bob"), (3, "eve")].map(|(key, name)| world.user(key, name));
+    world.say(alice, request("bob"));
+    world.say(bob, request("alice"));
+    assert_eq!(world.say(eve, linked("bob")), [], "nobody asked");
+    assert_eq!(world.say(eve, linked("nobody")), []);
+    assert_eq!(world.say(eve, linked("eve")), []);
+    assert_eq!((world.count("connections"), world.count("requests")), (0, 2));
+    assert_eq!(world.say(bob, linked("alice")), []);
+    assert_eq!((world.count("connections"), world.count("requests")), (1, 0));
+    assert_eq!(world.say(alice, linked("bob")), []);
+    assert_eq!(world.say(alice, request("bob")), [send(alice, status(2, "bob", 1000, true, false))]);
+    assert_eq!((world.count("connections"), world.count("requests")), (1, 0));
+    world.restart();
+    let alice = world.open(1);
+    assert_eq!(
+        world.say(alice, register("alice", 1000))[1],
+        send(alice, status(2, "bob", 1000, false, false))
+    );
+}
+
+#[test]
+fn status_is_pushed_when_it_changes_and_only_then() {
+    let mut world = World::new();
+    let [alice, bob, eve] = [(1, "alice"), (2, "bob"), (3, "eve")].map(|(key, name)| world.user(key, name));
+    world.say(alice, request("bob"));
+    world.say(bob, linked("alice"));
+    let again = [send(bob, registered("127.0.0.1:1000")), send(bob, status(1, "alice", 1000, true, false))];
+    let actions = world.say(bob, register("bob", 1000));
+    assert_eq!(actions, [&again[..], &[send(bob, ToClient::Synced)]].concat(), "nothing has changed");
+    let actions = world.say(bob, register("bob", 2000));
+    assert_eq!(actions.last(), Some(&send(alice, status(2, "bob", 2000, true, false))), "moved");
+    assert_eq!(
+        world.say(bob, ToDiscovery::Logout),
+        [Action::Close { session: bob }, send(alice, status(2, "bob", 2000, false, false))]
+    );
+    assert_eq!(world.close(bob), [], "known already");
+    assert_eq!(world.say(bob, ToDiscovery::Ping), [], "too late");
+    let bob = world.open(2);
+    let actions = world.say(bob, register("bob", 2000));
+    assert_eq!(actions.last(), Some(&send(alice, status(2, "bob", 2000, true, false))), "back");
+    assert_eq!(world.close(eve), [Action::Close { session: eve }], "concerns nobody");
+}
+
+#[test]
+fn the_newest_session_holds_and_the_older_never_ends_it() {
+    let mut world = World::new();
+    let [alice, bob] = [(1, "alice"), (2, "bob")].map(|(key, name)| world.user(key, name));
+    world.say(alice, request("bob"));
+    let (newer, opened) = world.opened(2, "192.0.2.7:40000");
+    world.batch(&[opened]);
+    let address = "192.0.2.7:1000";
+    let superseded = Registered { address: "192.0.2.7:40000".parse().unwrap() };
+    let moved = Status {
+        name: name("bob"),
+        key: PublicKey([2; 32]),
+        address: Some(address.parse().unwrap()),
+        online: true,
+        asks: false,
+    };
+    assert_eq!(
+        world.say(newer, register("bob", 1000)),
+        [
+            send(bob, ToClient::Superseded(superseded)),
+            Action::Close { session: bob },
+            send(newer, registered(address)),
+            send(newer, status(1, "alice", 1000, true, true)),
+            send(newer, ToClient::Synced),
+            send(alice, ToClient::Status(moved.clone())),
+        ]
+    );
+    assert_eq!(world.say(bob, register("bob", 1)), []);
+    assert_eq!(world.close(bob), []);
+    assert_eq!(world.say(alice, request("bob")), [send(alice, ToClient::Status(moved))]);
+}
+
+#[test]
+fn identify_names_who_holds_a_key() {
+    let mut world = World::new();
+    let alice = world.user(1, "alice");
+    world.user(2, "bob");
+    for (key, holder) in [(1, Some("alice")), (2, Some("bob")), (3, None)] {
+        let key = PublicKey([key; 32]);
+        let identity = ToClient::Identity(Identity { key, name: holder.map(name) });
+        assert_eq!(world.say(alice, ToDiscovery::Identify(Identify { key })), [send(alice, identity)]);
+    }
+}
+
+#[test]
+fn silence_ends_a_session() {
+    let mut world = World::new();
+    let [alice, bob] = [(1, "alice"), (2, "bob")].map(|(key, name)| world.user(key, name));
+    world.say(alice, request("bob"));
+    let dead = millis(DEAD_AFTER);
+    world.later(dead - 1);
+    assert_eq!(world.say(alice, ToDiscovery::Ping), [send(alice, ToClient::Pong)]);
+    assert!(world.registry.deadline().unwrap() <= world.now.mono + 1);
+    world.later(1);
+    assert_eq!(
+        world.batch(&[]),
+        [Action::Close { session: bob }, send(alice, status(2, "bob", 1000, false, false))]
+    );
+    let seen: i64 =
+        world.directory.query_row("SELECT seen FROM users WHERE name = 'bob'", [], |row| row.get(0)).unwrap();
+    assert_eq!(seen, world.now.wall);
+    while let Some(at) = world.registry.deadline() {
+        assert!(at > world.now.mono, "the clock must get on");
+        world.later(at - world.now.mono);
+        world.batch(&[]);
+    }
+    assert_eq!(world.now.mono, 5 + dead - 1 + dead, "alice was heard once more, and then no more");
+}
+
+#[test]
+fn who_does_not_register_is_sent_away() {
+    let mut world = World::new();
+    let session = world.open(1);
+    world.later(millis(REGISTER_WITHIN) - 1);
+    world.say(session, ToDiscovery::Ping);
+    world.later(1);
+    assert_eq!(world.batch(&[]), [Action::Close { session }]);
+}
+
+#[test]
+fn new_names_of_one_network_are_counted() {
+    let mut world = World::new();
+    let mut attempt = |world: &mut World, key: u8, from: &str| {
+        let (session, opened) = world.opened(key, from);
+        let message = register(&format!("user{key}"), 1);
+        world.batch(&[opened, Event::Message { session, message }])
+    };
+    let admitted = |actions: &[Action]| {
+        actions.iter().any(|action| matches!(action, Action::Send { message: ToClient::Registered(_), .. }))
+    };
+    let addresses = ["[2001:db8::1]:1", "[2001:db8::2]:2", "[2001:db8::3]:3"];
+    for (key, from) in (1..).zip(addresses) {
+        assert!(admitted(&attempt(&mut world, key, from)));
+    }
+    let refused = attempt(&mut world, 4, "[2001:db8::4]:4");
+    assert!(matches!(&refused[..], [Action::Send { message: ToClient::Refused(Refused { code, .. }), .. }]
+        if *code == RefusedCode::TOO_MANY_NAMES));
+    assert!(admitted(&attempt(&mut world, 1, addresses[0])), "an old name is no new one");
+    assert!(admitted(&attempt(&mut world, 5, "[2001:db8:1::1]:1")), "another network");
+    for key in 10..20 {
+        assert!(admitted(&attempt(&mut world, key, "127.0.0.1:1")), "this machine is not limited");
+    }
+    world.later(HOUR);
+    assert!(admitted(&attempt(&mut world, 4, "[2001:db8::4]:4")));
+}
+
+#[test]
+fn this_machine_is_limited_if_wanted() {
+    let mut world = World::limited(Limits { new_names: 9, new_names_loopback: Some(1) });
+    world.user(1, "alice");
+    let session = world.open(2);
+    assert_eq!(
+        world.say(session, register("bob", 1)),
+        [send(session, refused(RefusedCode::TOO_MANY_NAMES, "bob"))]
+    );
+}
+
+/// Adds users with requests from or for the first one, past the registry, which then starts anew.
+fn crowd(world: &mut World, count: usize, relate: impl Fn(&Directory, i64, i64)) {
+    world.directory.begin().unwrap();
+    for i in 0..count {
+        let mut key = [0xff; 32];
+        key[..8].copy_from_slice(&i.to_be_bytes());
+        let name = name(&format!("crowd{i}"));
+        let address = "192.0.2.1:1".parse().unwrap();
+        let id = world.directory.add_user(&name, PublicKey(key), address, 0).unwrap();
+        relate(&world.directory, 1, id);
+    }
+    world.directory.commit().unwrap();
+    world.restart();
+}
+
+#[test]
+fn an_account_has_only_so_many_requests() {
+    let mut world = World::new();
+    world.user(1, "alice");
+    crowd(&mut world, MAX_CONTACTS, |directory, alice, other| {
+        if other % 2 == 0 {
+            directory.add_request(alice, other, 0).unwrap();
+        } else {
+            directory.add_connection(alice, other, 0).unwrap();
+        }
+    });
+    world.user(2, "bob");
+    let alice = world.open(1);
+    let actions = world.say(alice, register("alice", 1000));
+    assert_eq!(actions.len(), MAX_CONTACTS + 2);
+    assert_eq!(
+        world.say(alice, request("bob")),
+        [send(alice, refused(RefusedCode::TOO_MANY_REQUESTS, "bob"))]
+    );
+    assert!(matches!(
+        world.say(alice, request("crowd0"))[..],
+        [Action::Send { message: ToClient::Status(_), .. }]
+    ));
+}
+
+#[test]
+fn a_target_has_only_so_many_requests() {
+    let mut world = World::new();
+    world.user(1, "alice");
+    crowd(&mut world, MAX_REQUESTS_FOR, |directory, alice, other| {
+        directory.add_request(other, alice, 0).unwrap();
+    });
+    let bob = world.user(2, "bob");
+    assert_eq!(world.say(bob, request("alice")), [send(bob, refused(RefusedCode::TARGET_FULL, "alice"))]);
+    let alice = world.user(1, "alice");
+    assert_eq!(world.say(alice, linked("crowd0")), []);
+    assert!(matches!(
+        world.say(bob, request("alice"))[..],
+        [_, Action::Send { message: ToClient::Status(_), .. }]
+    ));
+}
+
+#[test]
+fn an_account_has_only_so_many_connections() {
+    let mut world = World::new();
+    world.user(1, "alice");
+    crowd(&mut world, MAX_CONTACTS, |directory, alice, other| {
+        directory.add_connection(alice, other, 0).unwrap();
+    });
+    let alice = world.user(1, "alice");
+    let bob = world.user(2, "bob");
+    world.say(bob, request("alice"));
+    assert_eq!(
+        world.say(alice, linked("bob")),
+        [send(alice, refused(RefusedCode::TOO_MANY_REQUESTS, "bob"))]
+    );
+    assert_eq!(world.say(bob, linked("alice")), [send(bob, refused(RefusedCode::TARGET_FULL, "alice"))]);
+    assert_eq!(world.count("requests"), 1, "the request stays");
+}
+
+#[test]
+fn what_can_not_be_saved_is_refused_and_the_rest_goes_on() {
+    let mut world = World::new();
+    let [alice, bob, carol] =
+        [(1, "alice"), (2, "bob"), (3, "carol")].map(|(key, name)| world.user(key, name));
+    world.say(alice, request("bob"));
+    world.fail_writes(true);
+    let (dave, opened) = world.opened(4, "127.0.0.1:4");
+    let said = |session, message| Event::Message { session, message };
+    let not_saved = |session, text| send(session, refused(RefusedCode::NOT_SAVED, text));
+    let actions = world.batch(&[
+        opened,
+        said(dave, register("dave", 1000)),
+        said(alice, request("carol")),
+        said(bob, linked("alice")),
+        said(alice, request("bob")),
+        said(bob, register("bob", 2000)),
+        Event::Closed { session: carol },
+    ]);
+    assert_eq!(
+        actions,
+        [
+            not_saved(dave, "dave"),
+            not_saved(alice, "carol"),
+            not_saved(bob, "alice"),
+            send(alice, status(2, "bob", 1000, true, false)),
+            not_saved(bob, "bob"),
+            Action::Close { session: carol },
+        ]
+    );
+    let carol = world.user(3, "carol");
+    assert_eq!(world.say(alice, request("carol")), [not_saved(alice, "carol")]);
+    world.fail_writes(false);
+    assert_eq!(
+        world.say(dave, register("dave", 1000)),
+        [send(dave, registered("127.0.0.1:1000")), send(dave, ToClient::Synced)],
+        "the session is still there, and the name still free"
+    );
+    assert_eq!(
+        world.say(alice, request("carol")),
+        [
+            send(carol, status(1, "alice", 1000, true, true)),
+            send(alice, status(3, "carol", 1000, true, false))
+        ]
+    );
+}
+
+/// All that is in memory, but for the times to look at sessions again, of which some may be too many.
+fn remembered(world: &World) -> Vec<String> {
+    let dump = format!("{:#?}", world.registry);
+    let (before, after) = dump.split_once("        due: {").unwrap();
+    let (_, after) = after.split_once("        },").unwrap();
+    // Maps come in any order.
+    let mut lines: Vec<_> = before.lines().chain(after.lines()).map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_batch_that_fails_leaves_no_trace() {
+    let mut world = World::limited(Limits { new_names: 1, new_names_loopback: Some(4) });
+    let [alice, bob] = [(1, "alice"), (2, "bob")].map(|(key, name)| world.user(key, name));
+    world.say(alice, request("bob"));
+    let before = remembered(&world);
+    // The last of many changes is the one that fails.
+    world
+        .directory
+        .execute_batch(
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON users WHEN NEW.name = 'eve'
+             BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+        )
+        .unwrap();
+    let sessions: Vec<_> = (3..=6).map(|key| world.opened(key, "127.0.0.1:9")).collect();
+    let said = |session, message| Event::Message { session, message };
+    let mut events: Vec<_> = sessions.iter().map(|(_, event)| event.clone()).collect();
+    let (carol, newer, eve) = (sessions[0].0, world.opened(1, "192.0.2.1:1"), sessions[2].0);
+    events.extend([
+        said(carol, register("carol", 3)),
+        said(carol, request("alice")),
+        said(bob, linked("alice")),
+        newer.1,
+        said(newer.0, register("alice", 7)),
+        Event::Closed { session: bob },
+        said(eve, register("eve", 3)),
+    ]);
+    assert!(world.try_batch(&events, true).is_err());
+    world.directory.rollback();
+    world.registry.undo();
+    assert_eq!((world.count("users"), world.count("requests"), world.count("connections")), (2, 1, 0));
+    assert_eq!(remembered(&world), before);
+    let actions = world.try_batch(&events, false).unwrap();
+    assert!(actions.contains(&send(eve, refused(RefusedCode::NOT_SAVED, "eve"))));
+    assert!(actions.contains(&send(newer.0, refused(RefusedCode::NOT_SAVED, "alice"))));
+    world.registry.keep();
+    world.directory.execute_batch("DROP TRIGGER full").unwrap();
+    // The quota counts only who was let in, and alice's first session still holds.
+    for (session, name, port) in [(eve, "eve", 3), (carol, "carol", 3)] {
+        assert_eq!(world.say(session, register(name, port))[0], send(session, registered("127.0.0.1:3")));
+    }
+    let last = sessions[3].0;
+    let actions = world.batch(&[sessions[3].1.clone(), said(last, register("dave", 3))]);
+    assert_eq!(actions, [send(last, refused(RefusedCode::TOO_MANY_NAMES, "dave"))]);
+    assert_eq!(world.say(alice, request("bob")), [send(alice, status(2, "bob", 1000, false, false))]);
+}
