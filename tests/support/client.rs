@@ -1,0 +1,205 @@
+//! A real client, driven through its pipes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::discovery::{PATIENCE, wait};
+
+/// A running client that writes JSON, killed when dropped.
+pub struct Client {
+    pub name: String,
+    pub address: SocketAddr,
+    pub fingerprint: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    events: mpsc::Receiver<Value>,
+    /// Everything it has said, for whoever reads a failure.
+    log: Vec<Value>,
+}
+
+/// How a client is started by hand.
+pub fn command(directory: &Path, name: &str, port: u16, discovery: SocketAddr, options: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    command.env_remove("RUST_LOG").arg("--data-dir").arg(directory).args(options);
+    command.args([name, &port.to_string(), "127.0.0.1", "127.0.0.1", &discovery.port().to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Client {
+    /// On a free port, and ready.
+    pub fn start(directory: &Path, name: &str, discovery: SocketAddr) -> Self {
+        Self::start_with(directory, name, 0, discovery, &[])
+    }
+
+    pub fn start_with(
+        directory: &Path,
+        name: &str,
+        port: u16,
+        discovery: SocketAddr,
+        options: &[&str],
+    ) -> Self {
+        let mut child =
+            command(directory, name, port, discovery, options).arg("--json").spawn().expect("client starts");
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (send, events) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                // A line cut short by kill -9 is nobody's fault.
+                if let Ok(event) = serde_json::from_str(&line)
+                    && send.send(event).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        let mut client = Self {
+            name: name.into(),
+            address: discovery,
+            fingerprint: String::new(),
+            stdin: child.stdin.take(),
+            child,
+            events,
+            log: Vec::new(),
+        };
+        let ready = client.wait("ready", |_| true);
+        client.address = ready["address"].as_str().unwrap().parse().unwrap();
+        client.fingerprint = ready["fingerprint"].as_str().unwrap().into();
+        client
+    }
+
+    /// The same, and registered.
+    pub fn online(directory: &Path, name: &str, discovery: SocketAddr) -> Self {
+        let mut client = Self::start(directory, name, discovery);
+        client.wait("discovery", |event| event["state"] == "up");
+        client
+    }
+
+    pub fn say(&mut self, line: &str) {
+        self.write(format!("{line}\n").as_bytes());
+    }
+
+    /// May be cut short, where the client has been killed.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let _ = self.stdin.as_mut().expect("input is still open").write_all(bytes);
+    }
+
+    pub fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// The next event of this kind for which `fits` holds; what comes before is passed over.
+    pub fn wait(&mut self, kind: &str, mut fits: impl FnMut(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.next(left) {
+                Some(event) if event["event"] == kind && fits(&event) => return event,
+                Some(_) => {}
+                None => panic!("{} never said {kind}; it said {:#?}", self.name, self.log),
+            }
+        }
+    }
+
+    /// The next event, if there is one in time.
+    pub fn next(&mut self, within: Duration) -> Option<Value> {
+        let event = self.events.recv_timeout(within).ok()?;
+        self.log.push(event.clone());
+        Some(event)
+    }
+
+    /// Everything that it has said so far, and will say before it answers the next command.
+    pub fn settle(&mut self) -> &[Value] {
+        self.say("HELP");
+        self.wait("help", |_| true);
+        &self.log
+    }
+
+    pub fn log(&self) -> &[Value] {
+        &self.log
+    }
+
+    pub fn expect_link(&mut self, peer: &str) {
+        self.wait("link", |event| event["peer"] == peer && event["state"] == "up");
+    }
+
+    pub fn expect_unlink(&mut self, peer: &str) {
+        self.wait("link", |event| event["peer"] == peer && event["state"] == "down");
+    }
+
+    pub fn expect_message(&mut self, from: &str, text: &str) -> Value {
+        let message = self.wait("message", |_| true);
+        assert_eq!((&message["from"], &message["text"]), (&from.into(), &text.into()), "{:#?}", self.log);
+        message
+    }
+
+    pub fn expect_error(&mut self, code: &str) -> Value {
+        let error = self.wait("error", |_| true);
+        assert_eq!(error["code"], code, "{:#?}", self.log);
+        error
+    }
+
+    /// Waits until everything said so far is delivered.
+    pub fn expect_delivered(&mut self, count: usize) {
+        for _ in 0..count {
+            self.wait("delivered", |_| true);
+        }
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// As `kill -9` does. What it had said by then can still be read.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Everything that was said until the end of its output.
+    pub fn rest(&mut self) -> &[Value] {
+        while self.next(PATIENCE).is_some() {}
+        &self.log
+    }
+
+    pub fn log_out(mut self) {
+        self.say("LOGOUT");
+        let (status, stderr) = self.ended();
+        assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+    }
+
+    /// How it ended, and what it wrote to standard error.
+    pub fn ended(&mut self) -> (ExitStatus, String) {
+        let status = wait(&mut self.child, PATIENCE);
+        let mut stderr = String::new();
+        if let Some(mut pipe) = self.child.stderr.take() {
+            pipe.read_to_string(&mut stderr).unwrap();
+        }
+        (status, stderr)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts two clients who are linked.
+pub fn linked_pair(directory: &Path, discovery: SocketAddr) -> (Client, Client) {
+    let mut bob = Client::online(directory, "bob", discovery);
+    let mut alice = Client::online(directory, "alice", discovery);
+    alice.say("REQUEST bob");
+    alice.expect_link("bob");
+    bob.expect_link("alice");
+    (alice, bob)
+}

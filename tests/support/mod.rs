@@ -1,0 +1,6 @@
+//! What several tests need: real programs, driven and watched.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+pub mod client;
+pub mod discovery;
