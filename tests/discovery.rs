@@ -261,6 +261,63 @@ fn what_was_acknowledged_survives_kills_at_any_time() {
     assert_eq!(check, "ok");
 }
 
+/// A limit on the size of files stands for a disk that is full.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_refuses_changes_and_nothing_else() {
+    let (_directory, db) = scratch();
+    let mut shell = Command::new("sh");
+    let limited = r#"trap '' XFSZ; ulimit -S -f 200; exec "$0" "$@""#;
+    shell.args(["-c", limited, env!("CARGO_BIN_EXE_discovery"), "--db"]).arg(&db);
+    let discovery = Discovery::spawn(shell.args(["127.0.0.1", "0"]));
+    let (alice, bob) = (keypair(), keypair());
+    let mut a = Raw::synced(discovery.address, &alice, "alice", 1).0;
+    let mut b = Raw::synced(discovery.address, &bob, "bob", 2).0;
+    assert!(matches!(a.ask(&request("bob")), ToClient::Status(_)));
+    is(&b.status(), "alice", 1, true, true);
+
+    let mut saved = 0;
+    let full = (3..).find(|port| match a.ask(&register("alice", *port)) {
+        ToClient::Refused(refused) => {
+            assert_eq!(refused.code, RefusedCode::NOT_SAVED);
+            true
+        }
+        ToClient::Registered(_) => {
+            a.contacts();
+            is(&b.status(), "alice", *port, true, true);
+            saved = *port;
+            false
+        }
+        other => panic!("{other:?}"),
+    });
+    let full = full.unwrap();
+    assert_eq!(
+        Raw::connect(discovery.address, &keypair()).refused(&register("carol", 1)),
+        RefusedCode::NOT_SAVED
+    );
+    let identity = Identity { key: bob.public(), name: Some(name("bob")) };
+    assert_eq!(a.ask(&identify(bob.public())), ToClient::Identity(identity));
+    drop(b);
+    is(&a.status(), "bob", 2, false, false);
+    let mut b = Raw::log_in(discovery.address, &bob, "bob", 2);
+    is(&a.status(), "bob", 2, true, false);
+    is(&b.contacts()[0], "alice", saved, true, true);
+
+    let pid = discovery.pid();
+    let more = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &pid]).status().unwrap();
+    assert!(more.success());
+    assert!(matches!(a.ask(&register("alice", full)), ToClient::Registered(_)));
+    is(&b.status(), "alice", full, true, true);
+    discovery.signal("-TERM");
+    let (status, stderr) = discovery.ended(PATIENCE);
+    assert!(status.success());
+    assert!(stderr.contains("can't save") && stderr.lines().count() == 1, "{stderr}");
+
+    let discovery = Discovery::start(&db);
+    is(&Raw::synced(discovery.address, &bob, "bob", 2).1[0], "alice", full, false, true);
+    Raw::synced(discovery.address, &keypair(), "carol", 1).0.nothing_unheard();
+}
+
 #[test]
 fn signals_end_it_quietly() {
     for signal in ["-INT", "-TERM", "-HUP"] {

@@ -33,13 +33,11 @@ impl Discovery {
     }
 
     pub fn start_at(db: &Path, options: &[&str], port: &str) -> Self {
-        let mut child = command(db)
-            .args(options)
-            .args(["127.0.0.1", port])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(command(db).args(options).args(["127.0.0.1", port]))
+    }
+
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
@@ -57,9 +55,12 @@ impl Discovery {
         Self { child, line, address }
     }
 
+    pub fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
     pub fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &self.pid()]).status().unwrap().success());
     }
 
     /// As `kill -9` does.
