@@ -98,8 +98,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let listener = net::listen(address).with_context(|| format!("can't listen on {address}"))?;
     let address = listener.local_addr().context("can't listen")?;
     let path = options.database.map_or_else(default_database, Ok)?;
-    let directory = Directory::open(&path)?;
-    let keypair = directory.keypair()?;
+    // What it says of the file is complete: the causes below would only say it again.
+    let directory = Directory::open(&path).map_err(anyhow::Error::msg)?;
+    let keypair = directory.keypair().with_context(|| path.display().to_string())?;
     let fingerprint = keypair.public();
     let limits =
         Limits { new_names: max_new_names.unwrap_or(DEFAULT_NEW_NAMES), new_names_loopback: max_new_names };

@@ -114,14 +114,8 @@ impl Memory {
         directory.users(|row| {
             memory.insert(row);
         })?;
-        let mut edges = Vec::new();
-        directory.connections(|a, b| edges.push((a, b, Edge::Connection as fn(Who, Who) -> Edge)))?;
-        directory.requests(|asker, target| edges.push((asker, target, Edge::Request)))?;
-        for (a, b, edge) in edges {
-            if let (Some(a), Some(b)) = (memory.stored(a), memory.stored(b)) {
-                memory.apply(edge(a, b), true);
-            }
-        }
+        directory.connections(|a, b| memory.join(Edge::Connection, a, b))?;
+        directory.requests(|asker, target| memory.join(Edge::Request, asker, target))?;
         Ok(memory)
     }
 
@@ -333,6 +327,13 @@ impl Memory {
     fn stored(&self, id: UserId) -> Option<Who> {
         let place = self.users.binary_search_by_key(&id, |user| user.id).ok()?;
         u32::try_from(place).ok().map(Who)
+    }
+
+    /// Foreign keys see to it that both are there.
+    fn join(&mut self, edge: fn(Who, Who) -> Edge, one: UserId, other: UserId) {
+        if let (Some(one), Some(other)) = (self.stored(one), self.stored(other)) {
+            self.apply(edge(one, other), true);
+        }
     }
 
     fn insert(&mut self, row: UserRow) -> Who {

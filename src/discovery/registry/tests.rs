@@ -370,7 +370,7 @@ fn who_does_not_register_is_sent_away() {
 #[test]
 fn new_names_of_one_network_are_counted() {
     let mut world = World::new();
-    let mut attempt = |world: &mut World, key: u8, from: &str| {
+    let attempt = |world: &mut World, key: u8, from: &str| {
         let (session, opened) = world.opened(key, from);
         let message = register(&format!("user{key}"), 1);
         world.batch(&[opened, Event::Message { session, message }])
