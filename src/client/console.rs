@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::command::{self, Command, CommandError, MAX_LINE};
 use super::event::Input;
@@ -42,8 +42,9 @@ impl Console {
     /// Hands over a batch. The node hands over no more than there are places.
     pub fn print(&self, notices: Vec<Notice>) {
         if let Some(batches) = &self.batches {
+            // An output that is closed has been reported, and ends the program.
             let taken = batches.try_send(notices);
-            debug_assert!(taken.is_ok(), "more batches than places");
+            debug_assert!(!matches!(taken, Err(TrySendError::Full(_))), "more batches than places");
         }
     }
 

@@ -135,6 +135,7 @@ impl Node {
         if let Some(link) = contact.link.and_then(|link| self.links.get_mut(&link)) {
             link.outbound.more = true;
         }
+        self.dial_for_message(now, id);
         let id = Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() };
         self.tell(now, Notice::Queued { id, to: name });
         Ok(())

@@ -23,6 +23,8 @@ const COURTESY: u64 = 700;
 const FIRST_RETRY: u64 = 250;
 /// The longest back-off to somebody who may well be there: online, or discovery can't tell.
 const LAST_RETRY: u64 = 8_000;
+/// How soon after the last attempt a message to somebody unlinked is reason for another, in milliseconds.
+const RETRY_FOR_MESSAGE: u64 = 2_000;
 /// The longest back-off to somebody whom discovery calls offline, or who said goodbye.
 const LAST_RETRY_OFFLINE: u64 = 30_000;
 
@@ -68,6 +70,8 @@ pub struct Committed {
 pub struct Dial {
     pub underway: bool,
     failures: u32,
+    /// When the last attempt began.
+    tried: u64,
     /// Not before this time; `None` for not at all until something happens.
     next: Option<u64>,
     /// Discovery has told an address since the last link: it is tried before the one that worked last.
@@ -263,6 +267,18 @@ impl Node {
         }
     }
 
+    /// There is a message for the contact: dials now, unless that was tried a moment ago.
+    pub(super) fn dial_for_message(&mut self, now: Now, id: ContactId) {
+        if let Some(contact) = self.contacts.get_mut(&id)
+            && contact.link.is_none()
+            && let Some(next) = &mut contact.dial.next
+        {
+            *next = (*next).min(now.mono.max(contact.dial.tried + RETRY_FOR_MESSAGE));
+            let next = *next;
+            self.wake_at(next);
+        }
+    }
+
     /// The contact could not be reached, or is gone: dials again later, and ever later. With `hopeless` at
     /// the latest time there is.
     pub(super) fn dial_later(&mut self, now: Now, id: ContactId, hopeless: bool) {
@@ -346,6 +362,7 @@ impl Node {
                 continue;
             }
             contact.dial.underway = true;
+            contact.dial.tried = now.mono;
             self.dialling += 1;
             self.actions.push(Action::Dial { contact: *id, name: contact.row.name.clone(), key, addresses });
         }
