@@ -49,8 +49,7 @@ fn two_people_chat() {
     assert_eq!(contacts["contacts"][0]["fingerprint"], bob.fingerprint);
 
     bob.log_out();
-    alice.expect_unlink("bob");
-    alice.wait("presence", |event| event["peer"] == "bob" && event["state"] == "offline");
+    alice.expect_gone("bob");
     alice.log_out();
 }
 

@@ -31,8 +31,7 @@ fn signals_end_it_quietly_and_soon() {
         // Two seconds are promised; a busy machine may take its time on top.
         assert!(start.elapsed() < Duration::from_secs(10));
         assert_eq!(alice.rest().last().unwrap()["event"], "bye");
-        bob.expect_unlink("alice");
-        bob.wait("presence", |event| event["state"] == "offline");
+        bob.expect_gone("alice");
         bob.log_out();
     }
 }

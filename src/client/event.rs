@@ -76,6 +76,9 @@ pub enum Problem {
         /// Whose it was, where that is known.
         found: Option<PublicKey>,
     },
+    /// It was closed before a key was proved. So does whoever does not hold the key that was dialled,
+    /// and so does a client that is just being killed.
+    Closed,
     /// Anything else, in words.
     Other(String),
 }
@@ -88,6 +91,9 @@ impl std::fmt::Display for Problem {
             }
             Self::WrongKey { found: None, .. } => {
                 f.write_str("whoever answers there does not hold the right key")
+            }
+            Self::Closed => {
+                f.write_str("whoever answers there closes the connection without proving the right key")
             }
             Self::Other(words) => f.write_str(words),
         }

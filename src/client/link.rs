@@ -280,10 +280,10 @@ impl Network {
     }
 }
 
-/// Whoever does not hold the key can't even read the first message, and closes.
 fn peer_problem(error: HandshakeError, expected: PublicKey) -> Problem {
     match error {
-        HandshakeError::NotProved(_) | HandshakeError::Closed => Problem::WrongKey { expected, found: None },
+        HandshakeError::NotProved(_) => Problem::WrongKey { expected, found: None },
+        HandshakeError::Closed => Problem::Closed,
         other => Problem::Other(other.to_string()),
     }
 }

@@ -134,6 +134,16 @@ impl Client {
         self.wait("link", |event| event["peer"] == peer && event["state"] == "down");
     }
 
+    /// The peer and discovery both say that the peer has gone, whoever says it first.
+    pub fn expect_gone(&mut self, peer: &str) {
+        let (mut unlinked, mut offline) = (false, false);
+        while !(unlinked && offline) {
+            let event = self.next(PATIENCE).unwrap_or_else(|| panic!("{peer} is not gone: {:#?}", self.log));
+            unlinked |= event["event"] == "link" && event["peer"] == peer && event["state"] == "down";
+            offline |= event["event"] == "presence" && event["peer"] == peer && event["state"] == "offline";
+        }
+    }
+
     pub fn expect_message(&mut self, from: &str, text: &str) -> Value {
         let message = self.wait("message", |_| true);
         assert_eq!((&message["from"], &message["text"]), (&from.into(), &text.into()), "{:#?}", self.log);

@@ -23,6 +23,9 @@ const COURTESY: u64 = 700;
 const FIRST_RETRY: u64 = 250;
 /// The longest back-off to somebody who may well be there: online, or discovery can't tell.
 const LAST_RETRY: u64 = 8_000;
+/// After how long somebody who closes every connection without a proof is taken for somebody else, in
+/// milliseconds. A client that is killed or started does so for a moment.
+const SUSPICIOUS: u64 = 5_000;
 /// How soon after the last attempt a message to somebody unlinked is reason for another, in milliseconds.
 const RETRY_FOR_MESSAGE: u64 = 2_000;
 /// The longest back-off to somebody whom discovery calls offline, or who said goodbye.
@@ -70,6 +73,8 @@ pub struct Committed {
 pub struct Dial {
     pub underway: bool,
     failures: u32,
+    /// Since when every attempt has ended without a proof by somebody who was there.
+    unproved: Option<u64>,
     /// When the last attempt began.
     tried: u64,
     /// Not before this time; `None` for not at all until something happens.
@@ -307,8 +312,12 @@ impl Node {
         let Some(contact) = self.contacts.get_mut(&id) else {
             return;
         };
+        let closed = problems.iter().find(|(_, problem)| *problem == Problem::Closed);
+        contact.dial.unproved = closed.map(|_| contact.dial.unproved.unwrap_or(now.mono));
         let impostor = problems.iter().find(|(_, problem)| matches!(problem, Problem::WrongKey { .. }));
-        if let Some((address, problem)) = impostor
+        let suspect =
+            closed.filter(|_| contact.dial.unproved.is_some_and(|since| now.mono >= since + SUSPICIOUS));
+        if let Some((address, problem)) = impostor.or(suspect)
             && contact.refused != Some(Code::Impostor)
         {
             contact.refused = Some(Code::Impostor);
@@ -333,6 +342,7 @@ impl Node {
     pub(super) fn reached(&mut self, id: ContactId, address: SocketAddr) {
         if let Some(contact) = self.contacts.get_mut(&id) {
             contact.dial.failures = 0;
+            contact.dial.unproved = None;
             contact.dial.told_is_newer = false;
             contact.refused = None;
             if contact.row.reached != Some(address) {
