@@ -1,5 +1,23 @@
 //! Peer-to-peer chat for the terminal: two programs, `discovery` and `client`, of one crate.
+//!
+//! Both have the same shape. Threads that block on a socket, a line or a signal put what arrives into one
+//! bounded channel. One loop takes everything that has arrived, opens a transaction, lets a plain state
+//! machine decide, commits, and only then acts: so nothing is promised, shown or acknowledged before it
+//! is on the disk, and many small things share one sync.
+//!
+//! The rooms, in reading order; each uses only those before it:
+//!
+//! | room | what it is for |
+//! | --- | --- |
+//! | [`protocol`] | every message on the wire, the grammar of names, the limits |
+//! | [`noise`] | proven, sealed connections over TCP |
+//! | [`net`] | listening, letting in, sending without waiting |
+//! | [`store`] | the databases; the only place with SQL |
+//! | [`time`], [`logging`] | clocks as the deciding code is told them; logs |
+//! | [`discovery`] | the rendezvous server; [`discovery::registry`] decides |
+//! | [`client`] | the chat box; [`client::node`] decides |
 #![forbid(unsafe_code)]
+
 pub mod client;
 pub mod discovery;
 pub mod logging;

@@ -317,11 +317,12 @@ impl Turn<'_> {
         let Some(other) = self.memory.named(name) else {
             return Ok(());
         };
-        let pending = [(one, other), (other, one)].map(|(a, b)| (a, b, self.memory.asks(a, b)));
-        // Without a request there is either nothing to do, or somebody wants to be told of a stranger.
-        if !pending.iter().any(|(.., asks)| *asks) {
+        // Only who was asked settles it: a stranger must not be able to make a connection alone, which
+        // nobody could ever undo. Without a request there is nothing to do.
+        if !self.memory.asks(other, one) {
             return Ok(());
         }
+        let pending = [(one, other), (other, one)].map(|(a, b)| (a, b, self.memory.asks(a, b)));
         let new = !self.memory.connected(one, other);
         for (who, code) in [(one, RefusedCode::TOO_MANY_REQUESTS), (other, RefusedCode::TARGET_FULL)] {
             if new && self.memory.connections(who) >= MAX_CONTACTS {

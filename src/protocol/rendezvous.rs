@@ -20,7 +20,8 @@ pub enum ToDiscovery {
     /// "I want a channel to this user." Kept until the two are linked.
     #[n(1)]
     Request(#[n(0)] About),
-    /// "I have a channel to this user": the request is done, the two are connected from now on.
+    /// "I have a channel to this user." From the one who was asked it settles the request: the two are
+    /// connected from now on. From the other it says nothing new.
     #[n(2)]
     Linked(#[n(0)] About),
     /// "Whose key is this?"
@@ -98,7 +99,8 @@ pub enum ToClient {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Registered {
-    /// The address under which the account is given out now.
+    /// In `Registered` the address under which the account is given out now; in `Superseded` where the newer
+    /// session comes from.
     #[cbor(n(0), with = "address")]
     pub address: SocketAddr,
 }
