@@ -21,8 +21,11 @@ pub use name::{Name, NameError};
 
 /// The version of the wire, sent in clear as the first byte of every connection.
 ///
-/// Values from 0x80 up are never versions: a responder uses them to refuse, see [`Refusal`].
+/// Values from [`FIRST_REFUSAL`] up are never versions.
 pub const VERSION: u8 = 1;
+
+/// A responder that refuses answers with this byte or a higher one, see [`Refusal`].
+pub const FIRST_REFUSAL: u8 = 0x80;
 
 /// The port on which discovery listens unless told otherwise.
 pub const DISCOVERY_PORT: u16 = 7667;
@@ -56,12 +59,15 @@ pub enum Refusal {
     Full = 0x81,
     /// It holds as many connections from this address as it allows.
     AddressFull = 0x82,
+    /// Any other of its bytes: a reason that only a later version knows. Never sent.
+    Unknown = FIRST_REFUSAL,
 }
 
 impl Refusal {
     /// The refusal that a responder's first byte stands for, if it is one.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Full, Self::AddressFull].into_iter().find(|refusal| *refusal as u8 == byte)
+        let known = [Self::Full, Self::AddressFull].into_iter().find(|refusal| *refusal as u8 == byte);
+        known.or((byte >= FIRST_REFUSAL).then_some(Self::Unknown))
     }
 }
 
@@ -70,6 +76,7 @@ impl std::fmt::Display for Refusal {
         f.write_str(match self {
             Self::Full => "it has no room for another connection; try again later",
             Self::AddressFull => "it has too many connections from this address; try again later",
+            Self::Unknown => "it refuses the connection for a reason that this version does not know",
         })
     }
 }

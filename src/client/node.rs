@@ -172,6 +172,7 @@ impl Node {
                 Ok(())
             }
             Input::RendezvousSays(session, messages) => {
+                self.heard_discovery(now, *session);
                 messages.iter().try_for_each(|message| self.discovery_says(now, journal, *session, message))
             }
             Input::RendezvousClosed(session) => {
@@ -187,6 +188,7 @@ impl Node {
                 Ok(())
             }
             Input::LinkSays(link, messages) => {
+                self.heard_peer(now, *link);
                 messages.iter().try_for_each(|message| self.peer_says(now, journal, *link, message))
             }
             Input::LinkClosed(link) => {

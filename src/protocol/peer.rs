@@ -143,6 +143,8 @@ impl ByeReason {
     pub const SUPERSEDED: Self = Self(2);
     /// The sender does not take links from the receiver.
     pub const NOT_ACCEPTED: Self = Self(3);
+    /// The sender can't find out at the moment who the receiver is.
+    pub const TRY_LATER: Self = Self(4);
 }
 
 #[cfg(test)]

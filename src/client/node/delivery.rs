@@ -9,8 +9,8 @@ use super::super::notice::Notice;
 use super::Node;
 use super::contacts::Committed;
 use super::links::Unacknowledged;
-use crate::protocol::MAX_PEER_FRAME;
-use crate::protocol::peer::{Cursor, Message, Peer};
+use crate::protocol::peer::{Cursor, Kind, Message, Peer};
+use crate::protocol::{MAX_PEER_FRAME, MAX_TEXT};
 use crate::store::Result;
 use crate::store::journal::{ContactId, Journal, Received, Seq};
 use crate::time::Now;
@@ -163,6 +163,10 @@ impl Node {
         contact: ContactId,
         message: &Message,
     ) -> Result<()> {
+        if message.kind == Kind::TEXT && message.body.len() > MAX_TEXT {
+            self.bad_peer(now, id, "a text longer than a message may be");
+            return Ok(());
+        }
         let cursor = message.cursor();
         let Some(link) = self.links.get_mut(&id) else {
             return Ok(());

@@ -19,6 +19,9 @@ use crate::time::{Now, millis};
 
 /// How many bytes of unacknowledged messages this side takes from a peer.
 const WINDOW: u32 = 1024 * 1024;
+/// How long after a link came up another one may be from the same moment, in milliseconds: whoever dialled
+/// it did so before, and had this long for the handshake.
+const AT_ONCE: u64 = 2 * millis(HANDSHAKE_DEADLINE);
 /// The most connections that have not yet come to a hello.
 const MAX_UNKNOWN: usize = 256;
 
@@ -53,6 +56,8 @@ enum State {
         contact: ContactId,
         /// Which start of the other side's client this is.
         epoch: u64,
+        /// Since when.
+        since: u64,
     },
 }
 
@@ -146,7 +151,7 @@ impl Node {
         if unknown <= MAX_UNKNOWN && self.ask_discovery(now, ToDiscovery::Identify(Identify { key })) {
             return Ok(());
         }
-        self.refuse_link(now, id);
+        self.remove_link(now, id, Some(ByeReason::TRY_LATER));
         let why = "discovery can't be asked who it is";
         self.trouble(
             now,
@@ -258,12 +263,18 @@ impl Node {
         }
     }
 
+    /// A peer is there, whatever it says.
+    pub(super) fn heard_peer(&mut self, now: Now, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.heard = now.mono;
+        }
+    }
+
     /// A peer says something.
     pub(super) fn peer_says(&mut self, now: Now, journal: &Journal, id: LinkId, said: &Peer) -> Result<()> {
         let Some(link) = self.links.get_mut(&id) else {
             return Ok(());
         };
-        link.heard = now.mono;
         match (&mut link.state, said) {
             (_, Peer::Bye(bye)) => self.goodbye(now, id, bye.reason),
             (State::Up { contact, .. }, Peer::Message(message)) => {
@@ -311,7 +322,7 @@ impl Node {
         let address = SocketAddr::new(link.remote.ip().to_canonical(), hello.port);
         let older = known.link;
         if let Some(older) = older {
-            if self.is_better(older, id, hello.epoch) {
+            if self.is_better(now, older, id, hello.epoch) {
                 self.close_link(now, id, None);
                 return Ok(());
             }
@@ -323,7 +334,7 @@ impl Node {
         }
         let sent = self.resume(journal, contact, &hello.cursors)?;
         if let Some(link) = self.links.get_mut(&id) {
-            link.state = State::Up { contact, epoch: hello.epoch };
+            link.state = State::Up { contact, epoch: hello.epoch, since: now.mono };
             link.touched = self.batch;
             let window = (link.budget / 2).min(hello.window as usize);
             link.outbound = Outbound { window, sent, more: true, ..Outbound::default() };
@@ -355,16 +366,20 @@ impl Node {
 
     /// Whether, of two links to one contact, the older is to be kept.
     ///
-    /// When both sides dial at once, two links come up, one dialled by each. Both sides must keep the
-    /// same one: that which the side with the lower key has dialled. Who dials again, or has been
-    /// started anew, does not believe in the older link any more: then the newer counts.
-    fn is_better(&self, older: LinkId, newer: LinkId, epoch: u64) -> bool {
+    /// When both sides dial at once, two links come up within moments, one dialled by each. Both sides
+    /// must keep the same one: that which the side with the lower key has dialled. In every other case
+    /// the other side does not believe in the older link any more, or has been started anew: then the
+    /// newer counts.
+    fn is_better(&self, now: Now, older: LinkId, newer: LinkId, start: u64) -> bool {
         let (Some(old), Some(new)) = (self.links.get(&older), self.links.get(&newer)) else {
             return false;
         };
-        let same_start = matches!(old.state, State::Up { epoch: known, .. } if known == epoch);
+        let State::Up { epoch, since, .. } = old.state else {
+            return false;
+        };
+        let at_once = now.mono.saturating_sub(since) < AT_ONCE && old.dialled != new.dialled;
         let dialled_by_lower = old.dialled == (self.setup.key < old.key);
-        same_start && old.dialled != new.dialled && dialled_by_lower
+        epoch == start && at_once && dialled_by_lower
     }
 
     /// The other side closes the link.
@@ -376,13 +391,14 @@ impl Node {
         self.close_link(now, id, None);
         match (reason, contact) {
             (ByeReason::SUPERSEDED, Some(contact)) => self.dial_no_more(contact),
+            (ByeReason::TRY_LATER, _) => {}
             (_, Some(contact)) => self.dial_later(now, contact, true),
             (_, None) => {}
         }
     }
 
     /// The other side breaks the rules: the link is of no use.
-    fn bad_peer(&mut self, now: Now, id: LinkId, what: &str) {
+    pub(super) fn bad_peer(&mut self, now: Now, id: LinkId, what: &str) {
         let Some(link) = self.links.get(&id) else {
             return;
         };

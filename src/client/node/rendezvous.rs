@@ -35,6 +35,7 @@ pub struct Rendezvous {
     failures: u32,
     heard: u64,
     said: u64,
+    pinged: u64,
     /// Whether the first attempt has come to an end.
     tried: bool,
     /// What the user was last told.
@@ -67,6 +68,7 @@ impl Rendezvous {
             failures: 0,
             heard: now.mono,
             said: now.mono,
+            pinged: now.mono,
             tried: false,
             told: None,
             spoken: BTreeSet::new(),
@@ -131,7 +133,7 @@ impl Node {
         let rendezvous = &mut self.rendezvous;
         rendezvous.key = Some(key);
         rendezvous.phase = Phase::Registering(session);
-        (rendezvous.heard, rendezvous.said) = (now.mono, now.mono);
+        (rendezvous.heard, rendezvous.said, rendezvous.pinged) = (now.mono, now.mono, now.mono);
         rendezvous.touched = self.batch;
         rendezvous.spoken.clear();
         let register = Register { name: self.setup.name.clone(), listen: self.setup.listen };
@@ -198,6 +200,13 @@ impl Node {
         }
     }
 
+    /// Discovery is there, whatever it says.
+    pub(super) fn heard_discovery(&mut self, now: Now, session: LinkId) {
+        if self.rendezvous.session() == Some(session) {
+            self.rendezvous.heard = now.mono;
+        }
+    }
+
     /// Discovery says something.
     pub(super) fn discovery_says(
         &mut self,
@@ -209,7 +218,6 @@ impl Node {
         if self.rendezvous.session() != Some(session) {
             return Ok(());
         }
-        self.rendezvous.heard = now.mono;
         if matches!(said, ToClient::Pong) {
             return Ok(());
         }
@@ -397,7 +405,10 @@ impl Node {
                     self.drop_rendezvous(now, "nothing heard from it for too long");
                     return;
                 }
-                if now.mono >= self.rendezvous.said + millis(PING_AFTER) {
+                // Not everything is answered: a ping is also how this side hears something.
+                let due = |this: &Rendezvous| this.pinged.max(this.said.min(this.heard)) + millis(PING_AFTER);
+                if now.mono >= due(&self.rendezvous) {
+                    self.rendezvous.pinged = now.mono;
                     self.ask_discovery(now, ToDiscovery::Ping);
                 }
                 match self.rendezvous.ask_again {
@@ -408,7 +419,7 @@ impl Node {
                     Some(at) => self.wake_at(at),
                     None => {}
                 }
-                self.wake_at(dead.min(self.rendezvous.said.max(now.mono) + millis(PING_AFTER)));
+                self.wake_at(dead.min(due(&self.rendezvous)));
             }
             Phase::Dialling | Phase::Out => {}
         }
