@@ -124,6 +124,54 @@ fn an_output_that_nobody_reads_keeps_nobody_from_chatting() {
     let _ = bob.wait();
 }
 
+/// A limit on the size of files stands for a disk that is full.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_costs_no_promise_and_no_message() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let start = |name| Client::with_limited_files(directory.path(), name, discovery.address);
+    let (mut alice, mut bob) = (start("alice"), start("bob"));
+    alice.say("REQUEST bob");
+    alice.expect_link("bob");
+    bob.expect_link("alice");
+    bob.say("CHAT alice before");
+    alice.expect_message("bob", "before");
+    bob.expect_delivered(1);
+    for victim_is_sender in [true, false] {
+        let victim = if victim_is_sender { alice.pid() } else { bob.pid() };
+        let limit = |size: &str| {
+            let limit = format!("--fsize={size}:unlimited");
+            assert!(Command::new("prlimit").args([&limit, "--pid", &victim]).status().unwrap().success());
+        };
+        limit("4096");
+        alice.say("CHAT bob during");
+        if victim_is_sender {
+            let error = alice.expect_error("not-saved");
+            assert_eq!((&error["peer"], &error["text"]), (&"bob".into(), &"during".into()));
+            // What needs no disk goes on.
+            alice.say("HISTORY bob");
+            assert_eq!(alice.wait("history", |_| true)["messages"].as_array().unwrap().len(), 1);
+        } else {
+            // Nothing is acknowledged that was not kept: the sender keeps it, and tries again.
+            alice.wait("queued", |_| true);
+            alice.expect_unlink("bob");
+            bob.say("CHAT alice not now");
+            bob.expect_error("not-saved");
+        }
+        limit("unlimited");
+        alice.say("CHAT bob after");
+        if !victim_is_sender {
+            bob.expect_message("alice", "during");
+        }
+        bob.expect_message("alice", "after");
+        alice.expect_delivered(if victim_is_sender { 1 } else { 2 });
+    }
+    bob.say("CHAT alice at last");
+    alice.expect_message("bob", "at last");
+    assert!(!bob.settle().iter().any(|event| event["replayed"] == true));
+}
+
 #[test]
 fn mistakes_at_the_start_are_named_before_anything_happens() {
     let (directory, _) = scratch();

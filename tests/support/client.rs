@@ -46,8 +46,25 @@ impl Client {
         discovery: SocketAddr,
         options: &[&str],
     ) -> Self {
-        let mut child =
-            command(directory, name, port, discovery, options).arg("--json").spawn().expect("client starts");
+        Self::run(name, &mut command(directory, name, port, discovery, options))
+    }
+
+    /// One that is told by an error, and not by a signal, that its files can't grow any more.
+    pub fn with_limited_files(directory: &Path, name: &str, discovery: SocketAddr) -> Self {
+        let client = command(directory, name, 0, discovery, &[]);
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#])
+            .arg(client.get_program())
+            .args(client.get_args());
+        let mut client = Self::run(name, &mut shell);
+        client.wait("discovery", |event| event["state"] == "up");
+        client
+    }
+
+    fn run(name: &str, command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.arg("--json").spawn().expect("client starts");
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (send, events) = mpsc::channel();
         thread::spawn(move || {
@@ -62,7 +79,7 @@ impl Client {
         });
         let mut client = Self {
             name: name.into(),
-            address: discovery,
+            address: SocketAddr::from(([0; 4], 0)),
             fingerprint: String::new(),
             stdin: child.stdin.take(),
             child,
@@ -161,9 +178,12 @@ impl Client {
         }
     }
 
+    pub fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
     pub fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &self.pid()]).status().unwrap().success());
     }
 
     /// As `kill -9` does. What it had said by then can still be read.

@@ -165,12 +165,14 @@ impl Node {
         for row in journal.contacts()? {
             let mut contact = match known.remove(&row.id) {
                 Some(mut contact) => {
-                    contact.row = row;
-                    contact.handed =
-                        self.output.handed(contact.row.id).unwrap_or_default().max(contact.row.shown);
+                    // What was written to the output stays written, whether that was saved or not.
+                    let shown = contact.row.shown.max(row.shown);
+                    contact.dirty_shown = shown > row.shown;
+                    contact.row = ContactRow { shown, ..row };
+                    contact.handed = self.output.handed(contact.row.id).unwrap_or_default().max(shown);
                     contact.announced = contact.announced.min(contact.row.delivered);
                     (contact.unshown, contact.unannounced) = (true, true);
-                    (contact.dirty, contact.dirty_shown, contact.committed) = (false, false, None);
+                    (contact.dirty, contact.committed) = (false, None);
                     contact
                 }
                 None => Contact::new(row),
