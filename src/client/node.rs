@@ -247,7 +247,9 @@ impl Node {
         inputs: &[Input],
         epoch: u64,
     ) -> Result<Vec<Action>> {
-        self.actions.clear();
+        // Who leaves, leaves: also a disk that takes nothing any more must not keep the program.
+        let left = self.leaving == Leaving::Left;
+        self.actions.retain(|action| left && action.is_goodbye());
         self.output.roll_back();
         self.load_contacts(now, journal)?;
         self.seq = journal.last_seq()?;
@@ -286,8 +288,8 @@ impl Node {
                 other => self.handle(now, journal, other)?,
             }
         }
-        for contact in self.contacts.values_mut() {
-            contact.dirty = false;
+        if left {
+            self.tell(now, Notice::Bye);
         }
         self.save_at = Some(now.mono + AFTER_FAILURE);
         Ok(self.committed())
