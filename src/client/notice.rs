@@ -3,13 +3,15 @@
 //! With `--json` each notice is one JSON object; its fields are those of [`Notice`]. Otherwise it is a
 //! line or a few of plain text. Either way nothing from outside reaches the terminal as a control sequence.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use serde::{Serialize, Serializer};
 
 use crate::protocol::peer::{Cursor, Kind};
 use crate::protocol::{Name, PublicKey};
+use text::is_unsafe;
+
+mod text;
 
 /// Something to be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -333,168 +335,12 @@ impl Notice {
         escape_json(out, start);
         out.push(b'\n');
     }
-
-    /// Appends the notice as plain text, each line ended.
-    pub fn write_text(&self, out: &mut Vec<u8>) {
-        for line in self.lines() {
-            out.extend_from_slice(line.as_bytes());
-            out.push(b'\n');
-        }
-    }
-
-    fn lines(&self) -> Vec<String> {
-        match self {
-            Self::Ready { user, address, fingerprint } => vec![
-                format!("* {user} listens on {address}, key {fingerprint}"),
-                "* REQUEST <user> opens a channel, CHAT <user> <message> sends, HELP lists the rest".into(),
-            ],
-            Self::Discovery { state: UpDown::Up, detail } => {
-                vec![format!("* discovery: up ({})", plain(detail))]
-            }
-            Self::Discovery { state: UpDown::Down, detail } => {
-                vec![format!("* discovery: down ({}); open chats go on", plain(detail))]
-            }
-            Self::Presence { peer, state } => vec![format!("* {peer} is {}", state.word())],
-            Self::Request { from, fingerprint } => {
-                vec![format!(
-                    "* {from} has asked for you and is a contact now (key {fingerprint}; BLOCK {from} to refuse)"
-                )]
-            }
-            Self::Requested { peer } => {
-                vec![format!("* {peer} is asked for; the channel opens once both are online")]
-            }
-            Self::Link { peer, state: UpDown::Up } => vec![format!("* {peer} is linked")],
-            Self::Link { peer, state: UpDown::Down } => vec![format!("* {peer} is not linked any more")],
-            Self::Message { from, text, sent, received, replayed, .. } => {
-                let late = received.abs_diff(*sent) > LATE;
-                let mut stamp = clock(*received);
-                if late {
-                    let _ = write!(stamp, ", written {}", clock(*sent));
-                }
-                if *replayed {
-                    stamp.push_str(", again");
-                }
-                body_lines(&format!("[{stamp}] {from}: "), text)
-            }
-            Self::Queued { id, to } => {
-                vec![format!("* message {} for {to} is safe in the outbox", id.number)]
-            }
-            Self::Delivered { id, to } => vec![format!("* {to} has message {}", id.number)],
-            Self::Error(trouble) => vec![format!("! {}", plain(&trouble.message))],
-            Self::Contacts { contacts } if contacts.is_empty() => {
-                vec!["* no contacts yet; REQUEST <user> makes one".into()]
-            }
-            Self::Contacts { contacts } => contacts.iter().map(ContactLine::line).collect(),
-            Self::Contact(contact) => vec![contact.line()],
-            Self::Outbox { waiting: 0, .. } => vec!["* everything is delivered".into()],
-            Self::Outbox { waiting, messages } => {
-                let mut lines: Vec<_> = messages
-                    .iter()
-                    .flat_map(|line| {
-                        body_lines(&format!("[{}] to {}: ", clock(line.sent), line.to), &line.text)
-                    })
-                    .collect();
-                lines.push(format!("* {waiting} not yet delivered"));
-                lines
-            }
-            Self::History { peer, messages } if messages.is_empty() => {
-                vec![format!("* nothing said with {peer} yet")]
-            }
-            Self::History { messages, .. } => messages
-                .iter()
-                .flat_map(|line| {
-                    let state = if line.delivered { "" } else { " (waiting)" };
-                    body_lines(&format!("[{}] {}{state}: ", clock(line.sent), line.from), &line.text)
-                })
-                .collect(),
-            Self::Help { commands } => {
-                commands.iter().map(|(usage, meaning)| format!("  {usage:<24} {meaning}")).collect()
-            }
-            Self::Bye => vec!["* bye".into()],
-        }
-    }
-}
-
-/// How much later than written a message must come in for both times to be shown, in milliseconds.
-const LATE: u64 = 60_000;
-
-impl ContactLine {
-    fn line(&self) -> String {
-        let mut line = format!("  {:<16} ", self.peer);
-        line.push_str(if self.linked { "linked" } else { "not linked" });
-        if let Some(presence) = self.presence {
-            let _ = write!(line, ", {} says discovery", presence.word());
-        }
-        if self.requested {
-            line.push_str(", asked for");
-        }
-        if self.blocked {
-            line.push_str(", blocked");
-        }
-        if self.waiting > 0 {
-            let _ = write!(line, ", {} waiting", self.waiting);
-        }
-        match (self.fingerprint, self.offered) {
-            (Some(key), None) => _ = write!(line, ", key {key}"),
-            (Some(key), Some(other)) => {
-                _ = write!(line, ", KEY CHANGED from {key} to {other} (TRUST {} accepts it)", self.peer);
-            }
-            (None, _) => {}
-        }
-        line
-    }
-}
-
-impl OnOff {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Online => "online",
-            Self::Offline => "offline",
-        }
-    }
 }
 
 impl From<bool> for OnOff {
     fn from(online: bool) -> Self {
         if online { Self::Online } else { Self::Offline }
     }
-}
-
-/// Date and time of this machine's zone, to the second.
-fn clock(milliseconds: i64) -> String {
-    timestamp(milliseconds).to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
-}
-
-/// A text may have several lines: those after the first are indented, so that none can pass for a
-/// line of the program's own or of somebody else's.
-fn body_lines(prefix: &str, body: &Body) -> Vec<String> {
-    let text = body.shown();
-    let mut lines = text.split('\n');
-    let first = format!("{prefix}{}", plain(lines.next().unwrap_or_default().trim_end_matches('\r')));
-    std::iter::once(first)
-        .chain(lines.map(|line| format!("    {}", plain(line.trim_end_matches('\r')))))
-        .collect()
-}
-
-/// Whether a character could do more to a terminal than stand there: control characters, and those
-/// that change the direction of the text around them, hide, or end a line.
-fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// The text with everything unsafe written out.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\t' => plain.push(' '),
-            c if is_unsafe(c) => plain.extend(c.escape_unicode()),
-            c => plain.push(c),
-        }
-    }
-    plain
 }
 
 /// JSON leaves DEL, C1 controls and the like as they are; written as escapes they mean the same and do
