@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 use fastrand::Rng;
+use peerchat::client::command::Command;
 use peerchat::client::event::{Action, Input, Problem};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
@@ -61,10 +62,6 @@ impl Disk {
 }
 
 impl Broken {
-    pub fn is_some(&self) -> bool {
-        self.0.is_some()
-    }
-
     pub fn before_begin(&self) -> store::Result<()> {
         self.fails(Failure::Begin)
     }
@@ -288,6 +285,9 @@ impl World {
         } else if run.node.takes_commands(clock) {
             let room = (BATCH - inputs.len()).min(run.typed.len());
             inputs.extend(run.typed.drain(..room));
+        }
+        if inputs.iter().any(leaves_at_once) {
+            self.clients[number].input_ended = false;
         }
         let Some(actions) = self.transact(number, &mut run, clock, &inputs) else {
             return self.client_crashes(number, run, false);
@@ -565,6 +565,10 @@ impl Dialling {
             self.problems.push((address, problem));
         }
     }
+}
+
+fn leaves_at_once(input: &Input) -> bool {
+    matches!(input, Input::Signal | Input::OutputClosed | Input::Command(Ok(Command::Logout)))
 }
 
 /// For the trace: long enough to tell what happens.
