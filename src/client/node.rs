@@ -202,6 +202,7 @@ impl Node {
     /// # Errors
     /// If the journal fails; then roll back and call [`Self::recover`].
     pub fn finish(&mut self, now: Now, journal: &Journal) -> Result<()> {
+        self.output.look(now);
         if now.mono >= self.wake {
             self.tick(now);
         }
