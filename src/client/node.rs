@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::event::{Action, Input, LinkId};
 use super::notice::{Code, Notice, Trouble};
+use crate::protocol::peer::Peer;
+use crate::protocol::rendezvous::ToDiscovery;
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, EpochId, Journal, Seq};
@@ -246,9 +248,12 @@ impl Node {
         inputs: &[Input],
         epoch: u64,
     ) -> Result<Vec<Action>> {
-        self.actions.clear();
+        let decided = std::mem::take(&mut self.actions);
         self.output.roll_back();
         self.load_contacts(now, journal)?;
+        for action in decided {
+            self.keep_action(now, action);
+        }
         self.seq = journal.last_seq()?;
         self.epoch = (epoch, None);
         self.rendezvous.set_key(pinned(&self.setup, journal)?);
@@ -290,6 +295,26 @@ impl Node {
         }
         self.save_at = Some(now.mono + AFTER_FAILURE);
         Ok(self.committed())
+    }
+
+    /// Does what was decided in a failed transaction if it depends on nothing that was to be saved: it
+    /// is noted as done, and nothing would lead to it again.
+    fn keep_action(&mut self, now: Now, action: Action) {
+        let kept = match &action {
+            Action::DialRendezvous(_) | Action::Close(_) => true,
+            // Also to somebody added in that transaction, who is no contact any more.
+            Action::Dial { contact, .. } => self.contacts.contains_key(contact),
+            Action::Send(_, messages) => matches!(messages[..], [Peer::Bye(_)]),
+            Action::TellDiscovery(_, messages) => matches!(messages[..], [ToDiscovery::Logout]),
+            Action::Exit(..) => {
+                self.tell(now, Notice::Bye);
+                true
+            }
+            Action::Print(_) => false,
+        };
+        if kept {
+            self.actions.push(action);
+        }
     }
 
     /// Looks at everything that happens by the clock, and notes when to look again.
