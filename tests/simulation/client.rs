@@ -14,7 +14,7 @@ use peerchat::protocol::peer::Peer;
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::journal::{ContactId, Journal};
 use peerchat::store::{self, StoreError};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, TransactionState};
 
 use super::mutation::Mutation;
 use super::snapshot::Snapshot;
@@ -56,7 +56,8 @@ pub struct Broken(Option<Failure>);
 impl Disk {
     pub fn take(&mut self, now: u64) -> Broken {
         let failure = self.failure;
-        self.failure = failure.filter(|(_, until)| *until > now);
+        // What begins a transaction touches no disk: that it fails is not for long.
+        self.failure = failure.filter(|(failure, until)| *until > now && *failure != Failure::Begin);
         Broken(failure.map(|(failure, _)| failure))
     }
 }
@@ -66,8 +67,12 @@ impl Broken {
         self.fails(Failure::Begin)
     }
 
-    pub fn before_commit(&self) -> store::Result<()> {
-        self.fails(Failure::Commit)
+    /// A commit fails only if there is something to write.
+    pub fn before_commit(&self, database: &Connection) -> store::Result<()> {
+        match database.transaction_state(None::<&str>).unwrap() {
+            TransactionState::Write => self.fails(Failure::Commit),
+            _ => Ok(()),
+        }
     }
 
     fn fails(&self, at: Failure) -> store::Result<()> {
@@ -331,6 +336,7 @@ impl World {
         let crash = client.crash;
         let broken = client.disk.take(self.now);
         let place = self.rng.usize(0..=inputs.len());
+        self.oracle_begins(number, &journal);
         if crash == Some(Crash::Received) {
             return None;
         }
@@ -351,7 +357,7 @@ impl World {
             if crash == Some(Crash::Decided) || self.acts_too_early(number, run) {
                 return Ok(false);
             }
-            broken.before_commit()?;
+            broken.before_commit(&journal)?;
             journal.commit()?;
             Ok(true)
         })();

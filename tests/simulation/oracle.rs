@@ -8,6 +8,7 @@ use peerchat::client::notice::{Body, Code, ContactLine, Notice};
 use peerchat::protocol::Name;
 use peerchat::protocol::peer::{Cursor, Message, Peer};
 use peerchat::protocol::rendezvous::ToClient;
+use peerchat::store::journal::Journal;
 
 use super::client::{Client, has_messages};
 use super::wire::ConnId;
@@ -40,7 +41,7 @@ pub struct Oracle {
     pub written: Vec<Written>,
     ids: HashMap<(usize, u64, u64), usize>,
     names: HashMap<Name, usize>,
-    /// Each client's last seq at its last commit.
+    /// Each client's last seq before the transaction.
     seen: Vec<i64>,
     /// What each client, since it started, has shown last of each other.
     last_shown: BTreeMap<(usize, usize), usize>,
@@ -130,6 +131,11 @@ fn number_in(text: &[u8]) -> Option<usize> {
 }
 
 impl World {
+    /// What is in the journal before a transaction.
+    pub fn oracle_begins(&mut self, client: usize, journal: &Journal) {
+        self.oracle.seen[client] = journal.last_seq().unwrap();
+    }
+
     /// What a transaction has put on the disk.
     pub fn oracle_commits(&mut self, client: usize, inputs: &[Input]) {
         let wrote = inputs.iter().any(|input| matches!(input, Input::Command(Ok(Command::Chat(..)))));
@@ -146,7 +152,6 @@ impl World {
                 journal.received_after(contact.id, seen, |row| (received.push(row.message), true).1).unwrap();
                 received.iter().for_each(|message| self.received(client, &contact.name, message));
             }
-            self.oracle.seen[client] = journal.last_seq().unwrap();
         }
         let mut said = inputs.iter().filter_map(|input| match input {
             Input::RendezvousSays(_, said) => Some(said),
@@ -337,7 +342,6 @@ impl World {
                 .received_after(contact.id, 0, |row| (received.extend(number_in(&row.message.body)), true).1)
                 .unwrap();
         }
-        self.oracle.seen[client] = journal.last_seq().unwrap();
         self.oracle.restored[client] = true;
         let known: Vec<Name> = journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
         self.oracle.requested.retain(|(asker, name)| *asker != client || known.contains(name));

@@ -160,7 +160,7 @@ impl World {
             if crash == Some(Crash::Decided) {
                 return Ok(done);
             }
-            broken.before_commit()?;
+            broken.before_commit(&directory)?;
             directory.commit()?;
             Ok(done)
         })();
