@@ -82,6 +82,8 @@ pub struct Node {
     epoch: (u64, Option<EpochId>),
     /// Counts transactions, so that a failed one can tell what it touched.
     batch: u64,
+    /// How many of the console's answers have been counted in this transaction.
+    answers: usize,
     /// When timers are to be looked at again.
     wake: u64,
     /// When what can wait is saved.
@@ -123,6 +125,7 @@ impl Node {
             start: seq,
             epoch: (setup.epoch, None),
             batch: 1,
+            answers: 0,
             wake: now.mono,
             save_at: None,
             leaving: Leaving::No,
@@ -165,6 +168,7 @@ impl Node {
                 Ok(())
             }
             Input::Printed => {
+                self.answers += 1;
                 self.printed(now);
                 Ok(())
             }
@@ -218,6 +222,7 @@ impl Node {
     /// The transaction is on the disk: now, and not before, this is to be done.
     pub fn committed(&mut self) -> Vec<Action> {
         self.batch += 1;
+        self.answers = 0;
         self.print();
         std::mem::take(&mut self.actions)
     }
@@ -250,6 +255,9 @@ impl Node {
     ) -> Result<Vec<Action>> {
         let decided = std::mem::take(&mut self.actions);
         self.output.roll_back();
+        // What the console has written it has written, also if the transaction did not get that far.
+        let answers = inputs.iter().filter(|input| matches!(input, Input::Printed)).count();
+        (self.answers..answers).for_each(|_| self.printed(now));
         self.load_contacts(now, journal)?;
         for action in decided {
             self.keep_action(now, action);
@@ -285,7 +293,6 @@ impl Node {
                 }
                 Input::LinkSays(link, _) => self.close_link(now, *link, None),
                 Input::RendezvousUp { session, .. } => self.actions.push(Action::Close(*session)),
-                // The console's answers were counted when they came; they can't fail.
                 Input::Printed | Input::RendezvousSays(..) => {}
                 other => self.handle(now, journal, other)?,
             }
