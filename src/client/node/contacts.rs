@@ -156,12 +156,15 @@ impl Node {
         for row in journal.contacts()? {
             let mut contact = match known.remove(&row.id) {
                 Some(mut contact) => {
-                    contact.row = row;
+                    // What was shown stays so, saved or not.
+                    let shown = contact.row.shown.max(row.shown);
+                    let unsaved = shown > row.shown;
+                    contact.row = ContactRow { shown, ..row };
                     contact.handed =
                         self.output.handed(contact.row.id).unwrap_or_default().max(contact.row.shown);
                     contact.announced = contact.announced.min(contact.row.delivered);
                     (contact.unshown, contact.unannounced) = (true, true);
-                    (contact.dirty, contact.dirty_shown, contact.committed) = (false, false, None);
+                    (contact.dirty, contact.dirty_shown, contact.committed) = (false, unsaved, None);
                     contact
                 }
                 None => Contact::new(row),
