@@ -40,6 +40,8 @@ use rendezvous::Rendezvous;
 const LAZY_SAVE: u64 = 500;
 /// How long after a failed write the disk is left alone, in milliseconds.
 const AFTER_FAILURE: u64 = 2_000;
+/// Why a session with discovery is given up when a transaction fails.
+const NOT_SAVED: &str = "the disk is full or fails";
 
 /// What a node is from the start.
 #[derive(Debug, Clone)]
@@ -271,7 +273,7 @@ impl Node {
             self.close_link(now, link, None);
         }
         if self.rendezvous.touched == self.batch {
-            self.drop_rendezvous(now, "the disk is full or fails");
+            self.drop_rendezvous(now, NOT_SAVED);
         }
         for input in inputs {
             match input {
@@ -292,8 +294,9 @@ impl Node {
                     self.actions.push(Action::Close(*link));
                 }
                 Input::LinkSays(link, _) => self.close_link(now, *link, None),
-                Input::RendezvousUp { session, .. } => self.actions.push(Action::Close(*session)),
-                Input::Printed | Input::RendezvousSays(..) => {}
+                Input::RendezvousUp { session, .. } => self.rendezvous_unused(now, *session),
+                Input::RendezvousSays(session, _) => self.rendezvous_unheard(now, *session),
+                Input::Printed => {}
                 other => self.handle(now, journal, other)?,
             }
         }
