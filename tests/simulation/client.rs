@@ -117,8 +117,6 @@ pub struct Client {
     pub unread: u64,
     pub epoch: u64,
     pub input_ended: bool,
-    /// Whom to unblock once there is peace.
-    pub to_unblock: Vec<Name>,
 }
 
 /// One run of the program.
@@ -174,7 +172,6 @@ impl Client {
             unread: 0,
             epoch: 0,
             input_ended: false,
-            to_unblock: Vec::new(),
         }
     }
 

@@ -15,6 +15,8 @@ use super::world::{Event, Pid, World};
 
 /// Within how many milliseconds of peace everything must be well.
 const PEACE: u64 = 180_000;
+/// After how many milliseconds everybody has noticed who is not there any more.
+const SILENCE: u64 = 13_000;
 /// How often that is looked at.
 const LOOK: u64 = 1_500;
 /// Within how many milliseconds of peace a new message is shown.
@@ -137,13 +139,28 @@ impl World {
 
     fn peace(&mut self) -> Result<(), String> {
         let end = self.now + PEACE;
+        // A link that is silently dead looks well until then.
+        self.run_until(self.now + SILENCE)?;
         loop {
             self.run_until(self.now + LOOK)?;
+            for number in 0..self.clients.len() {
+                self.unblock(number);
+            }
             match self.unrest() {
                 None => return Ok(()),
                 Some(unrest) if self.now >= end => return Err(format!("no peace: {unrest}")),
                 Some(_) => {}
             }
+        }
+    }
+
+    fn unblock(&mut self, number: usize) {
+        if self.clients[number].run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
+            return;
+        }
+        let rows = self.clients[number].journal.contacts().unwrap();
+        for row in rows.into_iter().filter(|row| row.blocked) {
+            self.command(number, Command::Unblock(row.name));
         }
     }
 
@@ -240,15 +257,7 @@ impl World {
             self.schedule(soon, Event::Start(Pid::Client(number)));
             self.schedule(soon, Event::Print(number, life));
             self.wake_client(number, self.now);
-            for row in self.clients[number].journal.contacts().unwrap() {
-                self.schedule_unblock(number, row.name);
-            }
         }
-    }
-
-    fn schedule_unblock(&mut self, number: usize, name: Name) {
-        self.clients[number].to_unblock.push(name);
-        self.schedule(self.now + 5_000, Event::Type(number));
     }
 
     fn command(&mut self, number: usize, command: Command) {
@@ -271,13 +280,6 @@ impl World {
     /// Somebody types a line or some.
     pub fn somebody_types(&mut self, number: usize) {
         if !self.storm {
-            if self.clients[number].run.is_some() {
-                for name in std::mem::take(&mut self.clients[number].to_unblock) {
-                    self.command(number, Command::Unblock(name));
-                }
-            } else {
-                self.schedule(self.now + 5_000, Event::Type(number));
-            }
             return;
         }
         let gap = self.rng.u64(1..self.plan.type_gap);
