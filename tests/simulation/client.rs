@@ -132,6 +132,8 @@ pub struct Run {
     console: VecDeque<Vec<Notice>>,
     exit: Option<(u8, u64)>,
     idle: u32,
+    /// Whether the last transaction was committed.
+    saved: bool,
 }
 
 /// A thread that dials.
@@ -228,6 +230,7 @@ impl World {
             console: VecDeque::new(),
             exit: None,
             idle: 0,
+            saved: true,
         });
         let (life, address) = (client.life, client.address);
         self.note(|| format!("user{number} starts, run {life}, at {address}"));
@@ -309,7 +312,9 @@ impl World {
             return self.client_crashes(number, run, false);
         }
         if leaving {
-            self.oracle.left(number);
+            if run.saved {
+                self.oracle.left(number);
+            }
             return self.client_ends(number, run);
         }
         let deadline = run.started.saturating_add(run.node.deadline());
@@ -359,6 +364,7 @@ impl World {
             Ok(true)
         })();
         broken.disarm(&journal);
+        run.saved = decided.is_ok();
         match decided {
             Ok(false) => {
                 journal.rollback();
@@ -576,7 +582,8 @@ fn leaves_at_once(input: &Input) -> bool {
 
 /// For the trace: long enough to tell what happens.
 fn shortened(line: &str) -> String {
-    line.chars().take(1500).collect()
+    // The padding of texts, as bytes and as letters.
+    line.replace("120, ", "").replace("xxxxxxxx", "").chars().take(3000).collect()
 }
 
 /// Whether anything in a frame is a message.

@@ -201,6 +201,7 @@ impl World {
             return self.fail(format!("user{client} commits message {number} wrongly (twice: {twice})"));
         }
         (written.in_receiver, written.was_received) = (true, true);
+        self.note(|| format!("user{client} has committed message {number}"));
     }
 
     /// What the console has written.
@@ -239,7 +240,7 @@ impl World {
             "after one that was written later"
         } else {
             (written.shown, written.shown_in) = (true, life);
-            return;
+            return self.note(|| format!("user{client} has shown message {number}, again: {replayed}"));
         };
         self.fail(format!("user{client} shows message {number} {problem} (last {before:?}, {earlier:?})"));
     }

@@ -19,8 +19,8 @@ const PEACE: u64 = 180_000;
 const SILENCE: u64 = 13_000;
 /// How often that is looked at.
 const LOOK: u64 = 1_500;
-/// Within how many milliseconds of peace a new message is shown.
-const PROMPT: u64 = 5_000;
+/// Within how many milliseconds of peace a new message is shown, on a fast network.
+const PROMPT: u64 = 2_000;
 /// A program that is away for this long is away for long.
 const LONG: u64 = 3_600_000;
 
@@ -174,7 +174,8 @@ impl World {
                 self.command(number, Command::Chat(name, text));
             }
         }
-        self.run_until(self.now + PROMPT)?;
+        // There and back, and either may take ten times as long as usual.
+        self.run_until(self.now + PROMPT + 20 * self.plan.latency)?;
         if let Some(unrest) = self.unrest() {
             return Err(format!("no prompt delivery: {unrest}"));
         }
@@ -245,6 +246,7 @@ impl World {
             // Whoever was lied to hears the truth when it logs in again.
             self.discovery_crashes(run, false);
         }
+        self.hurry();
         let soon = self.now + 500;
         self.schedule(soon, Event::Start(Pid::Discovery));
         self.schedule(soon, Event::Step(Pid::Discovery));
@@ -292,7 +294,10 @@ impl World {
             0 => "ghost".parse().unwrap(),
             _ => self.clients[other].name.clone(),
         };
-        let known = self.clients[number].pinned(&name).is_some();
+        let row = self.clients[number].journal.contacts().unwrap().into_iter().find(|row| row.name == name);
+        let known = row.as_ref().is_some_and(|row| row.key.is_some());
+        // Whoever trusts a key that a liar names has what they asked for.
+        let trusting = row.is_none_or(|row| row.offered.is_none());
         match self.rng.u32(0..200) {
             0..130 if known || self.rng.u32(0..4) == 0 => {
                 let lines = if self.rng.u32(0..8) == 0 { self.rng.u32(1..60) } else { 1 };
@@ -305,7 +310,7 @@ impl World {
             0..165 => self.command(number, Command::Request(name)),
             165..168 => self.command(number, Command::Block(name)),
             168..176 => self.command(number, Command::Unblock(name)),
-            176..178 => self.command(number, Command::Trust(name)),
+            176..178 if trusting => self.command(number, Command::Trust(name)),
             178..182 => self.command(number, Command::Contacts),
             182..186 => self.command(number, Command::Outbox),
             186..190 => self.command(number, Command::History(name, 10)),
@@ -336,7 +341,8 @@ impl World {
 
     /// How many bytes a connection takes without being read.
     pub fn budget(&mut self) -> usize {
-        [16 << 10, 64 << 10, 256 << 10, 2 << 20][self.rng.usize(0..4)]
+        let least = if self.plan.text > 1_000 { 64 << 10 } else { 16 << 10 };
+        [least, 64 << 10, 256 << 10, 2 << 20][self.rng.usize(0..4)]
     }
 
     /// For how long somebody is away.
