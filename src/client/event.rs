@@ -127,16 +127,3 @@ pub enum Action {
     /// End the program with this status, and say why on standard error.
     Exit(u8, Option<String>),
 }
-
-impl Action {
-    /// Whether it belongs to the end of the program or of a connection, and promises nothing.
-    #[must_use]
-    pub fn is_goodbye(&self) -> bool {
-        match self {
-            Self::Close(_) | Self::Exit(..) => true,
-            Self::Send(_, said) => matches!(said.as_slice(), [Peer::Bye(_)]),
-            Self::TellDiscovery(_, said) => matches!(said.as_slice(), [ToDiscovery::Logout]),
-            Self::DialRendezvous(_) | Self::Dial { .. } | Self::Print(_) => false,
-        }
-    }
-}

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::event::{Action, Input, LinkId};
 use super::notice::{Code, Notice, Trouble};
+use crate::protocol::peer::Peer;
+use crate::protocol::rendezvous::ToDiscovery;
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, EpochId, Journal, Seq};
@@ -38,6 +40,8 @@ use rendezvous::Rendezvous;
 const LAZY_SAVE: u64 = 500;
 /// How long after a failed write the disk is left alone, in milliseconds.
 const AFTER_FAILURE: u64 = 2_000;
+/// Why a session with discovery is given up when a transaction fails.
+const NOT_SAVED: &str = "the disk is full or fails";
 
 /// What a node is from the start.
 #[derive(Debug, Clone)]
@@ -80,6 +84,8 @@ pub struct Node {
     epoch: (u64, Option<EpochId>),
     /// Counts transactions, so that a failed one can tell what it touched.
     batch: u64,
+    /// How many of the console's answers have been counted in this transaction.
+    answers: usize,
     /// When timers are to be looked at again.
     wake: u64,
     /// When what can wait is saved.
@@ -121,6 +127,7 @@ impl Node {
             start: seq,
             epoch: (setup.epoch, None),
             batch: 1,
+            answers: 0,
             wake: now.mono,
             save_at: None,
             leaving: Leaving::No,
@@ -163,6 +170,7 @@ impl Node {
                 Ok(())
             }
             Input::Printed => {
+                self.answers += 1;
                 self.printed(now);
                 Ok(())
             }
@@ -204,6 +212,7 @@ impl Node {
     /// # Errors
     /// If the journal fails; then roll back and call [`Self::recover`].
     pub fn finish(&mut self, now: Now, journal: &Journal) -> Result<()> {
+        self.output.look(now);
         if now.mono >= self.wake {
             self.tick(now);
         }
@@ -217,6 +226,7 @@ impl Node {
     /// The transaction is on the disk: now, and not before, this is to be done.
     pub fn committed(&mut self) -> Vec<Action> {
         self.batch += 1;
+        self.answers = 0;
         self.print();
         std::mem::take(&mut self.actions)
     }
@@ -247,11 +257,15 @@ impl Node {
         inputs: &[Input],
         epoch: u64,
     ) -> Result<Vec<Action>> {
-        // Who leaves, leaves: also a disk that takes nothing any more must not keep the program.
-        let left = self.leaving == Leaving::Left;
-        self.actions.retain(|action| left && action.is_goodbye());
+        let decided = std::mem::take(&mut self.actions);
         self.output.roll_back();
+        // What the console has written it has written, also if the transaction did not get that far.
+        let answers = inputs.iter().filter(|input| matches!(input, Input::Printed)).count();
+        (self.answers..answers).for_each(|_| self.printed(now));
         self.load_contacts(now, journal)?;
+        for action in decided {
+            self.keep_action(now, action);
+        }
         self.seq = journal.last_seq()?;
         self.epoch = (epoch, None);
         self.rendezvous.set_key(pinned(&self.setup, journal)?);
@@ -261,7 +275,7 @@ impl Node {
             self.close_link(now, link, None);
         }
         if self.rendezvous.touched == self.batch {
-            self.drop_rendezvous(now, "the disk is full or fails");
+            self.drop_rendezvous(now, NOT_SAVED);
         }
         for input in inputs {
             match input {
@@ -282,17 +296,34 @@ impl Node {
                     self.actions.push(Action::Close(*link));
                 }
                 Input::LinkSays(link, _) => self.close_link(now, *link, None),
-                Input::RendezvousUp { session, .. } => self.actions.push(Action::Close(*session)),
-                // The console's answers were counted when they came; they can't fail.
-                Input::Printed | Input::RendezvousSays(..) => {}
+                Input::RendezvousUp { session, .. } => self.rendezvous_unused(now, *session),
+                Input::RendezvousSays(session, _) => self.rendezvous_unheard(now, *session),
+                Input::Printed => {}
                 other => self.handle(now, journal, other)?,
             }
         }
-        if left {
-            self.tell(now, Notice::Bye);
-        }
         self.save_at = Some(now.mono + AFTER_FAILURE);
         Ok(self.committed())
+    }
+
+    /// Does what was decided in a failed transaction if it depends on nothing that was to be saved: it
+    /// is noted as done, and nothing would lead to it again.
+    fn keep_action(&mut self, now: Now, action: Action) {
+        let kept = match &action {
+            Action::DialRendezvous(_) | Action::Close(_) => true,
+            // Also to somebody added in that transaction, who is no contact any more.
+            Action::Dial { contact, .. } => self.contacts.contains_key(contact),
+            Action::Send(_, messages) => matches!(messages[..], [Peer::Bye(_)]),
+            Action::TellDiscovery(_, messages) => matches!(messages[..], [ToDiscovery::Logout]),
+            Action::Exit(..) => {
+                self.tell(now, Notice::Bye);
+                true
+            }
+            Action::Print(_) => false,
+        };
+        if kept {
+            self.actions.push(action);
+        }
     }
 
     /// Looks at everything that happens by the clock, and notes when to look again.

@@ -249,7 +249,11 @@ impl Node {
             self.dial_soon(now, id);
         }
         if let Some(contact) = self.contacts.get(&id) {
-            let line = contact.line();
+            let (line, name) = (contact.line(), contact.row.name.clone());
+            if !blocked {
+                // Nobody has asked about them while they were blocked.
+                self.ask_discovery(now, ToDiscovery::Request(About { name }));
+            }
             self.tell(now, Notice::Contact(line));
         }
     }

@@ -39,6 +39,8 @@ pub struct Output {
     kept: (usize, usize),
     /// When the console last wrote something, or had nothing to write.
     progress: u64,
+    /// When timers were last looked at.
+    looked: u64,
     dropped: u64,
 }
 
@@ -70,9 +72,15 @@ impl Output {
         self.is_waiting() && now.mono >= self.progress.saturating_add(STUCK_AFTER)
     }
 
-    /// When it will show that nobody reads, if there is no room before.
+    /// When it will show that nobody reads, if there is no room before. Nothing to wait for once it has.
     pub fn stuck_at(&self) -> Option<u64> {
-        (!self.has_room() && self.is_waiting()).then(|| self.progress.saturating_add(STUCK_AFTER))
+        let at = self.progress.saturating_add(STUCK_AFTER);
+        (!self.has_room() && self.is_waiting() && self.looked < at).then_some(at)
+    }
+
+    /// Timers are looked at.
+    pub fn look(&mut self, now: Now) {
+        self.looked = now.mono;
     }
 
     /// What has been told since the last commit is not told.

@@ -177,6 +177,22 @@ impl Node {
         }
     }
 
+    /// A session came up in a transaction that failed, perhaps before it got that far.
+    pub(super) fn rendezvous_unused(&mut self, now: Now, session: LinkId) {
+        self.actions.push(Action::Close(session));
+        if self.rendezvous.phase == Phase::Dialling {
+            self.rendezvous_down(now, super::NOT_SAVED.into(), FIRST_RETRY);
+        }
+    }
+
+    /// What was said in a session may not have been heard, for the transaction failed: it is said again
+    /// in the next one.
+    pub(super) fn rendezvous_unheard(&mut self, now: Now, session: LinkId) {
+        if self.rendezvous.session() == Some(session) {
+            self.drop_rendezvous(now, super::NOT_SAVED);
+        }
+    }
+
     fn rendezvous_down(&mut self, now: Now, detail: String, first_retry: u64) {
         let rendezvous = &mut self.rendezvous;
         rendezvous.tried = true;

@@ -1,0 +1,114 @@
+//! A whole network in one thread, from one seed: a discovery and some clients, a clock of their own, links
+//! that break, disks that fail, programs that die at any step. What was promised must hold.
+//!
+//! ```text
+//! cargo test --test simulation                                             # a bounded number of seeds
+//! PEERCHAT_SEED=123 cargo test --test simulation -- --nocapture replay     # one of them, with all that happens
+//! PEERCHAT_SEEDS=0..1000000 cargo test --release --test simulation -- --nocapture --ignored long
+//! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod simulation {
+    pub mod client;
+    pub mod mutation;
+    pub mod oracle;
+    pub mod server;
+    pub mod snapshot;
+    pub mod storm;
+    pub mod wire;
+    pub mod world;
+}
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use simulation::mutation::Mutation;
+use simulation::world::{Stats, World};
+
+/// How long the ordinary test goes on.
+const ORDINARY: Duration = Duration::from_secs(15);
+
+/// What came of a seed.
+struct Outcome {
+    stats: Stats,
+    problem: Option<String>,
+    trace: u64,
+}
+
+fn run(seed: u64, mutation: Option<Mutation>, verbose: bool, hashing: bool) -> Outcome {
+    let mut world = World::new(seed, mutation);
+    (world.verbose, world.hashing) = (verbose, hashing);
+    let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
+    let problem = match lived {
+        Ok(lived) => lived.err(),
+        Err(_) => Some("a panic".into()),
+    };
+    world.count_the_rest();
+    Outcome { trace: world.fingerprint(), stats: world.stats.clone(), problem }
+}
+
+fn replay_command(seed: u64) -> String {
+    format!("PEERCHAT_SEED={seed} cargo test --test simulation -- --nocapture replay")
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn nothing_is_lost_doubled_or_reordered() {
+    let start = Instant::now();
+    let first = number("PEERCHAT_FIRST").unwrap_or(0);
+    let mut seeds = 0;
+    while start.elapsed() < ORDINARY {
+        let seed = first + seeds;
+        let outcome = run(seed, None, false, false);
+        if let Some(problem) = outcome.problem {
+            panic!("seed {seed}: {problem}\nto see all of it: {}", replay_command(seed));
+        }
+        seeds += 1;
+    }
+    println!("{seeds} seeds");
+}
+
+#[test]
+fn replay() {
+    let Some(seed) = number("PEERCHAT_SEED") else {
+        return;
+    };
+    let outcome = run(seed, None, true, true);
+    println!("{:?}", outcome.stats.0);
+    assert_eq!(outcome.problem, None, "seed {seed}");
+}
+
+#[test]
+fn a_seed_decides_everything() {
+    for seed in 0..12 {
+        assert_eq!(run(seed, None, false, true).trace, run(seed, None, false, true).trace, "seed {seed}");
+    }
+}
+
+#[test]
+#[ignore = "takes as long as one likes"]
+fn long() {
+    let range = std::env::var("PEERCHAT_SEEDS").unwrap_or_else(|_| "0..1000".into());
+    let (from, to) = range.split_once("..").unwrap_or(("0", &range));
+    let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
+    let start = Instant::now();
+    let mut all = Stats::default();
+    let mut failed = Vec::new();
+    for seed in from..to {
+        let outcome = run(seed, None, false, false);
+        outcome.stats.0.iter().for_each(|(what, count)| *all.0.entry(what).or_default() += count);
+        if let Some(problem) = outcome.problem {
+            println!("seed {seed}: {problem}\n    {}", replay_command(seed));
+            failed.push(seed);
+            if failed.len() >= 20 {
+                break;
+            }
+        }
+    }
+    println!("seeds {from}..{to} in {:.1} s", start.elapsed().as_secs_f64());
+    all.0.iter().for_each(|(what, count)| println!("{count:>12} {what}"));
+    assert_eq!(failed, Vec::<u64>::new());
+}

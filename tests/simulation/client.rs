@@ -1,0 +1,592 @@
+//! One client, driven as `client.rs` drives it, with the disk, the console and the network around it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use fastrand::Rng;
+use peerchat::client::command::Command;
+use peerchat::client::event::{Action, Input, Problem};
+use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
+use peerchat::client::notice::Notice;
+use peerchat::noise::Keypair;
+use peerchat::protocol::peer::Peer;
+use peerchat::protocol::{Name, PublicKey};
+use peerchat::store::journal::{ContactId, Journal};
+use peerchat::store::{self, StoreError};
+use rusqlite::{Connection, OptionalExtension, TransactionState};
+
+use super::mutation::Mutation;
+use super::snapshot::Snapshot;
+use super::wire::{ConnId, End};
+use super::world::{Event, Pid, World};
+
+const BATCH: usize = 1024;
+/// How often a loop may come round without anything to do, in a row.
+const IDLE_TURNS: u32 = 200;
+
+/// Between which two steps a program dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    Received,
+    HalfHandled,
+    Decided,
+    Committed,
+    HalfActed,
+}
+
+/// How a disk fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    Begin,
+    /// Nothing can be written.
+    ReadOnly,
+    Full,
+    Commit,
+}
+
+#[derive(Default)]
+pub struct Disk {
+    /// How, and until when; at least once.
+    pub failure: Option<(Failure, u64)>,
+}
+
+pub struct Broken(Option<Failure>);
+
+impl Disk {
+    pub fn take(&mut self, now: u64) -> Broken {
+        let failure = self.failure;
+        // What begins a transaction touches no disk: that it fails is not for long.
+        self.failure = failure.filter(|(failure, until)| *until > now && *failure != Failure::Begin);
+        Broken(failure.map(|(failure, _)| failure))
+    }
+}
+
+impl Broken {
+    pub fn before_begin(&self) -> store::Result<()> {
+        self.fails(Failure::Begin)
+    }
+
+    /// A commit fails only if there is something to write.
+    pub fn before_commit(&self, database: &Connection) -> store::Result<()> {
+        match database.transaction_state(None::<&str>).unwrap() {
+            TransactionState::Write => self.fails(Failure::Commit),
+            _ => Ok(()),
+        }
+    }
+
+    fn fails(&self, at: Failure) -> store::Result<()> {
+        if self.0 == Some(at) {
+            let source = std::io::Error::other("injected");
+            return Err(StoreError::File { path: "journal".into(), source });
+        }
+        Ok(())
+    }
+
+    pub fn arm(&self, database: &Connection) {
+        match self.0 {
+            Some(Failure::ReadOnly) => database.execute_batch("PRAGMA query_only = ON").unwrap(),
+            Some(Failure::Full) => database.execute_batch("PRAGMA max_page_count = 1").unwrap(),
+            _ => {}
+        }
+    }
+
+    pub fn disarm(&self, database: &Connection) {
+        match self.0 {
+            Some(Failure::ReadOnly) => database.execute_batch("PRAGMA query_only = OFF").unwrap(),
+            Some(Failure::Full) => database.execute_batch("PRAGMA max_page_count = 1000000").unwrap(),
+            _ => {}
+        }
+    }
+}
+
+pub struct Client {
+    pub name: Name,
+    pub keypair: Keypair,
+    pub address: SocketAddr,
+    pub journal: Rc<Journal>,
+    pub backups: Vec<Snapshot>,
+    pub run: Option<Run>,
+    pub life: u64,
+    pub skew: i64,
+    pub crash: Option<Crash>,
+    pub disk: Disk,
+    /// The loop does not come round before this time.
+    pub paused: u64,
+    /// The console writes nothing before this time.
+    pub unread: u64,
+    pub epoch: u64,
+    pub input_ended: bool,
+}
+
+/// One run of the program.
+pub struct Run {
+    pub node: Node,
+    pub life: u64,
+    pub started: u64,
+    pub inbox: VecDeque<Input>,
+    pub typed: VecDeque<Input>,
+    pub links: BTreeMap<u64, (ConnId, usize)>,
+    pub next_link: u64,
+    pub scheduled: Option<u64>,
+    console: VecDeque<Vec<Notice>>,
+    exit: Option<(u8, u64)>,
+    idle: u32,
+    /// Whether the last transaction was committed.
+    saved: bool,
+}
+
+/// A thread that dials.
+#[derive(Clone)]
+pub struct Dialling {
+    client: usize,
+    life: u64,
+    contact: ContactId,
+    key: PublicKey,
+    addresses: VecDeque<SocketAddr>,
+    problems: Vec<(SocketAddr, Problem)>,
+}
+
+pub fn keypair(rng: &mut Rng) -> Keypair {
+    let mut secret = zeroize::Zeroizing::new([0; 32]);
+    rng.fill(&mut *secret);
+    Keypair::from_secret(secret)
+}
+
+impl Client {
+    pub fn new(number: usize, rng: &mut Rng) -> Self {
+        let keypair = keypair(rng);
+        let name: Name = format!("user{number}").parse().unwrap();
+        let journal = Rc::new(Journal::in_memory(&name, &keypair).unwrap());
+        let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(number + 1).unwrap()));
+        Self {
+            name,
+            keypair,
+            address: SocketAddr::new(ip, 4000),
+            journal,
+            backups: Vec::new(),
+            run: None,
+            life: 0,
+            skew: 0,
+            crash: None,
+            disk: Disk::default(),
+            paused: 0,
+            unread: 0,
+            epoch: 0,
+            input_ended: false,
+        }
+    }
+
+    /// The key that is pinned for a contact.
+    pub fn pinned(&self, name: &Name) -> Option<PublicKey> {
+        self.journal
+            .prepare_cached("SELECT key FROM contact WHERE name = ?1")
+            .unwrap()
+            .query_row([name.as_str()], |row| row.get::<_, Option<[u8; 32]>>(0))
+            .optional()
+            .unwrap()
+            .flatten()
+            .map(PublicKey)
+    }
+}
+
+impl World {
+    pub fn start_client(&mut self, number: usize) {
+        if self.clients[number].run.is_some() {
+            return;
+        }
+        self.before_start(number);
+        let fresh = self.rng.u64(..);
+        let seed = self.rng.u64(..);
+        let reused = self.mutation == Some(Mutation::SameEpoch) && self.clients[number].epoch != 0;
+        let now = self.clock(self.now, self.clients[number].skew);
+        let client = &mut self.clients[number];
+        if !reused {
+            client.epoch = fresh;
+        }
+        client.life += 1;
+        client.crash = None;
+        let linger = [None, Some(0), Some(5_000)][usize::try_from(seed % 3).unwrap()];
+        let setup = Setup {
+            name: client.name.clone(),
+            key: client.keypair.public(),
+            listen: client.address,
+            endpoint: "discovery:7667".into(),
+            discovery_key: None,
+            linger,
+            epoch: client.epoch,
+            seed,
+        };
+        let node = Node::new(setup, now, &client.journal).unwrap();
+        client.run = Some(Run {
+            node,
+            life: client.life,
+            started: self.now,
+            inbox: VecDeque::new(),
+            typed: VecDeque::new(),
+            links: BTreeMap::new(),
+            next_link: 0,
+            scheduled: None,
+            console: VecDeque::new(),
+            exit: None,
+            idle: 0,
+            saved: true,
+        });
+        let (life, address) = (client.life, client.address);
+        self.note(|| format!("user{number} starts, run {life}, at {address}"));
+        self.oracle.started(number);
+        self.wake_client(number, self.now);
+    }
+
+    /// How much waits for a program's loop.
+    pub fn waiting_inputs(&self, end: End) -> usize {
+        match end.pid {
+            Pid::Client(number) => self.clients[number].run.as_ref().map_or(0, |run| run.inbox.len()),
+            Pid::Discovery => 0,
+        }
+    }
+
+    /// Something for a client's loop.
+    pub fn post(&mut self, end: End, input: Input) {
+        let delay = self.rng.u64(0..3);
+        if let Pid::Client(number) = end.pid
+            && let Some(run) = self.clients[number].run.as_mut().filter(|run| run.life == end.life)
+        {
+            run.inbox.push_back(input);
+            self.wake_client(number, self.now + delay);
+        }
+    }
+
+    pub fn wake_client(&mut self, number: usize, at: u64) {
+        let client = &mut self.clients[number];
+        let at = at.max(client.paused);
+        if let Some(run) = &mut client.run
+            && run.scheduled.is_none_or(|scheduled| scheduled > at)
+        {
+            run.scheduled = Some(at);
+            self.schedule(at, Event::Step(Pid::Client(number)));
+        }
+    }
+
+    pub fn step_client(&mut self, number: usize) {
+        let now = self.now;
+        let Some(mut run) = self.clients[number].run.take_if(|run| run.scheduled.is_some_and(|at| at <= now))
+        else {
+            return;
+        };
+        run.scheduled = None;
+        let clock = self.clock(run.started, self.clients[number].skew);
+        let count = run.inbox.len().min(BATCH);
+        let mut inputs: Vec<Input> = run.inbox.drain(..count).collect();
+        if let Some((_, until)) = run.exit {
+            let done = run.console.is_empty() || now >= until;
+            run.inbox.extend(inputs.drain(..));
+            if !done {
+                self.clients[number].run = Some(run);
+                return;
+            }
+            // The last words: what the console has said is noted, and nothing else happens.
+            inputs.extend(run.inbox.drain(..));
+        } else if run.node.takes_commands(clock) {
+            let room = (BATCH - inputs.len()).min(run.typed.len());
+            inputs.extend(run.typed.drain(..room));
+        }
+        if inputs.iter().any(leaves_at_once) {
+            self.clients[number].input_ended = false;
+        }
+        let Some(actions) = self.transact(number, &mut run, clock, &inputs) else {
+            return self.client_crashes(number, run, false);
+        };
+        self.note(|| shortened(&format!("user{number} {inputs:?} -> {actions:?}")));
+        run.idle = if inputs.is_empty() && actions.is_empty() { run.idle + 1 } else { 0 };
+        if run.idle > IDLE_TURNS {
+            self.fail(format!("user{number} comes round and round with nothing to do"));
+        }
+        let half = self.clients[number].crash.take() == Some(Crash::HalfActed);
+        let acted = if half { self.rng.usize(0..=actions.len()) } else { actions.len() };
+        let leaving = run.exit.is_some();
+        for action in actions.into_iter().take(acted) {
+            self.act(number, &mut run, action);
+        }
+        if half {
+            return self.client_crashes(number, run, false);
+        }
+        if leaving {
+            if run.saved {
+                self.oracle.left(number);
+            }
+            return self.client_ends(number, run);
+        }
+        let deadline = run.started.saturating_add(run.node.deadline());
+        let at = run.exit.map_or(deadline, |(_, until)| until);
+        let more = !run.inbox.is_empty();
+        let last_words = run.exit.is_some() && run.console.is_empty();
+        self.clients[number].run = Some(run);
+        self.wake_client(number, if more || last_words { now } else { at.max(now + 1) });
+    }
+
+    /// One transaction; `None` if the program dies in it.
+    fn transact(
+        &mut self,
+        number: usize,
+        run: &mut Run,
+        now: peerchat::time::Now,
+        inputs: &[Input],
+    ) -> Option<Vec<Action>> {
+        let client = &mut self.clients[number];
+        let journal = Rc::clone(&client.journal);
+        let crash = client.crash;
+        let broken = client.disk.take(self.now);
+        let place = self.rng.usize(0..=inputs.len());
+        self.oracle_begins(number, &journal);
+        if crash == Some(Crash::Received) {
+            return None;
+        }
+        let decided = (|| {
+            broken.before_begin()?;
+            journal.begin()?;
+            for (index, input) in inputs.iter().enumerate() {
+                if index == place {
+                    broken.arm(&journal);
+                    if crash == Some(Crash::HalfHandled) {
+                        return Ok(false);
+                    }
+                }
+                run.node.handle(now, &journal, input)?;
+            }
+            broken.arm(&journal);
+            run.node.finish(now, &journal)?;
+            if crash == Some(Crash::Decided) || self.acts_too_early(number, run) {
+                return Ok(false);
+            }
+            broken.before_commit(&journal)?;
+            journal.commit()?;
+            Ok(true)
+        })();
+        broken.disarm(&journal);
+        run.saved = decided.is_ok();
+        match decided {
+            Ok(false) => {
+                journal.rollback();
+                None
+            }
+            Ok(true) => {
+                self.stats.add("transactions");
+                self.oracle_commits(number, inputs);
+                (crash != Some(Crash::Committed)).then(|| run.node.committed())
+            }
+            Err(error) => {
+                let _: StoreError = error;
+                self.stats.add("client could not save");
+                journal.rollback();
+                let epoch = self.rng.u64(..);
+                self.note(|| format!("user{number} could not save"));
+                Some(run.node.recover(now, &journal, inputs, epoch).expect("the journal can be read"))
+            }
+        }
+    }
+
+    pub fn act(&mut self, number: usize, run: &mut Run, action: Action) {
+        match action {
+            Action::DialRendezvous(key) => {
+                let delay = self.rng.u64(1..=self.plan.latency + 1);
+                self.schedule(self.now + delay, Event::DialRendezvous(number, run.life, key));
+            }
+            Action::TellDiscovery(session, messages) => {
+                if let Some((conn, side)) = run.links.get(&session).copied() {
+                    self.transmit(conn, side, &messages);
+                }
+            }
+            Action::Dial { contact, key, addresses, .. } => {
+                self.stats.add("dials");
+                let addresses = addresses.into();
+                let dialling =
+                    Dialling { client: number, life: run.life, contact, key, addresses, problems: vec![] };
+                self.schedule(self.now, Event::Dial(Box::new(dialling)));
+            }
+            Action::Send(link, mut messages) => {
+                if let Some((conn, side)) = run.links.get(&link).copied() {
+                    self.distort(number, &mut messages);
+                    self.check_sent(number, conn, side, &messages);
+                    self.transmit(conn, side, &messages);
+                    self.after_sending(number, &messages);
+                }
+            }
+            Action::Close(link) => {
+                let swallowed = self.mutation == Some(Mutation::KeepBothLinks);
+                if let Some((conn, side)) = run.links.get(&link).copied()
+                    && !(swallowed && self.conns.get(&conn).is_some_and(|conn| conn.peer))
+                {
+                    self.close(conn, side);
+                }
+            }
+            Action::Print(notices) => {
+                self.check_told(number, &notices);
+                if run.console.is_empty() {
+                    self.console_later(number, run.life);
+                }
+                run.console.push_back(notices);
+                if run.console.len() > OUTPUT_BATCHES {
+                    self.fail(format!("the console of user{number} holds too many batches"));
+                }
+            }
+            Action::Exit(status, _) => {
+                run.exit = Some((status, self.now + 1000));
+                self.check_exit(number, status);
+            }
+        }
+    }
+
+    fn console_later(&mut self, number: usize, life: u64) {
+        let at = (self.now + self.rng.u64(0..3)).max(self.clients[number].unread);
+        self.schedule(at, Event::Print(number, life));
+    }
+
+    /// The console has written a batch, and says so.
+    pub fn console_writes(&mut self, number: usize, life: u64) {
+        let unread = self.clients[number].unread;
+        if unread > self.now {
+            return self.schedule(unread, Event::Print(number, life));
+        }
+        let Some(run) = self.clients[number].run.as_mut().filter(|run| run.life == life) else {
+            return;
+        };
+        let Some(notices) = run.console.pop_front() else {
+            return;
+        };
+        run.inbox.push_back(Input::Printed);
+        let more = !run.console.is_empty();
+        self.shown(number, &notices);
+        if more {
+            self.console_later(number, life);
+        }
+        self.wake_client(number, self.now + self.now % 2);
+    }
+
+    /// The process is gone, with all that was not committed.
+    pub fn client_crashes(&mut self, number: usize, run: Run, silent: bool) {
+        self.note(|| format!("user{number} crashes, silent: {silent}"));
+        self.stats.add("crash of a client");
+        self.vanish(number, run, silent);
+    }
+
+    fn client_ends(&mut self, number: usize, run: Run) {
+        self.note(|| format!("user{number} ends"));
+        self.stats.add("client left");
+        self.vanish(number, run, false);
+    }
+
+    fn vanish(&mut self, number: usize, run: Run, silent: bool) {
+        for (conn, side) in run.links.values().copied() {
+            self.abandon(conn, side, silent);
+        }
+        self.clients[number].journal.rollback();
+        drop(run);
+        let away = self.away();
+        self.schedule(self.now + away, Event::Start(Pid::Client(number)));
+    }
+
+    /// A dialling thread tries its next address.
+    pub fn dial(&mut self, mut dialling: Box<Dialling>) {
+        let own = Pid::Client(dialling.client);
+        let end = End { pid: own, life: dialling.life, id: 0, open: true };
+        let Some(address) = dialling.addresses.front().copied() else {
+            let Dialling { contact, problems, .. } = *dialling;
+            return self.post(end, Input::DialFailed { contact, problems });
+        };
+        let delay = self.rng.u64(1..=self.plan.dial_latency);
+        let target = self.clients.iter().position(|client| {
+            client.run.as_ref().is_some_and(|run| run.exit.is_none()) && client.address == address
+        });
+        let wait = match target {
+            Some(target) if self.parted(own, Pid::Client(target)) => Err((5000, "timeout")),
+            None => Err((delay, "refused")),
+            Some(target) => Ok(target),
+        };
+        match wait {
+            Ok(target) => {
+                let life = self.clients[target].life;
+                self.schedule(self.now + delay, Event::Shake(dialling, target, life));
+            }
+            Err((wait, why)) => {
+                dialling.fails(Problem::Other(why.into()));
+                self.schedule(self.now + wait, Event::Dial(dialling));
+            }
+        }
+    }
+
+    /// The other side answers a dialling thread.
+    pub fn shake(&mut self, mut dialling: Box<Dialling>, target: usize, life: u64) {
+        let own = Pid::Client(dialling.client);
+        let there = self.clients[target].run.as_ref().is_some_and(|run| run.life == life)
+            && !self.parted(own, Pid::Client(target));
+        let right = self.clients[target].keypair.public() == dialling.key;
+        if !there || !right {
+            dialling.fails(match there {
+                false => Problem::Other("broken".into()),
+                true => Problem::WrongKey { expected: dialling.key, found: None },
+            });
+            return self.dial(dialling);
+        }
+        let Some(run) = self.clients[dialling.client].run.as_mut().filter(|run| run.life == dialling.life)
+        else {
+            return;
+        };
+        let id = run.next_link;
+        run.next_link += 1;
+        let dialler = End { pid: own, life: dialling.life, id, open: true };
+        let Some(run) = &mut self.clients[target].run else {
+            return;
+        };
+        let id = run.next_link;
+        run.next_link += 1;
+        let acceptor = End { pid: Pid::Client(target), life, id, open: true };
+        let budget = self.budget();
+        let conn = self.connect(dialler, acceptor, true, budget);
+        let half = self.fault_happens(self.plan.half_shake);
+        let remote = SocketAddr::new(self.clients[dialling.client].address.ip(), 40_000);
+        let ups = [
+            (dialler, dialling.key, Some(dialling.contact), dialling.addresses[0]),
+            (acceptor, self.clients[dialling.client].keypair.public(), None, remote),
+        ];
+        for (side, (end, key, dialled, remote)) in ups.into_iter().enumerate() {
+            if let Pid::Client(number) = end.pid
+                && let Some(run) = &mut self.clients[number].run
+            {
+                run.links.insert(end.id, (conn, side));
+            }
+            if half && side == 1 {
+                self.stats.add("handshake half done");
+                self.close(conn, 1);
+                continue;
+            }
+            let at = self.now + self.rng.u64(0..=self.plan.latency);
+            self.not_before(conn, side, at);
+            let up = Input::LinkUp { link: end.id, key, dialled, remote, budget };
+            self.schedule(at, Event::Up(end, up));
+        }
+    }
+}
+
+impl Dialling {
+    fn fails(&mut self, problem: Problem) {
+        if let Some(address) = self.addresses.pop_front() {
+            self.problems.push((address, problem));
+        }
+    }
+}
+
+fn leaves_at_once(input: &Input) -> bool {
+    matches!(input, Input::Signal | Input::OutputClosed | Input::Command(Ok(Command::Logout)))
+}
+
+/// For the trace: long enough to tell what happens.
+fn shortened(line: &str) -> String {
+    // The padding of texts, as bytes and as letters.
+    line.replace("120, ", "").replace("xxxxxxxx", "").chars().take(3000).collect()
+}
+
+/// Whether anything in a frame is a message.
+pub fn has_messages(said: &[Peer]) -> bool {
+    said.iter().any(|said| matches!(said, Peer::Message(_)))
+}

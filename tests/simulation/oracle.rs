@@ -1,0 +1,360 @@
+//! What must hold whatever happens, checked at each step.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+use peerchat::client::command::Command;
+use peerchat::client::event::Input;
+use peerchat::client::notice::{Body, Code, ContactLine, Notice};
+use peerchat::protocol::Name;
+use peerchat::protocol::peer::{Cursor, Message, Peer};
+use peerchat::protocol::rendezvous::ToClient;
+use peerchat::store::journal::Journal;
+
+use super::client::{Client, has_messages};
+use super::wire::ConnId;
+use super::world::{Pid, World};
+
+/// A message that somebody typed. Its text starts with its place in [`Oracle::written`].
+pub struct Written {
+    pub from: usize,
+    /// `None` for somebody who does not exist.
+    pub to: Option<usize>,
+    id: Option<Cursor>,
+    /// It was said to be in the outbox.
+    promised: bool,
+    /// Whether the sender's journal, as it is now, holds it.
+    in_sender: bool,
+    /// Whether the receiver's does.
+    in_receiver: bool,
+    /// Whether the receiver's ever did.
+    was_received: bool,
+    shown: bool,
+    shown_in: u64,
+    /// That it was shown is saved: it must not be shown again.
+    settled: bool,
+    /// There was no such user.
+    given_back: bool,
+}
+
+#[derive(Default)]
+pub struct Oracle {
+    pub written: Vec<Written>,
+    ids: HashMap<(usize, u64, u64), usize>,
+    names: HashMap<Name, usize>,
+    /// Each client's last seq before the transaction.
+    seen: Vec<i64>,
+    /// What each client, since it started, has shown last of each other.
+    last_shown: BTreeMap<(usize, usize), usize>,
+    told_delivered: HashSet<(usize, usize)>,
+    /// Bytes of messages not yet acknowledged, by connection and sending side.
+    unacknowledged: BTreeMap<(ConnId, usize), VecDeque<(Cursor, usize)>>,
+    pub restored: Vec<bool>,
+    pub requested: BTreeSet<(usize, Name)>,
+    pub contacts: Vec<Option<Vec<ContactLine>>>,
+}
+
+impl Oracle {
+    pub fn new(clients: &[Client]) -> Self {
+        Self {
+            names: clients.iter().enumerate().map(|(number, client)| (client.name.clone(), number)).collect(),
+            seen: vec![0; clients.len()],
+            restored: vec![false; clients.len()],
+            contacts: clients.iter().map(|_| None).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// A text that nobody has written before, of about this length.
+    pub fn write(&mut self, from: usize, to: &Name, length: usize) -> String {
+        self.written.push(Written {
+            from,
+            to: self.names.get(to).copied(),
+            id: None,
+            promised: false,
+            in_sender: false,
+            in_receiver: false,
+            was_received: false,
+            shown: false,
+            shown_in: 0,
+            settled: false,
+            given_back: false,
+        });
+        format!("{}:{}", self.written.len() - 1, "x".repeat(length))
+    }
+
+    /// A client starts: it tells everything anew.
+    pub fn started(&mut self, client: usize) {
+        self.last_shown.retain(|(receiver, _), _| *receiver != client);
+        self.told_delivered.retain(|(teller, _)| *teller != client);
+    }
+
+    /// A client has left in good order: it has saved what it has shown.
+    pub fn left(&mut self, client: usize) {
+        self.written
+            .iter_mut()
+            .filter(|written| written.to == Some(client) && written.shown)
+            .for_each(|written| written.settled = true);
+    }
+
+    fn find(&self, from: usize, id: Cursor) -> Option<usize> {
+        self.ids.get(&(from, id.epoch, id.number)).copied()
+    }
+
+    /// A promised message that somebody still holds and that was not shown.
+    pub fn first_missing(&self) -> Option<String> {
+        let missing = self.written.iter().enumerate().find(|(_, written)| {
+            let both_restored = written.to.is_some_and(|to| self.restored[to]) && self.restored[written.from];
+            written.promised
+                && written.to.is_some()
+                && !written.shown
+                && !written.given_back
+                && !(both_restored && written.was_received)
+                && (written.in_sender || written.in_receiver)
+        });
+        missing.map(|(number, written)| {
+            format!(
+                "message {number} from user{} to user{} is not shown (received: {})",
+                written.from,
+                written.to.unwrap_or_default(),
+                written.in_receiver
+            )
+        })
+    }
+
+    pub fn count_promised(&self) -> u64 {
+        self.written.iter().filter(|written| written.promised).count() as u64
+    }
+}
+
+fn number_in(text: &[u8]) -> Option<usize> {
+    std::str::from_utf8(text).ok()?.split_once(':')?.0.parse().ok()
+}
+
+impl World {
+    /// What is in the journal before a transaction.
+    pub fn oracle_begins(&mut self, client: usize, journal: &Journal) {
+        self.oracle.seen[client] = journal.last_seq().unwrap();
+    }
+
+    /// What a transaction has put on the disk.
+    pub fn oracle_commits(&mut self, client: usize, inputs: &[Input]) {
+        let wrote = inputs.iter().any(|input| matches!(input, Input::Command(Ok(Command::Chat(..)))));
+        let received =
+            inputs.iter().any(|input| matches!(input, Input::LinkSays(_, said) if has_messages(said)));
+        let journal = std::rc::Rc::clone(&self.clients[client].journal);
+        if wrote || received {
+            let seen = self.oracle.seen[client];
+            for contact in journal.contacts().unwrap() {
+                let mut sent = Vec::new();
+                journal.sent_after(contact.id, seen, |row| (sent.push(row.message), true).1).unwrap();
+                sent.iter().for_each(|message| self.wrote(client, &contact.name, message));
+                let mut received = Vec::new();
+                journal.received_after(contact.id, seen, |row| (received.push(row.message), true).1).unwrap();
+                received.iter().for_each(|message| self.received(client, &contact.name, message));
+            }
+        }
+        let mut said = inputs.iter().filter_map(|input| match input {
+            Input::RendezvousSays(_, said) => Some(said),
+            _ => None,
+        });
+        if said.any(|said| said.iter().any(|said| matches!(said, ToClient::NoSuchUser(_)))) {
+            let known: Vec<Name> = journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
+            self.oracle.requested.retain(|(asker, name)| *asker != client || known.contains(name));
+            let known: Vec<Option<usize>> =
+                known.iter().map(|name| self.oracle.names.get(name).copied()).collect();
+            for written in &mut self.oracle.written {
+                if written.from == client && written.in_sender && !known.contains(&written.to) {
+                    (written.in_sender, written.given_back) = (false, true);
+                }
+            }
+        }
+    }
+
+    fn wrote(&mut self, client: usize, to: &Name, message: &Message) {
+        let to = self.oracle.names.get(to).copied();
+        let Some(number) = number_in(&message.body) else {
+            return self.fail(format!("user{client} holds {message:?}, which nobody wrote"));
+        };
+        let Message { epoch, number: counted, .. } = *message;
+        if self.oracle.ids.insert((client, epoch, counted), number).is_some_and(|other| other != number) {
+            self.fail(format!("user{client} gives two messages the name {}", message.cursor()));
+        }
+        let written = &mut self.oracle.written[number];
+        if (written.from, written.to) != (client, to) || written.in_sender {
+            self.fail(format!("user{client} keeps message {number} wrongly"));
+            return;
+        }
+        (written.id, written.in_sender) = (Some(message.cursor()), true);
+    }
+
+    fn received(&mut self, client: usize, from: &Name, message: &Message) {
+        let from = self.oracle.names.get(from).copied();
+        let Some(number) = number_in(&message.body).filter(|number| *number < self.oracle.written.len())
+        else {
+            return self.fail(format!("user{client} received what nobody wrote"));
+        };
+        let written = &mut self.oracle.written[number];
+        let right =
+            Some(written.from) == from && written.to == Some(client) && written.id == Some(message.cursor());
+        if !right || written.in_receiver {
+            let twice = written.in_receiver;
+            return self.fail(format!("user{client} commits message {number} wrongly (twice: {twice})"));
+        }
+        (written.in_receiver, written.was_received) = (true, true);
+        self.note(|| format!("user{client} has committed message {number}"));
+    }
+
+    /// What the console has written.
+    pub fn shown(&mut self, client: usize, notices: &[Notice]) {
+        for notice in notices {
+            if let Notice::Message { id, from, text: Body::Text(text), replayed, .. } = notice {
+                self.message_shown(client, *id, from, text, *replayed);
+            }
+        }
+    }
+
+    fn message_shown(&mut self, client: usize, id: Cursor, from: &Name, text: &str, replayed: bool) {
+        self.stats.add("messages shown");
+        let from = self.oracle.names.get(from).copied();
+        let number = number_in(text.as_bytes()).filter(|number| *number < self.oracle.written.len());
+        let Some((number, from)) = number.zip(from) else {
+            return self.fail(format!("user{client} shows what nobody wrote"));
+        };
+        let life = self.clients[client].life;
+        let before = self.oracle.last_shown.insert((client, from), number);
+        let earlier = self
+            .oracle
+            .written
+            .iter()
+            .rposition(|written| (written.from, written.to) == (from, Some(client)) && written.shown);
+        let written = &mut self.oracle.written[number];
+        let problem = if (written.from, written.to, written.id) != (from, Some(client), Some(id)) {
+            "as somebody else's"
+        } else if !written.in_receiver {
+            "before it is committed"
+        } else if before.is_some_and(|before| before >= number) {
+            "after a later one, or twice"
+        } else if written.shown && (!replayed || written.shown_in == life || written.settled) {
+            "again"
+        } else if !written.shown && earlier.is_some_and(|earlier| earlier > number) {
+            "after one that was written later"
+        } else {
+            (written.shown, written.shown_in) = (true, life);
+            return self.note(|| format!("user{client} has shown message {number}, again: {replayed}"));
+        };
+        self.fail(format!("user{client} shows message {number} {problem} (last {before:?}, {earlier:?})"));
+    }
+
+    /// What a client promises, having committed it.
+    pub fn check_told(&mut self, client: usize, notices: &[Notice]) {
+        for notice in notices {
+            match notice {
+                Notice::Queued { id, .. } => match self.oracle.find(client, *id) {
+                    Some(number) if self.oracle.written[number].in_sender => {
+                        if std::mem::replace(&mut self.oracle.written[number].promised, true) {
+                            self.fail(format!("user{client} says twice that {number} is queued"));
+                        }
+                    }
+                    _ => self.fail(format!("user{client} promises {id}, which is not in its journal")),
+                },
+                Notice::Delivered { id, .. } => match self.oracle.find(client, *id) {
+                    Some(number) if self.oracle.written[number].was_received => {
+                        if !self.oracle.told_delivered.insert((client, number)) {
+                            self.fail(format!("user{client} says twice that {number} is delivered"));
+                        }
+                    }
+                    _ => self.fail(format!("user{client} says that {id} is delivered, and it is not")),
+                },
+                Notice::Requested { peer } => {
+                    self.oracle.requested.insert((client, peer.clone()));
+                }
+                Notice::Contacts { contacts } => self.oracle.contacts[client] = Some(contacts.clone()),
+                Notice::Error(trouble) if trouble.code == Code::BadPeer => {
+                    self.fail(format!("user{client}: {}", trouble.message));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What goes out to a peer.
+    pub fn check_sent(&mut self, client: usize, conn: ConnId, side: usize, messages: &[Peer]) {
+        let Some(there) = self.conns.get(&conn) else {
+            return;
+        };
+        let window = there.budget / 2;
+        let Pid::Client(other) = there.ends[1 - side].pid else {
+            return;
+        };
+        for said in messages {
+            match said {
+                Peer::Message(message) => {
+                    self.stats.add("messages sent");
+                    let name = &self.clients[other].name;
+                    let known = self.oracle.find(client, message.cursor());
+                    let committed = known.is_some_and(|number| self.oracle.written[number].in_sender);
+                    if self.clients[client].pinned(name) != Some(self.clients[other].keypair.public()) {
+                        self.fail(format!("user{client} sends a message under a key that is not pinned"));
+                    } else if !committed || known.is_some_and(|it| self.oracle.written[it].to != Some(other))
+                    {
+                        self.fail(format!("user{client} sends {} wrongly", message.cursor()));
+                    }
+                    let waiting = self.oracle.unacknowledged.entry((conn, side)).or_default();
+                    waiting.push_back((message.cursor(), message.body.len()));
+                    let bytes: usize = waiting.iter().map(|(_, bytes)| bytes).sum();
+                    if bytes > window && waiting.len() > 1 {
+                        self.fail(format!("user{client} has {bytes} bytes unacknowledged, of {window}"));
+                    }
+                }
+                Peer::Ack(cursor) => {
+                    let number = self.oracle.find(other, *cursor);
+                    if !number.is_some_and(|number| self.oracle.written[number].in_receiver) {
+                        self.fail(format!("user{client} acknowledges {cursor}, which it has not committed"));
+                    }
+                    let waiting = self.oracle.unacknowledged.entry((conn, 1 - side)).or_default();
+                    if let Some(place) = waiting.iter().position(|(sent, _)| sent == cursor) {
+                        waiting.drain(..=place);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A program that leaves with 0 after the end of its input leaves nothing behind.
+    pub fn check_exit(&mut self, client: usize, status: u8) {
+        let left = |written: &&Written| {
+            written.from == client && written.promised && written.in_sender && !written.was_received
+        };
+        if status == 0 && self.clients[client].input_ended && self.oracle.written.iter().any(|it| left(&it)) {
+            self.fail(format!("user{client} leaves with status 0, and something is not delivered"));
+        }
+    }
+
+    /// A journal is as it was at some time before.
+    pub fn oracle_restores(&mut self, client: usize) {
+        let journal = std::rc::Rc::clone(&self.clients[client].journal);
+        let (mut sent, mut received) = (HashSet::new(), HashSet::new());
+        for contact in journal.contacts().unwrap() {
+            journal
+                .sent_after(contact.id, 0, |row| (sent.extend(number_in(&row.message.body)), true).1)
+                .unwrap();
+            journal
+                .received_after(contact.id, 0, |row| (received.extend(number_in(&row.message.body)), true).1)
+                .unwrap();
+        }
+        self.oracle.restored[client] = true;
+        let known: Vec<Name> = journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
+        self.oracle.requested.retain(|(asker, name)| *asker != client || known.contains(name));
+        for (number, written) in self.oracle.written.iter_mut().enumerate() {
+            if written.from == client {
+                written.in_sender = sent.contains(&number);
+            }
+            if written.to == Some(client) {
+                written.in_receiver = received.contains(&number);
+                written.settled = false;
+                written.shown &= written.in_receiver;
+            }
+        }
+    }
+}

@@ -1,0 +1,543 @@
+//! What the seed decides: who takes part, what people type, what breaks; and the peace that follows.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use fastrand::Rng;
+use peerchat::client::command::Command;
+use peerchat::client::event::Input;
+use peerchat::protocol::Name;
+use peerchat::store::journal::Request;
+
+use super::client::{Crash, Failure};
+use super::mutation::Mutation;
+use super::snapshot::Snapshot;
+use super::world::{Event, Pid, World};
+
+/// Within how many milliseconds of peace everything must be well.
+const PEACE: u64 = 180_000;
+/// After how many milliseconds everybody has noticed who is not there any more.
+const SILENCE: u64 = 13_000;
+/// How often that is looked at.
+const LOOK: u64 = 1_500;
+/// Within how many milliseconds of peace a new message is shown, on a fast network.
+const PROMPT: u64 = 2_000;
+/// A program that is away for this long is away for long.
+const LONG: u64 = 3_600_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Cut,
+    LoseOneWay,
+    Silence,
+    Stall,
+    Partition,
+    Crash,
+    CrashSilently,
+    CrashDiscovery,
+    ClockJump,
+    Disk,
+    DiscoveryDisk,
+    SlowConsole,
+    Pause,
+    Backup,
+    OutputClosed,
+    Shout,
+}
+
+const FAULTS: [Fault; 16] = [
+    Fault::Cut,
+    Fault::LoseOneWay,
+    Fault::Silence,
+    Fault::Stall,
+    Fault::Partition,
+    Fault::Crash,
+    Fault::CrashSilently,
+    Fault::CrashDiscovery,
+    Fault::ClockJump,
+    Fault::Disk,
+    Fault::DiscoveryDisk,
+    Fault::SlowConsole,
+    Fault::Pause,
+    Fault::Backup,
+    Fault::OutputClosed,
+    Fault::Shout,
+];
+
+/// What a seed makes of a network.
+pub struct Plan {
+    pub clients: usize,
+    /// How long the storm lasts, in milliseconds.
+    duration: u64,
+    faults: Vec<Fault>,
+    /// The time between two faults, at most.
+    fault_gap: u64,
+    /// The time between two lines that somebody types, at most.
+    type_gap: u64,
+    pub latency: u64,
+    pub dial_latency: u64,
+    /// How often, in a thousand, discovery lies of a key.
+    pub lies: u32,
+    /// How often another discovery answers, in a thousand.
+    pub impostor: u32,
+    /// How often only one side sees a handshake done, in a thousand.
+    pub half_shake: u32,
+    /// How often a start finds an older journal, in a hundred.
+    restores: u32,
+    /// How often a start finds another address, in a hundred.
+    moves: u32,
+    /// The longest text.
+    text: usize,
+}
+
+impl Plan {
+    pub fn new(rng: &mut Rng, mutation: Option<Mutation>) -> Self {
+        // Each seed does without most kinds of fault, so that it goes far into what the others lead to.
+        let each = [20, 40, 70][rng.usize(0..3)];
+        let mut faults: Vec<Fault> = FAULTS.into_iter().filter(|_| rng.u32(0..100) < each).collect();
+        if mutation.is_some() {
+            faults.extend([Fault::Cut, Fault::Crash, Fault::Stall]);
+        }
+        let often = |rng: &mut Rng, chance: u32, most: u32| if rng.u32(0..100) < chance { most } else { 0 };
+        let restores = if mutation == Some(Mutation::SameEpoch) { 50 } else { often(rng, 25, 30) };
+        if restores > 0 {
+            faults.push(Fault::Backup);
+        }
+        let lies = if mutation == Some(Mutation::AnyKey) { 300 } else { often(rng, 10, 200) };
+        Self {
+            clients: [2, 2, 2, 3, 3, 4, 5, 8][rng.usize(0..8)],
+            duration: [10_000, 20_000, 40_000, 90_000][rng.usize(0..4)],
+            faults,
+            fault_gap: [300, 1_000, 4_000][rng.usize(0..3)],
+            type_gap: [300, 1_500, 6_000][rng.usize(0..3)],
+            latency: [1, 5, 30, 300][rng.usize(0..4)],
+            dial_latency: [2, 20, 900, 2_500][rng.usize(0..4)],
+            lies,
+            impostor: often(rng, 10, 100),
+            half_shake: often(rng, 30, 100),
+            restores,
+            moves: often(rng, 30, 50),
+            text: [10, 10, 200, 30_000][rng.usize(0..4)],
+        }
+    }
+}
+
+impl World {
+    /// The whole life of a network. What is wrong with it, if anything is.
+    pub fn live(&mut self) -> Result<(), String> {
+        self.schedule(0, Event::Start(Pid::Discovery));
+        for number in 0..self.clients.len() {
+            let at = if self.rng.bool() { 0 } else { self.rng.u64(0..5_000) };
+            self.schedule(at, Event::Start(Pid::Client(number)));
+            self.schedule(at + 1, Event::Type(number));
+        }
+        self.schedule(self.plan.fault_gap, Event::Fault);
+        self.run_until(self.plan.duration)?;
+        self.calm();
+        self.peace()?;
+        self.new_messages()
+    }
+
+    fn peace(&mut self) -> Result<(), String> {
+        let end = self.now + PEACE;
+        // A link that is silently dead looks well until then.
+        self.run_until(self.now + SILENCE)?;
+        loop {
+            self.run_until(self.now + LOOK)?;
+            for number in 0..self.clients.len() {
+                self.unblock(number);
+            }
+            match self.unrest() {
+                None => return Ok(()),
+                Some(unrest) if self.now >= end => return Err(format!("no peace: {unrest}")),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn unblock(&mut self, number: usize) {
+        if self.clients[number].run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
+            return;
+        }
+        let rows = self.clients[number].journal.contacts().unwrap();
+        for row in rows.into_iter().filter(|row| row.blocked) {
+            self.command(number, Command::Unblock(row.name));
+        }
+    }
+
+    /// In peace a new message arrives at once, and everybody's list of contacts says that all is well.
+    fn new_messages(&mut self) -> Result<(), String> {
+        for number in 0..self.clients.len() {
+            let names: Vec<Name> =
+                self.clients[number].journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
+            for name in names {
+                let text = self.oracle.write(number, &name, 3);
+                self.command(number, Command::Chat(name, text));
+            }
+        }
+        // There and back, and either may take ten times as long as usual.
+        self.run_until(self.now + PROMPT + 20 * self.plan.latency)?;
+        if let Some(unrest) = self.unrest() {
+            return Err(format!("no prompt delivery: {unrest}"));
+        }
+        for number in 0..self.clients.len() {
+            self.oracle.contacts[number] = None;
+            self.command(number, Command::Contacts);
+        }
+        self.run_until(self.now + PROMPT)?;
+        for (number, lines) in self.oracle.contacts.iter().enumerate() {
+            let Some(lines) = lines else {
+                return Err(format!("user{number} does not answer"));
+            };
+            if let Some(line) = lines.iter().find(|line| {
+                !line.linked || line.requested || line.blocked || line.waiting > 0 || line.offered.is_some()
+            }) {
+                return Err(format!("user{number} says {line:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is not yet as it should be.
+    fn unrest(&self) -> Option<String> {
+        let links = self.open_links();
+        let mut pairs = 0;
+        for (number, client) in self.clients.iter().enumerate() {
+            if client.run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
+                return Some(format!("user{number} is not there, or takes no commands"));
+            }
+            let rows = client.journal.contacts().unwrap();
+            for row in &rows {
+                let other = self.clients.iter().position(|other| other.name == row.name);
+                let waiting = client.journal.count_sent_after(row.id, row.delivered).unwrap();
+                let linked = other.map_or(0, |other| {
+                    links.get(&(number.min(other), number.max(other))).copied().unwrap_or_default()
+                });
+                pairs += usize::from(linked > 0);
+                if linked != 1 || waiting > 0 || row.request != Request::None || row.key.is_none() {
+                    return Some(format!("user{number}: {row:?}, {waiting} waiting, {linked} links"));
+                }
+            }
+            if let Some((_, name)) = self
+                .oracle
+                .requested
+                .iter()
+                .find(|(asker, name)| *asker == number && !rows.iter().any(|row| row.name == *name))
+            {
+                return Some(format!("user{number} has forgotten that it asked for {name}"));
+            }
+        }
+        if pairs != 2 * links.len() {
+            return Some(format!("{} links for {pairs} contacts", links.len()));
+        }
+        self.oracle.first_missing()
+    }
+
+    /// The storm is over.
+    fn calm(&mut self) {
+        self.note(|| "peace".into());
+        self.storm = false;
+        self.partitions.clear();
+        self.discovery.paused = self.now;
+        self.discovery.disk.failure = None;
+        self.discovery.crash = None;
+        if self.plan.lies > 0
+            && let Some(run) = self.discovery.run.take()
+        {
+            // Whoever was lied to hears the truth when it logs in again.
+            self.discovery_crashes(run, false);
+        }
+        self.hurry();
+        let soon = self.now + 500;
+        self.schedule(soon, Event::Start(Pid::Discovery));
+        self.schedule(soon, Event::Step(Pid::Discovery));
+        for number in 0..self.clients.len() {
+            let client = &mut self.clients[number];
+            (client.paused, client.unread) = (self.now, self.now);
+            client.disk.failure = None;
+            client.crash = None;
+            let life = client.life;
+            self.schedule(soon, Event::Start(Pid::Client(number)));
+            self.schedule(soon, Event::Print(number, life));
+            self.wake_client(number, self.now);
+        }
+    }
+
+    fn command(&mut self, number: usize, command: Command) {
+        if matches!(command, Command::Chat(..)) {
+            self.stats.add("messages typed");
+        }
+        let now = self.now;
+        let skew = self.clients[number].skew;
+        let Some(run) = &mut self.clients[number].run else {
+            return;
+        };
+        run.typed.push_back(Input::Command(Ok(command)));
+        let started = run.started;
+        let clock = self.clock(started, skew);
+        if self.clients[number].run.as_ref().is_some_and(|run| run.node.takes_commands(clock)) {
+            self.wake_client(number, now);
+        }
+    }
+
+    /// Somebody types a line or some.
+    pub fn somebody_types(&mut self, number: usize) {
+        if !self.storm {
+            return;
+        }
+        let gap = self.rng.u64(1..self.plan.type_gap);
+        self.schedule(self.now + gap, Event::Type(number));
+        if self.clients[number].run.as_ref().is_none_or(|run| run.typed.len() > 500) {
+            return;
+        }
+        let other = self.rng.usize(0..self.clients.len());
+        let name = match self.rng.u32(0..30) {
+            0 => "ghost".parse().unwrap(),
+            _ => self.clients[other].name.clone(),
+        };
+        let row = self.clients[number].journal.contacts().unwrap().into_iter().find(|row| row.name == name);
+        let known = row.as_ref().is_some_and(|row| row.key.is_some());
+        // Whoever trusts a key that a liar names has what they asked for.
+        let trusting = row.is_none_or(|row| row.offered.is_none());
+        match self.rng.u32(0..200) {
+            0..130 if known || self.rng.u32(0..4) == 0 => {
+                let lines = if self.rng.u32(0..8) == 0 { self.rng.u32(1..60) } else { 1 };
+                for _ in 0..lines {
+                    let length = self.rng.usize(0..=self.plan.text);
+                    let text = self.oracle.write(number, &name, length);
+                    self.command(number, Command::Chat(name.clone(), text));
+                }
+            }
+            0..165 => self.command(number, Command::Request(name)),
+            165..168 => self.command(number, Command::Block(name)),
+            168..176 => self.command(number, Command::Unblock(name)),
+            176..178 if trusting => self.command(number, Command::Trust(name)),
+            178..182 => self.command(number, Command::Contacts),
+            182..186 => self.command(number, Command::Outbox),
+            186..190 => self.command(number, Command::History(name, 10)),
+            190..192 => self.command(number, Command::Help),
+            192..195 => self.command(number, Command::Logout),
+            195..197 => {
+                if let Some(run) = &mut self.clients[number].run {
+                    run.typed.push_back(Input::InputEnded);
+                    self.clients[number].input_ended = true;
+                    self.wake_client(number, self.now);
+                }
+            }
+            197 => self.interrupt(number, Input::Signal),
+            _ => {}
+        }
+    }
+
+    fn interrupt(&mut self, number: usize, input: Input) {
+        if let Some(run) = &mut self.clients[number].run {
+            run.inbox.push_back(input);
+            self.wake_client(number, self.now);
+        }
+    }
+
+    pub fn fault_happens(&mut self, in_thousand: u32) -> bool {
+        self.storm && self.rng.u32(0..1000) < in_thousand
+    }
+
+    /// How many bytes a connection takes without being read.
+    pub fn budget(&mut self) -> usize {
+        let least = if self.plan.text > 1_000 { 64 << 10 } else { 16 << 10 };
+        [least, 64 << 10, 256 << 10, 2 << 20][self.rng.usize(0..4)]
+    }
+
+    /// For how long somebody is away.
+    pub fn away(&mut self) -> u64 {
+        match (self.storm, self.rng.u32(0..100)) {
+            (false, _) => self.rng.u64(50..1_000),
+            (true, 0) => LONG,
+            (true, 1..60) => self.rng.u64(1..2_000),
+            (true, _) => self.rng.u64(1..30_000),
+        }
+    }
+
+    /// What may have happened to a client's files and its machine while it was away.
+    pub fn before_start(&mut self, number: usize) {
+        if !self.clients[number].input_ended || self.clients[number].life > 0 {
+            self.clients[number].input_ended = false;
+        }
+        self.mutate_journal(number);
+        if !self.storm || self.clients[number].life == 0 {
+            return;
+        }
+        let older = self.clients[number].backups.len();
+        if older > 0 && self.rng.u32(0..100) < self.plan.restores {
+            self.stats.add("journal restored");
+            let backup: Snapshot = self.clients[number].backups[self.rng.usize(0..older)].clone();
+            backup.restore(&self.clients[number].journal);
+            self.oracle_restores(number);
+            self.note(|| format!("user{number} is restored from a backup"));
+        }
+        if self.rng.u32(0..100) < self.plan.moves {
+            self.stats.add("address changed");
+            let host = self.rng.u8(1..20);
+            let address =
+                SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host)), self.rng.u16(4000..4003));
+            if !self.clients.iter().any(|client| client.address == address) {
+                self.clients[number].address = address;
+            }
+        }
+    }
+
+    /// Something breaks.
+    pub fn fault(&mut self) {
+        if !self.storm {
+            return;
+        }
+        let gap = self.rng.u64(1..self.plan.fault_gap);
+        self.schedule(self.now + gap, Event::Fault);
+        if self.plan.faults.is_empty() {
+            return;
+        }
+        let fault = self.plan.faults[self.rng.usize(0..self.plan.faults.len())];
+        let number = self.rng.usize(0..self.clients.len());
+        let conn = match self.conns.len() {
+            0 => None,
+            count => self.conns.keys().nth(self.rng.usize(0..count)).copied(),
+        };
+        let side = self.rng.usize(0..2);
+        let long = match self.rng.u32(0..3) {
+            0 => self.rng.u64(1..500),
+            _ => self.rng.u64(1..25_000),
+        };
+        self.note(|| format!("{fault:?} user{number} {conn:?} {long}"));
+        self.break_something(fault, number, conn, side, long);
+    }
+
+    fn break_something(&mut self, fault: Fault, number: usize, conn: Option<u64>, side: usize, long: u64) {
+        let until = self.now + long;
+        let name = match (fault, conn) {
+            (Fault::Cut, Some(conn)) => {
+                self.cut(conn);
+                "link cut"
+            }
+            (Fault::LoseOneWay, Some(conn)) => {
+                self.silence(conn, side);
+                "one way lost"
+            }
+            (Fault::Silence, Some(conn)) => {
+                self.silence(conn, 0);
+                self.silence(conn, 1);
+                "silence"
+            }
+            (Fault::Stall, Some(conn)) => {
+                self.stall(conn, side, long);
+                if self.rng.bool() {
+                    self.stall(conn, 1 - side, long);
+                }
+                "delay"
+            }
+            (Fault::Cut | Fault::LoseOneWay | Fault::Silence | Fault::Stall, None) => return,
+            (Fault::Partition, _) => {
+                self.part(number, until);
+                "network parted"
+            }
+            (Fault::Crash, _) => {
+                let points =
+                    [Crash::Received, Crash::HalfHandled, Crash::Decided, Crash::Committed, Crash::HalfActed];
+                self.clients[number].crash = Some(points[self.rng.usize(0..points.len())]);
+                return;
+            }
+            (Fault::CrashSilently, _) => {
+                let Some(run) = self.clients[number].run.take() else {
+                    return;
+                };
+                self.client_crashes(number, run, true);
+                "machine lost"
+            }
+            (Fault::CrashDiscovery, _) => {
+                let points = [Crash::Received, Crash::Decided, Crash::Committed, Crash::HalfActed];
+                match self.rng.usize(0..points.len() + 1) {
+                    4 => match self.discovery.run.take() {
+                        Some(run) => self.discovery_crashes(run, true),
+                        None => return,
+                    },
+                    point => self.discovery.crash = Some(points[point]),
+                }
+                return;
+            }
+            (Fault::ClockJump, _) => {
+                let skew = self.rng.i64(-1_600_000_000_000..1_600_000_000_000);
+                match self.rng.u32(0..5) {
+                    0 => self.discovery.skew = skew,
+                    _ => self.clients[number].skew = skew,
+                }
+                "clock jumped"
+            }
+            (Fault::Disk, _) => {
+                self.clients[number].disk.failure = Some(self.failure(until));
+                "disk of a client failed"
+            }
+            (Fault::DiscoveryDisk, _) => {
+                self.discovery.disk.failure = Some(self.failure(until));
+                "disk of discovery failed"
+            }
+            (Fault::SlowConsole, _) => {
+                self.clients[number].unread = until;
+                "console not read"
+            }
+            (Fault::Pause, _) => {
+                match self.rng.u32(0..5) {
+                    0 => self.discovery.paused = until,
+                    _ => self.clients[number].paused = until,
+                }
+                "program stopped for a while"
+            }
+            (Fault::Backup, _) => {
+                let backup = Snapshot::take(&self.clients[number].journal);
+                self.clients[number].backups.push(backup);
+                return;
+            }
+            (Fault::OutputClosed, _) => {
+                self.interrupt(number, Input::OutputClosed);
+                "output closed"
+            }
+            (Fault::Shout, _) => {
+                for _ in 0..self.rng.u32(100..400) {
+                    let other = self.rng.usize(0..self.clients.len());
+                    let name = self.clients[other].name.clone();
+                    let length = self.rng.usize(0..=self.plan.text / 4);
+                    let text = self.oracle.write(number, &name, length);
+                    self.command(number, Command::Chat(name, text));
+                }
+                "hundreds of messages at once"
+            }
+        };
+        self.stats.add(name);
+    }
+
+    fn failure(&mut self, until: u64) -> (Failure, u64) {
+        let how = [Failure::Begin, Failure::ReadOnly, Failure::Full, Failure::Commit][self.rng.usize(0..4)];
+        (how, if self.rng.u32(0..3) == 0 { until } else { 0 })
+    }
+
+    /// Nothing gets through between two programs for a while. What they had open breaks, or comes later.
+    fn part(&mut self, number: usize, until: u64) {
+        let other = match self.rng.usize(0..=self.clients.len()) {
+            other if other < self.clients.len() => Pid::Client(other),
+            _ => Pid::Discovery,
+        };
+        let one = Pid::Client(number);
+        self.partitions.insert((one.min(other), one.max(other)), until);
+        let between: Vec<u64> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.ends.iter().all(|end| end.pid == one || end.pid == other))
+            .map(|(id, _)| *id)
+            .collect();
+        for conn in between {
+            let heals = self.rng.bool();
+            for side in 0..2 {
+                if heals {
+                    self.stall(conn, side, until - self.now);
+                } else {
+                    self.silence(conn, side);
+                }
+            }
+        }
+    }
+}
