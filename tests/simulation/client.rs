@@ -313,7 +313,7 @@ impl World {
         }
         if leaving {
             if run.saved {
-                self.oracle.left(number);
+                self.oracle.left(number, run.life);
             }
             return self.client_ends(number, run);
         }
