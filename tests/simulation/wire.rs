@@ -68,7 +68,7 @@ impl World {
 
     fn latency(&mut self) -> u64 {
         match self.rng.u32(0..10) {
-            0 => self.rng.u64(0..self.plan.latency * 10 + 1),
+            0 => self.rng.u64(0..(self.plan.latency * 10).min(600) + 1),
             _ => self.rng.u64(0..=self.plan.latency),
         }
     }
