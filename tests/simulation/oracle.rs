@@ -163,10 +163,14 @@ impl World {
         if said.any(|said| said.iter().any(|said| matches!(said, ToClient::NoSuchUser(_)))) {
             let known: Vec<Name> = journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
             self.oracle.requested.retain(|(asker, name)| *asker != client || known.contains(name));
-            let known: Vec<Option<usize>> =
-                known.iter().map(|name| self.oracle.names.get(name).copied()).collect();
-            for written in &mut self.oracle.written {
-                if written.from == client && written.in_sender && !known.contains(&written.to) {
+            let mut kept = HashSet::new();
+            for contact in journal.contacts().unwrap() {
+                journal
+                    .sent_after(contact.id, 0, |row| (kept.extend(number_in(&row.message.body)), true).1)
+                    .unwrap();
+            }
+            for (number, written) in self.oracle.written.iter_mut().enumerate() {
+                if written.from == client && written.in_sender && !kept.contains(&number) {
                     (written.in_sender, written.given_back) = (false, true);
                 }
             }
