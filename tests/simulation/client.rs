@@ -294,6 +294,7 @@ impl World {
         if inputs.iter().any(leaves_at_once) {
             self.clients[number].input_ended = false;
         }
+        let lost = self.loses_commit().then(|| Snapshot::take(&self.clients[number].journal));
         let Some(actions) = self.transact(number, &mut run, clock, &inputs) else {
             return self.client_crashes(number, run, false);
         };
@@ -308,17 +309,25 @@ impl World {
         for action in actions.into_iter().take(acted) {
             self.act(number, &mut run, action);
         }
+        if let Some(before) = lost {
+            before.restore(&self.clients[number].journal);
+            return self.client_crashes(number, run, false);
+        }
         if half {
             return self.client_crashes(number, run, false);
         }
         if leaving {
             if run.saved {
-                self.oracle.left(number);
+                self.oracle.left(number, run.life);
             }
             return self.client_ends(number, run);
         }
         let deadline = run.started.saturating_add(run.node.deadline());
-        let at = run.exit.map_or(deadline, |(_, until)| until);
+        let at = match run.exit {
+            Some((_, until)) => until,
+            None if self.mutation == Some(Mutation::NoTimers) => u64::MAX,
+            None => deadline,
+        };
         let more = !run.inbox.is_empty();
         let last_words = run.exit.is_some() && run.console.is_empty();
         self.clients[number].run = Some(run);
@@ -562,6 +571,7 @@ impl World {
             }
             let at = self.now + self.rng.u64(0..=self.plan.latency);
             self.not_before(conn, side, at);
+            let budget = if self.mutation == Some(Mutation::NoWindow) { 1 << 30 } else { budget };
             let up = Input::LinkUp { link: end.id, key, dialled, remote, budget };
             self.schedule(at, Event::Up(end, up));
         }

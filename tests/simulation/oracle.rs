@@ -28,7 +28,9 @@ pub struct Written {
     in_receiver: bool,
     /// Whether the receiver's ever did.
     was_received: bool,
+    /// Whether it was shown by a client whose journal held it, as this one's does now.
     shown: bool,
+    was_shown: bool,
     shown_in: u64,
     /// That it was shown is saved: it must not be shown again.
     settled: bool,
@@ -75,6 +77,7 @@ impl Oracle {
             in_receiver: false,
             was_received: false,
             shown: false,
+            was_shown: false,
             shown_in: 0,
             settled: false,
             given_back: false,
@@ -89,10 +92,10 @@ impl Oracle {
     }
 
     /// A client has left in good order: it has saved what it has shown.
-    pub fn left(&mut self, client: usize) {
+    pub fn left(&mut self, client: usize, life: u64) {
         self.written
             .iter_mut()
-            .filter(|written| written.to == Some(client) && written.shown)
+            .filter(|written| written.to == Some(client) && written.shown && written.shown_in == life)
             .for_each(|written| written.settled = true);
     }
 
@@ -160,10 +163,14 @@ impl World {
         if said.any(|said| said.iter().any(|said| matches!(said, ToClient::NoSuchUser(_)))) {
             let known: Vec<Name> = journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
             self.oracle.requested.retain(|(asker, name)| *asker != client || known.contains(name));
-            let known: Vec<Option<usize>> =
-                known.iter().map(|name| self.oracle.names.get(name).copied()).collect();
-            for written in &mut self.oracle.written {
-                if written.from == client && written.in_sender && !known.contains(&written.to) {
+            let mut kept = HashSet::new();
+            for contact in journal.contacts().unwrap() {
+                journal
+                    .sent_after(contact.id, 0, |row| (kept.extend(number_in(&row.message.body)), true).1)
+                    .unwrap();
+            }
+            for (number, written) in self.oracle.written.iter_mut().enumerate() {
+                if written.from == client && written.in_sender && !kept.contains(&number) {
                     (written.in_sender, written.given_back) = (false, true);
                 }
             }
@@ -239,7 +246,7 @@ impl World {
         } else if !written.shown && earlier.is_some_and(|earlier| earlier > number) {
             "after one that was written later"
         } else {
-            (written.shown, written.shown_in) = (true, life);
+            (written.shown, written.was_shown, written.shown_in) = (true, true, life);
             return self.note(|| format!("user{client} has shown message {number}, again: {replayed}"));
         };
         self.fail(format!("user{client} shows message {number} {problem} (last {before:?}, {earlier:?})"));
@@ -353,7 +360,7 @@ impl World {
             if written.to == Some(client) {
                 written.in_receiver = received.contains(&number);
                 written.settled = false;
-                written.shown &= written.in_receiver;
+                written.shown = written.in_receiver && written.was_shown;
             }
         }
     }

@@ -341,7 +341,7 @@ impl World {
 
     /// How many bytes a connection takes without being read.
     pub fn budget(&mut self) -> usize {
-        let least = if self.plan.text > 1_000 { 64 << 10 } else { 16 << 10 };
+        let least = if self.plan.text > 1_000 || self.plan.latency > 100 { 64 << 10 } else { 16 << 10 };
         [least, 64 << 10, 256 << 10, 2 << 20][self.rng.usize(0..4)]
     }
 
@@ -367,7 +367,10 @@ impl World {
         let older = self.clients[number].backups.len();
         if older > 0 && self.rng.u32(0..100) < self.plan.restores {
             self.stats.add("journal restored");
-            let backup: Snapshot = self.clients[number].backups[self.rng.usize(0..older)].clone();
+            // What was copied later belongs to a time that never was: between the two there is no order.
+            let which = self.rng.usize(0..older);
+            self.clients[number].backups.truncate(which + 1);
+            let backup: Snapshot = self.clients[number].backups[which].clone();
             backup.restore(&self.clients[number].journal);
             self.oracle_restores(number);
             self.note(|| format!("user{number} is restored from a backup"));
