@@ -587,7 +587,7 @@ impl Dialling {
 }
 
 fn leaves_at_once(input: &Input) -> bool {
-    matches!(input, Input::Signal | Input::OutputClosed | Input::Command(Ok(Command::Logout)))
+    matches!(input, Input::Signal | Input::OutputClosed(_) | Input::Command(Ok(Command::Logout)))
 }
 
 /// For the trace: long enough to tell what happens.

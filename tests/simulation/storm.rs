@@ -310,7 +310,7 @@ impl World {
             0..165 => self.command(number, Command::Request(name)),
             165..168 => self.command(number, Command::Block(name)),
             168..176 => self.command(number, Command::Unblock(name)),
-            176..178 if trusting => self.command(number, Command::Trust(name)),
+            176..178 if trusting => self.command(number, Command::Trust(name, None)),
             178..182 => self.command(number, Command::Contacts),
             182..186 => self.command(number, Command::Outbox),
             186..190 => self.command(number, Command::History(name, 10)),
@@ -496,7 +496,7 @@ impl World {
                 return;
             }
             (Fault::OutputClosed, _) => {
-                self.interrupt(number, Input::OutputClosed);
+                self.interrupt(number, Input::OutputClosed(None));
                 "output closed"
             }
             (Fault::Shout, _) => {
