@@ -10,11 +10,15 @@
 
 mod simulation {
     pub mod client;
+    pub mod dial;
+    pub mod disk;
     pub mod mutation;
     pub mod oracle;
+    pub mod peace;
     pub mod server;
     pub mod snapshot;
     pub mod storm;
+    pub mod typing;
     pub mod wire;
     pub mod world;
 }

@@ -52,6 +52,8 @@ pub struct Oracle {
     unacknowledged: BTreeMap<(ConnId, usize), VecDeque<(Cursor, usize)>>,
     pub restored: Vec<bool>,
     pub requested: BTreeSet<(usize, Name)>,
+    /// Whom discovery has called unknown.
+    withdrawn: BTreeSet<(usize, Name)>,
     pub contacts: Vec<Option<Vec<ContactLine>>>,
 }
 
@@ -156,11 +158,20 @@ impl World {
                 received.iter().for_each(|message| self.received(client, &contact.name, message));
             }
         }
-        let mut said = inputs.iter().filter_map(|input| match input {
-            Input::RendezvousSays(_, said) => Some(said),
-            _ => None,
-        });
-        if said.any(|said| said.iter().any(|said| matches!(said, ToClient::NoSuchUser(_)))) {
+        let unknown: Vec<(usize, Name)> = inputs
+            .iter()
+            .filter_map(|input| match input {
+                Input::RendezvousSays(_, said) => Some(said),
+                _ => None,
+            })
+            .flatten()
+            .filter_map(|said| match said {
+                ToClient::NoSuchUser(about) => Some((client, about.name.clone())),
+                _ => None,
+            })
+            .collect();
+        if !unknown.is_empty() {
+            self.oracle.withdrawn.extend(unknown);
             let known: Vec<Name> = journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
             self.oracle.requested.retain(|(asker, name)| *asker != client || known.contains(name));
             let mut kept = HashSet::new();
@@ -273,7 +284,13 @@ impl World {
                     _ => self.fail(format!("user{client} says that {id} is delivered, and it is not")),
                 },
                 Notice::Requested { peer } => {
-                    self.oracle.requested.insert((client, peer.clone()));
+                    let asked = (client, peer.clone());
+                    let kept = self.clients[client].journal.contacts().unwrap();
+                    if kept.iter().any(|row| row.name == *peer) {
+                        self.oracle.requested.insert(asked);
+                    } else if !self.oracle.withdrawn.contains(&asked) {
+                        self.fail(format!("user{client} has not kept its request for {peer}"));
+                    }
                 }
                 Notice::Contacts { contacts } => self.oracle.contacts[client] = Some(contacts.clone()),
                 Notice::Error(trouble) if trouble.code == Code::BadPeer => {
