@@ -18,6 +18,7 @@ mod simulation {
     pub mod server;
     pub mod snapshot;
     pub mod storm;
+    pub mod twin;
     pub mod typing;
     pub mod wire;
     pub mod world;

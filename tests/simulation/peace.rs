@@ -47,7 +47,11 @@ impl World {
 
     /// In peace a new message arrives at once, and everybody's list of contacts says that all is well.
     pub fn new_messages(&mut self) -> Result<(), String> {
-        for number in 0..self.clients.len() {
+        let out: Vec<usize> = (0..self.clients.len())
+            .filter(|client| self.is_twin(*client) && !self.has_session(*client))
+            .collect();
+        let first = self.oracle.written.len();
+        for number in (0..self.clients.len()).filter(|number| !out.contains(number)) {
             let names: Vec<Name> =
                 self.clients[number].journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
             for name in names {
@@ -64,7 +68,17 @@ impl World {
                 Some(_) => {}
             }
         }
+        for number in (first..self.oracle.written.len()).filter(|_| self.plan.twin) {
+            let times = self.oracle.times.get(&number).copied().unwrap_or_default();
+            if times != 1 {
+                return Err(format!("message {number}, written in peace, is shown {times} times"));
+            }
+        }
         for number in 0..self.clients.len() {
+            self.oracle.contacts[number] = Some(Vec::new());
+            if out.contains(&number) {
+                continue;
+            }
             self.oracle.contacts[number] = None;
             self.command(number, Command::Contacts);
         }
@@ -86,17 +100,22 @@ impl World {
     pub fn unrest(&self) -> Option<String> {
         let links = self.open_links();
         let mut pairs = 0;
+        if let Some(unrest) = self.twin_unrest() {
+            return Some(unrest);
+        }
         for (number, client) in self.clients.iter().enumerate() {
             if client.run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
                 return Some(format!("user{number} is not there, or takes no commands"));
             }
+            if self.is_twin(number) && !self.has_session(number) {
+                continue;
+            }
             let rows = client.journal.contacts().unwrap();
             for row in &rows {
-                let other = self.clients.iter().position(|other| other.name == row.name);
+                let others = (0..self.clients.len()).filter(|other| self.clients[*other].name == row.name);
                 let waiting = client.journal.count_sent_after(row.id, row.delivered).unwrap();
-                let linked = other.map_or(0, |other| {
-                    links.get(&(number.min(other), number.max(other))).copied().unwrap_or_default()
-                });
+                let linked: usize =
+                    others.filter_map(|other| links.get(&(number.min(other), number.max(other)))).sum();
                 pairs += usize::from(linked > 0);
                 if linked != 1 || waiting > 0 || row.request != Request::None || row.key.is_none() {
                     return Some(format!("user{number}: {row:?}, {waiting} waiting, {linked} links"));

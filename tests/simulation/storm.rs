@@ -75,6 +75,8 @@ pub struct Plan {
     restores: u32,
     /// How often a start finds another address, in a hundred.
     moves: u32,
+    /// Whether the first account is started on a second machine, too.
+    pub twin: bool,
     /// The longest text.
     pub text: usize,
 }
@@ -88,7 +90,14 @@ impl Plan {
             faults.extend([Fault::Cut, Fault::Crash, Fault::Stall]);
         }
         let often = |rng: &mut Rng, chance: u32, most: u32| if rng.u32(0..100) < chance { most } else { 0 };
-        let restores = if mutation == Some(Mutation::SameEpoch) { 50 } else { often(rng, 25, 30) };
+        let twin = mutation.is_none() && rng.u32(0..100) < 8;
+        let restores = if twin {
+            0
+        } else if mutation == Some(Mutation::SameEpoch) {
+            50
+        } else {
+            often(rng, 25, 30)
+        };
         if restores > 0 {
             faults.push(Fault::Backup);
         }
@@ -106,6 +115,7 @@ impl Plan {
             half_shake: often(rng, 30, 100),
             restores,
             moves: often(rng, 30, 50),
+            twin,
             text: [10, 10, 200, 30_000][rng.usize(0..4)],
         }
     }
@@ -119,6 +129,10 @@ impl World {
             let at = if self.rng.bool() { 0 } else { self.rng.u64(0..5_000) };
             self.schedule(at, Event::Start(Pid::Client(number)));
             self.schedule(at + 1, Event::Type(number));
+        }
+        if self.plan.twin {
+            let at = self.rng.u64(0..self.plan.duration);
+            self.schedule(at, Event::Fork);
         }
         self.schedule(self.plan.fault_gap, Event::Fault);
         self.run_until(self.plan.duration)?;

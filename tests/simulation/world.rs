@@ -45,6 +45,8 @@ pub enum Event {
     /// The console of this client has written a batch.
     Print(usize, u64),
     Start(Pid),
+    /// The first account is started a second time, on another machine.
+    Fork,
     /// Somebody types.
     Type(usize),
     Fault,
@@ -150,6 +152,7 @@ impl World {
             Event::Print(client, life) => self.console_writes(client, life),
             Event::Start(Pid::Discovery) => self.start_discovery(),
             Event::Start(Pid::Client(client)) => self.start_client(client),
+            Event::Fork => self.fork(),
             Event::Type(client) => self.somebody_types(client),
             Event::Fault => self.fault(),
         }
