@@ -70,7 +70,7 @@ pub fn run(programs: &Path, count: usize) -> Result<()> {
     let Seen { made: _, refused, dropped, waiting } = seen;
     let [refused, dropped, waiting] = [refused, dropped, waiting].map(AtomicUsize::into_inner);
     println!(
-        "   {count} in {took:.1} s: {refused} told that it is full, {dropped} closed without a word, {waiting} let in to their deadline"
+        "   {count} in {took:.1} s: {refused} told that it is full, {dropped} closed without a word, {waiting} let in, until their deadline"
     );
     let mut times = probing.times()?;
     println!("   a ping in a standing session meanwhile: {}", spread(&mut times));

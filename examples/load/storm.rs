@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -54,7 +54,7 @@ pub fn run(programs: &Path, count: usize) -> Result<()> {
     discovery.kill()?;
     crowd.disperse()?;
     let crowd = Arc::new(Crowd::new());
-    let (tries, tried) = diallers(to, &crowd)?;
+    let (tries, tried, diallers) = diallers(to, &crowd)?;
     let returning = thread::scope(|scope| {
         let back = scope.spawn(|| come_back(&accounts, &tries, &tried));
         thread::sleep(AWAY);
@@ -92,6 +92,8 @@ pub fn run(programs: &Path, count: usize) -> Result<()> {
         ms(quantile(&mut late, 1.0))
     );
     ensure!(quantile(&mut times, 1.0) < BACK_WITHIN, "not all were back within {BACK_WITHIN:?}");
+    drop(tries);
+    diallers.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("a dialler panicked")))?;
     let crowd = Arc::into_inner(crowd).context("a dialler is left")?;
     // Each has to be heard once more in its session.
     thread::sleep(Duration::from_secs(5));
@@ -106,6 +108,8 @@ struct Try {
     due: Instant,
 }
 
+type Diallers = (Sender<Try>, Receiver<Tried>, Vec<JoinHandle<()>>);
+
 struct Tried {
     place: usize,
     late: Duration,
@@ -114,8 +118,9 @@ struct Tried {
 }
 
 /// Threads that dial for everybody, and put who is back into the crowd.
-fn diallers(to: SocketAddr, crowd: &Arc<Crowd>) -> Result<(Sender<Try>, Receiver<Tried>)> {
+fn diallers(to: SocketAddr, crowd: &Arc<Crowd>) -> Result<Diallers> {
     let ((tries, trying), (told, tried)) = (unbounded::<Try>(), unbounded());
+    let mut threads = Vec::new();
     for _ in 0..DIALLERS {
         let (trying, told, crowd) = (trying.clone(), told.clone(), Arc::clone(crowd));
         let dial = move || {
@@ -130,9 +135,9 @@ fn diallers(to: SocketAddr, crowd: &Arc<Crowd>) -> Result<(Sender<Try>, Receiver
                 }
             }
         };
-        thread::Builder::new().stack_size(STACK).spawn(dial)?;
+        threads.push(thread::Builder::new().stack_size(STACK).spawn(dial)?);
     }
-    Ok((tries, tried))
+    Ok((tries, tried, threads))
 }
 
 #[derive(Default)]
