@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -24,6 +24,8 @@ pub const READER_STACK: usize = 192 * 1024;
 const EXHAUSTED: Duration = Duration::from_millis(50);
 /// How many refused connections may wait to be told why.
 const REFUSALS: usize = 64;
+/// How long refusals that follow one are only counted. A flood is not to fill the log, nor to wait for it.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 
 /// Listens at `address`; port 0 takes a free one, `::` takes IPv4 too.
 ///
@@ -156,6 +158,25 @@ impl Gate {
     }
 }
 
+/// How much is said about refusals.
+#[derive(Default)]
+struct Refusals {
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Refusals {
+    /// Whether to say this one: how many were not said since the last that was.
+    fn worth_saying(&mut self, now: Instant) -> Option<u64> {
+        if self.said.is_some_and(|said| now.saturating_duration_since(said) < REFUSED_AGAIN) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
 /// What counts as one address: an IPv6 host commonly has a whole network of 64 bits to itself.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -183,6 +204,7 @@ pub fn accept(
         }
     })?;
     let mut gate = Gate::new(caps);
+    let mut refusals = Refusals::default();
     let accepting = move || {
         loop {
             let (stream, from) = match listener.accept() {
@@ -196,7 +218,9 @@ pub fn accept(
             let (place, handshake) = match gate.admit(from.ip()) {
                 Ok(places) => places,
                 Err(refusal) => {
-                    tracing::warn!(%from, ?refusal, "connection refused");
+                    if let Some(unsaid) = refusals.worth_saying(Instant::now()) {
+                        tracing::warn!(%from, ?refusal, unsaid, "connection refused");
+                    }
                     match refuse.try_send((stream, refusal)) {
                         Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => continue,
                     }
@@ -246,6 +270,15 @@ mod tests {
         drop(handshake);
         assert!(gate.admit([192, 0, 2, 2].into()).is_ok());
         drop(place);
+    }
+
+    #[test]
+    fn a_flood_of_refusals_is_counted_and_said_now_and_then() {
+        let (start, mut refusals) = (Instant::now(), Refusals::default());
+        assert_eq!(refusals.worth_saying(start), Some(0));
+        (0..1000).for_each(|_| assert_eq!(refusals.worth_saying(start), None));
+        assert_eq!(refusals.worth_saying(start + REFUSED_AGAIN), Some(1000));
+        assert_eq!(refusals.worth_saying(start + REFUSED_AGAIN), None);
     }
 
     #[test]

@@ -20,12 +20,15 @@ use crate::protocol::{HANDSHAKE_DEADLINE, MAX_RENDEZVOUS_FRAME, PublicKey};
 
 /// How many bytes a reader takes from its socket at a time. Its messages are small.
 const READ_AHEAD: usize = 512;
-/// What one message costs its session. In the long run it can't send more than one in this time.
-const MESSAGE_COST: Duration = Duration::from_millis(2);
-/// What a registration costs: it may have to be saved, and everybody concerned is told.
+/// What one message costs its session. In the long run it can't send more than one in this time: more than
+/// anybody sends who waits for each answer, and a small part of what the loop can do. Those that have to
+/// be saved need not cost more: there are only as many as an account may have contacts.
+const MESSAGE_COST: Duration = Duration::from_micros(100);
+/// What a registration costs: it may have to be saved each time, and everybody concerned is told.
 const REGISTER_COST: Duration = Duration::from_millis(100);
-/// How much a session may spend at once, and saves up again while it is quiet.
-const BURST: Duration = Duration::from_secs(8);
+/// How much a session may spend at once, and saves up again while it is quiet. Enough to ask for every
+/// contact and to report every link after a login; all others wait while the loop deals with it.
+const BURST: Duration = Duration::from_millis(400);
 
 /// What arrives for the loop.
 pub enum Inbound {
@@ -135,7 +138,9 @@ impl Reader {
         let mut pace = Pace::new(Instant::now());
         while let Some(frame) = opener.read(&mut stream, MAX_RENDEZVOUS_FRAME, READ_AHEAD)? {
             let messages: Vec<ToDiscovery> = codec::decode(frame)?;
-            thread::sleep(pace.spend(messages.iter().map(cost).sum(), Instant::now()));
+            // A frame with nothing in it that is known here has to be opened and heard too.
+            let cost = messages.iter().map(cost).sum::<Duration>().max(MESSAGE_COST);
+            thread::sleep(pace.spend(cost, Instant::now()));
             if self.events.send(Inbound::Messages { session: self.session, messages }).is_err() {
                 break;
             }
@@ -172,6 +177,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use super::super::registry::MAX_CONTACTS;
     use super::*;
 
     #[test]
@@ -186,5 +192,20 @@ mod tests {
         assert_eq!(pace.spend(MESSAGE_COST * 2, later), Duration::ZERO);
         let rested = later + BURST * 10;
         assert_eq!(pace.spend(BURST + MESSAGE_COST, rested), MESSAGE_COST);
+    }
+
+    #[test]
+    fn who_waits_for_each_answer_is_never_made_to_wait() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let waited = (1..20_000).map(|n| pace.spend(MESSAGE_COST, start + MESSAGE_COST * n));
+        assert_eq!(waited.sum::<Duration>(), Duration::ZERO);
+    }
+
+    #[test]
+    fn every_contact_can_be_asked_for_and_reported_at_once() {
+        let start = Instant::now();
+        let login = REGISTER_COST + MESSAGE_COST * (2 * MAX_CONTACTS as u32);
+        assert_eq!(Pace::new(start).spend(login, start), Duration::ZERO);
     }
 }
