@@ -31,6 +31,8 @@ pub mod notice;
 
 /// How many events may wait for the loop. A reader that is faster waits; each event is at most a frame.
 const EVENTS: usize = 256;
+/// How often the loop looks whether this machine still has the addresses that its connections were made from.
+const LOOK_AROUND: Duration = Duration::from_secs(2);
 /// How many inputs are handled in one transaction.
 const BATCH: usize = 1024;
 /// How much one transaction takes, in messages: more would keep everybody waiting for its commit.
@@ -112,6 +114,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         endpoint,
         console,
         links: HashMap::new(),
+        looked: Instant::now(),
         plain: Vec::new(),
         wire: Vec::new(),
         failed: Vec::new(),
@@ -141,6 +144,8 @@ struct Loop {
     endpoint: String,
     console: Console,
     links: HashMap<LinkId, Writer>,
+    /// When the loop last looked around.
+    looked: Instant,
     plain: Vec<u8>,
     wire: Vec<u8>,
     /// What could not even be tried, to be taken in next.
@@ -161,6 +166,7 @@ impl Loop {
             inputs.clear();
             if self.exit.is_none() {
                 self.wait(&mut inputs, events, &mut commands, signals);
+                self.close_stranded();
             }
         }
         self.last_words(events)?;
@@ -184,7 +190,8 @@ impl Loop {
         let taken = if welcome { commands.clone() } else { never() };
         let deadline = self.clock.instant(self.node.deadline());
         let wait = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
-        let wait = if inputs.is_empty() { wait.min(Duration::from_secs(3600)) } else { Duration::ZERO };
+        let most = if self.links.is_empty() { Duration::from_secs(3600) } else { LOOK_AROUND };
+        let wait = if inputs.is_empty() { wait.min(most) } else { Duration::ZERO };
         select! {
             recv(events) -> event => inputs.extend(event.ok().map(|event| self.open(event))),
             recv(taken) -> command => match command {
@@ -205,6 +212,24 @@ impl Loop {
             inputs.push(input);
         }
         inputs.extend(taken.try_iter().take(BATCH.saturating_sub(inputs.len())));
+    }
+
+    /// Closes connections made from an address that this machine has lost. Nothing more can come over them, but
+    /// the kernel leaves them alone; that they are silent would show much later.
+    fn close_stranded(&mut self) {
+        if self.looked.elapsed() < LOOK_AROUND {
+            return;
+        }
+        self.looked = Instant::now();
+        let mut lost = HashMap::new();
+        for writer in self.links.values() {
+            if let Some(ip) = writer.local_ip()
+                && *lost.entry(ip).or_insert_with(|| net::is_lost(ip))
+            {
+                tracing::info!(%ip, "a connection from an address that this machine has lost is closed");
+                writer.close();
+            }
+        }
     }
 
     /// Takes over the writing half of a new connection.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,14 @@ pub fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
         }
     };
     if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+}
+
+/// Whether this machine, from which a connection with this address was once made, does not have it any more.
+pub fn is_lost(own: IpAddr) -> bool {
+    // Addresses of one link only can't be told from the address alone.
+    let local = matches!(own, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    let taken = UdpSocket::bind((own, 0));
+    !local && taken.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 /// How many connections are let in.
@@ -260,6 +268,13 @@ mod tests {
         drop(first);
         let _again = gate.admit(a).unwrap();
         assert_eq!(gate.admit(b).unwrap_err(), Refusal::Full);
+    }
+
+    #[test]
+    fn an_address_is_lost_if_it_is_not_this_machine_s() {
+        assert!(!is_lost([127, 0, 0, 1].into()));
+        // An address for documentation, which nobody has.
+        assert!(is_lost([192, 0, 2, 1].into()));
     }
 
     #[test]

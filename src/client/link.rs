@@ -3,7 +3,7 @@
 //! Readers never write: the loop holds the other half of each connection, a [`Writer`].
 
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -59,6 +59,11 @@ impl Writer {
             tracing::info!(%error, "a connection did not take a frame and is closed");
             self.close();
         }
+    }
+
+    /// This machine's address of the connection.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        self.stream.local_addr().ok().map(|address| address.ip())
     }
 
     /// Closes the connection after what has been sent; its reader says so.

@@ -62,7 +62,17 @@ impl Client {
         client
     }
 
-    fn run(name: &str, command: &mut Command) -> Self {
+    /// However it is to be started; ready.
+    pub fn run(name: &str, command: &mut Command) -> Self {
+        let mut client = Self::spawn(name, command);
+        let ready = client.wait("ready", |_| true);
+        client.address = ready["address"].as_str().unwrap().parse().unwrap();
+        client.fingerprint = ready["fingerprint"].as_str().unwrap().into();
+        client
+    }
+
+    /// One that may end before it is ready.
+    pub fn spawn(name: &str, command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.arg("--json").spawn().expect("client starts");
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -77,7 +87,7 @@ impl Client {
                 }
             }
         });
-        let mut client = Self {
+        Self {
             name: name.into(),
             address: SocketAddr::from(([0; 4], 0)),
             fingerprint: String::new(),
@@ -85,11 +95,7 @@ impl Client {
             child,
             events,
             log: Vec::new(),
-        };
-        let ready = client.wait("ready", |_| true);
-        client.address = ready["address"].as_str().unwrap().parse().unwrap();
-        client.fingerprint = ready["fingerprint"].as_str().unwrap().into();
-        client
+        }
     }
 
     /// The same, and registered.
@@ -130,6 +136,18 @@ impl Client {
         let event = self.events.recv_timeout(within).ok()?;
         self.log.push(event.clone());
         Some(event)
+    }
+
+    /// The next event; `None` once it has ended and everything was read.
+    pub fn next_or_end(&mut self) -> Option<Value> {
+        match self.events.recv_timeout(PATIENCE) {
+            Ok(event) => {
+                self.log.push(event.clone());
+                Some(event)
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("{} is silent: {:#?}", self.name, self.log),
+        }
     }
 
     /// Everything that it has said so far, and will say before it answers the next command.
@@ -176,6 +194,10 @@ impl Client {
         for _ in 0..count {
             self.wait("delivered", |_| true);
         }
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     pub fn pid(&self) -> String {

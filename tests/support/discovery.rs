@@ -37,6 +37,11 @@ impl Discovery {
     }
 
     pub fn spawn(command: &mut Command) -> Self {
+        Self::try_spawn(command).unwrap_or_else(|stderr| panic!("discovery does not start: {stderr}"))
+    }
+
+    /// One that may end before it listens: then what it wrote to standard error.
+    pub fn try_spawn(command: &mut Command) -> Result<Self, String> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (sender, lines) = mpsc::channel();
@@ -50,9 +55,10 @@ impl Discovery {
         let Some(address) = address.and_then(|address| address.parse().ok()) else {
             let mut stderr = String::new();
             child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-            panic!("no address in {line:?}; it said {stderr}");
+            child.wait().unwrap();
+            return Err(stderr);
         };
-        Self { child, line, address }
+        Ok(Self { child, line, address })
     }
 
     pub fn pid(&self) -> String {

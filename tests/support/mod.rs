@@ -4,3 +4,5 @@
 
 pub mod client;
 pub mod discovery;
+pub mod proxy;
+pub mod trace;

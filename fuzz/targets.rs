@@ -1,0 +1,196 @@
+//! What is fuzzed: each function takes any bytes and panics if something does not hold.
+//!
+//! They stand here once for both that call them: the fuzzer (`fuzz_targets/`) and the short run on the stable
+//! toolchain (`tests/fuzz.rs`).
+
+use std::fmt::Debug;
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use minicbor::{Decode, Encode};
+use peerchat::client::command::{self, Command, MAX_LINE};
+use peerchat::client::notice::{Body, Code, HistoryLine, Notice, OutboxLine, Trouble, UpDown};
+use peerchat::noise::{self, HandshakeError, Keypair, Purpose};
+use peerchat::protocol::peer::{Cursor, Kind, Peer};
+use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
+use peerchat::protocol::{MAX_TEXT, Name, VERSION, codec};
+
+/// A function that takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target under its name.
+pub const ALL: &[(&str, Target)] = &[
+    ("peer_frame", peer_frame),
+    ("to_discovery_frame", to_discovery_frame),
+    ("to_client_frame", to_client_frame),
+    ("handshake", handshake),
+    ("name", name),
+    ("command_line", command_line),
+    ("notice", notice),
+];
+
+/// A frame from a peer.
+pub fn peer_frame(data: &[u8]) {
+    frame::<Peer>(data);
+}
+
+/// A frame from a client, as discovery reads it.
+pub fn to_discovery_frame(data: &[u8]) {
+    frame::<ToDiscovery>(data);
+}
+
+/// A frame from discovery, as a client reads it.
+pub fn to_client_frame(data: &[u8]) {
+    frame::<ToClient>(data);
+}
+
+/// What is taken is understood: written again it reads the same. And it takes no more memory than it came in.
+fn frame<T: for<'b> Decode<'b, ()> + Encode<()> + PartialEq + Debug>(data: &[u8]) {
+    let Ok(messages) = codec::decode::<T>(data) else {
+        return;
+    };
+    // The shortest message is an array of a number and an empty array.
+    assert!(messages.len() <= data.len() / 3);
+    let mut again = Vec::new();
+    messages.iter().for_each(|message| codec::encode(message, &mut again));
+    assert_eq!(codec::decode::<T>(&again).expect("reads what was written"), messages);
+}
+
+/// The first bytes of a stranger, in each of the four roles that somebody can meet one in: the first byte of the
+/// data says which.
+pub fn handshake(data: &[u8]) {
+    static KEYS: OnceLock<(Keypair, Keypair)> = OnceLock::new();
+    let (own, other) = KEYS.get_or_init(|| {
+        let key = || Keypair::generate().expect("the system has random bytes");
+        (key(), key())
+    });
+    let Some((role, said)) = data.split_first() else {
+        return;
+    };
+    // A pair of sockets in memory; the deadline is far beyond what reading them takes.
+    let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
+    let near = TcpStream::from(OwnedFd::from(near));
+    far.write_all(said).expect("the kernel holds a handshake");
+    far.shutdown(Shutdown::Write).expect("the pair is open");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let purpose = if role & 1 == 0 { Purpose::Peer } else { Purpose::Rendezvous };
+    let session = if role & 2 == 0 {
+        noise::respond(&near, purpose, own, deadline)
+    } else {
+        noise::initiate(&near, purpose, own, Some(other.public()), deadline)
+    };
+    match session {
+        Ok(_) => panic!("a session with somebody who holds no key"),
+        Err(HandshakeError::Version { theirs }) => assert_ne!(theirs, VERSION),
+        Err(error) => assert!(!error.classified().to_string().contains(unsafe_to_show)),
+    }
+}
+
+/// A name, or an error that is safe to show.
+pub fn name(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match text.parse::<Name>() {
+        Ok(name) => {
+            assert_eq!(name.as_str(), text);
+            assert!((1..=32).contains(&text.len()));
+            let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+            assert!(text.bytes().all(fits) && !text.starts_with(['.', '_', '-']));
+        }
+        Err(error) => shown_safely(&error.to_string()),
+    }
+}
+
+/// A typed line.
+pub fn command_line(data: &[u8]) {
+    let line = String::from_utf8_lossy(data);
+    if line.len() > MAX_LINE {
+        return;
+    }
+    match command::parse(&line) {
+        None => assert!(line.trim().is_empty()),
+        Some(Ok(command)) => {
+            if let Command::Chat(_, text) = &command {
+                assert!(!text.is_empty() && text.len() <= MAX_TEXT && line.ends_with(text.as_str()));
+            }
+            let shown = command.to_string();
+            assert!(!shown.contains(unsafe_to_show));
+            // Its short form means the same, as far as it has no text.
+            let again = command::parse(&shown);
+            match command {
+                Command::Chat(..) => assert!(matches!(again, Some(Err(_)))),
+                Command::History(who, _) => {
+                    assert!(matches!(again, Some(Ok(Command::History(other, _))) if who == other));
+                }
+                command => assert_eq!(again, Some(Ok(command))),
+            }
+        }
+        Some(Err(error)) => shown_safely(&error.to_string()),
+    }
+}
+
+/// A body from a peer and texts from elsewhere, as they are shown: the first ten bytes are numbers.
+pub fn notice(data: &[u8]) {
+    let Some((numbers, said)) = data.split_first_chunk::<10>() else {
+        return;
+    };
+    let [a, b, time @ ..] = *numbers;
+    // Text half of the time, for nothing else is shown.
+    let kind = if a & 1 == 0 { Kind::TEXT } else { Kind(u16::from_be_bytes([a, b])) };
+    let sent = i64::from_be_bytes(time);
+    let received = if b & 1 == 0 { 0 } else { sent };
+    let id = Cursor { epoch: sent.unsigned_abs(), number: u64::from(b) };
+    let peer: Name = "bob".parse().expect("a name");
+    let text = Body::new(kind, said);
+    let lossy = String::from_utf8_lossy(said);
+    let message =
+        Notice::Message { id, from: peer.clone(), text: text.clone(), sent, received, replayed: b & 2 == 0 };
+    let json = written(&message);
+    let expected = matches!(text, Body::Text(_)).then(|| lossy.as_ref());
+    assert_eq!(json["text"].as_str(), expected);
+    let history =
+        HistoryLine { id, from: peer.clone(), text: text.clone(), sent, received: None, delivered: false };
+    let json = written(&Notice::History { peer: peer.clone(), messages: vec![history] });
+    assert_eq!(json["messages"][0]["text"].as_str(), expected);
+    let line = OutboxLine { id, to: peer.clone(), text, sent };
+    written(&Notice::Outbox { waiting: 1, messages: vec![line] });
+    let state = if b & 4 == 0 { UpDown::Up } else { UpDown::Down };
+    written(&Notice::Discovery { state, detail: lossy.clone().into_owned() });
+    shown_safely(&lossy);
+}
+
+fn shown_safely(text: &str) {
+    let message = text.to_owned();
+    let trouble = Trouble { code: Code::Refused, message, peer: None, id: None, text: Some(text.to_owned()) };
+    let json = written(&Notice::Error(trouble));
+    assert_eq!(json["text"].as_str(), Some(text));
+}
+
+/// Writes a notice both ways: neither does anything to a terminal, the JSON is one line, and no line of a text can
+/// pass for one of somebody else's.
+fn written(notice: &Notice) -> serde_json::Value {
+    let mut text = Vec::new();
+    notice.write_text(&mut text);
+    let text = String::from_utf8(text).expect("text is UTF-8");
+    assert!(text.ends_with('\n'));
+    assert!(!text.contains(|c| c != '\n' && unsafe_to_show(c)));
+    let own = |line: &str| line.starts_with(['*', '!', '[']) || line.starts_with("    ");
+    assert!(text.lines().all(own), "{text}");
+    let mut json = Vec::new();
+    notice.write_json(&mut json);
+    let json = String::from_utf8(json).expect("JSON is UTF-8");
+    let line = json.strip_suffix('\n').expect("a line");
+    assert!(!line.contains(unsafe_to_show));
+    serde_json::from_str(line).expect("JSON")
+}
+
+/// Control characters, and what changes the direction of text. Said again here, so that the program's own list
+/// is not its own witness.
+fn unsafe_to_show(c: char) -> bool {
+    let direction =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || direction
+}
