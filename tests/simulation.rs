@@ -4,7 +4,7 @@
 //! ```text
 //! cargo test --test simulation                                             # a bounded number of seeds
 //! PEERCHAT_SEED=123 cargo test --test simulation -- --nocapture replay     # one of them, with all that happens
-//! PEERCHAT_SEEDS=0..1000000 cargo test --release --test simulation -- --nocapture --ignored long
+//! PEERCHAT_SEEDS=0..1000000 cargo test --profile long --test simulation -- --nocapture --ignored long
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
