@@ -21,6 +21,8 @@ use crate::store::journal::ContactId;
 
 /// How many bytes a reader takes from its socket at a time.
 const READ_AHEAD: usize = 64 * 1024;
+/// The stack of a thread that dials, in bytes: looking up a name takes a lot of it.
+const DIAL_STACK: usize = 512 * 1024;
 /// How many connections are let in: in all, from one address, and before they have proved a key.
 const CAPS: Caps = Caps { total: 4096, per_address: Some(64), per_loopback: None, handshakes: 256 };
 
@@ -150,7 +152,7 @@ impl Network {
             network.report(Input::DialFailed { contact, problems });
         };
         let failed = || Input::DialFailed { contact, problems: Vec::new() };
-        spawn("dial", net::HANDSHAKE_STACK, dialling).err().map(|_| failed())
+        spawn("dial", DIAL_STACK, dialling).err().map(|_| failed())
     }
 
     /// Dials discovery at `endpoint`, `HOST:PORT`. Returns what came of it if there is no thread to be had.
@@ -196,7 +198,7 @@ impl Network {
             network.report(Input::RendezvousFailed(problem));
         };
         let failed = |error: io::Error| Input::RendezvousFailed(Problem::Other(error.to_string()));
-        spawn("dial", net::HANDSHAKE_STACK, dialling).err().map(failed)
+        spawn("dial", DIAL_STACK, dialling).err().map(failed)
     }
 
     fn connect(
