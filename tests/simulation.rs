@@ -12,6 +12,7 @@ mod simulation {
     pub mod client;
     pub mod dial;
     pub mod disk;
+    mod lessons;
     pub mod mutation;
     pub mod oracle;
     pub mod peace;
