@@ -12,6 +12,7 @@ mod simulation {
     pub mod client;
     pub mod dial;
     pub mod disk;
+    mod lessons;
     pub mod mutation;
     pub mod oracle;
     pub mod peace;
@@ -35,6 +36,10 @@ const ORDINARY: Duration = Duration::from_secs(15);
 
 /// Within how many seeds a broken rule must be noticed.
 const MUTANT_SEEDS: u64 = 40;
+
+/// Seeds that have found something. They show it only as long as the simulation draws the same from them;
+/// `simulation::lessons` has the same things for good.
+const FOUND: [u64; 5] = [4, 12, 30, 40, 85];
 
 /// What came of a seed.
 struct Outcome {
@@ -66,15 +71,16 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn nothing_is_lost_doubled_or_reordered() {
     let start = Instant::now();
-    let first = number("PEERCHAT_FIRST").unwrap_or(0);
     let mut seeds = 0;
-    while start.elapsed() < ORDINARY {
-        let seed = first + seeds;
+    for seed in FOUND.into_iter().chain(0..) {
         let outcome = run(seed, None, false, false);
         if let Some(problem) = outcome.problem {
             panic!("seed {seed}: {problem}\nto see all of it: {}", replay_command(seed));
         }
         seeds += 1;
+        if start.elapsed() >= ORDINARY {
+            break;
+        }
     }
     println!("{seeds} seeds");
 }
@@ -91,7 +97,7 @@ fn replay() {
 
 #[test]
 fn a_seed_decides_everything() {
-    for seed in 0..12 {
+    for seed in 0..6 {
         assert_eq!(run(seed, None, false, true).trace, run(seed, None, false, true).trace, "seed {seed}");
     }
 }

@@ -1,0 +1,196 @@
+//! What the simulation has found, each in the few steps that it takes.
+
+use std::net::SocketAddr;
+
+use fastrand::Rng;
+use peerchat::client::command::Command;
+use peerchat::client::event::{Action, Input, LinkId, Problem};
+use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
+use peerchat::client::notice::Notice;
+use peerchat::protocol::peer::{Hello, Kind, Message, Peer};
+use peerchat::protocol::rendezvous::{Registered, Status, ToClient, ToDiscovery};
+use peerchat::protocol::{Name, PublicKey};
+use peerchat::store::journal::Journal;
+use peerchat::time::Now;
+
+use super::client::keypair;
+
+const BOB: PublicKey = PublicKey([7; 32]);
+const SESSION: LinkId = 1;
+const LINK: LinkId = 2;
+
+struct Alice {
+    node: Node,
+    journal: Journal,
+    now: u64,
+}
+
+fn name(name: &str) -> Name {
+    name.parse().unwrap()
+}
+
+fn address() -> SocketAddr {
+    "192.0.2.1:4000".parse().unwrap()
+}
+
+impl Alice {
+    fn new() -> Self {
+        let keypair = keypair(&mut Rng::with_seed(1));
+        let journal = Journal::in_memory(&name("alice"), &keypair).unwrap();
+        let setup = Setup {
+            name: name("alice"),
+            key: keypair.public(),
+            listen: address(),
+            endpoint: "discovery:7667".into(),
+            discovery_key: None,
+            linger: None,
+            epoch: 1,
+            seed: 1,
+        };
+        let node = Node::new(setup, Now { mono: 0, wall: 0 }, &journal).unwrap();
+        Self { node, journal, now: 0 }
+    }
+
+    fn clock(&mut self) -> Now {
+        self.now += 1;
+        Now { mono: self.now, wall: 0 }
+    }
+
+    /// A transaction that is committed.
+    fn takes(&mut self, inputs: &[Input]) -> Vec<Action> {
+        let now = self.clock();
+        self.journal.begin().unwrap();
+        inputs.iter().for_each(|input| self.node.handle(now, &self.journal, input).unwrap());
+        self.node.finish(now, &self.journal).unwrap();
+        self.journal.commit().unwrap();
+        self.node.committed()
+    }
+
+    /// A transaction that is decided and can't be committed.
+    fn fails_to_commit(&mut self, inputs: &[Input]) -> Vec<Action> {
+        let now = self.clock();
+        self.journal.begin().unwrap();
+        inputs.iter().for_each(|input| self.node.handle(now, &self.journal, input).unwrap());
+        self.node.finish(now, &self.journal).unwrap();
+        self.journal.rollback();
+        self.node.recover(now, &self.journal, inputs, self.now).unwrap()
+    }
+
+    /// A transaction that fails before any of its inputs is looked at.
+    fn fails_at_once(&mut self, inputs: &[Input]) -> Vec<Action> {
+        let now = self.clock();
+        self.node.recover(now, &self.journal, inputs, self.now).unwrap()
+    }
+
+    /// A session with discovery, which says where bob is.
+    fn logs_in(&mut self) {
+        self.takes(&[]);
+        self.takes(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]) }]);
+        let bob = Status { name: name("bob"), key: BOB, address: Some(address()), online: true, asks: true };
+        let says = vec![
+            ToClient::Registered(Registered { address: address() }),
+            ToClient::Status(bob),
+            ToClient::Synced,
+        ];
+        self.takes(&[Input::RendezvousSays(SESSION, says)]);
+    }
+
+    /// A link to bob, who writes something.
+    fn hears(&mut self) -> Vec<Action> {
+        let up = Input::LinkUp { link: LINK, key: BOB, dialled: None, remote: address(), budget: 1 << 20 };
+        let hello = Hello { name: name("bob"), epoch: 5, port: 4000, window: 1 << 20, cursors: Vec::new() };
+        let message = Message { epoch: 5, number: 1, kind: Kind::TEXT, sent: 0, body: b"hi".to_vec() };
+        self.takes(&[up, Input::LinkSays(LINK, vec![Peer::Hello(hello), Peer::Message(message)])])
+    }
+}
+
+fn shows(actions: &[Action]) -> bool {
+    actions.iter().any(|action| match action {
+        Action::Print(notices) => notices.iter().any(|notice| matches!(notice, Notice::Message { .. })),
+        _ => false,
+    })
+}
+
+#[test]
+fn a_dial_outlives_a_failed_transaction() {
+    let mut alice = Alice::new();
+    let actions = alice.fails_to_commit(&[]);
+    assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous(_))), "{actions:?}");
+    let mut alice = Alice::new();
+    alice.logs_in();
+    alice.now += 10_000;
+    let actions = alice.fails_to_commit(&[Input::Command(Ok(Command::Help))]);
+    let later = alice.takes(&[]);
+    let dialled = actions.iter().chain(&later).any(|action| matches!(action, Action::Dial { .. }));
+    assert!(dialled, "{actions:?}, then {later:?}");
+}
+
+#[test]
+fn an_end_outlives_a_failed_transaction() {
+    let mut alice = Alice::new();
+    alice.logs_in();
+    let actions = alice.fails_to_commit(&[Input::Command(Ok(Command::Logout))]);
+    assert!(actions.iter().any(|action| matches!(action, Action::Exit(0, None))), "{actions:?}");
+    assert!(actions.iter().any(|action| matches!(action, Action::Close(SESSION))), "{actions:?}");
+}
+
+#[test]
+fn the_consoles_answer_outlives_a_failed_transaction() {
+    let mut alice = Alice::new();
+    let first = alice.takes(&[]);
+    assert!(first.iter().any(|action| matches!(action, Action::Print(_))));
+    alice.fails_at_once(&[Input::Printed]);
+    alice.takes(&[Input::RendezvousFailed(Problem::Other("down".into()))]);
+    alice.takes(&[Input::Printed]);
+    let last = alice.takes(&[Input::InputEnded]);
+    assert!(last.iter().any(|action| matches!(action, Action::Exit(0, None))), "{last:?}");
+}
+
+#[test]
+fn what_was_shown_is_not_shown_again_after_a_failed_transaction() {
+    let mut alice = Alice::new();
+    alice.logs_in();
+    assert!(shows(&alice.hears()));
+    (0..8).for_each(|_| _ = alice.takes(&[Input::Printed]));
+    let actions = alice.fails_to_commit(&[Input::Command(Ok(Command::Chat(name("bob"), "x".into())))]);
+    let later = alice.takes(&[]);
+    assert!(!shows(&actions) && !shows(&later), "{actions:?}, then {later:?}");
+}
+
+#[test]
+fn discovery_is_heard_again_after_a_failed_transaction() {
+    let mut alice = Alice::new();
+    alice.takes(&[]);
+    alice.fails_at_once(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]) }]);
+    alice.now += 60_000;
+    let actions = alice.takes(&[]);
+    assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous(_))), "{actions:?}");
+
+    let mut alice = Alice::new();
+    alice.logs_in();
+    let actions = alice.fails_at_once(&[Input::RendezvousSays(SESSION, vec![ToClient::Synced])]);
+    assert!(actions.iter().any(|action| matches!(action, Action::Close(SESSION))), "{actions:?}");
+}
+
+#[test]
+fn discovery_is_asked_for_somebody_no_longer_blocked() {
+    let mut alice = Alice::new();
+    alice.logs_in();
+    alice.takes(&[Input::Command(Ok(Command::Block(name("carol"))))]);
+    let actions = alice.takes(&[Input::Command(Ok(Command::Unblock(name("carol"))))]);
+    let asked = actions.iter().any(|action| match action {
+        Action::TellDiscovery(_, said) => matches!(said[..], [ToDiscovery::Request(_)]),
+        _ => false,
+    });
+    assert!(asked, "{actions:?}");
+}
+
+#[test]
+fn the_loop_rests_while_nobody_reads() {
+    let mut alice = Alice::new();
+    (0..OUTPUT_BATCHES).for_each(|_| _ = alice.takes(&[Input::Command(Ok(Command::Help))]));
+    alice.now += 10_000;
+    alice.takes(&[]);
+    alice.takes(&[]);
+    assert!(alice.node.deadline() > alice.now, "{} at {}", alice.node.deadline(), alice.now);
+}
