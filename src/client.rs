@@ -35,6 +35,8 @@ const EVENTS: usize = 256;
 const LOOK_AROUND: Duration = Duration::from_secs(2);
 /// How many inputs are handled in one transaction.
 const BATCH: usize = 1024;
+/// How much one transaction takes, in messages: more would keep everybody waiting for its commit.
+const WEIGHT: usize = 16 * 1024;
 /// How long the console may take to write what is left at the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -100,7 +102,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         epoch: random()?,
         seed: random()?,
     };
-    let network = Network::new(keypair, send);
+    let network = Network::new(keypair, listen, send);
     network.accept(listener).context("no thread to listen")?;
     let endpoint = setup.endpoint.clone();
     let node = Node::new(setup, clock.now(), &journal)?;
@@ -115,6 +117,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         looked: Instant::now(),
         plain: Vec::new(),
         wire: Vec::new(),
+        failed: Vec::new(),
         exit: None,
     };
     client.run(&events, commands, &signals)
@@ -145,6 +148,8 @@ struct Loop {
     looked: Instant,
     plain: Vec<u8>,
     wire: Vec<u8>,
+    /// What could not even be tried, to be taken in next.
+    failed: Vec<Input>,
     exit: Option<(u8, Option<String>)>,
 }
 
@@ -180,11 +185,13 @@ impl Loop {
         commands: &mut Receiver<Input>,
         signals: &Receiver<()>,
     ) {
+        inputs.append(&mut self.failed);
         let welcome = self.node.takes_commands(self.clock.now());
         let taken = if welcome { commands.clone() } else { never() };
         let deadline = self.clock.instant(self.node.deadline());
         let wait = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         let most = if self.links.is_empty() { Duration::from_secs(3600) } else { LOOK_AROUND };
+        let wait = if inputs.is_empty() { wait.min(most) } else { Duration::ZERO };
         select! {
             recv(events) -> event => inputs.extend(event.ok().map(|event| self.open(event))),
             recv(taken) -> command => match command {
@@ -193,12 +200,15 @@ impl Loop {
                 Err(_) => *commands = never(),
             },
             recv(signals) -> _ => inputs.push(Input::Signal),
-            default(wait.min(most)) => {}
+            default(wait) => {}
         }
+        let mut weight: usize = inputs.iter().map(Input::weight).sum();
         while inputs.len() < BATCH
+            && weight < WEIGHT
             && let Ok(event) = events.try_recv()
         {
             let input = self.open(event);
+            weight += input.weight();
             inputs.push(input);
         }
         inputs.extend(taken.try_iter().take(BATCH.saturating_sub(inputs.len())));
@@ -261,11 +271,13 @@ impl Loop {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::DialRendezvous(key) => self.network.dial_rendezvous(self.endpoint.clone(), key),
+            Action::DialRendezvous(key) => {
+                self.failed.extend(self.network.dial_rendezvous(self.endpoint.clone(), key));
+            }
             Action::TellDiscovery(session, messages) => self.send(session, &messages),
             Action::Dial { contact, name, key, addresses } => {
                 tracing::debug!(%name, ?addresses, "dialling");
-                self.network.dial(contact, key, addresses);
+                self.failed.extend(self.network.dial(contact, key, addresses));
             }
             Action::Send(link, messages) => self.send(link, &messages),
             Action::Close(link) => {
@@ -289,14 +301,17 @@ impl Loop {
         let deadline = Instant::now() + LAST_WORDS;
         let mut inputs = Vec::new();
         let done = self.console.finish().clone();
-        loop {
+        let mut printed =
+            |event: Event| inputs.extend(Some(event.input).filter(|it| matches!(it, Input::Printed)));
+        // Others may go on talking: only the time and the console count.
+        while Instant::now() < deadline {
             select! {
-                recv(events) -> event => inputs.extend(event.ok().map(|event| event.input)),
+                recv(events) -> event => event.into_iter().for_each(&mut printed),
                 recv(done) -> _ => break,
                 default(deadline.saturating_duration_since(Instant::now())) => break,
             }
         }
-        inputs.extend(events.try_iter().map(|event| event.input));
+        events.try_iter().take(EVENTS).for_each(printed);
         self.transact(&inputs)
     }
 }

@@ -99,7 +99,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let address = listener.local_addr().context("can't listen")?;
     let path = options.database.map_or_else(default_database, Ok)?;
     // What it says of the file is complete: the causes below would only say it again.
-    let directory = Directory::open(&path).map_err(anyhow::Error::msg)?;
+    let directory = Directory::open(&path)?;
     let keypair = directory.keypair().with_context(|| path.display().to_string())?;
     let fingerprint = keypair.public();
     let limits =

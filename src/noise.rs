@@ -127,7 +127,7 @@ pub enum HandshakeError {
     #[error("the other side closed the connection during the handshake")]
     Closed,
     /// The other side speaks another version.
-    #[error("the other side speaks version {theirs} of the protocol, this program version {VERSION}")]
+    #[error("{}", version(*theirs))]
     Version {
         /// What it said.
         theirs: u8,
@@ -306,6 +306,14 @@ impl Read for Deadlined<'_> {
         let mut stream = self.stream;
         stream.read(buffer)
     }
+}
+
+/// Versions are small numbers. A first byte that is a character comes from another kind of server.
+fn version(theirs: u8) -> String {
+    if theirs >= b' ' {
+        return "whatever answers there does not speak peerchat".into();
+    }
+    format!("the other side speaks version {theirs} of the protocol, this program version {VERSION}")
 }
 
 impl From<io::ErrorKind> for HandshakeError {

@@ -54,7 +54,7 @@ pub enum StoreError {
         known: usize,
     },
     /// The file or its directory can't be used.
-    #[error("{}: {source}", path.display())]
+    #[error("can't use {}", path.display())]
     File {
         /// The file or directory.
         path: PathBuf,

@@ -10,11 +10,15 @@
 
 mod simulation {
     pub mod client;
+    pub mod dial;
+    pub mod disk;
     pub mod mutation;
     pub mod oracle;
+    pub mod peace;
     pub mod server;
     pub mod snapshot;
     pub mod storm;
+    pub mod typing;
     pub mod wire;
     pub mod world;
 }
@@ -27,6 +31,9 @@ use simulation::world::{Stats, World};
 
 /// How long the ordinary test goes on.
 const ORDINARY: Duration = Duration::from_secs(15);
+
+/// Within how many seeds a broken rule must be noticed.
+const MUTANT_SEEDS: u64 = 40;
 
 /// What came of a seed.
 struct Outcome {
@@ -86,6 +93,21 @@ fn a_seed_decides_everything() {
     for seed in 0..12 {
         assert_eq!(run(seed, None, false, true).trace, run(seed, None, false, true).trace, "seed {seed}");
     }
+}
+
+/// Each broken rule is noticed, and soon. How many seeds it took is printed.
+#[test]
+fn every_broken_rule_is_noticed() {
+    let mut unnoticed = Vec::new();
+    for mutation in Mutation::ALL {
+        let found = (0..MUTANT_SEEDS)
+            .find_map(|seed| run(seed, Some(mutation), false, false).problem.map(|what| (seed, what)));
+        match found {
+            Some((seed, what)) => println!("{mutation:?}: seed {seed}: {what}"),
+            None => unnoticed.push(mutation),
+        }
+    }
+    assert_eq!(unnoticed, []);
 }
 
 #[test]

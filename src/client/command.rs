@@ -7,6 +7,9 @@ use crate::protocol::{MAX_TEXT, Name, NameError};
 /// The longest line that is read, in bytes: the longest text and room for what stands before it.
 pub const MAX_LINE: usize = MAX_TEXT + 1024;
 
+/// The longest line that a terminal passes on, in bytes without its end; the rest is thrown away by the system.
+pub const MAX_TERMINAL_LINE: usize = 4095;
+
 /// How many entries `HISTORY` shows unless told otherwise.
 const HISTORY: u32 = 20;
 /// The most entries that `HISTORY` shows at once.
@@ -27,8 +30,8 @@ pub enum Command {
     Outbox,
     /// Show the last entries of a conversation.
     History(Name, u32),
-    /// Accept a contact's new key.
-    Trust(Name),
+    /// Accept a contact's new key, which starts with these digits, if they are given.
+    Trust(Name, Option<String>),
     /// Have nothing to do with a user.
     Block(Name),
     /// Take that back.
@@ -51,7 +54,7 @@ impl Command {
             Self::Request(name)
             | Self::Chat(name, _)
             | Self::History(name, _)
-            | Self::Trust(name)
+            | Self::Trust(name, _)
             | Self::Block(name)
             | Self::Unblock(name) => Some(name),
             Self::Logout | Self::Contacts | Self::Outbox | Self::Help => None,
@@ -75,7 +78,7 @@ impl Command {
             Self::Contacts => "CONTACTS",
             Self::Outbox => "OUTBOX",
             Self::History(..) => "HISTORY",
-            Self::Trust(_) => "TRUST",
+            Self::Trust(..) => "TRUST",
             Self::Block(_) => "BLOCK",
             Self::Unblock(_) => "UNBLOCK",
             Self::Help => "HELP",
@@ -97,7 +100,7 @@ impl std::fmt::Display for Command {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The first word is none of the commands.
-    #[error("{0:?} is not a command; HELP lists them")]
+    #[error("{0:?} is not a command; HELP lists them, CHAT <user> <message> sends, LOGOUT leaves")]
     Unknown(String),
     /// Something is missing or too much.
     #[error("usage: {0}")]
@@ -108,6 +111,11 @@ pub enum CommandError {
     /// The text does not fit into one message.
     #[error("a message has at most {MAX_TEXT} bytes, this one has {}; nothing was sent", match .0 { Some(bytes) => bytes.to_string(), None => "more".into() })]
     TooLong(Option<usize>),
+    /// The terminal has cut the line off.
+    #[error(
+        "the terminal takes at most {MAX_TERMINAL_LINE} bytes a line and has cut this one; nothing was sent (a pipe takes more)"
+    )]
+    Cut,
     /// The line is not UTF-8.
     #[error("the line is not UTF-8; nothing was done")]
     NotUtf8,
@@ -120,7 +128,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("CONTACTS", "list whom you know and how they are"),
     ("OUTBOX", "list what is not yet delivered"),
     ("HISTORY <user> [n]", "show the last n entries of a conversation (20)"),
-    ("TRUST <user>", "accept the new key of a user whose key has changed"),
+    ("TRUST <user> [key]", "accept the new key of a user, if it starts with these digits"),
     ("BLOCK <user>", "take nothing more from a user"),
     ("UNBLOCK <user>", "take that back"),
     ("HELP", "show this"),
@@ -165,7 +173,11 @@ fn arguments(command: &str, word: &str, rest: &str) -> Result<Command, CommandEr
             },
             _ => Err(usage(command)),
         },
-        "TRUST" => name().map(Command::Trust),
+        "TRUST" => match words.as_slice() {
+            [name] => Ok(Command::Trust(name.parse()?, None)),
+            [name, digits] => Ok(Command::Trust(name.parse()?, Some(digits.to_ascii_lowercase()))),
+            _ => Err(usage(command)),
+        },
         "BLOCK" => name().map(Command::Block),
         "UNBLOCK" => name().map(Command::Unblock),
         "HELP" => alone(Command::Help),
@@ -224,9 +236,12 @@ mod tests {
             ("REQUEST bob carol", "usage: REQUEST <user>"),
             ("LOGOUT now", "usage: LOGOUT"),
             ("HISTORY bob 0", "usage: HISTORY <user> [n], n from 1 to 1000"),
-            ("SHOUT bob", "\"SHOUT\" is not a command; HELP lists them"),
+            (
+                "SHOUT bob",
+                "\"SHOUT\" is not a command; HELP lists them, CHAT <user> <message> sends, LOGOUT leaves",
+            ),
             ("REQUEST Bob", "names are in lower case: write \"bob\""),
-            ("\u{1b}[2J", "\"\\u{1b}[2J\" is not a command; HELP lists them"),
+            ("TRUST", "usage: TRUST <user> [key]"),
         ] {
             assert_eq!(parse(line).unwrap().unwrap_err().to_string(), expected, "{line}");
         }
@@ -244,8 +259,13 @@ mod tests {
     fn every_command_is_in_the_help() {
         for (usage, _) in HELP {
             let word = usage.split(' ').next().unwrap();
-            let parsed =
-                parse(&usage.replace(" <user>", " bob").replace(" <message>", " x").replace(" [n]", ""));
+            let parsed = parse(
+                &usage
+                    .replace(" <user>", " bob")
+                    .replace(" <message>", " x")
+                    .replace(" [n]", "")
+                    .replace(" [key]", " ab"),
+            );
             assert!(matches!(parsed, Some(Ok(_))), "{word}");
         }
     }

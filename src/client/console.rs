@@ -5,7 +5,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::command::{self, Command, CommandError, MAX_LINE};
+use super::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE};
 use super::event::Input;
 use super::link::Event;
 use super::node::OUTPUT_BATCHES;
@@ -67,12 +67,13 @@ fn write_all(json: bool, batches: &Receiver<Vec<Notice>>, events: &Sender<Event>
         for notice in &notices {
             if json { notice.write_json(&mut out) } else { notice.write_text(&mut out) }
         }
-        if prompt && !notices.contains(&Notice::Bye) {
+        if prompt && !matches!(notices.last(), Some(Notice::Bye { .. })) {
             out.extend_from_slice(PROMPT);
         }
         // One write and one flush a batch; what could not be written stays unshown in the journal.
-        if stdout.write_all(&out).and_then(|()| stdout.flush()).is_err() {
-            let _ = events.send(Input::OutputClosed.into());
+        if let Err(error) = stdout.write_all(&out).and_then(|()| stdout.flush()) {
+            let reason = (error.kind() != io::ErrorKind::BrokenPipe).then(|| error.to_string());
+            let _ = events.send(Input::OutputClosed(reason).into());
             return;
         }
         if events.send(Input::Printed.into()).is_err() {
@@ -88,11 +89,17 @@ fn write_all(json: bool, batches: &Receiver<Vec<Notice>>, events: &Sender<Event>
 pub fn read_commands() -> io::Result<Receiver<Input>> {
     let (send, commands) = bounded(COMMANDS);
     thread::Builder::new().name("input".into()).spawn(move || {
+        let terminal = io::stdin().is_terminal();
         let mut input = BufReader::with_capacity(64 * 1024, io::stdin());
         let mut line = Vec::new();
         loop {
             let parsed = match read_line(&mut input, &mut line) {
-                Ok(Line::Whole) => match std::str::from_utf8(&line) {
+                // A person who leaves in the middle of a line has not sent it.
+                Ok(Line::Unended) if terminal => break,
+                Ok(Line::Whole) if terminal && line.len() >= MAX_TERMINAL_LINE => {
+                    Some(Err(CommandError::Cut))
+                }
+                Ok(Line::Whole | Line::Unended) => match std::str::from_utf8(&line) {
                     Ok(line) => command::parse(line),
                     Err(_) => Some(Err(CommandError::NotUtf8)),
                 },
@@ -110,8 +117,7 @@ pub fn read_commands() -> io::Result<Receiver<Input>> {
             }
         }
         // At a terminal this is Ctrl+D: a person who goes.
-        let end =
-            if io::stdin().is_terminal() { Input::Command(Ok(Command::Logout)) } else { Input::InputEnded };
+        let end = if terminal { Input::Command(Ok(Command::Logout)) } else { Input::InputEnded };
         let _ = send.send(end);
     })?;
     Ok(commands)
@@ -120,6 +126,8 @@ pub fn read_commands() -> io::Result<Receiver<Input>> {
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
     Whole,
+    /// What stands after the last line's end.
+    Unended,
     TooLong,
     End,
 }
@@ -129,6 +137,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
     line.clear();
     let mut too_long = false;
     let mut empty = true;
+    let mut unended;
     loop {
         let available = match input.fill_buf() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -144,7 +153,8 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
         if !too_long {
             line.extend_from_slice(piece);
         }
-        let done = end.is_some() || available.is_empty();
+        unended = available.is_empty();
+        let done = end.is_some() || unended;
         let used = piece.len() + usize::from(end.is_some());
         input.consume(used);
         if done {
@@ -154,7 +164,11 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
     if line.last() == Some(&b'\r') {
         line.pop();
     }
-    Ok(if too_long { Line::TooLong } else { Line::Whole })
+    Ok(match (too_long, unended) {
+        (true, _) => Line::TooLong,
+        (false, true) => Line::Unended,
+        (false, false) => Line::Whole,
+    })
 }
 
 #[cfg(test)]

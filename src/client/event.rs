@@ -23,8 +23,8 @@ pub enum Input {
     Signal,
     /// The console has written the oldest batch of notices that it was given.
     Printed,
-    /// Nobody can read standard output any more.
-    OutputClosed,
+    /// Standard output has been closed, or can't be written for this reason.
+    OutputClosed(Option<String>),
 
     /// A session with discovery stands.
     RendezvousUp {
@@ -64,6 +64,18 @@ pub enum Input {
     LinkSays(LinkId, Vec<Peer>),
     /// A link is over.
     LinkClosed(LinkId),
+}
+
+impl Input {
+    /// How much work it is, in messages.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::LinkSays(_, messages) => 1 + messages.len(),
+            Self::RendezvousSays(_, messages) => 1 + messages.len(),
+            _ => 1,
+        }
+    }
 }
 
 /// Why a connection did not come to be.

@@ -3,7 +3,7 @@
 //! Readers never write: the loop holds the other half of each connection, a [`Writer`].
 
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -78,13 +78,16 @@ pub struct Network {
     keypair: Arc<Keypair>,
     ids: Arc<AtomicU64>,
     events: Sender<Event>,
+    /// It listens on every IPv4 address, and on none of IPv6.
+    ipv4_only: bool,
 }
 
 impl Network {
-    /// A network whose connections prove `keypair` and report to `events`.
+    /// A network that listens at `listen`, and whose connections prove `keypair` and report to `events`.
     #[must_use]
-    pub fn new(keypair: Keypair, events: Sender<Event>) -> Self {
-        Self { keypair: Arc::new(keypair), ids: Arc::default(), events }
+    pub fn new(keypair: Keypair, listen: SocketAddr, events: Sender<Event>) -> Self {
+        let ipv4_only = listen.ip() == Ipv4Addr::UNSPECIFIED;
+        Self { keypair: Arc::new(keypair), ids: Arc::default(), events, ipv4_only }
     }
 
     /// Lets peers in.
@@ -116,8 +119,8 @@ impl Network {
         })
     }
 
-    /// Dials a contact at one address after the other.
-    pub fn dial(&self, contact: ContactId, key: PublicKey, addresses: Vec<SocketAddr>) {
+    /// Dials a contact at one address after the other. Returns what came of it if there is no thread to be had.
+    pub fn dial(&self, contact: ContactId, key: PublicKey, addresses: Vec<SocketAddr>) -> Option<Input> {
         let network = self.clone();
         let dialling = move || {
             let mut problems = Vec::new();
@@ -146,11 +149,12 @@ impl Network {
             }
             network.report(Input::DialFailed { contact, problems });
         };
-        self.spawn("dial", dialling, Input::DialFailed { contact, problems: Vec::new() });
+        let failed = || Input::DialFailed { contact, problems: Vec::new() };
+        spawn("dial", net::HANDSHAKE_STACK, dialling).err().map(|_| failed())
     }
 
-    /// Dials discovery at `endpoint`, `HOST:PORT`.
-    pub fn dial_rendezvous(&self, endpoint: String, expected: Option<PublicKey>) {
+    /// Dials discovery at `endpoint`, `HOST:PORT`. Returns what came of it if there is no thread to be had.
+    pub fn dial_rendezvous(&self, endpoint: String, expected: Option<PublicKey>) -> Option<Input> {
         let network = self.clone();
         let dialling = move || {
             let mut problem = Problem::Other(format!("{endpoint} has no address"));
@@ -158,7 +162,16 @@ impl Network {
                 problem = Problem::Other(format!("{endpoint}: {error}"));
                 Vec::new().into_iter()
             });
-            for address in addresses {
+            // Whoever listens on every IPv4 address gives out the one that discovery sees, which must be one.
+            let (reach, other): (Vec<_>, Vec<_>) =
+                addresses.partition(|address| address.is_ipv4() || !network.ipv4_only);
+            if reach.is_empty() && !other.is_empty() {
+                let why = format!(
+                    "{endpoint} is on IPv6 and this client listens on IPv4 only; start it with :: as IP"
+                );
+                problem = Problem::Other(why);
+            }
+            for address in reach {
                 match network.connect(address, Purpose::Rendezvous, expected) {
                     Ok((stream, session, _)) => {
                         let key = session.remote;
@@ -182,8 +195,8 @@ impl Network {
             }
             network.report(Input::RendezvousFailed(problem));
         };
-        let failed = Problem::Other("no thread to be had".into());
-        self.spawn("dial", dialling, Input::RendezvousFailed(failed));
+        let failed = |error: io::Error| Input::RendezvousFailed(Problem::Other(error.to_string()));
+        spawn("dial", net::HANDSHAKE_STACK, dialling).err().map(failed)
     }
 
     fn connect(
@@ -237,7 +250,9 @@ impl Network {
             }
             network.report(closed(link));
         };
-        self.spawn("reader", reader, closed(link));
+        if spawn("reader", net::READER_STACK, reader).is_err() {
+            self.report(closed(link));
+        }
     }
 
     /// Reads until the connection ends.
@@ -268,21 +283,15 @@ impl Network {
         result
     }
 
-    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static, failed: Input) {
-        let stack = if name == "reader" { net::READER_STACK } else { net::HANDSHAKE_STACK };
-        let builder = thread::Builder::new().name(name.into()).stack_size(stack);
-        if let Err(error) = builder.spawn(run) {
-            tracing::warn!(%error, name, "no thread");
-            // Reported from here, that is perhaps from the loop: its own channel may be full.
-            let events = self.events.clone();
-            let _ = events.try_send(failed.into());
-        }
-    }
-
     fn report(&self, input: Input) {
         // Fails only when the loop has ended, and the program with it.
         let _ = self.events.send(input.into());
     }
+}
+
+fn spawn(name: &str, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let spawned = thread::Builder::new().name(name.into()).stack_size(stack).spawn(run);
+    spawned.map(drop).inspect_err(|error| tracing::warn!(%error, name, "no thread"))
 }
 
 fn peer_problem(error: HandshakeError, expected: PublicKey) -> Problem {

@@ -91,8 +91,10 @@ pub struct Node {
     /// When what can wait is saved.
     save_at: Option<u64>,
     leaving: Leaving,
-    /// Whether a message that was taken had to be given back.
-    gave_back: bool,
+    /// How many commands were refused, or taken and given back later.
+    refused: u64,
+    /// When it was last said that a stranger was cut, and how many were, with that one, since.
+    strangers: (u64, u64),
 }
 
 /// Whether the program is about to end.
@@ -131,7 +133,8 @@ impl Node {
             wake: now.mono,
             save_at: None,
             leaving: Leaving::No,
-            gave_back: false,
+            refused: 0,
+            strangers: (0, 0),
             setup,
         };
         node.load_contacts(now, journal)?;
@@ -165,8 +168,17 @@ impl Node {
                 self.wake = now.mono;
                 Ok(())
             }
-            Input::Signal | Input::OutputClosed => {
+            Input::Signal => {
                 self.leave(now, 0, None);
+                Ok(())
+            }
+            Input::OutputClosed(error) => {
+                let (status, why) = match (error, self.waits()) {
+                    (Some(error), _) => (FAILED, Some(format!("standard output can't be written: {error}"))),
+                    (None, true) => (STILL_WAITING, Some(WAITS.to_owned())),
+                    (None, false) => (0, None),
+                };
+                self.leave(now, status, why);
                 Ok(())
             }
             Input::Printed => {
@@ -279,16 +291,17 @@ impl Node {
         }
         for input in inputs {
             match input {
-                Input::Command(Ok(command)) if command.is_written() => self.tell(
-                    now,
-                    Notice::Error(Trouble {
+                Input::Command(Ok(command)) if command.is_written() => {
+                    self.refused += 1;
+                    let trouble = Trouble {
                         code: Code::NotSaved,
                         message: format!("not saved, and not done: {command}; the disk is full or fails"),
                         peer: command.user().cloned(),
                         id: None,
                         text: command.text().map(str::to_owned),
-                    }),
-                ),
+                    };
+                    self.tell(now, Notice::Error(trouble));
+                }
                 Input::LinkUp { link, dialled, .. } => {
                     if let Some(contact) = dialled {
                         self.dialled(now, *contact);
@@ -316,7 +329,7 @@ impl Node {
             Action::Send(_, messages) => matches!(messages[..], [Peer::Bye(_)]),
             Action::TellDiscovery(_, messages) => matches!(messages[..], [ToDiscovery::Logout]),
             Action::Exit(..) => {
-                self.tell(now, Notice::Bye);
+                self.tell_bye(now);
                 true
             }
             Action::Print(_) => false,
@@ -359,20 +372,25 @@ impl Node {
         let Leaving::Lingering(until) = self.leaving else {
             return;
         };
-        let waits = self.contacts.values().any(Contact::waits);
-        let over = until.is_some_and(|until| now.mono >= until);
+        let waits = self.waits();
+        // Once the account has been started somewhere else, nothing is delivered from here.
+        let over = until.is_some_and(|until| now.mono >= until) || self.rendezvous.is_out();
         let busy = !self.rendezvous.tried() || !self.output.is_read();
         if over || (!waits && !busy) {
-            let (status, why) = match (waits, self.gave_back) {
-                (true, _) => (
-                    STILL_WAITING,
-                    Some("not everything is delivered; the rest is kept and goes out at a later start"),
-                ),
-                (false, true) => (FAILED, Some("a message could not be delivered: there is no such user")),
-                (false, false) => (0, None),
+            let (status, why) = match (waits, self.refused) {
+                (true, _) => (STILL_WAITING, Some(WAITS.to_owned())),
+                (false, 0) => (0, None),
+                (false, refused) => {
+                    (FAILED, Some(format!("{refused} not done, see the errors in the output")))
+                }
             };
-            self.leave(now, status, why.map(str::to_owned));
+            self.leave(now, status, why);
         }
+    }
+
+    /// Whether something is still to reach somebody.
+    fn waits(&self) -> bool {
+        self.contacts.values().any(Contact::waits)
     }
 
     /// Says goodbye to everybody.
@@ -382,8 +400,19 @@ impl Node {
         }
         self.leaving = Leaving::Left;
         self.say_goodbye();
-        self.tell(now, Notice::Bye);
+        self.tell_bye(now);
         self.actions.push(Action::Exit(status, why));
+    }
+
+    fn tell_bye(&mut self, now: Now) {
+        let waiting = self.contacts.values().map(|contact| contact.waiting).sum();
+        self.tell(now, Notice::Bye { waiting });
+    }
+
+    /// A command was not done.
+    fn refuse(&mut self, now: Now, code: Code, peer: Option<&Name>, message: String) {
+        self.refused += 1;
+        self.trouble(now, code, peer, message);
     }
 
     fn trouble(&mut self, now: Now, code: Code, peer: Option<&Name>, message: String) {
@@ -397,6 +426,8 @@ fn pinned(setup: &Setup, journal: &Journal) -> Result<Option<PublicKey>> {
     let pinned = || Ok(journal.rendezvous(&setup.endpoint)?.map(|(key, _)| key));
     setup.discovery_key.map_or_else(pinned, |key| Ok(Some(key)))
 }
+
+const WAITS: &str = "not everything is delivered; the rest is kept and goes out at a later start";
 
 /// The exit status when something failed for good.
 pub const FAILED: u8 = 1;

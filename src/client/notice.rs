@@ -83,6 +83,8 @@ pub enum Notice {
         id: Cursor,
         /// For whom.
         to: Name,
+        /// Whether there is a link over which it goes at once.
+        linked: bool,
     },
     /// A contact has committed a message of ours.
     Delivered {
@@ -120,7 +122,10 @@ pub enum Notice {
         commands: &'static [(&'static str, &'static str)],
     },
     /// The client ends.
-    Bye,
+    Bye {
+        /// How many messages are not yet delivered, and go out at a later start.
+        waiting: u64,
+    },
 }
 
 /// What an error says.
@@ -313,6 +318,37 @@ fn timestamp(milliseconds: i64) -> jiff::Timestamp {
 }
 
 impl Notice {
+    /// Whether the notice tells of something that was saved, and is untrue if it was not.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        match self {
+            Self::Request { .. }
+            | Self::Requested { .. }
+            | Self::Message { .. }
+            | Self::Queued { .. }
+            | Self::Delivered { .. }
+            | Self::Contacts { .. }
+            | Self::Contact(_)
+            | Self::Outbox { .. }
+            | Self::History { .. }
+            | Self::Help { .. }
+            | Self::Bye { .. } => true,
+            // Answers to commands, which are answered anew, and what waits to be withdrawn.
+            Self::Error(trouble) => matches!(
+                trouble.code,
+                Code::NoSuchUser
+                    | Code::Undeliverable
+                    | Code::NotAContact
+                    | Code::NothingToTrust
+                    | Code::BadCommand
+                    | Code::TooLong
+                    | Code::NotSaved
+                    | Code::KeyChanged
+            ),
+            Self::Ready { .. } | Self::Discovery { .. } | Self::Presence { .. } | Self::Link { .. } => false,
+        }
+    }
+
     /// Roughly how many bytes the notice takes in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -399,7 +435,8 @@ mod tests {
             Trouble { code: Code::NoSuchUser, message: "no".into(), peer: None, id: None, text: None };
         let line = written(|out| Notice::Error(trouble.clone()).write_json(out));
         assert_eq!(line, "{\"event\":\"error\",\"code\":\"no-such-user\",\"message\":\"no\"}\n");
-        assert_eq!(written(|out| Notice::Bye.write_json(out)), "{\"event\":\"bye\"}\n");
+        let bye = Notice::Bye { waiting: 2 };
+        assert_eq!(written(|out| bye.write_json(out)), "{\"event\":\"bye\",\"waiting\":2}\n");
     }
 
     #[test]

@@ -11,6 +11,10 @@ use minicbor::{Decode, Decoder, Encode};
 /// How deep arrays and maps may be nested in one item.
 pub const MAX_DEPTH: u32 = 6;
 
+/// How many items a frame may hold. What is decoded takes more memory than what was sent, and many small
+/// messages take as much work as large ones.
+pub const MAX_ITEMS: usize = 1024;
+
 /// A frame that can't be what an honest sender wrote.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
@@ -37,6 +41,9 @@ pub fn decode<'b, T: Decode<'b, ()>>(frame: &'b [u8]) -> Result<Vec<T>, CodecErr
     let mut messages = Vec::new();
     let mut items = Decoder::new(frame);
     while items.position() < frame.len() {
+        if messages.len() >= MAX_ITEMS {
+            return Err(CodecError::Forbidden("too many messages in one frame"));
+        }
         let start = items.position();
         check(&mut items, MAX_DEPTH)?;
         let end = items.position();

@@ -512,15 +512,6 @@ impl Journal {
         Ok(cursors)
     }
 
-    /// Forgets how far `contact`'s messages are committed: they come from another key now.
-    ///
-    /// # Errors
-    /// If SQLite fails.
-    pub fn forget_cursors(&self, contact: ContactId) -> Result<()> {
-        self.prepare_cached("DELETE FROM cursor WHERE contact = ?1")?.execute([contact])?;
-        Ok(())
-    }
-
     /// The last `count` entries of the conversation with `contact`, oldest first.
     ///
     /// # Errors

@@ -6,16 +6,18 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 use peerchat::client::command::Command;
-use peerchat::client::event::{Action, Input, Problem};
+use peerchat::client::event::{Action, Input};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
 use peerchat::noise::Keypair;
 use peerchat::protocol::peer::Peer;
 use peerchat::protocol::{Name, PublicKey};
-use peerchat::store::journal::{ContactId, Journal};
-use peerchat::store::{self, StoreError};
-use rusqlite::{Connection, OptionalExtension, TransactionState};
+use peerchat::store::StoreError;
+use peerchat::store::journal::Journal;
+use rusqlite::OptionalExtension;
 
+use super::dial::Dialling;
+use super::disk::{Crash, Disk};
 use super::mutation::Mutation;
 use super::snapshot::Snapshot;
 use super::wire::{ConnId, End};
@@ -24,81 +26,6 @@ use super::world::{Event, Pid, World};
 const BATCH: usize = 1024;
 /// How often a loop may come round without anything to do, in a row.
 const IDLE_TURNS: u32 = 200;
-
-/// Between which two steps a program dies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crash {
-    Received,
-    HalfHandled,
-    Decided,
-    Committed,
-    HalfActed,
-}
-
-/// How a disk fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    Begin,
-    /// Nothing can be written.
-    ReadOnly,
-    Full,
-    Commit,
-}
-
-#[derive(Default)]
-pub struct Disk {
-    /// How, and until when; at least once.
-    pub failure: Option<(Failure, u64)>,
-}
-
-pub struct Broken(Option<Failure>);
-
-impl Disk {
-    pub fn take(&mut self, now: u64) -> Broken {
-        let failure = self.failure;
-        // What begins a transaction touches no disk: that it fails is not for long.
-        self.failure = failure.filter(|(failure, until)| *until > now && *failure != Failure::Begin);
-        Broken(failure.map(|(failure, _)| failure))
-    }
-}
-
-impl Broken {
-    pub fn before_begin(&self) -> store::Result<()> {
-        self.fails(Failure::Begin)
-    }
-
-    /// A commit fails only if there is something to write.
-    pub fn before_commit(&self, database: &Connection) -> store::Result<()> {
-        match database.transaction_state(None::<&str>).unwrap() {
-            TransactionState::Write => self.fails(Failure::Commit),
-            _ => Ok(()),
-        }
-    }
-
-    fn fails(&self, at: Failure) -> store::Result<()> {
-        if self.0 == Some(at) {
-            let source = std::io::Error::other("injected");
-            return Err(StoreError::File { path: "journal".into(), source });
-        }
-        Ok(())
-    }
-
-    pub fn arm(&self, database: &Connection) {
-        match self.0 {
-            Some(Failure::ReadOnly) => database.execute_batch("PRAGMA query_only = ON").unwrap(),
-            Some(Failure::Full) => database.execute_batch("PRAGMA max_page_count = 1").unwrap(),
-            _ => {}
-        }
-    }
-
-    pub fn disarm(&self, database: &Connection) {
-        match self.0 {
-            Some(Failure::ReadOnly) => database.execute_batch("PRAGMA query_only = OFF").unwrap(),
-            Some(Failure::Full) => database.execute_batch("PRAGMA max_page_count = 1000000").unwrap(),
-            _ => {}
-        }
-    }
-}
 
 pub struct Client {
     pub name: Name,
@@ -130,21 +57,10 @@ pub struct Run {
     pub next_link: u64,
     pub scheduled: Option<u64>,
     console: VecDeque<Vec<Notice>>,
-    exit: Option<(u8, u64)>,
+    pub exit: Option<(u8, u64)>,
     idle: u32,
     /// Whether the last transaction was committed.
     saved: bool,
-}
-
-/// A thread that dials.
-#[derive(Clone)]
-pub struct Dialling {
-    client: usize,
-    life: u64,
-    contact: ContactId,
-    key: PublicKey,
-    addresses: VecDeque<SocketAddr>,
-    problems: Vec<(SocketAddr, Problem)>,
 }
 
 pub fn keypair(rng: &mut Rng) -> Keypair {
@@ -294,6 +210,7 @@ impl World {
         if inputs.iter().any(leaves_at_once) {
             self.clients[number].input_ended = false;
         }
+        let lost = self.loses_commit().then(|| Snapshot::take(&self.clients[number].journal));
         let Some(actions) = self.transact(number, &mut run, clock, &inputs) else {
             return self.client_crashes(number, run, false);
         };
@@ -308,17 +225,25 @@ impl World {
         for action in actions.into_iter().take(acted) {
             self.act(number, &mut run, action);
         }
+        if let Some(before) = lost {
+            before.restore(&self.clients[number].journal);
+            return self.client_crashes(number, run, false);
+        }
         if half {
             return self.client_crashes(number, run, false);
         }
         if leaving {
             if run.saved {
-                self.oracle.left(number);
+                self.oracle.left(number, run.life);
             }
             return self.client_ends(number, run);
         }
         let deadline = run.started.saturating_add(run.node.deadline());
-        let at = run.exit.map_or(deadline, |(_, until)| until);
+        let at = match run.exit {
+            Some((_, until)) => until,
+            None if self.mutation == Some(Mutation::NoTimers) => u64::MAX,
+            None => deadline,
+        };
         let more = !run.inbox.is_empty();
         let last_words = run.exit.is_some() && run.console.is_empty();
         self.clients[number].run = Some(run);
@@ -485,99 +410,10 @@ impl World {
         let away = self.away();
         self.schedule(self.now + away, Event::Start(Pid::Client(number)));
     }
-
-    /// A dialling thread tries its next address.
-    pub fn dial(&mut self, mut dialling: Box<Dialling>) {
-        let own = Pid::Client(dialling.client);
-        let end = End { pid: own, life: dialling.life, id: 0, open: true };
-        let Some(address) = dialling.addresses.front().copied() else {
-            let Dialling { contact, problems, .. } = *dialling;
-            return self.post(end, Input::DialFailed { contact, problems });
-        };
-        let delay = self.rng.u64(1..=self.plan.dial_latency);
-        let target = self.clients.iter().position(|client| {
-            client.run.as_ref().is_some_and(|run| run.exit.is_none()) && client.address == address
-        });
-        let wait = match target {
-            Some(target) if self.parted(own, Pid::Client(target)) => Err((5000, "timeout")),
-            None => Err((delay, "refused")),
-            Some(target) => Ok(target),
-        };
-        match wait {
-            Ok(target) => {
-                let life = self.clients[target].life;
-                self.schedule(self.now + delay, Event::Shake(dialling, target, life));
-            }
-            Err((wait, why)) => {
-                dialling.fails(Problem::Other(why.into()));
-                self.schedule(self.now + wait, Event::Dial(dialling));
-            }
-        }
-    }
-
-    /// The other side answers a dialling thread.
-    pub fn shake(&mut self, mut dialling: Box<Dialling>, target: usize, life: u64) {
-        let own = Pid::Client(dialling.client);
-        let there = self.clients[target].run.as_ref().is_some_and(|run| run.life == life)
-            && !self.parted(own, Pid::Client(target));
-        let right = self.clients[target].keypair.public() == dialling.key;
-        if !there || !right {
-            dialling.fails(match there {
-                false => Problem::Other("broken".into()),
-                true => Problem::WrongKey { expected: dialling.key, found: None },
-            });
-            return self.dial(dialling);
-        }
-        let Some(run) = self.clients[dialling.client].run.as_mut().filter(|run| run.life == dialling.life)
-        else {
-            return;
-        };
-        let id = run.next_link;
-        run.next_link += 1;
-        let dialler = End { pid: own, life: dialling.life, id, open: true };
-        let Some(run) = &mut self.clients[target].run else {
-            return;
-        };
-        let id = run.next_link;
-        run.next_link += 1;
-        let acceptor = End { pid: Pid::Client(target), life, id, open: true };
-        let budget = self.budget();
-        let conn = self.connect(dialler, acceptor, true, budget);
-        let half = self.fault_happens(self.plan.half_shake);
-        let remote = SocketAddr::new(self.clients[dialling.client].address.ip(), 40_000);
-        let ups = [
-            (dialler, dialling.key, Some(dialling.contact), dialling.addresses[0]),
-            (acceptor, self.clients[dialling.client].keypair.public(), None, remote),
-        ];
-        for (side, (end, key, dialled, remote)) in ups.into_iter().enumerate() {
-            if let Pid::Client(number) = end.pid
-                && let Some(run) = &mut self.clients[number].run
-            {
-                run.links.insert(end.id, (conn, side));
-            }
-            if half && side == 1 {
-                self.stats.add("handshake half done");
-                self.close(conn, 1);
-                continue;
-            }
-            let at = self.now + self.rng.u64(0..=self.plan.latency);
-            self.not_before(conn, side, at);
-            let up = Input::LinkUp { link: end.id, key, dialled, remote, budget };
-            self.schedule(at, Event::Up(end, up));
-        }
-    }
-}
-
-impl Dialling {
-    fn fails(&mut self, problem: Problem) {
-        if let Some(address) = self.addresses.pop_front() {
-            self.problems.push((address, problem));
-        }
-    }
 }
 
 fn leaves_at_once(input: &Input) -> bool {
-    matches!(input, Input::Signal | Input::OutputClosed | Input::Command(Ok(Command::Logout)))
+    matches!(input, Input::Signal | Input::OutputClosed(_) | Input::Command(Ok(Command::Logout)))
 }
 
 /// For the trace: long enough to tell what happens.

@@ -35,12 +35,10 @@ pub enum Mutation {
     AnyKey,
     /// That something was shown is forgotten.
     ForgetShown,
-    /// One side tells wrongly who dialled.
-    WrongDialler,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::AckBeforeCommit,
         Self::ShowBeforeCommit,
         Self::ForgetOnSend,
@@ -54,7 +52,6 @@ impl Mutation {
         Self::NoTimers,
         Self::AnyKey,
         Self::ForgetShown,
-        Self::WrongDialler,
     ];
 }
 
@@ -81,6 +78,11 @@ impl World {
             }
         }
         any
+    }
+
+    /// Whether the next commit is not on the disk although it says so; the program is then to die.
+    pub fn loses_commit(&mut self) -> bool {
+        self.mutation == Some(Mutation::LostCommit) && self.storm && self.rng.u32(0..100) == 0
     }
 
     /// Changes what goes out.

@@ -28,7 +28,9 @@ pub struct Written {
     in_receiver: bool,
     /// Whether the receiver's ever did.
     was_received: bool,
+    /// Whether it was shown by a client whose journal held it, as this one's does now.
     shown: bool,
+    was_shown: bool,
     shown_in: u64,
     /// That it was shown is saved: it must not be shown again.
     settled: bool,
@@ -50,6 +52,8 @@ pub struct Oracle {
     unacknowledged: BTreeMap<(ConnId, usize), VecDeque<(Cursor, usize)>>,
     pub restored: Vec<bool>,
     pub requested: BTreeSet<(usize, Name)>,
+    /// Whom discovery has called unknown.
+    withdrawn: BTreeSet<(usize, Name)>,
     pub contacts: Vec<Option<Vec<ContactLine>>>,
 }
 
@@ -75,6 +79,7 @@ impl Oracle {
             in_receiver: false,
             was_received: false,
             shown: false,
+            was_shown: false,
             shown_in: 0,
             settled: false,
             given_back: false,
@@ -89,10 +94,10 @@ impl Oracle {
     }
 
     /// A client has left in good order: it has saved what it has shown.
-    pub fn left(&mut self, client: usize) {
+    pub fn left(&mut self, client: usize, life: u64) {
         self.written
             .iter_mut()
-            .filter(|written| written.to == Some(client) && written.shown)
+            .filter(|written| written.to == Some(client) && written.shown && written.shown_in == life)
             .for_each(|written| written.settled = true);
     }
 
@@ -153,17 +158,30 @@ impl World {
                 received.iter().for_each(|message| self.received(client, &contact.name, message));
             }
         }
-        let mut said = inputs.iter().filter_map(|input| match input {
-            Input::RendezvousSays(_, said) => Some(said),
-            _ => None,
-        });
-        if said.any(|said| said.iter().any(|said| matches!(said, ToClient::NoSuchUser(_)))) {
+        let unknown: Vec<(usize, Name)> = inputs
+            .iter()
+            .filter_map(|input| match input {
+                Input::RendezvousSays(_, said) => Some(said),
+                _ => None,
+            })
+            .flatten()
+            .filter_map(|said| match said {
+                ToClient::NoSuchUser(about) => Some((client, about.name.clone())),
+                _ => None,
+            })
+            .collect();
+        if !unknown.is_empty() {
+            self.oracle.withdrawn.extend(unknown);
             let known: Vec<Name> = journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
             self.oracle.requested.retain(|(asker, name)| *asker != client || known.contains(name));
-            let known: Vec<Option<usize>> =
-                known.iter().map(|name| self.oracle.names.get(name).copied()).collect();
-            for written in &mut self.oracle.written {
-                if written.from == client && written.in_sender && !known.contains(&written.to) {
+            let mut kept = HashSet::new();
+            for contact in journal.contacts().unwrap() {
+                journal
+                    .sent_after(contact.id, 0, |row| (kept.extend(number_in(&row.message.body)), true).1)
+                    .unwrap();
+            }
+            for (number, written) in self.oracle.written.iter_mut().enumerate() {
+                if written.from == client && written.in_sender && !kept.contains(&number) {
                     (written.in_sender, written.given_back) = (false, true);
                 }
             }
@@ -239,7 +257,7 @@ impl World {
         } else if !written.shown && earlier.is_some_and(|earlier| earlier > number) {
             "after one that was written later"
         } else {
-            (written.shown, written.shown_in) = (true, life);
+            (written.shown, written.was_shown, written.shown_in) = (true, true, life);
             return self.note(|| format!("user{client} has shown message {number}, again: {replayed}"));
         };
         self.fail(format!("user{client} shows message {number} {problem} (last {before:?}, {earlier:?})"));
@@ -266,7 +284,13 @@ impl World {
                     _ => self.fail(format!("user{client} says that {id} is delivered, and it is not")),
                 },
                 Notice::Requested { peer } => {
-                    self.oracle.requested.insert((client, peer.clone()));
+                    let asked = (client, peer.clone());
+                    let kept = self.clients[client].journal.contacts().unwrap();
+                    if kept.iter().any(|row| row.name == *peer) {
+                        self.oracle.requested.insert(asked);
+                    } else if !self.oracle.withdrawn.contains(&asked) {
+                        self.fail(format!("user{client} has not kept its request for {peer}"));
+                    }
                 }
                 Notice::Contacts { contacts } => self.oracle.contacts[client] = Some(contacts.clone()),
                 Notice::Error(trouble) if trouble.code == Code::BadPeer => {
@@ -353,7 +377,7 @@ impl World {
             if written.to == Some(client) {
                 written.in_receiver = received.contains(&number);
                 written.settled = false;
-                written.shown &= written.in_receiver;
+                written.shown = written.in_receiver && written.was_shown;
             }
         }
     }

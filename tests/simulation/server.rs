@@ -12,7 +12,8 @@ use peerchat::protocol::rendezvous::{Identity, Status, ToClient};
 use peerchat::store;
 use peerchat::store::directory::Directory;
 
-use super::client::{Crash, Disk, keypair};
+use super::client::keypair;
+use super::disk::{Crash, Disk};
 use super::wire::{ConnId, End};
 use super::world::{Event, Pid, World};
 

@@ -5,22 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use fastrand::Rng;
 use peerchat::client::command::Command;
 use peerchat::client::event::Input;
-use peerchat::protocol::Name;
-use peerchat::store::journal::Request;
 
-use super::client::{Crash, Failure};
+use super::disk::{Crash, Failure};
 use super::mutation::Mutation;
 use super::snapshot::Snapshot;
 use super::world::{Event, Pid, World};
 
-/// Within how many milliseconds of peace everything must be well.
-const PEACE: u64 = 180_000;
-/// After how many milliseconds everybody has noticed who is not there any more.
-const SILENCE: u64 = 13_000;
-/// How often that is looked at.
-const LOOK: u64 = 1_500;
-/// Within how many milliseconds of peace a new message is shown, on a fast network.
-const PROMPT: u64 = 2_000;
 /// A program that is away for this long is away for long.
 const LONG: u64 = 3_600_000;
 
@@ -72,7 +62,7 @@ pub struct Plan {
     /// The time between two faults, at most.
     fault_gap: u64,
     /// The time between two lines that somebody types, at most.
-    type_gap: u64,
+    pub type_gap: u64,
     pub latency: u64,
     pub dial_latency: u64,
     /// How often, in a thousand, discovery lies of a key.
@@ -86,7 +76,7 @@ pub struct Plan {
     /// How often a start finds another address, in a hundred.
     moves: u32,
     /// The longest text.
-    text: usize,
+    pub text: usize,
 }
 
 impl Plan {
@@ -137,101 +127,6 @@ impl World {
         self.new_messages()
     }
 
-    fn peace(&mut self) -> Result<(), String> {
-        let end = self.now + PEACE;
-        // A link that is silently dead looks well until then.
-        self.run_until(self.now + SILENCE)?;
-        loop {
-            self.run_until(self.now + LOOK)?;
-            for number in 0..self.clients.len() {
-                self.unblock(number);
-            }
-            match self.unrest() {
-                None => return Ok(()),
-                Some(unrest) if self.now >= end => return Err(format!("no peace: {unrest}")),
-                Some(_) => {}
-            }
-        }
-    }
-
-    fn unblock(&mut self, number: usize) {
-        if self.clients[number].run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
-            return;
-        }
-        let rows = self.clients[number].journal.contacts().unwrap();
-        for row in rows.into_iter().filter(|row| row.blocked) {
-            self.command(number, Command::Unblock(row.name));
-        }
-    }
-
-    /// In peace a new message arrives at once, and everybody's list of contacts says that all is well.
-    fn new_messages(&mut self) -> Result<(), String> {
-        for number in 0..self.clients.len() {
-            let names: Vec<Name> =
-                self.clients[number].journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
-            for name in names {
-                let text = self.oracle.write(number, &name, 3);
-                self.command(number, Command::Chat(name, text));
-            }
-        }
-        // There and back, and either may take ten times as long as usual.
-        self.run_until(self.now + PROMPT + 20 * self.plan.latency)?;
-        if let Some(unrest) = self.unrest() {
-            return Err(format!("no prompt delivery: {unrest}"));
-        }
-        for number in 0..self.clients.len() {
-            self.oracle.contacts[number] = None;
-            self.command(number, Command::Contacts);
-        }
-        self.run_until(self.now + PROMPT)?;
-        for (number, lines) in self.oracle.contacts.iter().enumerate() {
-            let Some(lines) = lines else {
-                return Err(format!("user{number} does not answer"));
-            };
-            if let Some(line) = lines.iter().find(|line| {
-                !line.linked || line.requested || line.blocked || line.waiting > 0 || line.offered.is_some()
-            }) {
-                return Err(format!("user{number} says {line:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// What is not yet as it should be.
-    fn unrest(&self) -> Option<String> {
-        let links = self.open_links();
-        let mut pairs = 0;
-        for (number, client) in self.clients.iter().enumerate() {
-            if client.run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
-                return Some(format!("user{number} is not there, or takes no commands"));
-            }
-            let rows = client.journal.contacts().unwrap();
-            for row in &rows {
-                let other = self.clients.iter().position(|other| other.name == row.name);
-                let waiting = client.journal.count_sent_after(row.id, row.delivered).unwrap();
-                let linked = other.map_or(0, |other| {
-                    links.get(&(number.min(other), number.max(other))).copied().unwrap_or_default()
-                });
-                pairs += usize::from(linked > 0);
-                if linked != 1 || waiting > 0 || row.request != Request::None || row.key.is_none() {
-                    return Some(format!("user{number}: {row:?}, {waiting} waiting, {linked} links"));
-                }
-            }
-            if let Some((_, name)) = self
-                .oracle
-                .requested
-                .iter()
-                .find(|(asker, name)| *asker == number && !rows.iter().any(|row| row.name == *name))
-            {
-                return Some(format!("user{number} has forgotten that it asked for {name}"));
-            }
-        }
-        if pairs != 2 * links.len() {
-            return Some(format!("{} links for {pairs} contacts", links.len()));
-        }
-        self.oracle.first_missing()
-    }
-
     /// The storm is over.
     fn calm(&mut self) {
         self.note(|| "peace".into());
@@ -262,86 +157,13 @@ impl World {
         }
     }
 
-    fn command(&mut self, number: usize, command: Command) {
-        if matches!(command, Command::Chat(..)) {
-            self.stats.add("messages typed");
-        }
-        let now = self.now;
-        let skew = self.clients[number].skew;
-        let Some(run) = &mut self.clients[number].run else {
-            return;
-        };
-        run.typed.push_back(Input::Command(Ok(command)));
-        let started = run.started;
-        let clock = self.clock(started, skew);
-        if self.clients[number].run.as_ref().is_some_and(|run| run.node.takes_commands(clock)) {
-            self.wake_client(number, now);
-        }
-    }
-
-    /// Somebody types a line or some.
-    pub fn somebody_types(&mut self, number: usize) {
-        if !self.storm {
-            return;
-        }
-        let gap = self.rng.u64(1..self.plan.type_gap);
-        self.schedule(self.now + gap, Event::Type(number));
-        if self.clients[number].run.as_ref().is_none_or(|run| run.typed.len() > 500) {
-            return;
-        }
-        let other = self.rng.usize(0..self.clients.len());
-        let name = match self.rng.u32(0..30) {
-            0 => "ghost".parse().unwrap(),
-            _ => self.clients[other].name.clone(),
-        };
-        let row = self.clients[number].journal.contacts().unwrap().into_iter().find(|row| row.name == name);
-        let known = row.as_ref().is_some_and(|row| row.key.is_some());
-        // Whoever trusts a key that a liar names has what they asked for.
-        let trusting = row.is_none_or(|row| row.offered.is_none());
-        match self.rng.u32(0..200) {
-            0..130 if known || self.rng.u32(0..4) == 0 => {
-                let lines = if self.rng.u32(0..8) == 0 { self.rng.u32(1..60) } else { 1 };
-                for _ in 0..lines {
-                    let length = self.rng.usize(0..=self.plan.text);
-                    let text = self.oracle.write(number, &name, length);
-                    self.command(number, Command::Chat(name.clone(), text));
-                }
-            }
-            0..165 => self.command(number, Command::Request(name)),
-            165..168 => self.command(number, Command::Block(name)),
-            168..176 => self.command(number, Command::Unblock(name)),
-            176..178 if trusting => self.command(number, Command::Trust(name)),
-            178..182 => self.command(number, Command::Contacts),
-            182..186 => self.command(number, Command::Outbox),
-            186..190 => self.command(number, Command::History(name, 10)),
-            190..192 => self.command(number, Command::Help),
-            192..195 => self.command(number, Command::Logout),
-            195..197 => {
-                if let Some(run) = &mut self.clients[number].run {
-                    run.typed.push_back(Input::InputEnded);
-                    self.clients[number].input_ended = true;
-                    self.wake_client(number, self.now);
-                }
-            }
-            197 => self.interrupt(number, Input::Signal),
-            _ => {}
-        }
-    }
-
-    fn interrupt(&mut self, number: usize, input: Input) {
-        if let Some(run) = &mut self.clients[number].run {
-            run.inbox.push_back(input);
-            self.wake_client(number, self.now);
-        }
-    }
-
     pub fn fault_happens(&mut self, in_thousand: u32) -> bool {
         self.storm && self.rng.u32(0..1000) < in_thousand
     }
 
     /// How many bytes a connection takes without being read.
     pub fn budget(&mut self) -> usize {
-        let least = if self.plan.text > 1_000 { 64 << 10 } else { 16 << 10 };
+        let least = if self.plan.text > 1_000 || self.plan.latency > 100 { 64 << 10 } else { 16 << 10 };
         [least, 64 << 10, 256 << 10, 2 << 20][self.rng.usize(0..4)]
     }
 
@@ -367,7 +189,10 @@ impl World {
         let older = self.clients[number].backups.len();
         if older > 0 && self.rng.u32(0..100) < self.plan.restores {
             self.stats.add("journal restored");
-            let backup: Snapshot = self.clients[number].backups[self.rng.usize(0..older)].clone();
+            // What was copied later belongs to a time that never was: between the two there is no order.
+            let which = self.rng.usize(0..older);
+            self.clients[number].backups.truncate(which + 1);
+            let backup: Snapshot = self.clients[number].backups[which].clone();
             backup.restore(&self.clients[number].journal);
             self.oracle_restores(number);
             self.note(|| format!("user{number} is restored from a backup"));
@@ -493,7 +318,7 @@ impl World {
                 return;
             }
             (Fault::OutputClosed, _) => {
-                self.interrupt(number, Input::OutputClosed);
+                self.interrupt(number, Input::OutputClosed(None));
                 "output closed"
             }
             (Fault::Shout, _) => {

@@ -68,7 +68,7 @@ impl World {
 
     fn latency(&mut self) -> u64 {
         match self.rng.u32(0..10) {
-            0 => self.rng.u64(0..self.plan.latency * 10 + 1),
+            0 => self.rng.u64(0..(self.plan.latency * 10).min(600) + 1),
             _ => self.rng.u64(0..=self.plan.latency),
         }
     }
@@ -179,16 +179,17 @@ impl World {
 
     /// Whatever was delayed comes now.
     pub fn hurry(&mut self) {
-        let now = self.now;
+        // Not before both halves are up.
+        let soon = self.now + self.plan.latency + 1;
         let mut late = Vec::new();
         for (id, conn) in &mut self.conns {
             for (side, pipe) in conn.pipes.iter_mut().enumerate() {
-                pipe.last = pipe.last.min(now + 100);
-                pipe.items.iter_mut().for_each(|(at, _)| *at = (*at).min(now + 100));
+                pipe.last = pipe.last.min(soon);
+                pipe.items.iter_mut().for_each(|(at, _)| *at = (*at).min(soon));
                 late.push((*id, side));
             }
         }
-        late.into_iter().for_each(|(id, side)| self.schedule(now + 100, Event::Arrive(id, side)));
+        late.into_iter().for_each(|(id, side)| self.schedule(soon, Event::Arrive(id, side)));
     }
 
     /// Both sides are told that the connection is over, and lose some of what was on the way.

@@ -9,7 +9,8 @@ use peerchat::discovery::registry::Event as Heard;
 use peerchat::protocol::PublicKey;
 use peerchat::time::Now;
 
-use super::client::{Client, Dialling};
+use super::client::Client;
+use super::dial::Dialling;
 use super::mutation::Mutation;
 use super::oracle::Oracle;
 use super::server::Server;

@@ -1,7 +1,7 @@
 //! What the user types.
 
 use super::super::command::{Command, CommandError, HELP};
-use super::super::notice::{Body, Code, HistoryLine, Notice, OutboxLine};
+use super::super::notice::{Body, Code, HistoryLine, Notice, OutboxLine, UpDown};
 use super::Node;
 use crate::protocol::peer::{ByeReason, Cursor, Kind};
 use crate::protocol::rendezvous::{About, ToDiscovery};
@@ -32,7 +32,9 @@ impl Node {
             }
             Command::Outbox => self.outbox(now, journal),
             Command::History(name, count) => self.history(now, journal, name, *count),
-            Command::Trust(name) => self.with_contact(now, name, |node, id| node.trust(now, journal, id)),
+            Command::Trust(name, key) => {
+                self.with_contact(now, name, |node, id| node.trust(now, id, key.as_deref()))
+            }
             Command::Block(name) => {
                 // Also somebody who has not yet asked.
                 if !self.by_name.contains_key(name) && *name != self.setup.name {
@@ -43,10 +45,7 @@ impl Node {
                     Ok(())
                 })
             }
-            Command::Unblock(name) => self.with_contact(now, name, |node, id| {
-                node.set_blocked(now, id, false);
-                Ok(())
-            }),
+            Command::Unblock(name) => self.with_contact(now, name, |node, id| node.unblock(now, journal, id)),
             Command::Help => {
                 self.tell(now, Notice::Help { commands: HELP });
                 Ok(())
@@ -56,10 +55,10 @@ impl Node {
 
     pub(super) fn command_error(&mut self, now: Now, error: &CommandError) {
         let code = match error {
-            CommandError::TooLong(_) => Code::TooLong,
+            CommandError::TooLong(_) | CommandError::Cut => Code::TooLong,
             _ => Code::BadCommand,
         };
-        self.trouble(now, code, None, error.to_string());
+        self.refuse(now, code, None, error.to_string());
     }
 
     fn with_contact(
@@ -68,11 +67,15 @@ impl Node {
         name: &Name,
         then: impl FnOnce(&mut Self, ContactId) -> Result<()>,
     ) -> Result<()> {
-        match self.by_name.get(name) {
-            Some(id) => then(self, *id),
+        match self.known(name) {
+            Some(id) => then(self, id),
             None => {
-                let message = format!("{name} is not a contact; REQUEST {name} first");
-                self.trouble(now, Code::NotAContact, Some(name), message);
+                let message = if *name == self.setup.name {
+                    "that is yourself".into()
+                } else {
+                    format!("{name} is not a contact; REQUEST {name} first")
+                };
+                self.refuse(now, Code::NotAContact, Some(name), message);
                 Ok(())
             }
         }
@@ -80,18 +83,22 @@ impl Node {
 
     fn request(&mut self, now: Now, journal: &Journal, name: &Name) -> Result<()> {
         if *name == self.setup.name {
-            self.trouble(now, Code::BadCommand, Some(name), "that is yourself".into());
+            self.refuse(now, Code::BadCommand, Some(name), "that is yourself".into());
             return Ok(());
         }
         if !self.by_name.contains_key(name) && self.add_contact(journal, name)?.is_none() {
-            self.trouble(now, Code::Refused, Some(name), "there are too many contacts".into());
+            self.refuse(now, Code::Refused, Some(name), "there are too many contacts".into());
             return Ok(());
         }
         let Some(contact) = self.contact_named(name) else {
             return Ok(());
         };
+        if contact.withdrawn {
+            self.refuse(now, Code::NoSuchUser, Some(name), format!("there is no user {name}"));
+            return Ok(());
+        }
         if contact.row.blocked {
-            self.trouble(now, Code::Blocked, Some(name), format!("{name} is blocked; UNBLOCK {name} first"));
+            self.refuse(now, Code::Blocked, Some(name), format!("{name} is blocked; UNBLOCK {name} first"));
             return Ok(());
         }
         if contact.link.is_none() && contact.row.request == Request::None {
@@ -99,10 +106,13 @@ impl Node {
             contact.dirty = true;
         }
         contact.refused = None;
-        let id = contact.row.id;
+        let (id, linked) = (contact.row.id, contact.link.is_some());
         self.ask_discovery(now, ToDiscovery::Request(About { name: name.clone() }));
         self.dial_soon(now, id);
         self.tell(now, Notice::Requested { peer: name.clone() });
+        if linked {
+            self.tell(now, Notice::Link { peer: name.clone(), state: UpDown::Up });
+        }
         Ok(())
     }
 
@@ -121,7 +131,7 @@ impl Node {
         };
         let name = contact.row.name.clone();
         if contact.row.blocked {
-            self.trouble(now, Code::Blocked, Some(&name), format!("{name} is blocked; UNBLOCK {name} first"));
+            self.refuse(now, Code::Blocked, Some(&name), format!("{name} is blocked; UNBLOCK {name} first"));
             return Ok(());
         }
         let seq = self.seq + 1;
@@ -132,12 +142,14 @@ impl Node {
         journal.add_sent(id, seq, epoch, kind, now.wall, body)?;
         self.seq = seq;
         contact.waiting += 1;
-        if let Some(link) = contact.link.and_then(|link| self.links.get_mut(&link)) {
+        let link = contact.link.and_then(|link| self.links.get_mut(&link));
+        let linked = link.is_some();
+        if let Some(link) = link {
             link.outbound.more = true;
         }
         self.dial_for_message(now, id);
         let id = Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() };
-        self.tell(now, Notice::Queued { id, to: name });
+        self.tell(now, Notice::Queued { id, to: name, linked });
         Ok(())
     }
 
@@ -197,29 +209,32 @@ impl Node {
         })
     }
 
-    /// The user accepts a contact's new key. What the old key's holder has stays with them: nothing of it
-    /// is sent again to the new one.
-    fn trust(&mut self, now: Now, journal: &Journal, id: ContactId) -> Result<()> {
+    /// The user accepts a contact's new key, which starts with `digits` if they say so. What the old key's
+    /// holder has stays with them: nothing of it is sent again to the new one.
+    fn trust(&mut self, now: Now, id: ContactId, digits: Option<&str>) -> Result<()> {
         let Some(contact) = self.contacts.get_mut(&id) else {
             return Ok(());
         };
         let name = contact.row.name.clone();
         let Some(offered) = contact.row.offered else {
             let message = format!("discovery names no other key for {name}; nothing was changed");
-            self.trouble(now, Code::NothingToTrust, Some(&name), message);
+            self.refuse(now, Code::NothingToTrust, Some(&name), message);
             return Ok(());
         };
+        if !offered.to_string().starts_with(digits.unwrap_or_default()) {
+            let message = format!("discovery names the key {offered} for {name}; nothing was changed");
+            self.refuse(now, Code::KeyChanged, Some(&name), message);
+            return Ok(());
+        }
         if self.by_key.contains_key(&offered) {
             let message = format!("the key {offered} belongs to another contact; nothing was changed");
-            self.trouble(now, Code::KeyChanged, Some(&name), message);
+            self.refuse(now, Code::KeyChanged, Some(&name), message);
             return Ok(());
         }
         let old = contact.row.key.replace(offered);
         contact.row.offered = None;
         contact.row.base = contact.row.delivered;
         contact.dirty = true;
-        contact.committed = None;
-        journal.forget_cursors(id)?;
         let link = contact.link;
         let line = contact.line();
         if let Some(old) = old {
@@ -242,19 +257,32 @@ impl Node {
         contact.row.blocked = blocked;
         contact.dirty = true;
         contact.refused = None;
+        let line = contact.line();
         if let (true, Some(link)) = (blocked, contact.link) {
             self.close_link(now, link, Some(ByeReason::NOT_ACCEPTED));
         }
-        if !blocked {
-            self.dial_soon(now, id);
+        self.tell(now, Notice::Contact(line));
+    }
+
+    fn unblock(&mut self, now: Now, journal: &Journal, id: ContactId) -> Result<()> {
+        self.set_blocked(now, id, false);
+        let Some(contact) = self.contacts.get(&id) else {
+            return Ok(());
+        };
+        if contact.row.key.is_none() && contact.row.request == Request::None {
+            // Blocked beforehand, and never more than a name.
+            return self.remove_contact(journal, id);
         }
-        if let Some(contact) = self.contacts.get(&id) {
-            let (line, name) = (contact.line(), contact.row.name.clone());
-            if !blocked {
-                // Nobody has asked about them while they were blocked.
-                self.ask_discovery(now, ToDiscovery::Request(About { name }));
-            }
-            self.tell(now, Notice::Contact(line));
-        }
+        // Nobody has asked about them while they were blocked.
+        let name = contact.row.name.clone();
+        self.ask_discovery(now, ToDiscovery::Request(About { name }));
+        self.dial_soon(now, id);
+        Ok(())
+    }
+
+    /// A contact who is not about to be forgotten.
+    fn known(&self, name: &Name) -> Option<ContactId> {
+        let id = self.by_name.get(name)?;
+        self.contacts.get(id).filter(|contact| !contact.withdrawn).map(|contact| contact.row.id)
     }
 }

@@ -54,6 +54,8 @@ pub struct Contact {
     /// Up to where deliveries have been told; beyond, they are to be told if `unannounced`.
     pub announced: Seq,
     pub unannounced: bool,
+    /// There is no such user: they are forgotten once everything written to them is given back.
+    pub withdrawn: bool,
     /// The last refusal that was said, so that it is not said at every attempt.
     pub refused: Option<Code>,
 }
@@ -98,13 +100,14 @@ impl Contact {
             committed: None,
             unshown: true,
             unannounced: false,
+            withdrawn: false,
             refused: None,
         }
     }
 
     /// Whether something is still to reach this contact, or discovery about them.
     pub fn waits(&self) -> bool {
-        self.waiting > 0 || self.row.request == Request::Unconfirmed
+        !self.row.blocked && (self.waiting > 0 || self.row.request == Request::Unconfirmed)
     }
 
     /// Whether something must be saved with this transaction.
@@ -170,7 +173,7 @@ impl Node {
                     contact.dirty_shown = shown > row.shown;
                     contact.row = ContactRow { shown, ..row };
                     contact.handed = self.output.handed(contact.row.id).unwrap_or_default().max(shown);
-                    contact.announced = contact.announced.min(contact.row.delivered);
+                    contact.announced = self.output.announced(contact.row.id).unwrap_or(contact.announced);
                     (contact.unshown, contact.unannounced) = (true, true);
                     (contact.dirty, contact.committed) = (false, None);
                     contact
@@ -247,6 +250,7 @@ impl Node {
                 if contact.row.offered != Some(key) {
                     contact.row.offered = Some(key);
                     contact.dirty = true;
+                    let short = key.to_string().get(..16).unwrap_or_default().to_owned();
                     let held = match pinned {
                         Some(pinned) => format!("the key of {name} was {pinned}"),
                         None => format!("the key that discovery names for {name} belongs to another contact"),
@@ -255,7 +259,7 @@ impl Node {
                         now,
                         Code::KeyChanged,
                         Some(name),
-                        format!("{held}; discovery now says {key}. Nothing is sent under it. Ask {name} in another way, then TRUST {name} if it is right"),
+                        format!("{held}; discovery now says {key}. Nothing is sent under it. Ask {name} in another way; if it is right, TRUST {name} {short}"),
                     );
                 }
                 None
@@ -341,14 +345,14 @@ impl Node {
     }
 
     /// A link is up: what is known about reaching them starts anew.
-    pub(super) fn reached(&mut self, id: ContactId, address: SocketAddr) {
+    pub(super) fn reached(&mut self, id: ContactId, address: Option<SocketAddr>) {
         if let Some(contact) = self.contacts.get_mut(&id) {
             contact.dial.failures = 0;
             contact.dial.unproved = None;
             contact.dial.told_is_newer = false;
             contact.refused = None;
-            if contact.row.reached != Some(address) {
-                contact.row.reached = Some(address);
+            if address.is_some() && contact.row.reached != address {
+                contact.row.reached = address;
                 contact.dirty = true;
             }
         }
@@ -360,23 +364,33 @@ impl Node {
             return;
         }
         let mut wake = u64::MAX;
-        for (id, contact) in &mut self.contacts {
+        let mut due = Vec::new();
+        for (id, contact) in &self.contacts {
             let wanted = contact.link.is_none() && !contact.dial.underway && !contact.row.blocked;
             let (Some(key), Some(next), true) = (contact.row.key, contact.dial.next, wanted) else {
                 continue;
             };
             if next > now.mono {
                 wake = wake.min(next);
-                continue;
+            } else {
+                due.push((contact.presence != Some(true), next, *id, key));
             }
+        }
+        // Whoever is there first, then whoever has waited longest: a crowd that does not answer must not
+        // keep the places.
+        due.sort_unstable_by_key(|(absent, next, id, _)| (*absent, *next, *id));
+        for (.., id, key) in due {
+            let Some(contact) = self.contacts.get_mut(&id).filter(|_| self.dialling < MAX_DIALS) else {
+                break;
+            };
             let addresses = contact.addresses();
-            if addresses.is_empty() || self.dialling >= MAX_DIALS {
+            if addresses.is_empty() {
                 continue;
             }
             contact.dial.underway = true;
             contact.dial.tried = now.mono;
             self.dialling += 1;
-            self.actions.push(Action::Dial { contact: *id, name: contact.row.name.clone(), key, addresses });
+            self.actions.push(Action::Dial { contact: id, name: contact.row.name.clone(), key, addresses });
         }
         self.wake_at(wake);
     }

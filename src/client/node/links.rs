@@ -22,6 +22,8 @@ const WINDOW: u32 = 1024 * 1024;
 /// How long after a link came up another one may be from the same moment, in milliseconds: whoever dialled
 /// it did so before, and had this long for the handshake.
 const AT_ONCE: u64 = 2 * millis(HANDSHAKE_DEADLINE);
+/// How often it is said that a stranger was cut, in milliseconds.
+const STRANGERS_EVERY: u64 = 10_000;
 /// The most connections that have not yet come to a hello.
 const MAX_UNKNOWN: usize = 256;
 
@@ -147,19 +149,33 @@ impl Node {
         if let Some(contact) = owner {
             return self.greet(now, journal, id, contact);
         }
-        let unknown = self.links.values().filter(|link| matches!(link.state, State::Identifying(_))).count();
-        if unknown <= MAX_UNKNOWN && self.ask_discovery(now, ToDiscovery::Identify(Identify { key })) {
+        let unknown = |link: &&Link| matches!(link.state, State::Identifying(_));
+        let asked = self.links.values().filter(unknown).filter(|link| link.key == key).count() > 1;
+        if self.links.values().filter(unknown).count() <= MAX_UNKNOWN
+            && (asked || self.ask_discovery(now, ToDiscovery::Identify(Identify { key })))
+        {
             return Ok(());
         }
         self.remove_link(now, id, Some(ByeReason::TRY_LATER));
-        let why = "discovery can't be asked who it is";
-        self.trouble(
-            now,
-            Code::UnknownPeer,
-            None,
-            format!("a connection from {remote} was cut: {why} (key {key})"),
-        );
+        self.stranger(now, format!("{remote} was cut: discovery can't be asked who it is (key {key})"));
         Ok(())
+    }
+
+    /// Says that somebody unknown was cut. A stranger can come as often as they like, but not fill the
+    /// screen by that.
+    fn stranger(&mut self, now: Now, what: String) {
+        let (said, since) = &mut self.strangers;
+        if *since > 0 && now.mono < *said + STRANGERS_EVERY {
+            *since += 1;
+            return;
+        }
+        let more = if *since > 1 {
+            format!(" ({} more since the last of these)", *since - 1)
+        } else {
+            String::new()
+        };
+        (*said, *since) = (now.mono, 1);
+        self.trouble(now, Code::UnknownPeer, None, format!("a connection from {what}{more}"));
     }
 
     /// Discovery says whose key it is that somebody has proved.
@@ -179,9 +195,7 @@ impl Node {
         for (id, remote) in waiting {
             let Some(name) = name.filter(|name| **name != self.setup.name) else {
                 self.refuse_link(now, id);
-                let message =
-                    format!("a connection from {remote} was cut: nobody has registered its key {key}");
-                self.trouble(now, Code::UnknownPeer, None, message);
+                self.stranger(now, format!("{remote} was cut: nobody has registered its key {key}"));
                 continue;
             };
             match self.asked_by(now, journal, name, key)? {
@@ -311,6 +325,11 @@ impl Node {
             return Ok(());
         };
         let name = known.row.name.clone();
+        // The user may have decided since this side said hello.
+        if known.row.blocked || known.row.key != Some(link.key) {
+            self.refuse_link(now, id);
+            return Ok(());
+        }
         if hello.cursors.len() > MAX_CURSORS as usize {
             self.bad_peer(now, id, "its hello is too long");
             return Ok(());
@@ -319,7 +338,12 @@ impl Node {
             self.bad_peer(now, id, &format!("it calls itself {}", hello.name));
             return Ok(());
         }
-        let address = SocketAddr::new(link.remote.ip().to_canonical(), hello.port);
+        // Where this side has dialled, they were reached; otherwise they say on which port they can be.
+        let address = if link.dialled {
+            Some(link.remote)
+        } else {
+            (hello.port != 0).then(|| SocketAddr::new(link.remote.ip().to_canonical(), hello.port))
+        };
         let older = known.link;
         if let Some(older) = older {
             if self.is_better(now, older, id, hello.epoch) {

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::super::event::Action;
-use super::super::notice::{Body, Code, Notice};
+use super::super::notice::{Body, Code, Notice, Trouble};
 use super::contacts::Contact;
 use super::{LAZY_SAVE, Node};
 use crate::protocol::Name;
@@ -37,6 +37,8 @@ pub struct Output {
     unwritten_weight: usize,
     /// How much of `notices` and `shown` stood there at the last commit.
     kept: (usize, usize),
+    /// For whom deliveries have been told since the last commit, and up to where they were before.
+    announced: Vec<(ContactId, Seq)>,
     /// When the console last wrote something, or had nothing to write.
     progress: u64,
     /// When timers were last looked at.
@@ -83,12 +85,25 @@ impl Output {
         self.looked = now.mono;
     }
 
-    /// What has been told since the last commit is not told.
+    /// What has been told since the last commit is not told, if it tells of something that was to be
+    /// saved. What tells of connections, keys and discovery holds, and nothing would lead to it again.
     pub fn roll_back(&mut self) {
         let (notices, shown) = self.kept;
-        self.notices.truncate(notices);
+        let undone = self.notices.split_off(notices);
+        self.notices.extend(undone.into_iter().filter(|notice| !notice.is_saved()));
         self.shown.truncate(shown);
         self.weight = self.notices.iter().map(Notice::weight).sum();
+    }
+
+    /// Up to where deliveries to the contact were told at the last commit, if they have been told since.
+    pub fn announced(&self, contact: ContactId) -> Option<Seq> {
+        self.announced.iter().find(|(of, _)| *of == contact).map(|(_, seq)| *seq)
+    }
+
+    fn announcing(&mut self, contact: ContactId, before: Seq) {
+        if self.announced(contact).is_none() {
+            self.announced.push((contact, before));
+        }
     }
 
     /// Up to where the contact's messages have been given out, beyond what was written.
@@ -124,7 +139,7 @@ impl Node {
         if !output.is_waiting() {
             output.progress = now.mono;
         }
-        if output.weight + output.unwritten_weight >= LIMIT && !matches!(notice, Notice::Bye) {
+        if output.weight + output.unwritten_weight >= LIMIT && !matches!(notice, Notice::Bye { .. }) {
             output.dropped += 1;
         } else {
             output.push(notice);
@@ -157,6 +172,7 @@ impl Node {
             known.unannounced = true;
             return;
         }
+        self.output.announcing(contact, known.announced);
         known.announced = seq;
         self.output.push(notice);
     }
@@ -193,11 +209,12 @@ impl Node {
         let behind: Vec<ContactId> = self
             .contacts
             .iter()
-            .filter(|(_, contact)| contact.unshown || contact.unannounced)
+            .filter(|(_, contact)| contact.unshown || contact.unannounced || contact.withdrawn)
             .map(|(id, _)| *id)
             .collect();
         for id in behind {
             self.catch_up_with(journal, id)?;
+            self.give_back(journal, id)?;
         }
         if !self.output.is_waiting() {
             self.output.progress = now.mono;
@@ -226,6 +243,7 @@ impl Node {
         }
         if *unannounced {
             let mut all = true;
+            output.announcing(row.id, *announced);
             journal.sent_after(row.id, *announced, |sent| {
                 if sent.seq > row.delivered {
                     return false;
@@ -242,6 +260,35 @@ impl Node {
         Ok(())
     }
 
+    /// Gives back what was written to somebody who turned out not to exist, as far as there is room, and
+    /// forgets them when all of it is given back.
+    fn give_back(&mut self, journal: &Journal, id: ContactId) -> Result<()> {
+        let Some(contact) = self.contacts.get_mut(&id).filter(|contact| contact.withdrawn) else {
+            return Ok(());
+        };
+        let output = &mut self.output;
+        output.announcing(id, contact.announced);
+        let name = &contact.row.name;
+        let announced = &mut contact.announced;
+        let mut all = true;
+        journal.sent_after(id, *announced, |sent| {
+            all = output.has_room();
+            if all {
+                *announced = sent.seq;
+                let number = sent.message.number;
+                output.push(Notice::Error(Trouble {
+                    code: Code::Undeliverable,
+                    message: format!("message {number} to {name} was not sent: there is no such user"),
+                    peer: Some(name.clone()),
+                    id: Some(sent.message.cursor()),
+                    text: Some(String::from_utf8_lossy(&sent.message.body).into_owned()),
+                }));
+            }
+            all
+        })?;
+        if all { self.remove_contact(journal, id) } else { Ok(()) }
+    }
+
     /// Gives the console what has been told, if it takes another batch.
     pub(super) fn print(&mut self) {
         let output = &mut self.output;
@@ -253,6 +300,7 @@ impl Node {
             self.actions.push(Action::Print(std::mem::take(&mut output.notices)));
         }
         output.kept = (output.notices.len(), output.shown.len());
+        output.announced.clear();
         if let Some(at) = output.stuck_at() {
             self.wake_at(at);
         }

@@ -6,9 +6,10 @@
 //! of them has lost what.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::super::event::{Action, LinkId, Problem};
-use super::super::notice::{Code, Notice, Trouble, UpDown};
+use super::super::notice::{Code, Notice, UpDown};
 use super::{FAILED, Node};
 use crate::protocol::peer::ByeReason;
 use crate::protocol::rendezvous::{About, RefusedCode, Register, Status, ToClient, ToDiscovery};
@@ -23,8 +24,6 @@ const FIRST_RETRY: u64 = 500;
 const LAST_RETRY: u64 = 15_000;
 /// The back-off where trying again soon is of no use: the name is taken, the key is another one.
 const HOPELESS_RETRY: u64 = 60_000;
-/// How many messages are given back one by one when there is no such user; the rest is counted.
-const GIVEN_BACK: usize = 1000;
 
 /// How things stand with discovery.
 #[derive(Debug)]
@@ -148,7 +147,11 @@ impl Node {
         }
         if let Problem::WrongKey { expected, found: Some(found) } = problem {
             let endpoint = self.setup.endpoint.clone();
-            let said = format!("the key of discovery at {endpoint} was {expected} and is {found} now");
+            let said = if self.setup.discovery_key.is_some() {
+                format!("discovery at {endpoint} has the key {found}, not the one that was given, {expected}")
+            } else {
+                format!("the key of discovery at {endpoint} was {expected} and is {found} now")
+            };
             if self.rendezvous.told.as_ref().is_none_or(|(_, detail)| *detail != said) {
                 self.trouble(
                     now,
@@ -250,12 +253,12 @@ impl Node {
             }
             ToClient::Refused(refused) => self.refused(now, journal, refused.code, refused.name.as_ref())?,
             ToClient::Status(status) => self.status(now, journal, status)?,
-            ToClient::NoSuchUser(about) => self.no_such_user(now, journal, &about.name)?,
+            ToClient::NoSuchUser(about) => self.no_such_user(now, &about.name),
             ToClient::Synced => self.synced(now),
             ToClient::Identity(identity) => {
                 self.identified(now, journal, identity.key, identity.name.as_ref())?;
             }
-            ToClient::Superseded(newer) => self.superseded(now, &newer.address.to_string()),
+            ToClient::Superseded(newer) => self.superseded(now, newer.address.ip()),
         }
         Ok(())
     }
@@ -307,38 +310,20 @@ impl Node {
 
     /// There is no such user: what was meant for one is given back. A contact whose key is known does
     /// exist, whatever this discovery (which may have lost its database) knows.
-    fn no_such_user(&mut self, now: Now, journal: &Journal, name: &Name) -> Result<()> {
-        let Some(contact) = self.contact_named(name).filter(|contact| contact.row.key.is_none()) else {
-            return Ok(());
+    fn no_such_user(&mut self, now: Now, name: &Name) {
+        let Some(contact) = self
+            .contact_named(name)
+            .filter(|contact| contact.row.key.is_none() && !contact.row.blocked && !contact.withdrawn)
+        else {
+            return;
         };
-        let (id, waiting) = (contact.row.id, contact.waiting);
-        let what = match waiting {
+        contact.withdrawn = true;
+        contact.announced = 0;
+        let what = match contact.waiting {
             0 => "the request is withdrawn".to_owned(),
-            _ => format!("the request is withdrawn, and so is what waited for {name} ({waiting})"),
+            waiting => format!("the request is withdrawn, and so is what waited for {name} ({waiting})"),
         };
-        self.trouble(now, Code::NoSuchUser, Some(name), format!("there is no user {name}; {what}"));
-        let mut given_back = Vec::new();
-        journal.sent_after(id, 0, |sent| {
-            given_back.push(sent.message);
-            given_back.len() < GIVEN_BACK
-        })?;
-        self.gave_back |= !given_back.is_empty();
-        for message in given_back {
-            self.tell(
-                now,
-                Notice::Error(Trouble {
-                    code: Code::Undeliverable,
-                    message: format!(
-                        "message {} to {name} was not sent: there is no such user",
-                        message.number
-                    ),
-                    peer: Some(name.clone()),
-                    id: Some(message.cursor()),
-                    text: Some(String::from_utf8_lossy(&message.body).into_owned()),
-                }),
-            );
-        }
-        self.remove_contact(journal, id)
+        self.refuse(now, Code::NoSuchUser, Some(name), format!("there is no user {name}; {what}"));
     }
 
     fn refused(&mut self, now: Now, journal: &Journal, code: RefusedCode, name: Option<&Name>) -> Result<()> {
@@ -350,7 +335,8 @@ impl Node {
         let taken = matches!(code, RefusedCode::NAME_TAKEN | RefusedCode::KEY_IN_USE);
         let (kind, retry) =
             if taken { (Code::NameTaken, HOPELESS_RETRY) } else { (Code::Refused, FIRST_RETRY) };
-        let detail = format!("{} can't be registered: {code}", self.setup.name);
+        let advice = if taken { "; choose another name, or use the journal that holds its key" } else { "" };
+        let detail = format!("{} can't be registered: {code}{advice}", self.setup.name);
         if self.rendezvous.told.as_ref().is_none_or(|(_, told)| *told != detail) {
             let own = self.setup.name.clone();
             self.trouble(now, kind, Some(&own), detail.clone());
@@ -393,7 +379,7 @@ impl Node {
         }
     }
 
-    fn superseded(&mut self, now: Now, address: &str) {
+    fn superseded(&mut self, now: Now, address: IpAddr) {
         let session = self.rendezvous.leave();
         let detail = format!(
             "this account was started again at {address}; this client stays out until it is restarted"
@@ -402,7 +388,7 @@ impl Node {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         links.into_iter().for_each(|link| self.close_link(now, link, Some(ByeReason::LOGOUT)));
         self.actions.extend(session.map(Action::Close));
-        self.tell_rendezvous(now, UpDown::Down, detail);
+        self.tell_rendezvous(now, UpDown::Down, "superseded by a newer client".into());
         let all: Vec<ContactId> = self.contacts.keys().copied().collect();
         all.into_iter().for_each(|contact| self.set_presence(now, contact, None));
     }

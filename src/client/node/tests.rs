@@ -551,3 +551,101 @@ fn every_command_that_writes_is_refused_when_nothing_can_be_written() {
         assert_eq!(world.errors() == [Code::NotSaved], written, "{line}");
     }
 }
+
+#[test]
+fn a_crowd_that_does_not_answer_does_not_keep_others_from_being_dialled() {
+    let mut world = World::online();
+    // Each dial takes until its deadline: more than can be tried once in the longest back-off.
+    let crowd: Vec<_> = (0..300u16)
+        .map(|i| {
+            let mut key = [100; 32];
+            key[1..3].copy_from_slice(&i.to_be_bytes());
+            ToClient::Status(Status {
+                name: name(&format!("dead{i}")),
+                key: PublicKey(key),
+                address: Some(address(9)),
+                online: false,
+                asks: true,
+            })
+        })
+        .collect();
+    let mut actions = world.discovery(&crowd);
+    actions.extend(world.discovery(&[status("bob", BOB, true)]));
+    let bob = world.bob().row.id;
+    let mut dialled = Vec::new();
+    for _ in 0..20 {
+        let underway: Vec<_> = actions
+            .drain(..)
+            .filter_map(|action| if let Action::Dial { contact, .. } = action { Some(contact) } else { None })
+            .collect();
+        assert!(underway.len() <= 32);
+        dialled.extend(&underway);
+        let failed: Vec<_> =
+            underway.into_iter().map(|contact| Input::DialFailed { contact, problems: vec![] }).collect();
+        actions = world.step(&failed);
+        actions.extend(world.later(5_000));
+        world.discovery(&[ToClient::Pong]);
+    }
+    assert!(dialled.contains(&bob));
+}
+
+#[test]
+fn trust_of_a_named_key_takes_no_other() {
+    let mut world = World::with_bob();
+    world.discovery(&[status("bob", PublicKey([8; 32]), true)]);
+    world.types("TRUST bob 0909");
+    assert_eq!(world.bob().row.key, Some(BOB));
+    world.types("TRUST bob 0808");
+    assert_eq!(world.bob().row.key, Some(PublicKey([8; 32])));
+}
+
+#[test]
+fn all_that_was_written_to_nobody_is_given_back_before_it_is_forgotten() {
+    let mut world = World::online();
+    world.types("REQUEST ghost");
+    let text = "x".repeat(MAX_TEXT);
+    for _ in 0..400 {
+        world.types(&format!("CHAT ghost {text}"));
+    }
+    let ghost = About { name: name("ghost") };
+    // Far more than the console is given at once: the rest waits in the journal for it to be written.
+    world.discovery(&[ToClient::NoSuchUser(ghost)]);
+    world.types("CHAT ghost more");
+    assert!(world.errors().contains(&Code::NotAContact));
+    (0..10).for_each(|_| _ = world.step(&[]));
+    let given_back = world.errors().iter().filter(|code| **code == Code::Undeliverable).count();
+    assert_eq!(given_back, 400);
+    assert_eq!(world.journal.contacts().unwrap(), []);
+}
+
+#[test]
+fn what_is_told_of_connections_survives_a_failed_transaction() {
+    let mut world = World::linked(1);
+    let superseded = ToClient::Superseded(Registered { address: address(3) });
+    world.fail(&[Input::RendezvousSays(SESSION, vec![superseded])]);
+    assert_eq!(world.errors(), [Code::Superseded]);
+    let mut world = World::linked(1);
+    world.fail(&[Input::RendezvousClosed(SESSION)]);
+    let down = |notice: &&Notice| matches!(notice, Notice::Discovery { state: UpDown::Down, .. });
+    assert_eq!(world.notices.iter().filter(down).count(), 1);
+}
+
+#[test]
+fn nobody_waits_for_ever_for_what_can_not_be_delivered() {
+    let exits = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Exit(..)));
+    let mut forever = setup(1);
+    forever.linger = None;
+    for block in [true, false] {
+        let mut world = World::with_bob();
+        world.node.setup = forever.clone();
+        world.types("CHAT bob x");
+        if block {
+            world.types("BLOCK bob");
+        } else {
+            world.discovery(&[ToClient::Superseded(Registered { address: address(3) })]);
+        }
+        let mut actions = world.step(&[Input::InputEnded]);
+        actions.extend(world.step(&[]));
+        assert!(exits(&actions), "{block}");
+    }
+}

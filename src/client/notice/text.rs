@@ -22,21 +22,16 @@ impl Notice {
                 format!("* {user} listens on {address}, key {fingerprint}"),
                 "* REQUEST <user> opens a channel, CHAT <user> <message> sends, HELP lists the rest".into(),
             ],
-            Self::Discovery { state: UpDown::Up, detail } => {
-                vec![format!("* discovery: up ({})", plain(detail))]
+            Self::Discovery { state, detail } => {
+                vec![format!("* discovery: {} ({})", state.word(), plain(detail))]
             }
-            Self::Discovery { state: UpDown::Down, detail } => {
-                vec![format!("* discovery: down ({}); open chats go on", plain(detail))]
-            }
-            Self::Presence { peer, state } => vec![format!("* {peer} is {}", state.word())],
+            Self::Presence { peer, state } => vec![format!("* discovery says {peer} is {}", state.word())],
             Self::Request { from, fingerprint } => {
                 vec![format!(
                     "* {from} has asked for you and is a contact now (key {fingerprint}; BLOCK {from} to refuse)"
                 )]
             }
-            Self::Requested { peer } => {
-                vec![format!("* {peer} is asked for; the channel opens once both are online")]
-            }
+            Self::Requested { peer } => vec![format!("* {peer} is asked for")],
             Self::Link { peer, state: UpDown::Up } => vec![format!("* {peer} is linked")],
             Self::Link { peer, state: UpDown::Down } => vec![format!("* {peer} is not linked any more")],
             Self::Message { from, text, sent, received, replayed, .. } => {
@@ -50,8 +45,10 @@ impl Notice {
                 }
                 body_lines(&format!("[{stamp}] {from}: "), text)
             }
-            Self::Queued { id, to } => {
-                vec![format!("* message {} for {to} is safe in the outbox", id.number)]
+            // Over a link the delivery says it all, a moment later.
+            Self::Queued { linked: true, .. } => vec![],
+            Self::Queued { id, to, linked: false } => {
+                vec![format!("* message {} is kept for {to}, who is not linked", id.number)]
             }
             Self::Delivered { id, to } => vec![format!("* {to} has message {}", id.number)],
             Self::Error(trouble) => vec![format!("! {}", plain(&trouble.message))],
@@ -84,7 +81,10 @@ impl Notice {
             Self::Help { commands } => {
                 commands.iter().map(|(usage, meaning)| format!("  {usage:<24} {meaning}")).collect()
             }
-            Self::Bye => vec!["* bye".into()],
+            Self::Bye { waiting: 0 } => vec!["* bye".into()],
+            Self::Bye { waiting } => {
+                vec![format!("* bye; {waiting} not yet delivered, which go out when you start again")]
+            }
         }
     }
 }
@@ -94,7 +94,7 @@ impl ContactLine {
         let mut line = format!("  {:<16} ", self.peer);
         line.push_str(if self.linked { "linked" } else { "not linked" });
         if let Some(presence) = self.presence {
-            let _ = write!(line, ", {} says discovery", presence.word());
+            let _ = write!(line, ", discovery says {}", presence.word());
         }
         if self.requested {
             line.push_str(", asked for");
@@ -113,6 +113,15 @@ impl ContactLine {
             (None, _) => {}
         }
         line
+    }
+}
+
+impl UpDown {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
     }
 }
 

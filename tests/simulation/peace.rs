@@ -1,0 +1,119 @@
+//! What must become of a network that is left in peace.
+
+use peerchat::client::command::Command;
+use peerchat::protocol::Name;
+use peerchat::store::journal::Request;
+
+use super::world::World;
+
+/// Within how many milliseconds of peace everything must be well.
+const PEACE: u64 = 180_000;
+/// After how many milliseconds everybody has noticed who is not there any more.
+const SILENCE: u64 = 13_000;
+/// How often that is looked at.
+const LOOK: u64 = 1_500;
+/// Within how many milliseconds of peace a new message is shown, whatever else is sent again before it.
+const PROMPT: u64 = 30_000;
+/// Within how many milliseconds a client answers.
+const ANSWER: u64 = 1_000;
+
+impl World {
+    pub fn peace(&mut self) -> Result<(), String> {
+        let end = self.now + PEACE;
+        // A link that is silently dead looks well until then.
+        self.run_until(self.now + SILENCE)?;
+        loop {
+            self.run_until(self.now + LOOK)?;
+            for number in 0..self.clients.len() {
+                self.unblock(number);
+            }
+            match self.unrest() {
+                None => return Ok(()),
+                Some(unrest) if self.now >= end => return Err(format!("no peace: {unrest}")),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn unblock(&mut self, number: usize) {
+        if self.clients[number].run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
+            return;
+        }
+        let rows = self.clients[number].journal.contacts().unwrap();
+        for row in rows.into_iter().filter(|row| row.blocked) {
+            self.command(number, Command::Unblock(row.name));
+        }
+    }
+
+    /// In peace a new message arrives at once, and everybody's list of contacts says that all is well.
+    pub fn new_messages(&mut self) -> Result<(), String> {
+        for number in 0..self.clients.len() {
+            let names: Vec<Name> =
+                self.clients[number].journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
+            for name in names {
+                let text = self.oracle.write(number, &name, 3);
+                self.command(number, Command::Chat(name, text));
+            }
+        }
+        let end = self.now + PROMPT;
+        loop {
+            self.run_until(self.now + LOOK)?;
+            match self.unrest() {
+                None => break,
+                Some(unrest) if self.now >= end => return Err(format!("no prompt delivery: {unrest}")),
+                Some(_) => {}
+            }
+        }
+        for number in 0..self.clients.len() {
+            self.oracle.contacts[number] = None;
+            self.command(number, Command::Contacts);
+        }
+        self.run_until(self.now + ANSWER)?;
+        for (number, lines) in self.oracle.contacts.iter().enumerate() {
+            let Some(lines) = lines else {
+                return Err(format!("user{number} does not answer"));
+            };
+            if let Some(line) = lines.iter().find(|line| {
+                !line.linked || line.requested || line.blocked || line.waiting > 0 || line.offered.is_some()
+            }) {
+                return Err(format!("user{number} says {line:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is not yet as it should be.
+    pub fn unrest(&self) -> Option<String> {
+        let links = self.open_links();
+        let mut pairs = 0;
+        for (number, client) in self.clients.iter().enumerate() {
+            if client.run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
+                return Some(format!("user{number} is not there, or takes no commands"));
+            }
+            let rows = client.journal.contacts().unwrap();
+            for row in &rows {
+                let other = self.clients.iter().position(|other| other.name == row.name);
+                let waiting = client.journal.count_sent_after(row.id, row.delivered).unwrap();
+                let linked = other.map_or(0, |other| {
+                    links.get(&(number.min(other), number.max(other))).copied().unwrap_or_default()
+                });
+                pairs += usize::from(linked > 0);
+                if linked != 1 || waiting > 0 || row.request != Request::None || row.key.is_none() {
+                    return Some(format!("user{number}: {row:?}, {waiting} waiting, {linked} links"));
+                }
+            }
+            if let Some((_, name)) = self
+                .oracle
+                .requested
+                .iter()
+                .find(|(asker, name)| *asker == number && !rows.iter().any(|row| row.name == *name))
+            {
+                return Some(format!("user{number} has forgotten that it asked for {name}"));
+            }
+        }
+        if pairs != 2 * links.len() {
+            return Some(format!("{} links for {pairs} contacts", links.len()));
+        }
+        self.oracle.first_missing()
+    }
+}
