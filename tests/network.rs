@@ -174,9 +174,7 @@ fn moves(writes: bool) {
 
     // A link that has stood for a while.
     let standing = Instant::now() + CROSSING;
-    while let Some(event) = alice.next(standing.saturating_duration_since(Instant::now())) {
-        assert_ne!(event["event"], "link");
-    }
+    while alice.next(standing.saturating_duration_since(Instant::now())).is_some() {}
     let moved = Instant::now();
     network.ip("bob", "addr del 10.77.0.3/24 dev eth0");
     network.ip("bob", "addr add 10.77.0.33/24 dev eth0");
