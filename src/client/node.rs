@@ -372,12 +372,13 @@ impl Node {
         let Leaving::Lingering(until) = self.leaving else {
             return;
         };
-        let waits = self.waits();
+        // Nothing is delivered to somebody who is blocked, so nobody waits for that.
+        let hopeful = self.contacts.values().any(|contact| contact.waits() && !contact.row.blocked);
         // Once the account has been started somewhere else, nothing is delivered from here.
         let over = until.is_some_and(|until| now.mono >= until) || self.rendezvous.is_out();
         let busy = !self.rendezvous.tried() || !self.output.is_read();
-        if over || (!waits && !busy) {
-            let (status, why) = match (waits, self.refused) {
+        if over || (!hopeful && !busy) {
+            let (status, why) = match (self.waits(), self.refused) {
                 (true, _) => (STILL_WAITING, Some(WAITS.to_owned())),
                 (false, 0) => (0, None),
                 (false, refused) => {

@@ -107,7 +107,7 @@ impl Contact {
 
     /// Whether something is still to reach this contact, or discovery about them.
     pub fn waits(&self) -> bool {
-        !self.row.blocked && (self.waiting > 0 || self.row.request == Request::Unconfirmed)
+        self.waiting > 0 || self.row.request == Request::Unconfirmed
     }
 
     /// Whether something must be saved with this transaction.
@@ -223,6 +223,9 @@ impl Node {
     pub(super) fn remove_contact(&mut self, journal: &Journal, id: ContactId) -> Result<()> {
         if let Some(contact) = self.contacts.remove(&id) {
             self.by_name.remove(&contact.row.name);
+            if let Some(key) = contact.row.key {
+                self.by_key.remove(&key);
+            }
             journal.remove_contact(id)?;
         }
         Ok(())
@@ -241,6 +244,11 @@ impl Node {
                 Some(id)
             }
             None if holder.is_none() => {
+                if std::mem::take(&mut contact.withdrawn) {
+                    // They have registered a moment too late: what has been given back is not sent.
+                    contact.row.delivered = contact.announced;
+                    contact.row.base = contact.announced;
+                }
                 contact.row.key = Some(key);
                 contact.dirty = true;
                 self.by_key.insert(key, id);
@@ -306,11 +314,29 @@ impl Node {
         }
     }
 
-    /// The other side has this account's newer client: dialling would only take turns with it.
+    /// The other side says that it has this account's newer client: dialling would only take turns with it.
+    /// Only while discovery can't be asked which is the newer: who has a session with it is.
     pub(super) fn dial_no_more(&mut self, id: ContactId) {
-        if let Some(contact) = self.contacts.get_mut(&id) {
+        if let Some(contact) = self.contacts.get_mut(&id)
+            && !self.rendezvous.is_up()
+        {
             contact.dial.next = None;
         }
+    }
+
+    /// Somebody answered at the address dialled, but no link came up: next time the other address is tried first.
+    pub(super) fn dial_elsewhere(&mut self, id: ContactId) {
+        if let Some(contact) = self.contacts.get_mut(&id) {
+            contact.dial.told_is_newer = !contact.dial.told_is_newer;
+        }
+    }
+
+    /// Dials those again whom it was given up to dial.
+    pub(super) fn dial_given_up(&mut self, now: Now) {
+        let given_up = |contact: &&Contact| contact.dial.next.is_none() && contact.link.is_none();
+        let all: Vec<ContactId> =
+            self.contacts.values().filter(given_up).map(|contact| contact.row.id).collect();
+        all.into_iter().for_each(|contact| self.dial_soon(now, contact));
     }
 
     pub(super) fn dial_failed(&mut self, now: Now, id: ContactId, problems: &[(SocketAddr, Problem)]) {

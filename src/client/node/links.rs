@@ -468,6 +468,7 @@ impl Node {
             }
             self.dial_later(now, contact, false);
         } else if known.link.is_none() && dialled {
+            self.dial_elsewhere(contact);
             self.dial_later(now, contact, false);
         }
     }

@@ -269,12 +269,13 @@ impl Node {
         let output = &mut self.output;
         output.announcing(id, contact.announced);
         let name = &contact.row.name;
-        let announced = &mut contact.announced;
+        let (announced, waiting) = (&mut contact.announced, &mut contact.waiting);
         let mut all = true;
         journal.sent_after(id, *announced, |sent| {
             all = output.has_room();
             if all {
                 *announced = sent.seq;
+                *waiting = waiting.saturating_sub(1);
                 let number = sent.message.number;
                 output.push(Notice::Error(Trouble {
                     code: Code::Undeliverable,

@@ -81,6 +81,11 @@ impl Rendezvous {
         self.phase == Phase::Out
     }
 
+    /// Whether there is a session.
+    pub fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up(_))
+    }
+
     /// Whether the first attempt to reach discovery has come to an end, good or bad.
     pub fn tried(&self) -> bool {
         self.tried
@@ -292,6 +297,7 @@ impl Node {
 
     /// Discovery has said all that it knows: asks for the others.
     fn synced(&mut self, now: Now) {
+        self.dial_given_up(now);
         let contacts: Vec<(ContactId, Name, bool)> = self
             .contacts
             .values()

@@ -649,3 +649,47 @@ fn nobody_waits_for_ever_for_what_can_not_be_delivered() {
         assert!(exits(&actions), "{block}");
     }
 }
+
+#[test]
+fn somebody_who_registers_a_moment_too_late_is_a_contact_all_the_same() {
+    let mut world = World::online();
+    world.types("REQUEST bob");
+    world.types("CHAT bob hello?");
+    // Both in one transaction: there was no such user, and now there is.
+    let messages = [ToClient::NoSuchUser(About { name: name("bob") }), status("bob", BOB, true)];
+    world.discovery(&messages);
+    let contact = world.bob().row.id;
+    world.step(&[Input::DialFailed { contact, problems: vec![] }]);
+    assert_eq!(texts(&world.link(1, false, 1, &[]), 1), ["hello?"]);
+    assert!(!world.errors().contains(&Code::Undeliverable));
+}
+
+#[test]
+fn who_answers_and_wants_no_link_is_looked_for_at_the_other_address() {
+    let mut world = World::linked(1);
+    world.step(&[Input::LinkClosed(1)]);
+    let moved = |port| {
+        ToClient::Status(Status {
+            name: name("bob"),
+            key: BOB,
+            address: Some(address(port)),
+            online: true,
+            asks: false,
+        })
+    };
+    let first_tried = |actions: &[Action]| {
+        actions.iter().find_map(|action| match action {
+            Action::Dial { addresses, .. } => addresses.first().copied(),
+            _ => None,
+        })
+    };
+    // An older client with bob's key still answers where he told last.
+    let actions = world.discovery(&[moved(5000)]);
+    assert_eq!(first_tried(&actions), Some(address(5000)));
+    let contact = world.bob().row.id;
+    let up =
+        Input::LinkUp { link: 2, key: BOB, dialled: Some(contact), remote: address(5000), budget: 1 << 20 };
+    world.step(&[up]);
+    world.says(2, &[Peer::Bye(Bye { reason: ByeReason::NOT_ACCEPTED })]);
+    assert_eq!(first_tried(&world.later(60_000)), Some(address(4000)));
+}
