@@ -428,6 +428,8 @@ impl Node {
             }
             self.dial_later(now, contact, false);
         } else if known.link.is_none() && dialled {
+            // Whoever has the key and wants no link may be an older client of theirs, at the older address.
+            known.dial.told_is_newer = !known.dial.told_is_newer;
             self.dial_later(now, contact, false);
         }
     }
