@@ -7,7 +7,7 @@ use peerchat::client::command::Command;
 use peerchat::client::event::{Action, Input, LinkId, Problem};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
-use peerchat::protocol::peer::{Hello, Kind, Message, Peer};
+use peerchat::protocol::peer::{Bye, ByeReason, Hello, Kind, Message, Peer};
 use peerchat::protocol::rendezvous::{Registered, Status, ToClient, ToDiscovery};
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::journal::Journal;
@@ -193,4 +193,33 @@ fn the_loop_rests_while_nobody_reads() {
     alice.takes(&[]);
     alice.takes(&[]);
     assert!(alice.node.deadline() > alice.now, "{} at {}", alice.node.deadline(), alice.now);
+}
+
+#[test]
+fn another_address_is_tried_after_one_where_a_link_is_refused() {
+    let mut alice = Alice::new();
+    alice.logs_in();
+    alice.hears();
+    // Bob is told to be elsewhere, and an older client of his refuses links at the old address.
+    let elsewhere: SocketAddr = "192.0.2.9:4000".parse().unwrap();
+    let moved = Status { name: name("bob"), key: BOB, address: Some(elsewhere), online: true, asks: false };
+    alice.takes(&[Input::RendezvousSays(SESSION, vec![ToClient::Status(moved)])]);
+    let mut tried = Vec::new();
+    alice.takes(&[Input::LinkClosed(LINK)]);
+    for link in 10..14 {
+        alice.now += 60_000;
+        let actions = alice.takes(&[]);
+        let dial = actions.iter().find_map(|action| match action {
+            Action::Dial { contact, addresses, .. } => Some((*contact, addresses[0])),
+            _ => None,
+        });
+        let Some((contact, remote)) = dial else {
+            continue;
+        };
+        tried.push(remote);
+        let up = Input::LinkUp { link, key: BOB, dialled: Some(contact), remote, budget: 1 << 20 };
+        let refusal = Peer::Bye(Bye { reason: ByeReason::NOT_ACCEPTED });
+        alice.takes(&[up, Input::LinkSays(link, vec![refusal]), Input::LinkClosed(link)]);
+    }
+    assert!(tried.contains(&elsewhere) && tried.contains(&address()), "{tried:?}");
 }

@@ -57,6 +57,8 @@ pub struct Oracle {
     pub contacts: Vec<Option<Vec<ContactLine>>>,
     /// How often a client was told that its account is somewhere else.
     pub superseded: u64,
+    /// In which of its runs a client was last told so.
+    pub out: BTreeMap<usize, u64>,
 
     /// How often each message was shown.
     pub times: BTreeMap<usize, u32>,
@@ -313,7 +315,10 @@ impl World {
                     }
                     _ => self.fail(format!("user{client} says that {id} is delivered, and it is not")),
                 },
-                Notice::Error(trouble) if trouble.code == Code::Superseded => self.oracle.superseded += 1,
+                Notice::Error(trouble) if trouble.code == Code::Superseded => {
+                    self.oracle.superseded += 1;
+                    self.oracle.out.insert(client, self.clients[client].life);
+                }
                 Notice::Requested { peer } if self.concerns_twin(client, peer) => {}
                 Notice::Requested { peer } => {
                     let asked = (client, peer.clone());

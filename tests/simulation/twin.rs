@@ -55,6 +55,10 @@ impl World {
         if inside.len() != 1 {
             return Some(format!("{inside:?} of {twins:?} are in"));
         }
+        let told = |client: &usize| self.oracle.out.get(client) == Some(&self.clients[*client].life);
+        if let Some(client) = twins.iter().find(|client| !inside.contains(client) && !told(client)) {
+            return Some(format!("user{client} does not know that it is out"));
+        }
         let links = self.open_links();
         let outside = twins.iter().find(|client| {
             !inside.contains(client) && links.keys().any(|(one, two)| one == *client || two == *client)

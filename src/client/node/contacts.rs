@@ -82,6 +82,7 @@ pub struct Dial {
     /// Not before this time; `None` for not at all until something happens.
     next: Option<u64>,
     /// Discovery has told an address since the last link: it is tried before the one that worked last.
+    /// When the first one leads to nothing, it is the other one's turn.
     told_is_newer: bool,
 }
 

@@ -468,6 +468,7 @@ impl Node {
             }
             self.dial_later(now, contact, false);
         } else if known.link.is_none() && dialled {
+            // Whoever has the key and wants no link may be an older client of theirs, at the older address.
             self.dial_elsewhere(contact);
             self.dial_later(now, contact, false);
         }
