@@ -48,7 +48,7 @@ fn examples() -> Vec<Vec<u8>> {
         add(&|frame| codec::encode(&said, frame));
     }
     for said in [
-        ToDiscovery::Register(Register { name: name(), listen: v4 }),
+        ToDiscovery::Register(Register { name: name(), listen: v4, start: Some(7) }),
         ToDiscovery::Request(About { name: name() }),
         ToDiscovery::Identify(Identify { key }),
         ToDiscovery::Logout,

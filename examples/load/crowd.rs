@@ -103,7 +103,11 @@ impl Client {
     }
 
     pub fn register(&mut self, account: &Account, port: u16) -> Result<()> {
-        self.say(&[ToDiscovery::Register(Register { name: account.name.clone(), listen: address(port) })])
+        self.say(&[ToDiscovery::Register(Register {
+            name: account.name.clone(),
+            listen: address(port),
+            start: None,
+        })])
     }
 
     /// Says all of it in one frame.

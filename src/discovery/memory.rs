@@ -54,6 +54,8 @@ pub struct Session {
     pub from: SocketAddr,
     /// As whom it has registered.
     pub user: Option<Who>,
+    /// Which start of a client it says it is of.
+    pub start: Option<u64>,
     opened: u64,
     heard: u64,
 }
@@ -251,7 +253,7 @@ impl Memory {
 
     /// A session begins.
     pub fn open(&mut self, session: SessionId, key: PublicKey, from: SocketAddr, now: u64) {
-        let opened = Session { key, from, user: None, opened: now, heard: now };
+        let opened = Session { key, from, user: None, start: None, opened: now, heard: now };
         self.due.insert((opened.deadline(), session));
         self.sessions.insert(session, opened);
         self.changes.push(Undo::Forget(session));
@@ -261,6 +263,13 @@ impl Memory {
     pub fn heard(&mut self, session: SessionId, now: u64) -> bool {
         // Never taken back: it was heard, whatever came of it.
         self.sessions.get_mut(&session).map(|session| session.heard = now).is_some()
+    }
+
+    /// Notes of which start of a client the session is.
+    pub fn set_start(&mut self, session: SessionId, start: Option<u64>) {
+        if let Some(found) = self.sessions.get_mut(&session) {
+            found.start = start;
+        }
     }
 
     /// The session is this user's.

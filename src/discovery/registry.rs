@@ -191,6 +191,7 @@ impl Turn<'_> {
             return Ok(());
         };
         let name = &wanted.name;
+        self.memory.set_start(session, wanted.start);
         match (self.memory.named(name), self.memory.holder(&key)) {
             (Some(named), Some(holder)) if named == holder => {
                 self.log_in(session, from, named, wanted.listen)
@@ -215,7 +216,7 @@ impl Turn<'_> {
         from: SocketAddr,
         wanted: &Register,
     ) -> Result<()> {
-        let Register { name, listen } = wanted;
+        let Register { name, listen, .. } = wanted;
         let network = network(from.ip());
         let most =
             if network.is_loopback() { self.limits.new_names_loopback } else { Some(self.limits.new_names) };
@@ -239,6 +240,17 @@ impl Turn<'_> {
     fn log_in(&mut self, session: SessionId, from: SocketAddr, who: Who, listen: SocketAddr) -> Result<()> {
         let address = given_out(listen, from.ip());
         let held = self.memory.session_of(who);
+        let start_of = |session| self.memory.session(session).and_then(|session| session.start);
+        let same_start =
+            |other| other != session && start_of(session).is_some() && start_of(other) == start_of(session);
+        let again = held.is_some_and(same_start);
+        if let Some(newer) = held.filter(|held| *held > session) {
+            // What is said here was under way for so long that a session opened later has overtaken it.
+            if !again && let Some(address) = self.memory.session(newer).map(|newer| newer.from) {
+                self.send(session, ToClient::Superseded(Registered { address }));
+            }
+            return self.end(session);
+        }
         let moved = self.memory.address(who) != Some(address);
         if moved || held.is_none() {
             match (self.directory, self.memory.id(who)) {
@@ -252,7 +264,9 @@ impl Turn<'_> {
             }
         }
         if let Some(older) = held.filter(|older| *older != session) {
-            self.send(older, ToClient::Superseded(Registered { address: from }));
+            if !again {
+                self.send(older, ToClient::Superseded(Registered { address: from }));
+            }
             self.memory.end(older);
             self.actions.push(Action::Close { session: older });
         }

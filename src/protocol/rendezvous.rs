@@ -46,6 +46,10 @@ pub struct Register {
     /// one that discovery sees.
     #[cbor(n(1), with = "address")]
     pub listen: SocketAddr,
+    /// A random number drawn at the client's start: tells one that has lost its session, and comes
+    /// again, from a second one with the same account.
+    #[n(2)]
+    pub start: Option<u64>,
 }
 
 /// A message that is about one user.

@@ -176,6 +176,7 @@ fn discovery_is_heard_again_after_a_failed_transaction() {
 fn discovery_is_asked_for_somebody_no_longer_blocked() {
     let mut alice = Alice::new();
     alice.logs_in();
+    alice.takes(&[Input::Command(Ok(Command::Request(name("carol"))))]);
     alice.takes(&[Input::Command(Ok(Command::Block(name("carol"))))]);
     let actions = alice.takes(&[Input::Command(Ok(Command::Unblock(name("carol"))))]);
     let asked = actions.iter().any(|action| match action {

@@ -134,7 +134,7 @@ pub fn name(text: &str) -> Name {
 }
 
 pub fn register(text: &str, port: u16) -> ToDiscovery {
-    ToDiscovery::Register(Register { name: name(text), listen: ([127, 0, 0, 1], port).into() })
+    ToDiscovery::Register(Register { name: name(text), listen: ([127, 0, 0, 1], port).into(), start: None })
 }
 
 pub fn request(text: &str) -> ToDiscovery {

@@ -140,7 +140,8 @@ impl Node {
         (rendezvous.heard, rendezvous.said, rendezvous.pinged) = (now.mono, now.mono, now.mono);
         rendezvous.touched = self.batch;
         rendezvous.spoken.clear();
-        let register = Register { name: self.setup.name.clone(), listen: self.setup.listen };
+        let start = Some(self.setup.epoch);
+        let register = Register { name: self.setup.name.clone(), listen: self.setup.listen, start };
         self.actions.push(Action::TellDiscovery(session, vec![ToDiscovery::Register(register)]));
         self.wake_at(now.mono);
         Ok(())

@@ -106,7 +106,7 @@ fn name(text: &str) -> Name {
 }
 
 fn register(name_: &str, port: u16) -> ToDiscovery {
-    ToDiscovery::Register(Register { name: name(name_), listen: ([0, 0, 0, 0], port).into() })
+    ToDiscovery::Register(Register { name: name(name_), listen: ([0, 0, 0, 0], port).into(), start: None })
 }
 
 fn request(text: &str) -> ToDiscovery {
@@ -584,4 +584,33 @@ fn a_batch_that_fails_leaves_no_trace() {
     let actions = world.batch(&[sessions[3].1.clone(), said(last, register("dave", 3))]);
     assert_eq!(actions, [send(last, refused(RefusedCode::TOO_MANY_NAMES, "dave"))]);
     assert_eq!(world.say(alice, request("bob")), [send(alice, status(2, "bob", 1000, false, false))]);
+}
+
+#[test]
+fn a_client_that_comes_again_does_not_supersede_itself() {
+    let mut world = World::new();
+    world.user(1, "alice");
+    let of_start = |port| {
+        let listen = ([0, 0, 0, 0], port).into();
+        ToDiscovery::Register(Register { name: name("alice"), listen, start: Some(7) })
+    };
+    let [lost, current] = [(); 2].map(|()| world.open(1));
+    let superseded = |actions: &[Action]| {
+        actions.iter().any(|action| matches!(action, Action::Send { message: ToClient::Superseded(_), .. }))
+    };
+    let actions = world.say(current, of_start(1000));
+    assert!(superseded(&actions), "that was another start");
+    // What it said in a session that it has given up since arrives at last.
+    assert_eq!(world.say(lost, of_start(2000)), [Action::Close { session: lost }]);
+    assert_eq!(world.say(current, ToDiscovery::Ping), [send(current, ToClient::Pong)]);
+    // The same from another start of the client, which was killed since.
+    let [killed, current] = [(); 2].map(|()| world.open(1));
+    world.say(current, of_start(1000));
+    let actions = world.say(killed, register("alice", 3000));
+    assert!(superseded(&actions) && actions.contains(&Action::Close { session: killed }), "{actions:?}");
+    assert_eq!(world.say(current, ToDiscovery::Ping), [send(current, ToClient::Pong)]);
+    // It comes again before discovery knows that the other session is lost.
+    let again = world.open(1);
+    let actions = world.say(again, of_start(1000));
+    assert!(!superseded(&actions) && actions.contains(&Action::Close { session: current }), "{actions:?}");
 }
