@@ -106,15 +106,9 @@ impl Network {
             match opened {
                 Ok((session, budget)) => {
                     let key = session.remote;
-                    network.open(
-                        stream,
-                        session,
-                        Some(place),
-                        MAX_PEER_FRAME,
-                        Input::LinkSays,
-                        Input::LinkClosed,
-                        |link| Input::LinkUp { link, key, dialled: None, remote: from, budget },
-                    );
+                    network.open(stream, session, Some(place), Input::LinkSays, Input::LinkClosed, |link| {
+                        Input::LinkUp { link, key, dialled: None, remote: from, budget }
+                    });
                 }
                 Err(error) => tracing::info!(%from, error = %error.classified(), "no link"),
             }
@@ -129,21 +123,9 @@ impl Network {
             for address in addresses {
                 match network.connect(address, Purpose::Peer, Some(key)) {
                     Ok((stream, session, budget)) => {
-                        network.open(
-                            stream,
-                            session,
-                            None,
-                            MAX_PEER_FRAME,
-                            Input::LinkSays,
-                            Input::LinkClosed,
-                            |link| Input::LinkUp {
-                                link,
-                                key,
-                                dialled: Some(contact),
-                                remote: address,
-                                budget,
-                            },
-                        );
+                        network.open(stream, session, None, Input::LinkSays, Input::LinkClosed, |link| {
+                            Input::LinkUp { link, key, dialled: Some(contact), remote: address, budget }
+                        });
                         return;
                     }
                     Err(error) => problems.push((address, peer_problem(error, key))),
@@ -178,15 +160,9 @@ impl Network {
                     Ok((stream, session, _)) => {
                         let key = session.remote;
                         let says = |session, said: Vec<ToClient>| Input::RendezvousSays(session, said);
-                        network.open(
-                            stream,
-                            session,
-                            None,
-                            MAX_PEER_FRAME,
-                            says,
-                            Input::RendezvousClosed,
-                            |session| Input::RendezvousUp { session, key },
-                        );
+                        network.open(stream, session, None, says, Input::RendezvousClosed, |session| {
+                            Input::RendezvousUp { session, key }
+                        });
                         return;
                     }
                     Err(HandshakeError::WrongKey { expected, found }) => {
@@ -218,13 +194,11 @@ impl Network {
     }
 
     /// Hands the writing half to the loop and starts the reader.
-    #[allow(clippy::too_many_arguments, reason = "each differs between peers and discovery")]
     fn open<T: for<'b> Decode<'b, ()> + 'static>(
         &self,
         stream: TcpStream,
         session: noise::Session,
         place: Option<Place>,
-        max_frame: usize,
         says: impl Fn(LinkId, Vec<T>) -> Input + Send + 'static,
         closed: fn(LinkId) -> Input,
         up: impl FnOnce(LinkId) -> Input,
@@ -247,7 +221,7 @@ impl Network {
         let opener = session.opener;
         let reader = move || {
             let _place = place;
-            if let Err(error) = network.read(reading, opener, max_frame, |messages| says(link, messages)) {
+            if let Err(error) = network.read(reading, opener, |messages| says(link, messages)) {
                 tracing::info!(link, %error, "a connection was broken");
             }
             network.report(closed(link));
@@ -262,11 +236,10 @@ impl Network {
         &self,
         mut stream: TcpStream,
         mut opener: Opener,
-        max_frame: usize,
         says: impl Fn(Vec<T>) -> Input,
     ) -> anyhow::Result<()> {
         let result = loop {
-            let messages = match opener.read(&mut stream, max_frame, READ_AHEAD) {
+            let messages = match opener.read(&mut stream, MAX_PEER_FRAME, READ_AHEAD) {
                 Ok(Some(frame)) => codec::decode(frame),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error.into()),
@@ -296,6 +269,7 @@ fn spawn(name: &str, stack: usize, run: impl FnOnce() + Send + 'static) -> io::R
     spawned.map(drop).inspect_err(|error| tracing::warn!(%error, name, "no thread"))
 }
 
+/// Who does not hold the key that was dialled can't open the first message, and closes.
 fn peer_problem(error: HandshakeError, expected: PublicKey) -> Problem {
     match error {
         HandshakeError::NotProved(_) => Problem::WrongKey { expected, found: None },

@@ -177,6 +177,8 @@ impl Node {
                     contact.announced = self.output.announced(contact.row.id).unwrap_or(contact.announced);
                     (contact.unshown, contact.unannounced) = (true, true);
                     (contact.dirty, contact.committed) = (false, None);
+                    // Its session is dropped with the transaction, and in the next one it is said again.
+                    contact.withdrawn &= self.rendezvous.touched != self.batch;
                     contact
                 }
                 None => Contact::new(row),

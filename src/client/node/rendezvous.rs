@@ -159,12 +159,8 @@ impl Node {
                 format!("the key of discovery at {endpoint} was {expected} and is {found} now")
             };
             if self.rendezvous.told.as_ref().is_none_or(|(_, detail)| *detail != said) {
-                self.trouble(
-                    now,
-                    Code::KeyChanged,
-                    None,
-                    format!("{said}; it is refused. If its operator confirms the new key, start once with --discovery-key {found}"),
-                );
+                let advice = "if its operator confirms it, start once with --discovery-key and that key";
+                self.trouble(now, Code::KeyChanged, None, format!("{said}; it is refused; {advice}"));
             }
             self.rendezvous_down(now, said, HOPELESS_RETRY);
         } else {

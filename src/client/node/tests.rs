@@ -693,3 +693,22 @@ fn who_answers_and_wants_no_link_is_looked_for_at_the_other_address() {
     world.says(2, &[Peer::Bye(Bye { reason: ByeReason::NOT_ACCEPTED })]);
     assert_eq!(first_tried(&world.later(60_000)), Some(address(4000)));
 }
+
+#[test]
+fn that_there_is_no_such_user_is_told_after_a_transaction_that_failed() {
+    let mut world = World::online();
+    world.types("REQUEST ghost");
+    let text = "x".repeat(MAX_TEXT);
+    // More than is given back in one transaction.
+    (0..400).for_each(|_| _ = world.types(&format!("CHAT ghost {text}")));
+    let unknown = || ToClient::NoSuchUser(About { name: name("ghost") });
+    world.fail(&[Input::RendezvousSays(SESSION, vec![unknown()])]);
+    assert_eq!(world.errors(), []);
+    world.later(2_000);
+    world.step(&[Input::RendezvousUp { session: SESSION + 1, key: PublicKey([9; 32]) }]);
+    let registered = ToClient::Registered(Registered { address: address(1) });
+    world.step(&[Input::RendezvousSays(SESSION + 1, vec![registered, ToClient::Synced, unknown()])]);
+    assert_eq!(world.errors().first(), Some(&Code::NoSuchUser));
+    (0..10).for_each(|_| _ = world.step(&[]));
+    assert_eq!(world.journal.contacts().unwrap(), []);
+}
