@@ -286,6 +286,7 @@ impl Loop {
                 }
             }
             Action::Print(notices) => self.console.print(notices),
+            Action::Prompt(prompt) => self.console.prompt(prompt),
             Action::Exit(status, why) => self.exit = Some((status, why)),
         }
     }

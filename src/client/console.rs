@@ -6,7 +6,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE};
-use super::event::Input;
+use super::event::{Input, Prompt};
 use super::link::Event;
 use super::node::OUTPUT_BATCHES;
 use super::notice::Notice;
@@ -47,6 +47,9 @@ impl Console {
             debug_assert!(!matches!(taken, Err(TrySendError::Full(_))), "more batches than places");
         }
     }
+
+    /// The prompt is to show this from now on. Never waits; the latest counts.
+    pub fn prompt(&self, _prompt: Prompt) {}
 
     /// No batch will follow: the receiver answers once all are written.
     pub fn finish(&mut self) -> &Receiver<()> {

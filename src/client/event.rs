@@ -1,5 +1,6 @@
 //! What reaches the client's deciding code, and what it wants done.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::command::{Command, CommandError};
@@ -112,6 +113,17 @@ impl std::fmt::Display for Problem {
     }
 }
 
+/// What a person at a terminal sees while they type.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// Whom plain lines go to.
+    pub conversation: Option<Name>,
+    /// How many messages the user has not yet looked at, by who wrote them; none that are zero.
+    pub unread: BTreeMap<Name, u64>,
+    /// Everybody whom the user knows, by name.
+    pub contacts: Vec<Name>,
+}
+
 /// Something to be done, after the transaction in which it was decided has been committed.
 #[derive(Debug)]
 pub enum Action {
@@ -136,6 +148,8 @@ pub enum Action {
     Close(LinkId),
     /// Give a batch of notices to the console, which answers with [`Input::Printed`].
     Print(Vec<Notice>),
+    /// What the prompt shows and Tab completes has changed.
+    Prompt(Prompt),
     /// End the program with this status, and say why on standard error.
     Exit(u8, Option<String>),
 }

@@ -332,7 +332,7 @@ impl Node {
                 self.tell_bye(now);
                 true
             }
-            Action::Print(_) => false,
+            Action::Print(_) | Action::Prompt(_) => false,
         };
         if kept {
             self.actions.push(action);

@@ -355,6 +355,8 @@ impl World {
                     self.fail(format!("the console of user{number} holds too many batches"));
                 }
             }
+            // Nobody sits at a terminal here.
+            Action::Prompt(_) => {}
             Action::Exit(status, _) => {
                 run.exit = Some((status, self.now + 1000));
                 self.check_exit(number, status);
