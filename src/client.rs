@@ -92,6 +92,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
         _ => config.discovery_host.clone(),
     };
+    tracing::info!(user = %name, %listen, key = %keypair.public(), "started");
     let setup = Setup {
         name,
         key: keypair.public(),
@@ -171,6 +172,7 @@ impl Loop {
         }
         self.last_words(events)?;
         let (status, why) = self.exit.take().unwrap_or_default();
+        tracing::info!(status, "ended");
         if let Some(why) = why {
             let _ = writeln!(std::io::stderr(), "client: {why}");
         }

@@ -46,7 +46,7 @@ pub const DEFAULT_CONNECTIONS: usize = 12_000;
 /// The most that can be asked for: with many more threads the kernel's limit on memory maps ends the process.
 pub const MAX_CONNECTIONS: usize = 14_000;
 /// How many connections one address may hold unless told otherwise.
-pub const DEFAULT_PER_ADDRESS: usize = 256;
+pub const DEFAULT_PER_ADDRESS: u32 = 256;
 /// How many new names one address may register in an hour unless told otherwise.
 pub const DEFAULT_NEW_NAMES: u32 = 64;
 
@@ -79,7 +79,7 @@ pub struct Options {
     /// How many connections to let in.
     pub max_connections: usize,
     /// How many of one address. Without it [`DEFAULT_PER_ADDRESS`], and this machine itself is not limited.
-    pub max_per_address: Option<usize>,
+    pub max_per_address: Option<u32>,
     /// How many new names of one address in an hour. Without it [`DEFAULT_NEW_NAMES`], and this machine
     /// itself is not limited.
     pub max_new_names: Option<u32>,
@@ -108,8 +108,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 
     let caps = Caps {
         total: affordable(options.max_connections),
-        per_address: Some(max_per_address.unwrap_or(DEFAULT_PER_ADDRESS)),
-        per_loopback: max_per_address,
+        per_address: Some(max_per_address.unwrap_or(DEFAULT_PER_ADDRESS) as usize),
+        per_loopback: max_per_address.map(|most| most as usize),
         handshakes: HANDSHAKES,
     };
     let (sender, events) = bounded(QUEUE);
@@ -119,6 +119,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     })
     .context("can't start the threads that are needed")?;
 
+    tracing::info!(%address, database = %path.display(), key = %fingerprint, "listening");
     announce(&format!("discovery listening on {address}, database {}, key {fingerprint}", path.display()));
     Server::new(registry, directory)
         .serve(&events, &stopped)

@@ -13,11 +13,12 @@
 //! | [`noise`] | proven, sealed connections over TCP |
 //! | [`net`] | listening, letting in, sending without waiting |
 //! | [`store`] | the databases; the only place with SQL |
-//! | [`time`], [`logging`] | clocks as the deciding code is told them; logs |
+//! | [`time`], [`logging`], [`cli`] | clocks as the deciding code is told them; logs; command lines |
 //! | [`discovery`] | the rendezvous server; [`discovery::registry`] decides |
 //! | [`client`] | the chat box; [`client::node`] decides |
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod client;
 pub mod discovery;
 pub mod logging;

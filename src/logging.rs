@@ -1,16 +1,115 @@
-//! Logs, for whoever runs a program: to standard error, as much as `RUST_LOG` says.
+//! Logs, for whoever runs a program: as much as `RUST_LOG` says, to standard error or to a file.
+//!
+//! A thread of its own writes them. Nobody waits for it: a standard error that nobody reads, or a disk that is
+//! slow or full, costs lines of the log and nothing else. No message text and no secret key is ever logged.
 
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
-/// Sends logs to standard error from now on: what `RUST_LOG` asks for, else what `default` does. A
-/// standard error that is closed loses them and harms nothing.
-pub fn start(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    // A failed write must not be reported by another one to the same place, which would panic.
-    let logging = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
+/// How many lines may wait to be written. Those that come when there is no room are lost, and counted.
+const WAITING: usize = 4096;
+/// How long the end of the program waits for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Writes what still waits when it is dropped: the last thing to do.
+#[must_use]
+pub struct Logs(Sender<Entry>);
+
+enum Entry {
+    Line(Vec<u8>),
+    /// Everything before is written.
+    Mark(Sender<()>),
+}
+
+/// Starts to log what `RUST_LOG` asks for: to `file`, after what is in it, or to standard error. Without `RUST_LOG`
+/// it is `level` and worse; who names a file wants to read something in it, and gets all from `info` on.
+///
+/// # Errors
+/// If the file can't be written to.
+pub fn start(level: &str, file: Option<&Path>) -> anyhow::Result<Logs> {
+    let output: Box<dyn Write + Send> = match file {
+        None => Box::new(io::stderr()),
+        Some(path) => {
+            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+            Box::new(file.with_context(|| format!("can't write logs to {}", path.display()))?)
+        }
+    };
+    let (sender, entries) = bounded(WAITING);
+    let lost = Arc::new(AtomicU64::new(0));
+    let queue = Queue { entries: sender.clone(), lost: Arc::clone(&lost) };
+    thread::Builder::new()
+        .name("log".into())
+        .spawn(move || write(&entries, &lost, output))
+        .context("no thread to write logs")?;
+    let level = if file.is_some() { "info" } else { level };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue);
     // Fails only if logs go somewhere already.
     let _ = logging.try_init();
+    Ok(Logs(sender))
+}
+
+fn write(entries: &Receiver<Entry>, lost: &AtomicU64, mut output: impl Write) {
+    for entry in entries {
+        // What can't be written is lost; there is no better place to say so.
+        match entry {
+            Entry::Line(line) => _ = output.write_all(&line),
+            Entry::Mark(done) => _ = done.try_send(()),
+        }
+        match lost.swap(0, Ordering::Relaxed) {
+            0 => {}
+            lost => _ = writeln!(output, "{lost} lines of the log are lost: they came too fast"),
+        }
+    }
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        let (done, written) = bounded(1);
+        if self.0.send_timeout(Entry::Mark(done), LAST_LINES).is_ok() {
+            let _ = written.recv_timeout(LAST_LINES);
+        }
+    }
+}
+
+/// Where lines wait for the thread that writes them.
+struct Queue {
+    entries: Sender<Entry>,
+    lost: Arc<AtomicU64>,
+}
+
+/// One line of the log.
+struct Line<'q>(&'q Queue);
+
+impl<'q> MakeWriter<'q> for Queue {
+    type Writer = Line<'q>;
+
+    fn make_writer(&'q self) -> Line<'q> {
+        Line(self)
+    }
+}
+
+impl Write for Line<'_> {
+    /// Takes a whole line, which is how it is given.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.0.entries.try_send(Entry::Line(line.to_vec())).is_err() {
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use peerchat::cli;
 use peerchat::client::{self, Config};
+use peerchat::logging;
 use peerchat::protocol::{DISCOVERY_PORT, Name, PublicKey};
 
 /// Chat with people directly, peer to peer, encrypted end to end.
@@ -19,15 +21,16 @@ struct Arguments {
     /// Your name: lower-case letters, digits, '.', '_' and '-'
     user: Name,
     /// The port to take links from peers on; 0 takes a free one
+    #[arg(value_parser = cli::port)]
     port: u16,
     /// The address to listen on and give out; 0.0.0.0 or :: gives out the one that discovery sees
-    #[arg(default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    #[arg(default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_parser = cli::address)]
     ip: IpAddr,
     /// Where discovery runs, a name or an address
-    #[arg(default_value = "127.0.0.1")]
+    #[arg(default_value = "127.0.0.1", value_parser = cli::host)]
     dhost: String,
     /// The port on which discovery listens
-    #[arg(default_value_t = DISCOVERY_PORT)]
+    #[arg(default_value_t = DISCOVERY_PORT, value_parser = cli::remote_port)]
     dport: u16,
     /// Where your journal is kept [default: peerchat in your data directory]
     #[arg(long, value_name = "DIR")]
@@ -41,6 +44,9 @@ struct Arguments {
     /// The key that discovery must have, in place of the one seen first
     #[arg(long, value_name = "FINGERPRINT")]
     discovery_key: Option<PublicKey>,
+    /// Where logs go, in place of standard error
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy)]
@@ -52,7 +58,7 @@ fn linger(text: &str) -> Result<Linger, String> {
     }
     match text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
         Some(linger) => Ok(Linger(Some(linger))),
-        None => Err("a number of seconds, or the word forever".into()),
+        None => Err("a number of seconds or the word forever is wanted here".into()),
     }
 }
 
@@ -70,10 +76,11 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     // People read the console, not a log.
-    peerchat::logging::start("error");
-    match run(arguments) {
+    let logs = logging::start("error", arguments.log_file.as_deref());
+    let status = logs.and_then(|_logs| run(arguments));
+    match status {
         Ok(status) => status.into(),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "client: {error:#}");

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use peerchat::cli;
 use peerchat::discovery::{self, DEFAULT_CONNECTIONS, MAX_CONNECTIONS, Options};
+use peerchat::logging;
 use peerchat::protocol::DISCOVERY_PORT;
 
 /// Knows who exists and where, so that peerchat's clients find each other. Holds no message.
@@ -17,35 +19,46 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     db: Option<PathBuf>,
     /// How many connections to let in
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_CONNECTIONS as u64,
-          value_parser = clap::value_parser!(u64).range(1..=MAX_CONNECTIONS as u64))]
-    max_connections: u64,
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_CONNECTIONS, value_parser = connections)]
+    max_connections: usize,
     /// How many connections one address may hold [default: 256, and no limit for this machine itself]
-    #[arg(long, value_name = "N")]
-    max_per_address: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = cli::count)]
+    max_per_address: Option<u32>,
     /// How many new names one address may register in an hour [default: 64, and no limit for this machine
     /// itself]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::count)]
     max_new_names: Option<u32>,
+    /// Where logs go, in place of standard error
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
     /// The address to listen on
-    #[arg(default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    #[arg(default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_parser = cli::address)]
     ip: IpAddr,
     /// The port to listen on; 0 takes a free one
-    #[arg(default_value_t = DISCOVERY_PORT)]
+    #[arg(default_value_t = DISCOVERY_PORT, value_parser = cli::port)]
     port: u16,
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    peerchat::logging::start("warn");
-    let options = Options {
+fn connections(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=MAX_CONNECTIONS).contains(count));
+    count.ok_or_else(|| format!("a whole number from 1 to {MAX_CONNECTIONS} is wanted here"))
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    discovery::run(Options {
         address: SocketAddr::new(arguments.ip, arguments.port),
         database: arguments.db,
-        max_connections: usize::try_from(arguments.max_connections).unwrap_or(MAX_CONNECTIONS),
+        max_connections: arguments.max_connections,
         max_per_address: arguments.max_per_address,
         max_new_names: arguments.max_new_names,
-    };
-    match discovery::run(options) {
+    })
+}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = cli::parse();
+    let logs = logging::start("warn", arguments.log_file.as_deref());
+    let done = logs.and_then(|_logs| run(arguments));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error may be closed; the exit status says the same.
