@@ -177,8 +177,13 @@ impl World {
 
     /// How many bytes a connection takes without being read.
     pub fn budget(&mut self) -> usize {
-        let least = if self.plan.text > 1_000 || self.plan.latency > 100 { 64 << 10 } else { 16 << 10 };
-        [least, 64 << 10, 256 << 10, 2 << 20][self.rng.usize(0..4)]
+        // Half of it goes through in a round trip, and what waits at the end must do so in time.
+        let least = match (self.plan.text > 1_000, self.plan.latency > 100) {
+            (true, true) => 256 << 10,
+            (false, false) => 16 << 10,
+            _ => 64 << 10,
+        };
+        least.max([16 << 10, 64 << 10, 256 << 10, 2 << 20][self.rng.usize(0..4)])
     }
 
     /// For how long somebody is away.

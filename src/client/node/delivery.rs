@@ -123,21 +123,26 @@ impl Node {
             return Ok(None);
         };
         let out = &mut link.outbound;
-        if !out.more || (out.used + FRAME_COST >= out.window && !out.unacknowledged.is_empty()) {
+        // Each acknowledgement frees a little, and if that were filled at once, a backlog would go out in
+        // ever smaller frames (the silly window syndrome, RFC 813).
+        if !out.more || out.used > out.window / 2 {
             return Ok(None);
         }
         let mut frame = Vec::new();
         let mut size = 0;
         let mut all = true;
+        // The kernel always takes a first one.
+        let mut frame_cost = if out.unacknowledged.is_empty() { 0 } else { FRAME_COST };
         journal.sent_after(contact, out.sent, |sent| {
             let bytes = sent.message.body.len() + MESSAGE_COST;
-            let cost = if frame.is_empty() { bytes + FRAME_COST } else { bytes };
+            let cost = bytes + frame_cost;
             let fits = size + bytes <= MAX_PEER_FRAME && out.used + cost <= out.window;
             // A window too small for anything still takes one message at a time.
             all = fits || (frame.is_empty() && out.unacknowledged.is_empty());
             if all {
                 size += bytes;
                 out.used += cost;
+                frame_cost = 0;
                 out.sent = sent.seq;
                 out.unacknowledged.push_back(Unacknowledged {
                     seq: sent.seq,
