@@ -1,8 +1,9 @@
 //! Sockets: listening, letting in, and sending without waiting.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,7 @@ pub struct Caps {
     pub per_address: Option<usize>,
     /// The same for addresses of this machine itself.
     pub per_loopback: Option<usize>,
-    /// That have not yet proved a key.
+    /// That have not yet proved a key. Of more, the oldest of the address with the most is cut.
     pub handshakes: usize,
 }
 
@@ -107,7 +108,7 @@ pub struct Place {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Connection(IpAddr),
-    Handshake,
+    Handshake(IpAddr, u64),
 }
 
 impl Drop for Place {
@@ -117,55 +118,95 @@ impl Drop for Place {
     }
 }
 
+/// What one address holds.
+#[derive(Debug, Default)]
+struct Guest {
+    connections: usize,
+    /// Those that have not yet proved a key, oldest first.
+    handshakes: BTreeMap<u64, Weak<TcpStream>>,
+}
+
 /// Who is in. Owned by the accepting thread; places come back through a channel, so nothing is locked.
 struct Gate {
     caps: Caps,
-    per_address: HashMap<IpAddr, usize>,
+    guests: HashMap<IpAddr, Guest>,
     total: usize,
     handshakes: usize,
+    /// The number of the next handshake.
+    next: u64,
     back: Sender<Kind>,
     returned: Receiver<Kind>,
 }
 
 impl Gate {
     fn new(caps: Caps) -> Self {
-        let (back, returned) = bounded(caps.total + caps.handshakes);
-        Self { caps, per_address: HashMap::new(), total: 0, handshakes: 0, back, returned }
+        // Each connection has at most one of either kind.
+        let (back, returned) = bounded(2 * caps.total);
+        Self { caps, guests: HashMap::new(), total: 0, handshakes: 0, next: 0, back, returned }
     }
 
     /// A place for the connection and one for its handshake.
-    fn admit(&mut self, from: IpAddr) -> Result<(Place, Place), Refusal> {
+    fn admit(&mut self, from: IpAddr, stream: &Arc<TcpStream>) -> Result<(Place, Place), Refusal> {
         while let Ok(kind) = self.returned.try_recv() {
             self.give_back(kind);
         }
-        if self.total >= self.caps.total || self.handshakes >= self.caps.handshakes {
-            return Err(Refusal::Full);
-        }
         let from = network(from);
         let cap = if from.is_loopback() { self.caps.per_loopback } else { self.caps.per_address };
-        let taken = self.per_address.entry(from).or_default();
-        if cap.is_some_and(|cap| *taken >= cap) {
+        let taken = self.guests.get(&from).map_or(0, |guest| guest.connections);
+        if cap.is_some_and(|cap| taken >= cap) {
             return Err(Refusal::AddressFull);
         }
-        *taken += 1;
+        if self.total >= self.caps.total || (self.handshakes >= self.caps.handshakes && !self.make_room(from))
+        {
+            return Err(Refusal::Full);
+        }
+        let guest = self.guests.entry(from).or_default();
+        guest.connections += 1;
+        guest.handshakes.insert(self.next, Arc::downgrade(stream));
         self.total += 1;
         self.handshakes += 1;
         let place = |kind| Place { kind, back: self.back.clone() };
-        Ok((place(Kind::Connection(from)), place(Kind::Handshake)))
+        let places = (place(Kind::Connection(from)), place(Kind::Handshake(from, self.next)));
+        self.next += 1;
+        Ok(places)
+    }
+
+    /// Cuts the oldest handshake of the address that has the most under way, if those are more than the
+    /// newcomer's: so it takes very many addresses to keep others out by saying nothing.
+    fn make_room(&mut self, newcomer: IpAddr) -> bool {
+        let under_way = |guest: &Guest| guest.handshakes.len();
+        let own = self.guests.get(&newcomer).map_or(0, under_way);
+        let most = self.guests.values_mut().max_by_key(|guest| under_way(guest));
+        let Some(greedy) = most.filter(|guest| under_way(guest) > own) else {
+            return false;
+        };
+        if let Some((_, oldest)) = greedy.handshakes.pop_first() {
+            self.handshakes -= 1;
+            if let Some(stream) = oldest.upgrade() {
+                // Its thread notices, and gives its other place back.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+        true
     }
 
     fn give_back(&mut self, kind: Kind) {
+        let (Kind::Connection(from) | Kind::Handshake(from, _)) = kind;
+        let Some(guest) = self.guests.get_mut(&from) else {
+            return;
+        };
         match kind {
-            Kind::Handshake => self.handshakes = self.handshakes.saturating_sub(1),
-            Kind::Connection(from) => {
-                self.total = self.total.saturating_sub(1);
-                if let Some(taken) = self.per_address.get_mut(&from) {
-                    *taken -= 1;
-                    if *taken == 0 {
-                        self.per_address.remove(&from);
-                    }
-                }
+            // Unless it was cut.
+            Kind::Handshake(_, number) => {
+                self.handshakes -= usize::from(guest.handshakes.remove(&number).is_some());
             }
+            Kind::Connection(_) => {
+                guest.connections -= 1;
+                self.total -= 1;
+            }
+        }
+        if guest.connections == 0 && guest.handshakes.is_empty() {
+            self.guests.remove(&from);
         }
     }
 }
@@ -207,9 +248,9 @@ pub fn network(address: IpAddr) -> IpAddr {
 pub fn accept(
     listener: TcpListener,
     caps: Caps,
-    welcome: impl Fn(TcpStream, SocketAddr, Place, Place) + Clone + Send + 'static,
+    welcome: impl Fn(Arc<TcpStream>, SocketAddr, Place, Place) + Clone + Send + 'static,
 ) -> io::Result<()> {
-    let (refuse, refused) = bounded::<(TcpStream, Refusal)>(REFUSALS);
+    let (refuse, refused) = bounded::<(Arc<TcpStream>, Refusal)>(REFUSALS);
     thread::Builder::new().name("refusals".into()).spawn(move || {
         for (stream, refusal) in refused {
             noise::refuse(&stream, refusal as u8);
@@ -220,14 +261,14 @@ pub fn accept(
     let accepting = move || {
         loop {
             let (stream, from) = match listener.accept() {
-                Ok(accepted) => accepted,
+                Ok((stream, from)) => (Arc::new(stream), from),
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a connection");
                     thread::sleep(EXHAUSTED);
                     continue;
                 }
             };
-            let (place, handshake) = match gate.admit(from.ip()) {
+            let (place, handshake) = match gate.admit(from.ip(), &stream) {
                 Ok(places) => places,
                 Err(refusal) => {
                     if let Some(unsaid) = refusals.worth_saying(Instant::now()) {
@@ -256,6 +297,18 @@ pub fn accept(
 mod tests {
     use super::*;
 
+    /// A connection that stands as long as the listener does.
+    fn stream() -> (Arc<TcpStream>, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        (Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()), listener)
+    }
+
+    impl Gate {
+        fn admit_some(&mut self, from: IpAddr) -> Result<(Place, Place), Refusal> {
+            self.admit(from, &stream().0)
+        }
+    }
+
     fn gate(total: usize, per_address: usize, handshakes: usize) -> Gate {
         Gate::new(Caps { total, per_address: Some(per_address), per_loopback: None, handshakes })
     }
@@ -264,14 +317,14 @@ mod tests {
     fn places_are_bounded_and_come_back() {
         let mut gate = gate(3, 2, 10);
         let [a, b]: [IpAddr; 2] = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
-        let first = gate.admit(a).unwrap();
-        let _second = gate.admit(a).unwrap();
-        assert_eq!(gate.admit(a).unwrap_err(), Refusal::AddressFull);
-        let _third = gate.admit(b).unwrap();
-        assert_eq!(gate.admit(b).unwrap_err(), Refusal::Full);
+        let first = gate.admit_some(a).unwrap();
+        let _second = gate.admit_some(a).unwrap();
+        assert_eq!(gate.admit_some(a).unwrap_err(), Refusal::AddressFull);
+        let _third = gate.admit_some(b).unwrap();
+        assert_eq!(gate.admit_some(b).unwrap_err(), Refusal::Full);
         drop(first);
-        let _again = gate.admit(a).unwrap();
-        assert_eq!(gate.admit(b).unwrap_err(), Refusal::Full);
+        let _again = gate.admit_some(a).unwrap();
+        assert_eq!(gate.admit_some(b).unwrap_err(), Refusal::Full);
     }
 
     #[test]
@@ -284,11 +337,37 @@ mod tests {
     #[test]
     fn handshakes_have_a_bound_of_their_own() {
         let mut gate = gate(10, 10, 1);
-        let (place, handshake) = gate.admit([192, 0, 2, 1].into()).unwrap();
-        assert_eq!(gate.admit([192, 0, 2, 2].into()).unwrap_err(), Refusal::Full);
+        let from = [192, 0, 2, 1].into();
+        let (place, handshake) = gate.admit_some(from).unwrap();
+        assert_eq!(gate.admit_some(from).unwrap_err(), Refusal::Full);
         drop(handshake);
-        assert!(gate.admit([192, 0, 2, 2].into()).is_ok());
+        assert!(gate.admit_some(from).is_ok());
         drop(place);
+    }
+
+    #[test]
+    fn who_has_most_handshakes_under_way_makes_room_for_others() {
+        let mut gate = gate(10, 10, 3);
+        let [greedy, modest, third]: [IpAddr; 3] =
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|ip| ip.parse().unwrap());
+        let streams = [stream(), stream()];
+        let held: Vec<_> = streams.iter().map(|(stream, _)| gate.admit(greedy, stream).unwrap()).collect();
+        let (connection, handshake) = gate.admit_some(modest).unwrap();
+        // Nobody has more than the newcomer would: the newcomer is refused.
+        assert_eq!(gate.admit_some(greedy).unwrap_err(), Refusal::Full);
+        let _third = gate.admit_some(third).unwrap();
+        let is_cut = |stream: &TcpStream| stream.peek(&mut [0]).is_ok_and(|read| read == 0);
+        streams[1].0.set_nonblocking(true).unwrap();
+        assert!(is_cut(&streams[0].0) && !is_cut(&streams[1].0));
+        assert_eq!(gate.admit_some(modest).unwrap_err(), Refusal::Full);
+        // What was cut gives its places back without being counted twice.
+        drop(held);
+        assert_eq!(gate.guests.len(), 3);
+        let _fourth = gate.admit_some(third).unwrap();
+        assert_eq!((gate.total, gate.handshakes), (3, 3));
+        drop((connection, handshake));
+        let _fifth = gate.admit_some(third).unwrap();
+        assert_eq!((gate.total, gate.handshakes, gate.guests.len()), (3, 3, 1));
     }
 
     #[test]
@@ -303,12 +382,15 @@ mod tests {
     #[test]
     fn loopback_has_its_own_cap_and_networks_count_as_one() {
         let mut gate = gate(100, 1, 100);
-        let loopback: Vec<_> = (0..10).map(|_| gate.admit([127, 0, 0, 1].into()).unwrap()).collect();
+        let loopback: Vec<_> = (0..10).map(|_| gate.admit_some([127, 0, 0, 1].into()).unwrap()).collect();
         assert_eq!(loopback.len(), 10);
-        let _one = gate.admit("2001:db8::1".parse().unwrap()).unwrap();
-        assert_eq!(gate.admit("2001:db8::2".parse().unwrap()).unwrap_err(), Refusal::AddressFull);
-        assert!(gate.admit("2001:db8:0:1::1".parse().unwrap()).is_ok());
-        let _four = gate.admit("198.51.100.1".parse().unwrap()).unwrap();
-        assert_eq!(gate.admit("::ffff:198.51.100.1".parse().unwrap()).unwrap_err(), Refusal::AddressFull);
+        let _one = gate.admit_some("2001:db8::1".parse().unwrap()).unwrap();
+        assert_eq!(gate.admit_some("2001:db8::2".parse().unwrap()).unwrap_err(), Refusal::AddressFull);
+        assert!(gate.admit_some("2001:db8:0:1::1".parse().unwrap()).is_ok());
+        let _four = gate.admit_some("198.51.100.1".parse().unwrap()).unwrap();
+        assert_eq!(
+            gate.admit_some("::ffff:198.51.100.1".parse().unwrap()).unwrap_err(),
+            Refusal::AddressFull
+        );
     }
 }

@@ -16,6 +16,9 @@ use crate::{quantile, spread};
 /// How much later than the deadline a cut may be, on a machine that does other things too.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// How many handshakes discovery has under way at once. Of more, the oldest are cut to make room.
+const PLACES: usize = 2048;
+
 struct Slow {
     stream: TcpStream,
     since: Instant,
@@ -63,7 +66,10 @@ pub fn run(programs: &Path, count: usize) -> Result<()> {
         most.threads, most.descriptors, most.resident
     );
     ensure!(quantile(&mut times, 1.0) < Duration::from_secs(1), "an honest login took more than a second");
-    ensure!(quantile(&mut cut, 0.0) + SLACK / 4 > HANDSHAKE_DEADLINE, "cut before the deadline");
+    ensure!(
+        count > PLACES || quantile(&mut cut, 0.0) + SLACK / 4 > HANDSHAKE_DEADLINE,
+        "cut before the deadline"
+    );
     discovery.expect_alive()
 }
 

@@ -42,7 +42,7 @@ impl From<Input> for Event {
 
 /// The loop's half of a connection.
 pub struct Writer {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     sealer: Sealer,
 }
 
@@ -182,13 +182,13 @@ impl Network {
         address: SocketAddr,
         purpose: Purpose,
         key: Option<PublicKey>,
-    ) -> Result<(TcpStream, noise::Session, usize), HandshakeError> {
+    ) -> Result<(Arc<TcpStream>, noise::Session, usize), HandshakeError> {
         let deadline = Instant::now() + HANDSHAKE_DEADLINE;
         let connect = || {
             let stream = TcpStream::connect_timeout(&address, HANDSHAKE_DEADLINE)?;
             let budget = net::prepare(&stream)?;
             let session = noise::initiate(&stream, purpose, &self.keypair, key, deadline)?;
-            Ok((stream, session, budget))
+            Ok((Arc::new(stream), session, budget))
         };
         connect().map_err(HandshakeError::classified)
     }
@@ -196,7 +196,7 @@ impl Network {
     /// Hands the writing half to the loop and starts the reader.
     fn open<T: for<'b> Decode<'b, ()> + 'static>(
         &self,
-        stream: TcpStream,
+        stream: Arc<TcpStream>,
         session: noise::Session,
         place: Option<Place>,
         says: impl Fn(LinkId, Vec<T>) -> Input + Send + 'static,
@@ -204,15 +204,7 @@ impl Network {
         up: impl FnOnce(LinkId) -> Input,
     ) {
         let link = self.ids.fetch_add(1, Ordering::Relaxed);
-        let reading = match stream.try_clone() {
-            Ok(reading) => reading,
-            Err(error) => {
-                tracing::warn!(%error, "no descriptor for another connection");
-                self.report(up(link));
-                self.report(closed(link));
-                return;
-            }
-        };
+        let reading = Arc::clone(&stream);
         let opened = Some((link, Writer { stream, sealer: session.sealer }));
         if self.events.send(Event { opened, input: up(link) }).is_err() {
             return;
@@ -221,7 +213,7 @@ impl Network {
         let opener = session.opener;
         let reader = move || {
             let _place = place;
-            if let Err(error) = network.read(reading, opener, |messages| says(link, messages)) {
+            if let Err(error) = network.read(&reading, opener, |messages| says(link, messages)) {
                 tracing::info!(link, %error, "a connection was broken");
             }
             network.report(closed(link));
@@ -234,7 +226,7 @@ impl Network {
     /// Reads until the connection ends.
     fn read<T: for<'b> Decode<'b, ()>>(
         &self,
-        mut stream: TcpStream,
+        mut stream: &TcpStream,
         mut opener: Opener,
         says: impl Fn(Vec<T>) -> Input,
     ) -> anyhow::Result<()> {

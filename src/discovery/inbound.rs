@@ -74,7 +74,7 @@ impl Reception {
     }
 
     /// Does the handshake and leaves the connection to a thread that reads.
-    pub fn welcome(&self, stream: TcpStream, from: SocketAddr, place: Place, handshake: Place) {
+    pub fn welcome(&self, stream: Arc<TcpStream>, from: SocketAddr, place: Place, handshake: Place) {
         let deadline = Instant::now() + HANDSHAKE_DEADLINE;
         let proved = noise::respond(&stream, Purpose::Rendezvous, &self.keypair, deadline);
         drop(handshake);
@@ -86,7 +86,6 @@ impl Reception {
             return tracing::debug!(%from, %error, "gone after the handshake");
         }
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let stream = Arc::new(stream);
         let (key, sealer) = (proved.remote, proved.sealer);
         let opened = Inbound::Opened { session, key, from, stream: Arc::clone(&stream), sealer };
         if self.events.send(opened).is_err() {
