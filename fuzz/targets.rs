@@ -12,8 +12,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use minicbor::{Decode, Encode};
-use peerchat::client::command::{self, Command, MAX_LINE};
-use peerchat::client::notice::{Body, Code, HistoryLine, Notice, OutboxLine, Trouble, UpDown};
+use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Reference, json};
+use peerchat::client::notice::{Body, Code, HistoryLine, Notice, OutboxLine, Told, Trouble, UpDown};
 use peerchat::noise::{self, HandshakeError, Keypair, Purpose};
 use peerchat::protocol::peer::{Cursor, Kind, Peer};
 use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
@@ -30,6 +30,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("handshake", handshake),
     ("name", name),
     ("command_line", command_line),
+    ("json_command", json_command),
     ("notice", notice),
 ];
 
@@ -132,6 +133,26 @@ pub fn command_line(data: &[u8]) {
     }
 }
 
+/// A line of a script.
+pub fn json_command(data: &[u8]) {
+    let line = String::from_utf8_lossy(data);
+    if line.len() > json::MAX_LINE {
+        return;
+    }
+    let (reference, command) = json::parse(&line);
+    if let Some(Reference::Text(text)) = reference {
+        assert!(text.len() <= MAX_REFERENCE);
+    }
+    match command {
+        Ok(Command::Chat(_, text)) => assert!(!text.trim().is_empty() && text.len() <= MAX_TEXT),
+        Ok(command) => assert!(!command.to_string().contains(unsafe_to_show)),
+        Err(error) => {
+            assert!(!error.to_string().contains(char::is_control));
+            shown_safely(&error.to_string());
+        }
+    }
+}
+
 /// A body from a peer and texts from elsewhere, as they are shown: the first ten bytes are numbers.
 pub fn notice(data: &[u8]) {
     let Some((numbers, said)) = data.split_first_chunk::<10>() else {
@@ -180,7 +201,7 @@ fn written(notice: &Notice) -> serde_json::Value {
     let own = |line: &str| line.starts_with(['*', '!', '[']) || line.starts_with("    ");
     assert!(text.lines().all(own), "{text}");
     let mut json = Vec::new();
-    notice.write_json(&mut json);
+    Told::from(notice.clone()).write_json(&mut json);
     let json = String::from_utf8(json).expect("JSON is UTF-8");
     let line = json.strip_suffix('\n').expect("a line");
     assert!(!line.contains(unsafe_to_show));

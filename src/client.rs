@@ -85,7 +85,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let signals = signals()?;
     let (send, events) = bounded::<Event>(EVENTS);
     let console = Console::start(config.json, send.clone()).context("no thread for the output")?;
-    let commands = console::read_commands().context("no thread for the input")?;
+    let commands = console::read_commands(config.json).context("no thread for the input")?;
 
     let clock = Clock::start();
     let host = match config.discovery_host.parse::<IpAddr>() {

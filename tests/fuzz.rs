@@ -68,6 +68,13 @@ fn examples() -> Vec<Vec<u8>> {
         ["REQUEST bob", "/chat bob hello\r", "HISTORY bob 20", "alice", "x.y_z-0", "\u{9b}31m", "logout "]
             .map(|line| line.as_bytes().to_vec()),
     );
+    examples.extend(
+        [
+            r#"{"command":"chat","to":"bob","text":"two\nlines\u009b","ref":"7"}"#,
+            r#"{"command":"history","peer":"bob","count":5,"ref":-7}"#,
+        ]
+        .map(|line| line.as_bytes().to_vec()),
+    );
     examples.push([&[0, 1][..], &[9; 48]].concat());
     examples
 }

@@ -2,7 +2,11 @@
 
 use std::str::FromStr;
 
+use serde::Serialize;
+
 use crate::protocol::{MAX_TEXT, Name, NameError};
+
+pub mod json;
 
 /// The longest line that is read, in bytes: the longest text and room for what stands before it.
 pub const MAX_LINE: usize = MAX_TEXT + 1024;
@@ -96,6 +100,19 @@ impl std::fmt::Display for Command {
     }
 }
 
+/// The most bytes that a script's name for a command may have.
+pub const MAX_REFERENCE: usize = 64;
+
+/// What a script calls one of its commands; every answer to it repeats that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Reference {
+    /// A number.
+    Number(i64),
+    /// At most [`MAX_REFERENCE`] bytes.
+    Text(String),
+}
+
 /// Why a line is not a command. The words say what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
@@ -116,6 +133,9 @@ pub enum CommandError {
         "the terminal takes at most {MAX_TERMINAL_LINE} bytes a line and has cut this one; nothing was sent (a pipe takes more)"
     )]
     Cut,
+    /// The line begins as a JSON object, but is not that of a command.
+    #[error("not a command in JSON: {0}; nothing was done")]
+    Json(String),
     /// The line is not UTF-8.
     #[error("the line is not UTF-8; nothing was done")]
     NotUtf8,

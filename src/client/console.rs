@@ -5,11 +5,11 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE};
+use super::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, json};
 use super::event::{Input, Prompt};
 use super::link::Event;
 use super::node::OUTPUT_BATCHES;
-use super::notice::Notice;
+use super::notice::{Notice, Told};
 
 /// How many commands may wait to be taken.
 const COMMANDS: usize = 1024;
@@ -20,7 +20,7 @@ const CLEAR_LINE: &[u8] = b"\r\x1b[K";
 
 /// The way to standard output.
 pub struct Console {
-    batches: Option<Sender<Vec<Notice>>>,
+    batches: Option<Sender<Vec<Told>>>,
     done: Receiver<()>,
 }
 
@@ -40,7 +40,7 @@ impl Console {
     }
 
     /// Hands over a batch. The node hands over no more than there are places.
-    pub fn print(&self, notices: Vec<Notice>) {
+    pub fn print(&self, notices: Vec<Told>) {
         if let Some(batches) = &self.batches {
             // An output that is closed has been reported, and ends the program.
             let taken = batches.try_send(notices);
@@ -58,7 +58,7 @@ impl Console {
     }
 }
 
-fn write_all(json: bool, batches: &Receiver<Vec<Notice>>, events: &Sender<Event>) {
+fn write_all(json: bool, batches: &Receiver<Vec<Told>>, events: &Sender<Event>) {
     let prompt = !json && io::stdout().is_terminal() && io::stdin().is_terminal();
     let mut stdout = io::stdout().lock();
     let mut out = Vec::new();
@@ -67,10 +67,10 @@ fn write_all(json: bool, batches: &Receiver<Vec<Notice>>, events: &Sender<Event>
         if prompt {
             out.extend_from_slice(CLEAR_LINE);
         }
-        for notice in &notices {
-            if json { notice.write_json(&mut out) } else { notice.write_text(&mut out) }
+        for told in &notices {
+            if json { told.write_json(&mut out) } else { told.notice.write_text(&mut out) }
         }
-        if prompt && !matches!(notices.last(), Some(Notice::Bye { .. })) {
+        if prompt && !matches!(notices.last().map(|told| &told.notice), Some(Notice::Bye { .. })) {
             out.extend_from_slice(PROMPT);
         }
         // One write and one flush a batch; what could not be written stays unshown in the journal.
@@ -85,42 +85,44 @@ fn write_all(json: bool, batches: &Receiver<Vec<Notice>>, events: &Sender<Event>
     }
 }
 
-/// Starts the thread that reads commands.
+/// Starts the thread that reads commands; with `json` also as JSON objects.
 ///
 /// # Errors
 /// If there is no thread to be had.
-pub fn read_commands() -> io::Result<Receiver<Input>> {
+pub fn read_commands(json: bool) -> io::Result<Receiver<Input>> {
     let (send, commands) = bounded(COMMANDS);
     thread::Builder::new().name("input".into()).spawn(move || {
         let terminal = io::stdin().is_terminal();
         let mut input = BufReader::with_capacity(64 * 1024, io::stdin());
+        let most = if json { json::MAX_LINE } else { MAX_LINE };
         let mut line = Vec::new();
         loop {
-            let parsed = match read_line(&mut input, &mut line) {
+            let parsed = match read_line(&mut input, &mut line, most) {
                 // A person who leaves in the middle of a line has not sent it.
                 Ok(Line::Unended) if terminal => break,
                 Ok(Line::Whole) if terminal && line.len() >= MAX_TERMINAL_LINE => {
-                    Some(Err(CommandError::Cut))
+                    Some((None, Err(CommandError::Cut)))
                 }
                 Ok(Line::Whole | Line::Unended) => match std::str::from_utf8(&line) {
-                    Ok(line) => command::parse(line),
-                    Err(_) => Some(Err(CommandError::NotUtf8)),
+                    Ok(line) if json => json::parse_line(line),
+                    Ok(line) => command::parse(line).map(|command| (None, command)),
+                    Err(_) => Some((None, Err(CommandError::NotUtf8))),
                 },
-                Ok(Line::TooLong) => Some(Err(CommandError::TooLong(None))),
+                Ok(Line::TooLong) => Some((None, Err(CommandError::TooLong(None)))),
                 Ok(Line::End) => break,
                 Err(error) => {
                     tracing::warn!(%error, "standard input can't be read any more");
                     break;
                 }
             };
-            if let Some(command) = parsed
-                && send.send(Input::Command(command)).is_err()
+            if let Some((reference, command)) = parsed
+                && send.send(Input::Command { command, reference }).is_err()
             {
                 return;
             }
         }
         // At a terminal this is Ctrl+D: a person who goes.
-        let end = if terminal { Input::Command(Ok(Command::Logout)) } else { Input::InputEnded };
+        let end = if terminal { Input::typed(Ok(Command::Logout)) } else { Input::InputEnded };
         let _ = send.send(end);
     })?;
     Ok(commands)
@@ -135,8 +137,8 @@ enum Line {
     End,
 }
 
-/// Reads a line without its end into `line`, which never grows beyond [`MAX_LINE`].
-fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
+/// Reads a line without its end into `line`, which never grows beyond `most` bytes.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> io::Result<Line> {
     line.clear();
     let mut too_long = false;
     let mut empty = true;
@@ -152,7 +154,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
         empty = false;
         let end = available.iter().position(|byte| *byte == b'\n');
         let piece = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
-        too_long |= line.len() + piece.len() > MAX_LINE;
+        too_long |= line.len() + piece.len() > most;
         if !too_long {
             line.extend_from_slice(piece);
         }
@@ -183,7 +185,7 @@ mod tests {
         let mut lines = Vec::new();
         loop {
             let mut line = Vec::new();
-            match read_line(&mut input, &mut line).unwrap() {
+            match read_line(&mut input, &mut line, MAX_LINE).unwrap() {
                 Line::End => return lines,
                 kind => lines.push((kind, line)),
             }

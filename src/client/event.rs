@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::command::{Command, CommandError};
-use super::notice::Notice;
+use super::command::{Command, CommandError, Reference};
+use super::notice::Told;
 use crate::protocol::peer::Peer;
 use crate::protocol::rendezvous::{ToClient, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
@@ -17,7 +17,12 @@ pub type LinkId = u64;
 #[derive(Debug)]
 pub enum Input {
     /// A line was typed or piped in.
-    Command(Result<Command, CommandError>),
+    Command {
+        /// What it says.
+        command: Result<Command, CommandError>,
+        /// What a script calls it, and every answer repeats.
+        reference: Option<Reference>,
+    },
     /// There will be no more lines.
     InputEnded,
     /// The system or the user wants the program to end.
@@ -68,6 +73,12 @@ pub enum Input {
 }
 
 impl Input {
+    /// A typed command.
+    #[must_use]
+    pub fn typed(command: Result<Command, CommandError>) -> Self {
+        Self::Command { command, reference: None }
+    }
+
     /// How much work it is, in messages.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -147,7 +158,7 @@ pub enum Action {
     /// Close a connection, to a peer or to discovery.
     Close(LinkId),
     /// Give a batch of notices to the console, which answers with [`Input::Printed`].
-    Print(Vec<Notice>),
+    Print(Vec<Told>),
     /// What the prompt shows and Tab completes has changed.
     Prompt(Prompt),
     /// End the program with this status, and say why on standard error.

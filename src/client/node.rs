@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::command::Reference;
 use super::event::{Action, Input, LinkId};
 use super::notice::{Code, Notice, Trouble};
 use crate::protocol::peer::Peer;
@@ -91,6 +92,8 @@ pub struct Node {
     /// When what can wait is saved.
     save_at: Option<u64>,
     leaving: Leaving,
+    /// What a script calls the command that is being answered.
+    answering: Option<Reference>,
     /// How many commands were refused, or taken and given back later.
     refused: u64,
     /// When it was last said that a stranger was cut, and how many were, with that one, since.
@@ -133,6 +136,7 @@ impl Node {
             wake: now.mono,
             save_at: None,
             leaving: Leaving::No,
+            answering: None,
             refused: 0,
             strangers: (0, 0),
             setup,
@@ -158,10 +162,17 @@ impl Node {
             return Ok(());
         }
         match input {
-            Input::Command(Ok(command)) => self.command(now, journal, command),
-            Input::Command(Err(error)) => {
-                self.command_error(now, error);
-                Ok(())
+            Input::Command { command, reference } => {
+                self.answering.clone_from(reference);
+                let done = match command {
+                    Ok(command) => self.command(now, journal, command),
+                    Err(error) => {
+                        self.command_error(now, error);
+                        Ok(())
+                    }
+                };
+                self.answering = None;
+                done
             }
             Input::InputEnded => {
                 self.leaving = Leaving::Lingering(self.setup.linger.map(|linger| now.mono + linger));
@@ -291,7 +302,7 @@ impl Node {
         }
         for input in inputs {
             match input {
-                Input::Command(Ok(command)) if command.is_written() => {
+                Input::Command { command: Ok(command), reference } if command.is_written() => {
                     self.refused += 1;
                     let trouble = Trouble {
                         code: Code::NotSaved,
@@ -300,7 +311,9 @@ impl Node {
                         id: None,
                         text: command.text().map(str::to_owned),
                     };
+                    self.answering.clone_from(reference);
                     self.tell(now, Notice::Error(trouble));
+                    self.answering = None;
                 }
                 Input::LinkUp { link, dialled, .. } => {
                     if let Some(contact) = dialled {

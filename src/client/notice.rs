@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use serde::{Serialize, Serializer};
 
+use super::command::{MAX_REFERENCE, Reference};
 use crate::protocol::peer::{Cursor, Kind};
 use crate::protocol::{Name, PublicKey};
 use text::is_unsafe;
@@ -126,6 +127,34 @@ pub enum Notice {
         /// How many messages are not yet delivered, and go out at a later start.
         waiting: u64,
     },
+}
+
+/// A notice as it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// What is told.
+    #[serde(flatten)]
+    pub notice: Notice,
+    /// The name of the command that it answers, if a script gave it one.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+}
+
+impl From<Notice> for Told {
+    fn from(notice: Notice) -> Self {
+        Self { notice, reference: None }
+    }
+}
+
+impl Told {
+    /// Appends it as one line of JSON.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let written = serde_json::to_writer(&mut *out, self);
+        debug_assert!(written.is_ok(), "a Vec takes everything, and every key is a string");
+        escape_json(out, start);
+        out.push(b'\n');
+    }
 }
 
 /// What an error says.
@@ -349,6 +378,21 @@ impl Notice {
         }
     }
 
+    /// Whether it is what a command is answered with, rather than something that happens.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        !matches!(
+            self,
+            Self::Ready { .. }
+                | Self::Discovery { .. }
+                | Self::Presence { .. }
+                | Self::Request { .. }
+                | Self::Link { .. }
+                | Self::Message { .. }
+                | Self::Delivered { .. }
+        )
+    }
+
     /// Roughly how many bytes the notice takes in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -360,16 +404,7 @@ impl Notice {
             Self::Contacts { contacts } => contacts.len() * size_of::<ContactLine>(),
             _ => 0,
         };
-        content + size_of::<Self>()
-    }
-
-    /// Appends the notice as one line of JSON.
-    pub fn write_json(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        let written = serde_json::to_writer(&mut *out, self);
-        debug_assert!(written.is_ok(), "a Vec takes everything, and every key is a string");
-        escape_json(out, start);
-        out.push(b'\n');
+        content + size_of::<Told>() + MAX_REFERENCE
     }
 }
 
@@ -424,7 +459,7 @@ mod tests {
 
     #[test]
     fn json_has_the_documented_fields() {
-        let line = written(|out| message("hi").write_json(out));
+        let line = written(|out| Told::from(message("hi")).write_json(out));
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
             value,
@@ -433,10 +468,17 @@ mod tests {
         );
         let trouble =
             Trouble { code: Code::NoSuchUser, message: "no".into(), peer: None, id: None, text: None };
-        let line = written(|out| Notice::Error(trouble.clone()).write_json(out));
+        let line = written(|out| Told::from(Notice::Error(trouble.clone())).write_json(out));
         assert_eq!(line, "{\"event\":\"error\",\"code\":\"no-such-user\",\"message\":\"no\"}\n");
-        let bye = Notice::Bye { waiting: 2 };
+        let mut bye = Told::from(Notice::Bye { waiting: 2 });
         assert_eq!(written(|out| bye.write_json(out)), "{\"event\":\"bye\",\"waiting\":2}\n");
+        for (reference, expected) in
+            [(Reference::Number(-7), "-7"), (Reference::Text("a\u{9b}".into()), r#""a\u009b""#)]
+        {
+            bye.reference = Some(reference);
+            let line = written(|out| bye.write_json(out));
+            assert_eq!(line, format!("{{\"event\":\"bye\",\"waiting\":2,\"ref\":{expected}}}\n"));
+        }
     }
 
     #[test]
@@ -446,7 +488,7 @@ mod tests {
             if let Notice::Message { sent: at, .. } = &mut notice {
                 *at = sent;
             }
-            let line = written(|out| notice.write_json(out));
+            let line = written(|out| Told::from(notice.clone()).write_json(out));
             assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
             assert_eq!(written(|out| notice.write_text(out)).lines().count(), 1);
         }
@@ -467,10 +509,10 @@ mod tests {
             for notice in [message(&text), Notice::Discovery { state: UpDown::Down, detail: text.clone() }] {
                 let shown = written(|out| notice.write_text(out));
                 prop_assert!(!shown.chars().any(|c| c != '\n' && is_unsafe(c)));
-                let json = written(|out| notice.write_json(out));
+                let json = written(|out| Told::from(notice.clone()).write_json(out));
                 prop_assert!(!json.trim_end_matches('\n').chars().any(is_unsafe));
             }
-            let json = written(|out| message(&text).write_json(out));
+            let json = written(|out| Told::from(message(&text)).write_json(out));
             let value: serde_json::Value = serde_json::from_str(&json).unwrap();
             prop_assert_eq!(value["text"].as_str().unwrap(), text);
         }

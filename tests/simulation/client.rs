@@ -345,7 +345,8 @@ impl World {
                     self.close(conn, side);
                 }
             }
-            Action::Print(notices) => {
+            Action::Print(told) => {
+                let notices: Vec<Notice> = told.into_iter().map(|told| told.notice).collect();
                 self.check_told(number, &notices);
                 if run.console.is_empty() {
                     self.console_later(number, run.life);
@@ -415,7 +416,10 @@ impl World {
 }
 
 fn leaves_at_once(input: &Input) -> bool {
-    matches!(input, Input::Signal | Input::OutputClosed(_) | Input::Command(Ok(Command::Logout)))
+    matches!(
+        input,
+        Input::Signal | Input::OutputClosed(_) | Input::Command { command: Ok(Command::Logout), .. }
+    )
 }
 
 /// For the trace: long enough to tell what happens.

@@ -106,7 +106,7 @@ impl Alice {
 
 fn shows(actions: &[Action]) -> bool {
     actions.iter().any(|action| match action {
-        Action::Print(notices) => notices.iter().any(|notice| matches!(notice, Notice::Message { .. })),
+        Action::Print(notices) => notices.iter().any(|told| matches!(told.notice, Notice::Message { .. })),
         _ => false,
     })
 }
@@ -119,7 +119,7 @@ fn a_dial_outlives_a_failed_transaction() {
     let mut alice = Alice::new();
     alice.logs_in();
     alice.now += 10_000;
-    let actions = alice.fails_to_commit(&[Input::Command(Ok(Command::Help))]);
+    let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Help))]);
     let later = alice.takes(&[]);
     let dialled = actions.iter().chain(&later).any(|action| matches!(action, Action::Dial { .. }));
     assert!(dialled, "{actions:?}, then {later:?}");
@@ -129,7 +129,7 @@ fn a_dial_outlives_a_failed_transaction() {
 fn an_end_outlives_a_failed_transaction() {
     let mut alice = Alice::new();
     alice.logs_in();
-    let actions = alice.fails_to_commit(&[Input::Command(Ok(Command::Logout))]);
+    let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Logout))]);
     assert!(actions.iter().any(|action| matches!(action, Action::Exit(0, None))), "{actions:?}");
     assert!(actions.iter().any(|action| matches!(action, Action::Close(SESSION))), "{actions:?}");
 }
@@ -152,7 +152,7 @@ fn what_was_shown_is_not_shown_again_after_a_failed_transaction() {
     alice.logs_in();
     assert!(shows(&alice.hears()));
     (0..8).for_each(|_| _ = alice.takes(&[Input::Printed]));
-    let actions = alice.fails_to_commit(&[Input::Command(Ok(Command::Chat(name("bob"), "x".into())))]);
+    let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
     let later = alice.takes(&[]);
     assert!(!shows(&actions) && !shows(&later), "{actions:?}, then {later:?}");
 }
@@ -176,9 +176,9 @@ fn discovery_is_heard_again_after_a_failed_transaction() {
 fn discovery_is_asked_for_somebody_no_longer_blocked() {
     let mut alice = Alice::new();
     alice.logs_in();
-    alice.takes(&[Input::Command(Ok(Command::Request(name("carol"))))]);
-    alice.takes(&[Input::Command(Ok(Command::Block(name("carol"))))]);
-    let actions = alice.takes(&[Input::Command(Ok(Command::Unblock(name("carol"))))]);
+    alice.takes(&[Input::typed(Ok(Command::Request(name("carol"))))]);
+    alice.takes(&[Input::typed(Ok(Command::Block(name("carol"))))]);
+    let actions = alice.takes(&[Input::typed(Ok(Command::Unblock(name("carol"))))]);
     let asked = actions.iter().any(|action| match action {
         Action::TellDiscovery(_, said) => matches!(said[..], [ToDiscovery::Request(_)]),
         _ => false,
@@ -189,7 +189,7 @@ fn discovery_is_asked_for_somebody_no_longer_blocked() {
 #[test]
 fn the_loop_rests_while_nobody_reads() {
     let mut alice = Alice::new();
-    (0..OUTPUT_BATCHES).for_each(|_| _ = alice.takes(&[Input::Command(Ok(Command::Help))]));
+    (0..OUTPUT_BATCHES).for_each(|_| _ = alice.takes(&[Input::typed(Ok(Command::Help))]));
     alice.now += 10_000;
     alice.takes(&[]);
     alice.takes(&[]);

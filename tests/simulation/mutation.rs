@@ -71,8 +71,9 @@ impl World {
         let actions: Vec<Action> = run.node.committed().into_iter().filter(early).collect();
         let any = !actions.is_empty();
         for action in actions {
-            if let Action::Print(notices) = &action {
-                self.shown(client, notices);
+            if let Action::Print(told) = &action {
+                let notices: Vec<_> = told.iter().map(|told| told.notice.clone()).collect();
+                self.shown(client, &notices);
             } else {
                 self.act(client, run, action);
             }

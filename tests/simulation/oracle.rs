@@ -161,7 +161,8 @@ impl World {
 
     /// What a transaction has put on the disk.
     pub fn oracle_commits(&mut self, client: usize, inputs: &[Input]) {
-        let wrote = inputs.iter().any(|input| matches!(input, Input::Command(Ok(Command::Chat(..)))));
+        let wrote =
+            inputs.iter().any(|input| matches!(input, Input::Command { command: Ok(Command::Chat(..)), .. }));
         let received =
             inputs.iter().any(|input| matches!(input, Input::LinkSays(_, said) if has_messages(said)));
         let journal = std::rc::Rc::clone(&self.clients[client].journal);

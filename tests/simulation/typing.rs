@@ -15,7 +15,7 @@ impl World {
         let Some(run) = &mut self.clients[number].run else {
             return;
         };
-        run.typed.push_back(Input::Command(Ok(command)));
+        run.typed.push_back(Input::typed(Ok(command)));
         let started = run.started;
         let clock = self.clock(started, skew);
         if self.clients[number].run.as_ref().is_some_and(|run| run.node.takes_commands(clock)) {

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::super::event::Action;
-use super::super::notice::{Body, Code, Notice, Trouble};
+use super::super::notice::{Body, Code, Notice, Told, Trouble};
 use super::contacts::Contact;
 use super::{LAZY_SAVE, Node};
 use crate::protocol::Name;
@@ -29,7 +29,7 @@ pub const STUCK_AFTER: u64 = 1_000;
 #[derive(Debug, Default)]
 pub struct Output {
     /// Not yet given to the console.
-    notices: Vec<Notice>,
+    notices: Vec<Told>,
     weight: usize,
     shown: Vec<(ContactId, Seq)>,
     /// Given to the console, in this order, and not yet written.
@@ -90,9 +90,9 @@ impl Output {
     pub fn roll_back(&mut self) {
         let (notices, shown) = self.kept;
         let undone = self.notices.split_off(notices);
-        self.notices.extend(undone.into_iter().filter(|notice| !notice.is_saved()));
+        self.notices.extend(undone.into_iter().filter(|told| !told.notice.is_saved()));
         self.shown.truncate(shown);
-        self.weight = self.notices.iter().map(Notice::weight).sum();
+        self.weight = self.notices.iter().map(|told| told.notice.weight()).sum();
     }
 
     /// Up to where deliveries to the contact were told at the last commit, if they have been told since.
@@ -118,9 +118,10 @@ impl Output {
             .max()
     }
 
-    fn push(&mut self, notice: Notice) {
-        self.weight += notice.weight();
-        self.notices.push(notice);
+    fn push(&mut self, told: impl Into<Told>) {
+        let told = told.into();
+        self.weight += told.notice.weight();
+        self.notices.push(told);
     }
 
     fn push_shown(&mut self, contact: ContactId, seq: Seq) {
@@ -133,7 +134,7 @@ impl Output {
 }
 
 impl Node {
-    /// Tells the user something.
+    /// Tells the user something. What answers a command repeats what a script calls it.
     pub(super) fn tell(&mut self, now: Now, notice: Notice) {
         let output = &mut self.output;
         if !output.is_waiting() {
@@ -142,7 +143,8 @@ impl Node {
         if output.weight + output.unwritten_weight >= LIMIT && !matches!(notice, Notice::Bye { .. }) {
             output.dropped += 1;
         } else {
-            output.push(notice);
+            let reference = self.answering.clone().filter(|_| notice.is_answer());
+            output.push(Told { notice, reference });
         }
     }
 

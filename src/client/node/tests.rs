@@ -103,7 +103,7 @@ impl World {
         let mut rest = Vec::new();
         for action in actions {
             if let Action::Print(notices) = action {
-                self.notices.extend(notices);
+                self.notices.extend(notices.into_iter().map(|told| told.notice));
                 self.node.handle(self.now, &self.journal, &Input::Printed).unwrap();
             } else {
                 rest.push(action);
@@ -170,7 +170,7 @@ impl World {
 }
 
 fn typed(line: &str) -> Input {
-    Input::Command(parse(line).unwrap())
+    Input::typed(parse(line).unwrap())
 }
 
 fn status(who: &str, key: PublicKey, asks: bool) -> ToClient {

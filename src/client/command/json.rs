@@ -1,0 +1,251 @@
+//! Commands as JSON objects, one a line: for scripts, whose texts may have several lines, and who want to know
+//! which answer belongs to what they said.
+//!
+//! Nothing is guessed: a field that is unknown, missing, given twice or of another type is an error.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::{Command, CommandError, HISTORY, MAX_HISTORY, MAX_REFERENCE, Reference};
+use crate::protocol::MAX_TEXT;
+
+/// The longest line that is read, in bytes: the longest text with each byte as an escape of six, and room for
+/// what stands around it.
+pub const MAX_LINE: usize = 6 * MAX_TEXT + 1024;
+
+/// The longest description of a mistake, in characters: parts of the line may stand in it.
+const MAX_MISTAKE: usize = 200;
+
+/// Understands a line of a script, an object or what a person would type; `None` for one with nothing in it.
+#[must_use]
+pub fn parse_line(line: &str) -> Option<(Option<Reference>, Result<Command, CommandError>)> {
+    if line.trim_start().starts_with('{') {
+        Some(parse(line))
+    } else {
+        super::parse(line).map(|command| (None, command))
+    }
+}
+
+/// Understands one object: what the script calls it, which is known even if the rest is wrong, and the command.
+pub fn parse(line: &str) -> (Option<Reference>, Result<Command, CommandError>) {
+    let mut object = match serde_json::from_str::<Object>(line) {
+        Ok(Object(object)) => object,
+        Err(error) => return (None, Err(mistake(&error))),
+    };
+    match object.remove("ref").map(reference).transpose() {
+        Ok(reference) => (reference.flatten(), command(object)),
+        Err(error) => (None, Err(error)),
+    }
+}
+
+fn reference(value: Value) -> Result<Option<Reference>, CommandError> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) if text.len() <= MAX_REFERENCE => Ok(Some(Reference::Text(text))),
+        Value::Number(number) if number.as_i64().is_some() => Ok(number.as_i64().map(Reference::Number)),
+        _ => Err(CommandError::Json(format!(
+            "\"ref\" must be a string of at most {MAX_REFERENCE} bytes or an integer of 64 bits"
+        ))),
+    }
+}
+
+fn command(object: Map<String, Value>) -> Result<Command, CommandError> {
+    let call = Call::deserialize(Value::Object(object)).map_err(|error| mistake(&error))?;
+    Ok(match call {
+        Call::Request { peer } => Command::Request(peer.parse()?),
+        Call::Chat { to, text } => {
+            let to = to.parse()?;
+            if text.trim().is_empty() {
+                return Err(CommandError::Json("\"text\" is empty".into()));
+            }
+            if text.len() > MAX_TEXT {
+                return Err(CommandError::TooLong(Some(text.len())));
+            }
+            Command::Chat(to, text)
+        }
+        Call::Logout {} => Command::Logout,
+        Call::Contacts {} => Command::Contacts,
+        Call::Outbox {} => Command::Outbox,
+        Call::History { peer, count } => match count.unwrap_or(HISTORY) {
+            count @ 1..=MAX_HISTORY => Command::History(peer.parse()?, count),
+            _ => return Err(CommandError::Json(format!("\"count\" must be from 1 to {MAX_HISTORY}"))),
+        },
+        Call::Trust { peer, key } => Command::Trust(peer.parse()?, key.map(|key| key.to_ascii_lowercase())),
+        Call::Block { peer } => Command::Block(peer.parse()?),
+        Call::Unblock { peer } => Command::Unblock(peer.parse()?),
+        Call::Help {} => Command::Help,
+    })
+}
+
+/// The commands with their fields.
+#[derive(Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
+enum Call {
+    Request { peer: String },
+    Chat { to: String, text: String },
+    Logout {},
+    Contacts {},
+    Outbox {},
+    History { peer: String, count: Option<u32> },
+    Trust { peer: String, key: Option<String> },
+    Block { peer: String },
+    Unblock { peer: String },
+    Help {},
+}
+
+/// What `serde` says about it, made safe to show and short.
+fn mistake(error: &serde_json::Error) -> CommandError {
+    let safe = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    CommandError::Json(error.to_string().chars().map(safe).take(MAX_MISTAKE).collect())
+}
+
+/// An object in which no field stands twice.
+struct Object(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Map<String, Value>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Map::new();
+                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                    if fields.contains_key(&name) {
+                        return Err(A::Error::custom(format_args!("the field `{name}` stands there twice")));
+                    }
+                    fields.insert(name, value);
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(Fields).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{HELP, parse as parse_typed};
+    use super::*;
+    use crate::protocol::Name;
+    use proptest::prelude::*;
+
+    fn name(name: &str) -> Name {
+        name.parse().unwrap()
+    }
+
+    fn said(line: &str) -> Command {
+        parse(line).1.unwrap()
+    }
+
+    #[test]
+    fn every_command_can_be_said() {
+        for (line, typed) in [
+            (r#"{"command":"request","peer":"bob"}"#, "REQUEST bob"),
+            (r#" { "text" : "hi", "to":"bob", "command":"chat" } "#, "CHAT bob hi"),
+            (r#"{"command":"contacts"}"#, "CONTACTS"),
+            (r#"{"command":"outbox"}"#, "OUTBOX"),
+            (r#"{"command":"history","peer":"bob"}"#, "HISTORY bob"),
+            (r#"{"command":"history","peer":"bob","count":1000}"#, "HISTORY bob 1000"),
+            (r#"{"command":"trust","peer":"bob"}"#, "TRUST bob"),
+            (r#"{"command":"trust","peer":"bob","key":"AB12"}"#, "TRUST bob ab12"),
+            (r#"{"command":"block","peer":"bob"}"#, "BLOCK bob"),
+            (r#"{"command":"unblock","peer":"bob"}"#, "UNBLOCK bob"),
+            (r#"{"command":"help"}"#, "HELP"),
+            (r#"{"command":"logout"}"#, "LOGOUT"),
+        ] {
+            assert_eq!(said(line), parse_typed(typed).unwrap().unwrap(), "{line}");
+        }
+        for (usage, _) in HELP {
+            let word = usage.split(' ').next().unwrap().to_lowercase();
+            let error = parse(&format!(r#"{{"command":"{word}","x":1}}"#)).1.unwrap_err().to_string();
+            assert!(!error.contains("unknown variant"), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_text_may_have_lines_and_whatever_else_there_is() {
+        let text = "two\nlines\r\n\ttab, \u{0}, \"quotes\", \u{1f600}\n";
+        let line = serde_json::json!({"command": "chat", "to": "bob", "text": text}).to_string();
+        assert_eq!(said(&line), Command::Chat(name("bob"), text.into()));
+        let escaped = r#"{"command":"chat","to":"bob","text":"\ud83d\ude00"}"#;
+        assert_eq!(said(escaped), Command::Chat(name("bob"), "\u{1f600}".into()));
+    }
+
+    #[test]
+    fn the_longest_text_fits_into_a_line_however_it_is_written() {
+        let line = |count| format!(r#"{{"command":"chat","to":"bob","text":"{}"}}"#, r"\u0001".repeat(count));
+        assert!(line(MAX_TEXT).len() <= MAX_LINE);
+        assert_eq!(said(&line(MAX_TEXT)), Command::Chat(name("bob"), "\u{1}".repeat(MAX_TEXT)));
+        assert_eq!(parse(&line(MAX_TEXT + 1)).1, Err(CommandError::TooLong(Some(MAX_TEXT + 1))));
+    }
+
+    #[test]
+    fn a_reference_is_known_even_if_the_rest_is_wrong() {
+        for (line, expected) in [
+            (r#"{"command":"help","ref":"7"}"#, Some(Reference::Text("7".into()))),
+            (r#"{"ref":-7,"command":"shout"}"#, Some(Reference::Number(-7))),
+            (r#"{"ref":"","to":5,"command":"chat"}"#, Some(Reference::Text(String::new()))),
+            (r#"{"ref":null,"command":"help"}"#, None),
+            (r#"{"command":"help"}"#, None),
+        ] {
+            assert_eq!(parse(line).0, expected, "{line}");
+        }
+        let longest = format!(r#"{{"command":"help","ref":"{}"}}"#, "x".repeat(MAX_REFERENCE));
+        assert_eq!(parse(&longest), (Some(Reference::Text("x".repeat(64))), Ok(Command::Help)));
+    }
+
+    #[test]
+    fn nothing_is_guessed() {
+        for (line, expected) in [
+            (r#"{"command":"help""#, "EOF"),
+            (r#"{"command":"help"} HELP"#, "trailing characters"),
+            ("{}", "missing field `command`"),
+            (r#"{"command":"SHOUT"}"#, "unknown variant `SHOUT`"),
+            (r#"{"command":["help"]}"#, "expected"),
+            (r#"{"command":"help","loud":true}"#, "unknown field `loud`"),
+            (r#"{"command":"chat","to":"bob"}"#, "missing field `text`"),
+            (r#"{"command":"chat","to":"bob","text":5}"#, "expected a string"),
+            (r#"{"command":"chat","to":"bob","text":" \n"}"#, "\"text\" is empty"),
+            (r#"{"command":"chat","to":"bob","to":"carol","text":"x"}"#, "`to` stands there twice"),
+            (r#"{"command":"chat","to":"Bob","text":"x"}"#, "names are in lower case"),
+            (r#"{"command":"history","peer":"bob","count":0}"#, "from 1 to 1000"),
+            (r#"{"command":"history","peer":"bob","count":"5"}"#, "expected u32"),
+            (r#"{"command":"help","ref":1.5}"#, "\"ref\" must be"),
+            (r#"{"command":"help","ref":9223372036854775808}"#, "\"ref\" must be"),
+            (r#"{"command":"help","ref":{"a":1}}"#, "\"ref\" must be"),
+        ] {
+            let error = parse(line).1.unwrap_err().to_string();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+        let long = format!(r#"{{"command":"help","ref":"{}"}}"#, "x".repeat(MAX_REFERENCE + 1));
+        assert!(matches!(parse(&long), (None, Err(CommandError::Json(_)))));
+    }
+
+    #[test]
+    fn a_script_may_also_say_what_a_person_types() {
+        assert_eq!(parse_line("  "), None);
+        assert_eq!(parse_line("HELP"), Some((None, Ok(Command::Help))));
+        assert_eq!(parse_line(r#"{"command":"help"}"#), Some((None, Ok(Command::Help))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_a_command_or_an_error_that_is_short_and_safe_to_print(
+            line in r#"\{("(command|to|text|ref|peer|.{0,3})":("(chat|help|.{0,9})"|[0-9]{1,3}|null),?){0,4}\}?"#
+        ) {
+            if let Err(error) = parse(&line).1 {
+                let error = error.to_string();
+                prop_assert!(!error.chars().any(char::is_control));
+                prop_assert!(error.chars().count() < MAX_MISTAKE + 100);
+            }
+        }
+    }
+}
