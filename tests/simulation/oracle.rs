@@ -8,7 +8,7 @@ use peerchat::client::notice::{Body, Code, ContactLine, Notice};
 use peerchat::protocol::Name;
 use peerchat::protocol::peer::{Cursor, Message, Peer};
 use peerchat::protocol::rendezvous::ToClient;
-use peerchat::store::journal::Journal;
+use peerchat::store::journal::{ContactRow, Journal, Request};
 
 use super::client::{Client, has_messages};
 use super::wire::ConnId;
@@ -191,7 +191,7 @@ impl World {
             .collect();
         if !unknown.is_empty() {
             self.oracle.withdrawn.extend(unknown);
-            let known: Vec<Name> = journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
+            let known = asked_for(&journal);
             self.oracle.requested.retain(|(asker, name)| *asker != client || known.contains(name));
             let mut kept = HashSet::new();
             for contact in journal.contacts().unwrap() {
@@ -413,7 +413,7 @@ impl World {
                 .unwrap();
         }
         self.oracle.restored[client] = true;
-        let known: Vec<Name> = journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
+        let known = asked_for(&journal);
         self.oracle.requested.retain(|(asker, name)| *asker != client || known.contains(name));
         for (number, written) in self.oracle.written.iter_mut().enumerate() {
             if written.from == client {
@@ -426,4 +426,10 @@ impl World {
             }
         }
     }
+}
+
+/// Whose contact this account is or wants to be: not somebody who was only ever blocked by name.
+fn asked_for(journal: &Journal) -> Vec<Name> {
+    let asked = |row: &ContactRow| row.key.is_some() || row.request != Request::None;
+    journal.contacts().unwrap().into_iter().filter(asked).map(|row| row.name).collect()
 }
