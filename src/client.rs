@@ -21,6 +21,7 @@ use console::Console;
 use event::{Action, Input, LinkId};
 use link::{Event, Network, Writer};
 use node::{Node, Setup};
+use oneshot::OneShot;
 
 pub mod command;
 pub mod console;
@@ -28,6 +29,7 @@ pub mod event;
 pub mod link;
 pub mod node;
 pub mod notice;
+pub mod oneshot;
 
 /// How many events may wait for the loop. A reader that is faster waits; each event is at most a frame.
 const EVENTS: usize = 256;
@@ -59,6 +61,8 @@ pub struct Config {
     pub linger: Option<Duration>,
     /// The key that discovery must have.
     pub discovery_key: Option<PublicKey>,
+    /// The one text to be sent, in place of what is typed.
+    pub send: Option<OneShot>,
 }
 
 /// Where the journals are unless told otherwise.
@@ -77,15 +81,24 @@ pub fn default_data_dir() -> anyhow::Result<PathBuf> {
 /// What keeps it from starting or going on, in words for the user.
 pub fn run(config: &Config) -> anyhow::Result<u8> {
     // Everything that can be wrong is found before anybody hears of this client.
+    let open = || Journal::open(&config.data_dir.join(format!("{}.journal", config.user)), &config.user);
+    // That a client of this user runs is the better answer, where its port is taken as well.
+    let mut opened = None;
+    if let Some(one) = &config.send {
+        opened = Some(open().map_err(|error| one.explain(&config.user, error))?);
+    }
     let listener =
         net::listen(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
     let listen = listener.local_addr().context("can't listen")?;
-    let journal = Journal::open(&config.data_dir.join(format!("{}.journal", config.user)), &config.user)?;
+    let journal = opened.map_or_else(open, Ok)?;
     let (name, keypair) = journal.identity()?;
     let signals = signals()?;
     let (send, events) = bounded::<Event>(EVENTS);
-    let console = Console::start(config.json, send.clone()).context("no thread for the output")?;
-    let commands = console::read_commands(config.json).context("no thread for the input")?;
+    let start = || Console::start(config.json, send.clone()).context("no thread for the output");
+    let (console, commands) = match &config.send {
+        Some(_) => (config.json.then(start).transpose()?, never()),
+        None => (Some(start()?), console::read_commands(config.json).context("no thread for the input")?),
+    };
 
     let clock = Clock::start();
     let host = match config.discovery_host.parse::<IpAddr>() {
@@ -99,6 +112,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         listen,
         endpoint: format!("{host}:{}", config.discovery_port),
         discovery_key: config.discovery_key,
+        silent: console.is_none(),
         linger: config.linger.map(|linger| u64::try_from(linger.as_millis()).unwrap_or(u64::MAX / 2)),
         epoch: random()?,
         seed: random()?,
@@ -121,7 +135,8 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         failed: Vec::new(),
         exit: None,
     };
-    client.run(&events, commands, &signals)
+    let first = config.send.iter().map(OneShot::input).collect();
+    client.run(first, &events, commands, &signals)
 }
 
 fn random() -> Result<u64, StoreError> {
@@ -143,7 +158,8 @@ struct Loop {
     node: Node,
     network: Network,
     endpoint: String,
-    console: Console,
+    /// Nothing is shown without it.
+    console: Option<Console>,
     links: HashMap<LinkId, Writer>,
     /// When the loop last looked around.
     looked: Instant,
@@ -157,11 +173,11 @@ struct Loop {
 impl Loop {
     fn run(
         &mut self,
+        mut inputs: Vec<Input>,
         events: &Receiver<Event>,
         mut commands: Receiver<Input>,
         signals: &Receiver<()>,
     ) -> anyhow::Result<u8> {
-        let mut inputs = Vec::new();
         while self.exit.is_none() {
             self.transact(&inputs)?;
             inputs.clear();
@@ -287,8 +303,16 @@ impl Loop {
                     writer.close();
                 }
             }
-            Action::Print(notices) => self.console.print(notices),
-            Action::Prompt(prompt) => self.console.prompt(prompt),
+            Action::Print(notices) => {
+                if let Some(console) = &self.console {
+                    console.print(notices);
+                }
+            }
+            Action::Prompt(prompt) => {
+                if let Some(console) = &self.console {
+                    console.prompt(prompt);
+                }
+            }
             Action::Exit(status, why) => self.exit = Some((status, why)),
         }
     }
@@ -303,7 +327,10 @@ impl Loop {
     fn last_words(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
         let deadline = Instant::now() + LAST_WORDS;
         let mut inputs = Vec::new();
-        let done = self.console.finish().clone();
+        let Some(console) = &mut self.console else {
+            return Ok(());
+        };
+        let done = console.finish().clone();
         let mut printed =
             |event: Event| inputs.extend(Some(event.input).filter(|it| matches!(it, Input::Printed)));
         // Others may go on talking: only the time and the console count.

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use support::client::{Client, linked_pair};
+use support::client::{Client, command, linked_pair};
 use support::discovery::{Discovery, scratch};
 
 mod support;
@@ -70,4 +73,123 @@ fn what_could_not_be_saved_says_which_it_was() {
     assert!(limited.unwrap().success());
     let error = ask(&mut alice, json!({"command": "request", "peer": "bob"}), json!("r1"));
     assert_eq!((&error["event"], &error["code"]), (&json!("error"), &json!("not-saved")));
+}
+
+/// `client alice 0 --send …`, run to its end: its exit status, standard output and standard error.
+fn send(directory: &Path, discovery: SocketAddr, options: &[&str], input: &[u8]) -> (i32, String, String) {
+    let mut child = command(directory, "alice", 0, discovery, options).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn one_text_is_sent_and_its_exit_status_tells_what_became_of_it() {
+    let (directory, db) = scratch();
+    let directory = directory.path();
+    let discovery = Discovery::start(&db);
+    let at = discovery.address;
+    let silent = |status| (status, String::new(), String::new());
+    let one_line = |stderr: &str, parts: &[&str]| {
+        assert!(stderr.lines().count() == 1 && parts.iter().all(|part| stderr.contains(part)), "{stderr}");
+    };
+    let mut bob = Client::online(directory, "bob", at);
+
+    // Nobody has asked for anybody before: it is done along with it.
+    assert_eq!(send(directory, at, &["--send", "bob", "the build is green"], b""), silent(0));
+    bob.expect_message("alice", "the build is green");
+    assert_eq!(send(directory, at, &["--send", "bob", "-"], b"two\nlines\n"), silent(0));
+    bob.expect_message("alice", "two\nlines");
+    assert_eq!(send(directory, at, &["--send", "bob", "--json"], b""), silent(0));
+    bob.expect_message("alice", "--json");
+
+    // What waits for somebody else does not count.
+    let (status, stdout, stderr) = send(directory, at, &["--linger", "0.3", "--send", "ghost", "boo"], b"");
+    assert_eq!((status, stdout.as_str()), (1, ""), "{stderr}");
+    one_line(&stderr, &["no user ghost"]);
+    let carol = Client::online(directory, "carol", at);
+    carol.log_out();
+    let (status, _, stderr) = send(directory, at, &["--linger", "0.5", "--send", "carol", "later"], b"");
+    assert_eq!(status, 3);
+    one_line(&stderr, &["carol", "offline", "kept"]);
+    assert_eq!(send(directory, at, &["--send", "bob", "still fine"], b""), silent(0));
+    bob.expect_message("alice", "still fine");
+
+    for (options, input, expected) in [
+        (&["--send", "bob", "-"][..], &[b'x'; 40_000][..], "at most 32768 bytes"),
+        (&["--send", "bob", "-"], b"\n", "empty"),
+        (&["--send", "Bob", "x"], b"", "names are in lower case"),
+        (&["--send", "alice", "x"], b"", "yourself"),
+    ] {
+        let (status, stdout, stderr) = send(directory, at, options, input);
+        assert_eq!((status, stdout.as_str()), (1, ""), "{stderr}");
+        one_line(&stderr, &[expected]);
+    }
+
+    // With JSON everything is said that a client says.
+    let (status, stdout, _) = send(directory, at, &["--json", "--send", "bob", "hello"], b"");
+    assert_eq!(status, 0);
+    let events: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let id = |kind: &str| events.iter().find(|event| event["event"] == kind).unwrap()["id"].clone();
+    assert_eq!(id("queued"), id("delivered"));
+    assert_eq!(events.last().unwrap()["event"], "bye");
+    bob.expect_message("alice", "hello");
+
+    // While her client runs, that one has to say it.
+    let mut alice = Client::online(directory, "alice", at);
+    let (status, stdout, stderr) = send(directory, at, &["--send", "bob", "x"], b"");
+    assert_eq!((status, stdout.as_str()), (1, ""));
+    one_line(&stderr, &["is running", "CHAT bob"]);
+
+    // What waited goes out with the next client; nothing that was refused does.
+    let mut carol = Client::online(directory, "carol", at);
+    carol.expect_message("alice", "later");
+    alice.expect_delivered(1);
+    assert_eq!(ask(&mut alice, json!({"command": "outbox"}), json!(1))["waiting"], 0);
+    assert_eq!(
+        ask(&mut alice, json!({"command": "contacts"}), json!(2))["contacts"].as_array().unwrap().len(),
+        2
+    );
+    alice.say("HISTORY bob");
+    let history = alice.wait("history", |_| true);
+    assert_eq!(history["messages"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn what_comes_in_during_a_one_shot_is_shown_at_the_next_start() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (alice, mut bob) = linked_pair(directory.path(), discovery.address);
+    Client::online(directory.path(), "carol", discovery.address).log_out();
+    alice.log_out();
+    bob.expect_gone("alice");
+    for i in 0..3 {
+        bob.say(&format!("CHAT alice {i}"));
+    }
+    let options = ["--linger", "forever", "--send", "carol", "hello"];
+    let mut one = command(directory.path(), "alice", 0, discovery.address, &options).spawn().unwrap();
+    bob.expect_delivered(3);
+    one.kill().unwrap();
+    assert!(one.wait_with_output().unwrap().stdout.is_empty());
+    let mut alice = Client::start(directory.path(), "alice", discovery.address);
+    for i in 0..3 {
+        alice.expect_message("bob", &i.to_string());
+    }
+}
+
+#[test]
+fn a_one_shot_that_is_interrupted_says_that_the_text_waits() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (alice, bob) = linked_pair(directory.path(), discovery.address);
+    bob.log_out();
+    alice.log_out();
+    let options = ["--linger", "forever", "--send", "bob", "hello"];
+    let mut alice =
+        Client::spawn("alice", &mut command(directory.path(), "alice", 0, discovery.address, &options));
+    alice.wait("queued", |_| true);
+    alice.signal("-TERM");
+    let (status, stderr) = alice.ended();
+    assert_eq!((status.code(), stderr.lines().count()), (Some(3), 1), "{stderr}");
 }

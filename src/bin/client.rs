@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use peerchat::cli;
+use peerchat::client::oneshot::OneShot;
 use peerchat::client::{self, Config};
 use peerchat::logging;
 use peerchat::protocol::{DISCOVERY_PORT, Name, PublicKey};
@@ -38,12 +39,15 @@ struct Arguments {
     /// Write one JSON object a line, for scripts
     #[arg(long)]
     json: bool,
-    /// How long to wait for deliveries when piped input ends
+    /// How long to wait for deliveries when piped input ends, or with --send
     #[arg(long, value_name = "SECONDS|forever", default_value = "10", value_parser = linger)]
     linger: Linger,
     /// The key that discovery must have, in place of the one seen first
     #[arg(long, value_name = "FINGERPRINT")]
     discovery_key: Option<PublicKey>,
+    /// Send one text to a user, and end once they have it; '-' sends what standard input holds
+    #[arg(long, num_args = 2, value_names = ["USER", "TEXT"], allow_hyphen_values = true)]
+    send: Option<Vec<String>>,
     /// Where logs go, in place of standard error
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
@@ -63,6 +67,10 @@ fn linger(text: &str) -> Result<Linger, String> {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let send = match arguments.send.as_deref() {
+        Some([to, text]) => Some(OneShot::new(to, text, std::io::stdin())?),
+        _ => None,
+    };
     client::run(&Config {
         user: arguments.user,
         listen: SocketAddr::new(arguments.ip, arguments.port),
@@ -72,6 +80,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         json: arguments.json,
         linger: arguments.linger.0,
         discovery_key: arguments.discovery_key,
+        send,
     })
 }
 

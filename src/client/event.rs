@@ -25,6 +25,13 @@ pub enum Input {
     },
     /// There will be no more lines.
     InputEnded,
+    /// One text is to be sent, and then the program is to end.
+    Send {
+        /// For whom.
+        to: Name,
+        /// What it says.
+        text: String,
+    },
     /// The system or the user wants the program to end.
     Signal,
     /// The console has written the oldest batch of notices that it was given.

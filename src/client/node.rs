@@ -9,7 +9,8 @@
 //! - `links`: from a proven key to a link that both sides keep;
 //! - `delivery`: messages out and in;
 //! - `output`: what is told, and what nobody has read yet;
-//! - `commands`: what the user types.
+//! - `commands`: what the user types;
+//! - `errand`: one text, and then the end.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -26,11 +27,13 @@ use crate::time::Now;
 mod commands;
 mod contacts;
 mod delivery;
+mod errand;
 mod links;
 mod output;
 mod rendezvous;
 
 use contacts::Contact;
+use errand::Errand;
 use links::Link;
 pub use output::BATCHES as OUTPUT_BATCHES;
 use output::Output;
@@ -59,6 +62,8 @@ pub struct Setup {
     pub discovery_key: Option<PublicKey>,
     /// How long to stay after the last line of input, in milliseconds; `None`: until all is delivered.
     pub linger: Option<u64>,
+    /// Whether nobody reads: nothing is told then, and no message counts as shown.
+    pub silent: bool,
     /// A random number that no start of this client has had.
     pub epoch: u64,
     /// Where the jitter of back-offs comes from.
@@ -92,6 +97,8 @@ pub struct Node {
     /// When what can wait is saved.
     save_at: Option<u64>,
     leaving: Leaving,
+    /// What the program was started for, if it is to end with that.
+    errand: Option<Errand>,
     /// What a script calls the command that is being answered.
     answering: Option<Reference>,
     /// How many commands were refused, or taken and given back later.
@@ -125,7 +132,7 @@ impl Node {
             links: BTreeMap::new(),
             dialling: 0,
             rendezvous: Rendezvous::new(now, key),
-            output: Output::default(),
+            output: Output::new(setup.silent),
             actions: Vec::new(),
             rng: fastrand::Rng::with_seed(setup.seed),
             seq,
@@ -136,6 +143,7 @@ impl Node {
             wake: now.mono,
             save_at: None,
             leaving: Leaving::No,
+            errand: None,
             answering: None,
             refused: 0,
             strangers: (0, 0),
@@ -175,12 +183,13 @@ impl Node {
                 done
             }
             Input::InputEnded => {
-                self.leaving = Leaving::Lingering(self.setup.linger.map(|linger| now.mono + linger));
-                self.wake = now.mono;
+                self.linger(now);
                 Ok(())
             }
+            Input::Send { to, text } => self.send_one(now, journal, to, text),
             Input::Signal => {
-                self.leave(now, 0, None);
+                let (status, why) = self.errand_ends(true).unwrap_or((0, None));
+                self.leave(now, status, why);
                 Ok(())
             }
             Input::OutputClosed(error) => {
@@ -189,6 +198,7 @@ impl Node {
                     (None, true) => (STILL_WAITING, Some(WAITS.to_owned())),
                     (None, false) => (0, None),
                 };
+                let (status, why) = self.errand_ends(true).unwrap_or((status, why));
                 self.leave(now, status, why);
                 Ok(())
             }
@@ -315,6 +325,7 @@ impl Node {
                     self.tell(now, Notice::Error(trouble));
                     self.answering = None;
                 }
+                Input::Send { .. } => self.send_failed(now),
                 Input::LinkUp { link, dialled, .. } => {
                     if let Some(contact) = dialled {
                         self.dialled(now, *contact);
@@ -381,6 +392,12 @@ impl Node {
         Ok(())
     }
 
+    /// Stays until everything is delivered, or as long as it was told.
+    fn linger(&mut self, now: Now) {
+        self.leaving = Leaving::Lingering(self.setup.linger.map(|linger| now.mono + linger));
+        self.wake = now.mono;
+    }
+
     fn leave_when_done(&mut self, now: Now) {
         let Leaving::Lingering(until) = self.leaving else {
             return;
@@ -389,6 +406,12 @@ impl Node {
         let hopeful = self.contacts.values().any(|contact| contact.waits() && !contact.row.blocked);
         // Once the account has been started somewhere else, nothing is delivered from here.
         let over = until.is_some_and(|until| now.mono >= until) || self.rendezvous.is_out();
+        if self.errand.is_some() {
+            if let Some((status, why)) = self.errand_ends(over) {
+                self.leave(now, status, why);
+            }
+            return;
+        }
         let busy = !self.rendezvous.tried() || !self.output.is_read();
         if over || (!hopeful && !busy) {
             let (status, why) = match (self.waits(), self.refused) {
@@ -426,6 +449,9 @@ impl Node {
     /// A command was not done.
     fn refuse(&mut self, now: Now, code: Code, peer: Option<&Name>, message: String) {
         self.refused += 1;
+        if let Some(errand) = &mut self.errand {
+            errand.refused(peer, &message);
+        }
         self.trouble(now, code, peer, message);
     }
 

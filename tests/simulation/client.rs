@@ -129,6 +129,7 @@ impl World {
             listen: client.address,
             endpoint: "discovery:7667".into(),
             discovery_key: None,
+            silent: false,
             linger,
             epoch: client.epoch,
             seed,

@@ -43,6 +43,7 @@ impl Alice {
             listen: address(),
             endpoint: "discovery:7667".into(),
             discovery_key: None,
+            silent: false,
             linger: None,
             epoch: 1,
             seed: 1,

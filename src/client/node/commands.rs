@@ -281,7 +281,7 @@ impl Node {
     }
 
     /// A contact who is not about to be forgotten.
-    fn known(&self, name: &Name) -> Option<ContactId> {
+    pub(super) fn known(&self, name: &Name) -> Option<ContactId> {
         let id = self.by_name.get(name)?;
         self.contacts.get(id).filter(|contact| !contact.withdrawn).map(|contact| contact.row.id)
     }

@@ -28,6 +28,8 @@ pub const STUCK_AFTER: u64 = 1_000;
 /// What has been told.
 #[derive(Debug, Default)]
 pub struct Output {
+    /// Whether nobody reads.
+    silent: bool,
     /// Not yet given to the console.
     notices: Vec<Told>,
     weight: usize,
@@ -54,6 +56,15 @@ struct Batch {
 }
 
 impl Output {
+    pub fn new(silent: bool) -> Self {
+        Self { silent, ..Self::default() }
+    }
+
+    /// Whether a message can be told; if not, it is left in the journal.
+    fn takes_messages(&self) -> bool {
+        !self.silent && self.has_room()
+    }
+
     /// Whether there is room for another message.
     pub fn has_room(&self) -> bool {
         self.weight + self.unwritten_weight < ROOM && self.unwritten.len() < BATCHES
@@ -119,6 +130,9 @@ impl Output {
     }
 
     fn push(&mut self, told: impl Into<Told>) {
+        if self.silent {
+            return;
+        }
         let told = told.into();
         self.weight += told.notice.weight();
         self.notices.push(told);
@@ -150,7 +164,7 @@ impl Node {
 
     /// Tells the user a message just committed; where there is no room it stays in the journal for now.
     pub(super) fn tell_message(&mut self, contact: ContactId, received: &Received) {
-        let room = self.output.has_room();
+        let room = self.output.takes_messages();
         let Some(known) = self.contacts.get_mut(&contact) else {
             return;
         };
@@ -233,7 +247,7 @@ impl Node {
         if *unshown {
             let mut all = true;
             journal.received_after(row.id, *handed, |received| {
-                all = output.has_room();
+                all = output.takes_messages();
                 if all {
                     output.push_shown(row.id, received.seq);
                     output.push(message_notice(&row.name, &received, self.start));

@@ -98,6 +98,11 @@ impl Rendezvous {
         session
     }
 
+    /// What keeps it from being reached, as the user was told.
+    pub fn problem(&self) -> Option<&str> {
+        self.told.as_ref().filter(|(state, _)| *state == UpDown::Down).map(|(_, detail)| detail.as_str())
+    }
+
     /// Takes the pinned key as it is in the journal.
     pub fn set_key(&mut self, key: Option<PublicKey>) {
         self.key = key;

@@ -39,6 +39,7 @@ fn setup(epoch: u64) -> Setup {
         listen: address(1),
         endpoint: "localhost:7667".into(),
         discovery_key: None,
+        silent: false,
         linger: Some(10_000),
         epoch,
         seed: 1,

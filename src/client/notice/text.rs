@@ -126,7 +126,8 @@ impl UpDown {
 }
 
 impl OnOff {
-    fn word(self) -> &'static str {
+    /// As it is said.
+    pub(in crate::client) fn word(self) -> &'static str {
         match self {
             Self::Online => "online",
             Self::Offline => "offline",
