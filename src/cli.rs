@@ -2,7 +2,7 @@
 //! man pages and completions made from the same definitions.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process;
 
 use clap::{Arg, Command, CommandFactory, FromArgMatches, ValueEnum, value_parser};
@@ -76,6 +76,15 @@ pub fn remote_port(text: &str) -> Result<u16, String> {
 pub fn address(text: &str) -> Result<IpAddr, String> {
     text.parse()
         .map_err(|_| "an IP address of this machine is wanted here, such as 127.0.0.1, 0.0.0.0 or ::".into())
+}
+
+/// An address of this machine and a port to listen on.
+///
+/// # Errors
+/// What is wanted.
+pub fn endpoint(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "an IP address and a port are wanted here, such as 127.0.0.1:9667 or [::1]:9667".into())
 }
 
 /// A host to connect to.

@@ -1,7 +1,7 @@
 //! The discovery server: who exists, who is there, and who asks for whom.
 //!
 //! [`registry`] decides, on top of what [`memory`] holds; [`inbound`] and [`outbound`] are the sockets; here is
-//! the loop between them. It takes what has arrived, decides inside one transaction, commits, and only then acts:
+//! the loop between them. The operator's questions come through the [`desk`], from [`control`] and [`metrics`]. It takes what has arrived, decides inside one transaction, commits, and only then acts:
 //! whatever a client is told has been saved, and many changes cost one sync of the disk.
 //!
 //! What is bounded, and by what:
@@ -14,32 +14,43 @@
 //! - what waits to be sent: the kernel's buffer of the socket; a client that does not read is cut off;
 //! - silence: [`DEAD_AFTER`](crate::protocol::DEAD_AFTER), and [`registry::REGISTER_WITHIN`] for a session
 //!   that has not registered;
+//! - the operator's questions: a few threads, each with one at a time and a deadline, see [`control`], [`metrics`];
 //! - requests and connections of an account, requests for one, new names of an address:
 //!   [`registry::MAX_CONTACTS`], [`registry::MAX_REQUESTS_FOR`], [`registry::Limits`].
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, ensure};
 use crossbeam_channel::{Receiver, bounded, never, select};
 use etcetera::BaseStrategy;
 
-use crate::net::{self, Caps};
-use crate::protocol::PING_AFTER;
+use crate::net::{self, Caps, Refused};
+use crate::protocol::{Name, PING_AFTER, PublicKey};
 use crate::store::directory::Directory;
 use crate::store::{self, StoreError};
 use crate::time::{Clock, Now};
+use control::Control;
+use desk::{Desk, Question};
 use inbound::{Inbound, Reception};
 use outbound::Outbound;
 use registry::{Action, Event, Limits, Registry};
+use status::{Refusals, Status};
 
+pub mod control;
+pub mod desk;
 pub mod inbound;
 pub mod memory;
+pub mod metrics;
 pub mod outbound;
 pub mod registry;
+pub mod status;
+pub mod timed;
 
 /// How many connections are let in unless told otherwise.
 pub const DEFAULT_CONNECTIONS: usize = 12_000;
@@ -83,6 +94,10 @@ pub struct Options {
     /// How many new names of one address in an hour. Without it [`DEFAULT_NEW_NAMES`], and this machine
     /// itself is not limited.
     pub max_new_names: Option<u32>,
+    /// Where to serve figures for Prometheus, if at all.
+    pub metrics: Option<SocketAddr>,
+    /// Whether that may be an address which other machines reach.
+    pub metrics_public: bool,
 }
 
 /// Runs discovery until a signal ends it.
@@ -90,10 +105,17 @@ pub struct Options {
 /// # Errors
 /// If it can't start, or its database turns out to be damaged.
 pub fn run(options: Options) -> anyhow::Result<()> {
+    let Options { address, max_per_address, max_new_names, metrics, metrics_public, .. } = options;
+    if let Some(metrics) = metrics {
+        ensure!(
+            metrics.ip().is_loopback() || metrics_public,
+            "metrics on {metrics} could be read from other machines; use an address such as 127.0.0.1, or add \
+             --metrics-public if they are meant to be"
+        );
+    }
     let (stop, stopped) = bounded(1);
     // A second signal finds the first one still there.
     ctrlc::set_handler(move || _ = stop.try_send(())).context("can't wait for signals")?;
-    let Options { address, max_per_address, max_new_names, .. } = options;
 
     let listener = net::listen(address).with_context(|| format!("can't listen on {address}"))?;
     let address = listener.local_addr().context("can't listen")?;
@@ -106,6 +128,17 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         Limits { new_names: max_new_names.unwrap_or(DEFAULT_NEW_NAMES), new_names_loopback: max_new_names };
     let registry = Registry::load(&directory, limits).with_context(|| path.display().to_string())?;
 
+    let (desk, questions) = Desk::open();
+    let control = Control::open(&path, desk.clone())
+        .inspect_err(|error| tracing::warn!(%error, "no socket for --status and --release"))
+        .ok();
+    let metrics = metrics
+        .map(|wanted| {
+            metrics::serve(wanted, &desk).with_context(|| format!("can't serve metrics on {wanted}"))
+        })
+        .transpose()?
+        .map_or_else(String::new, |address| format!(", metrics http://{address}/metrics"));
+
     let caps = Caps {
         total: affordable(options.max_connections),
         per_address: Some(max_per_address.unwrap_or(DEFAULT_PER_ADDRESS) as usize),
@@ -114,16 +147,83 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     };
     let (sender, events) = bounded(QUEUE);
     let reception = Reception::new(keypair, sender);
-    net::accept(listener, caps, move |stream, from, place, handshake| {
+    let failures = reception.failures();
+    let turned_away = net::accept(listener, caps, move |stream, from, place, handshake| {
         reception.welcome(stream, from, place, handshake);
     })
     .context("can't start the threads that are needed")?;
 
-    tracing::info!(%address, database = %path.display(), key = %fingerprint, "listening");
-    announce(&format!("discovery listening on {address}, database {}, key {fingerprint}", path.display()));
-    Server::new(registry, directory)
-        .serve(&events, &stopped)
-        .with_context(|| format!("{} can't be used any more", path.display()))
+    let database = path.display().to_string();
+    tracing::info!(%address, database, key = %fingerprint, "listening");
+    announce(&format!("discovery listening on {address}, database {database}, key {fingerprint}{metrics}"));
+    let clock = Clock::start();
+    let about = About { address, database, key: fingerprint, started: clock.now(), failures, turned_away };
+    let server = Server {
+        clock,
+        registry,
+        _control: control,
+        directory,
+        outbound: Outbound::default(),
+        waiting: VecDeque::new(),
+        lenient_until: Instant::now(),
+        complained: None,
+        about,
+        refusals: Refusals::default(),
+        failed_saves: 0,
+    };
+    let served = server.serve(&events, &questions, &stopped);
+    // Until here somebody may ask.
+    drop(desk);
+    served.with_context(|| format!("{} can't be used any more", path.display()))
+}
+
+/// Asks a running discovery how things stand: text for people, or one line of JSON.
+///
+/// # Errors
+/// If none is running with this database, or it does not answer.
+pub fn status(database: Option<PathBuf>, json: bool) -> anyhow::Result<String> {
+    let path = database.map_or_else(default_database, Ok)?;
+    let question = if json { "status json" } else { "status" };
+    let answer = control::ask(&path, question)?;
+    answer.ok_or_else(|| {
+        anyhow!("no discovery is running with the database {}; --db names another one", path.display())
+    })
+}
+
+/// Frees a name: asks a running discovery to do it, or does it in the database of one that is not running. Returns
+/// what was done, for people.
+///
+/// # Errors
+/// If it was not done.
+pub fn release(database: Option<PathBuf>, name: &Name) -> anyhow::Result<String> {
+    let path = database.map_or_else(default_database, Ok)?;
+    if let Some(answer) = control::ask(&path, &format!("release {name}"))? {
+        return Ok(answer);
+    }
+    let exists = path.try_exists().with_context(|| format!("can't use {}", path.display()))?;
+    ensure!(exists, "there is no database {}; --db names another one", path.display());
+    release_stopped(&path, name)
+}
+
+fn release_stopped(path: &Path, name: &Name) -> anyhow::Result<String> {
+    let directory = Directory::open(path)?;
+    let now = Clock::start().now();
+    let release = || -> store::Result<_> {
+        let mut registry = Registry::load(&directory, Limits { new_names: 0, new_names_loopback: None })?;
+        directory.begin()?;
+        let key = registry.release(name, now, &directory, &mut Vec::new())?;
+        directory.commit()?;
+        Ok(key)
+    };
+    let key = release().with_context(|| format!("can't free {name} in {}", path.display()))?;
+    log_release(name, key);
+    control::released(name, key)
+}
+
+fn log_release(name: &Name, key: Option<PublicKey>) {
+    if let Some(key) = key {
+        tracing::warn!(%name, %key, "the name was freed");
+    }
 }
 
 fn default_database() -> anyhow::Result<PathBuf> {
@@ -158,6 +258,8 @@ fn affordable(wanted: usize) -> usize {
 struct Server {
     clock: Clock,
     registry: Registry,
+    /// Removed before the directory is unlocked: the next discovery has one at the same place.
+    _control: Option<Control>,
     directory: Directory,
     outbound: Outbound,
     /// What has arrived and is not yet decided.
@@ -166,29 +268,39 @@ struct Server {
     lenient_until: Instant,
     /// When it was last said that nothing can be saved.
     complained: Option<Instant>,
+    about: About,
+    refusals: Refusals,
+    /// How many transactions could not be saved.
+    failed_saves: u64,
+}
+
+/// What is told to the operator and decides nothing.
+struct About {
+    address: SocketAddr,
+    database: String,
+    key: PublicKey,
+    started: Now,
+    /// How many handshakes have failed.
+    failures: Arc<AtomicU64>,
+    turned_away: Arc<Refused>,
 }
 
 impl Server {
-    fn new(registry: Registry, directory: Directory) -> Self {
-        Self {
-            clock: Clock::start(),
-            registry,
-            directory,
-            outbound: Outbound::default(),
-            waiting: VecDeque::new(),
-            lenient_until: Instant::now(),
-            complained: None,
-        }
-    }
-
     /// Serves until `stopped` says so.
-    fn serve(mut self, events: &Receiver<Inbound>, stopped: &Receiver<()>) -> store::Result<()> {
+    fn serve(
+        mut self,
+        events: &Receiver<Inbound>,
+        questions: &Receiver<Question>,
+        stopped: &Receiver<()>,
+    ) -> store::Result<()> {
         let nothing = never();
         loop {
             let deadline = self.deadline();
             let more = if self.waiting.is_empty() { events } else { &nothing };
+            let mut asked = None;
             select! {
                 recv(stopped) -> _ => return Ok(()),
+                recv(questions) -> question => asked = question.ok(),
                 recv(more) -> event => match event {
                     Ok(event) => self.take(event),
                     Err(_) => return Ok(()),
@@ -203,7 +315,10 @@ impl Server {
                 self.take(event);
             }
             let actions = self.decide(woken)?;
-            self.outbound.act(actions, woken);
+            self.act(actions, woken);
+            if let Some(question) = asked {
+                self.answer(question, woken)?;
+            }
             self.outbound.part(woken);
             self.notice_absence(woken, Instant::now());
         }
@@ -272,8 +387,65 @@ impl Server {
         Ok(done)
     }
 
+    fn act(&mut self, actions: Vec<Action>, now: Instant) {
+        self.refusals.count(&actions);
+        self.outbound.act(actions, now);
+    }
+
+    /// Answers the operator, who may have gone meanwhile.
+    fn answer(&mut self, question: Question, now: Instant) -> store::Result<()> {
+        match question {
+            Question::Status(answer) => _ = answer.try_send(self.status()),
+            Question::Release(name, answer) => {
+                let released = match self.release(&name, now) {
+                    Ok(key) => Ok(key),
+                    Err(error) if error.is_damage() => return Err(error),
+                    Err(error) => {
+                        self.directory.rollback();
+                        self.registry.undo();
+                        self.complain(&error, now);
+                        Err(format!("{name} is not free, for it can't be saved: {error}"))
+                    }
+                };
+                let _ = answer.try_send(released);
+            }
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> Status {
+        let About { address, database, key, started, failures, turned_away } = &self.about;
+        let mut refused = self.refusals.clone();
+        refused.set("handshake-failed", failures.load(Ordering::Relaxed));
+        refused.set("full", turned_away.full());
+        refused.set("address-full", turned_away.address_full());
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            address: *address,
+            database: database.clone(),
+            key: *key,
+            uptime: self.clock.now().mono.saturating_sub(started.mono) / 1000,
+            started: started.wall.div_euclid(1000),
+            figures: self.registry.figures(),
+            failed_saves: self.failed_saves,
+            refused,
+        }
+    }
+
+    fn release(&mut self, name: &Name, woken: Instant) -> store::Result<Option<PublicKey>> {
+        let mut actions = Vec::new();
+        self.directory.begin()?;
+        let key = self.registry.release(name, self.clock.now(), &self.directory, &mut actions)?;
+        self.directory.commit()?;
+        self.registry.keep();
+        log_release(name, key);
+        self.act(actions, woken);
+        Ok(key)
+    }
+
     /// Says that nothing can be saved, but not each time.
     fn complain(&mut self, error: &StoreError, now: Instant) {
+        self.failed_saves += 1;
         if self.complained.is_none_or(|last| now.saturating_duration_since(last) >= COMPLAIN_AGAIN) {
             tracing::error!(%error, "can't save: changes are refused until it works again");
             self.complained = Some(now);

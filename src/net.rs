@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -230,6 +231,33 @@ impl Refusals {
     }
 }
 
+/// How many connections were refused since the start.
+#[derive(Debug, Default)]
+pub struct Refused {
+    full: AtomicU64,
+    address_full: AtomicU64,
+}
+
+impl Refused {
+    fn count(&self, refusal: Refusal) {
+        match refusal {
+            Refusal::Full => _ = self.full.fetch_add(1, Ordering::Relaxed),
+            Refusal::AddressFull => _ = self.address_full.fetch_add(1, Ordering::Relaxed),
+            Refusal::Unknown => {}
+        }
+    }
+
+    /// For want of room.
+    pub fn full(&self) -> u64 {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Because their address had too many.
+    pub fn address_full(&self) -> u64 {
+        self.address_full.load(Ordering::Relaxed)
+    }
+}
+
 /// What counts as one address: an IPv6 host commonly has a whole network of 64 bits to itself.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -241,7 +269,7 @@ pub fn network(address: IpAddr) -> IpAddr {
 }
 
 /// Accepts connections for ever. Each that is let in runs `welcome` in a thread of its own, with the
-/// place it holds and the one to drop when its handshake is over; the others are told why not.
+/// place it holds and the one to drop when its handshake is over; the others are told why not, and counted.
 ///
 /// # Errors
 /// If a thread that is needed from the start can't be had.
@@ -249,7 +277,7 @@ pub fn accept(
     listener: TcpListener,
     caps: Caps,
     welcome: impl Fn(Arc<TcpStream>, SocketAddr, Place, Place) + Clone + Send + 'static,
-) -> io::Result<()> {
+) -> io::Result<Arc<Refused>> {
     let (refuse, refused) = bounded::<(Arc<TcpStream>, Refusal)>(REFUSALS);
     thread::Builder::new().name("refusals".into()).spawn(move || {
         for (stream, refusal) in refused {
@@ -258,6 +286,8 @@ pub fn accept(
     })?;
     let mut gate = Gate::new(caps);
     let mut refusals = Refusals::default();
+    let counted = Arc::new(Refused::default());
+    let counts = Arc::clone(&counted);
     let accepting = move || {
         loop {
             let (stream, from) = match listener.accept() {
@@ -271,6 +301,7 @@ pub fn accept(
             let (place, handshake) = match gate.admit(from.ip(), &stream) {
                 Ok(places) => places,
                 Err(refusal) => {
+                    counts.count(refusal);
                     if let Some(unsaid) = refusals.worth_saying(Instant::now()) {
                         tracing::warn!(%from, ?refusal, unsaid, "connection refused");
                     }
@@ -290,7 +321,7 @@ pub fn accept(
         }
     };
     thread::Builder::new().name("accept".into()).spawn(accepting)?;
-    Ok(())
+    Ok(counted)
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use peerchat::cli;
 use peerchat::discovery::{self, DEFAULT_CONNECTIONS, MAX_CONNECTIONS, Options};
 use peerchat::logging;
-use peerchat::protocol::DISCOVERY_PORT;
+use peerchat::protocol::{DISCOVERY_PORT, Name};
 
 /// Knows who exists and where, so that peerchat's clients find each other. Holds no message.
 #[derive(Parser)]
@@ -28,6 +29,21 @@ struct Arguments {
     /// itself]
     #[arg(long, value_name = "N", value_parser = cli::count)]
     max_new_names: Option<u32>,
+    /// Serve figures for Prometheus there, at /metrics
+    #[arg(long, value_name = "IP:PORT", value_parser = cli::endpoint)]
+    metrics: Option<SocketAddr>,
+    /// Let the address of --metrics be one that other machines reach
+    #[arg(long, requires = "metrics")]
+    metrics_public: bool,
+    /// Print how a running discovery is doing, and end
+    #[arg(long, conflicts_with_all = SERVING)]
+    status: bool,
+    /// With --status: print one JSON object
+    #[arg(long, requires = "status")]
+    json: bool,
+    /// Take a name from the key that has it, so that another key can register it, and end
+    #[arg(long, value_name = "NAME", conflicts_with_all = SERVING, conflicts_with = "status")]
+    release: Option<Name>,
     /// Where logs go, in place of standard error
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
@@ -39,19 +55,35 @@ struct Arguments {
     port: u16,
 }
 
+/// What only makes sense for a discovery that is to serve.
+const SERVING: [&str; 7] =
+    ["max_connections", "max_per_address", "max_new_names", "metrics", "metrics_public", "ip", "port"];
+
 fn connections(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=MAX_CONNECTIONS).contains(count));
     count.ok_or_else(|| format!("a whole number from 1 to {MAX_CONNECTIONS} is wanted here"))
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if arguments.status {
+        return print(&discovery::status(arguments.db, arguments.json)?);
+    }
+    if let Some(name) = &arguments.release {
+        return print(&discovery::release(arguments.db, name)?);
+    }
     discovery::run(Options {
         address: SocketAddr::new(arguments.ip, arguments.port),
         database: arguments.db,
         max_connections: arguments.max_connections,
         max_per_address: arguments.max_per_address,
         max_new_names: arguments.max_new_names,
+        metrics: arguments.metrics,
+        metrics_public: arguments.metrics_public,
     })
+}
+
+fn print(answer: &str) -> anyhow::Result<()> {
+    std::io::stdout().lock().write_all(answer.as_bytes()).context("can't write the answer")
 }
 
 fn main() -> ExitCode {

@@ -113,6 +113,7 @@ impl Network {
                 Err(error) => tracing::info!(%from, error = %error.classified(), "no link"),
             }
         })
+        .map(drop)
     }
 
     /// Dials a contact at one address after the other. Returns what came of it if there is no thread to be had.

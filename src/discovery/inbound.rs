@@ -65,12 +65,18 @@ pub struct Reception {
     keypair: Arc<Keypair>,
     events: Sender<Inbound>,
     sessions: Arc<AtomicU64>,
+    failures: Arc<AtomicU64>,
 }
 
 impl Reception {
     /// Proves `keypair` and reports to `events`.
     pub fn new(keypair: Keypair, events: Sender<Inbound>) -> Self {
-        Self { keypair: Arc::new(keypair), events, sessions: Arc::default() }
+        Self { keypair: Arc::new(keypair), events, sessions: Arc::default(), failures: Arc::default() }
+    }
+
+    /// How many handshakes have failed so far.
+    pub fn failures(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.failures)
     }
 
     /// Does the handshake and leaves the connection to a thread that reads.
@@ -80,7 +86,10 @@ impl Reception {
         drop(handshake);
         let proved = match proved.map_err(noise::HandshakeError::classified) {
             Ok(proved) => proved,
-            Err(error) => return tracing::debug!(%from, %error, "no handshake"),
+            Err(error) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                return tracing::debug!(%from, %error, "no handshake");
+            }
         };
         if let Err(error) = net::prepare(&stream) {
             return tracing::debug!(%from, %error, "gone after the handshake");

@@ -79,6 +79,27 @@ enum Edge {
     Request(Who, Who),
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Edges {
+    connections: u64,
+    requests: u64,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Figures {
+    /// Accounts.
+    pub users: u64,
+    /// Those of them who are there.
+    pub online: u64,
+    /// Connections whose key is proved, also those that have not registered.
+    pub sessions: u64,
+    /// Pairs of users who have been linked.
+    pub connections: u64,
+    /// Requests that are not yet settled.
+    pub requests: u64,
+}
+
 /// What takes one change back.
 #[derive(Debug)]
 enum Undo {
@@ -90,14 +111,20 @@ enum Undo {
     Reopen(SessionId, Session),
     Rename(SessionId, Option<Who>),
     Uncount(IpAddr),
+    Release(Who, Option<PublicKey>),
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Memory {
+    /// Also those whose name was freed: nothing leads to them any more.
     users: Vec<User>,
     by_name: HashMap<Name, Who>,
     by_key: HashMap<PublicKey, Who>,
+    /// The names that were freed, each with the last key that it was taken from.
+    released: HashMap<Name, PublicKey>,
+    /// How many pairs are connected, and how many requests are pending.
+    edges: Edges,
     sessions: HashMap<SessionId, Session>,
     /// When to look at which session again. Not moved each time one is heard, so it may be too early.
     due: BTreeSet<(u64, SessionId)>,
@@ -118,6 +145,7 @@ impl Memory {
         })?;
         directory.connections(|a, b| memory.join(Edge::Connection, a, b))?;
         directory.requests(|asker, target| memory.join(Edge::Request, asker, target))?;
+        directory.released(|name, key| _ = memory.released.insert(name, key))?;
         Ok(memory)
     }
 
@@ -130,6 +158,18 @@ impl Memory {
     pub fn undo(&mut self) {
         while let Some(change) = self.changes.pop() {
             self.take_back(change);
+        }
+    }
+
+    /// How much there is.
+    pub fn figures(&self) -> Figures {
+        let online = self.sessions.values().filter(|session| session.user.is_some());
+        Figures {
+            users: self.by_name.len() as u64,
+            online: online.count() as u64,
+            sessions: self.sessions.len() as u64,
+            connections: self.edges.connections,
+            requests: self.edges.requests,
         }
     }
 
@@ -146,6 +186,11 @@ impl Memory {
     /// The user's name.
     pub fn name(&self, who: Who) -> Option<&Name> {
         self.user(who).map(|user| &user.name)
+    }
+
+    /// The key that the user's name is bound to.
+    pub fn key(&self, who: Who) -> Option<PublicKey> {
+        self.user(who).map(|user| user.key)
     }
 
     /// The user's row.
@@ -213,6 +258,26 @@ impl Memory {
         let who = self.insert(row);
         self.changes.push(Undo::Added);
         who
+    }
+
+    /// The last key that this name was taken from, if it was ever freed.
+    pub fn released_from(&self, name: &Name) -> Option<PublicKey> {
+        self.released.get(name).copied()
+    }
+
+    /// Forgets a user who is not there, with all requests and connections, and frees the name.
+    pub fn release(&mut self, who: Who) {
+        for other in self.related(who) {
+            self.change(Edge::Connection(who, other), false);
+            self.change(Edge::Request(who, other), false);
+            self.change(Edge::Request(other, who), false);
+        }
+        if let Some((name, key)) = self.user(who).map(|user| (user.name.clone(), user.key)) {
+            self.by_name.remove(&name);
+            self.by_key.remove(&key);
+            let before = self.released.insert(name, key);
+            self.changes.push(Undo::Release(who, before));
+        }
     }
 
     /// Notes where a user is.
@@ -362,16 +427,22 @@ impl Memory {
     }
 
     fn apply(&mut self, edge: Edge, present: bool) -> bool {
-        match edge {
-            Edge::Connection(one, other) => {
+        let (changed, count) = match edge {
+            Edge::Connection(one, other) => (
                 self.mark(one, other, present, |relations| &mut relations.connected)
-                    | self.mark(other, one, present, |relations| &mut relations.connected)
-            }
-            Edge::Request(asker, target) => {
+                    | self.mark(other, one, present, |relations| &mut relations.connected),
+                &mut self.edges.connections,
+            ),
+            Edge::Request(asker, target) => (
                 self.mark(asker, target, present, |relations| &mut relations.asked)
-                    | self.mark(target, asker, present, |relations| &mut relations.asked_by)
-            }
+                    | self.mark(target, asker, present, |relations| &mut relations.asked_by),
+                &mut self.edges.requests,
+            ),
+        };
+        if changed {
+            *count = if present { *count + 1 } else { count.saturating_sub(1) };
         }
+        changed
     }
 
     fn mark(
@@ -425,6 +496,16 @@ impl Memory {
             Undo::Uncount(network) => {
                 if let Some(count) = self.new_names.get_mut(&network) {
                     *count = count.saturating_sub(1);
+                }
+            }
+            Undo::Release(who, before) => {
+                if let Some((name, key)) = self.user(who).map(|user| (user.name.clone(), user.key)) {
+                    match before {
+                        Some(before) => self.released.insert(name.clone(), before),
+                        None => self.released.remove(&name),
+                    };
+                    self.by_name.insert(name, who);
+                    self.by_key.insert(key, who);
                 }
             }
         }

@@ -22,7 +22,7 @@ use crate::store::Result;
 use crate::store::directory::{Directory, UserRow};
 use crate::time::Now;
 
-pub use super::memory::{REGISTER_WITHIN, SessionId};
+pub use super::memory::{Figures, REGISTER_WITHIN, SessionId};
 
 /// How many requests and connections together one account may have when it asks for another user.
 pub const MAX_CONTACTS: usize = 1000;
@@ -131,6 +131,40 @@ impl Registry {
         Ok(())
     }
 
+    /// Frees a name, on the operator's decision: the account's session ends, its requests and connections are
+    /// forgotten, and the first *other* key that wants the name has it. Returns the key that had it, if there was one.
+    ///
+    /// Whoever has it next is not told whom the account knew; and the account's own client, which comes back by
+    /// itself, would have the name again at once if its key could take it.
+    ///
+    /// # Errors
+    /// As [`Self::handle`].
+    pub fn release(
+        &mut self,
+        name: &Name,
+        now: Now,
+        directory: &Directory,
+        actions: &mut Vec<Action>,
+    ) -> Result<Option<PublicKey>> {
+        let mut turn = self.turn(now, Some(directory), actions);
+        let Some(who) = turn.memory.named(name) else {
+            return Ok(None);
+        };
+        if let Some(session) = turn.memory.session_of(who) {
+            turn.end(session)?;
+        }
+        if let (Some(id), Some(key)) = (turn.memory.id(who), turn.memory.key(who)) {
+            directory.release(id, name, key, now.wall)?;
+        }
+        turn.memory.release(who);
+        Ok(turn.memory.released_from(name))
+    }
+
+    /// How much there is.
+    pub fn figures(&self) -> Figures {
+        self.memory.figures()
+    }
+
     /// When [`Self::tick`] is due, on the clock of [`Now::mono`].
     pub fn deadline(&self) -> Option<u64> {
         self.memory.next_due()
@@ -217,6 +251,10 @@ impl Turn<'_> {
         wanted: &Register,
     ) -> Result<()> {
         let Register { name, listen, .. } = wanted;
+        if self.memory.released_from(name) == Some(key) {
+            self.refuse(session, RefusedCode::RELEASED, Some(name));
+            return Ok(());
+        }
         let network = network(from.ip());
         let most =
             if network.is_loopback() { self.limits.new_names_loopback } else { Some(self.limits.new_names) };

@@ -143,6 +143,8 @@ impl RefusedCode {
     pub const NOT_REGISTERED: Self = Self(7);
     /// A request for oneself.
     pub const YOURSELF: Self = Self(8);
+    /// The operator of discovery has taken the name from this key.
+    pub const RELEASED: Self = Self(9);
 }
 
 impl fmt::Display for RefusedCode {
@@ -156,6 +158,7 @@ impl fmt::Display for RefusedCode {
             Self::NOT_SAVED => "discovery can't save anything at the moment; nothing was changed",
             Self::NOT_REGISTERED => "not registered",
             Self::YOURSELF => "that is yourself",
+            Self::RELEASED => "discovery's operator has taken this name from your key",
             Self(other) => {
                 return write!(f, "refused for a reason this version does not know (code {other})");
             }

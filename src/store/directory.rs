@@ -14,7 +14,7 @@ use crate::protocol::{Name, PublicKey};
 const SCHEMA: Schema = Schema {
     what: "discovery database",
     application_id: i32::from_be_bytes(*b"pchD"),
-    migrations: &[include_str!("directory.sql")],
+    migrations: &[include_str!("directory.sql"), include_str!("released.sql")],
 };
 
 /// The row of a user.
@@ -25,7 +25,7 @@ pub type UserId = i64;
 pub struct UserRow {
     /// The row.
     pub id: UserId,
-    /// The name, for good.
+    /// The name, for good unless the operator frees it.
     pub name: Name,
     /// The key that the name is bound to.
     pub key: PublicKey,
@@ -178,6 +178,37 @@ impl Directory {
     pub fn remove_request(&self, asker: UserId, target: UserId) -> Result<()> {
         self.prepare_cached("DELETE FROM requests WHERE asker = ?1 AND target = ?2")?
             .execute(params![asker, target])?;
+        Ok(())
+    }
+
+    /// Forgets a user with all requests and connections, and keeps from whom the name was taken.
+    ///
+    /// Goes through all connections, for a second where there are five million. It is a rare decision, and an
+    /// index for it would cost every link.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn release(&self, user: UserId, name: &Name, key: PublicKey, now: i64) -> Result<()> {
+        self.execute("DELETE FROM requests WHERE asker = ?1 OR target = ?1", [user])?;
+        self.execute("DELETE FROM connections WHERE a = ?1 OR b = ?1", [user])?;
+        self.execute("DELETE FROM users WHERE id = ?1", [user])?;
+        self.execute(
+            "INSERT OR REPLACE INTO released (name, key, freed) VALUES (?1, ?2, ?3)",
+            params![name.as_str(), key.0, now],
+        )?;
+        Ok(())
+    }
+
+    /// Calls `each` with every name that was freed, and the key that it was taken from last.
+    ///
+    /// # Errors
+    /// If SQLite fails or a row is damaged.
+    pub fn released(&self, mut each: impl FnMut(Name, PublicKey)) -> Result<()> {
+        let mut statement = self.prepare("SELECT name, key FROM released")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            each(parsed(row, 0)?, PublicKey(row.get(1)?));
+        }
         Ok(())
     }
 }

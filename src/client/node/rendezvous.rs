@@ -340,7 +340,7 @@ impl Node {
             return Ok(());
         };
         self.actions.push(Action::Close(session));
-        let taken = matches!(code, RefusedCode::NAME_TAKEN | RefusedCode::KEY_IN_USE);
+        let taken = matches!(code, RefusedCode::NAME_TAKEN | RefusedCode::KEY_IN_USE | RefusedCode::RELEASED);
         let (kind, retry) =
             if taken { (Code::NameTaken, HOPELESS_RETRY) } else { (Code::Refused, FIRST_RETRY) };
         let advice = if taken { "; choose another name, or use the journal that holds its key" } else { "" };

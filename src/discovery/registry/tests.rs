@@ -1,3 +1,5 @@
+mod release;
+
 use super::*;
 use crate::noise::Keypair;
 use crate::protocol::DEAD_AFTER;

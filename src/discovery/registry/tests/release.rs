@@ -1,0 +1,162 @@
+//! What the operator decides, and what the operator is told.
+
+use super::*;
+
+impl World {
+    fn try_release(&mut self, text: &str) -> Result<(Option<PublicKey>, Vec<Action>)> {
+        let mut actions = Vec::new();
+        self.directory.begin()?;
+        let released = self.registry.release(&name(text), self.now, &self.directory, &mut actions)?;
+        self.directory.commit()?;
+        self.registry.keep();
+        Ok((released, actions))
+    }
+
+    fn release(&mut self, text: &str) -> (Option<PublicKey>, Vec<Action>) {
+        self.try_release(text).unwrap()
+    }
+
+    fn figures(&self) -> [u64; 5] {
+        let Figures { users, online, sessions, connections, requests } = self.registry.figures();
+        [users, online, sessions, connections, requests]
+    }
+}
+
+/// Alice is connected with bob, has asked for carol, and dave has asked for her. All but carol are there.
+fn acquainted() -> (World, [SessionId; 3]) {
+    let mut world = World::limited(Limits { new_names: 10, new_names_loopback: None });
+    let [alice, bob, carol] =
+        [(1, "alice"), (2, "bob"), (3, "carol")].map(|(key, name)| world.user(key, name));
+    world.say(bob, request("alice"));
+    world.say(alice, linked("bob"));
+    world.say(alice, request("carol"));
+    world.close(carol);
+    let dave = world.user(4, "dave");
+    world.say(dave, request("alice"));
+    (world, [alice, bob, dave])
+}
+
+#[test]
+fn figures_count_what_is_there_also_after_a_restart() {
+    let (mut world, [alice, ..]) = acquainted();
+    assert_eq!(world.figures(), [4, 3, 3, 1, 2]);
+    let unregistered = world.open(9);
+    assert_eq!(world.figures(), [4, 3, 4, 1, 2]);
+    world.close(unregistered);
+    world.say(alice, ToDiscovery::Logout);
+    assert_eq!(world.figures(), [4, 2, 2, 1, 2]);
+    world.restart();
+    assert_eq!(world.figures(), [4, 0, 0, 1, 2]);
+}
+
+#[test]
+fn a_name_that_is_freed_goes_to_the_first_other_key() {
+    let (mut world, [alice, bob, dave]) = acquainted();
+    let (key, actions) = world.release("alice");
+    assert_eq!(key, Some(PublicKey([1; 32])));
+    assert_eq!(
+        actions,
+        [
+            Action::Close { session: alice },
+            send(bob, status(1, "alice", 1000, false, false)),
+            send(dave, status(1, "alice", 1000, false, false)),
+        ]
+    );
+    assert_eq!(world.figures(), [3, 2, 2, 0, 0]);
+    assert_eq!((world.count("users"), world.count("connections"), world.count("requests")), (3, 0, 0));
+    assert_eq!(
+        world.say(bob, request("alice")),
+        [send(bob, ToClient::NoSuchUser(About { name: name("alice") }))]
+    );
+    assert_eq!(world.say(bob, linked("alice")), []);
+
+    for restart in [false, true] {
+        if restart {
+            world.restart();
+        }
+        // Its own client comes back by itself. It may have any other name.
+        let back = world.open(1);
+        assert_eq!(
+            world.say(back, register("alice", 1000)),
+            [send(back, refused(RefusedCode::RELEASED, "alice"))]
+        );
+        world.close(back);
+    }
+    world.user(1, "alice-2");
+    let new = world.open(5);
+    // Nothing of whom the name knew before.
+    assert_eq!(
+        world.say(new, register("alice", 2000)),
+        [send(new, registered("127.0.0.1:2000")), send(new, ToClient::Synced)]
+    );
+    let bob = world.user(2, "bob");
+    assert_eq!(
+        world.say(bob, request("alice")),
+        [send(new, status(2, "bob", 1000, true, true)), send(bob, status(5, "alice", 2000, true, false))]
+    );
+    world.restart();
+    assert_eq!(world.figures(), [5, 0, 0, 0, 1]);
+}
+
+#[test]
+fn a_decision_can_be_taken_back() {
+    let mut world = World::new();
+    world.user(1, "alice");
+    world.release("alice");
+    world.user(2, "alice");
+    assert_eq!(world.release("alice").0, Some(PublicKey([2; 32])));
+    let second = world.open(2);
+    assert_eq!(
+        world.say(second, register("alice", 1)),
+        [send(second, refused(RefusedCode::RELEASED, "alice"))]
+    );
+    world.user(1, "alice");
+    assert_eq!(world.figures(), [1, 1, 2, 0, 0]);
+}
+
+#[test]
+fn a_name_that_nobody_has_can_not_be_freed() {
+    let (mut world, _) = acquainted();
+    let before = world.figures();
+    assert_eq!(world.release("eve"), (None, vec![]));
+    world.release("alice");
+    assert_eq!(world.release("alice"), (None, vec![]));
+    assert_eq!((before[0], world.figures()[0], world.count("released")), (4, 3, 1));
+}
+
+#[test]
+fn a_decision_that_can_not_be_saved_never_was() {
+    let (mut world, [alice, bob, dave]) = acquainted();
+    for trigger in [
+        "CREATE TRIGGER full BEFORE INSERT ON released BEGIN SELECT RAISE(FAIL, 'full'); END",
+        "CREATE TRIGGER full BEFORE DELETE ON users BEGIN SELECT RAISE(FAIL, 'full'); END",
+    ] {
+        world.directory.execute_batch(trigger).unwrap();
+        let before = (world.figures(), remembered(&world));
+        assert!(world.try_release("alice").is_err());
+        world.directory.rollback();
+        world.registry.undo();
+        assert_eq!((world.figures(), remembered(&world)), before);
+        world.directory.execute_batch("DROP TRIGGER full").unwrap();
+    }
+    // She is still there, and so is what was asked.
+    assert_eq!(world.say(alice, ToDiscovery::Ping), [send(alice, ToClient::Pong)]);
+    assert_eq!(world.say(bob, request("alice")), [send(bob, status(1, "alice", 1000, true, false))]);
+    assert_eq!(world.say(dave, request("alice")), [send(dave, status(1, "alice", 1000, true, false))]);
+    // Also where all was decided and the commit failed, and after an earlier decision on the name.
+    world.release("alice");
+    world.user(7, "alice");
+    let before = (world.figures(), remembered(&world));
+    world.directory.begin().unwrap();
+    let mut actions = Vec::new();
+    world.registry.release(&name("alice"), world.now, &world.directory, &mut actions).unwrap();
+    world.directory.rollback();
+    world.registry.undo();
+    assert_eq!((world.figures(), remembered(&world)), before);
+    let first = world.open(1);
+    assert_eq!(
+        world.say(first, register("alice", 1)),
+        [send(first, refused(RefusedCode::NAME_TAKEN, "alice"))]
+    );
+    assert_eq!(world.release("alice").0, Some(PublicKey([7; 32])));
+}

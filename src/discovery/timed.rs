@@ -1,0 +1,78 @@
+//! A socket with a deadline.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+/// How much is read after the answer, so that it arrives before the connection is reset.
+const UNREAD: u64 = 64 * 1024;
+
+/// A socket whose every operation ends at the deadline, however slowly bytes drip.
+pub struct Timed {
+    socket: Socket,
+    deadline: Instant,
+}
+
+impl Timed {
+    /// Gives a connection this long, for everything.
+    pub fn new(socket: impl Into<Socket>, within: Duration) -> Self {
+        Self { socket: socket.into(), deadline: Instant::now() + within }
+    }
+
+    /// Lines up to the first for which `last` holds, at most `most` bytes of them. `None` if they end before.
+    ///
+    /// # Errors
+    /// If the socket fails, or the deadline passes.
+    pub fn lines(&mut self, most: u64, last: impl Fn(&[u8]) -> bool) -> io::Result<Option<Vec<Vec<u8>>>> {
+        let mut input = BufReader::new(self.take(most));
+        let mut lines = Vec::new();
+        loop {
+            let mut line = Vec::new();
+            input.read_until(b'\n', &mut line)?;
+            if line.pop() != Some(b'\n') {
+                return Ok(None);
+            }
+            line.pop_if(|end| *end == b'\r');
+            let done = last(&line);
+            lines.push(line);
+            if done {
+                return Ok(Some(lines));
+            }
+        }
+    }
+
+    /// Says the last word and lets it arrive.
+    ///
+    /// # Errors
+    /// If the socket fails, or the deadline passes.
+    pub fn finish(mut self, answer: &[u8]) -> io::Result<()> {
+        self.write_all(answer)?;
+        self.socket.shutdown(Shutdown::Write)?;
+        io::copy(&mut self.take(UNREAD), &mut io::sink()).map(drop)
+    }
+
+    fn remaining(&self) -> io::Result<Duration> {
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(remaining) }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(Some(self.remaining()?))?;
+        (&self.socket).read(buffer)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.remaining()?))?;
+        (&self.socket).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
