@@ -113,6 +113,13 @@ pub fn command_line(data: &[u8]) {
     }
     match command::parse(&line) {
         None => assert!(line.trim().is_empty()),
+        Some(Ok(Command::Line { text, otherwise })) => {
+            assert!(line.ends_with(&text) && line.len() <= text.len() + 1);
+            match *otherwise {
+                Ok(command) => assert!(!matches!(command, Command::Line { .. })),
+                Err(error) => shown_safely(&error.to_string()),
+            }
+        }
         Some(Ok(command)) => {
             if let Command::Chat(_, text) = &command {
                 assert!(!text.is_empty() && text.len() <= MAX_TEXT && line.ends_with(text.as_str()));
@@ -122,7 +129,7 @@ pub fn command_line(data: &[u8]) {
             // Its short form means the same, as far as it has no text.
             let again = command::parse(&shown);
             match command {
-                Command::Chat(..) => assert!(matches!(again, Some(Err(_)))),
+                Command::Chat(who, _) => assert_eq!(again, Some(Ok(Command::Converse(Some(who))))),
                 Command::History(who, _) => {
                     assert!(matches!(again, Some(Ok(Command::History(other, _))) if who == other));
                 }

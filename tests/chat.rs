@@ -191,8 +191,8 @@ fn mistakes_are_answered_and_harm_nothing() {
     let (mut alice, mut bob) = linked_pair(directory.path(), discovery.address);
     for (line, code) in [
         ("SHOUT bob hi", "bad-command"),
-        ("CHAT", "bad-command"),
-        ("CHAT bob", "bad-command"),
+        ("CHAT Bob hi", "bad-command"),
+        ("CHAT carol", "not-a-contact"),
         ("CHAT carol hi", "not-a-contact"),
         ("REQUEST", "bad-command"),
         ("REQUEST alice", "bad-command"),

@@ -26,6 +26,15 @@ pub enum Command {
     Request(Name),
     /// Send a text to a contact.
     Chat(Name, String),
+    /// Enter the conversation with a contact, or leave the one that was entered.
+    Converse(Option<Name>),
+    /// A line that goes to whom the user converses with. Outside a conversation it may be a command all the same.
+    Line {
+        /// What goes out.
+        text: String,
+        /// What it means outside a conversation.
+        otherwise: Box<Result<Self, CommandError>>,
+    },
     /// Leave.
     Logout,
     /// List the contacts.
@@ -45,10 +54,19 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it changes what is kept.
+    /// Whether it changes what is kept. A line is only understood by whoever knows of conversations.
     #[must_use]
     pub fn is_written(&self) -> bool {
-        !matches!(self, Self::Logout | Self::Contacts | Self::Outbox | Self::History(..) | Self::Help)
+        !matches!(
+            self,
+            Self::Converse(_)
+                | Self::Line { .. }
+                | Self::Logout
+                | Self::Contacts
+                | Self::Outbox
+                | Self::History(..)
+                | Self::Help
+        )
     }
 
     /// The user whom it is about.
@@ -61,7 +79,8 @@ impl Command {
             | Self::Trust(name, _)
             | Self::Block(name)
             | Self::Unblock(name) => Some(name),
-            Self::Logout | Self::Contacts | Self::Outbox | Self::Help => None,
+            Self::Converse(name) => name.as_ref(),
+            Self::Line { .. } | Self::Logout | Self::Contacts | Self::Outbox | Self::Help => None,
         }
     }
 
@@ -69,7 +88,7 @@ impl Command {
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
-            Self::Chat(_, text) => Some(text),
+            Self::Chat(_, text) | Self::Line { text, .. } => Some(text),
             _ => None,
         }
     }
@@ -77,7 +96,8 @@ impl Command {
     fn word(&self) -> &'static str {
         match self {
             Self::Request(_) => "REQUEST",
-            Self::Chat(..) => "CHAT",
+            Self::Chat(..) | Self::Converse(_) => "CHAT",
+            Self::Line { .. } => "a line",
             Self::Logout => "LOGOUT",
             Self::Contacts => "CONTACTS",
             Self::Outbox => "OUTBOX",
@@ -145,6 +165,7 @@ pub enum CommandError {
 pub const HELP: &[(&str, &str)] = &[
     ("REQUEST <user>", "open a channel to a user, now or as soon as both are online"),
     ("CHAT <user> <message>", "send a message; it waits safely while the user is away"),
+    ("CHAT [user]", "enter a conversation: lines go to that user; alone: leave it"),
     ("CONTACTS", "list whom you know and how they are"),
     ("OUTBOX", "list what is not yet delivered"),
     ("HISTORY <user> [n]", "show the last n entries of a conversation (20)"),
@@ -161,15 +182,27 @@ fn usage(command: &str) -> CommandError {
 }
 
 /// Understands one line; `None` for one with nothing in it.
+///
+/// A command in upper case or after a `/` is one everywhere. Every other line is [`Command::Line`]: in a
+/// conversation it is said, as it stands; a `/` after another is said without the first.
 #[must_use]
 pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
-    let line = line.trim_start();
-    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let start = line.trim_start();
+    let (word, rest) = start.split_once(char::is_whitespace).unwrap_or((start, ""));
     if word.is_empty() {
         return None;
     }
     let command = word.strip_prefix('/').unwrap_or(word).to_ascii_uppercase();
-    Some(arguments(&command, word, rest))
+    let understood = arguments(&command, word, rest);
+    let certain = match line.strip_prefix('/') {
+        Some(more) => !more.starts_with('/'),
+        None => line.starts_with(&command) && !matches!(understood, Err(CommandError::Unknown(_))),
+    };
+    if certain {
+        return Some(understood);
+    }
+    let text = if line.starts_with("//") { line.get(1..).unwrap_or_default() } else { line };
+    Some(Ok(Command::Line { text: text.to_owned(), otherwise: Box::new(understood) }))
 }
 
 fn arguments(command: &str, word: &str, rest: &str) -> Result<Command, CommandError> {
@@ -181,7 +214,11 @@ fn arguments(command: &str, word: &str, rest: &str) -> Result<Command, CommandEr
     let alone = |this: Command| if words.is_empty() { Ok(this) } else { Err(usage(command)) };
     match command {
         "REQUEST" => name().map(Command::Request),
-        "CHAT" => chat(rest.trim_start()),
+        "CHAT" => match words.as_slice() {
+            [] => Ok(Command::Converse(None)),
+            [name] => Ok(Command::Converse(Some(name.parse()?))),
+            _ => chat(rest.trim_start()),
+        },
         "LOGOUT" => alone(Command::Logout),
         "CONTACTS" => alone(Command::Contacts),
         "OUTBOX" => alone(Command::Outbox),
@@ -231,12 +268,14 @@ mod tests {
     fn commands() {
         for (line, expected) in [
             ("REQUEST bob", Command::Request(name("bob"))),
-            ("  request   bob ", Command::Request(name("bob"))),
+            ("REQUEST   bob ", Command::Request(name("bob"))),
             ("/Request bob", Command::Request(name("bob"))),
             ("CHAT bob hi", Command::Chat(name("bob"), "hi".into())),
-            ("chat bob  two  spaces ", Command::Chat(name("bob"), " two  spaces ".into())),
+            ("/chat bob  two  spaces ", Command::Chat(name("bob"), " two  spaces ".into())),
+            ("CHAT bob  ", Command::Converse(Some(name("bob")))),
+            ("CHAT", Command::Converse(None)),
             ("LOGOUT", Command::Logout),
-            ("history bob", Command::History(name("bob"), 20)),
+            ("/history bob", Command::History(name("bob"), 20)),
             ("HISTORY bob 5", Command::History(name("bob"), 5)),
             ("/unblock bob", Command::Unblock(name("bob"))),
         ] {
@@ -249,21 +288,44 @@ mod tests {
     #[test]
     fn mistakes_say_what_to_do() {
         for (line, expected) in [
-            ("CHAT", "usage: CHAT <user> <message>"),
-            ("CHAT bob", "usage: CHAT <user> <message>"),
-            ("CHAT bob  ", "usage: CHAT <user> <message>"),
+            ("CHAT Bob hi", "names are in lower case: write \"bob\""),
             ("REQUEST", "usage: REQUEST <user>"),
             ("REQUEST bob carol", "usage: REQUEST <user>"),
             ("LOGOUT now", "usage: LOGOUT"),
             ("HISTORY bob 0", "usage: HISTORY <user> [n], n from 1 to 1000"),
             (
-                "SHOUT bob",
-                "\"SHOUT\" is not a command; HELP lists them, CHAT <user> <message> sends, LOGOUT leaves",
+                "/SHOUT bob",
+                "\"/SHOUT\" is not a command; HELP lists them, CHAT <user> <message> sends, LOGOUT leaves",
             ),
             ("REQUEST Bob", "names are in lower case: write \"bob\""),
             ("TRUST", "usage: TRUST <user> [key]"),
         ] {
             assert_eq!(parse(line).unwrap().unwrap_err().to_string(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_certain_command_may_be_said() {
+        let said = |line: &str| match parse(line) {
+            Some(Ok(Command::Line { text, otherwise })) => (text, *otherwise),
+            other => panic!("{line}: {other:?}"),
+        };
+        for (line, text, otherwise) in [
+            ("request bob", "request bob", Some(Command::Request(name("bob")))),
+            ("chat bob hi", "chat bob hi", Some(Command::Chat(name("bob"), "hi".into()))),
+            ("Help", "Help", Some(Command::Help)),
+            // As it stands, also where it starts with a space.
+            ("  HELP me ", "  HELP me ", None),
+            (" HELP", " HELP", Some(Command::Help)),
+            ("LOL that is it", "LOL that is it", None),
+            ("//help", "/help", None),
+            ("///", "//", None),
+        ] {
+            let (said, meant) = said(line);
+            assert_eq!((said.as_str(), meant.ok()), (text, otherwise), "{line}");
+        }
+        for line in ["/", "/usr/bin is full", "HELP me", "/chat bob hi", "CHAT bob hi", "LOGOUT"] {
+            assert!(!matches!(parse(line), Some(Ok(Command::Line { .. }))), "{line}");
         }
     }
 
@@ -284,6 +346,7 @@ mod tests {
                     .replace(" <user>", " bob")
                     .replace(" <message>", " x")
                     .replace(" [n]", "")
+                    .replace(" [user]", "")
                     .replace(" [key]", " ab"),
             );
             assert!(matches!(parsed, Some(Ok(_))), "{word}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::command::{Command, CommandError, Reference};
 use super::notice::Told;
@@ -136,10 +137,11 @@ impl std::fmt::Display for Problem {
 pub struct Prompt {
     /// Whom plain lines go to.
     pub conversation: Option<Name>,
-    /// How many messages the user has not yet looked at, by who wrote them; none that are zero.
+    /// How many messages the user has not yet looked at, by who wrote them; none that are zero. They are counted
+    /// no further than [`MANY_UNREAD`](super::notice::MANY_UNREAD).
     pub unread: BTreeMap<Name, u64>,
-    /// Everybody whom the user knows, by name.
-    pub contacts: Vec<Name>,
+    /// Everybody whom the user knows, by name. Shared, for it may be long and seldom changes.
+    pub contacts: Arc<[Name]>,
 }
 
 /// Something to be done, after the transaction in which it was decided has been committed.

@@ -10,6 +10,7 @@
 //! - `delivery`: messages out and in;
 //! - `output`: what is told, and what nobody has read yet;
 //! - `commands`: what the user types;
+//! - `attention`: what the user looks at;
 //! - `errand`: one text, and then the end.
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,7 @@ use crate::store::Result;
 use crate::store::journal::{ContactId, EpochId, Journal, Seq};
 use crate::time::Now;
 
+mod attention;
 mod commands;
 mod contacts;
 mod delivery;
@@ -32,6 +34,7 @@ mod links;
 mod output;
 mod rendezvous;
 
+use attention::Attention;
 use contacts::Contact;
 use errand::Errand;
 use links::Link;
@@ -80,6 +83,7 @@ pub struct Node {
     dialling: usize,
     rendezvous: Rendezvous,
     output: Output,
+    attention: Attention,
     actions: Vec<Action>,
     rng: fastrand::Rng,
     /// The last seq in the journal.
@@ -103,6 +107,8 @@ pub struct Node {
     answering: Option<Reference>,
     /// How many commands were refused, or taken and given back later.
     refused: u64,
+    /// How many were at the last commit.
+    refused_before: u64,
     /// When it was last said that a stranger was cut, and how many were, with that one, since.
     strangers: (u64, u64),
 }
@@ -133,6 +139,7 @@ impl Node {
             dialling: 0,
             rendezvous: Rendezvous::new(now, key),
             output: Output::new(setup.silent),
+            attention: Attention::default(),
             actions: Vec::new(),
             rng: fastrand::Rng::with_seed(setup.seed),
             seq,
@@ -146,6 +153,7 @@ impl Node {
             errand: None,
             answering: None,
             refused: 0,
+            refused_before: 0,
             strangers: (0, 0),
             setup,
         };
@@ -252,6 +260,7 @@ impl Node {
         self.send_messages(now, journal)?;
         self.acknowledge(now);
         self.catch_up(now, journal)?;
+        self.recount(journal)?;
         self.leave_when_done(now);
         self.save(now, journal)
     }
@@ -260,7 +269,10 @@ impl Node {
     pub fn committed(&mut self) -> Vec<Action> {
         self.batch += 1;
         self.answers = 0;
+        self.refused_before = self.refused;
         self.print();
+        let prompt = self.prompt();
+        self.actions.extend(prompt.map(Action::Prompt));
         std::mem::take(&mut self.actions)
     }
 
@@ -292,6 +304,9 @@ impl Node {
     ) -> Result<Vec<Action>> {
         let decided = std::mem::take(&mut self.actions);
         self.output.roll_back();
+        self.attention.roll_back();
+        self.refused = self.refused_before;
+        self.seq = journal.last_seq()?;
         // What the console has written it has written, also if the transaction did not get that far.
         let answers = inputs.iter().filter(|input| matches!(input, Input::Printed)).count();
         (self.answers..answers).for_each(|_| self.printed(now));
@@ -299,7 +314,6 @@ impl Node {
         for action in decided {
             self.keep_action(now, action);
         }
-        self.seq = journal.last_seq()?;
         self.epoch = (epoch, None);
         self.rendezvous.set_key(pinned(&self.setup, journal)?);
         let touched: Vec<LinkId> =
@@ -312,7 +326,14 @@ impl Node {
         }
         for input in inputs {
             match input {
-                Input::Command { command: Ok(command), reference } if command.is_written() => {
+                Input::Command { command: Ok(command), reference } => {
+                    let command = match self.meaning(command) {
+                        Ok(command) if command.is_written() => command,
+                        _ => {
+                            self.handle(now, journal, input)?;
+                            continue;
+                        }
+                    };
                     self.refused += 1;
                     let trouble = Trouble {
                         code: Code::NotSaved,

@@ -14,6 +14,9 @@ use text::is_unsafe;
 
 mod text;
 
+/// So far unread messages are counted: there may be more where there are this many.
+pub const MANY_UNREAD: u64 = 1000;
+
 /// Something to be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
@@ -113,6 +116,15 @@ pub enum Notice {
         /// Whose conversation.
         peer: Name,
         /// Its last entries, oldest first.
+        messages: Vec<HistoryLine>,
+    },
+    /// The answer to `CHAT <user>` and `CHAT` alone: which conversation the user is in.
+    Conversation {
+        /// Whose; null for none.
+        peer: Option<Name>,
+        /// How many of theirs were unread, as far as they are counted.
+        unread: u64,
+        /// The last entries, oldest first.
         messages: Vec<HistoryLine>,
     },
     /// The answer to `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
@@ -279,6 +291,8 @@ pub struct ContactLine {
     pub blocked: bool,
     /// How many of our messages are not yet delivered.
     pub waiting: u64,
+    /// How many of theirs nobody has looked at, counted up to [`MANY_UNREAD`].
+    pub unread: u64,
     /// Where they were last known to be.
     pub address: Option<SocketAddr>,
 }
@@ -360,6 +374,7 @@ impl Notice {
             | Self::Contact(_)
             | Self::Outbox { .. }
             | Self::History { .. }
+            | Self::Conversation { .. }
             | Self::Help { .. }
             | Self::Bye { .. } => true,
             // Answers to commands, which are answered anew, and what waits to be withdrawn.
@@ -400,7 +415,9 @@ impl Notice {
             Self::Message { text: Body::Text(text), .. } => text.len(),
             Self::Error(trouble) => trouble.message.len() + trouble.text.as_ref().map_or(0, String::len),
             Self::Outbox { messages, .. } => messages.iter().map(|line| line.text.shown().len() + 100).sum(),
-            Self::History { messages, .. } => messages.iter().map(|line| line.text.shown().len() + 100).sum(),
+            Self::History { messages, .. } | Self::Conversation { messages, .. } => {
+                messages.iter().map(|line| line.text.shown().len() + 100).sum()
+            }
             Self::Contacts { contacts } => contacts.len() * size_of::<ContactLine>(),
             _ => 0,
         };

@@ -66,6 +66,7 @@ fn command(object: Map<String, Value>) -> Result<Command, CommandError> {
             }
             Command::Chat(to, text)
         }
+        Call::Converse { peer } => Command::Converse(peer.map(|peer| peer.parse()).transpose()?),
         Call::Logout {} => Command::Logout,
         Call::Contacts {} => Command::Contacts,
         Call::Outbox {} => Command::Outbox,
@@ -86,6 +87,7 @@ fn command(object: Map<String, Value>) -> Result<Command, CommandError> {
 enum Call {
     Request { peer: String },
     Chat { to: String, text: String },
+    Converse { peer: Option<String> },
     Logout {},
     Contacts {},
     Outbox {},
@@ -150,6 +152,8 @@ mod tests {
         for (line, typed) in [
             (r#"{"command":"request","peer":"bob"}"#, "REQUEST bob"),
             (r#" { "text" : "hi", "to":"bob", "command":"chat" } "#, "CHAT bob hi"),
+            (r#"{"command":"converse","peer":"bob"}"#, "CHAT bob"),
+            (r#"{"command":"converse"}"#, "CHAT"),
             (r#"{"command":"contacts"}"#, "CONTACTS"),
             (r#"{"command":"outbox"}"#, "OUTBOX"),
             (r#"{"command":"history","peer":"bob"}"#, "HISTORY bob"),

@@ -20,6 +20,16 @@ impl Node {
         match command {
             Command::Request(name) => self.request(now, journal, name),
             Command::Chat(name, text) => self.chat(now, journal, name, text),
+            Command::Converse(name) => self.converse(now, journal, name.as_ref()),
+            Command::Line { .. } => match self.meaning(command) {
+                // What a line means is never another line.
+                Ok(Command::Line { .. }) => Ok(()),
+                Ok(meant) => self.command(now, journal, &meant),
+                Err(error) => {
+                    self.command_error(now, &error);
+                    Ok(())
+                }
+            },
             Command::Logout => {
                 self.leave(now, 0, None);
                 Ok(())
@@ -70,12 +80,7 @@ impl Node {
         match self.known(name) {
             Some(id) => then(self, id),
             None => {
-                let message = if *name == self.setup.name {
-                    "that is yourself".into()
-                } else {
-                    format!("{name} is not a contact; REQUEST {name} first")
-                };
-                self.refuse(now, Code::NotAContact, Some(name), message);
+                self.refuse_unknown(now, name);
                 Ok(())
             }
         }
@@ -98,7 +103,7 @@ impl Node {
             return Ok(());
         }
         if contact.row.blocked {
-            self.refuse(now, Code::Blocked, Some(name), format!("{name} is blocked; UNBLOCK {name} first"));
+            self.refuse_blocked(now, name);
             return Ok(());
         }
         if contact.link.is_none() && contact.row.request == Request::None {
@@ -131,7 +136,7 @@ impl Node {
         };
         let name = contact.row.name.clone();
         if contact.row.blocked {
-            self.refuse(now, Code::Blocked, Some(&name), format!("{name} is blocked; UNBLOCK {name} first"));
+            self.refuse_blocked(now, &name);
             return Ok(());
         }
         let seq = self.seq + 1;
@@ -142,11 +147,13 @@ impl Node {
         journal.add_sent(id, seq, epoch, kind, now.wall, body)?;
         self.seq = seq;
         contact.waiting += 1;
+        let read = contact.handed;
         let link = contact.link.and_then(|link| self.links.get_mut(&link));
         let linked = link.is_some();
         if let Some(link) = link {
             link.outbound.more = true;
         }
+        self.mark_read(now, id, read);
         self.dial_for_message(now, id);
         let id = Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() };
         self.tell(now, Notice::Queued { id, to: name, linked });
@@ -179,34 +186,42 @@ impl Node {
 
     fn history(&mut self, now: Now, journal: &Journal, name: &Name, count: u32) -> Result<()> {
         self.with_contact(now, name, |node, id| {
-            let Some(contact) = node.contacts.get(&id) else {
-                return Ok(());
-            };
-            let messages = journal
-                .history(id, count)?
-                .into_iter()
-                .map(|entry| match entry {
-                    Entry::Sent(sent) => HistoryLine {
-                        id: sent.message.cursor(),
-                        from: node.setup.name.clone(),
-                        text: Body::new(sent.message.kind, &sent.message.body),
-                        sent: sent.message.sent,
-                        received: None,
-                        delivered: sent.seq <= contact.row.delivered,
-                    },
-                    Entry::Received(received) => HistoryLine {
-                        id: received.message.cursor(),
-                        from: name.clone(),
-                        text: Body::new(received.message.kind, &received.message.body),
-                        sent: received.message.sent,
-                        received: Some(received.arrived),
-                        delivered: true,
-                    },
-                })
-                .collect();
+            let messages = node.history_lines(journal, id, count)?;
+            node.mark_read(now, id, node.seq);
             node.tell(now, Notice::History { peer: name.clone(), messages });
             Ok(())
         })
+    }
+
+    /// The last entries of the conversation with a contact.
+    pub(super) fn history_lines(
+        &self,
+        journal: &Journal,
+        id: ContactId,
+        count: u32,
+    ) -> Result<Vec<HistoryLine>> {
+        let Some(contact) = self.contacts.get(&id) else {
+            return Ok(Vec::new());
+        };
+        let lines = journal.history(id, count)?.into_iter().map(|entry| match entry {
+            Entry::Sent(sent) => HistoryLine {
+                id: sent.message.cursor(),
+                from: self.setup.name.clone(),
+                text: Body::new(sent.message.kind, &sent.message.body),
+                sent: sent.message.sent,
+                received: None,
+                delivered: sent.seq <= contact.row.delivered,
+            },
+            Entry::Received(received) => HistoryLine {
+                id: received.message.cursor(),
+                from: contact.row.name.clone(),
+                text: Body::new(received.message.kind, &received.message.body),
+                sent: received.message.sent,
+                received: Some(received.arrived),
+                delivered: true,
+            },
+        });
+        Ok(lines.collect())
     }
 
     /// The user accepts a contact's new key, which starts with `digits` if they say so. What the old key's

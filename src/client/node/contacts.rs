@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::super::event::{Action, LinkId, Problem};
-use super::super::notice::{Code, ContactLine, Notice};
+use super::super::notice::{Code, ContactLine, MANY_UNREAD, Notice};
 use super::Node;
 use crate::protocol::peer::Cursor;
 use crate::protocol::{Name, PublicKey};
@@ -37,8 +37,8 @@ pub struct Contact {
     pub row: ContactRow,
     /// The row must be saved with this transaction.
     pub dirty: bool,
-    /// What was shown must be saved, some time.
-    pub dirty_shown: bool,
+    /// What was shown and read must be saved, some time.
+    pub dirty_later: bool,
     /// What discovery says, while it can be reached.
     pub presence: Option<bool>,
     /// The link over which messages go.
@@ -48,6 +48,8 @@ pub struct Contact {
     pub waiting: u64,
     /// How far the epoch that they wrote in last is committed.
     pub committed: Option<Committed>,
+    /// How many of theirs the user has not looked at, counted up to a bound.
+    pub unread: u64,
     /// Up to where theirs have been given to the console; beyond, they are in the journal if `unshown`.
     pub handed: Seq,
     pub unshown: bool,
@@ -93,11 +95,12 @@ impl Contact {
             announced: row.delivered,
             row,
             dirty: false,
-            dirty_shown: false,
+            dirty_later: false,
             presence: None,
             link: None,
             dial: Dial::default(),
             waiting: 0,
+            unread: 0,
             committed: None,
             unshown: true,
             unannounced: false,
@@ -128,10 +131,10 @@ impl Contact {
     /// Saves all that has changed.
     pub fn save(&mut self, journal: &Journal) -> Result<()> {
         self.save_cursor(journal)?;
-        if self.dirty || self.dirty_shown {
+        if self.dirty || self.dirty_later {
             journal.save_contact(&self.row)?;
             self.dirty = false;
-            self.dirty_shown = false;
+            self.dirty_later = false;
         }
         Ok(())
     }
@@ -155,6 +158,7 @@ impl Contact {
             requested: self.row.request != Request::None,
             blocked: self.row.blocked,
             waiting: self.waiting,
+            unread: self.unread,
             address: self.addresses().first().copied(),
         }
     }
@@ -166,13 +170,16 @@ impl Node {
         let mut known = std::mem::take(&mut self.contacts);
         self.by_name.clear();
         self.by_key.clear();
+        self.attention.forget_counts();
         for row in journal.contacts()? {
             let mut contact = match known.remove(&row.id) {
                 Some(mut contact) => {
                     // What was written to the output stays written, whether that was saved or not.
                     let shown = contact.row.shown.max(row.shown);
-                    contact.dirty_shown = shown > row.shown;
-                    contact.row = ContactRow { shown, ..row };
+                    // So does what was read, but not what was to be committed and read in one.
+                    let read = contact.row.read.min(self.seq).max(row.read);
+                    contact.dirty_later = shown > row.shown || read > row.read;
+                    contact.row = ContactRow { shown, read, ..row };
                     contact.handed = self.output.handed(contact.row.id).unwrap_or_default().max(shown);
                     contact.announced = self.output.announced(contact.row.id).unwrap_or(contact.announced);
                     (contact.unshown, contact.unannounced) = (true, true);
@@ -184,6 +191,8 @@ impl Node {
                 None => Contact::new(row),
             };
             contact.waiting = journal.count_sent_after(contact.row.id, contact.row.delivered)?;
+            contact.unread = journal.count_received_after(contact.row.id, contact.row.read, MANY_UNREAD)?;
+            self.attention.set_unread(&contact.row.name, contact.unread);
             self.index(&contact.row);
             self.contacts.insert(contact.row.id, contact);
         }
@@ -219,6 +228,7 @@ impl Node {
         let id = contact.row.id;
         self.index(&contact.row);
         self.contacts.insert(id, contact);
+        self.attention.contacts_changed();
         Ok(Some(id))
     }
 
@@ -226,6 +236,7 @@ impl Node {
     pub(super) fn remove_contact(&mut self, journal: &Journal, id: ContactId) -> Result<()> {
         if let Some(contact) = self.contacts.remove(&id) {
             self.by_name.remove(&contact.row.name);
+            self.attention.forget(id, &contact.row.name);
             if let Some(key) = contact.row.key {
                 self.by_key.remove(&key);
             }

@@ -164,6 +164,7 @@ impl Node {
 
     /// Tells the user a message just committed; where there is no room it stays in the journal for now.
     pub(super) fn tell_message(&mut self, contact: ContactId, received: &Received) {
+        self.count_unread(contact);
         let room = self.output.takes_messages();
         let Some(known) = self.contacts.get_mut(&contact) else {
             return;
@@ -205,9 +206,10 @@ impl Node {
                 && known.row.shown < seq
             {
                 known.row.shown = seq;
-                known.dirty_shown = true;
+                known.dirty_later = true;
                 self.save_at.get_or_insert(now.mono + LAZY_SAVE);
             }
+            self.has_seen(now, contact, seq);
         }
         if self.output.dropped > 0 && self.output.has_room() {
             let dropped = std::mem::take(&mut self.output.dropped);

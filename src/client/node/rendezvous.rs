@@ -327,11 +327,13 @@ impl Node {
         };
         contact.withdrawn = true;
         contact.announced = 0;
+        let id = contact.row.id;
         let what = match contact.waiting {
             0 => "the request is withdrawn".to_owned(),
             waiting => format!("the request is withdrawn, and so is what waited for {name} ({waiting})"),
         };
         self.refuse(now, Code::NoSuchUser, Some(name), format!("there is no user {name}; {what}"));
+        self.leave_conversation_with(now, id);
     }
 
     fn refused(&mut self, now: Now, journal: &Journal, code: RefusedCode, name: Option<&Name>) -> Result<()> {

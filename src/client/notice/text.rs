@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Body, ContactLine, Notice, OnOff, UpDown, timestamp};
+use super::{Body, ContactLine, HistoryLine, MANY_UNREAD, Notice, OnOff, UpDown, timestamp};
 
 /// How much later than written a message must come in for both times to be shown, in milliseconds.
 const LATE: u64 = 60_000;
@@ -71,13 +71,23 @@ impl Notice {
             Self::History { peer, messages } if messages.is_empty() => {
                 vec![format!("* nothing said with {peer} yet")]
             }
-            Self::History { messages, .. } => messages
-                .iter()
-                .flat_map(|line| {
-                    let state = if line.delivered { "" } else { " (waiting)" };
-                    body_lines(&format!("[{}] {}{state}: ", clock(line.sent), line.from), &line.text)
-                })
-                .collect(),
+            Self::History { messages, .. } => messages.iter().flat_map(HistoryLine::lines).collect(),
+            Self::Conversation { peer: None, .. } => {
+                vec!["* in no conversation; CHAT <user> enters one".into()]
+            }
+            Self::Conversation { peer: Some(peer), unread, messages } => {
+                let known = messages.len().saturating_sub(usize::try_from(*unread).unwrap_or(usize::MAX));
+                let (before, new) = messages.split_at_checked(known).unwrap_or_default();
+                let mut lines: Vec<_> = before.iter().flat_map(HistoryLine::lines).collect();
+                if *unread > 0 {
+                    lines.push(format!("* {} unread:", many(*unread)));
+                }
+                lines.extend(new.iter().flat_map(HistoryLine::lines));
+                lines.push(format!(
+                    "* what you write goes to {peer} now; CHAT alone leaves, / starts a command"
+                ));
+                lines
+            }
             Self::Help { commands } => {
                 commands.iter().map(|(usage, meaning)| format!("  {usage:<24} {meaning}")).collect()
             }
@@ -87,6 +97,18 @@ impl Notice {
             }
         }
     }
+}
+
+impl HistoryLine {
+    fn lines(&self) -> Vec<String> {
+        let state = if self.delivered { "" } else { " (waiting)" };
+        body_lines(&format!("[{}] {}{state}: ", clock(self.sent), self.from), &self.text)
+    }
+}
+
+/// A count of unread messages: beyond the bound it is only known that there are more.
+fn many(unread: u64) -> String {
+    if unread < MANY_UNREAD { unread.to_string() } else { format!("{}+", MANY_UNREAD - 1) }
 }
 
 impl ContactLine {
@@ -104,6 +126,9 @@ impl ContactLine {
         }
         if self.waiting > 0 {
             let _ = write!(line, ", {} waiting", self.waiting);
+        }
+        if self.unread > 0 {
+            let _ = write!(line, ", {} unread", many(self.unread));
         }
         match (self.fingerprint, self.offered) {
             (Some(key), None) => _ = write!(line, ", key {key}"),

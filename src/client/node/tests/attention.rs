@@ -1,0 +1,200 @@
+//! Conversations, and what is unread.
+
+use super::super::super::event::Prompt;
+use super::super::super::notice::{HistoryLine, MANY_UNREAD};
+use super::*;
+
+fn prompts(actions: Vec<Action>) -> Vec<Prompt> {
+    let prompt = |action| if let Action::Prompt(prompt) = action { Some(prompt) } else { None };
+    actions.into_iter().filter_map(prompt).collect()
+}
+
+impl World {
+    fn unread(&self) -> u64 {
+        self.bob().unread
+    }
+
+    /// The conversations entered and left so far, with what was unread and how many lines were shown.
+    fn conversations(&self) -> Vec<(Option<&str>, u64, usize)> {
+        let conversation = |notice: &'_ Notice| match notice {
+            Notice::Conversation { unread, messages, .. } => Some((*unread, messages.len())),
+            _ => None,
+        };
+        self.notices
+            .iter()
+            .filter_map(|notice| {
+                let (unread, lines) = conversation(notice)?;
+                let Notice::Conversation { peer, .. } = notice else { return None };
+                Some((peer.as_ref().map(Name::as_str), unread, lines))
+            })
+            .collect()
+    }
+
+    fn last_lines(&self) -> &[HistoryLine] {
+        match self.notices.iter().rev().find(|notice| matches!(notice, Notice::Conversation { .. })) {
+            Some(Notice::Conversation { messages, .. }) => messages,
+            _ => panic!("no conversation was entered"),
+        }
+    }
+}
+
+#[test]
+fn lines_go_to_whom_the_user_converses_with_and_to_nobody_else() {
+    let mut world = World::linked(1);
+    assert_eq!(texts(&world.types("hello?"), 1).len(), 0);
+    assert_eq!(world.errors(), [Code::BadCommand]);
+    world.types("CHAT bob");
+    assert_eq!(texts(&world.types("hello, contacts"), 1), ["hello, contacts"]);
+    assert_eq!(texts(&world.types("contacts"), 1), ["contacts"]);
+    assert_eq!(texts(&world.types("//contacts"), 1), ["/contacts"]);
+    assert_eq!(texts(&world.types("  HELP me"), 1), ["  HELP me"]);
+    // Commands are commands.
+    for line in ["CONTACTS", "/contacts", "HELP"] {
+        assert_eq!(texts(&world.types(line), 1).len(), 0, "{line}");
+    }
+    assert_eq!(texts(&world.types("/usr/bin"), 1).len(), 0);
+    assert_eq!(texts(&world.types(&"x".repeat(MAX_TEXT + 1)), 1).len(), 0);
+    assert_eq!(world.errors(), [Code::BadCommand, Code::BadCommand, Code::TooLong]);
+    world.types("CHAT");
+    assert_eq!(texts(&world.types("anybody?"), 1).len(), 0);
+    // Outside, commands are also understood in lower case.
+    let lists = |world: &World| {
+        world.notices.iter().filter(|notice| matches!(notice, Notice::Contacts { .. })).count()
+    };
+    let before = lists(&world);
+    world.types("contacts");
+    assert_eq!(lists(&world), before + 1);
+    assert_eq!(world.conversations(), [(Some("bob"), 0, 0), (None, 0, 0)]);
+}
+
+#[test]
+fn who_can_not_enter_a_conversation_is_in_none() {
+    let mut world = World::linked(1);
+    world.types("CHAT bob");
+    world.types("CHAT carol");
+    assert_eq!(world.errors(), [Code::NotAContact]);
+    // What comes next was meant for carol.
+    assert_eq!(texts(&world.types("secret"), 1).len(), 0);
+    assert_eq!(world.conversations().last(), Some(&(None, 0, 0)));
+    world.types("BLOCK bob");
+    world.types("CHAT bob");
+    assert_eq!(world.errors(), [Code::NotAContact, Code::BadCommand, Code::Blocked]);
+    world.types("CHAT alice");
+    assert_eq!(world.errors().last(), Some(&Code::NotAContact));
+}
+
+#[test]
+fn a_conversation_with_nobody_ends() {
+    let mut world = World::online();
+    world.step(&[typed("REQUEST ghost"), typed("CHAT ghost"), typed("boo")]);
+    let actions = world.discovery(&[ToClient::NoSuchUser(About { name: name("ghost") })]);
+    assert_eq!(prompts(actions).last().unwrap().conversation, None);
+    assert_eq!(world.conversations().last(), Some(&(None, 0, 0)));
+    world.types("boo");
+    assert_eq!(world.errors().last(), Some(&Code::BadCommand));
+}
+
+#[test]
+fn a_message_is_unread_until_somebody_looks() {
+    let mut world = World::linked(1);
+    let mut number = 0;
+    let mut receive = |world: &mut World, count: u64| {
+        for _ in 0..count {
+            number += 1;
+            world.says(1, &[message(8, number, "x")]);
+            world.step(&[]);
+        }
+    };
+    receive(&mut world, 3);
+    assert_eq!(world.unread(), 3);
+    world.types("HISTORY bob 1");
+    assert_eq!(world.unread(), 0);
+    receive(&mut world, 1);
+    world.types("CHAT bob hi");
+    assert_eq!(world.unread(), 0);
+    receive(&mut world, 15);
+    world.types("CHAT bob");
+    assert_eq!(world.unread(), 0);
+    assert_eq!(world.conversations(), [(Some("bob"), 15, 15)]);
+    // In the conversation it is read as it is shown.
+    receive(&mut world, 2);
+    assert_eq!(world.unread(), 0);
+    world.types("CHAT");
+    receive(&mut world, 1);
+    assert_eq!(world.unread(), 1);
+    // Entering shows some lines that were read before.
+    world.types("CHAT bob");
+    assert_eq!(world.last_lines().len(), 10);
+}
+
+#[test]
+fn what_is_unread_is_known_after_a_restart() {
+    let mut world = World::linked(1);
+    world.says(1, &[message(8, 1, "one"), message(8, 2, "two")]);
+    world.types("HISTORY bob");
+    world.says(1, &[message(8, 3, "three")]);
+    world.later(LAZY_SAVE + 1);
+    world.restart(2);
+    let actions = world.step(&[]);
+    assert_eq!(world.unread(), 1);
+    let prompt = prompts(actions).pop().unwrap();
+    assert_eq!(prompt.unread.get(&name("bob")), Some(&1));
+    assert_eq!((prompt.conversation, prompt.contacts.as_ref()), (None, [name("bob")].as_slice()));
+}
+
+#[test]
+fn unread_messages_are_counted_up_to_a_bound() {
+    let mut world = World::linked(1);
+    let many: Vec<_> = (1..=MANY_UNREAD + 5).map(|number| message(8, number, "x")).collect();
+    world.says(1, &many);
+    assert_eq!(world.unread(), MANY_UNREAD);
+    world.restart(2);
+    assert_eq!(world.unread(), MANY_UNREAD);
+    world.types("CHAT bob");
+    assert_eq!((world.unread(), world.last_lines().len()), (0, 1000));
+}
+
+#[test]
+fn the_prompt_is_told_when_it_changes_and_only_then() {
+    let mut world = World::linked(1);
+    assert_eq!(prompts(world.step(&[])), []);
+    assert_eq!(prompts(world.types("CONTACTS")), []);
+    let told = prompts(world.says(1, &[message(8, 1, "one"), message(8, 2, "two")]));
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].unread[&name("bob")], 2);
+    let told = prompts(world.types("CHAT bob"));
+    assert_eq!((told[0].conversation.as_ref(), told[0].unread.len()), (Some(&name("bob")), 0));
+    assert_eq!(prompts(world.types("CHAT bob")), []);
+    let told = prompts(world.types("REQUEST carol"));
+    assert_eq!(told[0].contacts.as_ref(), [name("bob"), name("carol")]);
+    // It does not exist, and Tab forgets it.
+    let told = prompts(world.discovery(&[ToClient::NoSuchUser(About { name: name("carol") })]));
+    assert_eq!(told.last().unwrap().contacts.as_ref(), [name("bob")]);
+}
+
+#[test]
+fn a_failed_transaction_leaves_the_conversation_and_the_counts_as_they_were() {
+    let mut world = World::linked(1);
+    world.says(1, &[message(8, 1, "one")]);
+    // What is typed in it is not saved, but entering is carried out all the same.
+    let actions = world.fail(&[typed("CHAT bob"), typed("lost")]);
+    assert_eq!((world.errors(), world.unread()), (vec![Code::NotSaved], 0));
+    assert!(prompts(actions).pop().unwrap().conversation.is_some());
+    world.fail(&[typed("CHAT"), typed("help"), Input::LinkSays(1, vec![message(8, 2, "two")])]);
+    assert_eq!(world.errors(), [Code::NotSaved]);
+    world.link(2, false, 1, &[]);
+    world.says(2, &[message(8, 2, "two")]);
+    assert_eq!(world.unread(), 1, "it was not read with what was to be committed with it");
+    assert_eq!(world.node.in_conversation(), None);
+}
+
+#[test]
+fn a_refusal_in_a_failed_transaction_counts_once() {
+    let mut world = World::linked(1);
+    world.fail(&[typed("CHAT carol hi"), typed("/nonsense"), typed("HISTORY carol")]);
+    assert_eq!(world.node.refused, 3);
+    world.types("REQUEST ghost");
+    let unknown = || ToClient::NoSuchUser(About { name: name("ghost") });
+    world.fail(&[Input::RendezvousSays(SESSION, vec![unknown()])]);
+    assert_eq!(world.node.refused, 3, "it is told again");
+}

@@ -1,0 +1,158 @@
+use super::*;
+use crate::protocol::peer::{Cursor, Kind, MAX_CURSORS, Message};
+
+fn journal() -> Journal {
+    Journal::in_memory(&"alice".parse().unwrap(), &Keypair::generate().unwrap()).unwrap()
+}
+
+fn cursor(epoch: u64, number: u64) -> Cursor {
+    Cursor { epoch, number }
+}
+
+#[test]
+fn the_journal_of_somebody_else_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.journal");
+    let key = Journal::open(&path, &"alice".parse().unwrap()).unwrap().identity().unwrap().1.public();
+    assert!(matches!(Journal::open(&path, &"bob".parse().unwrap()), Err(StoreError::Damaged { .. })));
+    let again = Journal::open(&path, &"alice".parse().unwrap()).unwrap();
+    assert_eq!(again.identity().unwrap().1.public(), key);
+}
+
+#[test]
+fn a_missing_identity_is_an_error_and_not_a_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.journal");
+    let name = "alice".parse().unwrap();
+    Journal::open(&path, &name).unwrap().execute("DELETE FROM identity", []).unwrap();
+    assert!(matches!(Journal::open(&path, &name), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
+fn a_contact_reads_back() {
+    let journal = journal();
+    let mut bob = journal.add_contact(&"bob".parse().unwrap()).unwrap();
+    bob.key = Some(PublicKey([7; 32]));
+    bob.offered = Some(PublicKey([8; 32]));
+    bob.request = Request::Kept;
+    bob.blocked = true;
+    bob.reached = Some("192.0.2.1:5".parse().unwrap());
+    bob.told = Some("[2001:db8::1]:6".parse().unwrap());
+    (bob.delivered, bob.base, bob.shown, bob.read) = (1, 2, 3, 4);
+    bob.seen = Some(-5);
+    bob.verified = Some(PublicKey([7; 32]));
+    journal.save_contact(&bob).unwrap();
+    assert_eq!(journal.contacts().unwrap(), [bob]);
+}
+
+#[test]
+fn seqs_go_on_where_the_journal_ends() {
+    let journal = journal();
+    assert_eq!(journal.last_seq().unwrap(), 0);
+    let [bob, carol] = ["bob", "carol"].map(|name| journal.add_contact(&name.parse().unwrap()).unwrap().id);
+    let epoch = journal.add_epoch(u64::MAX, 1).unwrap();
+    journal.add_sent(bob, 1, epoch, Kind::TEXT, 0, b"one").unwrap();
+    journal.add_sent(carol, 2, epoch, Kind::TEXT, 0, b"two").unwrap();
+    assert_eq!(journal.last_seq().unwrap(), 2);
+    // The last ones may be withdrawn; their numbers are not used again.
+    journal.remove_contact(carol).unwrap();
+    journal.add_epoch(5, 3).unwrap();
+    assert_eq!(journal.last_seq().unwrap(), 2);
+}
+
+#[test]
+fn resumes_where_the_receiver_is() {
+    let journal = journal();
+    for (epoch, first) in [(10, 1), (20, 51), (30, 71)] {
+        journal.add_epoch(epoch, first).unwrap();
+    }
+    for (cursors, expected) in [
+        (vec![], Some(0)),
+        (vec![cursor(10, 30)], Some(30)),
+        (vec![cursor(10, 50), cursor(20, 60)], Some(60)),
+        // Listed in another order than they were written: the latest of ours counts.
+        (vec![cursor(20, 60), cursor(10, 50)], Some(60)),
+        // They have more of an epoch than this journal wrote before it was restored.
+        (vec![cursor(10, 80), cursor(99, 7)], Some(50)),
+        (vec![cursor(99, 7)], None),
+        (vec![cursor(30, u64::MAX)], Some(Seq::MAX)),
+        (vec![cursor(20, 0)], Some(50)),
+    ] {
+        assert_eq!(journal.resume(&cursors).unwrap(), expected, "{cursors:?}");
+    }
+}
+
+#[test]
+fn cursors_list_the_most_recent_last() {
+    let journal = journal();
+    let bob = journal.add_contact(&"bob".parse().unwrap()).unwrap().id;
+    for epoch in 1..=40 {
+        journal.set_cursor(bob, cursor(epoch, epoch * 2), epoch.cast_signed()).unwrap();
+    }
+    journal.set_cursor(bob, cursor(20, 99), 41).unwrap();
+    let cursors = journal.cursors(bob).unwrap();
+    assert_eq!(cursors.len(), MAX_CURSORS as usize);
+    assert_eq!(cursors.last(), Some(&cursor(20, 99)));
+    assert_eq!(journal.cursor(bob, 20).unwrap(), 99);
+    assert_eq!(journal.cursor(bob, 41).unwrap(), 0);
+}
+
+#[test]
+fn a_conversation_stands_in_order() {
+    let journal = journal();
+    let bob = journal.add_contact(&"bob".parse().unwrap()).unwrap().id;
+    let epoch = journal.add_epoch(7, 1).unwrap();
+    for seq in 1..=6 {
+        if seq % 2 == 1 {
+            journal.add_sent(bob, seq, epoch, Kind::TEXT, 0, &[]).unwrap();
+        } else {
+            let message = Message { epoch: 1, number: 1, kind: Kind(9), sent: 0, body: vec![] };
+            journal.add_received(bob, &Received { seq, message, arrived: 5 }).unwrap();
+        }
+    }
+    let seqs = |count| journal.history(bob, count).unwrap().iter().map(Entry::seq).collect::<Vec<_>>();
+    assert_eq!(seqs(100), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(seqs(3), [4, 5, 6]);
+    assert_eq!(journal.count_sent_after(bob, 1).unwrap(), 2);
+}
+
+#[test]
+fn what_is_not_read_is_counted_up_to_a_bound() {
+    let journal = journal();
+    let bob = journal.add_contact(&"bob".parse().unwrap()).unwrap().id;
+    for seq in 1..=20 {
+        let message = Message { epoch: 1, number: 1, kind: Kind::TEXT, sent: 0, body: vec![] };
+        journal.add_received(bob, &Received { seq, message, arrived: 5 }).unwrap();
+    }
+    assert_eq!(journal.count_received_after(bob, 15, 10).unwrap(), 5);
+    assert_eq!(journal.count_received_after(bob, 0, 10).unwrap(), 10);
+    assert_eq!(journal.count_received_after(bob, 20, 10).unwrap(), 0);
+}
+
+#[test]
+fn a_journal_of_the_first_version_is_brought_up_to_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("alice.journal");
+    let keypair = Keypair::generate().unwrap();
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.pragma_update(None, "application_id", SCHEMA.application_id).unwrap();
+    old.execute_batch(include_str!("../journal.sql")).unwrap();
+    insert_identity(&old, &"alice".parse().unwrap(), &keypair).unwrap();
+    old.execute_batch(
+        "PRAGMA user_version = 1;
+         INSERT INTO contact (id, name, request, shown) VALUES (7, 'bob', 0, 3);
+         INSERT INTO received VALUES (7, 2, 1, 1, 0, 0, 0, x'31'), (7, 3, 1, 2, 0, 0, 0, x'32'),
+                                     (7, 4, 1, 3, 0, 0, 0, x'33')",
+    )
+    .unwrap();
+    drop(old);
+    let journal = Journal::open(&path, &"alice".parse().unwrap()).unwrap();
+    assert_eq!(journal.identity().unwrap().1.public(), keypair.public());
+    let bob = &journal.contacts().unwrap()[0];
+    assert_eq!((bob.shown, bob.read, bob.seen, bob.verified), (3, 3, None, None));
+    // What has not been shown yet was not looked at either.
+    assert_eq!(journal.count_received_after(7, bob.read, 10).unwrap(), 1);
+    assert_eq!(journal.last_seq().unwrap(), 4);
+    drop(journal);
+    Journal::open(&path, &"alice".parse().unwrap()).unwrap();
+}
