@@ -166,6 +166,12 @@ impl Database {
         {
             tracing::error!(%error, "rollback failed");
         }
+        // A commit whose sync failed may stand in the log, whole, and would count again after a crash. The next
+        // one that succeeds would overwrite it; until then, it is cut off.
+        let cut = self.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+        if !cut.as_ref().is_ok_and(|busy| !busy) {
+            tracing::error!(?cut, "the log could not be cut");
+        }
     }
 }
 

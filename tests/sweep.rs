@@ -195,6 +195,40 @@ fn each_sync_of_the_sender_fails() {
 }
 
 #[test]
+fn what_was_refused_does_not_come_back_when_the_sender_is_killed_then() {
+    if !possible() {
+        return;
+    }
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let mut bob = Client::online(directory.path(), "bob", discovery.address);
+    let mut refused = 0;
+    // The first ones make the journal.
+    for at in 16..16 + 2 * LINES {
+        let name = format!("alice-{at}");
+        let home = directory.path().join(&name);
+        std::fs::create_dir(&home).unwrap();
+        let inject = format!("fsync:error=EIO:when={at}");
+        let mut alice = client(&home, &name, discovery.address, Some(&inject));
+        let mut sender = Sender::default();
+        alice.say("REQUEST bob");
+        // One after the other, and killed as soon as one is refused, before anything else is written.
+        while sender.written < LINES && sender.refused.is_empty() {
+            sender.write(&mut alice, "bob");
+            if !sender.read(&mut alice, |told, _| told.unanswered.is_empty()) {
+                break;
+            }
+        }
+        alice.kill();
+        sender.finish(&home, &name, discovery.address);
+        let seen = if sender.promised.is_empty() { Vec::new() } else { history(&mut bob, &name) };
+        sender.check(&seen);
+        refused += sender.refused.len();
+    }
+    assert!(refused > 0, "nothing was refused");
+}
+
+#[test]
 fn the_disk_of_the_sender_is_full_from_each_write_on() {
     sweep_sender(&["pwrite64"], SAMPLE, false, |call, at| format!("{call}:error=ENOSPC:when={at}+"));
 }
