@@ -17,7 +17,7 @@ use crate::protocol::{Name, PublicKey};
 use crate::store::StoreError;
 use crate::store::journal::Journal;
 use crate::time::Clock;
-use console::Console;
+use console::{Console, LAST_WORDS};
 use event::{Action, Input, LinkId};
 use link::{Event, Network, Writer};
 use node::{Node, Setup};
@@ -39,8 +39,6 @@ const LOOK_AROUND: Duration = Duration::from_secs(2);
 const BATCH: usize = 1024;
 /// How much one transaction takes, in messages: more would keep everybody waiting for its commit.
 const WEIGHT: usize = 16 * 1024;
-/// How long the console may take to write what is left at the end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How a client is started.
 #[derive(Debug, Clone)]
@@ -94,10 +92,18 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let (name, keypair) = journal.identity()?;
     let signals = signals()?;
     let (send, events) = bounded::<Event>(EVENTS);
-    let start = || Console::start(config.json, send.clone()).context("no thread for the output");
-    let (console, commands) = match &config.send {
-        Some(_) => (config.json.then(start).transpose()?, never()),
-        None => (Some(start()?), console::read_commands(config.json).context("no thread for the input")?),
+    let options = console::Options {
+        json: config.json,
+        commands: config.send.is_none(),
+        history: Some(config.data_dir.join(format!("{}.history", config.user))),
+    };
+    // What is sent alone is told by the exit status, unless a script wants to know more.
+    let (console, commands) = if config.json || config.send.is_none() {
+        let (console, commands) =
+            Console::start(options, send.clone()).context("no thread for the console")?;
+        (Some(console), commands)
+    } else {
+        (None, never())
     };
 
     let clock = Clock::start();

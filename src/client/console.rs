@@ -1,42 +1,93 @@
-//! Standard input and output, each with a thread of its own, so that neither is ever waited for.
+//! What a person or a script sees and types. Threads of its own write and read, so that the loop never
+//! waits for either.
+//!
+//! - `plain`: standard input and output as they are;
+//! - `terminal`: a person at a terminal, with `editor` (what keys do), `keys` (what bytes mean), `line`,
+//!   `history`, `complete`, `screen` (what is drawn) and `tty` (the terminal's modes).
 
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io;
+use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, json};
 use super::event::{Input, Prompt};
 use super::link::Event;
 use super::node::OUTPUT_BATCHES;
-use super::notice::{Notice, Told};
+use super::notice::Told;
+use history::History;
+use terminal::Terminal;
+use tty::Tty;
+
+mod complete;
+mod editor;
+mod history;
+mod keys;
+mod line;
+mod plain;
+mod screen;
+mod terminal;
+mod tty;
 
 /// How many commands may wait to be taken.
 const COMMANDS: usize = 1024;
-/// What stands before what a person types.
-const PROMPT: &[u8] = b"> ";
-/// Takes the prompt away before something else is written.
-const CLEAR_LINE: &[u8] = b"\r\x1b[K";
+/// How long the console may take to write what is left at the end.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How the console is to be.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Whether to write JSON.
+    pub json: bool,
+    /// Whether commands come from standard input.
+    pub commands: bool,
+    /// Where to keep what was typed at a terminal.
+    pub history: Option<PathBuf>,
+}
 
 /// The way to standard output.
 pub struct Console {
     batches: Option<Sender<Vec<Told>>>,
+    /// Both ends: a prompt that nobody has looked at is replaced by the next.
+    prompts: (Sender<Prompt>, Receiver<Prompt>),
     done: Receiver<()>,
+    tty: Option<Tty>,
 }
 
 impl Console {
-    /// Starts the thread that writes. Each batch written is answered with [`Input::Printed`].
+    /// Starts the threads that write and read. Each batch written is answered with [`Input::Printed`]. Also
+    /// returns where commands come from.
     ///
     /// # Errors
     /// If there is no thread to be had.
-    pub fn start(json: bool, events: Sender<Event>) -> io::Result<Self> {
-        let (batches, receive) = bounded(OUTPUT_BATCHES);
+    pub fn start(options: Options, events: Sender<Event>) -> io::Result<(Self, Receiver<Input>)> {
+        let (send, batches) = bounded(OUTPUT_BATCHES);
+        let prompts = bounded(1);
         let (finished, done) = bounded(1);
-        thread::Builder::new().name("output".into()).spawn(move || {
-            write_all(json, &receive, &events);
-            let _ = finished.send(());
-        })?;
-        Ok(Self { batches: Some(batches), done })
+        let (commands, receive) = bounded(COMMANDS);
+        let tty = Tty::open().filter(|_| options.commands && !options.json);
+        let writer = thread::Builder::new().name("output".into());
+        if let Some(tty) = tty.clone() {
+            let output = Output { json: false, colour: Tty::has_colour() };
+            let history = History::open(options.history);
+            let prompts = prompts.1.clone();
+            let terminal = Terminal { tty, output, history, batches, prompts, commands, events };
+            writer.spawn(move || {
+                terminal.run();
+                let _ = finished.send(());
+            })?;
+        } else {
+            if options.commands {
+                plain::read_commands(options.json, commands)?;
+            }
+            writer.spawn(move || {
+                let output = Output { json: options.json, colour: false };
+                plain::write_all(&output, &batches, &events);
+                let _ = finished.send(());
+            })?;
+        }
+        Ok((Self { batches: Some(send), prompts, done, tty }, receive))
     }
 
     /// Hands over a batch. The node hands over no more than there are places.
@@ -49,7 +100,13 @@ impl Console {
     }
 
     /// The prompt is to show this from now on. Never waits; the latest counts.
-    pub fn prompt(&self, _prompt: Prompt) {}
+    pub fn prompt(&self, prompt: Prompt) {
+        let (send, receive) = &self.prompts;
+        if let Err(TrySendError::Full(prompt)) = send.try_send(prompt) {
+            let _ = receive.try_recv();
+            let _ = send.try_send(prompt);
+        }
+    }
 
     /// No batch will follow: the receiver answers once all are written.
     pub fn finish(&mut self) -> &Receiver<()> {
@@ -58,157 +115,37 @@ impl Console {
     }
 }
 
-fn write_all(json: bool, batches: &Receiver<Vec<Told>>, events: &Sender<Event>) {
-    let prompt = !json && io::stdout().is_terminal() && io::stdin().is_terminal();
-    let mut stdout = io::stdout().lock();
-    let mut out = Vec::new();
-    for notices in batches {
-        out.clear();
-        if prompt {
-            out.extend_from_slice(CLEAR_LINE);
-        }
-        for told in &notices {
-            if json { told.write_json(&mut out) } else { told.notice.write_text(&mut out) }
-        }
-        if prompt && !matches!(notices.last().map(|told| &told.notice), Some(Notice::Bye { .. })) {
-            out.extend_from_slice(PROMPT);
-        }
-        // One write and one flush a batch; what could not be written stays unshown in the journal.
-        if let Err(error) = stdout.write_all(&out).and_then(|()| stdout.flush()) {
-            let reason = (error.kind() != io::ErrorKind::BrokenPipe).then(|| error.to_string());
-            let _ = events.send(Input::OutputClosed(reason).into());
-            return;
-        }
-        if events.send(Input::Printed.into()).is_err() {
-            return;
+/// Whatever ends the client, the terminal is as it was.
+impl Drop for Console {
+    fn drop(&mut self) {
+        if let Some(tty) = &self.tty {
+            self.batches = None;
+            let _ = self.done.recv_timeout(LAST_WORDS);
+            tty.restore_modes();
         }
     }
 }
 
-/// Starts the thread that reads commands; with `json` also as JSON objects.
-///
-/// # Errors
-/// If there is no thread to be had.
-pub fn read_commands(json: bool) -> io::Result<Receiver<Input>> {
-    let (send, commands) = bounded(COMMANDS);
-    thread::Builder::new().name("input".into()).spawn(move || {
-        let terminal = io::stdin().is_terminal();
-        let mut input = BufReader::with_capacity(64 * 1024, io::stdin());
-        let most = if json { json::MAX_LINE } else { MAX_LINE };
-        let mut line = Vec::new();
-        loop {
-            let parsed = match read_line(&mut input, &mut line, most) {
-                // A person who leaves in the middle of a line has not sent it.
-                Ok(Line::Unended) if terminal => break,
-                Ok(Line::Whole) if terminal && line.len() >= MAX_TERMINAL_LINE => {
-                    Some((None, Err(CommandError::Cut)))
-                }
-                Ok(Line::Whole | Line::Unended) => match std::str::from_utf8(&line) {
-                    Ok(line) if json => json::parse_line(line),
-                    Ok(line) => command::parse(line).map(|command| (None, command)),
-                    Err(_) => Some((None, Err(CommandError::NotUtf8))),
-                },
-                Ok(Line::TooLong) => Some((None, Err(CommandError::TooLong(None)))),
-                Ok(Line::End) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "standard input can't be read any more");
-                    break;
-                }
-            };
-            if let Some((reference, command)) = parsed
-                && send.send(Input::Command { command, reference }).is_err()
-            {
-                return;
-            }
-        }
-        // At a terminal this is Ctrl+D: a person who goes.
-        let end = if terminal { Input::typed(Ok(Command::Logout)) } else { Input::InputEnded };
-        let _ = send.send(end);
-    })?;
-    Ok(commands)
+/// How notices are written.
+struct Output {
+    json: bool,
+    colour: bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Line {
-    Whole,
-    /// What stands after the last line's end.
-    Unended,
-    TooLong,
-    End,
+impl Output {
+    fn has_colour(&self) -> bool {
+        self.colour
+    }
+
+    fn write(&self, notices: &[Told], out: &mut Vec<u8>) {
+        for told in notices {
+            if self.json { told.write_json(out) } else { told.notice.write_text(out) }
+        }
+    }
 }
 
-/// Reads a line without its end into `line`, which never grows beyond `most` bytes.
-fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> io::Result<Line> {
-    line.clear();
-    let mut too_long = false;
-    let mut empty = true;
-    let mut unended;
-    loop {
-        let available = match input.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other?,
-        };
-        if available.is_empty() && empty {
-            return Ok(Line::End);
-        }
-        empty = false;
-        let end = available.iter().position(|byte| *byte == b'\n');
-        let piece = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
-        too_long |= line.len() + piece.len() > most;
-        if !too_long {
-            line.extend_from_slice(piece);
-        }
-        unended = available.is_empty();
-        let done = end.is_some() || unended;
-        let used = piece.len() + usize::from(end.is_some());
-        input.consume(used);
-        if done {
-            break;
-        }
-    }
-    if line.last() == Some(&b'\r') {
-        line.pop();
-    }
-    Ok(match (too_long, unended) {
-        (true, _) => Line::TooLong,
-        (false, true) => Line::Unended,
-        (false, false) => Line::Whole,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(input: &[u8], capacity: usize) -> Vec<(Line, Vec<u8>)> {
-        let mut input = BufReader::with_capacity(capacity, input);
-        let mut lines = Vec::new();
-        loop {
-            let mut line = Vec::new();
-            match read_line(&mut input, &mut line, MAX_LINE).unwrap() {
-                Line::End => return lines,
-                kind => lines.push((kind, line)),
-            }
-        }
-    }
-
-    #[test]
-    fn lines_end_as_people_and_scripts_end_them() {
-        for capacity in [1, 2, 3, 100] {
-            let read = lines(b"one\ntwo\r\n\nthree", capacity);
-            let texts: Vec<_> = read.iter().map(|(_, line)| line.as_slice()).collect();
-            assert_eq!(texts, [&b"one"[..], b"two", b"", b"three"]);
-        }
-        assert!(lines(b"", 10).is_empty());
-    }
-
-    #[test]
-    fn a_line_without_end_takes_no_memory() {
-        let mut input = vec![b'x'; 10 * MAX_LINE];
-        input.extend_from_slice(b"\nnext\n");
-        let read = lines(&input, 4096);
-        assert_eq!(read[0].0, Line::TooLong);
-        assert!(read[0].1.len() <= MAX_LINE);
-        assert_eq!(read[1], (Line::Whole, b"next".to_vec()));
-    }
+/// What could not be written ends the program; that nobody reads any more is no error.
+fn output_failed(events: &Sender<Event>, error: &io::Error) {
+    let reason = (error.kind() != io::ErrorKind::BrokenPipe).then(|| error.to_string());
+    let _ = events.send(Input::OutputClosed(reason).into());
 }

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::command::{MAX_REFERENCE, Reference};
 use crate::protocol::peer::{Cursor, Kind};
 use crate::protocol::{Name, PublicKey};
-use text::is_unsafe;
+pub(crate) use text::is_unsafe;
 
 mod text;
 

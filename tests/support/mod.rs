@@ -5,4 +5,5 @@
 pub mod client;
 pub mod discovery;
 pub mod proxy;
+pub mod terminal;
 pub mod trace;

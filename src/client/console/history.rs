@@ -1,0 +1,94 @@
+//! What was typed before, also in earlier sessions.
+
+use std::path::PathBuf;
+
+use rustyline::config::Config;
+use rustyline::history::{FileHistory, History as _, SearchDirection};
+
+/// How many lines are kept.
+const LINES: usize = 1000;
+
+/// The lines typed before, the latest last, and the file that keeps them.
+pub struct History {
+    lines: FileHistory,
+    file: Option<PathBuf>,
+}
+
+impl History {
+    /// Reads the file, if there is one. What can't be read is not missed: a history is a convenience.
+    pub fn open(file: Option<PathBuf>) -> Self {
+        // Limits that are no numbers of entries are what can't be set.
+        let config = Config::builder().history_ignore_space(true);
+        let config = config.max_history_size(LINES).and_then(|config| config.history_ignore_dups(true));
+        let mut lines =
+            config.map_or_else(|_| FileHistory::new(), |it| FileHistory::with_config(&it.build()));
+        if let Some(file) = file.as_ref().filter(|file| file.exists())
+            && let Err(error) = lines.load(file)
+        {
+            tracing::warn!(%error, file = %file.display(), "what was typed before can't be read");
+        }
+        Self { lines, file }
+    }
+
+    /// Keeps a line, unless it is the same as the last or begins with a space.
+    pub fn add(&mut self, line: &str) {
+        if !matches!(self.lines.add(line), Ok(true)) {
+            return;
+        }
+        if let Some(file) = &self.file
+            && let Err(error) = self.lines.append(file)
+        {
+            tracing::warn!(%error, file = %file.display(), "what is typed can't be kept");
+            self.file = None;
+        }
+    }
+
+    /// How many lines there are.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub fn get(&self, index: usize) -> Option<&str> {
+        (index < self.len()).then(|| self.lines.iter().nth(index)).flatten().map(String::as_str)
+    }
+
+    /// The line nearest to `from` that contains the text, in either direction, `from` included.
+    pub fn search(&self, text: &str, from: usize, older: bool) -> Option<usize> {
+        let direction = if older { SearchDirection::Reverse } else { SearchDirection::Forward };
+        self.lines.search(text, from, direction).ok().flatten().map(|found| found.idx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn it_lasts_over_sessions_is_bounded_and_is_nobody_elses_business() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("alice.history");
+        let mut history = History::open(Some(file.clone()));
+        for line in ["one", "one", " secret", "two\nlines \\ and more", "three"] {
+            history.add(line);
+        }
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let mut history = History::open(Some(file.clone()));
+        let kept: Vec<_> = (0..9).map_while(|index| history.get(index)).collect();
+        assert_eq!(kept, ["one", "two\nlines \\ and more", "three"]);
+        assert_eq!(history.search("e", 2, true), Some(2));
+        assert_eq!(history.search("on", 2, true), Some(0));
+        assert_eq!(history.search("on", 1, false), None);
+        for number in 0..2 * LINES {
+            history.add(&format!("line {number}"));
+        }
+        let history = History::open(Some(file));
+        assert_eq!(history.len(), LINES);
+        assert_eq!(history.get(LINES - 1), Some("line 1999"));
+        // Without a file it still works.
+        let mut history = History::open(None);
+        history.add("here");
+        assert_eq!(history.get(0), Some("here"));
+    }
+}

@@ -1,0 +1,286 @@
+//! The line that is being typed: its text and cursor, what was cut from it, and how it was before.
+
+use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer, WordAction};
+use rustyline::{At, Movement, Word};
+
+/// How many cuts are kept to be put back.
+const CUTS: usize = 16;
+/// How many steps can be undone.
+const STEPS: usize = 200;
+
+/// A line and its cursor.
+pub struct Line {
+    buffer: LineBuffer,
+    limit: usize,
+    cuts: Cuts,
+    /// What the line was, the latest last.
+    undo: Vec<(String, usize)>,
+    last: Last,
+}
+
+/// What the last key did, for those that do more when they follow their like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Typed,
+    Cut,
+    /// Put back that many bytes of this cut, counted from the latest.
+    Pasted(usize, usize),
+    Other,
+}
+
+/// Notes what is cut; what goes for good is none of its business.
+#[derive(Default)]
+struct Cuts {
+    kept: Vec<String>,
+    cutting: bool,
+    /// Whether the next cut belongs to the one before.
+    more: bool,
+}
+
+impl DeleteListener for Cuts {
+    fn start_killing(&mut self) {
+        self.cutting = true;
+    }
+
+    fn delete(&mut self, _: usize, text: &str, direction: Direction) {
+        if !self.cutting || text.is_empty() {
+            return;
+        }
+        match self.kept.last_mut().filter(|_| self.more) {
+            Some(cut) if direction == Direction::Backward => cut.insert_str(0, text),
+            Some(cut) => cut.push_str(text),
+            None => {
+                if self.kept.len() == CUTS {
+                    self.kept.remove(0);
+                }
+                self.kept.push(text.to_owned());
+            }
+        }
+        self.more = true;
+    }
+
+    fn stop_killing(&mut self) {
+        self.cutting = false;
+    }
+}
+
+impl ChangeListener for Cuts {
+    fn insert_char(&mut self, _: usize, _: char) {}
+    fn insert_str(&mut self, _: usize, _: &str) {}
+    fn replace(&mut self, _: usize, _: &str, _: &str) {}
+}
+
+impl Line {
+    /// An empty line that takes up to `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            buffer: LineBuffer::with_capacity(limit),
+            limit,
+            cuts: Cuts::default(),
+            undo: Vec::new(),
+            last: Last::Other,
+        }
+    }
+
+    pub fn text(&self) -> &str {
+        self.buffer.as_str()
+    }
+
+    /// Where the cursor is, in bytes.
+    pub fn cursor(&self) -> usize {
+        self.buffer.pos()
+    }
+
+    /// What stands before the cursor.
+    pub fn before(&self) -> &str {
+        self.text().get(..self.cursor()).unwrap_or_default()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// Replaces everything; the cursor stands at the end.
+    pub fn set(&mut self, text: &str) {
+        self.change(Last::Other, |line| {
+            let mut end = text.len().min(line.limit);
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            let text = text.get(..end).unwrap_or_default();
+            line.buffer.update(text, text.len(), &mut line.cuts);
+        });
+    }
+
+    /// Takes the text away, and with it what could be undone.
+    pub fn take(&mut self) -> String {
+        let text = self.text().to_owned();
+        self.set("");
+        self.undo.clear();
+        text
+    }
+
+    /// Whether the text fits; if it does not, nothing happens.
+    pub fn insert(&mut self, text: &str) -> bool {
+        if self.buffer.len() + text.len() > self.limit {
+            return false;
+        }
+        self.change(Last::Other, |line| _ = line.buffer.yank(text, 1, &mut line.cuts));
+        true
+    }
+
+    pub fn type_char(&mut self, c: char) {
+        if self.buffer.len() + c.len_utf8() > self.limit {
+            return;
+        }
+        // Words are undone as a whole.
+        let joins = self.last == Last::Typed && !c.is_whitespace();
+        let undo = self.undo.len();
+        self.change(Last::Typed, |line| _ = line.buffer.insert(c, 1, &mut line.cuts));
+        if joins {
+            self.undo.truncate(undo);
+        }
+    }
+
+    /// Replaces what stands before the cursor from `start` on.
+    pub fn complete(&mut self, start: usize, text: &str) {
+        let end = self.cursor();
+        if self.buffer.len() + text.len() <= self.limit {
+            self.change(Last::Other, |line| line.buffer.replace(start..end, text, &mut line.cuts));
+        }
+    }
+
+    pub fn go(&mut self, movement: &Movement) {
+        self.last = Last::Other;
+        _ = match movement {
+            Movement::BackwardChar(n) => self.buffer.move_backward(*n),
+            Movement::ForwardChar(n) => self.buffer.move_forward(*n),
+            Movement::BackwardWord(n, word) => self.buffer.move_to_prev_word(*word, *n),
+            Movement::ForwardWord(n, at, word) => self.buffer.move_to_next_word(*at, *word, *n),
+            Movement::BeginningOfLine => self.buffer.move_home(),
+            Movement::EndOfLine => self.buffer.move_end(),
+            _ => false,
+        };
+    }
+
+    pub fn cut(&mut self, movement: &Movement) {
+        self.cuts.more = self.last == Last::Cut;
+        self.change(Last::Cut, |line| _ = line.buffer.kill(movement, &mut line.cuts));
+    }
+
+    pub fn delete(&mut self) {
+        self.change(Last::Other, |line| _ = line.buffer.delete(1, &mut line.cuts));
+    }
+
+    pub fn backspace(&mut self) {
+        self.change(Last::Other, |line| _ = line.buffer.backspace(1, &mut line.cuts));
+    }
+
+    /// Puts the latest cut back.
+    pub fn put_back(&mut self) {
+        if let Some(cut) = self.cuts.kept.last().cloned()
+            && self.insert(&cut)
+        {
+            self.last = Last::Pasted(cut.len(), 0);
+        }
+    }
+
+    /// Replaces the cut that was just put back by the one before it.
+    pub fn put_back_older(&mut self) {
+        let Last::Pasted(bytes, at) = self.last else {
+            return;
+        };
+        let at = (at + 1) % self.cuts.kept.len().max(1);
+        let Some(cut) = self.cuts.kept.iter().rev().nth(at).cloned() else {
+            return;
+        };
+        self.complete(self.cursor().saturating_sub(bytes), &cut);
+        self.last = Last::Pasted(cut.len(), at);
+    }
+
+    pub fn transpose(&mut self) {
+        self.change(Last::Other, |line| _ = line.buffer.transpose_chars(&mut line.cuts));
+    }
+
+    pub fn change_word(&mut self, action: WordAction) {
+        self.change(Last::Other, |line| _ = line.buffer.edit_word(action, &mut line.cuts));
+    }
+
+    pub fn undo(&mut self) {
+        if let Some((text, cursor)) = self.undo.pop() {
+            self.buffer.update(&text, cursor.min(text.len()), &mut self.cuts);
+        }
+        self.last = Last::Other;
+    }
+
+    fn change(&mut self, last: Last, change: impl FnOnce(&mut Self)) {
+        let before = (self.text().to_owned(), self.cursor());
+        change(self);
+        self.last = last;
+        if before.0 != self.text() {
+            if self.undo.len() == STEPS {
+                self.undo.remove(0);
+            }
+            self.undo.push(before);
+        }
+    }
+}
+
+/// One word back, or forward to its end, as readline has them.
+pub const WORD_BACK: Movement = Movement::BackwardWord(1, Word::Emacs);
+pub const WORD_FORWARD: Movement = Movement::ForwardWord(1, At::AfterEnd, Word::Emacs);
+/// Back to the last blank.
+pub const BLANK_BACK: Movement = Movement::BackwardWord(1, Word::Big);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Line {
+        let mut line = Line::new(100);
+        assert!(line.insert(text));
+        line
+    }
+
+    #[test]
+    fn cuts_in_a_row_are_one_and_come_back() {
+        let mut line = line("one two three");
+        line.cut(&WORD_BACK);
+        line.cut(&WORD_BACK);
+        assert_eq!(line.text(), "one ");
+        line.put_back();
+        assert_eq!(line.text(), "one two three");
+        line.go(&Movement::BeginningOfLine);
+        line.cut(&WORD_FORWARD);
+        line.put_back();
+        line.put_back_older();
+        assert_eq!(line.text(), "two three two three");
+    }
+
+    #[test]
+    fn words_are_undone_as_a_whole() {
+        let mut line = line("");
+        "hello big world".chars().for_each(|c| line.type_char(c));
+        for expected in ["hello big", "hello", "", ""] {
+            line.undo();
+            assert_eq!(line.text(), expected);
+        }
+        line.insert("pasted");
+        line.cut(&Movement::BeginningOfLine);
+        line.undo();
+        assert_eq!((line.text(), line.cursor()), ("pasted", 6));
+    }
+
+    #[test]
+    fn it_takes_no_more_than_it_may() {
+        let mut line = Line::new(10);
+        assert!(line.insert("123456789"));
+        assert!(!line.insert("xx"));
+        line.type_char('é');
+        assert_eq!(line.text(), "123456789");
+        line.set(&"é".repeat(10));
+        assert_eq!(line.text(), "ééééé");
+        line.type_char('x');
+        assert_eq!(line.text().len(), 10);
+    }
+}

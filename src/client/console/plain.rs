@@ -1,0 +1,154 @@
+//! Standard input and output as they are, without a person in between or with one whose terminal can do
+//! no more.
+
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::{Output, output_failed};
+use crate::client::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, json};
+use crate::client::event::Input;
+use crate::client::link::Event;
+use crate::client::notice::Told;
+
+/// Writes every batch, and answers it.
+pub fn write_all(output: &Output, batches: &Receiver<Vec<Told>>, events: &Sender<Event>) {
+    let mut stdout = io::stdout().lock();
+    let mut out = Vec::new();
+    for notices in batches {
+        out.clear();
+        output.write(&notices, &mut out);
+        // One write and one flush a batch; what could not be written stays unshown in the journal.
+        if let Err(error) = stdout.write_all(&out).and_then(|()| stdout.flush()) {
+            output_failed(events, &error);
+            return;
+        }
+        if events.send(Input::Printed.into()).is_err() {
+            return;
+        }
+    }
+}
+/// Starts the thread that reads commands; with `json` also as JSON objects.
+pub fn read_commands(json: bool, send: Sender<Input>) -> io::Result<()> {
+    thread::Builder::new().name("input".into()).spawn(move || {
+        let terminal = io::stdin().is_terminal();
+        let mut input = BufReader::with_capacity(64 * 1024, io::stdin());
+        let most = if json { json::MAX_LINE } else { MAX_LINE };
+        let mut line = Vec::new();
+        loop {
+            let parsed = match read_line(&mut input, &mut line, most) {
+                // A person who leaves in the middle of a line has not sent it.
+                Ok(Line::Unended) if terminal => break,
+                Ok(Line::Whole) if terminal && line.len() >= MAX_TERMINAL_LINE => {
+                    Some((None, Err(CommandError::Cut)))
+                }
+                Ok(Line::Whole | Line::Unended) => match std::str::from_utf8(&line) {
+                    Ok(line) if json => json::parse_line(line),
+                    Ok(line) => command::parse(line).map(|command| (None, command)),
+                    Err(_) => Some((None, Err(CommandError::NotUtf8))),
+                },
+                Ok(Line::TooLong) => Some((None, Err(CommandError::TooLong(None)))),
+                Ok(Line::End) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "standard input can't be read any more");
+                    break;
+                }
+            };
+            if let Some((reference, command)) = parsed
+                && send.send(Input::Command { command, reference }).is_err()
+            {
+                return;
+            }
+        }
+        // At a terminal this is Ctrl+D: a person who goes.
+        let end = if terminal { Input::typed(Ok(Command::Logout)) } else { Input::InputEnded };
+        let _ = send.send(end);
+    })?;
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Whole,
+    /// What stands after the last line's end.
+    Unended,
+    TooLong,
+    End,
+}
+
+/// Reads a line without its end into `line`, which never grows beyond `most` bytes.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> io::Result<Line> {
+    line.clear();
+    let mut too_long = false;
+    let mut empty = true;
+    let mut unended;
+    loop {
+        let available = match input.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if available.is_empty() && empty {
+            return Ok(Line::End);
+        }
+        empty = false;
+        let end = available.iter().position(|byte| *byte == b'\n');
+        let piece = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
+        too_long |= line.len() + piece.len() > most;
+        if !too_long {
+            line.extend_from_slice(piece);
+        }
+        unended = available.is_empty();
+        let done = end.is_some() || unended;
+        let used = piece.len() + usize::from(end.is_some());
+        input.consume(used);
+        if done {
+            break;
+        }
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(match (too_long, unended) {
+        (true, _) => Line::TooLong,
+        (false, true) => Line::Unended,
+        (false, false) => Line::Whole,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(input: &[u8], capacity: usize) -> Vec<(Line, Vec<u8>)> {
+        let mut input = BufReader::with_capacity(capacity, input);
+        let mut lines = Vec::new();
+        loop {
+            let mut line = Vec::new();
+            match read_line(&mut input, &mut line, MAX_LINE).unwrap() {
+                Line::End => return lines,
+                kind => lines.push((kind, line)),
+            }
+        }
+    }
+
+    #[test]
+    fn lines_end_as_people_and_scripts_end_them() {
+        for capacity in [1, 2, 3, 100] {
+            let read = lines(b"one\ntwo\r\n\nthree", capacity);
+            let texts: Vec<_> = read.iter().map(|(_, line)| line.as_slice()).collect();
+            assert_eq!(texts, [&b"one"[..], b"two", b"", b"three"]);
+        }
+        assert!(lines(b"", 10).is_empty());
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_memory() {
+        let mut input = vec![b'x'; 10 * MAX_LINE];
+        input.extend_from_slice(b"\nnext\n");
+        let read = lines(&input, 4096);
+        assert_eq!(read[0].0, Line::TooLong);
+        assert!(read[0].1.len() <= MAX_LINE);
+        assert_eq!(read[1], (Line::Whole, b"next".to_vec()));
+    }
+}

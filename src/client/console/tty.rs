@@ -1,0 +1,68 @@
+//! The modes of the terminal: as an editor needs them, and as they were.
+
+use std::io::{self, IsTerminal, Write};
+
+use rustix::termios::{
+    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize,
+    tcsetattr,
+};
+
+/// What is pasted comes between two marks.
+const PASTE_ON: &[u8] = b"\x1b[?2004h";
+const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+
+/// The terminal that standard input and output are.
+#[derive(Debug, Clone)]
+pub struct Tty {
+    original: Termios,
+}
+
+impl Tty {
+    /// The terminal, if there is one that can move its cursor.
+    pub fn open() -> Option<Self> {
+        let capable = std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let both = io::stdin().is_terminal() && io::stdout().is_terminal();
+        let original = (capable && both).then(|| tcgetattr(io::stdin()).ok()).flatten()?;
+        Some(Self { original })
+    }
+
+    /// Keys come one by one and do nothing by themselves from now on.
+    pub fn take(&self) -> io::Result<()> {
+        let mut modes = self.original.clone();
+        modes.local_modes -= LocalModes::ICANON
+            | LocalModes::ECHO
+            | LocalModes::ECHONL
+            | LocalModes::ISIG
+            | LocalModes::IEXTEN;
+        modes.input_modes -= InputModes::ICRNL | InputModes::INLCR | InputModes::IGNCR | InputModes::IXON;
+        // What others write (a log, a panic) stays readable.
+        modes.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
+        modes.special_codes[SpecialCodeIndex::VMIN] = 1;
+        modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
+        let mut stdout = io::stdout();
+        stdout.write_all(PASTE_ON).and_then(|()| stdout.flush())
+    }
+
+    /// Gives the terminal back as it was. Waits until it has taken what is written.
+    pub fn give_back(&self) {
+        let mut stdout = io::stdout();
+        let _ = stdout.write_all(PASTE_OFF).and_then(|()| stdout.flush());
+        self.restore_modes();
+    }
+
+    /// Gives back what can be given back without waiting.
+    pub fn restore_modes(&self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.original);
+    }
+
+    /// Whether colours are wanted.
+    pub fn has_colour() -> bool {
+        std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    }
+
+    /// Its width and height; zero where the system does not know.
+    pub fn size() -> (usize, usize) {
+        tcgetwinsize(io::stdout()).map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()))
+    }
+}
