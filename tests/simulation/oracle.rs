@@ -28,6 +28,8 @@ pub struct Written {
     in_receiver: bool,
     /// Whether the receiver's ever did.
     was_received: bool,
+    /// The receiver's did, and does not any more since it was restored from a backup.
+    lost: bool,
     /// Whether it was shown by a client whose journal held it, as this one's does now.
     shown: bool,
     was_shown: bool,
@@ -85,6 +87,7 @@ impl Oracle {
             in_sender: false,
             in_receiver: false,
             was_received: false,
+            lost: false,
             shown: false,
             was_shown: false,
             shown_in: 0,
@@ -277,15 +280,18 @@ impl World {
             .iter()
             .rposition(|written| (written.from, written.to) == (from, Some(client)) && written.shown);
         let written = &mut self.oracle.written[number];
+        // When both sides come back from backups, neither may know what the receiver has lost; what an older
+        // backup of the sender then brings again comes late rather than never.
+        let late = written.lost && self.oracle.restored[from];
         let problem = if (written.from, written.to, written.id) != (from, Some(client), Some(id)) {
             "as somebody else's"
         } else if !written.in_receiver {
             "before it is committed"
-        } else if before.is_some_and(|before| before >= number) {
+        } else if !late && before.is_some_and(|before| before >= number) {
             "after a later one, or twice"
         } else if written.shown && (!replayed || written.shown_in == life || written.settled) {
             "again"
-        } else if !written.shown && earlier.is_some_and(|earlier| earlier > number) {
+        } else if !late && !written.shown && earlier.is_some_and(|earlier| earlier > number) {
             "after one that was written later"
         } else {
             (written.shown, written.was_shown, written.shown_in) = (true, true, life);
@@ -420,6 +426,7 @@ impl World {
                 written.in_sender = sent.contains(&number);
             }
             if written.to == Some(client) {
+                written.lost |= written.in_receiver && !received.contains(&number);
                 written.in_receiver = received.contains(&number);
                 written.settled = false;
                 written.shown = written.in_receiver && written.was_shown;
