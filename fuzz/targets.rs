@@ -130,6 +130,8 @@ pub fn command_line(data: &[u8]) {
             let again = command::parse(&shown);
             match command {
                 Command::Chat(who, _) => assert_eq!(again, Some(Ok(Command::Converse(Some(who))))),
+                Command::Trust(who, _) => assert_eq!(again, Some(Ok(Command::Trust(who, None)))),
+                Command::Verify(who, _) => assert_eq!(again, Some(Ok(Command::Verify(who, None)))),
                 Command::History(who, _) => {
                     assert!(matches!(again, Some(Ok(Command::History(other, _))) if who == other));
                 }

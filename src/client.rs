@@ -30,6 +30,7 @@ pub mod link;
 pub mod node;
 pub mod notice;
 pub mod oneshot;
+pub mod verification;
 
 /// How many events may wait for the loop. A reader that is faster waits; each event is at most a frame.
 const EVENTS: usize = 256;

@@ -86,3 +86,70 @@ fn a_pipe_without_json_converses_too() {
     assert!(shown.contains("! \"/second\" is not a command"), "{shown}");
     assert_eq!(alice.wait().unwrap().code(), Some(1), "a line was refused");
 }
+
+#[test]
+fn why_tells_what_keeps_somebody_from_being_reached() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut alice, mut bob) = linked_pair(directory.path(), discovery.address);
+    alice.say("WHY bob");
+    let why = alice.wait("why", |_| true);
+    assert_eq!(
+        (&why["reason"], &why["peer"], &why["linked"]),
+        (&"linked".into(), &"bob".into(), &true.into())
+    );
+    let address = bob.address.to_string();
+    bob.kill();
+    alice.expect_gone("bob");
+    alice.say("CHAT bob are you there?");
+    let refused = |why: &Value| {
+        let place = &why["addresses"][0];
+        place["address"] == address && place["problem"].as_str().is_some_and(|it| it.contains("refused"))
+    };
+    let mut why = Value::Null;
+    for _ in 0..100 {
+        alice.say("WHY bob");
+        why = alice.wait("why", |_| true);
+        if refused(&why) {
+            break;
+        }
+        // The next attempt has its time; whatever is said meanwhile is passed over.
+        alice.next(std::time::Duration::from_millis(100));
+    }
+    assert!(refused(&why), "{why}");
+    assert_eq!((&why["reason"], &why["waiting"]), (&"offline".into(), &1.into()));
+    assert!(
+        why["last_seen"].is_string() && why["next_dial"].is_string() | (why["dialling"] == true),
+        "{why}"
+    );
+
+    drop(discovery);
+    alice.wait("discovery", |event| event["state"] == "down");
+    alice.say("WHY bob");
+    let why = alice.wait("why", |_| true);
+    assert_eq!((&why["reason"], &why["discovery"]["state"]), (&"discovery-down".into(), &"down".into()));
+}
+
+#[test]
+fn two_people_compare_a_code() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut alice, mut bob) = linked_pair(directory.path(), discovery.address);
+    alice.say("VERIFY bob");
+    bob.say("VERIFY alice");
+    let code = alice.wait("verification", |_| true)["code"].as_str().unwrap().to_owned();
+    assert_eq!(bob.wait("verification", |_| true)["code"], code);
+    alice.say(&format!("VERIFY bob {}", code.replace(' ', "")));
+    assert_eq!(alice.wait("verification", |_| true)["verified"], true);
+    bob.say(&format!("VERIFY alice 0{}", &code[1..]));
+    let wrong = code.starts_with('0');
+    if !wrong {
+        bob.expect_error("wrong-code");
+    }
+    assert_eq!(contact(&mut bob, "alice")["verified"], wrong);
+    alice.log_out();
+    let mut alice = Client::online(directory.path(), "alice", discovery.address);
+    assert_eq!(contact(&mut alice, "bob")["verified"], true);
+    alice.say("HELP verify");
+    assert_eq!(alice.wait("explanation", |_| true)["command"], "VERIFY");
+}

@@ -4,9 +4,13 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::verification;
 use crate::protocol::{MAX_TEXT, Name, NameError};
 
+mod help;
 pub mod json;
+
+pub use help::{Explanation, HELP};
 
 /// The longest line that is read, in bytes: the longest text and room for what stands before it.
 pub const MAX_LINE: usize = MAX_TEXT + 1024;
@@ -43,6 +47,10 @@ pub enum Command {
     Outbox,
     /// Show the last entries of a conversation.
     History(Name, u32),
+    /// Say why a contact can't be reached.
+    Why(Name),
+    /// Show the code to be compared with a contact, or mark them as verified if it is this one.
+    Verify(Name, Option<String>),
     /// Accept a contact's new key, which starts with these digits, if they are given.
     Trust(Name, Option<String>),
     /// Have nothing to do with a user.
@@ -51,6 +59,8 @@ pub enum Command {
     Unblock(Name),
     /// Say what can be typed.
     Help,
+    /// Say more about a command.
+    Explain(Explanation),
 }
 
 impl Command {
@@ -65,7 +75,10 @@ impl Command {
                 | Self::Contacts
                 | Self::Outbox
                 | Self::History(..)
+                | Self::Why(_)
+                | Self::Verify(_, None)
                 | Self::Help
+                | Self::Explain(_)
         )
     }
 
@@ -76,11 +89,18 @@ impl Command {
             Self::Request(name)
             | Self::Chat(name, _)
             | Self::History(name, _)
+            | Self::Why(name)
+            | Self::Verify(name, _)
             | Self::Trust(name, _)
             | Self::Block(name)
             | Self::Unblock(name) => Some(name),
             Self::Converse(name) => name.as_ref(),
-            Self::Line { .. } | Self::Logout | Self::Contacts | Self::Outbox | Self::Help => None,
+            Self::Line { .. }
+            | Self::Logout
+            | Self::Contacts
+            | Self::Outbox
+            | Self::Help
+            | Self::Explain(_) => None,
         }
     }
 
@@ -102,10 +122,12 @@ impl Command {
             Self::Contacts => "CONTACTS",
             Self::Outbox => "OUTBOX",
             Self::History(..) => "HISTORY",
+            Self::Why(_) => "WHY",
+            Self::Verify(..) => "VERIFY",
             Self::Trust(..) => "TRUST",
             Self::Block(_) => "BLOCK",
             Self::Unblock(_) => "UNBLOCK",
-            Self::Help => "HELP",
+            Self::Help | Self::Explain(_) => "HELP",
         }
     }
 }
@@ -113,9 +135,10 @@ impl Command {
 /// The command without the text that it sends.
 impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.user() {
-            Some(user) => write!(f, "{} {user}", self.word()),
-            None => f.write_str(self.word()),
+        match (self, self.user()) {
+            (Self::Explain(about), _) => write!(f, "{} {}", self.word(), about.command),
+            (_, Some(user)) => write!(f, "{} {user}", self.word()),
+            (_, None) => f.write_str(self.word()),
         }
     }
 }
@@ -160,21 +183,6 @@ pub enum CommandError {
     #[error("the line is not UTF-8; nothing was done")]
     NotUtf8,
 }
-
-/// Every command: its usage and what it does.
-pub const HELP: &[(&str, &str)] = &[
-    ("REQUEST <user>", "open a channel to a user, now or as soon as both are online"),
-    ("CHAT <user> <message>", "send a message; it waits safely while the user is away"),
-    ("CHAT [user]", "enter a conversation: lines go to that user; alone: leave it"),
-    ("CONTACTS", "list whom you know and how they are"),
-    ("OUTBOX", "list what is not yet delivered"),
-    ("HISTORY <user> [n]", "show the last n entries of a conversation (20)"),
-    ("TRUST <user> [key]", "accept the new key of a user, if it starts with these digits"),
-    ("BLOCK <user>", "take nothing more from a user"),
-    ("UNBLOCK <user>", "take that back"),
-    ("HELP", "show this"),
-    ("LOGOUT", "leave; what is not delivered is kept"),
-];
 
 fn usage(command: &str) -> CommandError {
     let usage = HELP.iter().map(|(usage, _)| *usage).find(|usage| usage.split(' ').next() == Some(command));
@@ -230,6 +238,16 @@ fn arguments(command: &str, word: &str, rest: &str) -> Result<Command, CommandEr
             },
             _ => Err(usage(command)),
         },
+        "WHY" => name().map(Command::Why),
+        "VERIFY" => match words.as_slice() {
+            [] => Err(usage(command)),
+            [name] => Ok(Command::Verify(name.parse()?, None)),
+            [name, digits @ ..] => {
+                let code = verification::typed(digits)
+                    .ok_or(CommandError::Usage("VERIFY <user> [code], the code as VERIFY <user> shows it"))?;
+                Ok(Command::Verify(name.parse()?, Some(code)))
+            }
+        },
         "TRUST" => match words.as_slice() {
             [name] => Ok(Command::Trust(name.parse()?, None)),
             [name, digits] => Ok(Command::Trust(name.parse()?, Some(digits.to_ascii_lowercase()))),
@@ -237,7 +255,11 @@ fn arguments(command: &str, word: &str, rest: &str) -> Result<Command, CommandEr
         },
         "BLOCK" => name().map(Command::Block),
         "UNBLOCK" => name().map(Command::Unblock),
-        "HELP" => alone(Command::Help),
+        "HELP" => match words.as_slice() {
+            [] => Ok(Command::Help),
+            [about] => Explanation::of(about).map(Command::Explain).ok_or(usage(command)),
+            _ => Err(usage(command)),
+        },
         _ => Err(CommandError::Unknown(word.chars().take(Name::MAX).collect())),
     }
 }
@@ -299,6 +321,8 @@ mod tests {
             ),
             ("REQUEST Bob", "names are in lower case: write \"bob\""),
             ("TRUST", "usage: TRUST <user> [key]"),
+            ("HELP me", "usage: HELP [command]"),
+            ("VERIFY bob yes", "usage: VERIFY <user> [code], the code as VERIFY <user> shows it"),
         ] {
             assert_eq!(parse(line).unwrap().unwrap_err().to_string(), expected, "{line}");
         }
@@ -346,10 +370,14 @@ mod tests {
                     .replace(" <user>", " bob")
                     .replace(" <message>", " x")
                     .replace(" [n]", "")
+                    .replace(" [code]", "")
+                    .replace(" [command]", " chat")
                     .replace(" [user]", "")
                     .replace(" [key]", " ab"),
             );
             assert!(matches!(parsed, Some(Ok(_))), "{word}");
+            let more = Explanation::of(word).unwrap();
+            assert!(more.usages().count() > 0 && !more.more.is_empty(), "{word}");
         }
     }
 

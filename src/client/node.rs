@@ -11,6 +11,7 @@
 //! - `output`: what is told, and what nobody has read yet;
 //! - `commands`: what the user types;
 //! - `attention`: what the user looks at;
+//! - `why`: what is known about reaching somebody;
 //! - `errand`: one text, and then the end.
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,6 +34,7 @@ mod errand;
 mod links;
 mod output;
 mod rendezvous;
+mod why;
 
 use attention::Attention;
 use contacts::Contact;
@@ -457,7 +459,7 @@ impl Node {
             return;
         }
         self.leaving = Leaving::Left;
-        self.say_goodbye();
+        self.say_goodbye(now);
         self.tell_bye(now);
         self.actions.push(Action::Exit(status, why));
     }

@@ -5,14 +5,18 @@
 
 use std::net::SocketAddr;
 
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use super::command::{MAX_REFERENCE, Reference};
+use super::command::{Explanation, MAX_REFERENCE, Reference};
 use crate::protocol::peer::{Cursor, Kind};
 use crate::protocol::{Name, PublicKey};
 pub(crate) use text::is_unsafe;
 
 mod text;
+mod why;
+
+pub use why::{AddressLine, DiscoveryLine, Goodbye, Reason, Why};
 
 /// So far unread messages are counted: there may be more where there are this many.
 pub const MANY_UNREAD: u64 = 1000;
@@ -134,6 +138,20 @@ pub enum Notice {
         /// Usage and meaning of every command.
         commands: &'static [(&'static str, &'static str)],
     },
+    /// The answer to `HELP <command>`.
+    #[serde(serialize_with = "explanation_json")]
+    Explanation(Explanation),
+    /// The answer to `WHY`.
+    Why(Box<Why>),
+    /// The answer to `VERIFY`.
+    Verification {
+        /// With whom.
+        peer: Name,
+        /// What both see.
+        code: String,
+        /// Whether the user has compared it.
+        verified: bool,
+    },
     /// The client ends.
     Bye {
         /// How many messages are not yet delivered, and go out at a later start.
@@ -205,6 +223,10 @@ pub enum Code {
     KeyChanged,
     /// Nothing to trust: no other key was named.
     NothingToTrust,
+    /// The user's key is not known yet.
+    UnknownKey,
+    /// The code that was heard is not the one that is seen.
+    WrongCode,
     /// The line is not a command.
     BadCommand,
     /// The text does not fit into one message.
@@ -281,10 +303,22 @@ pub struct ContactLine {
     pub fingerprint: Option<PublicKey>,
     /// Another key that discovery names, and that `TRUST` would accept.
     pub offered: Option<PublicKey>,
+    /// Whether the user has compared the pinned key with them.
+    pub verified: bool,
     /// Whether there is a link.
     pub linked: bool,
+    /// Since when; null if there is none.
+    #[serde(serialize_with = "time_option_json")]
+    pub linked_since: Option<i64>,
     /// What discovery says, while it can be reached.
     pub presence: Option<OnOff>,
+    /// When discovery said so first; null while it can't be reached.
+    #[serde(serialize_with = "time_option_json")]
+    pub presence_since: Option<i64>,
+    /// Until when they were known to be there: linked, or online as discovery said. Null if they are there, and if
+    /// nobody knows.
+    #[serde(serialize_with = "time_option_json")]
+    pub last_seen: Option<i64>,
     /// Whether our request has not led to a link yet.
     pub requested: bool,
     /// Whether the user wants nothing from them.
@@ -339,6 +373,14 @@ fn body_json<S: Serializer>(body: &Body, serializer: S) -> Result<S::Ok, S::Erro
     }
 }
 
+fn explanation_json<S: Serializer>(about: &Explanation, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_struct("Explanation", 3)?;
+    fields.serialize_field("command", about.command)?;
+    fields.serialize_field("usages", &about.usages().collect::<Vec<_>>())?;
+    fields.serialize_field("more", about.more)?;
+    fields.end()
+}
+
 fn time_json<S: Serializer>(milliseconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{:.3}", timestamp(*milliseconds)))
 }
@@ -376,6 +418,9 @@ impl Notice {
             | Self::History { .. }
             | Self::Conversation { .. }
             | Self::Help { .. }
+            | Self::Explanation(_)
+            | Self::Why(_)
+            | Self::Verification { .. }
             | Self::Bye { .. } => true,
             // Answers to commands, which are answered anew, and what waits to be withdrawn.
             Self::Error(trouble) => matches!(
@@ -388,6 +433,8 @@ impl Notice {
                     | Code::TooLong
                     | Code::NotSaved
                     | Code::KeyChanged
+                    | Code::UnknownKey
+                    | Code::WrongCode
             ),
             Self::Ready { .. } | Self::Discovery { .. } | Self::Presence { .. } | Self::Link { .. } => false,
         }

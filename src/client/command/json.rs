@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{Command, CommandError, HISTORY, MAX_HISTORY, MAX_REFERENCE, Reference};
+use super::super::verification;
+use super::{Command, CommandError, Explanation, HISTORY, MAX_HISTORY, MAX_REFERENCE, Reference};
 use crate::protocol::MAX_TEXT;
 
 /// The longest line that is read, in bytes: the longest text with each byte as an escape of six, and room for
@@ -74,10 +75,21 @@ fn command(object: Map<String, Value>) -> Result<Command, CommandError> {
             count @ 1..=MAX_HISTORY => Command::History(peer.parse()?, count),
             _ => return Err(CommandError::Json(format!("\"count\" must be from 1 to {MAX_HISTORY}"))),
         },
+        Call::Why { peer } => Command::Why(peer.parse()?),
+        Call::Verify { peer, code } => {
+            let typed = |code: String| {
+                verification::typed(&code.split_whitespace().collect::<Vec<_>>())
+                    .ok_or_else(|| CommandError::Json("\"code\" must have 40 digits".into()))
+            };
+            Command::Verify(peer.parse()?, code.map(typed).transpose()?)
+        }
         Call::Trust { peer, key } => Command::Trust(peer.parse()?, key.map(|key| key.to_ascii_lowercase())),
         Call::Block { peer } => Command::Block(peer.parse()?),
         Call::Unblock { peer } => Command::Unblock(peer.parse()?),
-        Call::Help {} => Command::Help,
+        Call::Help { about: None } => Command::Help,
+        Call::Help { about: Some(about) } => Explanation::of(&about)
+            .map(Command::Explain)
+            .ok_or_else(|| CommandError::Json("\"about\" must be a command".into()))?,
     })
 }
 
@@ -92,10 +104,12 @@ enum Call {
     Contacts {},
     Outbox {},
     History { peer: String, count: Option<u32> },
+    Why { peer: String },
+    Verify { peer: String, code: Option<String> },
     Trust { peer: String, key: Option<String> },
     Block { peer: String },
     Unblock { peer: String },
-    Help {},
+    Help { about: Option<String> },
 }
 
 /// What `serde` says about it, made safe to show and short.
@@ -162,7 +176,10 @@ mod tests {
             (r#"{"command":"trust","peer":"bob","key":"AB12"}"#, "TRUST bob ab12"),
             (r#"{"command":"block","peer":"bob"}"#, "BLOCK bob"),
             (r#"{"command":"unblock","peer":"bob"}"#, "UNBLOCK bob"),
+            (r#"{"command":"why","peer":"bob"}"#, "WHY bob"),
+            (r#"{"command":"verify","peer":"bob"}"#, "VERIFY bob"),
             (r#"{"command":"help"}"#, "HELP"),
+            (r#"{"command":"help","about":"chat"}"#, "HELP CHAT"),
             (r#"{"command":"logout"}"#, "LOGOUT"),
         ] {
             assert_eq!(said(line), parse_typed(typed).unwrap().unwrap(), "{line}");

@@ -143,8 +143,10 @@ impl Node {
     }
 
     /// A message has come in that nobody has looked at.
-    pub(super) fn count_unread(&mut self, id: ContactId) {
+    pub(super) fn count_unread(&mut self, id: ContactId, arrived: i64) {
         if let Some(contact) = self.contacts.get_mut(&id) {
+            // Saved when it is noted that the message was shown.
+            contact.row.seen = Some(arrived);
             contact.unread = (contact.unread + 1).min(MANY_UNREAD);
             self.attention.set_unread(&contact.row.name, contact.unread);
         }

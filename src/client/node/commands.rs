@@ -2,6 +2,7 @@
 
 use super::super::command::{Command, CommandError, HELP};
 use super::super::notice::{Body, Code, HistoryLine, Notice, OutboxLine, UpDown};
+use super::super::verification;
 use super::Node;
 use crate::protocol::peer::{ByeReason, Cursor, Kind};
 use crate::protocol::rendezvous::{About, ToDiscovery};
@@ -42,6 +43,14 @@ impl Node {
             }
             Command::Outbox => self.outbox(now, journal),
             Command::History(name, count) => self.history(now, journal, name, *count),
+            Command::Why(name) => self.with_contact(now, name, |node, id| {
+                node.why(now, id);
+                Ok(())
+            }),
+            Command::Verify(name, code) => self.with_contact(now, name, |node, id| {
+                node.verify(now, id, code.as_deref());
+                Ok(())
+            }),
             Command::Trust(name, key) => {
                 self.with_contact(now, name, |node, id| node.trust(now, id, key.as_deref()))
             }
@@ -58,6 +67,10 @@ impl Node {
             Command::Unblock(name) => self.with_contact(now, name, |node, id| node.unblock(now, journal, id)),
             Command::Help => {
                 self.tell(now, Notice::Help { commands: HELP });
+                Ok(())
+            }
+            Command::Explain(about) => {
+                self.tell(now, Notice::Explanation(*about));
                 Ok(())
             }
         }
@@ -222,6 +235,36 @@ impl Node {
             },
         });
         Ok(lines.collect())
+    }
+
+    /// Shows the code to be compared with a contact, or takes the one that the user has heard from them.
+    fn verify(&mut self, now: Now, id: ContactId, heard: Option<&str>) {
+        let own = self.setup.key;
+        let Some(contact) = self.contacts.get_mut(&id) else {
+            return;
+        };
+        let name = contact.row.name.clone();
+        let Some(key) = contact.row.key else {
+            let message = format!("discovery has not said yet who {name} is: there is no key to verify");
+            self.refuse(now, Code::UnknownKey, Some(&name), message);
+            return;
+        };
+        let code = verification::code(own, key);
+        if let Some(heard) = heard {
+            if heard != code {
+                let message = format!(
+                    "that is not the code for {name}, which is {}; nothing was changed. If {name} sees another one, somebody may stand between you",
+                    verification::grouped(&code)
+                );
+                self.refuse(now, Code::WrongCode, Some(&name), message);
+                return;
+            }
+            contact.row.verified = Some(key);
+            contact.dirty = true;
+        }
+        let verified = contact.is_verified();
+        let code = verification::grouped(&code);
+        self.tell(now, Notice::Verification { peer: name, code, verified });
     }
 
     /// The user accepts a contact's new key, which starts with `digits` if they say so. What the old key's

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use super::super::event::{Action, LinkId, Problem};
-use super::super::notice::{Code, ContactLine, MANY_UNREAD, Notice};
+use super::super::notice::{Code, ContactLine, Goodbye, MANY_UNREAD, Notice};
 use super::Node;
+use super::why::Attempt;
 use crate::protocol::peer::Cursor;
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
@@ -41,8 +42,12 @@ pub struct Contact {
     pub dirty_later: bool,
     /// What discovery says, while it can be reached.
     pub presence: Option<bool>,
+    /// When it said so first, by the clock on the wall.
+    pub presence_since: i64,
     /// The link over which messages go.
     pub link: Option<LinkId>,
+    /// Since when there has been one without a gap, by the clock on the wall.
+    pub linked_since: i64,
     pub dial: Dial,
     /// How many of ours are not delivered.
     pub waiting: u64,
@@ -82,7 +87,11 @@ pub struct Dial {
     /// When the last attempt began.
     tried: u64,
     /// Not before this time; `None` for not at all until something happens.
-    next: Option<u64>,
+    pub next: Option<u64>,
+    /// What came of the last attempt at each address.
+    pub attempts: Vec<Attempt>,
+    /// The last word of their client.
+    pub goodbye: Option<Goodbye>,
     /// Discovery has told an address since the last link: it is tried before the one that worked last.
     /// When the first one leads to nothing, it is the other one's turn.
     told_is_newer: bool,
@@ -97,7 +106,9 @@ impl Contact {
             dirty: false,
             dirty_later: false,
             presence: None,
+            presence_since: 0,
             link: None,
+            linked_since: 0,
             dial: Dial::default(),
             waiting: 0,
             unread: 0,
@@ -139,7 +150,13 @@ impl Contact {
         Ok(())
     }
 
-    fn addresses(&self) -> Vec<SocketAddr> {
+    /// Whether the user has compared the key that is pinned.
+    pub fn is_verified(&self) -> bool {
+        self.row.key.is_some() && self.row.verified == self.row.key
+    }
+
+    /// Where they may be, in the order in which it is tried.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         let (first, second) = if self.dial.told_is_newer {
             (self.row.told, self.row.reached)
         } else {
@@ -153,8 +170,12 @@ impl Contact {
             peer: self.row.name.clone(),
             fingerprint: self.row.key,
             offered: self.row.offered,
+            verified: self.is_verified(),
             linked: self.link.is_some(),
+            linked_since: self.link.map(|_| self.linked_since),
             presence: self.presence.map(Into::into),
+            presence_since: self.presence.map(|_| self.presence_since),
+            last_seen: self.row.seen.filter(|_| self.link.is_none() && self.presence != Some(true)),
             requested: self.row.request != Request::None,
             blocked: self.row.blocked,
             waiting: self.waiting,
@@ -179,7 +200,9 @@ impl Node {
                     // So does what was read, but not what was to be committed and read in one.
                     let read = contact.row.read.min(self.seq).max(row.read);
                     contact.dirty_later = shown > row.shown || read > row.read;
-                    contact.row = ContactRow { shown, read, ..row };
+                    let seen = contact.row.seen.or(row.seen);
+                    contact.dirty_later |= seen != row.seen;
+                    contact.row = ContactRow { shown, read, seen, ..row };
                     contact.handed = self.output.handed(contact.row.id).unwrap_or_default().max(shown);
                     contact.announced = self.output.announced(contact.row.id).unwrap_or(contact.announced);
                     (contact.unshown, contact.unannounced) = (true, true);
@@ -273,7 +296,11 @@ impl Node {
                     contact.row.offered = Some(key);
                     contact.dirty = true;
                     let short = key.to_string().get(..16).unwrap_or_default().to_owned();
+                    let verified = contact.is_verified();
                     let held = match pinned {
+                        Some(pinned) if verified => format!(
+                            "WARNING: you have VERIFIED {name}, and somebody else may be posing as {name} now. Their key was {pinned}"
+                        ),
                         Some(pinned) => format!("the key of {name} was {pinned}"),
                         None => format!("the key that discovery names for {name} belongs to another contact"),
                     };
@@ -355,6 +382,9 @@ impl Node {
 
     pub(super) fn dial_failed(&mut self, now: Now, id: ContactId, problems: &[(SocketAddr, Problem)]) {
         self.dialled(now, id);
+        for (address, problem) in problems {
+            self.note_attempt(now, id, *address, Some(problem.to_string()));
+        }
         let Some(contact) = self.contacts.get_mut(&id) else {
             return;
         };
@@ -464,7 +494,15 @@ impl Node {
             return;
         };
         if contact.presence != presence {
+            let was_online = contact.presence == Some(true);
             contact.presence = presence;
+            contact.presence_since = now.wall;
+            if was_online || presence == Some(true) {
+                self.note_seen(now, id, now.wall);
+            }
+            let Some(contact) = self.contacts.get_mut(&id) else {
+                return;
+            };
             if let (Some(online), false) = (presence, contact.row.blocked) {
                 let peer = contact.row.name.clone();
                 self.tell(now, Notice::Presence { peer, state: online.into() });

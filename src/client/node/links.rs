@@ -137,6 +137,7 @@ impl Node {
         let (key, remote) = (link.key, link.remote);
         let owner = self.by_key.get(&key).copied();
         if let Some(dialled) = dialled {
+            self.note_attempt(now, dialled, remote, None);
             self.dialled(now, dialled);
             self.dial_later(now, dialled, true);
         }
@@ -365,7 +366,11 @@ impl Node {
         }
         if let Some(known) = self.contacts.get_mut(&contact) {
             known.link = Some(id);
+            if older.is_none() {
+                known.linked_since = now.wall;
+            }
         }
+        self.note_seen(now, contact, now.wall);
         self.reached(contact, address);
         if older.is_none() {
             self.tell(now, Notice::Link { peer: name, state: UpDown::Up });
@@ -413,6 +418,9 @@ impl Node {
             State::Identifying(_) => None,
         });
         self.close_link(now, id, None);
+        if let Some(contact) = contact {
+            self.note_goodbye(now, contact, reason);
+        }
         match (reason, contact) {
             (ByeReason::SUPERSEDED, Some(contact)) => self.dial_no_more(contact),
             (ByeReason::TRY_LATER, _) => {}
@@ -449,6 +457,7 @@ impl Node {
     /// Closes a link, says so, and dials again later.
     pub(super) fn close_link(&mut self, now: Now, id: LinkId, reason: Option<ByeReason>) {
         let dialled = self.links.get(&id).is_some_and(|link| link.dialled);
+        let silence = self.links.get(&id).map_or(0, |link| now.mono.saturating_sub(link.heard));
         let contact = match self.links.get(&id).map(|link| &link.state) {
             Some(State::Up { contact, .. } | State::Greeted(contact)) => *contact,
             _ => {
@@ -466,6 +475,7 @@ impl Node {
                 let peer = known.row.name.clone();
                 self.tell(now, Notice::Link { peer, state: UpDown::Down });
             }
+            self.note_seen(now, contact, now.wall.saturating_sub_unsigned(silence));
             self.dial_later(now, contact, false);
         } else if known.link.is_none() && dialled {
             // Whoever has the key and wants no link may be an older client of theirs, at the older address.
@@ -484,12 +494,17 @@ impl Node {
     }
 
     /// Closes every link, and discovery's session, with a word.
-    pub(super) fn say_goodbye(&mut self) {
+    pub(super) fn say_goodbye(&mut self, now: Now) {
         for (id, _) in std::mem::take(&mut self.links) {
             self.actions.push(Action::Send(id, vec![Peer::Bye(Bye { reason: ByeReason::LOGOUT })]));
             self.actions.push(Action::Close(id));
         }
         for contact in self.contacts.values_mut() {
+            // It is saved with the last transaction when they were there last.
+            if contact.link.is_some() || contact.presence == Some(true) {
+                contact.row.seen = Some(now.wall);
+                contact.dirty_later = true;
+            }
             contact.link = None;
         }
         if let Some(session) = self.rendezvous.leave() {

@@ -39,6 +39,8 @@ pub struct Rendezvous {
     tried: bool,
     /// What the user was last told.
     told: Option<(UpDown, String)>,
+    /// Since when it is up or down, by the clock on the wall.
+    since: i64,
     /// Of whom discovery has spoken since the login.
     spoken: BTreeSet<ContactId>,
     /// When to repeat the requests that discovery has refused for now.
@@ -70,6 +72,7 @@ impl Rendezvous {
             pinged: now.mono,
             tried: false,
             told: None,
+            since: 0,
             spoken: BTreeSet::new(),
             ask_again: None,
             touched: 0,
@@ -96,6 +99,21 @@ impl Rendezvous {
         let session = self.session();
         self.phase = Phase::Out;
         session
+    }
+
+    /// Whether it is up, as the user was told.
+    pub fn state(&self) -> UpDown {
+        self.told.as_ref().map_or(UpDown::Down, |(state, _)| *state)
+    }
+
+    /// More about that.
+    pub fn detail(&self) -> Option<&str> {
+        self.told.as_ref().map(|(_, detail)| detail.as_str())
+    }
+
+    /// Since when that is so, by the clock on the wall.
+    pub fn since(&self) -> Option<i64> {
+        self.told.as_ref().map(|_| self.since)
     }
 
     /// What keeps it from being reached, as the user was told.
@@ -221,6 +239,9 @@ impl Node {
     fn tell_rendezvous(&mut self, now: Now, state: UpDown, detail: String) {
         let told = Some((state, detail.clone()));
         if self.rendezvous.told != told {
+            if self.rendezvous.told.as_ref().is_none_or(|(before, _)| *before != state) {
+                self.rendezvous.since = now.wall;
+            }
             self.rendezvous.told = told;
             self.tell(now, Notice::Discovery { state, detail });
         }

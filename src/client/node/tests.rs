@@ -13,6 +13,7 @@ use crate::protocol::rendezvous::{About, Identity, Registered, Status, ToClient,
 use crate::protocol::{DEAD_AFTER, MAX_TEXT, PING_AFTER};
 use crate::time::millis;
 
+mod acquaintance;
 mod attention;
 
 const OWN: PublicKey = PublicKey([5; 32]);

@@ -91,6 +91,20 @@ impl Notice {
             Self::Help { commands } => {
                 commands.iter().map(|(usage, meaning)| format!("  {usage:<24} {meaning}")).collect()
             }
+            Self::Explanation(about) => about
+                .usages()
+                .map(|(usage, meaning)| format!("  {usage:<24} {meaning}"))
+                .chain(about.more.lines().map(|line| format!("  {line}")))
+                .collect(),
+            Self::Why(why) => why.lines(),
+            Self::Verification { peer, code, verified: true } => {
+                vec![format!("* {peer} is verified: {code}")]
+            }
+            Self::Verification { peer, code, verified: false } => vec![
+                format!("* you and {peer} see the same digits, unless somebody stands between you:"),
+                format!("    {code}"),
+                format!("* when {peer} has read them to you: VERIFY {peer} and what you heard"),
+            ],
             Self::Bye { waiting: 0 } => vec!["* bye".into()],
             Self::Bye { waiting } => {
                 vec![format!("* bye; {waiting} not yet delivered, which go out when you start again")]
@@ -114,9 +128,21 @@ fn many(unread: u64) -> String {
 impl ContactLine {
     fn line(&self) -> String {
         let mut line = format!("  {:<16} ", self.peer);
-        line.push_str(if self.linked { "linked" } else { "not linked" });
+        match self.linked_since {
+            Some(since) => _ = write!(line, "linked since {}", clock(since)),
+            None => line.push_str("not linked"),
+        }
         if let Some(presence) = self.presence {
             let _ = write!(line, ", discovery says {}", presence.word());
+        }
+        match self.last_seen {
+            // Discovery has told the moment itself.
+            Some(seen) if self.presence_since == Some(seen) => _ = write!(line, " since {}", clock(seen)),
+            Some(seen) => _ = write!(line, ", last seen {}", clock(seen)),
+            None => {}
+        }
+        if self.verified {
+            line.push_str(", verified");
         }
         if self.requested {
             line.push_str(", asked for");
@@ -142,7 +168,7 @@ impl ContactLine {
 }
 
 impl UpDown {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Up => "up",
             Self::Down => "down",
@@ -161,7 +187,7 @@ impl OnOff {
 }
 
 /// Date and time of this machine's zone, to the second.
-fn clock(milliseconds: i64) -> String {
+pub(super) fn clock(milliseconds: i64) -> String {
     timestamp(milliseconds).to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
@@ -185,7 +211,7 @@ pub fn is_unsafe(c: char) -> bool {
 }
 
 /// The text with everything unsafe written out.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
