@@ -80,7 +80,12 @@ fn commands(word: &str) -> Vec<String> {
     let lower = stem.chars().any(char::is_lowercase) || (!slash.is_empty() && stem.is_empty());
     let stem = stem.to_uppercase();
     let fits = HELP.iter().map(|(usage, _)| first_word(usage)).filter(|name| name.starts_with(&stem));
-    fits.map(|name| format!("{slash}{}", if lower { name.to_lowercase() } else { name.to_owned() })).collect()
+    let mut names: Vec<_> = fits
+        .map(|name| format!("{slash}{}", if lower { name.to_lowercase() } else { name.to_owned() }))
+        .collect();
+    // A command may have several usages, which stand together.
+    names.dedup();
+    names
 }
 
 fn names(word: &str, prompt: &Prompt) -> Vec<String> {
