@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use minicbor::{Decode, Encode};
 use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Reference, json};
-use peerchat::client::notice::{Body, Code, HistoryLine, Notice, OutboxLine, Told, Trouble, UpDown};
+use peerchat::client::notice::{Body, Code, HistoryLine, Look, Notice, OutboxLine, Told, Trouble, UpDown};
 use peerchat::noise::{self, HandshakeError, Keypair, Purpose};
 use peerchat::protocol::peer::{Cursor, Kind, Peer};
 use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
@@ -203,7 +203,7 @@ fn shown_safely(text: &str) {
 /// pass for one of somebody else's.
 fn written(notice: &Notice) -> serde_json::Value {
     let mut text = Vec::new();
-    notice.write_text(&mut text);
+    notice.write_text(&Look::default(), &mut text);
     let text = String::from_utf8(text).expect("text is UTF-8");
     assert!(text.ends_with('\n'));
     assert!(!text.contains(|c| c != '\n' && unsafe_to_show(c)));

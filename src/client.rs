@@ -60,6 +60,10 @@ pub struct Config {
     pub linger: Option<Duration>,
     /// The key that discovery must have.
     pub discovery_key: Option<PublicKey>,
+    /// Whether no bell is to ring for a message.
+    pub quiet: bool,
+    /// What to run for each message.
+    pub notify: Option<PathBuf>,
     /// The one text to be sent, in place of what is typed.
     pub send: Option<OneShot>,
 }
@@ -80,7 +84,9 @@ pub fn default_data_dir() -> anyhow::Result<PathBuf> {
 /// What keeps it from starting or going on, in words for the user.
 pub fn run(config: &Config) -> anyhow::Result<u8> {
     // Everything that can be wrong is found before anybody hears of this client.
-    let open = || Journal::open(&config.data_dir.join(format!("{}.journal", config.user)), &config.user);
+    let journal_path = config.data_dir.join(format!("{}.journal", config.user));
+    let made = !journal_path.exists();
+    let open = || Journal::open(&journal_path, &config.user);
     // That a client of this user runs is the better answer, where its port is taken as well.
     let mut opened = None;
     if let Some(one) = &config.send {
@@ -97,6 +103,9 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         json: config.json,
         commands: config.send.is_none(),
         history: Some(config.data_dir.join(format!("{}.history", config.user))),
+        quiet: config.quiet,
+        notify: config.notify.clone(),
+        made: made.then_some(journal_path),
     };
     // What is sent alone is told by the exit status, unless a script wants to know more.
     let (console, commands) = if config.json || config.send.is_none() {

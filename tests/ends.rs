@@ -57,7 +57,7 @@ fn the_end_of_a_pipe_waits_for_deliveries_and_tells_by_its_status() {
     bob.expect_message("alice", "no newline");
     assert_eq!(run(&[], "").status.code(), Some(0));
     // What was refused is no success.
-    for refused in ["CHAT nobody hi", "SHOUT", "REQUEST nobody", "CHAT bob"] {
+    for refused in ["CHAT nobody hi", "SHOUT", "REQUEST nobody", "CHAT Bob hi"] {
         let output = run(&[], refused);
         assert_eq!(output.status.code(), Some(1), "{refused}");
         assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), 1, "{refused}");

@@ -27,7 +27,7 @@ fn what_arrives_leaves_what_is_typed_as_it_was() {
     bob.expect_line("> CHAT alice good mroning", 20);
     alice.say("CHAT bob are you there?");
     bob.expect("alice: are you there?");
-    bob.expect_line("> CHAT alice good mroning", 20);
+    bob.expect_line("[alice 1]> CHAT alice good mroning", 29);
     bob.type_in("\x7for\x1b[3~\x1b[3~");
     bob.type_in("\x14");
     bob.enter("");
@@ -62,7 +62,7 @@ fn ten_thousand_lines_arrive_while_somebody_types() {
         bob.type_in("xé好\x7f\x7f\x7f");
     }
     bob.expect(&format!("number {}.", LINES - 1));
-    bob.expect_line("> half-typed", 2);
+    bob.expect_line("[alice 999+]> half-typed", 14);
     let everything = bob.everything();
     let arrived: Vec<_> = everything.iter().filter(|line| line.contains("number ")).collect();
     assert_eq!(arrived.len(), LINES);

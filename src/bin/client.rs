@@ -48,6 +48,12 @@ struct Arguments {
     /// Send one text to a user, and end once they have it; '-' sends what standard input holds
     #[arg(long, num_args = 2, value_names = ["USER", "TEXT"], allow_hyphen_values = true)]
     send: Option<Vec<String>>,
+    /// Ring no bell for a message
+    #[arg(long)]
+    quiet: bool,
+    /// Run this program for each message, with PEERCHAT_FROM and PEERCHAT_TEXT in its environment
+    #[arg(long, value_name = "COMMAND")]
+    notify: Option<PathBuf>,
     /// Where logs go, in place of standard error
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
@@ -80,6 +86,8 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         json: arguments.json,
         linger: arguments.linger.0,
         discovery_key: arguments.discovery_key,
+        quiet: arguments.quiet,
+        notify: arguments.notify,
         send,
     })
 }

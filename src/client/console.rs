@@ -1,6 +1,7 @@
 //! What a person or a script sees and types. Threads of its own write and read, so that the loop never
 //! waits for either.
 //!
+//! - `output`: how notices are written; `notify`: a command is run for each message;
 //! - `plain`: standard input and output as they are;
 //! - `terminal`: a person at a terminal, with `editor` (what keys do), `keys` (what bytes mean), `line`,
 //!   `history`, `complete`, `screen` (what is drawn) and `tty` (the terminal's modes).
@@ -17,6 +18,8 @@ use super::link::Event;
 use super::node::OUTPUT_BATCHES;
 use super::notice::Told;
 use history::History;
+use notify::Notifier;
+use output::Output;
 use terminal::Terminal;
 use tty::Tty;
 
@@ -25,6 +28,8 @@ mod editor;
 mod history;
 mod keys;
 mod line;
+mod notify;
+mod output;
 mod plain;
 mod screen;
 mod terminal;
@@ -44,6 +49,12 @@ pub struct Options {
     pub commands: bool,
     /// Where to keep what was typed at a terminal.
     pub history: Option<PathBuf>,
+    /// Whether no bell is to ring for a message.
+    pub quiet: bool,
+    /// What to run for each message.
+    pub notify: Option<PathBuf>,
+    /// The journal, if it has just been made.
+    pub made: Option<PathBuf>,
 }
 
 /// The way to standard output.
@@ -53,6 +64,7 @@ pub struct Console {
     prompts: (Sender<Prompt>, Receiver<Prompt>),
     done: Receiver<()>,
     tty: Option<Tty>,
+    notifier: Option<Notifier>,
 }
 
 impl Console {
@@ -67,9 +79,10 @@ impl Console {
         let (finished, done) = bounded(1);
         let (commands, receive) = bounded(COMMANDS);
         let tty = Tty::open().filter(|_| options.commands && !options.json);
+        let notifier = options.notify.map(Notifier::start).transpose()?;
         let writer = thread::Builder::new().name("output".into());
         if let Some(tty) = tty.clone() {
-            let output = Output { json: false, colour: Tty::has_colour() };
+            let output = Output::text(true, !options.quiet, options.made);
             let history = History::open(options.history);
             let prompts = prompts.1.clone();
             let terminal = Terminal { tty, output, history, batches, prompts, commands, events };
@@ -81,17 +94,23 @@ impl Console {
             if options.commands {
                 plain::read_commands(options.json, commands)?;
             }
+            let output = match options {
+                Options { json: true, .. } => Output::json(),
+                Options { quiet, made, .. } => Output::text(false, !quiet, made),
+            };
             writer.spawn(move || {
-                let output = Output { json: options.json, colour: false };
-                plain::write_all(&output, &batches, &events);
+                plain::write_all(output, &batches, &events);
                 let _ = finished.send(());
             })?;
         }
-        Ok((Self { batches: Some(send), prompts, done, tty }, receive))
+        Ok((Self { batches: Some(send), prompts, done, tty, notifier }, receive))
     }
 
     /// Hands over a batch. The node hands over no more than there are places.
     pub fn print(&self, notices: Vec<Told>) {
+        if let Some(notifier) = &self.notifier {
+            notifier.announce(&notices);
+        }
         if let Some(batches) = &self.batches {
             // An output that is closed has been reported, and ends the program.
             let taken = batches.try_send(notices);
@@ -122,24 +141,6 @@ impl Drop for Console {
             self.batches = None;
             let _ = self.done.recv_timeout(LAST_WORDS);
             tty.restore_modes();
-        }
-    }
-}
-
-/// How notices are written.
-struct Output {
-    json: bool,
-    colour: bool,
-}
-
-impl Output {
-    fn has_colour(&self) -> bool {
-        self.colour
-    }
-
-    fn write(&self, notices: &[Told], out: &mut Vec<u8>) {
-        for told in notices {
-            if self.json { told.write_json(out) } else { told.notice.write_text(out) }
         }
     }
 }

@@ -140,6 +140,8 @@ pub struct Prompt {
     /// How many messages the user has not yet looked at, by who wrote them; none that are zero. They are counted
     /// no further than [`MANY_UNREAD`](super::notice::MANY_UNREAD).
     pub unread: BTreeMap<Name, u64>,
+    /// How many messages wait here for whom plain lines go to, because there is no link.
+    pub waiting: u64,
     /// Everybody whom the user knows, by name. Shared, for it may be long and seldom changes.
     pub contacts: Arc<[Name]>,
 }

@@ -11,7 +11,8 @@ use serde::{Serialize, Serializer};
 use super::command::{Explanation, MAX_REFERENCE, Reference};
 use crate::protocol::peer::{Cursor, Kind};
 use crate::protocol::{Name, PublicKey};
-pub(crate) use text::is_unsafe;
+pub use text::Look;
+pub(crate) use text::{is_unsafe, safe_text, write_delivered, write_welcome};
 
 mod text;
 mod why;
@@ -93,6 +94,12 @@ pub enum Notice {
         to: Name,
         /// Whether there is a link over which it goes at once.
         linked: bool,
+        /// What it says, for people: a script knows.
+        #[serde(skip)]
+        text: Body,
+        /// When it was written.
+        #[serde(skip)]
+        sent: i64,
     },
     /// A contact has committed a message of ours.
     Delivered {
@@ -459,7 +466,9 @@ impl Notice {
     #[must_use]
     pub fn weight(&self) -> usize {
         let content = match self {
-            Self::Message { text: Body::Text(text), .. } => text.len(),
+            Self::Message { text: Body::Text(text), .. } | Self::Queued { text: Body::Text(text), .. } => {
+                text.len()
+            }
             Self::Error(trouble) => trouble.message.len() + trouble.text.as_ref().map_or(0, String::len),
             Self::Outbox { messages, .. } => messages.iter().map(|line| line.text.shown().len() + 100).sum(),
             Self::History { messages, .. } | Self::Conversation { messages, .. } => {
@@ -554,13 +563,13 @@ mod tests {
             }
             let line = written(|out| Told::from(notice.clone()).write_json(out));
             assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
-            assert_eq!(written(|out| notice.write_text(out)).lines().count(), 1);
+            assert_eq!(written(|out| notice.write_text(&Look::default(), out)).lines().count(), 1);
         }
     }
 
     #[test]
     fn a_second_line_can_not_pass_for_somebody_else() {
-        let text = written(|out| message("hi\n[12:00] carol: lies\r\n").write_text(out));
+        let text = written(|out| message("hi\n[12:00] carol: lies\r\n").write_text(&Look::default(), out));
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].ends_with("bob: hi"));
         assert_eq!(&lines[1..], ["    [12:00] carol: lies", "    "]);
@@ -571,7 +580,7 @@ mod tests {
         fn nothing_unsafe_is_ever_written(text in any::<String>()) {
             let text = format!("{text}\u{1b}]0;title\u{7}\u{9b}31m\u{7f}\u{202e}\u{2066}\r");
             for notice in [message(&text), Notice::Discovery { state: UpDown::Down, detail: text.clone() }] {
-                let shown = written(|out| notice.write_text(out));
+                let shown = written(|out| notice.write_text(&Look::default(), out));
                 prop_assert!(!shown.chars().any(|c| c != '\n' && is_unsafe(c)));
                 let json = written(|out| Told::from(notice.clone()).write_json(out));
                 prop_assert!(!json.trim_end_matches('\n').chars().any(is_unsafe));

@@ -1,6 +1,6 @@
 //! What Tab completes, and what a command still takes.
 
-use crate::client::command::HELP;
+use crate::client::command::{self, Command, HELP};
 use crate::client::event::Prompt;
 
 /// What the word before the cursor may become.
@@ -39,12 +39,18 @@ fn first_word(text: &str) -> &str {
 
 /// Whether the line is a command, and not a message to whom the conversation is with.
 pub fn is_command(line: &str, prompt: &Prompt) -> bool {
-    let word = line.split_whitespace().next().unwrap_or_default();
-    if prompt.conversation.is_none() {
-        return true;
+    prompt.conversation.is_none() || !matches!(command::parse(line), Some(Ok(Command::Line { .. })))
+}
+
+/// Whether the line, of however many lines, is one message to somebody.
+pub fn is_message(line: &str, prompt: &Prompt) -> bool {
+    match command::parse(line) {
+        Some(Ok(Command::Chat(..))) => true,
+        Some(Ok(Command::Line { otherwise, .. })) => {
+            prompt.conversation.is_some() || matches!(*otherwise, Ok(Command::Chat(..)))
+        }
+        _ => false,
     }
-    let slash = word.starts_with('/') && !word.starts_with("//");
-    slash || (usage(word).is_some() && !word.chars().any(char::is_lowercase))
 }
 
 /// What the word before the cursor may become.

@@ -3,12 +3,13 @@
 use rustyline::Movement;
 use rustyline::line_buffer::WordAction;
 
-use super::complete::{complete, hint, is_command};
+use super::complete::{complete, hint, is_command, is_message};
 use super::history::History;
 use super::keys::Key;
 use super::line::{BLANK_BACK, Line, WORD_BACK, WORD_FORWARD};
 use crate::client::command::MAX_LINE;
 use crate::client::event::Prompt;
+use crate::client::notice::MANY_UNREAD;
 
 /// How many candidates are shown.
 const CANDIDATES: usize = 60;
@@ -124,6 +125,11 @@ impl Editor {
         format!("{name}> ")
     }
 
+    /// Whether the text is one message to somebody.
+    pub fn is_message(&self, text: &str) -> bool {
+        is_message(text, &self.prompt)
+    }
+
     fn below(&self) -> String {
         if self.below.is_empty() {
             hint(self.line.text(), &self.prompt).unwrap_or_default()
@@ -134,22 +140,33 @@ impl Editor {
 
     fn prompts(&self) -> Vec<String> {
         let plain = self.plain_prompt();
+        let waiting = match (self.prompt.waiting, &self.prompt.conversation) {
+            (1.., Some(name)) => Some(format!("{name} ({} waiting)> ", self.prompt.waiting)),
+            _ => None,
+        };
         let unread = &self.prompt.unread;
-        let count: u64 = unread.values().sum();
-        if count == 0 {
-            return vec![plain, "> ".into()];
+        if unread.is_empty() {
+            return waiting.into_iter().chain([plain, "> ".into()]).collect();
         }
+        let counted = |count: u64| {
+            if count < MANY_UNREAD { count.to_string() } else { format!("{}+", MANY_UNREAD - 1) }
+        };
         let mut senders: Vec<_> =
-            unread.iter().take(SENDERS).map(|(name, count)| format!("{name} {count}")).collect();
+            unread.iter().take(SENDERS).map(|(name, count)| format!("{name} {}", counted(*count))).collect();
         if unread.len() > SENDERS {
             senders.push("…".into());
         }
-        vec![
-            format!("[{}] {plain}", senders.join(", ")),
-            format!("[{count}] {plain}"),
-            format!("[{count}]> "),
+        let all = counted(unread.values().sum());
+        let space = if self.prompt.conversation.is_some() { " " } else { "" };
+        let senders = senders.join(", ");
+        let long = waiting.map(|waiting| format!("[{senders}] {waiting}"));
+        let short = [
+            format!("[{senders}]{space}{plain}"),
+            format!("[{all}]{space}{plain}"),
+            format!("[{all}]> "),
             "> ".into(),
-        ]
+        ];
+        long.into_iter().chain(short).collect()
     }
 
     /// Takes a key in.
@@ -212,7 +229,7 @@ impl Editor {
     fn submit(&mut self) -> Outcome {
         let text = self.line.text();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        if lines.len() > 1 && self.is_message() {
+        if lines.len() > 1 && self.is_message(text) {
             lines = vec![text.to_owned()];
         }
         // What was pasted may be more than its owner has looked at.
@@ -221,13 +238,6 @@ impl Editor {
             return Outcome::Nothing;
         }
         self.submitted(lines)
-    }
-
-    /// Whether all of the text is one message, whatever lines it has.
-    fn is_message(&self) -> bool {
-        let text = self.line.text();
-        let word = text.split_whitespace().next().unwrap_or_default();
-        !is_command(text, &self.prompt) || word.strip_prefix('/').unwrap_or(word).eq_ignore_ascii_case("CHAT")
     }
 
     fn submitted(&mut self, lines: Vec<String>) -> Outcome {
@@ -374,6 +384,7 @@ mod tests {
         editor.set_prompt(Prompt {
             conversation: conversation.map(|name| name.parse().unwrap()),
             unread: [("carol", 2), ("dave", 1)].map(|(name, count)| (name.parse().unwrap(), count)).into(),
+            waiting: 0,
             contacts: ["bob", "bobby", "carol"].map(|name| name.parse().unwrap()).into(),
         });
         editor
@@ -501,7 +512,10 @@ mod tests {
 
     #[test]
     fn the_prompt_shows_the_conversation_and_what_is_unread() {
-        assert_eq!(editor(None).view().prompts[0], "[carol 2, dave 1] > ");
+        assert_eq!(editor(None).view().prompts[0], "[carol 2, dave 1]> ");
+        let mut waits = editor(Some("bob"));
+        waits.prompt.waiting = 3;
+        assert_eq!(waits.view().prompts[0], "[carol 2, dave 1] bob (3 waiting)> ");
         assert_eq!(
             editor(Some("bob")).view().prompts,
             ["[carol 2, dave 1] bob> ", "[3] bob> ", "[3]> ", "> "]

@@ -6,14 +6,15 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::{Output, output_failed};
+use super::output::Output;
+use super::output_failed;
 use crate::client::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, json};
 use crate::client::event::Input;
 use crate::client::link::Event;
 use crate::client::notice::Told;
 
 /// Writes every batch, and answers it.
-pub fn write_all(output: &Output, batches: &Receiver<Vec<Told>>, events: &Sender<Event>) {
+pub fn write_all(mut output: Output, batches: &Receiver<Vec<Told>>, events: &Sender<Event>) {
     let mut stdout = io::stdout().lock();
     let mut out = Vec::new();
     for notices in batches {

@@ -11,9 +11,10 @@ use signal_hook::iterator::Signals;
 use super::editor::{Editor, Outcome};
 use super::history::History;
 use super::keys::{Decoder, Key};
+use super::output::Output;
+use super::output_failed;
 use super::screen::{Screen, echo};
 use super::tty::Tty;
-use super::{Output, output_failed};
 use crate::client::command::{self, Command, MAX_LINE};
 use crate::client::event::{Input, Prompt};
 use crate::client::link::Event;
@@ -25,6 +26,9 @@ const PIECES: usize = 16;
 const PIECE: usize = 4096;
 /// How many bytes are gathered before they are written.
 const GATHERED: usize = 64 * 1024;
+
+/// How many messages are typed without being shown before the first is taken.
+const SAID: usize = 64;
 
 /// What the terminal's thread is given.
 pub struct Terminal {
@@ -81,6 +85,8 @@ struct Session {
     signals: Receiver<()>,
     /// Typed, and not yet taken by the loop: no key is looked at meanwhile.
     waiting: VecDeque<Input>,
+    /// Messages that are typed and not yet taken: what stood before them, and they themselves.
+    said: VecDeque<(String, String)>,
     out: Vec<u8>,
     /// How many batches are in `out`.
     batches: usize,
@@ -101,6 +107,7 @@ impl Session {
             keys: read_keys()?,
             signals: watch_signals()?,
             waiting: VecDeque::new(),
+            said: VecDeque::new(),
             out: Vec::new(),
             batches: 0,
             over: false,
@@ -152,6 +159,18 @@ impl Session {
 
     fn print(&mut self, notices: &[Told]) {
         self.screen.erase(&mut self.out);
+        for Told { notice, .. } in notices {
+            match notice {
+                Notice::Queued { .. } => _ = self.said.pop_front(),
+                // It may be about what was said, which is not to be lost from sight.
+                Notice::Error(_) => {
+                    if let Some((prompt, line)) = self.said.pop_front() {
+                        echo(&prompt, &line, &mut self.out);
+                    }
+                }
+                _ => {}
+            }
+        }
         self.given.output.write(notices, &mut self.out);
         self.over |= notices.iter().any(|told| matches!(told.notice, Notice::Bye { .. }));
         self.batches += 1;
@@ -186,8 +205,13 @@ impl Session {
             Outcome::Nothing => {}
             Outcome::Submit(lines) => {
                 for line in lines {
-                    let prompt = self.editor.plain_prompt();
-                    echo(&prompt, &line, self.above());
+                    let typed = (self.editor.plain_prompt(), line.clone());
+                    // A message is shown with its time once it is safe.
+                    if self.editor.is_message(&line) && self.said.len() < SAID {
+                        self.said.push_back(typed);
+                    } else {
+                        echo(&typed.0, &typed.1, self.above());
+                    }
                     self.waiting.extend(command::parse(&line).map(Input::typed));
                 }
             }

@@ -56,11 +56,6 @@ impl Tty {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.original);
     }
 
-    /// Whether colours are wanted.
-    pub fn has_colour() -> bool {
-        std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-    }
-
     /// Its width and height; zero where the system does not know.
     pub fn size() -> (usize, usize) {
         tcgetwinsize(io::stdout()).map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()))

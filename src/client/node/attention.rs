@@ -28,6 +28,8 @@ pub struct Attention {
     uncounted: Vec<ContactId>,
     /// How many are unread, of whom there are any.
     unread: BTreeMap<Name, u64>,
+    /// How many messages wait for whom the conversation is with.
+    waiting: u64,
     names: Arc<[Name]>,
     /// Contacts have been added or removed since `names` was made.
     names_changed: bool,
@@ -194,8 +196,13 @@ impl Node {
             self.attention.names = names.into();
             self.attention.changed = true;
         }
+        let with = self.attention.conversation.and_then(|id| self.contacts.get(&id));
+        let waiting = with.filter(|contact| contact.link.is_none()).map_or(0, |contact| contact.waiting);
+        self.attention.changed |= self.attention.waiting != waiting;
+        self.attention.waiting = waiting;
         std::mem::take(&mut self.attention.changed).then(|| Prompt {
             conversation: self.in_conversation().cloned(),
+            waiting,
             unread: self.attention.unread.clone(),
             contacts: Arc::clone(&self.attention.names),
         })

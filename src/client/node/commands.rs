@@ -169,7 +169,7 @@ impl Node {
         self.mark_read(now, id, read);
         self.dial_for_message(now, id);
         let id = Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() };
-        self.tell(now, Notice::Queued { id, to: name, linked });
+        self.tell(now, Notice::Queued { id, to: name, linked, text: Body::new(kind, body), sent: now.wall });
         Ok(())
     }
 

@@ -294,10 +294,9 @@ impl Node {
             if all {
                 *announced = sent.seq;
                 *waiting = waiting.saturating_sub(1);
-                let number = sent.message.number;
                 output.push(Notice::Error(Trouble {
                     code: Code::Undeliverable,
-                    message: format!("message {number} to {name} was not sent: there is no such user"),
+                    message: format!("not sent to {name}: there is no such user"),
                     peer: Some(name.clone()),
                     id: Some(sent.message.cursor()),
                     text: Some(String::from_utf8_lossy(&sent.message.body).into_owned()),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::text::{clock, plain};
+use super::text::{Look, plain};
 use super::{ContactLine, UpDown, time_json, time_option_json};
 
 /// All that is known about reaching a contact.
@@ -95,18 +95,19 @@ pub struct Goodbye {
 }
 
 impl Why {
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
         let who = &self.contact.peer;
-        let mut lines = vec![format!("* {}", self.conclusion())];
+        let mut lines = vec![format!("* {}", self.conclusion(look))];
         let DiscoveryLine { state, detail, since } = &self.discovery;
-        let since_when = |at: Option<i64>| at.map_or_else(String::new, |at| format!(" since {}", clock(at)));
+        let since_when =
+            |at: Option<i64>| at.map_or_else(String::new, |at| format!(" since {}", look.clock(at)));
         lines.push(format!("  discovery: {}{} ({})", state.word(), since_when(*since), plain(detail)));
         if let Some(presence) = self.contact.presence {
             let since = since_when(self.contact.presence_since);
             lines.push(format!("  discovery says {who} is {}, as told{since}", presence.word()));
         }
         if let Some(seen) = self.contact.last_seen {
-            lines.push(format!("  last seen {}", clock(seen)));
+            lines.push(format!("  last seen {}", look.clock(seen)));
         }
         for place in &self.addresses {
             let from = match (place.worked, place.told) {
@@ -117,18 +118,22 @@ impl Why {
             };
             let came = match (place.tried, &place.problem) {
                 (None, _) => "not tried yet".into(),
-                (Some(at), None) => format!("answered {}", clock(at)),
-                (Some(at), Some(problem)) => format!("tried {}: {}", clock(at), plain(problem)),
+                (Some(at), None) => format!("answered {}", look.clock(at)),
+                (Some(at), Some(problem)) => format!("tried {}: {}", look.clock(at), plain(problem)),
             };
             lines.push(format!("  {} ({from}): {came}", place.address));
         }
         if let Some(goodbye) = &self.goodbye {
-            lines.push(format!("  the link was closed by {who}, {}: {}", clock(goodbye.at), goodbye.reason));
+            lines.push(format!(
+                "  the link was closed by {who}, {}: {}",
+                look.clock(goodbye.at),
+                goodbye.reason
+            ));
         }
         if !self.contact.linked {
             lines.push(match (self.dialling, self.next_dial) {
                 (true, _) => "  an attempt is under way".into(),
-                (false, Some(at)) => format!("  the next attempt comes at {}", clock(at)),
+                (false, Some(at)) => format!("  the next attempt comes at {}", look.clock(at)),
                 (false, None) => "  no attempt is planned until something changes".into(),
             });
         }
@@ -142,13 +147,13 @@ impl Why {
     }
 
     /// What a person wants to know first.
-    fn conclusion(&self) -> String {
+    fn conclusion(&self, look: &Look) -> String {
         let ContactLine { peer: who, linked_since, last_seen, .. } = &self.contact;
         let detail = plain(&self.discovery.detail);
-        let last_seen = last_seen.map_or_else(String::new, |at| format!(", last seen {}", clock(at)));
+        let last_seen = last_seen.map_or_else(String::new, |at| format!(", last seen {}", look.clock(at)));
         match self.reason {
             Reason::Linked => match linked_since {
-                Some(since) => format!("{who} is linked since {}", clock(*since)),
+                Some(since) => format!("{who} is linked since {}", look.clock(*since)),
                 None => format!("{who} is linked"),
             },
             Reason::Blocked => format!("you have blocked {who}; UNBLOCK {who} takes that back"),

@@ -1,6 +1,6 @@
 //! What is known about a contact: presence, why they can't be reached, whether their key was compared.
 
-use super::super::super::notice::{ContactLine, Reason, Why};
+use super::super::super::notice::{ContactLine, Look, Reason, Why};
 use super::*;
 
 const OTHER: PublicKey = PublicKey([8; 32]);
@@ -113,7 +113,7 @@ fn why_names_the_one_thing_that_explains_it() {
     let why = world.why();
     assert_eq!((why.reason, why.discovery.state), (Reason::DiscoveryDown, UpDown::Down));
     let mut text = Vec::new();
-    Notice::Why(Box::new(why)).write_text(&mut text);
+    Notice::Why(Box::new(why)).write_text(&Look::default(), &mut text);
     let text = String::from_utf8(text).unwrap();
     let first = "* discovery is not reachable (it closed the connection), and bob does not answer at 127.0.0.1:4000: connection refused\n";
     assert!(text.starts_with(first), "{text}");
