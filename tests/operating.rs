@@ -53,7 +53,7 @@ fn wrong_arguments_are_answered_with_what_is_wanted() {
 
 #[test]
 fn man_pages_and_completions_name_every_option() {
-    for program in PROGRAMS {
+    for (program, name) in PROGRAMS.into_iter().zip(["client", "discovery"]) {
         let help = run(program, &["--help"]);
         let options: Vec<&str> = text(&help.stdout)
             .split(|c: char| c.is_whitespace() || c == ',')
@@ -61,11 +61,17 @@ fn man_pages_and_completions_name_every_option() {
             .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
             .collect();
         assert!(options.contains(&"log-file"), "{options:?}");
-        for page in ["man", "bash", "zsh", "fish"] {
+        for (page, beginning) in [
+            ("man", format!(".TH {name} 1")),
+            ("bash", format!("_{name}() {{")),
+            ("zsh", format!("#compdef {name}")),
+            ("fish", format!("complete -c {name} ")),
+        ] {
             let output = run(program, &["--generate", page]);
             assert!(output.status.success());
             let page = text(&output.stdout).replace("\\-", "-");
             assert!(options.iter().all(|option| page.contains(option)), "{program}: {page}");
+            assert!(page.contains(&beginning), "{page}");
             assert!(!page.contains("--generate"), "it is for packagers only");
         }
     }

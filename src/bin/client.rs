@@ -13,11 +13,18 @@ use peerchat::client::{self, Config};
 use peerchat::logging;
 use peerchat::protocol::{DISCOVERY_PORT, Name, PublicKey};
 
+const AFTER: &str = "\
+RUST_LOG says how much is logged: error (unless given), warn, info (unless given, with --log-file), debug.
+
+Exit status: 0 all is well; 1 an error, with one line on standard error; 2 wrong usage. When piped input ends, and with
+--send: 0 everything was done and is delivered; 3 something still waits, and goes out at a later start; 1 nothing waits,
+but something was refused.";
+
 /// Chat with people directly, peer to peer, encrypted end to end.
 ///
 /// What is written to somebody who is away waits in a local outbox and is delivered when both are online.
 #[derive(Parser)]
-#[command(name = "client", version)]
+#[command(name = "client", version, after_long_help = AFTER)]
 struct Arguments {
     /// Your name: lower-case letters, digits, '.', '_' and '-'
     user: Name,

@@ -12,9 +12,14 @@ use peerchat::discovery::{self, DEFAULT_CONNECTIONS, MAX_CONNECTIONS, Options};
 use peerchat::logging;
 use peerchat::protocol::{DISCOVERY_PORT, Name};
 
+const AFTER: &str = "\
+RUST_LOG says how much is logged: error, warn (unless given), info (unless given, with --log-file), debug.
+
+Exit status: 0 all is well; 1 an error, with one line on standard error; 2 wrong usage.";
+
 /// Knows who exists and where, so that peerchat's clients find each other. Holds no message.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "discovery", version, after_long_help = AFTER)]
 struct Arguments {
     /// The database [default: discovery.db in peerchat's data directory]
     #[arg(long, value_name = "FILE")]
