@@ -153,3 +153,30 @@ fn two_people_compare_a_code() {
     alice.say("HELP verify");
     assert_eq!(alice.wait("explanation", |_| true)["command"], "VERIFY");
 }
+
+#[test]
+fn what_was_said_is_found_before_and_after_a_restart() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut alice, mut bob) = linked_pair(directory.path(), discovery.address);
+    let lines: String = (0..1000).map(|i| format!("CHAT alice number {i} of many\n")).collect();
+    bob.write(lines.as_bytes());
+    alice.say("CHAT bob Enough of these numbers!");
+    bob.expect_delivered(1000);
+    alice.say("SEARCH many 99");
+    let found = alice.wait("found", |_| true);
+    let texts: Vec<_> = found["messages"].as_array().unwrap().iter().map(|line| &line["text"]).collect();
+    assert_eq!(texts.len(), 11, "{found}");
+    assert_eq!(
+        (texts[0], texts[10]),
+        (&Value::from("number 999 of many"), &Value::from("number 99 of many"))
+    );
+    alice.kill();
+    let mut alice = Client::online(directory.path(), "alice", discovery.address);
+    alice.say("SEARCH @bob enough \"these\" num");
+    let found = alice.wait("found", |_| true);
+    assert_eq!((&found["peer"], &found["messages"][0]["from"]), (&"bob".into(), &"alice".into()));
+    assert_eq!(found["messages"].as_array().unwrap().len(), 1);
+    alice.say("SEARCH nothing-like-this");
+    assert_eq!(alice.wait("found", |_| true)["messages"].as_array().unwrap().len(), 0);
+}

@@ -23,6 +23,11 @@ const HISTORY: u32 = 20;
 /// The most entries that `HISTORY` shows at once.
 const MAX_HISTORY: u32 = 1000;
 
+/// The most words that are looked for at once.
+const MAX_WORDS: usize = 16;
+/// The most bytes that they have.
+const MAX_SEARCH: usize = 400;
+
 /// A command, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -47,6 +52,13 @@ pub enum Command {
     Outbox,
     /// Show the last entries of a conversation.
     History(Name, u32),
+    /// Look for words in what was said, with everybody or with one contact.
+    Search {
+        /// All of them must be there; the last may go on.
+        words: Vec<String>,
+        /// With whom.
+        user: Option<Name>,
+    },
     /// Say why a contact can't be reached.
     Why(Name),
     /// Show the code to be compared with a contact, or mark them as verified if it is this one.
@@ -75,6 +87,7 @@ impl Command {
                 | Self::Contacts
                 | Self::Outbox
                 | Self::History(..)
+                | Self::Search { .. }
                 | Self::Why(_)
                 | Self::Verify(_, None)
                 | Self::Help
@@ -94,7 +107,7 @@ impl Command {
             | Self::Trust(name, _)
             | Self::Block(name)
             | Self::Unblock(name) => Some(name),
-            Self::Converse(name) => name.as_ref(),
+            Self::Converse(name) | Self::Search { user: name, .. } => name.as_ref(),
             Self::Line { .. }
             | Self::Logout
             | Self::Contacts
@@ -122,6 +135,7 @@ impl Command {
             Self::Contacts => "CONTACTS",
             Self::Outbox => "OUTBOX",
             Self::History(..) => "HISTORY",
+            Self::Search { .. } => "SEARCH",
             Self::Why(_) => "WHY",
             Self::Verify(..) => "VERIFY",
             Self::Trust(..) => "TRUST",
@@ -238,6 +252,7 @@ fn arguments(command: &str, word: &str, rest: &str) -> Result<Command, CommandEr
             },
             _ => Err(usage(command)),
         },
+        "SEARCH" => search(&words),
         "WHY" => name().map(Command::Why),
         "VERIFY" => match words.as_slice() {
             [] => Err(usage(command)),
@@ -264,6 +279,30 @@ fn arguments(command: &str, word: &str, rest: &str) -> Result<Command, CommandEr
     }
 }
 
+/// Words, and before or after them perhaps a user with an `@`.
+fn search(words: &[&str]) -> Result<Command, CommandError> {
+    let user = |word: &&str| word.strip_prefix('@').map(Name::from_str);
+    let (user, words) = match words {
+        [first, words @ ..] if first.starts_with('@') => (user(first), words),
+        [words @ .., last] => {
+            (user(last), if last.starts_with('@') { words } else { &[words, &[last]].concat() })
+        }
+        [] => (None, words),
+    };
+    let words = search_words(words)?;
+    Ok(Command::Search { words, user: user.transpose()? })
+}
+
+fn search_words(words: &[&str]) -> Result<Vec<String>, CommandError> {
+    if words.is_empty()
+        || words.len() > MAX_WORDS
+        || words.iter().map(|word| word.len()).sum::<usize>() > MAX_SEARCH
+    {
+        return Err(CommandError::Usage("SEARCH <words> [@user], at most 16 words of 400 bytes in all"));
+    }
+    Ok(words.iter().map(|word| (*word).to_owned()).collect())
+}
+
 /// The text is what stands after the name and one space, to the letter.
 fn chat(rest: &str) -> Result<Command, CommandError> {
     let (name, text) = rest.split_once(char::is_whitespace).ok_or_else(|| usage("CHAT"))?;
@@ -286,6 +325,11 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn search_for(words: &[&str], user: Option<&str>) -> Command {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        Command::Search { words, user: user.map(name) }
+    }
+
     #[test]
     fn commands() {
         for (line, expected) in [
@@ -299,6 +343,10 @@ mod tests {
             ("LOGOUT", Command::Logout),
             ("/history bob", Command::History(name("bob"), 20)),
             ("HISTORY bob 5", Command::History(name("bob"), 5)),
+            ("SEARCH two words", search_for(&["two", "words"], None)),
+            ("SEARCH @bob two words", search_for(&["two", "words"], Some("bob"))),
+            ("SEARCH two words @bob", search_for(&["two", "words"], Some("bob"))),
+            ("SEARCH one me@home two", search_for(&["one", "me@home", "two"], None)),
             ("/unblock bob", Command::Unblock(name("bob"))),
         ] {
             assert_eq!(parse(line), Some(Ok(expected)), "{line}");
@@ -321,6 +369,9 @@ mod tests {
             ),
             ("REQUEST Bob", "names are in lower case: write \"bob\""),
             ("TRUST", "usage: TRUST <user> [key]"),
+            ("SEARCH", "usage: SEARCH <words> [@user], at most 16 words of 400 bytes in all"),
+            ("SEARCH @bob", "usage: SEARCH <words> [@user], at most 16 words of 400 bytes in all"),
+            ("SEARCH x @Bob", "names are in lower case: write \"bob\""),
             ("HELP me", "usage: HELP [command]"),
             ("VERIFY bob yes", "usage: VERIFY <user> [code], the code as VERIFY <user> shows it"),
         ] {
@@ -370,6 +421,7 @@ mod tests {
                     .replace(" <user>", " bob")
                     .replace(" <message>", " x")
                     .replace(" [n]", "")
+                    .replace(" <words> [@user]", " x")
                     .replace(" [code]", "")
                     .replace(" [command]", " chat")
                     .replace(" [user]", "")

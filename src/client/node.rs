@@ -11,6 +11,7 @@
 //! - `output`: what is told, and what nobody has read yet;
 //! - `commands`: what the user types;
 //! - `attention`: what the user looks at;
+//! - `search`: looking for words;
 //! - `why`: what is known about reaching somebody;
 //! - `errand`: one text, and then the end.
 
@@ -34,6 +35,7 @@ mod errand;
 mod links;
 mod output;
 mod rendezvous;
+mod search;
 mod why;
 
 use attention::Attention;
@@ -43,6 +45,7 @@ use links::Link;
 pub use output::BATCHES as OUTPUT_BATCHES;
 use output::Output;
 use rendezvous::Rendezvous;
+use search::Index;
 
 /// How long what may be lost without harm (who has been shown what) waits for another reason to
 /// write to the disk, in milliseconds.
@@ -86,6 +89,7 @@ pub struct Node {
     rendezvous: Rendezvous,
     output: Output,
     attention: Attention,
+    index: Index,
     actions: Vec<Action>,
     rng: fastrand::Rng,
     /// The last seq in the journal.
@@ -142,6 +146,7 @@ impl Node {
             rendezvous: Rendezvous::new(now, key),
             output: Output::new(setup.silent),
             attention: Attention::default(),
+            index: Index::default(),
             actions: Vec::new(),
             rng: fastrand::Rng::with_seed(setup.seed),
             seq,
@@ -160,6 +165,7 @@ impl Node {
             setup,
         };
         node.load_contacts(now, journal)?;
+        node.load_index(now, journal)?;
         node.tell(
             now,
             Notice::Ready {
@@ -263,6 +269,7 @@ impl Node {
         self.acknowledge(now);
         self.catch_up(now, journal)?;
         self.recount(journal)?;
+        self.follow_index(now, journal)?;
         self.leave_when_done(now);
         self.save(now, journal)
     }
@@ -272,6 +279,7 @@ impl Node {
         self.batch += 1;
         self.answers = 0;
         self.refused_before = self.refused;
+        self.index.committed();
         self.print();
         let prompt = self.prompt();
         self.actions.extend(prompt.map(Action::Prompt));
@@ -281,7 +289,7 @@ impl Node {
     /// When [`Self::finish`] must be called, whatever happens, on the clock of [`Now::mono`].
     #[must_use]
     pub fn deadline(&self) -> u64 {
-        self.save_at.map_or(self.wake, |save| save.min(self.wake))
+        [self.save_at, self.index.at].into_iter().flatten().fold(self.wake, u64::min)
     }
 
     /// Whether commands are welcome. While the console can't keep up they wait, unless nobody reads it at all.
@@ -313,6 +321,8 @@ impl Node {
         let answers = inputs.iter().filter(|input| matches!(input, Input::Printed)).count();
         (self.answers..answers).for_each(|_| self.printed(now));
         self.load_contacts(now, journal)?;
+        self.load_index(now, journal)?;
+        self.give_up_searches(now);
         for action in decided {
             self.keep_action(now, action);
         }
@@ -435,7 +445,7 @@ impl Node {
             }
             return;
         }
-        let busy = !self.rendezvous.tried() || !self.output.is_read();
+        let busy = !self.rendezvous.tried() || !self.output.is_read() || self.index.is_waiting();
         if over || (!hopeful && !busy) {
             let (status, why) = match (self.waits(), self.refused) {
                 (true, _) => (STILL_WAITING, Some(WAITS.to_owned())),

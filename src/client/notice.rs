@@ -150,6 +150,15 @@ pub enum Notice {
     Explanation(Explanation),
     /// The answer to `WHY`.
     Why(Box<Why>),
+    /// The answer to `SEARCH`.
+    Found {
+        /// What was looked for.
+        words: String,
+        /// In whose conversation; null for all.
+        peer: Option<Name>,
+        /// The latest messages that hold all the words, newest first.
+        messages: Vec<FoundLine>,
+    },
     /// The answer to `VERIFY`.
     Verification {
         /// With whom.
@@ -373,6 +382,16 @@ pub struct HistoryLine {
     pub delivered: bool,
 }
 
+/// A message that was looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FoundLine {
+    /// In whose conversation.
+    pub peer: Name,
+    /// What was said.
+    #[serde(flatten)]
+    pub line: HistoryLine,
+}
+
 fn body_json<S: Serializer>(body: &Body, serializer: S) -> Result<S::Ok, S::Error> {
     match body {
         Body::Text(text) => serializer.serialize_str(text),
@@ -427,6 +446,7 @@ impl Notice {
             | Self::Help { .. }
             | Self::Explanation(_)
             | Self::Why(_)
+            | Self::Found { .. }
             | Self::Verification { .. }
             | Self::Bye { .. } => true,
             // Answers to commands, which are answered anew, and what waits to be withdrawn.
@@ -473,6 +493,9 @@ impl Notice {
             Self::Outbox { messages, .. } => messages.iter().map(|line| line.text.shown().len() + 100).sum(),
             Self::History { messages, .. } | Self::Conversation { messages, .. } => {
                 messages.iter().map(|line| line.text.shown().len() + 100).sum()
+            }
+            Self::Found { messages, .. } => {
+                messages.iter().map(|found| found.line.text.shown().len() + 100).sum()
             }
             Self::Contacts { contacts } => contacts.len() * size_of::<ContactLine>(),
             _ => 0,
@@ -565,6 +588,35 @@ mod tests {
             assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
             assert_eq!(written(|out| notice.write_text(&Look::default(), out)).lines().count(), 1);
         }
+    }
+
+    #[test]
+    fn history_tells_both_times_where_they_differ_much_and_what_waits() {
+        let line = |sent, received, delivered| HistoryLine {
+            id: Cursor { epoch: 1, number: 1 },
+            from: "bob".parse().unwrap(),
+            text: Body::Text("hi".into()),
+            sent,
+            received,
+            delivered,
+        };
+        let messages = vec![
+            line(0, Some(1_000), true),
+            line(0, Some(3_600_000), true),
+            line(0, None, false),
+            line(0, None, true),
+        ];
+        let history = Notice::History { peer: "bob".parse().unwrap(), messages };
+        let text = written(|out| history.write_text(&Look::default(), out));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines.iter().map(|line| line.contains("written")).collect::<Vec<_>>(),
+            [false, true, false, false]
+        );
+        assert_eq!(
+            lines.iter().map(|line| line.contains("waiting")).collect::<Vec<_>>(),
+            [false, false, true, false]
+        );
     }
 
     #[test]

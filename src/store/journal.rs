@@ -12,6 +12,7 @@ use crate::protocol::{Name, PublicKey};
 
 mod contacts;
 mod messages;
+mod search;
 
 pub use contacts::{ContactRow, Request};
 pub use messages::{Entry, Received, Sent};

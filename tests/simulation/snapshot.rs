@@ -10,8 +10,11 @@ pub struct Snapshot(Vec<(String, Vec<Vec<Value>>)>);
 impl Snapshot {
     /// Copies what is committed.
     pub fn take(database: &Connection) -> Self {
+        // What is only an index is made anew.
         let mut tables = database
-            .prepare_cached("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid")
+            .prepare_cached(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'search*' ORDER BY rowid",
+            )
             .unwrap();
         let names: Vec<String> =
             tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
@@ -42,6 +45,13 @@ impl Snapshot {
             for row in rows {
                 insert.execute(rusqlite::params_from_iter(row)).unwrap();
             }
+        }
+        if database.table_exists(None, "search").unwrap() {
+            database
+                .execute_batch(
+                    "INSERT INTO search (search) VALUES ('delete-all'); UPDATE contact SET indexed = 0",
+                )
+                .unwrap();
         }
         database.execute_batch("COMMIT").unwrap();
     }

@@ -68,6 +68,8 @@ impl World {
                 }
             }
             197 => self.interrupt(number, Input::Signal),
+            198 => self.command(number, Command::Search { words: vec!["x".into()], user: Some(name) }),
+            199 => self.command(number, Command::Converse(Some(name))),
             _ => {}
         }
     }

@@ -8,6 +8,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("CONTACTS", "list whom you know and how they are"),
     ("OUTBOX", "list what is not yet delivered"),
     ("HISTORY <user> [n]", "show the last n entries of a conversation (20)"),
+    ("SEARCH <words> [@user]", "find what was said, with everybody or with that user"),
     ("WHY <user>", "tell why a user can't be reached"),
     ("VERIFY <user> [code]", "show a code to compare with a user; with it: mark them verified"),
     ("TRUST <user> [key]", "accept the new key of a user, if it starts with these digits"),
@@ -39,6 +40,11 @@ known to be there. Unread: what you have not looked at. Verified: you have compa
     (
         "HISTORY",
         "Your own messages that the other side does not have yet are marked (waiting). n is at most 1000.",
+    ),
+    (
+        "SEARCH",
+        "The latest 20 messages that hold all the words, newest first. The last word may be the beginning of one. @user may
+stand before or after the words.",
     ),
     (
         "WHY",

@@ -10,7 +10,9 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::super::verification;
-use super::{Command, CommandError, Explanation, HISTORY, MAX_HISTORY, MAX_REFERENCE, Reference};
+use super::{
+    Command, CommandError, Explanation, HISTORY, MAX_HISTORY, MAX_REFERENCE, Reference, search_words,
+};
 use crate::protocol::MAX_TEXT;
 
 /// The longest line that is read, in bytes: the longest text with each byte as an escape of six, and room for
@@ -75,6 +77,10 @@ fn command(object: Map<String, Value>) -> Result<Command, CommandError> {
             count @ 1..=MAX_HISTORY => Command::History(peer.parse()?, count),
             _ => return Err(CommandError::Json(format!("\"count\" must be from 1 to {MAX_HISTORY}"))),
         },
+        Call::Search { words, peer } => Command::Search {
+            words: search_words(&words.split_whitespace().collect::<Vec<_>>())?,
+            user: peer.map(|peer| peer.parse()).transpose()?,
+        },
         Call::Why { peer } => Command::Why(peer.parse()?),
         Call::Verify { peer, code } => {
             let typed = |code: String| {
@@ -104,6 +110,7 @@ enum Call {
     Contacts {},
     Outbox {},
     History { peer: String, count: Option<u32> },
+    Search { words: String, peer: Option<String> },
     Why { peer: String },
     Verify { peer: String, code: Option<String> },
     Trust { peer: String, key: Option<String> },
@@ -176,6 +183,8 @@ mod tests {
             (r#"{"command":"trust","peer":"bob","key":"AB12"}"#, "TRUST bob ab12"),
             (r#"{"command":"block","peer":"bob"}"#, "BLOCK bob"),
             (r#"{"command":"unblock","peer":"bob"}"#, "UNBLOCK bob"),
+            (r#"{"command":"search","words":"two  words"}"#, "SEARCH two words"),
+            (r#"{"command":"search","words":"x","peer":"bob"}"#, "SEARCH x @bob"),
             (r#"{"command":"why","peer":"bob"}"#, "WHY bob"),
             (r#"{"command":"verify","peer":"bob"}"#, "VERIFY bob"),
             (r#"{"command":"help"}"#, "HELP"),

@@ -43,6 +43,7 @@ impl Node {
             }
             Command::Outbox => self.outbox(now, journal),
             Command::History(name, count) => self.history(now, journal, name, *count),
+            Command::Search { words, user } => self.search(now, words, user.as_ref()),
             Command::Why(name) => self.with_contact(now, name, |node, id| {
                 node.why(now, id);
                 Ok(())
@@ -160,6 +161,7 @@ impl Node {
         journal.add_sent(id, seq, epoch, kind, now.wall, body)?;
         self.seq = seq;
         contact.waiting += 1;
+        self.index.add(id);
         let read = contact.handed;
         let link = contact.link.and_then(|link| self.links.get_mut(&link));
         let linked = link.is_some();
@@ -213,10 +215,14 @@ impl Node {
         id: ContactId,
         count: u32,
     ) -> Result<Vec<HistoryLine>> {
-        let Some(contact) = self.contacts.get(&id) else {
-            return Ok(Vec::new());
-        };
-        let lines = journal.history(id, count)?.into_iter().map(|entry| match entry {
+        let entries = journal.history(id, count)?;
+        Ok(entries.into_iter().filter_map(|entry| self.history_line(id, entry)).collect())
+    }
+
+    /// An entry of the conversation with a contact.
+    pub(super) fn history_line(&self, id: ContactId, entry: Entry) -> Option<HistoryLine> {
+        let contact = self.contacts.get(&id)?;
+        Some(match entry {
             Entry::Sent(sent) => HistoryLine {
                 id: sent.message.cursor(),
                 from: self.setup.name.clone(),
@@ -233,8 +239,7 @@ impl Node {
                 received: Some(received.arrived),
                 delivered: true,
             },
-        });
-        Ok(lines.collect())
+        })
     }
 
     /// Shows the code to be compared with a contact, or takes the one that the user has heard from them.

@@ -15,6 +15,7 @@ use crate::time::millis;
 
 mod acquaintance;
 mod attention;
+mod search;
 
 const OWN: PublicKey = PublicKey([5; 32]);
 const BOB: PublicKey = PublicKey([7; 32]);

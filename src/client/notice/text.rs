@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::civil::Date;
 
-use super::{Body, ContactLine, HistoryLine, MANY_UNREAD, Notice, OnOff, UpDown, timestamp};
+use super::{Body, ContactLine, FoundLine, HistoryLine, MANY_UNREAD, Notice, OnOff, UpDown, timestamp};
 use crate::protocol::{Name, PublicKey};
 
 /// How much later than written a message must come in for both times to be shown, in milliseconds.
@@ -201,6 +201,20 @@ impl Notice {
                 .chain(about.more.lines().map(|line| format!("  {line}")))
                 .collect(),
             Self::Why(why) => why.lines(look),
+            Self::Found { words, messages, .. } if messages.is_empty() => {
+                vec![format!("* nobody has said {}", plain(words))]
+            }
+            Self::Found { messages, .. } => messages
+                .iter()
+                .flat_map(|FoundLine { peer, line }| {
+                    let to = match line.received {
+                        None => format!(" to {}", look.name(peer)),
+                        Some(_) => String::new(),
+                    };
+                    let who = format!("{} {}{to}: ", line.stamp(look), look.name(&line.from));
+                    body_lines(&who, &line.text)
+                })
+                .collect(),
             Self::Verification { peer, code, verified: true } => {
                 vec![format!("* {peer} is verified: {code}")]
             }
@@ -220,7 +234,17 @@ impl Notice {
 impl HistoryLine {
     fn lines(&self, look: &Look) -> Vec<String> {
         let state = if self.delivered { "" } else { " (waiting)" };
-        body_lines(&format!("{} {}{state}: ", look.stamp(self.sent), look.name(&self.from)), &self.text)
+        body_lines(&format!("{} {}{state}: ", self.stamp(look), look.name(&self.from)), &self.text)
+    }
+
+    /// When it was said, and when it was written if that was much earlier.
+    fn stamp(&self, look: &Look) -> String {
+        match self.received {
+            Some(received) if received.abs_diff(self.sent) > LATE => {
+                look.dim(format_args!("[{}, written {}]", look.clock(received), look.clock(self.sent)))
+            }
+            _ => look.stamp(self.sent),
+        }
     }
 }
 

@@ -303,7 +303,7 @@ impl Journal {
     }
 }
 
-fn sent(row: &Row<'_>) -> rusqlite::Result<Sent> {
+pub(super) fn sent(row: &Row<'_>) -> rusqlite::Result<Sent> {
     let seq: Seq = row.get(0)?;
     Ok(Sent {
         seq,
@@ -318,7 +318,7 @@ fn sent(row: &Row<'_>) -> rusqlite::Result<Sent> {
     })
 }
 
-fn received(row: &Row<'_>) -> rusqlite::Result<Received> {
+pub(super) fn received(row: &Row<'_>) -> rusqlite::Result<Received> {
     Ok(Received {
         seq: row.get(0)?,
         message: Message {

@@ -156,3 +156,118 @@ fn a_journal_of_the_first_version_is_brought_up_to_date() {
     drop(journal);
     Journal::open(&path, &"alice".parse().unwrap()).unwrap();
 }
+
+/// A conversation with bob and one with carol, each of whose words is that and its number.
+fn said(count: i64) -> (Journal, ContactId, ContactId) {
+    let journal = journal();
+    let [bob, carol] = ["bob", "carol"].map(|name| journal.add_contact(&name.parse().unwrap()).unwrap().id);
+    let epoch = journal.add_epoch(7, 1).unwrap();
+    for seq in 1..=count {
+        let text = |who| format!("hello {who} number{seq} Äpfel it's \u{1f980}").into_bytes();
+        if seq % 3 == 0 {
+            journal.add_sent(bob, seq, epoch, Kind::TEXT, 0, &text("bob")).unwrap();
+        } else {
+            let (contact, who) = if seq % 3 == 1 { (bob, "bob") } else { (carol, "carol") };
+            let message = Message { epoch: 1, number: 1, kind: Kind::TEXT, sent: 0, body: text(who) };
+            journal.add_received(contact, &Received { seq, message, arrived: 5 }).unwrap();
+        }
+    }
+    (journal, bob, carol)
+}
+
+fn index_all(journal: &Journal) {
+    for contact in journal.not_indexed().unwrap() {
+        while journal.index(contact, 7, 200).unwrap() {}
+    }
+}
+
+fn find(journal: &Journal, words: &str, contact: Option<ContactId>) -> Vec<Seq> {
+    let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+    journal.search(&words, contact, 20).unwrap().iter().map(|(_, entry)| entry.seq()).collect()
+}
+
+#[test]
+fn words_are_found_newest_first_once_they_are_indexed() {
+    let (journal, bob, carol) = said(100);
+    assert_eq!(journal.not_indexed().unwrap(), [bob, carol]);
+    assert_eq!(find(&journal, "hello", None), [0; 0]);
+    index_all(&journal);
+    assert_eq!(journal.not_indexed().unwrap(), [0; 0]);
+    assert_eq!(find(&journal, "hello", None), (81..=100).rev().collect::<Vec<_>>());
+    assert_eq!(find(&journal, "number42", None), [42]);
+    assert_eq!(find(&journal, "hello numb", Some(carol)).len(), 20);
+    assert_eq!(find(&journal, "hello carol", Some(bob)), [0; 0]);
+    assert_eq!(find(&journal, "CAROL apf", None).len(), 20);
+    assert_eq!(find(&journal, "number1", Some(bob)), [100, 19, 18, 16, 15, 13, 12, 10, 1]);
+    // What comes later is found when it is indexed, and nothing twice.
+    let message =
+        Message { epoch: 1, number: 1, kind: Kind::TEXT, sent: 0, body: b"number101 hello".to_vec() };
+    journal.add_received(carol, &Received { seq: 101, message, arrived: 5 }).unwrap();
+    assert_eq!(journal.not_indexed().unwrap(), [carol]);
+    index_all(&journal);
+    assert_eq!(find(&journal, "hello", None).first(), Some(&101));
+    assert_eq!(find(&journal, "number101", None), [101]);
+}
+
+#[test]
+fn a_slice_of_the_index_is_bounded() {
+    let (journal, bob, _) = said(300);
+    let mut slices = 0;
+    while journal.index(bob, 50, usize::MAX).unwrap() {
+        slices += 1;
+        assert_eq!(find(&journal, "hello", Some(bob)).len(), 20);
+    }
+    assert_eq!(slices, 3);
+    let (journal, bob, _) = said(300);
+    assert!(journal.index(bob, 50, 1).unwrap());
+    assert_eq!(find(&journal, "hello", Some(bob)), [1]);
+}
+
+#[test]
+fn nothing_that_is_typed_breaks_a_search() {
+    let (journal, bob, _) = said(10);
+    index_all(&journal);
+    for words in [
+        "\"",
+        "hello\" OR \"x",
+        "AND",
+        "hello AND",
+        "NEAR(a b)",
+        "owner:1",
+        "body : x",
+        "*",
+        "(",
+        "-hello",
+        "^hello",
+        "'; DROP TABLE contact;--",
+        "\0",
+        "hello\0",
+        "!!!",
+        "\u{1f980}",
+        "{body}",
+        "+",
+        "col:",
+        "a*b",
+    ] {
+        find(&journal, words, None);
+        find(&journal, words, Some(bob));
+    }
+    assert_eq!(find(&journal, "it's number3", None), [3]);
+    assert_eq!(find(&journal, "!!! number3", None), [3], "what holds no word is passed over");
+}
+
+#[test]
+fn who_is_forgotten_is_not_found() {
+    let (journal, bob, carol) = said(30);
+    index_all(&journal);
+    journal.remove_contact(bob).unwrap();
+    assert_eq!(find(&journal, "hello bob", None), [0; 0]);
+    assert_eq!(find(&journal, "hello", None).len(), 10);
+    // Half indexed.
+    let message = Message { epoch: 1, number: 1, kind: Kind::TEXT, sent: 0, body: b"late".to_vec() };
+    journal.add_received(carol, &Received { seq: 31, message, arrived: 5 }).unwrap();
+    journal.remove_contact(carol).unwrap();
+    assert_eq!(find(&journal, "hello", None), [0; 0]);
+    assert_eq!(find(&journal, "late", None), [0; 0]);
+    journal.execute("INSERT INTO search (search) VALUES ('integrity-check')", []).unwrap();
+}
