@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -30,6 +30,7 @@ pub mod link;
 pub mod node;
 pub mod notice;
 pub mod oneshot;
+pub mod transfer;
 pub mod verification;
 
 /// How many events may wait for the loop. A reader that is faster waits; each event is at most a frame.
@@ -78,13 +79,17 @@ pub fn default_data_dir() -> anyhow::Result<PathBuf> {
     Ok(strategy.data_dir().join("peerchat"))
 }
 
+fn journal_path(data_dir: &Path, user: &Name) -> PathBuf {
+    data_dir.join(format!("{user}.journal"))
+}
+
 /// Runs a client until it ends, and returns its exit status.
 ///
 /// # Errors
 /// What keeps it from starting or going on, in words for the user.
 pub fn run(config: &Config) -> anyhow::Result<u8> {
     // Everything that can be wrong is found before anybody hears of this client.
-    let journal_path = config.data_dir.join(format!("{}.journal", config.user));
+    let journal_path = journal_path(&config.data_dir, &config.user);
     let made = !journal_path.exists();
     let open = || Journal::open(&journal_path, &config.user);
     // That a client of this user runs is the better answer, where its port is taken as well.

@@ -33,6 +33,9 @@ pub enum StoreError {
     /// Another process has it open.
     #[error("{} is in use by another process; close that one first", .0.display())]
     InUse(PathBuf),
+    /// The file is there already.
+    #[error("{} is there already and was left as it was; move it away first if it is to be replaced", .0.display())]
+    Exists(PathBuf),
     /// The file is there, but is not what it should be. It was left as it was.
     #[error("{} is not a peerchat {what} or is damaged ({why}); it was left as it was: restore it from a backup, or move it away to start anew", path.display())]
     Damaged {
@@ -216,48 +219,75 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Makes a whole database under another name and then puts it in its place.
 fn create(path: &Path, schema: &Schema, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
     let unfinished = beside(path, ".new");
-    let failed = |source| StoreError::File { path: unfinished.clone(), source };
-    // Left by a process that was killed in here. It was never in use, and the lock keeps others away.
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        match fs::remove_file(beside(&unfinished, suffix)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-    }
-    // SQLite gives the files beside it the same mode.
-    private(OpenOptions::new().write(true).create_new(true), &unfinished).map_err(failed)?;
-    let connection = Connection::open_with_flags(&unfinished, flags())?;
+    fresh(&unfinished)?;
+    let connection = Connection::open_with_flags(
+        &unfinished,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "application_id", schema.application_id)?;
     migrate(&connection, schema)?;
     fill(&connection)?;
     connection.close().map_err(|(_, error)| error)?;
-    File::open(&unfinished).and_then(|file| file.sync_all()).map_err(failed)?;
-    fs::rename(&unfinished, path).map_err(failed)?;
+    put_in_place(&unfinished, path)
+}
+
+/// An empty file under a name that only the holder of a lock uses. SQLite gives the files beside it the same mode.
+fn fresh(unfinished: &Path) -> Result<File> {
+    let failed = |source| StoreError::File { path: unfinished.to_owned(), source };
+    // Left by a process that was killed. It was never in use, and the lock keeps others away.
+    remove_unfinished(unfinished).map_err(failed)?;
+    private(OpenOptions::new().write(true).create_new(true), unfinished).map_err(failed)
+}
+
+fn remove_unfinished(unfinished: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        match fs::remove_file(beside(unfinished, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Gives a whole database its name, for good when this returns.
+fn put_in_place(unfinished: &Path, path: &Path) -> Result<()> {
+    let failed = |source| StoreError::File { path: unfinished.to_owned(), source };
+    File::open(unfinished).and_then(|file| file.sync_all()).map_err(failed)?;
+    fs::rename(unfinished, path).map_err(failed)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
-fn flags() -> OpenFlags {
-    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
-}
-
 /// Opens a file that should be a whole database of this schema. Nothing is written before that is sure.
 fn connect(path: &Path, schema: &Schema) -> Result<Connection> {
-    let wrong = |why: String| damaged(path, schema, why);
-    let reads = |error: rusqlite::Error| match error.sqlite_error_code() {
+    let connection = open_checked(path, schema, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    configure(&connection).map_err(|error| unreadable(path, schema, error))?;
+    Ok(connection)
+}
+
+fn unreadable(path: &Path, schema: &Schema, error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-            wrong(error.to_string())
+            damaged(path, schema, error.to_string())
         }
         _ => error.into(),
-    };
+    }
+}
+
+/// The same, and as yet nothing at all is written.
+fn open_checked(path: &Path, schema: &Schema, access: OpenFlags) -> Result<Connection> {
+    let wrong = |why: String| damaged(path, schema, why);
+    let reads = |error| unreadable(path, schema, error);
     let length = fs::metadata(path)
         .and_then(|file| if file.is_file() { Ok(file.len()) } else { Err(io::Error::other("not a file")) })
         .map_err(|source| StoreError::File { path: path.to_owned(), source })?;
     if length == 0 {
         return Err(wrong("it is empty".into()));
     }
-    let connection = Connection::open_with_flags(path, flags()).map_err(reads)?;
+    let connection =
+        Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(reads)?;
+    connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT.into()))?;
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(reads);
     let application_id = number("application_id")?;
     if application_id != i64::from(schema.application_id) {
@@ -267,7 +297,6 @@ fn connect(path: &Path, schema: &Schema) -> Result<Connection> {
     if !usize::try_from(found).is_ok_and(|found| found <= schema.migrations.len()) {
         return Err(StoreError::Newer { path: path.to_owned(), found, known: schema.migrations.len() });
     }
-    configure(&connection).map_err(reads)?;
     Ok(connection)
 }
 
@@ -277,7 +306,6 @@ fn damaged(path: &Path, schema: &Schema, why: String) -> StoreError {
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT.into()))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // In WAL mode only FULL makes a commit survive a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use peerchat::cli;
 use peerchat::client::oneshot::OneShot;
+use peerchat::client::transfer::Transfer;
 use peerchat::client::{self, Config};
 use peerchat::logging;
 use peerchat::protocol::{DISCOVERY_PORT, Name, PublicKey};
@@ -29,8 +30,8 @@ struct Arguments {
     /// Your name: lower-case letters, digits, '.', '_' and '-'
     user: Name,
     /// The port to take links from peers on; 0 takes a free one
-    #[arg(value_parser = cli::port)]
-    port: u16,
+    #[arg(value_parser = cli::port, required_unless_present = "transfer")]
+    port: Option<u16>,
     /// The address to listen on and give out; 0.0.0.0 or :: gives out the one that discovery sees
     #[arg(default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_parser = cli::address)]
     ip: IpAddr,
@@ -53,7 +54,7 @@ struct Arguments {
     #[arg(long, value_name = "FINGERPRINT")]
     discovery_key: Option<PublicKey>,
     /// Send one text to a user, and end once they have it; '-' sends what standard input holds
-    #[arg(long, num_args = 2, value_names = ["USER", "TEXT"], allow_hyphen_values = true)]
+    #[arg(long, num_args = 2, value_names = ["USER", "TEXT"], allow_hyphen_values = true, conflicts_with = "transfer")]
     send: Option<Vec<String>>,
     /// Ring no bell for a message
     #[arg(long)]
@@ -61,6 +62,15 @@ struct Arguments {
     /// Run this program for each message, with PEERCHAT_FROM and PEERCHAT_TEXT in its environment
     #[arg(long, value_name = "COMMAND")]
     notify: Option<PathBuf>,
+    /// Write the whole account to a file that a passphrase protects, to move to another machine
+    #[arg(long, value_name = "FILE", group = "transfer")]
+    export: Option<PathBuf>,
+    /// Take over the account that such a file holds
+    #[arg(long, value_name = "FILE", group = "transfer")]
+    import: Option<PathBuf>,
+    /// Take the passphrase from the first line of a file; else it is asked for
+    #[arg(long, value_name = "FILE", requires = "transfer")]
+    passphrase_file: Option<PathBuf>,
     /// Where logs go, in place of standard error
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
@@ -79,17 +89,33 @@ fn linger(text: &str) -> Result<Linger, String> {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<u8> {
+fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
+    let data_dir = arguments.data_dir.take().map_or_else(client::default_data_dir, Ok)?;
+    let (user, passphrase_file) = (arguments.user.clone(), arguments.passphrase_file.take());
+    let transfer = |file| Transfer { user, data_dir: data_dir.clone(), file, passphrase_file };
+    if let Some(file) = arguments.export.take() {
+        transfer(file).export()?;
+        return Ok(0);
+    }
+    if let Some(file) = arguments.import.take() {
+        let key = transfer(file).import()?;
+        let user = arguments.user;
+        writeln!(
+            std::io::stdout(),
+            "{user} is here now, key {key}; do not start {user} again where this came from"
+        )?;
+        return Ok(0);
+    }
     let send = match arguments.send.as_deref() {
         Some([to, text]) => Some(OneShot::new(to, text, std::io::stdin())?),
         _ => None,
     };
     client::run(&Config {
         user: arguments.user,
-        listen: SocketAddr::new(arguments.ip, arguments.port),
+        listen: SocketAddr::new(arguments.ip, arguments.port.unwrap_or_default()),
         discovery_host: arguments.dhost,
         discovery_port: arguments.dport,
-        data_dir: arguments.data_dir.map_or_else(client::default_data_dir, Ok)?,
+        data_dir,
         json: arguments.json,
         linger: arguments.linger.0,
         discovery_key: arguments.discovery_key,

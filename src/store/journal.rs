@@ -6,16 +6,18 @@ use std::path::Path;
 use rusqlite::{OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Database, Result, Schema, StoreError, parsed};
+use super::{Database, Result, Schema, parsed};
 use crate::noise::Keypair;
 use crate::protocol::{Name, PublicKey};
 
 mod contacts;
 mod messages;
 mod search;
+mod transfer;
 
 pub use contacts::{ContactRow, Request};
 pub use messages::{Entry, Received, Sent};
+pub use transfer::Copy;
 
 const SCHEMA: Schema = Schema {
     what: "journal",
@@ -51,14 +53,7 @@ impl Journal {
         let journal = Self(Database::open(path, &SCHEMA, |connection| {
             insert_identity(connection, name, &Keypair::generate()?)
         })?);
-        let wrong = |why| StoreError::Damaged { path: path.to_owned(), what: SCHEMA.what, why };
-        let (owner, _) = journal.identity().map_err(|error| match error {
-            StoreError::Sqlite(rusqlite::Error::QueryReturnedNoRows) => wrong("it holds no identity".into()),
-            other => other,
-        })?;
-        if owner != *name {
-            return Err(wrong(format!("it belongs to {owner}")));
-        }
+        transfer::check_owner(&journal, path, name)?;
         Ok(journal)
     }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::protocol::peer::{Cursor, Kind, MAX_CURSORS, Message};
+use crate::store::StoreError;
 
 fn journal() -> Journal {
     Journal::in_memory(&"alice".parse().unwrap(), &Keypair::generate().unwrap()).unwrap()

@@ -1,0 +1,176 @@
+//! `--export` and `--import`: the whole account as one file that a passphrase protects, to move to another machine.
+//!
+//! The file is an age file (<https://age-encryption.org/v1>), so that it can be opened without this program too; what
+//! it holds is the journal, one SQLite database.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::iter;
+use std::path::{Path, PathBuf};
+
+use age::scrypt::{Identity, Recipient};
+use age::secrecy::SecretString;
+use age::{DecryptError, Decryptor, EncryptError, Encryptor};
+use anyhow::{Context, anyhow, bail};
+use crossbeam_channel::Receiver;
+use tempfile::NamedTempFile;
+
+use crate::protocol::{Name, PublicKey};
+use crate::store::StoreError;
+use crate::store::journal::Journal;
+
+mod passphrase;
+
+/// What the passphrase costs to try, as a power of two: what the `age` tool takes, about a second and 256 MiB.
+const WORK: u8 = 18;
+/// The most that is spent on a file from elsewhere: four times as much.
+const MAX_WORK: u8 = 20;
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// An account, and the file that it goes to or comes from.
+#[derive(Debug, Clone)]
+pub struct Transfer {
+    /// Whose account.
+    pub user: Name,
+    /// Where the journals are.
+    pub data_dir: PathBuf,
+    /// The encrypted file.
+    pub file: PathBuf,
+    /// What holds the passphrase; else it is asked for.
+    pub passphrase_file: Option<PathBuf>,
+}
+
+impl Transfer {
+    /// Writes the account to the file, which must not be there yet. A client of the account may be running.
+    ///
+    /// # Errors
+    /// What went wrong, in words for the user; there is no file then.
+    pub fn export(&self) -> anyhow::Result<()> {
+        let signals = super::signals()?;
+        let journal = self.journal();
+        let shown = self.file.display();
+        // Both before anybody is asked for anything.
+        if !journal.try_exists().with_context(|| format!("can't use {}", journal.display()))? {
+            bail!("there is no account of {} here: no {}", self.user, journal.display());
+        }
+        let wont_replace = || anyhow!("{shown} is there already and was left as it was; name another file");
+        if self.file.symlink_metadata().is_ok() {
+            return Err(wont_replace());
+        }
+        let directory = self.file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Nobody else may read it, and it is gone unless it becomes the file.
+        let mut unfinished = NamedTempFile::new_in(directory)
+            .with_context(|| format!("can't write to {}", directory.display()))?;
+        let passphrase = passphrase::get(self.passphrase_file.as_deref(), true, &signals)?;
+        let copy = Journal::copy(&journal, &self.user)?;
+        let written = seal(&mut copy.open()?, unfinished.as_file_mut(), passphrase, &signals)
+            .and_then(|()| Ok(unfinished.as_file().sync_all()?));
+        drop(copy);
+        written.with_context(|| format!("can't write {shown}"))?;
+        unfinished.persist_noclobber(&self.file).map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => wont_replace(),
+            _ => anyhow!(error.error).context(format!("can't write {shown}")),
+        })?;
+        File::open(directory).and_then(|directory| directory.sync_all())?;
+        Ok(())
+    }
+
+    /// Makes the account that the file holds this machine's; there must be none of that name yet. Returns its key.
+    ///
+    /// # Errors
+    /// What went wrong, in words for the user; nothing has changed then.
+    pub fn import(&self) -> anyhow::Result<PublicKey> {
+        let signals = super::signals()?;
+        let journal = self.journal();
+        let shown = self.file.display();
+        let mut file = File::open(&self.file).with_context(|| format!("can't read {shown}"))?;
+        if journal.try_exists().with_context(|| format!("can't use {}", journal.display()))? {
+            return Err(StoreError::Exists(journal).into());
+        }
+        let passphrase = passphrase::get(self.passphrase_file.as_deref(), false, &signals)?;
+        let imported = Journal::import(&journal, &self.user, |unfinished| {
+            open(&mut file, unfinished, passphrase, &signals)
+                .map_err(|error| error.context(format!("{shown} can't be imported")))
+        });
+        imported.map_err(|error: anyhow::Error| match error.downcast_ref::<StoreError>() {
+            Some(StoreError::Damaged { why, .. }) => {
+                anyhow!("{shown} holds no whole journal of {} ({why}); nothing was changed", self.user)
+            }
+            Some(StoreError::Newer { found, known, .. }) => anyhow!(
+                "{shown} was written by a newer peerchat (format {found}, this one knows up to {known}); nothing was changed"
+            ),
+            _ => error,
+        })
+    }
+
+    fn journal(&self) -> PathBuf {
+        super::journal_path(&self.data_dir, &self.user)
+    }
+}
+
+/// Encrypts all that can be read.
+fn seal(
+    from: &mut impl Read,
+    to: &mut impl Write,
+    passphrase: SecretString,
+    signals: &Receiver<()>,
+) -> anyhow::Result<()> {
+    let mut recipient = Recipient::new(passphrase);
+    recipient.set_work_factor(WORK);
+    let encryptor = Encryptor::with_recipients(iter::once(&recipient as _))
+        .map_err(|error: EncryptError| anyhow!(error))?;
+    let mut sealed = encryptor.wrap_output(to)?;
+    copy(from, &mut sealed, signals)?;
+    sealed.finish()?.flush()?;
+    Ok(())
+}
+
+/// Decrypts all that can be read. What has been written before an error is not to be used.
+fn open(
+    from: &mut impl Read,
+    to: &mut impl Write,
+    passphrase: SecretString,
+    signals: &Receiver<()>,
+) -> anyhow::Result<()> {
+    let mut identity = Identity::new(passphrase);
+    identity.set_max_work_factor(MAX_WORK);
+    let explain = |error: DecryptError| match error {
+        DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => {
+            anyhow!("the passphrase is wrong")
+        }
+        DecryptError::NoMatchingKeys => anyhow!("it is encrypted to a key and not with a passphrase"),
+        DecryptError::ExcessiveWork { .. } => {
+            anyhow!("its passphrase takes more work to try than this program is ready for")
+        }
+        DecryptError::Io(error) if error.kind() != io::ErrorKind::UnexpectedEof => anyhow!(error),
+        _ => anyhow!("it is no age file, or it is damaged"),
+    };
+    let decryptor = Decryptor::new_buffered(BufReader::with_capacity(CHUNK, from)).map_err(explain)?;
+    let mut opened = decryptor.decrypt(iter::once(&identity as _)).map_err(explain)?;
+    copy(&mut opened, to, signals).map_err(|error| {
+        match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+                anyhow!("it is cut short or damaged")
+            }
+            _ => error,
+        }
+    })
+}
+
+fn copy(from: &mut impl Read, to: &mut impl Write, signals: &Receiver<()>) -> anyhow::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = match from.read(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if read == 0 {
+            return Ok(());
+        }
+        if signals.try_recv().is_ok() {
+            bail!("interrupted");
+        }
+        to.write_all(chunk.get(..read).unwrap_or_default())?;
+    }
+}
