@@ -226,8 +226,8 @@ impl Node {
             }
             self.dialling -= usize::from(contact.dial.underway);
         }
-        let all: Vec<ContactId> = self.contacts.keys().copied().collect();
-        all.into_iter().for_each(|contact| self.dial_soon(now, contact));
+        // Whoever has a time to be dialled keeps it: while the disk fails, each failure would be the next one's cause.
+        self.dial_given_up(now);
         Ok(())
     }
 
