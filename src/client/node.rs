@@ -174,6 +174,7 @@ impl Node {
                 fingerprint: node.setup.key,
             },
         );
+        node.tell_withdrawn_again(now);
         Ok(node)
     }
 

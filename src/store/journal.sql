@@ -32,7 +32,8 @@ CREATE TABLE contact (
     told       TEXT,
     -- All of ours up to this seq has been delivered.
     delivered  INTEGER NOT NULL DEFAULT 0,
-    -- Nothing of ours up to this seq is sent again, whatever they say: it went to an earlier key.
+    -- Nothing of ours up to this seq is sent again, whatever they say: it went to an earlier key, or, if that is
+    -- beyond what is delivered and no key is known, there is no such user and it is to be given back.
     base       INTEGER NOT NULL DEFAULT 0,
     -- All of theirs up to this seq has been shown.
     shown      INTEGER NOT NULL DEFAULT 0

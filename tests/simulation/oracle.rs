@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use peerchat::client::command::Command;
 use peerchat::client::event::Input;
-use peerchat::client::notice::{Body, Code, ContactLine, Notice};
+use peerchat::client::notice::{Body, Code, ContactLine, Notice, Trouble};
 use peerchat::protocol::Name;
 use peerchat::protocol::peer::{Cursor, Message, Peer};
 use peerchat::protocol::rendezvous::ToClient;
@@ -36,7 +36,7 @@ pub struct Written {
     shown_in: u64,
     /// That it was shown is saved: it must not be shown again.
     settled: bool,
-    /// There was no such user.
+    /// There was no such user, and its writer's console has said so.
     given_back: bool,
 }
 
@@ -56,6 +56,8 @@ pub struct Oracle {
     pub requested: BTreeSet<(usize, Name)>,
     /// Whom discovery has called unknown.
     withdrawn: BTreeSet<(usize, Name)>,
+    /// Whether a client's journal holds what is to be given back.
+    withdrawing: Vec<bool>,
     pub contacts: Vec<Option<Vec<ContactLine>>>,
     /// How often a client was told that its account is somewhere else.
     pub superseded: u64,
@@ -72,6 +74,7 @@ impl Oracle {
             names: clients.iter().enumerate().map(|(number, client)| (client.name.clone(), number)).collect(),
             seen: vec![0; clients.len()],
             restored: vec![false; clients.len()],
+            withdrawing: vec![false; clients.len()],
             contacts: clients.iter().map(|_| None).collect(),
             ..Self::default()
         }
@@ -100,6 +103,7 @@ impl Oracle {
     pub fn add_twin(&mut self) {
         self.seen.push(0);
         self.restored.push(false);
+        self.withdrawing.push(false);
         self.contacts.push(None);
     }
 
@@ -192,8 +196,11 @@ impl World {
                 _ => None,
             })
             .collect();
-        if !unknown.is_empty() {
+        self.oracle.withdrawing[client] |= !unknown.is_empty();
+        if self.oracle.withdrawing[client] {
             self.oracle.withdrawn.extend(unknown);
+            self.oracle.withdrawing[client] =
+                journal.contacts().unwrap().iter().any(ContactRow::is_withdrawn);
             let known = asked_for(&journal);
             self.oracle.requested.retain(|(asker, name)| *asker != client || known.contains(name));
             let mut kept = HashSet::new();
@@ -202,10 +209,17 @@ impl World {
                     .sent_after(contact.id, 0, |row| (kept.extend(number_in(&row.message.body)), true).1)
                     .unwrap();
             }
+            let mut forgotten = None;
             for (number, written) in self.oracle.written.iter_mut().enumerate() {
                 if written.from == client && written.in_sender && !kept.contains(&number) {
-                    (written.in_sender, written.given_back) = (false, true);
+                    written.in_sender = false;
+                    forgotten = forgotten.or((!written.given_back).then_some(number));
                 }
+            }
+            if let Some(number) = forgotten {
+                self.fail(format!(
+                    "user{client} forgets message {number} before it is seen to be given back"
+                ));
             }
         }
     }
@@ -256,6 +270,12 @@ impl World {
             if let Notice::Message { id, from, text: Body::Text(text), replayed, .. } = notice {
                 self.message_shown(client, *id, from, text, *replayed);
             }
+            if let Notice::Error(Trouble { code: Code::Undeliverable, id: Some(id), .. }) = notice
+                && let Some(number) = self.oracle.find(client, *id)
+            {
+                self.stats.add("messages given back");
+                self.oracle.written[number].given_back = true;
+            }
         }
     }
 
@@ -287,6 +307,8 @@ impl World {
             "as somebody else's"
         } else if !written.in_receiver {
             "before it is committed"
+        } else if written.given_back {
+            "though it was given back"
         } else if !late && before.is_some_and(|before| before >= number) {
             "after a later one, or twice"
         } else if written.shown && (!replayed || written.shown_in == life || written.settled) {
@@ -419,11 +441,14 @@ impl World {
                 .unwrap();
         }
         self.oracle.restored[client] = true;
+        // To be looked at with the next transaction.
+        self.oracle.withdrawing[client] = true;
         let known = asked_for(&journal);
         self.oracle.requested.retain(|(asker, name)| *asker != client || known.contains(name));
         for (number, written) in self.oracle.written.iter_mut().enumerate() {
             if written.from == client {
                 written.in_sender = sent.contains(&number);
+                written.given_back &= !written.in_sender;
             }
             if written.to == Some(client) {
                 written.lost |= written.in_receiver && !received.contains(&number);

@@ -191,7 +191,8 @@ impl Node {
     pub(super) fn prompt(&mut self) -> Option<Prompt> {
         self.attention.kept = self.attention.conversation;
         if std::mem::take(&mut self.attention.names_changed) {
-            let mut names: Vec<Name> = self.by_name.keys().cloned().collect();
+            let known = self.contacts.values().filter(|contact| !contact.row.is_withdrawn());
+            let mut names: Vec<Name> = known.map(|contact| contact.row.name.clone()).collect();
             names.sort_unstable();
             self.attention.names = names.into();
             self.attention.changed = true;

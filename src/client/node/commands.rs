@@ -36,7 +36,8 @@ impl Node {
                 Ok(())
             }
             Command::Contacts => {
-                let mut contacts: Vec<_> = self.contacts.values().map(|contact| contact.line()).collect();
+                let known = self.contacts.values().filter(|contact| !contact.row.is_withdrawn());
+                let mut contacts: Vec<_> = known.map(|contact| contact.line()).collect();
                 contacts.sort_by(|one, other| one.peer.cmp(&other.peer));
                 self.tell(now, Notice::Contacts { contacts });
                 Ok(())
@@ -112,7 +113,7 @@ impl Node {
         let Some(contact) = self.contact_named(name) else {
             return Ok(());
         };
-        if contact.withdrawn {
+        if contact.row.is_withdrawn() {
             self.refuse(now, Code::NoSuchUser, Some(name), format!("there is no user {name}"));
             return Ok(());
         }
@@ -346,6 +347,6 @@ impl Node {
     /// A contact who is not about to be forgotten.
     pub(super) fn known(&self, name: &Name) -> Option<ContactId> {
         let id = self.by_name.get(name)?;
-        self.contacts.get(id).filter(|contact| !contact.withdrawn).map(|contact| contact.row.id)
+        self.contacts.get(id).filter(|contact| !contact.row.is_withdrawn()).map(|contact| contact.row.id)
     }
 }

@@ -61,8 +61,12 @@ pub struct Contact {
     /// Up to where deliveries have been told; beyond, they are to be told if `unannounced`.
     pub announced: Seq,
     pub unannounced: bool,
-    /// There is no such user: they are forgotten once everything written to them is given back.
-    pub withdrawn: bool,
+    /// What is given back of somebody who does not exist has all been given to the console.
+    pub given_back: bool,
+    /// The console has written it: they are forgotten.
+    pub forget: bool,
+    /// Discovery has named them after all, while what was written to them was being given back.
+    pub exists: bool,
     /// The last refusal that was said, so that it is not said at every attempt.
     pub refused: Option<Code>,
 }
@@ -115,7 +119,9 @@ impl Contact {
             committed: None,
             unshown: true,
             unannounced: false,
-            withdrawn: false,
+            given_back: false,
+            forget: false,
+            exists: false,
             refused: None,
         }
     }
@@ -207,8 +213,7 @@ impl Node {
                     contact.announced = self.output.announced(contact.row.id).unwrap_or(contact.announced);
                     (contact.unshown, contact.unannounced) = (true, true);
                     (contact.dirty, contact.committed) = (false, None);
-                    // Its session is dropped with the transaction, and in the next one it is said again.
-                    contact.withdrawn &= self.rendezvous.touched != self.batch;
+                    (contact.given_back, contact.forget) = (false, false);
                     contact
                 }
                 None => Contact::new(row),
@@ -281,12 +286,12 @@ impl Node {
                 contact.dirty |= contact.row.offered.take().is_some();
                 Some(id)
             }
+            // They have registered a moment too late: first what was written to nobody is given back.
+            None if contact.row.is_withdrawn() => {
+                contact.exists = true;
+                None
+            }
             None if holder.is_none() => {
-                if std::mem::take(&mut contact.withdrawn) {
-                    // They have registered a moment too late: what has been given back is not sent.
-                    contact.row.delivered = contact.announced;
-                    contact.row.base = contact.announced;
-                }
                 contact.row.key = Some(key);
                 contact.dirty = true;
                 self.by_key.insert(key, id);

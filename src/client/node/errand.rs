@@ -19,6 +19,11 @@ pub struct Errand {
 }
 
 impl Errand {
+    /// Whether it is for this user.
+    pub fn is_for(&self, name: &Name) -> bool {
+        self.to == *name
+    }
+
     /// Something about this user was refused.
     pub fn refused(&mut self, peer: Option<&Name>, why: &str) {
         if peer == Some(&self.to) {

@@ -12,6 +12,7 @@ use super::super::notice::{Body, Code, Notice, Told, Trouble};
 use super::contacts::Contact;
 use super::{LAZY_SAVE, Node};
 use crate::protocol::Name;
+use crate::protocol::rendezvous::{About, ToDiscovery};
 use crate::store::Result;
 use crate::store::journal::{ContactId, Journal, Received, Seq};
 use crate::time::Now;
@@ -51,7 +52,7 @@ pub struct Output {
 #[derive(Debug)]
 struct Batch {
     weight: usize,
-    /// Whose messages it shows, up to where.
+    /// Whose messages it shows or gives back, up to where.
     shown: Vec<(ContactId, Seq)>,
 }
 
@@ -203,9 +204,14 @@ impl Node {
         self.output.unwritten_weight -= batch.weight;
         self.output.progress = now.mono;
         for (contact, seq) in batch.shown {
-            if let Some(known) = self.contacts.get_mut(&contact)
-                && known.row.shown < seq
-            {
+            let Some(known) = self.contacts.get_mut(&contact) else {
+                continue;
+            };
+            if known.given_back {
+                known.forget = true;
+                continue;
+            }
+            if known.row.shown < seq {
                 known.row.shown = seq;
                 known.dirty_later = true;
                 self.save_at.get_or_insert(now.mono + LAZY_SAVE);
@@ -228,12 +234,12 @@ impl Node {
         let behind: Vec<ContactId> = self
             .contacts
             .iter()
-            .filter(|(_, contact)| contact.unshown || contact.unannounced || contact.withdrawn)
+            .filter(|(_, contact)| contact.unshown || contact.unannounced || contact.row.is_withdrawn())
             .map(|(id, _)| *id)
             .collect();
         for id in behind {
             self.catch_up_with(journal, id)?;
-            self.give_back(journal, id)?;
+            self.give_back(now, journal, id)?;
         }
         if !self.output.is_waiting() {
             self.output.progress = now.mono;
@@ -280,15 +286,22 @@ impl Node {
     }
 
     /// Gives back what was written to somebody who turned out not to exist, as far as there is room, and
-    /// forgets them when all of it is given back.
-    fn give_back(&mut self, journal: &Journal, id: ContactId) -> Result<()> {
-        let Some(contact) = self.contacts.get_mut(&id).filter(|contact| contact.withdrawn) else {
+    /// forgets them once all of it has been written.
+    fn give_back(&mut self, now: Now, journal: &Journal, id: ContactId) -> Result<()> {
+        let Some(contact) = self.contacts.get_mut(&id).filter(|contact| contact.row.is_withdrawn()) else {
             return Ok(());
         };
         let output = &mut self.output;
-        output.announcing(id, contact.announced);
-        let name = &contact.row.name;
-        let (announced, waiting) = (&mut contact.announced, &mut contact.waiting);
+        let Contact { row, announced, waiting, given_back, .. } = contact;
+        // Where nobody reads, who was sent for something says what came of it, and the rest is for the next start.
+        let errand = self.errand.as_ref().is_some_and(|errand| errand.is_for(&row.name));
+        if contact.forget || (output.silent && errand) {
+            return self.forget(now, journal, id);
+        }
+        if output.silent || *given_back {
+            return Ok(());
+        }
+        output.announcing(id, *announced);
         let mut all = true;
         journal.sent_after(id, *announced, |sent| {
             all = output.has_room();
@@ -297,21 +310,39 @@ impl Node {
                 *waiting = waiting.saturating_sub(1);
                 output.push(Notice::Error(Trouble {
                     code: Code::Undeliverable,
-                    message: format!("not sent to {name}: there is no such user"),
-                    peer: Some(name.clone()),
+                    message: format!("not sent to {}: there is no such user", row.name),
+                    peer: Some(row.name.clone()),
                     id: Some(sent.message.cursor()),
                     text: Some(String::from_utf8_lossy(&sent.message.body).into_owned()),
                 }));
             }
             all
         })?;
-        if all { self.remove_contact(journal, id) } else { Ok(()) }
+        if all {
+            *given_back = true;
+            output.push_shown(id, *announced);
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, now: Now, journal: &Journal, id: ContactId) -> Result<()> {
+        let Some(Contact { row, exists, .. }) = self.contacts.get(&id) else {
+            return Ok(());
+        };
+        let (name, exists) = (row.name.clone(), *exists);
+        self.remove_contact(journal, id)?;
+        if exists {
+            // It has said so to somebody who was not listening.
+            self.ask_discovery(now, ToDiscovery::Request(About { name }));
+        }
+        Ok(())
     }
 
     /// Gives the console what has been told, if it takes another batch.
     pub(super) fn print(&mut self) {
         let output = &mut self.output;
-        if !output.notices.is_empty() && output.unwritten.len() < BATCHES {
+        let something = !output.notices.is_empty() || !output.shown.is_empty();
+        if something && output.unwritten.len() < BATCHES {
             let weight = std::mem::take(&mut output.weight);
             let shown = std::mem::take(&mut output.shown);
             output.unwritten_weight += weight;

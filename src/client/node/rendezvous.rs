@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use super::super::event::{Action, LinkId, Problem};
 use super::super::notice::{Code, Notice, UpDown};
+use super::contacts::Contact;
 use super::{FAILED, Node};
 use crate::protocol::peer::ByeReason;
 use crate::protocol::rendezvous::{About, RefusedCode, Register, Status, ToClient, ToDiscovery};
@@ -324,7 +325,7 @@ impl Node {
         let contacts: Vec<(ContactId, Name, bool)> = self
             .contacts
             .values()
-            .filter(|contact| !contact.row.blocked)
+            .filter(|contact| !contact.row.blocked && !contact.row.is_withdrawn())
             .map(|contact| (contact.row.id, contact.row.name.clone(), contact.link.is_some()))
             .collect();
         for (id, name, linked) in contacts {
@@ -340,21 +341,40 @@ impl Node {
     /// There is no such user: what was meant for one is given back. A contact whose key is known does
     /// exist, whatever this discovery (which may have lost its database) knows.
     fn no_such_user(&mut self, now: Now, name: &Name) {
-        let Some(contact) = self
-            .contact_named(name)
-            .filter(|contact| contact.row.key.is_none() && !contact.row.blocked && !contact.withdrawn)
-        else {
+        let last = self.seq;
+        let Some(contact) = self.contact_named(name).filter(|contact| {
+            contact.row.key.is_none() && !contact.row.blocked && !contact.row.is_withdrawn()
+        }) else {
             return;
         };
-        contact.withdrawn = true;
-        contact.announced = 0;
+        contact.row.base = last.max(contact.row.delivered + 1);
+        contact.row.request = Request::None;
+        contact.dirty = true;
         let id = contact.row.id;
+        self.tell_withdrawn(now, id);
+        self.attention.contacts_changed();
+        self.leave_conversation_with(now, id);
+    }
+
+    /// Says that there is no such user.
+    fn tell_withdrawn(&mut self, now: Now, id: ContactId) {
+        let Some(contact) = self.contacts.get(&id) else {
+            return;
+        };
+        let name = contact.row.name.clone();
         let what = match contact.waiting {
             0 => "the request is withdrawn".to_owned(),
             waiting => format!("the request is withdrawn, and so is what waited for {name} ({waiting})"),
         };
-        self.refuse(now, Code::NoSuchUser, Some(name), format!("there is no user {name}; {what}"));
-        self.leave_conversation_with(now, id);
+        self.refuse(now, Code::NoSuchUser, Some(&name), format!("there is no user {name}; {what}"));
+    }
+
+    /// Says again of whom an earlier start may have said it to nobody.
+    pub(super) fn tell_withdrawn_again(&mut self, now: Now) {
+        let withdrawn = |contact: &&Contact| contact.row.is_withdrawn();
+        let all: Vec<ContactId> =
+            self.contacts.values().filter(withdrawn).map(|contact| contact.row.id).collect();
+        all.into_iter().for_each(|contact| self.tell_withdrawn(now, contact));
     }
 
     fn refused(&mut self, now: Now, journal: &Journal, code: RefusedCode, name: Option<&Name>) -> Result<()> {

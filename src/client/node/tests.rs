@@ -663,10 +663,72 @@ fn somebody_who_registers_a_moment_too_late_is_a_contact_all_the_same() {
     // Both in one transaction: there was no such user, and now there is.
     let messages = [ToClient::NoSuchUser(About { name: name("bob") }), status("bob", BOB, true)];
     world.discovery(&messages);
+    // What was given back is not sent, and discovery is asked for what it has said of bob.
+    assert_eq!(world.errors(), [Code::NoSuchUser, Code::Undeliverable]);
+    let asked = |action: &Action| matches!(action, Action::TellDiscovery(_, said) if matches!(said[..], [ToDiscovery::Request(_)]));
+    assert!(world.step(&[]).iter().any(asked));
+    world.discovery(&[status("bob", BOB, true)]);
     let contact = world.bob().row.id;
     world.step(&[Input::DialFailed { contact, problems: vec![] }]);
-    assert_eq!(texts(&world.link(1, false, 1, &[]), 1), ["hello?"]);
-    assert!(!world.errors().contains(&Code::Undeliverable));
+    assert_eq!(texts(&world.link(1, false, 1, &[]), 1), [""; 0]);
+    assert_eq!(world.bob().row.key, Some(BOB));
+}
+
+#[test]
+fn what_was_given_back_to_nobody_s_eyes_is_given_back_again_after_a_kill() {
+    let mut world = World::online();
+    world.types("REQUEST ghost");
+    world.types("CHAT ghost hello?");
+    world.journal.begin().unwrap();
+    let unknown = Input::RendezvousSays(SESSION, vec![ToClient::NoSuchUser(About { name: name("ghost") })]);
+    world.node.handle(world.now, &world.journal, &unknown).unwrap();
+    world.node.finish(world.now, &world.journal).unwrap();
+    world.journal.commit().unwrap();
+    assert!(world.node.committed().iter().any(|action| matches!(action, Action::Print(_))));
+    // Killed before the console has written it; and meanwhile somebody has taken the name.
+    world.restart(2);
+    world.step(&[]);
+    assert_eq!(world.errors(), [Code::NoSuchUser, Code::Undeliverable]);
+    world.step(&[]);
+    assert_eq!(world.journal.contacts().unwrap(), []);
+    world.restart(3);
+    world.step(&[]);
+    assert_eq!(world.errors(), []);
+}
+
+#[test]
+fn a_backlog_goes_out_in_few_frames_however_little_each_acknowledgement_frees() {
+    let mut world = World::with_bob();
+    let contact = world.bob().row.id;
+    let up =
+        Input::LinkUp { link: 1, key: BOB, dialled: Some(contact), remote: address(4000), budget: 16 << 10 };
+    (0..400).for_each(|number| _ = world.types(&format!("CHAT bob {number}")));
+    world.step(&[up]);
+    let mut actions = world.says(1, &[hello(1, &[])]);
+    let mut received: Vec<Cursor> = Vec::new();
+    let mut frames = 0;
+    // Bob acknowledges message by message.
+    while received.len() < 400 {
+        for said in actions.iter().filter_map(|action| match action {
+            Action::Send(1, said) => Some(said),
+            _ => None,
+        }) {
+            let messages = said.iter().filter_map(|said| match said {
+                Peer::Message(message) => Some(message.cursor()),
+                _ => None,
+            });
+            let before = received.len();
+            received.extend(messages);
+            frames += usize::from(received.len() > before);
+        }
+        let next = world.bob().row.delivered.unsigned_abs();
+        let Some(ack) = received.iter().find(|cursor| cursor.number > next) else {
+            break;
+        };
+        actions = world.says(1, &[Peer::Ack(*ack)]);
+    }
+    assert_eq!(received.len(), 400);
+    assert!(frames <= 20, "{frames} frames");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub struct ContactRow {
     pub told: Option<SocketAddr>,
     /// All of ours up to here is delivered.
     pub delivered: Seq,
-    /// Nothing of ours up to here is sent again.
+    /// Nothing of ours up to here is sent again. Beyond `delivered` for somebody who does not exist.
     pub base: Seq,
     /// All of theirs up to here was shown.
     pub shown: Seq,
@@ -50,6 +50,15 @@ pub struct ContactRow {
     pub seen: Option<i64>,
     /// The key that the user has compared with them.
     pub verified: Option<PublicKey>,
+}
+
+impl ContactRow {
+    /// Whether there turned out to be no such user: what was written to them is not sent but given back, and then
+    /// they are forgotten.
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        self.key.is_none() && self.base > self.delivered
+    }
 }
 
 impl Journal {
