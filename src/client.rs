@@ -30,6 +30,7 @@ pub mod link;
 pub mod node;
 pub mod notice;
 pub mod oneshot;
+pub mod suggest;
 pub mod transfer;
 pub mod verification;
 

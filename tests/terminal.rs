@@ -108,3 +108,244 @@ fn every_way_to_end_leaves_the_terminal_as_it_was() {
     assert_eq!(other.ended().code(), Some(1));
     other.expect_as_before();
 }
+
+#[test]
+fn tab_completes_and_shows_what_there_is() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut bob, mut alice) = pair(directory.path(), &discovery);
+    bob.type_in("cha\t");
+    bob.expect_line("> chat", 7);
+    bob.expect("CHAT <user> <message>");
+    bob.type_in("al\t");
+    bob.expect_line("> chat alice", 13);
+    // What is shown below goes with the next key, and lines that arrive leave it alone.
+    bob.type_in("\x15C\t");
+    bob.expect("CHAT  CONTACTS");
+    alice.say("CHAT bob still there?");
+    bob.expect("alice: still there?");
+    bob.expect("CHAT  CONTACTS");
+    bob.expect_line("[alice 1]> C", 12);
+    bob.type_in("O");
+    bob.wait("no candidates", |bob| !bob.rows().last().unwrap().contains("CHAT"));
+    bob.enter("\x15/histroy alice");
+    bob.expect("did you mean HISTORY?");
+    bob.enter("/history alcie");
+    bob.expect("did you mean alice?");
+}
+
+#[test]
+fn wide_characters_and_other_widths() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut bob, mut alice) = pair(directory.path(), &discovery);
+    bob.type_in("CHAT alice 你好é🦀");
+    bob.expect_line("> CHAT alice 你好é🦀", 20);
+    bob.type_in("\x1b[D\x1b[D\x7f");
+    bob.expect_line("> CHAT alice 你é🦀", 15);
+    for (width, height) in [(20, 24), (7, 5), (3, 2), (1, 1), (80, 24), (200, 50)] {
+        bob.resize(width, height);
+        let text = format!("at {width}");
+        alice.say(&format!("CHAT bob {text}"));
+        alice.expect_delivered(1);
+    }
+    bob.expect("alice: at 200");
+    bob.wait("the line as it was", |bob| bob.line().0.ends_with("> CHAT alice 你é🦀"));
+    bob.enter("");
+    alice.expect_message("bob", "你é🦀");
+    bob.enter("LOGOUT");
+    bob.expect_end(0);
+}
+
+#[test]
+fn a_long_line_wraps_and_may_have_more_than_a_terminal_would_pass_on() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut bob, mut alice) = pair(directory.path(), &discovery);
+    let text = "0123456789".repeat(1000);
+    bob.enter(&format!("CHAT alice {text}!"));
+    alice.expect_message("bob", &format!("{text}!"));
+}
+
+#[test]
+fn pasted_lines_are_asked_about() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut bob, mut alice) = pair(directory.path(), &discovery);
+    bob.enter("CHAT alice");
+    bob.expect_line("alice>", 7);
+    bob.type_in("\x1b[200~one\rtwo\rthree\r\x1b[201~");
+    bob.expect_line("three", 5);
+    bob.enter("");
+    bob.expect("send these 3 lines to alice as one message? (y/n)");
+    alice.say("CHAT bob wait!");
+    bob.expect("alice: wait!");
+    bob.type_in("n");
+    bob.wait("no question", |bob| !bob.rows().join("").contains("(y/n)"));
+    bob.expect_line("three", 5);
+    bob.enter("!");
+    bob.expect("(y/n)");
+    bob.type_in("y");
+    alice.expect_message("bob", "one\ntwo\nthree!");
+    bob.expect_line("alice>", 7);
+}
+
+#[test]
+fn what_was_typed_is_found_again_in_the_next_session() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &[]);
+    bob.enter("HELP WHY");
+    bob.enter(" CONTACTS");
+    bob.expect("no contacts yet");
+    bob.enter("LOGOUT");
+    bob.expect_end(0);
+    let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &[]);
+    bob.type_in("\x1b[A");
+    bob.expect_line("> LOGOUT", 8);
+    bob.type_in("\x1b[A");
+    bob.expect_line("> HELP WHY", 10);
+    bob.type_in("\x1b[B\x1b[B");
+    bob.expect_line(">", 2);
+    bob.enter("\x12HE");
+    bob.expect("WHY <user>");
+}
+
+#[test]
+fn the_first_start_says_what_to_do_and_the_second_does_not() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    for first in [true, false] {
+        let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &[]);
+        assert_eq!(bob.rows().join("\n").contains("* welcome, bob"), first);
+        bob.enter("LOGOUT");
+        bob.expect_end(0);
+    }
+}
+
+/// Whether there is anything in it that sets a colour.
+fn is_coloured(written: &[u8]) -> bool {
+    String::from_utf8_lossy(written).split("\x1b[").skip(1).any(|sequence| {
+        sequence.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
+    })
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let start = |name: &str, value: &str| {
+        let command = command(directory.path(), "bob", discovery.address, &[]).env(name, value);
+        let mut bob = Terminal::run(command);
+        bob.enter("REQUEST nobody");
+        bob.expect("there is no user nobody");
+        bob.enter("LOGOUT");
+        assert_eq!(bob.ended().code(), Some(0));
+        bob
+    };
+    assert!(is_coloured(&start("NO_COLOR", "").written));
+    assert!(!is_coloured(&start("NO_COLOR", "1").written));
+    // Nothing but text for a terminal that can do nothing else.
+    let dumb = start("TERM", "dumb");
+    assert!(!dumb.written.contains(&0x1b), "{:?}", String::from_utf8_lossy(&dumb.written));
+}
+
+#[test]
+fn a_bell_rings_for_a_message_and_a_command_is_run() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut bob, mut alice) = pair(directory.path(), &discovery);
+    alice.say("CHAT bob one");
+    bob.wait("a bell", |bob| bob.bells() == 1);
+    bob.enter("LOGOUT");
+    bob.expect_end(0);
+    let told = directory.path().join("told");
+    let script = directory.path().join("notify");
+    std::fs::write(&script, format!("#!/bin/sh\nenv > {0}.new && mv {0}.new {0}\n", told.display())).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let options = ["--quiet", "--notify", script.to_str().unwrap()];
+    let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &options);
+    alice.say("CHAT bob two");
+    bob.expect("alice: two");
+    let deadline = std::time::Instant::now() + support::discovery::PATIENCE;
+    while !told.exists() {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let told = std::fs::read_to_string(told).unwrap();
+    assert!(told.contains("PEERCHAT_FROM=alice\n") && told.contains("PEERCHAT_TEXT=two\n"), "{told}");
+    assert_eq!(bob.bells(), 0);
+}
+
+#[test]
+fn it_can_be_stopped_and_goes_on_as_it_was() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let mut alice = Client::online(directory.path(), "alice", discovery.address);
+    // A shell with job control, as a person has it.
+    let shell = pty_process::blocking::Command::new("sh").env("PS1", "$ ").env_remove("ENV").arg("-i");
+    let mut bob = Terminal::run(shell);
+    bob.expect("$");
+    let modes = bob.modes();
+    let client = format!(
+        "TERM=xterm {} --data-dir {} bob 0 127.0.0.1 127.0.0.1 {}",
+        env!("CARGO_BIN_EXE_client"),
+        directory.path().display(),
+        discovery.address.port()
+    );
+    bob.enter(&client);
+    bob.expect("discovery: up");
+    alice.say("REQUEST bob");
+    bob.expect("alice is linked");
+    bob.type_in("CHAT alice half\x1b[D\x1b[D");
+    bob.expect_line("> CHAT alice half", 15);
+    bob.type_in("\x1a");
+    bob.wait("the shell", |bob| bob.line().0 == "$");
+    assert_eq!(format!("{:?}", bob.modes()), format!("{modes:?}"));
+    assert!(!bob.marks_pastes());
+    bob.enter("fg");
+    bob.wait("the line", |bob| bob.line() == ("> CHAT alice half".into(), 15));
+    bob.type_in("o");
+    bob.expect_line("> CHAT alice haolf", 16);
+    // Stopped by somebody else, the terminal as it is, and taken up again.
+    let pid = std::process::Command::new("pgrep").args(["-P", &bob.pid()]).output().unwrap();
+    let pid = String::from_utf8(pid.stdout).unwrap();
+    let kill = |signal: &str| {
+        assert!(std::process::Command::new("kill").args([signal, pid.trim()]).status().unwrap().success());
+    };
+    kill("-STOP");
+    bob.wait("the shell", |bob| bob.line().0 == "$");
+    bob.type_in("fg\n");
+    bob.wait("the line", |bob| bob.line() == ("> CHAT alice haolf".into(), 16));
+    bob.enter("");
+    alice.expect_message("bob", "haolf");
+    bob.enter("LOGOUT");
+    bob.wait("the shell", |bob| bob.line().0 == "$");
+    assert_eq!(format!("{:?}", bob.modes()), format!("{modes:?}"));
+    assert!(!bob.marks_pastes());
+}
+
+#[test]
+fn a_terminal_that_nobody_reads_delays_nobody_and_is_given_back() {
+    const LINES: usize = 2000;
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut bob, mut alice) = pair(directory.path(), &discovery);
+    bob.enter("LOGOUT");
+    bob.expect_end(0);
+    let mut bob = Terminal::unread(command(directory.path(), "bob", discovery.address, &[]));
+    alice.expect_link("bob");
+    for number in 0..LINES {
+        alice.say(&format!("CHAT bob number {number}. {}", "x".repeat(100)));
+    }
+    alice.expect_delivered(LINES);
+    bob.signal("-TERM");
+    let modes = format!("{:?}", bob.modes);
+    assert_eq!(bob.status().code(), Some(0));
+    assert_eq!(format!("{:?}", bob.modes()), modes);
+    // What nobody has seen is shown by the next one.
+    let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &[]);
+    bob.wait("the last", |bob| bob.rows().join("").contains(&format!("number {}.", LINES - 1)));
+    let lines = bob.everything().join("\n");
+    assert!(lines.contains(", again] alice: number 1000."), "{lines}");
+}

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::suggest::nearest;
 use super::verification;
 use crate::protocol::{MAX_TEXT, Name, NameError};
 
@@ -174,7 +175,7 @@ pub enum Reference {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The first word is none of the commands.
-    #[error("{0:?} is not a command; HELP lists them, CHAT <user> <message> sends, LOGOUT leaves")]
+    #[error("{0:?} is not a command; {hint}HELP lists them, CHAT <user> <message> sends, LOGOUT leaves", hint = meant(.0))]
     Unknown(String),
     /// Something is missing or too much.
     #[error("usage: {0}")]
@@ -196,6 +197,13 @@ pub enum CommandError {
     /// The line is not UTF-8.
     #[error("the line is not UTF-8; nothing was done")]
     NotUtf8,
+}
+
+/// The command that somebody may have meant, as a question.
+fn meant(word: &str) -> String {
+    let word = word.strip_prefix('/').unwrap_or(word).to_ascii_uppercase();
+    let commands = HELP.iter().filter_map(|(usage, _)| usage.split(' ').next());
+    nearest(&word, commands).map_or_else(String::new, |command| format!("did you mean {command}? "))
 }
 
 fn usage(command: &str) -> CommandError {
@@ -366,6 +374,10 @@ mod tests {
             (
                 "/SHOUT bob",
                 "\"/SHOUT\" is not a command; HELP lists them, CHAT <user> <message> sends, LOGOUT leaves",
+            ),
+            (
+                "/hisotry bob",
+                "\"/hisotry\" is not a command; did you mean HISTORY? HELP lists them, CHAT <user> <message> sends, LOGOUT leaves",
             ),
             ("REQUEST Bob", "names are in lower case: write \"bob\""),
             ("TRUST", "usage: TRUST <user> [key]"),

@@ -44,12 +44,25 @@ pub fn command(directory: &Path, name: &str, discovery: SocketAddr, options: &[&
 impl Terminal {
     /// A terminal of 80 by 24 in which the command runs.
     pub fn run(command: Command) -> Self {
+        let mut terminal = Self::unread(command);
+        terminal.read();
+        terminal
+    }
+
+    /// One of which nothing is read yet: whoever writes to it is stopped soon.
+    pub fn unread(command: Command) -> Self {
         let (pty, pts) = open().unwrap();
         pty.resize(pty_process::Size::new(24, 80)).unwrap();
         let file = File::from(OwnedFd::from(pty));
         let modes = tcgetattr(&file).unwrap();
         let child = command.spawn(pts).unwrap();
-        let mut reader = file.try_clone().unwrap();
+        let screen = vt100::Parser::new(24.try_into().unwrap(), 80.try_into().unwrap(), SCROLLBACK);
+        Self { file, child, screen, output: mpsc::channel().1, written: Vec::new(), modes }
+    }
+
+    /// Reads from now on.
+    pub fn read(&mut self) {
+        let mut reader = self.file.try_clone().unwrap();
         let (send, output) = mpsc::channel();
         thread::spawn(move || {
             let mut piece = [0; 64 * 1024];
@@ -59,8 +72,7 @@ impl Terminal {
                 }
             }
         });
-        let screen = vt100::Parser::new(24.try_into().unwrap(), 80.try_into().unwrap(), SCROLLBACK);
-        Self { file, child, screen, output, written: Vec::new(), modes }
+        self.output = output;
     }
 
     /// A client, once it is registered.
@@ -165,14 +177,24 @@ impl Terminal {
         assert!(status.unwrap().success());
     }
 
+    /// How often the bell has rung.
+    pub fn bells(&self) -> usize {
+        self.written.iter().filter(|byte| **byte == 0x07).count()
+    }
+
     /// Whether pastes are marked.
     pub fn marks_pastes(&self) -> bool {
         self.screen.screen().bracketed_paste()
     }
 
+    /// How it ended.
+    pub fn status(&mut self) -> ExitStatus {
+        wait(&mut self.child, PATIENCE)
+    }
+
     /// How it ended; what it had written by then is on the screen.
     pub fn ended(&mut self) -> ExitStatus {
-        let status = wait(&mut self.child, PATIENCE);
+        let status = self.status();
         while let Ok(bytes) = self.output.recv_timeout(PATIENCE) {
             self.take(&bytes);
         }

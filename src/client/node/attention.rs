@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::super::command::{Command, CommandError};
 use super::super::event::Prompt;
 use super::super::notice::{Code, MANY_UNREAD, Notice};
+use super::super::suggest::nearest;
 use super::{LAZY_SAVE, Node};
 use crate::protocol::Name;
 use crate::store::Result;
@@ -217,7 +218,14 @@ impl Node {
         let message = if *name == self.setup.name {
             "that is yourself".into()
         } else {
-            format!("{name} is not a contact; REQUEST {name} first")
+            // Nobody is looked at who is about to be forgotten.
+            let known = self.by_name.keys().filter(|other| self.known(other).is_some());
+            let meant = nearest(name.as_str(), known.map(Name::as_str));
+            let meant = meant.map_or_else(
+                || format!("; REQUEST {name} first"),
+                |meant| format!("; did you mean {meant}? If not, REQUEST {name} first"),
+            );
+            format!("{name} is not a contact{meant}")
         };
         self.refuse(now, Code::NotAContact, Some(name), message);
     }

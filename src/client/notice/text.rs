@@ -71,9 +71,8 @@ impl Look {
 pub fn write_welcome(user: &Name, kept: &std::path::Path, look: &Look, out: &mut Vec<u8>) {
     let lines = [
         format!("* welcome, {user}: this account is new, and kept in {}", plain(&kept.to_string_lossy())),
-        "* REQUEST <user> asks for somebody; CHAT <user> <message> writes to them, also while they are away"
-            .into(),
-        "* CHAT <user>: from then on what you write goes to that user; CHAT alone: no longer".into(),
+        "* REQUEST <user> asks for somebody; CHAT <user> <message> writes to them".into(),
+        "* CHAT <user>: what you write goes to that user then; CHAT alone: no longer".into(),
         "* HELP lists the rest, Tab completes, LOGOUT leaves".into(),
     ];
     write_lines(&lines, look, out);
@@ -108,7 +107,7 @@ impl Notice {
         match self {
             Self::Ready { user, address, fingerprint } => vec![
                 format!("* {user} listens on {address}, key {}", short(fingerprint)),
-                "* REQUEST <user> asks for somebody, CHAT <user> <message> sends, HELP lists the rest".into(),
+                "* REQUEST <user> asks for somebody, CHAT <user> <message> sends, HELP lists all".into(),
             ],
             Self::Discovery { state, detail } => {
                 vec![format!("* discovery: {} ({})", state.word(), plain(detail))]

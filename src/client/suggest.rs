@@ -1,0 +1,33 @@
+//! What somebody may have meant who has mistyped a word.
+
+/// The candidate that is most like the word, if one is much like it: a letter in three may differ.
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let most = word.chars().count().div_ceil(3);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= most)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_much_like_it() {
+        let names = ["bob", "bobby", "carol"];
+        for (word, expected) in [
+            ("bbo", Some("bob")),
+            ("bobbi", Some("bobby")),
+            ("carl", Some("carol")),
+            ("x", None),
+            ("dave", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, names), expected, "{word}");
+        }
+    }
+}
