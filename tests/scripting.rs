@@ -13,6 +13,11 @@ use support::discovery::{Discovery, scratch};
 
 mod support;
 
+#[path = "scripting/bot.rs"]
+mod bot;
+#[path = "scripting/documentation.rs"]
+mod documentation;
+
 /// Says a command and waits for the answer that repeats its reference.
 fn ask(client: &mut Client, mut command: Value, reference: Value) -> Value {
     command["ref"] = reference.clone();

@@ -159,7 +159,7 @@ impl std::fmt::Display for Command {
 }
 
 /// The most bytes that a script's name for a command may have.
-pub const MAX_REFERENCE: usize = 64;
+pub const MAX_REFERENCE: usize = 128;
 
 /// What a script calls one of its commands; every answer to it repeats that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -229,7 +229,7 @@ mod tests {
             assert_eq!(parse(line).0, expected, "{line}");
         }
         let longest = format!(r#"{{"command":"help","ref":"{}"}}"#, "x".repeat(MAX_REFERENCE));
-        assert_eq!(parse(&longest), (Some(Reference::Text("x".repeat(64))), Ok(Command::Help)));
+        assert_eq!(parse(&longest), (Some(Reference::Text("x".repeat(MAX_REFERENCE))), Ok(Command::Help)));
     }
 
     #[test]
