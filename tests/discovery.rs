@@ -206,7 +206,11 @@ fn what_was_acknowledged_survives_kills_at_any_time() {
     // Who was told "registered" or was answered on a request, and which requests.
     let mut users: Vec<(Keypair, String)> = Vec::new();
     let mut requests: Vec<(usize, usize)> = Vec::new();
-    for round in 0..40 {
+    for round in 0..400 {
+        // On a busy machine few get in before each kill.
+        if round >= 40 && users.len() > 40 {
+            break;
+        }
         let discovery = Discovery::start(&db);
         let address = discovery.address;
         let alive = Duration::from_micros(random.u64(0..40_000));
