@@ -3,7 +3,7 @@
 //! It is made of both public keys, so that both see the same. Whoever wants to stand between them without
 //! being noticed must find two keys of his own, one to show to each, whose codes are equal. Of 40 digits
 //! (133 bits) that takes about 2^66 tries by the birthday paradox, each of which costs a key and
-//! [`ROUNDS`] rounds of the hash: some 2^78 hashes, offline and before the two have compared.
+//! `ROUNDS` rounds of the hash: some 2^78 hashes, offline and before the two have compared.
 
 use blake2::{Blake2s256, Digest};
 

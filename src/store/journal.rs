@@ -48,7 +48,7 @@ impl Journal {
     /// Opens the journal of `name` at `path`, or makes one with a new key.
     ///
     /// # Errors
-    /// See [`StoreError`]; the journal of another name is refused as damaged.
+    /// See [`StoreError`](super::StoreError); the journal of another name is refused as damaged.
     pub fn open(path: &Path, name: &Name) -> Result<Self> {
         let journal = Self(Database::open(path, &SCHEMA, |connection| {
             insert_identity(connection, name, &Keypair::generate()?)
