@@ -181,6 +181,8 @@ impl Node {
     pub(super) fn recount(&mut self, journal: &Journal) -> Result<()> {
         for id in std::mem::take(&mut self.attention.uncounted) {
             if let Some(contact) = self.contacts.get_mut(&id) {
+                // A seq beyond may be given out again, if what has it is forgotten.
+                contact.row.read = contact.row.read.min(journal.last_received(id)?);
                 contact.unread = journal.count_received_after(id, contact.row.read, MANY_UNREAD)?;
                 self.attention.set_unread(&contact.row.name, contact.unread);
             }

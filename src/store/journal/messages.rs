@@ -235,6 +235,16 @@ impl Journal {
         Ok(count.unsigned_abs())
     }
 
+    /// The seq of the last message of theirs; 0 if there is none.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn last_received(&self, contact: ContactId) -> Result<Seq> {
+        Ok(self
+            .prepare_cached("SELECT coalesce(max(seq), 0) FROM received WHERE contact = ?1")?
+            .query_row([contact], |row| row.get(0))?)
+    }
+
     /// The highest number committed of `contact`'s messages of `epoch`; 0 if there is none.
     ///
     /// # Errors

@@ -1,0 +1,127 @@
+//! Transactions that fail, programs that end.
+
+use super::*;
+
+#[test]
+fn what_was_not_printed_before_a_kill_is_shown_again_and_marked() {
+    let mut world = World::linked(1);
+    world.journal.begin().unwrap();
+    let says = Input::LinkSays(1, vec![message(8, 1, "one")]);
+    world.node.handle(world.now, &world.journal, &says).unwrap();
+    world.node.finish(world.now, &world.journal).unwrap();
+    world.journal.commit().unwrap();
+    drop(world.node.committed());
+    world.restart(2);
+    world.step(&[]);
+    let replayed =
+        world.notices.iter().any(|notice| matches!(notice, Notice::Message { replayed: true, .. }));
+    assert!(replayed, "{:?}", world.notices);
+    // It is saved that it has been shown, some time later.
+    world.later(LAZY_SAVE + 1);
+    world.restart(3);
+    world.step(&[]);
+    assert_eq!(world.shown().len(), 0);
+}
+
+#[test]
+fn a_failed_transaction_promises_nothing_and_repeats_nothing() {
+    let mut world = World::linked(1);
+    world.types("CHAT bob one");
+    world.says(1, &[message(8, 1, "theirs")]);
+    let before = world.notices.len();
+    let actions = world.fail(&[typed("CHAT bob two"), Input::LinkSays(1, vec![message(8, 2, "lost")])]);
+    assert!(closed(&actions, 1) && sent(&actions, 1).is_empty(), "{actions:?}");
+    assert_eq!(world.errors(), [Code::NotSaved]);
+    let told: Vec<_> = world.notices[before..].iter().collect();
+    assert!(!told.iter().any(|notice| matches!(notice, Notice::Queued { .. } | Notice::Message { .. })));
+    // It goes on, under another epoch, and what the other side sends again is new.
+    let actions = world.link(2, false, 1, &[cursor(1, 1)]);
+    assert_eq!(texts(&actions, 2).len(), 0);
+    let actions = world.types("CHAT bob three");
+    let Some(Peer::Message(three)) = sent(&actions, 2).first() else { panic!("{actions:?}") };
+    assert_eq!(three.epoch, 77);
+    world.says(2, &[message(8, 1, "theirs"), message(8, 2, "lost")]);
+    assert_eq!(world.shown(), ["theirs", "lost"]);
+}
+
+#[test]
+fn commands_that_write_nothing_are_carried_out_even_then() {
+    let mut world = World::linked(1);
+    world.fail(&[typed("CONTACTS"), typed("HELP")]);
+    assert_eq!(world.errors(), []);
+    assert!(world.notices.iter().any(|notice| matches!(notice, Notice::Contacts { .. })));
+    let actions = world.fail(&[typed("LOGOUT")]);
+    assert!(actions.iter().any(|action| matches!(action, Action::Exit(0, None))));
+}
+
+#[test]
+fn the_end_of_input_waits_for_what_is_waiting_and_no_longer_than_it_may() {
+    let status_of = |actions: &[Action]| {
+        actions.iter().find_map(|action| match action {
+            Action::Exit(status, _) => Some(*status),
+            _ => None,
+        })
+    };
+    let mut world = World::linked(1);
+    world.types("CHAT bob one");
+    assert_eq!(status_of(&world.step(&[Input::InputEnded])), None);
+    let actions = world.says(1, &[Peer::Ack(cursor(1, 1))]);
+    let actions = if status_of(&actions).is_none() { world.step(&[]) } else { actions };
+    assert_eq!(status_of(&actions), Some(0));
+
+    let mut world = World::with_bob();
+    world.types("CHAT bob one");
+    world.step(&[Input::InputEnded]);
+    assert_eq!(status_of(&world.later(9_999)), None);
+    assert!(world.node.deadline() <= world.now.mono + 1);
+    assert_eq!(status_of(&world.later(1)), Some(STILL_WAITING));
+}
+
+#[test]
+fn every_command_that_writes_is_refused_when_nothing_can_be_written() {
+    for (line, written) in [
+        ("CHAT bob x", true),
+        ("REQUEST carol", true),
+        ("BLOCK bob", true),
+        ("OUTBOX", false),
+        ("HELP", false),
+    ] {
+        let Some(Ok(command)) = parse(line) else { panic!("{line}") };
+        assert_eq!(Command::is_written(&command), written, "{line}");
+        let mut world = World::with_bob();
+        world.fail(&[typed(line)]);
+        assert_eq!(world.errors() == [Code::NotSaved], written, "{line}");
+    }
+}
+
+#[test]
+fn what_is_told_of_connections_survives_a_failed_transaction() {
+    let mut world = World::linked(1);
+    let superseded = ToClient::Superseded(Registered { address: address(3) });
+    world.fail(&[Input::RendezvousSays(SESSION, vec![superseded])]);
+    assert_eq!(world.errors(), [Code::Superseded]);
+    let mut world = World::linked(1);
+    world.fail(&[Input::RendezvousClosed(SESSION)]);
+    let down = |notice: &&Notice| matches!(notice, Notice::Discovery { state: UpDown::Down, .. });
+    assert_eq!(world.notices.iter().filter(down).count(), 1);
+}
+
+#[test]
+fn nobody_waits_for_ever_for_what_can_not_be_delivered() {
+    let exits = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Exit(..)));
+    let mut forever = setup(1);
+    forever.linger = None;
+    for block in [true, false] {
+        let mut world = World::with_bob();
+        world.node.setup = forever.clone();
+        world.types("CHAT bob x");
+        if block {
+            world.types("BLOCK bob");
+        } else {
+            world.discovery(&[ToClient::Superseded(Registered { address: address(3) })]);
+        }
+        let mut actions = world.step(&[Input::InputEnded]);
+        actions.extend(world.step(&[]));
+        assert!(exits(&actions), "{block}");
+    }
+}

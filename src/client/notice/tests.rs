@@ -1,0 +1,109 @@
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn message(text: &str) -> Notice {
+    Notice::Message {
+        id: Cursor { epoch: 0xab, number: 7 },
+        from: "bob".parse().unwrap(),
+        text: Body::Text(text.into()),
+        sent: 1_000,
+        received: 2_000,
+        replayed: false,
+    }
+}
+
+fn written(write: impl Fn(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn json_has_the_documented_fields() {
+    let line = written(|out| Told::from(message("hi")).write_json(out));
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        value,
+        json!({"event": "message", "id": "00000000000000ab-7", "from": "bob", "text": "hi",
+               "sent": "1970-01-01T00:00:01.000Z", "received": "1970-01-01T00:00:02.000Z", "replayed": false})
+    );
+    let trouble = Trouble { code: Code::NoSuchUser, message: "no".into(), peer: None, id: None, text: None };
+    let line = written(|out| Told::from(Notice::Error(trouble.clone())).write_json(out));
+    assert_eq!(line, "{\"event\":\"error\",\"code\":\"no-such-user\",\"message\":\"no\"}\n");
+    let mut bye = Told::from(Notice::Bye { waiting: 2 });
+    assert_eq!(written(|out| bye.write_json(out)), "{\"event\":\"bye\",\"waiting\":2}\n");
+    for (reference, expected) in
+        [(Reference::Number(-7), "-7"), (Reference::Text("a\u{9b}".into()), r#""a\u009b""#)]
+    {
+        bye.reference = Some(reference);
+        let line = written(|out| bye.write_json(out));
+        assert_eq!(line, format!("{{\"event\":\"bye\",\"waiting\":2,\"ref\":{expected}}}\n"));
+    }
+}
+
+#[test]
+fn any_time_can_be_written() {
+    for sent in [i64::MIN, -1, 0, i64::MAX] {
+        let mut notice = message("x");
+        if let Notice::Message { sent: at, .. } = &mut notice {
+            *at = sent;
+        }
+        let line = written(|out| Told::from(notice.clone()).write_json(out));
+        assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
+        assert_eq!(written(|out| notice.write_text(&Look::default(), out)).lines().count(), 1);
+    }
+}
+
+#[test]
+fn history_tells_both_times_where_they_differ_much_and_what_waits() {
+    let line = |sent, received, delivered| HistoryLine {
+        id: Cursor { epoch: 1, number: 1 },
+        from: "bob".parse().unwrap(),
+        text: Body::Text("hi".into()),
+        sent,
+        received,
+        delivered,
+    };
+    let messages = vec![
+        line(0, Some(1_000), true),
+        line(0, Some(3_600_000), true),
+        line(0, None, false),
+        line(0, None, true),
+    ];
+    let history = Notice::History { peer: "bob".parse().unwrap(), messages };
+    let text = written(|out| history.write_text(&Look::default(), out));
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(
+        lines.iter().map(|line| line.contains("written")).collect::<Vec<_>>(),
+        [false, true, false, false]
+    );
+    assert_eq!(
+        lines.iter().map(|line| line.contains("waiting")).collect::<Vec<_>>(),
+        [false, false, true, false]
+    );
+}
+
+#[test]
+fn a_second_line_can_not_pass_for_somebody_else() {
+    let text = written(|out| message("hi\n[12:00] carol: lies\r\n").write_text(&Look::default(), out));
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].ends_with("bob: hi"));
+    assert_eq!(&lines[1..], ["    [12:00] carol: lies", "    "]);
+}
+
+proptest! {
+    #[test]
+    fn nothing_unsafe_is_ever_written(text in any::<String>()) {
+        let text = format!("{text}\u{1b}]0;title\u{7}\u{9b}31m\u{7f}\u{202e}\u{2066}\r");
+        for notice in [message(&text), Notice::Discovery { state: UpDown::Down, detail: text.clone() }] {
+            let shown = written(|out| notice.write_text(&Look::default(), out));
+            prop_assert!(!shown.chars().any(|c| c != '\n' && is_unsafe(c)));
+            let json = written(|out| Told::from(notice.clone()).write_json(out));
+            prop_assert!(!json.trim_end_matches('\n').chars().any(is_unsafe));
+        }
+        let json = written(|out| Told::from(message(&text)).write_json(out));
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        prop_assert_eq!(value["text"].as_str().unwrap(), text);
+    }
+}
