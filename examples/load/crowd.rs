@@ -131,7 +131,7 @@ impl Client {
     }
 
     /// What has come and is not yet heard, without waiting. For a stream that does not block.
-    fn heard(&mut self, mut each: impl FnMut(&ToClient)) -> Result<()> {
+    pub fn heard(&mut self, mut each: impl FnMut(&ToClient)) -> Result<()> {
         self.unread.drain(..).for_each(|message| each(&message));
         loop {
             match self.opener.read(&mut &self.stream, 65_519, 1024) {

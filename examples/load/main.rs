@@ -16,18 +16,21 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
 mod clients;
 mod crowd;
+mod figures;
 mod flood;
 mod lookups;
 mod server;
 mod slow;
 mod stalled;
 mod storm;
+
+use figures::{ms, quantile, spread};
 
 fn main() -> ExitCode {
     match run() {
@@ -51,14 +54,14 @@ fn run() -> Result<()> {
     println!("{}", server::machine()?);
     match what.as_str() {
         "clients" => timed(|| clients::run(programs, number.unwrap_or(10_000))),
-        "storm" => timed(|| storm::run(programs, number.unwrap_or(5000))),
+        "storm" => timed(|| storm::run(programs, number.unwrap_or(5000)).map(drop)),
         "slow" => timed(|| slow::run(programs, number.unwrap_or(1000))),
         "flood" => timed(|| flood::run(programs, number.unwrap_or(20_000))),
         "stalled" => timed(|| stalled::run(programs)),
         "lookups" => timed(|| lookups::run(programs, number.unwrap_or(5))),
         "all" => {
             timed(|| clients::run(programs, 10_000))?;
-            timed(|| storm::run(programs, 5000))?;
+            timed(|| storm::run(programs, 5000).map(drop))?;
             timed(|| slow::run(programs, 1000))?;
             timed(|| flood::run(programs, 20_000))?;
             timed(|| stalled::run(programs))?;
@@ -89,25 +92,4 @@ fn build() -> Result<PathBuf> {
     }
     ensure!(build.status().context("cargo does not run")?.success(), "discovery can't be built");
     Ok(directory.to_owned())
-}
-
-/// Durations as a person compares them.
-fn ms(time: Duration) -> String {
-    format!("{:.2} ms", time.as_secs_f64() * 1000.0)
-}
-
-/// The part `share` of `times` is not longer than this.
-fn quantile(times: &mut [Duration], share: f64) -> Duration {
-    times.sort_unstable();
-    let last = times.len().saturating_sub(1);
-    // Rounded down to a place that is there.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    let place = (last as f64 * share) as usize;
-    times.get(place.min(last)).copied().unwrap_or_default()
-}
-
-/// What a run of measurements comes to.
-fn spread(times: &mut [Duration]) -> String {
-    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| ms(quantile(times, share)));
-    format!("p50 {p50}, p99 {p99}, longest {max} ({} times)", times.len())
 }

@@ -23,9 +23,17 @@ pub struct Scratch(PathBuf);
 
 impl Scratch {
     pub fn new(what: &str) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("peerchat-load-{what}-{}", std::process::id()));
+        Self::within(&std::env::temp_dir(), what)
+    }
+
+    pub fn within(directory: &Path, what: &str) -> Result<Self> {
+        let path = directory.join(format!("peerchat-load-{what}-{}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("can't make {}", path.display()))?;
         Ok(Self(path))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     pub fn db(&self) -> PathBuf {

@@ -29,7 +29,15 @@ const LAST_RETRY: u64 = 15_000;
 /// Everybody is back by then.
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
-pub fn run(programs: &Path, count: usize) -> Result<()> {
+/// What came of it.
+pub struct Figures {
+    /// CPU time of discovery until the last was back.
+    pub busy: Duration,
+    /// When the last was back, back-off and all.
+    pub last: Duration,
+}
+
+pub fn run(programs: &Path, count: usize) -> Result<Figures> {
     println!(
         "\n== discovery is killed under {count} clients with {} contacts each, and returns after {AWAY:?}",
         CONTACTS * 2
@@ -66,7 +74,7 @@ pub fn run(programs: &Path, count: usize) -> Result<()> {
     let (mut discovery, since, returned) = returning?;
     let mut times: Vec<Duration> =
         returned.back.iter().map(|at| at.saturating_duration_since(since)).collect();
-    let usage = discovery.usage()?;
+    let (usage, busy) = (discovery.usage()?, discovery.cpu()?);
     println!(
         "   back: half of them after {:.1} s, 99 of 100 after {:.1} s, the last after {:.1} s",
         quantile(&mut times, 0.5).as_secs_f64(),
@@ -75,7 +83,7 @@ pub fn run(programs: &Path, count: usize) -> Result<()> {
     );
     println!(
         "   {:.1} s of discovery's CPU time until then; {} KiB resident, {} threads",
-        discovery.cpu()?.as_secs_f64(),
+        busy.as_secs_f64(),
         usage.resident,
         usage.threads
     );
@@ -99,7 +107,7 @@ pub fn run(programs: &Path, count: usize) -> Result<()> {
     thread::sleep(Duration::from_secs(5));
     discovery.expect_alive()?;
     println!("   {} pings since, each answered; no session lost", crowd.finish()?);
-    Ok(())
+    Ok(Figures { busy, last: quantile(&mut times, 1.0) })
 }
 
 struct Try {
