@@ -19,6 +19,7 @@ const LOOKUPS: usize = 5000;
 const PUSHES: u16 = 10;
 
 /// What came of it.
+#[allow(dead_code, reason = "for the benchmark `speed`")]
 pub struct Figures {
     /// KiB resident in discovery, a client.
     pub resident: f64,

@@ -32,6 +32,7 @@ impl Scratch {
         Ok(Self(path))
     }
 
+    #[allow(dead_code, reason = "for the benchmark `speed`")]
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -30,6 +30,7 @@ const LAST_RETRY: u64 = 15_000;
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
 /// What came of it.
+#[allow(dead_code, reason = "for the benchmark `speed`")]
 pub struct Figures {
     /// CPU time of discovery until the last was back.
     pub busy: Duration,
