@@ -106,7 +106,7 @@ impl Plan {
             clients: [2, 2, 2, 3, 3, 4, 5, 8][rng.usize(0..8)],
             duration: [10_000, 20_000, 40_000, 90_000][rng.usize(0..4)],
             faults,
-            fault_gap: [300, 1_000, 4_000][rng.usize(0..3)],
+            fault_gap: [80, 200, 600, 3_000][rng.usize(0..4)],
             type_gap: [300, 1_500, 6_000][rng.usize(0..3)],
             latency: [1, 5, 30, 300][rng.usize(0..4)],
             dial_latency: [2, 20, 900, 2_500][rng.usize(0..4)],
