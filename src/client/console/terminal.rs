@@ -15,7 +15,7 @@ use super::output::Output;
 use super::output_failed;
 use super::screen::{Screen, echo};
 use super::tty::Tty;
-use crate::client::command::{self, Command, MAX_LINE};
+use crate::client::command::{self, Command, MAX_LINE, Reference};
 use crate::client::event::{Input, Prompt};
 use crate::client::link::Event;
 use crate::client::notice::{Notice, Told};
@@ -26,9 +26,6 @@ const PIECES: usize = 16;
 const PIECE: usize = 4096;
 /// How many bytes are gathered before they are written.
 const GATHERED: usize = 64 * 1024;
-
-/// How many messages are typed without being shown before the first is taken.
-const SAID: usize = 64;
 
 /// What the terminal's thread is given.
 pub struct Terminal {
@@ -47,6 +44,36 @@ struct Taken(Tty);
 impl Drop for Taken {
     fn drop(&mut self) {
         self.0.give_back();
+    }
+}
+
+/// Messages that are typed and not yet answered: they are shown once they are safe, or if they come to nothing.
+#[derive(Default)]
+struct Said {
+    last: i64,
+    /// What each is called, what stood before it, and it itself.
+    lines: VecDeque<(i64, String, String)>,
+}
+
+impl Said {
+    /// Keeps a message; every answer to it repeats the reference.
+    fn keep(&mut self, prompt: String, line: String) -> Reference {
+        self.last += 1;
+        self.lines.push_back((self.last, prompt, line));
+        Reference::Number(self.last)
+    }
+
+    /// Writes what is not to be lost from sight before this is told.
+    fn answered(&mut self, told: &Told, out: &mut Vec<u8>) {
+        let Some(Reference::Number(answered)) = told.reference else {
+            return;
+        };
+        // Messages are answered in order, but where nobody reads, some answers are dropped.
+        while let Some((number, prompt, line)) = self.lines.pop_front_if(|(number, ..)| *number <= answered) {
+            if number < answered || !matches!(told.notice, Notice::Queued { .. }) {
+                echo(&prompt, &line, out);
+            }
+        }
     }
 }
 
@@ -85,8 +112,7 @@ struct Session {
     signals: Receiver<()>,
     /// Typed, and not yet taken by the loop: no key is looked at meanwhile.
     waiting: VecDeque<Input>,
-    /// Messages that are typed and not yet taken: what stood before them, and they themselves.
-    said: VecDeque<(String, String)>,
+    said: Said,
     out: Vec<u8>,
     /// How many batches are in `out`.
     batches: usize,
@@ -107,7 +133,7 @@ impl Session {
             keys: read_keys()?,
             signals: watch_signals()?,
             waiting: VecDeque::new(),
-            said: VecDeque::new(),
+            said: Said::default(),
             out: Vec::new(),
             batches: 0,
             over: false,
@@ -159,18 +185,7 @@ impl Session {
 
     fn print(&mut self, notices: &[Told]) {
         self.screen.erase(&mut self.out);
-        for Told { notice, .. } in notices {
-            match notice {
-                Notice::Queued { .. } => _ = self.said.pop_front(),
-                // It may be about what was said, which is not to be lost from sight.
-                Notice::Error(_) => {
-                    if let Some((prompt, line)) = self.said.pop_front() {
-                        echo(&prompt, &line, &mut self.out);
-                    }
-                }
-                _ => {}
-            }
-        }
+        notices.iter().for_each(|told| self.said.answered(told, &mut self.out));
         self.given.output.write(notices, &mut self.out);
         self.over |= notices.iter().any(|told| matches!(told.notice, Notice::Bye { .. }));
         self.batches += 1;
@@ -205,14 +220,15 @@ impl Session {
             Outcome::Nothing => {}
             Outcome::Submit(lines) => {
                 for line in lines {
-                    let typed = (self.editor.plain_prompt(), line.clone());
+                    let (prompt, command) = (self.editor.plain_prompt(), command::parse(&line));
                     // A message is shown with its time once it is safe.
-                    if self.editor.is_message(&line) && self.said.len() < SAID {
-                        self.said.push_back(typed);
+                    let reference = if self.editor.is_message(&line) {
+                        Some(self.said.keep(prompt, line))
                     } else {
-                        echo(&typed.0, &typed.1, self.above());
-                    }
-                    self.waiting.extend(command::parse(&line).map(Input::typed));
+                        echo(&prompt, &line, self.above());
+                        None
+                    };
+                    self.waiting.extend(command.map(|command| Input::Command { command, reference }));
                 }
             }
             Outcome::Interrupt => _ = self.given.events.send(Input::Signal.into()),
@@ -273,4 +289,55 @@ fn watch_signals() -> io::Result<Receiver<()>> {
         }
     })?;
     Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::notice::{Body, Code, Trouble};
+    use crate::protocol::peer::Cursor;
+
+    fn queued(reference: &Reference) -> Told {
+        let notice = Notice::Queued {
+            id: Cursor { epoch: 1, number: 1 },
+            to: "bob".parse().unwrap(),
+            linked: true,
+            text: Body::Text("hi".into()),
+            sent: 0,
+        };
+        Told { notice, reference: Some(reference.clone()) }
+    }
+
+    fn error(reference: Option<&Reference>) -> Told {
+        let trouble =
+            Trouble { code: Code::NotSaved, message: "no".into(), peer: None, id: None, text: None };
+        Told { notice: Notice::Error(trouble), reference: reference.cloned() }
+    }
+
+    fn shown(said: &mut Said, told: &Told) -> String {
+        let mut out = Vec::new();
+        said.answered(told, &mut out);
+        String::from_utf8(out).unwrap().replace(['\r', '\n'], "|")
+    }
+
+    #[test]
+    fn what_is_said_is_shown_by_its_answer_alone() {
+        let mut said = Said::default();
+        let keep = |said: &mut Said, line: &str| said.keep("bob> ".into(), line.into());
+        let [one, two, three] = ["one", "two", "three"].map(|line| keep(&mut said, line));
+        // It is about something else.
+        assert_eq!(shown(&mut said, &error(None)), "");
+        assert_eq!(shown(&mut said, &queued(&one)), "");
+        assert!(shown(&mut said, &error(Some(&two))).contains("bob> two"));
+        assert_eq!(shown(&mut said, &error(Some(&two))), "");
+        assert_eq!(shown(&mut said, &queued(&three)), "");
+        // However many there are, and if there is no answer to the first.
+        let many: Vec<_> = (0..200).map(|number| keep(&mut said, &format!("number {number}."))).collect();
+        let first = shown(&mut said, &queued(&many[1]));
+        assert!(first.contains("number 0.") && !first.contains("number 1."), "{first}");
+        for reference in &many[2..] {
+            assert_eq!(shown(&mut said, &queued(reference)), "");
+        }
+        assert!(said.lines.is_empty());
+    }
 }
