@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::io::Read;
+
 use support::client::Client;
 use support::discovery::{Discovery, scratch};
 use support::terminal::{Terminal, command};
@@ -261,7 +263,12 @@ fn a_bell_rings_for_a_message_and_a_command_is_run() {
     bob.expect_end(0);
     let told = directory.path().join("told");
     let script = directory.path().join("notify");
-    std::fs::write(&script, format!("#!/bin/sh\nenv > {0}.new && mv {0}.new {0}\n", told.display())).unwrap();
+    // It hangs, and holds the pipe as long as it lives.
+    let alive = directory.path().join("alive");
+    assert!(std::process::Command::new("mkfifo").arg(&alive).status().unwrap().success());
+    let text = "#!/bin/sh\nexec 3<>ALIVE\nenv > TOLD.new && mv TOLD.new TOLD\nsleep 1000\ntrue\n";
+    let text = text.replace("ALIVE", alive.to_str().unwrap()).replace("TOLD", told.to_str().unwrap());
+    std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let options = ["--quiet", "--notify", script.to_str().unwrap()];
     let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &options);
@@ -275,6 +282,12 @@ fn a_bell_rings_for_a_message_and_a_command_is_run() {
     let told = std::fs::read_to_string(told).unwrap();
     assert!(told.contains("PEERCHAT_FROM=alice\n") && told.contains("PEERCHAT_TEXT=two\n"), "{told}");
     assert_eq!(bob.bells(), 0);
+    let mut alive = std::fs::File::open(alive).unwrap();
+    bob.enter("LOGOUT");
+    bob.expect_end(0);
+    let (send, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || send.send(alive.read_to_end(&mut Vec::new())));
+    ended.recv_timeout(support::discovery::PATIENCE).expect("the command goes on").unwrap();
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Runs a command for each message that comes in, and lets no command do any harm to the chat.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased};
+use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::LAST_WORDS;
 use crate::client::notice::{Notice, Told, safe_text};
 
 /// How many messages may wait for their command; more are not announced.
@@ -16,12 +19,16 @@ const WAITING: usize = 64;
 const AT_ONCE: usize = 4;
 /// How long a command may take before it is killed.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How many bytes of a message a command is told: the kernel takes twice that for a variable.
+const TEXT: usize = 64 * 1024;
 /// How often it is looked whether commands have ended.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Where messages are announced.
+/// Where messages are announced. Commands that still run when it is dropped are killed.
 pub struct Notifier {
     notes: Sender<Note>,
+    leave: Option<Sender<()>>,
+    left: Receiver<()>,
 }
 
 struct Note {
@@ -40,8 +47,13 @@ impl Notifier {
 
     fn with_limit(program: PathBuf, limit: Duration) -> io::Result<Self> {
         let (notes, receive) = bounded(WAITING);
-        thread::Builder::new().name("notify".into()).spawn(move || run(&program, limit, &receive))?;
-        Ok(Self { notes })
+        let (leave, leaving) = bounded(0);
+        let (leaves, left) = bounded(0);
+        thread::Builder::new().name("notify".into()).spawn(move || {
+            run(&program, limit, &receive, &leaving);
+            drop(leaves);
+        })?;
+        Ok(Self { notes, leave: Some(leave), left })
     }
 
     /// Announces the messages among the notices, except those that may have been shown before. Never waits.
@@ -55,43 +67,61 @@ impl Notifier {
     }
 }
 
-fn run(program: &PathBuf, limit: Duration, notes: &Receiver<Note>) {
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        self.leave = None;
+        let _ = self.left.recv_timeout(LAST_WORDS);
+    }
+}
+
+/// Runs the program for each note until nobody holds the other end of `leaving`.
+fn run(program: &PathBuf, limit: Duration, notes: &Receiver<Note>, leaving: &Receiver<()>) {
     let mut running: Vec<(Child, Instant)> = Vec::new();
     let mut failed = false;
+    let none = never();
     loop {
-        let note = if running.is_empty() {
-            notes.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else if running.len() < AT_ONCE {
-            notes.recv_timeout(LOOK)
-        } else {
-            thread::sleep(LOOK);
-            Err(RecvTimeoutError::Timeout)
-        };
-        match note {
-            Ok(note) => match start(program, &note) {
-                Ok(child) => running.push((child, Instant::now())),
-                Err(error) if !failed => {
+        let notes = if running.len() < AT_ONCE { notes } else { &none };
+        let look = if running.is_empty() { never() } else { after(LOOK) };
+        select_biased! {
+            recv(leaving) -> _ => break,
+            recv(look) -> _ => {}
+            recv(notes) -> note => match note.map(|note| start(program, &note)) {
+                Ok(Ok(child)) => {
+                    failed = false;
+                    running.push((child, Instant::now()));
+                }
+                Ok(Err(error)) if !failed => {
                     failed = true;
                     tracing::error!(%error, command = %program.display(), "can't be run for a message");
                 }
-                Err(_) => {}
-            },
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
+                Ok(Err(_)) => {}
+                Err(_) => break,
+            }
         }
         running.retain_mut(|(child, started)| {
             if started.elapsed() > limit {
-                let _ = child.kill();
+                kill(child);
             }
             matches!(child.try_wait(), Ok(None))
         });
     }
+    for (mut child, _) in running {
+        kill(&child);
+        let _ = child.wait();
+    }
+}
+
+/// Kills a command that has not been waited for, and what it has started.
+fn kill(child: &Child) {
+    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
 }
 
 fn start(program: &PathBuf, note: &Note) -> io::Result<Child> {
+    let text = note.text.get(..note.text.floor_char_boundary(TEXT)).unwrap_or_default();
     Command::new(program)
         .env("PEERCHAT_FROM", &note.from)
-        .env("PEERCHAT_TEXT", &note.text)
+        .env("PEERCHAT_TEXT", text)
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -100,10 +130,12 @@ fn start(program: &PathBuf, note: &Note) -> io::Result<Child> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::client::notice::Body;
+    use crate::protocol::MAX_TEXT;
     use crate::protocol::peer::Cursor;
 
     fn message(text: &str, replayed: bool) -> Told {
@@ -117,15 +149,19 @@ mod tests {
         })
     }
 
-    /// A command that appends a line for each message and goes on for a while if it is told so.
+    /// A command that appends a line for each message, and holds the pipe `alive` and goes on for a while if it is
+    /// told so.
     fn command(directory: &std::path::Path) -> (PathBuf, PathBuf) {
         let (program, told) = (directory.join("notify"), directory.join("told"));
         let script = format!(
-            "#!/bin/sh\nprintf '%s: %s|' \"$PEERCHAT_FROM\" \"$PEERCHAT_TEXT\" >> {}\ncase \"$PEERCHAT_TEXT\" in hang*) exec sleep 1000;; esac\n",
+            "#!/bin/sh\ncase \"$PEERCHAT_TEXT\" in hang*) exec 3<>{}/alive;; esac\nprintf '%s: %s|' \"$PEERCHAT_FROM\" \"$PEERCHAT_TEXT\" >> {}\ncase \"$PEERCHAT_TEXT\" in hang*) sleep 1000; true;; esac\n",
+            directory.display(),
             told.display()
         );
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let status = Command::new("mkfifo").arg(directory.join("alive")).status().unwrap();
+        assert!(status.success());
         (program, told)
     }
 
@@ -149,6 +185,31 @@ mod tests {
         notifier.announce(&[message("again", true), message("$(touch x); `id`\0\u{1b}[2J\nsecond", false)]);
         let text = wait(&told, |text| text.ends_with('|'));
         assert_eq!(text, "bob: $(touch x); `id`\\u{0}\\u{1b}[2J\nsecond|");
+    }
+
+    #[test]
+    fn a_text_that_fits_into_no_variable_is_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, told) = command(directory.path());
+        let notifier = Notifier::start(program).unwrap();
+        notifier.announce(&[message(&"\u{1}".repeat(MAX_TEXT), false)]);
+        let text = wait(&told, |text| text.ends_with('|'));
+        assert_eq!(text.len(), "bob: ".len() + TEXT + "|".len());
+    }
+
+    #[test]
+    fn nothing_that_it_started_is_left_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, told) = command(directory.path());
+        let notifier = Notifier::start(program).unwrap();
+        let flood: Vec<_> = (0..100).map(|_| message("hang", false)).collect();
+        notifier.announce(&flood);
+        wait(&told, |text| text.matches("hang").count() == AT_ONCE);
+        let mut alive = std::fs::File::open(directory.path().join("alive")).unwrap();
+        drop(notifier);
+        let (send, ended) = bounded(1);
+        thread::spawn(move || send.send(alive.read_to_end(&mut Vec::new())));
+        ended.recv_timeout(Duration::from_secs(20)).expect("they go on").unwrap();
     }
 
     #[test]
