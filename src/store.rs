@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -13,8 +14,8 @@ use rusqlite::{Connection, OpenFlags};
 pub mod directory;
 pub mod journal;
 
-/// How long SQLite waits for another process (a backup, say) that holds the database, in milliseconds.
-const BUSY_TIMEOUT: u32 = 5000;
+/// How long SQLite waits for another process (a backup, say) that holds the database.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many prepared statements are kept. There are fewer different ones than this.
 const STATEMENTS: usize = 64;
 
@@ -172,9 +173,15 @@ impl Database {
         }
         // A commit whose sync failed may stand in the log, whole, and would count again after a crash. The next
         // one that succeeds would overwrite it; until then, it is cut off.
-        let cut = self.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+        // An export that reads just then is not waited for.
+        let cut = self.busy_timeout(Duration::ZERO).and_then(|()| {
+            self.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+        });
         if !cut.as_ref().is_ok_and(|busy| !busy) {
             tracing::error!(?cut, "the log could not be cut");
+        }
+        if let Err(error) = self.busy_timeout(BUSY_TIMEOUT) {
+            tracing::error!(%error, "the patience with other processes could not be set");
         }
     }
 }
@@ -288,7 +295,7 @@ fn open_checked(path: &Path, schema: &Schema, access: OpenFlags) -> Result<Conne
     }
     let connection =
         Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(reads)?;
-    connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT.into()))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(reads);
     let application_id = number("application_id")?;
     if application_id != i64::from(schema.application_id) {

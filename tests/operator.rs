@@ -370,3 +370,16 @@ fn a_name_is_freed_in_the_database_of_a_discovery_that_is_not_running() {
     Raw::synced(discovery.address, &second, "alice", 1);
     assert_eq!(status(&db)["users"], 1);
 }
+
+#[test]
+fn a_path_too_long_for_a_socket_costs_only_the_socket() {
+    let (directory, _) = scratch();
+    let deep = directory.path().join("d".repeat(120));
+    fs::create_dir(&deep).unwrap();
+    let db = deep.join("discovery.db");
+    let discovery = Discovery::start(&db);
+    Raw::synced(discovery.address, &keypair(), "alice", 1);
+    assert!(error(&db, &["--release", "alice"]).contains("in use by another process"));
+    discovery.kill();
+    assert!(answer(&db, &["--release", "alice"]).contains("alice is free"));
+}

@@ -125,7 +125,10 @@ pub fn ask(database: &Path, question: &str) -> anyhow::Result<Option<String>> {
     let failed = || format!("can't ask discovery through {}", path.display());
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).with_context(failed)?;
     socket.set_write_timeout(Some(ANSWER_WITHIN)).with_context(failed)?;
-    let address = SockAddr::unix(&path).with_context(failed)?;
+    // A path too long for a socket: then none was ever opened there.
+    let Ok(address) = SockAddr::unix(&path) else {
+        return Ok(None);
+    };
     match socket.connect(&address) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);

@@ -30,7 +30,7 @@ pub struct Desk(Sender<Question>);
 
 /// The loop did not answer in time.
 #[derive(Debug, thiserror::Error)]
-#[error("discovery is too busy to answer; try again")]
+#[error("discovery is too busy to answer, and may still do it; look at its log, or try again")]
 pub struct Busy;
 
 impl Desk {
