@@ -92,9 +92,9 @@ pub struct Dial {
     tried: u64,
     /// Not before this time; `None` for not at all until something happens.
     pub next: Option<u64>,
-    /// What came of the last attempt at each address.
+    /// What came of the last attempt at each address; failures only since the last link.
     pub attempts: Vec<Attempt>,
-    /// The last word of their client.
+    /// The last word of their client, until there is a link again.
     pub goodbye: Option<Goodbye>,
     /// Discovery has told an address since the last link: it is tried before the one that worked last.
     /// When the first one leads to nothing, it is the other one's turn.
@@ -169,6 +169,11 @@ impl Contact {
             (self.row.reached, self.row.told)
         };
         first.into_iter().chain(second.filter(|second| Some(*second) != first)).collect()
+    }
+
+    /// Whether that is one of the places where they may be.
+    pub fn may_be_at(&self, address: SocketAddr) -> bool {
+        [self.row.reached, self.row.told].contains(&Some(address))
     }
 
     pub(super) fn line(&self) -> ContactLine {
@@ -426,6 +431,8 @@ impl Node {
             contact.dial.failures = 0;
             contact.dial.unproved = None;
             contact.dial.told_is_newer = false;
+            contact.dial.attempts.retain(|attempt| attempt.problem.is_none());
+            contact.dial.goodbye = None;
             contact.refused = None;
             if address.is_some() && contact.row.reached != address {
                 contact.row.reached = address;

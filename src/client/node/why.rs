@@ -18,7 +18,7 @@ pub struct Attempt {
     address: SocketAddr,
     /// By the clock on the wall.
     at: i64,
-    problem: Option<String>,
+    pub problem: Option<String>,
 }
 
 impl Node {
@@ -54,7 +54,8 @@ impl Node {
 
     fn reason(&self, contact: &Contact) -> Reason {
         let row = &contact.row;
-        let failed = contact.dial.attempts.iter().any(|attempt| attempt.problem.is_some());
+        let failed =
+            contact.dial.attempts.iter().any(|it| it.problem.is_some() && contact.may_be_at(it.address));
         // A word of theirs holds until somebody is tried in vain.
         let unwanted = contact.dial.goodbye.as_ref().is_some_and(|goodbye| {
             goodbye.reason == NOT_ACCEPTED
@@ -133,13 +134,7 @@ const NOT_ACCEPTED: &str = "it takes no link from this account";
 fn places(contact: &Contact) -> Vec<AddressLine> {
     let attempts = &contact.dial.attempts;
     let mut addresses = contact.addresses();
-    addresses.extend(
-        attempts
-            .iter()
-            .map(|it| it.address)
-            .filter(|it| !contact.addresses().contains(it))
-            .collect::<Vec<_>>(),
-    );
+    addresses.extend(attempts.iter().map(|it| it.address).filter(|it| !contact.may_be_at(*it)));
     addresses
         .into_iter()
         .map(|address| {

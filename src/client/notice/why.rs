@@ -24,7 +24,7 @@ pub struct Why {
     /// When they are dialled next, unless something happens before.
     #[serde(serialize_with = "time_option_json")]
     pub next_dial: Option<i64>,
-    /// Why their client closed a link last, if it has said so since this one started.
+    /// Why their client closed the last link, if it has said so since this one started.
     pub goodbye: Option<Goodbye>,
 }
 
@@ -176,12 +176,13 @@ impl Why {
         }
     }
 
-    /// Where nobody answers.
+    /// Where nobody answers, of the places where they may still be.
     fn silence(&self) -> String {
         let failed = |place: &AddressLine| {
             place.problem.as_ref().map(|problem| format!("{}: {}", place.address, plain(problem)))
         };
-        let places: Vec<_> = self.addresses.iter().filter_map(failed).collect();
+        let places: Vec<_> =
+            self.addresses.iter().filter(|place| place.worked || place.told).filter_map(failed).collect();
         if places.is_empty() {
             format!("{} was not reached", self.contact.peer)
         } else {

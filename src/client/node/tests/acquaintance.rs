@@ -141,6 +141,48 @@ fn why_tells_that_somebody_takes_no_link() {
     assert_eq!(world.why().reason, Reason::KeyChanged);
 }
 
+fn failed(world: &World, port: u16) -> Input {
+    let problem = Problem::Other("connection refused".into());
+    Input::DialFailed { contact: world.bob().row.id, problems: vec![(address(port), problem)] }
+}
+
+#[test]
+fn why_speaks_of_nothing_that_was_before_the_last_link() {
+    let mut world = World::with_bob();
+    world.step(&[failed(&world, 4000)]);
+    assert_eq!(world.why().reason, Reason::NoAnswer);
+    world.link(1, false, 1, &[]);
+    world.step(&[Input::LinkClosed(1)]);
+    let why = world.why();
+    assert_eq!((why.reason, &why.addresses[0].problem), (Reason::Dialling, &None));
+    // Bob blocks, and thinks better of it.
+    world.link(2, false, 1, &[]);
+    world.says(2, &[Peer::Bye(Bye { reason: ByeReason::NOT_ACCEPTED })]);
+    assert_eq!(world.why().reason, Reason::NotAccepted);
+    world.link(3, false, 1, &[]);
+    world.step(&[Input::LinkClosed(3)]);
+    let why = world.why();
+    assert_eq!((why.reason, why.goodbye), (Reason::Dialling, None));
+}
+
+#[test]
+fn why_counts_no_attempt_where_they_are_not_any_more() {
+    let mut world = World::with_bob();
+    world.step(&[failed(&world, 4000)]);
+    let moved =
+        Status { name: name("bob"), key: BOB, address: Some(address(4001)), online: true, asks: false };
+    world.discovery(&[ToClient::Status(moved)]);
+    assert_eq!(world.why().reason, Reason::Dialling);
+    world.step(&[failed(&world, 4001)]);
+    let why = world.why();
+    assert_eq!((why.reason, why.addresses.len()), (Reason::NoAnswer, 2));
+    let mut text = Vec::new();
+    Notice::Why(Box::new(why)).write_text(&Look::default(), &mut text);
+    let text = String::from_utf8(text).unwrap();
+    let first = "* bob does not answer at 127.0.0.1:4001: connection refused (discovery says bob is there)\n";
+    assert!(text.starts_with(first), "{text}");
+}
+
 #[test]
 fn a_contact_is_verified_by_the_code_and_by_no_other() {
     let mut world = World::with_bob();
