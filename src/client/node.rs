@@ -486,13 +486,16 @@ impl Node {
         if let Some(errand) = &mut self.errand {
             errand.refused(peer, &message);
         }
-        self.trouble(now, code, peer, message);
+        self.tell_or_refuse(now, error(code, peer, message), true);
     }
 
     fn trouble(&mut self, now: Now, code: Code, peer: Option<&Name>, message: String) {
-        let trouble = Trouble { code, message, peer: peer.cloned(), id: None, text: None };
-        self.tell(now, Notice::Error(trouble));
+        self.tell(now, error(code, peer, message));
     }
+}
+
+fn error(code: Code, peer: Option<&Name>, message: String) -> Notice {
+    Notice::Error(Trouble { code, message, peer: peer.cloned(), id: None, text: None })
 }
 
 /// The key that discovery must prove: the one that the user names, else the one that was pinned.

@@ -184,11 +184,14 @@ pub struct Told {
     /// The name of the command that it answers, if a script gave it one.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
+    /// Whether it says that a command was not done.
+    #[serde(skip)]
+    pub refusal: bool,
 }
 
 impl From<Notice> for Told {
     fn from(notice: Notice) -> Self {
-        Self { notice, reference: None }
+        Self { notice, reference: None, refusal: false }
     }
 }
 

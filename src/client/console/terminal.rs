@@ -305,13 +305,13 @@ mod tests {
             text: Body::Text("hi".into()),
             sent: 0,
         };
-        Told { notice, reference: Some(reference.clone()) }
+        Told { reference: Some(reference.clone()), ..Told::from(notice) }
     }
 
     fn error(reference: Option<&Reference>) -> Told {
         let trouble =
             Trouble { code: Code::NotSaved, message: "no".into(), peer: None, id: None, text: None };
-        Told { notice: Notice::Error(trouble), reference: reference.cloned() }
+        Told { reference: reference.cloned(), ..Told::from(Notice::Error(trouble)) }
     }
 
     fn shown(said: &mut Said, told: &Told) -> String {

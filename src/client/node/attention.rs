@@ -10,12 +10,15 @@ use super::super::command::{Command, CommandError};
 use super::super::event::Prompt;
 use super::super::notice::{Code, MANY_UNREAD, Notice};
 use super::super::suggest::nearest;
+use super::contacts::Contact;
 use super::{LAZY_SAVE, Node};
 use crate::protocol::Name;
 use crate::store::Result;
 use crate::store::journal::{ContactId, Journal, Seq};
 use crate::time::Now;
 
+/// Among how many contacts it is looked for whom the user may have meant; among more it takes too long.
+const MAX_MEANT: usize = 1000;
 /// How many entries of a conversation are shown at least when it is entered.
 const LAST_LINES: u64 = 10;
 
@@ -107,7 +110,8 @@ impl Node {
         match entered {
             Some(contact) if !contact.row.blocked => {
                 let (id, unread) = (contact.row.id, contact.unread);
-                let count = unread.clamp(LAST_LINES, MANY_UNREAD);
+                let count = unread + self.own_among_unread(journal, contact)?;
+                let count = count.clamp(LAST_LINES, MANY_UNREAD);
                 let messages = self.history_lines(journal, id, u32::try_from(count).unwrap_or(u32::MAX))?;
                 self.enter(Some(id));
                 self.mark_read(now, id, self.seq);
@@ -126,6 +130,18 @@ impl Node {
         Ok(())
     }
 
+    /// How many of ours stand among and after what is unread of a contact.
+    fn own_among_unread(&self, journal: &Journal, contact: &Contact) -> Result<u64> {
+        let mut oldest = None;
+        if contact.unread > 0 {
+            journal.received_after(contact.row.id, contact.row.read, |received| {
+                oldest = Some(received.seq);
+                false
+            })?;
+        }
+        oldest.map_or(Ok(0), |oldest| journal.count_sent_after(contact.row.id, oldest))
+    }
+
     fn enter(&mut self, conversation: Option<ContactId>) {
         self.attention.changed |= self.attention.conversation != conversation;
         self.attention.conversation = conversation;
@@ -134,7 +150,10 @@ impl Node {
     fn leave_conversation(&mut self, now: Now) {
         if self.attention.conversation.is_some() {
             self.enter(None);
+            // What a command asked for is another matter, and is answered by itself.
+            let answering = self.answering.take();
             self.tell(now, Notice::Conversation { peer: None, unread: 0, messages: Vec::new() });
+            self.answering = answering;
         }
     }
 
@@ -221,7 +240,8 @@ impl Node {
             "that is yourself".into()
         } else {
             // Nobody is looked at who is about to be forgotten.
-            let known = self.by_name.keys().filter(|other| self.known(other).is_some());
+            let few = self.by_name.len() <= MAX_MEANT;
+            let known = self.by_name.keys().filter(|other| few && self.known(other).is_some());
             let meant = nearest(name.as_str(), known.map(Name::as_str));
             let meant = meant.map_or_else(
                 || format!("; REQUEST {name} first"),

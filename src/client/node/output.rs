@@ -98,11 +98,12 @@ impl Output {
     }
 
     /// What has been told since the last commit is not told, if it tells of something that was to be
-    /// saved. What tells of connections, keys and discovery holds, and nothing would lead to it again.
+    /// saved, or refuses a command, which is answered anew. What tells of connections, keys and discovery
+    /// holds, and nothing would lead to it again.
     pub fn roll_back(&mut self) {
         let (notices, shown) = self.kept;
         let undone = self.notices.split_off(notices);
-        self.notices.extend(undone.into_iter().filter(|told| !told.notice.is_saved()));
+        self.notices.extend(undone.into_iter().filter(|told| !told.refusal && !told.notice.is_saved()));
         self.shown.truncate(shown);
         self.weight = self.notices.iter().map(|told| told.notice.weight()).sum();
     }
@@ -151,6 +152,10 @@ impl Output {
 impl Node {
     /// Tells the user something. What answers a command repeats what a script calls it.
     pub(super) fn tell(&mut self, now: Now, notice: Notice) {
+        self.tell_or_refuse(now, notice, false);
+    }
+
+    pub(super) fn tell_or_refuse(&mut self, now: Now, notice: Notice, refusal: bool) {
         let output = &mut self.output;
         if !output.is_waiting() {
             output.progress = now.mono;
@@ -159,7 +164,7 @@ impl Node {
             output.dropped += 1;
         } else {
             let reference = self.answering.clone().filter(|_| notice.is_answer());
-            output.push(Told { notice, reference });
+            output.push(Told { notice, reference, refusal });
         }
     }
 

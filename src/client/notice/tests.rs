@@ -85,6 +85,25 @@ fn history_tells_both_times_where_they_differ_much_and_what_waits() {
 }
 
 #[test]
+fn what_is_unread_stands_below_a_line_that_says_so() {
+    let line = |received: Option<i64>| HistoryLine {
+        id: Cursor { epoch: 1, number: 1 },
+        from: "bob".parse().unwrap(),
+        text: Body::Text("hi".into()),
+        sent: 0,
+        received,
+        delivered: true,
+    };
+    let messages = [Some(1), None, Some(2), None, Some(3), None].map(line).to_vec();
+    for (unread, expected) in [(0, None), (1, Some(4)), (2, Some(2)), (3, Some(0)), (MANY_UNREAD, Some(0))] {
+        let peer = Some("bob".parse().unwrap());
+        let entered = Notice::Conversation { peer, unread, messages: messages.clone() };
+        let text = written(|out| entered.write_text(&Look::default(), out));
+        assert_eq!(text.lines().position(|line| line.ends_with("unread:")), expected, "{text}");
+    }
+}
+
+#[test]
 fn a_second_line_can_not_pass_for_somebody_else() {
     let text = written(|out| message("hi\n[12:00] carol: lies\r\n").write_text(&Look::default(), out));
     let lines: Vec<_> = text.lines().collect();

@@ -179,7 +179,9 @@ impl Notice {
                 vec!["* in no conversation; CHAT <user> enters one".into()]
             }
             Self::Conversation { peer: Some(peer), unread, messages } => {
-                let known = messages.len().saturating_sub(usize::try_from(*unread).unwrap_or(usize::MAX));
+                let unread_here = usize::try_from(*unread).unwrap_or(usize::MAX);
+                let theirs = messages.iter().enumerate().rev().filter(|(_, line)| line.received.is_some());
+                let known = theirs.take(unread_here).last().map_or(messages.len(), |(index, _)| index);
                 let (before, new) = messages.split_at_checked(known).unwrap_or_default();
                 let mut lines: Vec<_> = before.iter().flat_map(|line| line.lines(look)).collect();
                 if *unread > 0 {

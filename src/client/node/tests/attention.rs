@@ -1,5 +1,6 @@
 //! Conversations, and what is unread.
 
+use super::super::super::command::Reference;
 use super::super::super::event::Prompt;
 use super::super::super::notice::{HistoryLine, MANY_UNREAD};
 use super::*;
@@ -197,4 +198,69 @@ fn a_refusal_in_a_failed_transaction_counts_once() {
     let unknown = || ToClient::NoSuchUser(About { name: name("ghost") });
     world.fail(&[Input::RendezvousSays(SESSION, vec![unknown()])]);
     assert_eq!(world.node.refused, 3, "it is told again");
+}
+
+#[test]
+fn a_command_that_is_refused_while_the_disk_fails_has_one_answer() {
+    let mut world = World::linked(1);
+    world.types("BLOCK bob");
+    world.fail(&[typed("CHAT bob hi"), typed("CHAT bob")]);
+    assert_eq!(world.errors(), [Code::NotSaved, Code::Blocked]);
+}
+
+#[test]
+fn who_can_not_enter_a_conversation_is_answered_once() {
+    let mut world = World::linked(1);
+    world.types("CHAT bob");
+    let reference = Some(Reference::Number(1));
+    let command = parse("CHAT carol").unwrap();
+    world.journal.begin().unwrap();
+    let input = Input::Command { command, reference: reference.clone() };
+    world.node.handle(world.now, &world.journal, &input).unwrap();
+    world.node.finish(world.now, &world.journal).unwrap();
+    world.journal.commit().unwrap();
+    let prints = world.node.committed().into_iter().filter_map(|action| match action {
+        Action::Print(told) => Some(told),
+        _ => None,
+    });
+    let told: Vec<_> = prints.flatten().collect();
+    assert!(matches!(told[0].notice, Notice::Conversation { peer: None, .. }), "{told:?}");
+    assert!(matches!(told[1].notice, Notice::Error(_)), "{told:?}");
+    let references: Vec<_> = told.iter().map(|told| told.reference.clone()).collect();
+    assert_eq!(references, [None, reference]);
+}
+
+#[test]
+fn whom_somebody_may_have_meant_is_said_while_that_is_quickly_found() {
+    let mut world = World::with_bob();
+    let said = |world: &mut World| {
+        world.types("CHAT bbo hi");
+        match world.notices.last() {
+            Some(Notice::Error(trouble)) => trouble.message.contains("did you mean bob?"),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(said(&mut world));
+    for number in 0..1000 {
+        world.node.add_contact(&world.journal, &name(&format!("contact{number}"))).unwrap();
+    }
+    assert!(!said(&mut world));
+}
+
+#[test]
+fn all_that_is_unread_is_shown_also_where_ours_stand_between() {
+    let mut world = World::linked(1);
+    world.says(1, &[message(8, 1, "read")]);
+    world.types("HISTORY bob");
+    world.later(LAZY_SAVE + 1);
+    let unread: Vec<_> = (2..=12).map(|number| message(8, number, "x")).collect();
+    world.says(1, &unread);
+    (0..5).for_each(|_| drop(world.types("CHAT bob mine")));
+    // That they were read when ours were written was not saved before it was killed.
+    world.restart(2);
+    world.step(&[]);
+    assert_eq!(world.unread(), 11);
+    world.types("CHAT bob");
+    assert_eq!(world.conversations(), [(Some("bob"), 11, 16)]);
+    assert!(world.last_lines()[0].received.is_some());
 }
