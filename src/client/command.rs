@@ -11,6 +11,7 @@ use crate::protocol::{MAX_TEXT, Name, NameError};
 mod help;
 pub mod json;
 
+pub(super) use help::first_word;
 pub use help::{Explanation, HELP};
 
 /// The longest line that is read, in bytes: the longest text and room for what stands before it.
@@ -202,12 +203,12 @@ pub enum CommandError {
 /// The command that somebody may have meant, as a question.
 fn meant(word: &str) -> String {
     let word = word.strip_prefix('/').unwrap_or(word).to_ascii_uppercase();
-    let commands = HELP.iter().filter_map(|(usage, _)| usage.split(' ').next());
+    let commands = HELP.iter().map(|(usage, _)| first_word(usage));
     nearest(&word, commands).map_or_else(String::new, |command| format!("did you mean {command}? "))
 }
 
 fn usage(command: &str) -> CommandError {
-    let usage = HELP.iter().map(|(usage, _)| *usage).find(|usage| usage.split(' ').next() == Some(command));
+    let usage = HELP.iter().map(|(usage, _)| *usage).find(|usage| first_word(usage) == command);
     CommandError::Usage(usage.unwrap_or("HELP"))
 }
 
@@ -427,7 +428,7 @@ mod tests {
     #[test]
     fn every_command_is_in_the_help() {
         for (usage, _) in HELP {
-            let word = usage.split(' ').next().unwrap();
+            let word = first_word(usage);
             let parsed = parse(
                 &usage
                     .replace(" <user>", " bob")

@@ -12,7 +12,7 @@ use super::command::{Explanation, MAX_REFERENCE, Reference};
 use crate::protocol::peer::{Cursor, Kind};
 use crate::protocol::{Name, PublicKey};
 pub use text::Look;
-pub(crate) use text::{is_unsafe, safe_text, write_delivered, write_welcome};
+pub(crate) use text::{is_unsafe, many, safe_text, write_delivered, write_welcome};
 
 mod text;
 mod why;

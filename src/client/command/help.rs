@@ -18,6 +18,11 @@ pub const HELP: &[(&str, &str)] = &[
     ("LOGOUT", "leave; what is not delivered is kept"),
 ];
 
+/// The command that a usage or a line begins with.
+pub fn first_word(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
+}
+
 /// More about each command, for `HELP <command>`, in lines for 80 columns.
 const MORE: &[(&str, &str)] = &[
     (
@@ -109,6 +114,6 @@ impl Explanation {
 
     /// Usage and meaning of each form of the command.
     pub fn usages(self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        HELP.iter().filter(move |(usage, _)| usage.split(' ').next() == Some(self.command))
+        HELP.iter().filter(move |(usage, _)| first_word(usage) == self.command)
     }
 }

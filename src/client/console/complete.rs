@@ -1,6 +1,6 @@
 //! What Tab completes, and what a command still takes.
 
-use crate::client::command::{self, Command, HELP};
+use crate::client::command::{self, Command, HELP, first_word};
 use crate::client::event::Prompt;
 
 /// What the word before the cursor may become.
@@ -31,10 +31,6 @@ impl Completion {
 fn usage(word: &str) -> Option<(&'static str, &'static str)> {
     let word = word.strip_prefix('/').unwrap_or(word);
     HELP.iter().find(|(usage, _)| first_word(usage).eq_ignore_ascii_case(word)).copied()
-}
-
-fn first_word(text: &str) -> &str {
-    text.split(' ').next().unwrap_or_default()
 }
 
 /// Whether the line is a command, and not a message to whom the conversation is with.

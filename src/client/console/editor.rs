@@ -9,7 +9,7 @@ use super::keys::Key;
 use super::line::{BLANK_BACK, Line, WORD_BACK, WORD_FORWARD};
 use crate::client::command::MAX_LINE;
 use crate::client::event::Prompt;
-use crate::client::notice::MANY_UNREAD;
+use crate::client::notice::many;
 
 /// How many candidates are shown.
 const CANDIDATES: usize = 60;
@@ -52,7 +52,7 @@ pub struct Editor {
     prompt: Prompt,
     /// Which line of the history is shown, and what stood there before.
     recalled: Option<(usize, String)>,
-    /// Whether lines that were pasted are in the text.
+    /// Whether lines that were pasted may be in the text.
     pasted: bool,
     /// What the last key led to say.
     below: String,
@@ -148,15 +148,12 @@ impl Editor {
         if unread.is_empty() {
             return waiting.into_iter().chain([plain, "> ".into()]).collect();
         }
-        let counted = |count: u64| {
-            if count < MANY_UNREAD { count.to_string() } else { format!("{}+", MANY_UNREAD - 1) }
-        };
         let mut senders: Vec<_> =
-            unread.iter().take(SENDERS).map(|(name, count)| format!("{name} {}", counted(*count))).collect();
+            unread.iter().take(SENDERS).map(|(name, count)| format!("{name} {}", many(*count))).collect();
         if unread.len() > SENDERS {
             senders.push("…".into());
         }
-        let all = counted(unread.values().sum());
+        let all = many(unread.values().sum());
         let space = if self.prompt.conversation.is_some() { " " } else { "" };
         let senders = senders.join(", ");
         let long = waiting.map(|waiting| format!("[{senders}] {waiting}"));
@@ -181,6 +178,7 @@ impl Editor {
 
     fn edit(&mut self, key: Key) -> Outcome {
         let line = &mut self.line;
+        let brings_back = matches!(key, Key::Ctrl('y' | '_') | Key::Alt('y'));
         match key {
             Key::Enter => return self.submit(),
             Key::Tab => self.complete(),
@@ -217,6 +215,7 @@ impl Editor {
             Key::Ctrl('_') => line.undo(),
             Key::Escape | Key::Ctrl(_) | Key::Alt(_) => {}
         }
+        self.pasted |= brings_back && self.line.text().contains('\n');
         Outcome::Nothing
     }
 
@@ -474,6 +473,22 @@ mod tests {
         editor.key(Key::Enter);
         assert!(editor.view().below.contains("2 lines one after the other"));
         assert_eq!(editor.key(Key::Char('y')), submitted(&["/REQUEST bob", "/CONTACTS"]));
+        // However they come back.
+        let ctrl = |keys: &str| keys.chars().map(Key::Ctrl).collect::<Vec<_>>();
+        for (away, back) in [
+            (ctrl("c"), '_'),
+            ([ctrl("uuu"), vec![Key::Char('x')], ctrl("c")].concat(), 'y'),
+            ([ctrl("uuu"), vec![Key::Char('x'), Key::Enter]].concat(), 'y'),
+        ] {
+            editor.key(paste("one\ntwo"));
+            for key in &away {
+                editor.key(key.clone());
+            }
+            editor.key(Key::Ctrl(back));
+            assert_eq!(editor.view().text, "one\ntwo", "{away:?}");
+            assert_eq!(editor.key(Key::Enter), Outcome::Nothing, "{away:?}");
+            assert_eq!(editor.key(Key::Char('y')), submitted(&["one\ntwo"]));
+        }
         // Whoever types a second line has seen it.
         type_in(&mut editor, "a");
         editor.key(Key::AltEnter);

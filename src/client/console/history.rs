@@ -1,12 +1,14 @@
 //! What was typed before, also in earlier sessions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustyline::config::Config;
 use rustyline::history::{FileHistory, History as _, SearchDirection};
 
-/// How many lines are kept.
+/// How many lines are kept; there may be twice as many before the older half goes, for that means to write them all.
 const LINES: usize = 1000;
+/// How many bytes a line may have to be kept.
+const LONGEST: usize = 4096;
 
 /// The lines typed before, the latest last, and the file that keeps them.
 pub struct History {
@@ -17,26 +19,22 @@ pub struct History {
 impl History {
     /// Reads the file, if there is one. What can't be read is not missed: a history is a convenience.
     pub fn open(file: Option<PathBuf>) -> Self {
-        // Limits that are no numbers of entries are what can't be set.
-        let config = Config::builder().history_ignore_space(true);
-        let config = config.max_history_size(LINES).and_then(|config| config.history_ignore_dups(true));
-        let mut lines =
-            config.map_or_else(|_| FileHistory::new(), |it| FileHistory::with_config(&it.build()));
+        let mut lines = empty();
         if let Some(file) = file.as_ref().filter(|file| file.exists())
-            && let Err(error) = lines.load(file)
+            && let Err(error) = lines.load(file).and_then(|()| cut(&mut lines, file))
         {
             tracing::warn!(%error, file = %file.display(), "what was typed before can't be read");
         }
         Self { lines, file }
     }
 
-    /// Keeps a line, unless it is the same as the last or begins with a space.
+    /// Keeps a line, unless it is long, the same as the last, or begins with a space.
     pub fn add(&mut self, line: &str) {
-        if !matches!(self.lines.add(line), Ok(true)) {
+        if line.len() > LONGEST || !matches!(self.lines.add(line), Ok(true)) {
             return;
         }
         if let Some(file) = &self.file
-            && let Err(error) = self.lines.append(file)
+            && let Err(error) = self.lines.append(file).and_then(|()| cut(&mut self.lines, file))
         {
             tracing::warn!(%error, file = %file.display(), "what is typed can't be kept");
             self.file = None;
@@ -57,6 +55,30 @@ impl History {
         let direction = if older { SearchDirection::Reverse } else { SearchDirection::Forward };
         self.lines.search(text, from, direction).ok().flatten().map(|found| found.idx)
     }
+}
+
+fn empty() -> FileHistory {
+    // Limits that are no numbers of entries are what can't be set.
+    let config = Config::builder().history_ignore_space(true);
+    let config = config.max_history_size(2 * LINES).and_then(|config| config.history_ignore_dups(true));
+    config.map_or_else(|_| FileHistory::new(), |config| FileHistory::with_config(&config.build()))
+}
+
+/// Leaves only the latest lines if there is no room for more. A file that lines were only appended to until then is
+/// replaced as a whole, for a program may be killed at any time.
+fn cut(lines: &mut FileHistory, file: &Path) -> rustyline::Result<()> {
+    if lines.len() < 2 * LINES {
+        return Ok(());
+    }
+    let mut kept = empty();
+    for line in lines.iter().skip(lines.len() - LINES) {
+        kept.add(line)?;
+    }
+    let new = file.with_extension("history.new");
+    kept.save(&new)?;
+    std::fs::rename(new, file)?;
+    *lines = empty();
+    lines.load(file)
 }
 
 #[cfg(test)]
@@ -80,12 +102,22 @@ mod tests {
         assert_eq!(history.search("e", 2, true), Some(2));
         assert_eq!(history.search("on", 2, true), Some(0));
         assert_eq!(history.search("on", 1, false), None);
-        for number in 0..2 * LINES {
-            history.add(&format!("line {number}"));
+        history.add(&"x".repeat(LONGEST + 1));
+        assert_eq!(history.len(), 3);
+        let bytes = |file| std::fs::metadata(file).unwrap().len();
+        let mut cuts = 0;
+        for number in 0..10 * LINES {
+            let (line, before) = (format!("line {number}"), bytes(&file));
+            history.add(&line);
+            // All that is written is the line.
+            cuts += usize::from(bytes(&file) != before + line.len() as u64 + 1);
         }
+        assert_eq!(cuts, 9);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let history = History::open(Some(file));
-        assert_eq!(history.len(), LINES);
-        assert_eq!(history.get(LINES - 1), Some("line 1999"));
+        assert!((LINES..2 * LINES).contains(&history.len()), "{}", history.len());
+        assert_eq!(history.get(history.len() - 1), Some("line 9999"));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         // Without a file it still works.
         let mut history = History::open(None);
         history.add("here");

@@ -97,10 +97,7 @@ fn write_lines(lines: &[String], look: &Look, out: &mut Vec<u8>) {
 impl Notice {
     /// Appends the notice as plain text, each line ended.
     pub fn write_text(&self, look: &Look, out: &mut Vec<u8>) {
-        match self {
-            Self::Delivered { to, .. } => write_delivered(to, 1, look, out),
-            other => write_lines(&other.lines(look), look, out),
-        }
+        write_lines(&self.lines(look), look, out);
     }
 
     fn lines(&self, look: &Look) -> Vec<String> {
@@ -136,13 +133,11 @@ impl Notice {
                 let state = if *linked { "" } else { " (waiting)" };
                 body_lines(&format!("{} to {}{state}: ", look.stamp(*sent), look.name(to)), text)
             }
-            // Over a link the delivery says it all, a moment later.
-            Self::Queued { linked: true, .. } => vec![],
+            // Over a link the delivery says it all, a moment later, and deliveries are told together.
+            Self::Queued { linked: true, .. } | Self::Delivered { .. } => vec![],
             Self::Queued { to, .. } => {
                 vec![format!("* {to} is not linked; your message waits, and goes out by itself")]
             }
-            // Written with others of their kind.
-            Self::Delivered { .. } => vec![],
             Self::Error(trouble) => {
                 let mut lines = vec![format!("! {}", plain(&trouble.message))];
                 if let Some(text) = &trouble.text {
@@ -250,7 +245,7 @@ impl HistoryLine {
 }
 
 /// A count of unread messages: beyond the bound it is only known that there are more.
-fn many(unread: u64) -> String {
+pub fn many(unread: u64) -> String {
     if unread < MANY_UNREAD { unread.to_string() } else { format!("{}+", MANY_UNREAD - 1) }
 }
 
