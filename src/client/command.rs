@@ -176,7 +176,7 @@ pub enum Reference {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The first word is none of the commands.
-    #[error("{0:?} is not a command; {hint}HELP lists them, CHAT <user> <message> sends, LOGOUT leaves", hint = meant(.0))]
+    #[error("{0:?} is not a command; {hint}HELP lists them, CHAT <user> enters a conversation, LOGOUT leaves", hint = meant(.0))]
     Unknown(String),
     /// Something is missing or too much.
     #[error("usage: {0}")]
@@ -200,11 +200,25 @@ pub enum CommandError {
     NotUtf8,
 }
 
+/// What other programs call the commands.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&["QUIT", "EXIT", "Q", "LOGOFF"], "LOGOUT"),
+    (&["MSG", "M", "QUERY", "TELL", "SAY", "TO"], "CHAT"),
+    (&["ADD", "INVITE", "CONNECT"], "REQUEST"),
+    (&["NAMES", "LIST", "ROSTER", "FRIENDS"], "CONTACTS"),
+    (&["IGNORE"], "BLOCK"),
+    (&["UNIGNORE"], "UNBLOCK"),
+    (&["LASTLOG", "FIND", "GREP"], "SEARCH"),
+];
+
 /// The command that somebody may have meant, as a question.
 fn meant(word: &str) -> String {
     let word = word.strip_prefix('/').unwrap_or(word).to_ascii_uppercase();
     let commands = HELP.iter().map(|(usage, _)| first_word(usage));
-    nearest(&word, commands).map_or_else(String::new, |command| format!("did you mean {command}? "))
+    let elsewhere = ELSEWHERE.iter().find(|(words, _)| words.contains(&word.as_str())).map(|(_, here)| *here);
+    elsewhere
+        .or_else(|| nearest(&word, commands))
+        .map_or_else(String::new, |command| format!("did you mean {command}? "))
 }
 
 fn usage(command: &str) -> CommandError {
@@ -374,11 +388,15 @@ mod tests {
             ("HISTORY bob 0", "usage: HISTORY <user> [n], n from 1 to 1000"),
             (
                 "/SHOUT bob",
-                "\"/SHOUT\" is not a command; HELP lists them, CHAT <user> <message> sends, LOGOUT leaves",
+                "\"/SHOUT\" is not a command; HELP lists them, CHAT <user> enters a conversation, LOGOUT leaves",
+            ),
+            (
+                "/quit",
+                "\"/quit\" is not a command; did you mean LOGOUT? HELP lists them, CHAT <user> enters a conversation, LOGOUT leaves",
             ),
             (
                 "/hisotry bob",
-                "\"/hisotry\" is not a command; did you mean HISTORY? HELP lists them, CHAT <user> <message> sends, LOGOUT leaves",
+                "\"/hisotry\" is not a command; did you mean HISTORY? HELP lists them, CHAT <user> enters a conversation, LOGOUT leaves",
             ),
             ("REQUEST Bob", "names are in lower case: write \"bob\""),
             ("TRUST", "usage: TRUST <user> [key]"),

@@ -156,10 +156,10 @@ impl Editor {
         let all = many(unread.values().sum());
         let space = if self.prompt.conversation.is_some() { " " } else { "" };
         let senders = senders.join(", ");
-        let long = waiting.map(|waiting| format!("[{senders}] {waiting}"));
+        let long = waiting.map(|waiting| format!("[unread: {senders}] {waiting}"));
         let short = [
-            format!("[{senders}]{space}{plain}"),
-            format!("[{all}]{space}{plain}"),
+            format!("[unread: {senders}]{space}{plain}"),
+            format!("[{all} unread]{space}{plain}"),
             format!("[{all}]> "),
             "> ".into(),
         ];
@@ -527,13 +527,13 @@ mod tests {
 
     #[test]
     fn the_prompt_shows_the_conversation_and_what_is_unread() {
-        assert_eq!(editor(None).view().prompts[0], "[carol 2, dave 1]> ");
+        assert_eq!(editor(None).view().prompts[0], "[unread: carol 2, dave 1]> ");
         let mut waits = editor(Some("bob"));
         waits.prompt.waiting = 3;
-        assert_eq!(waits.view().prompts[0], "[carol 2, dave 1] bob (3 waiting)> ");
+        assert_eq!(waits.view().prompts[0], "[unread: carol 2, dave 1] bob (3 waiting)> ");
         assert_eq!(
             editor(Some("bob")).view().prompts,
-            ["[carol 2, dave 1] bob> ", "[3] bob> ", "[3]> ", "> "]
+            ["[unread: carol 2, dave 1] bob> ", "[3 unread] bob> ", "[3]> ", "> "]
         );
     }
 
