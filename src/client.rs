@@ -18,7 +18,7 @@ use crate::store::StoreError;
 use crate::store::journal::Journal;
 use crate::time::Clock;
 use console::{Console, LAST_WORDS};
-use event::{Action, Input, LinkId};
+use event::{ANSWERS, Action, Input, LinkId};
 use link::{Event, Network, Writer};
 use node::{Node, Setup};
 use oneshot::OneShot;
@@ -251,7 +251,15 @@ impl Loop {
             weight += input.weight();
             inputs.push(input);
         }
-        inputs.extend(taken.try_iter().take(BATCH.saturating_sub(inputs.len())));
+        // Between two transactions it shows whether there is room for more answers.
+        let mut answers = inputs.iter().map(Input::answer).fold(0, usize::saturating_add);
+        while inputs.len() < BATCH
+            && answers < ANSWERS
+            && let Ok(input) = taken.try_recv()
+        {
+            answers = answers.saturating_add(input.answer());
+            inputs.push(input);
+        }
     }
 
     /// Closes connections made from an address that this machine has lost. Nothing more can come over them, but

@@ -68,6 +68,30 @@ fn commands_are_json_and_their_answers_say_what_they_answer() {
     assert_eq!(alice.ended().0.code(), Some(0));
 }
 
+#[test]
+fn each_command_is_answered_however_long_the_answers_are() {
+    let (directory, _) = scratch();
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut alice = Client::start(directory.path(), "alice", nowhere);
+    alice.say("REQUEST bob");
+    let long = format!("CHAT bob {}", "x".repeat(32 * 1024));
+    (0..30).for_each(|_| alice.say(&long));
+    // Together more than may wait to be written.
+    let history = |number| json!({"command": "history", "peer": "bob", "count": 1000, "ref": number});
+    let commands: Vec<_> = (0..16).map(|number| history(number).to_string()).collect();
+    alice.say(&commands.join("\n"));
+    for number in 0..16 {
+        let answer = loop {
+            let event = alice.next_or_end().expect("an answer");
+            assert_ne!(event["code"], "output-behind");
+            if event["event"] == "history" {
+                break event;
+            }
+        };
+        assert_eq!((&answer["ref"], answer["messages"].as_array().unwrap().len()), (&json!(number), 30));
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn what_could_not_be_saved_says_which_it_was() {

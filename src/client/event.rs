@@ -11,6 +11,10 @@ use crate::protocol::rendezvous::{ToClient, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
 use crate::store::journal::ContactId;
 
+/// How many bytes the answers to the commands of one transaction may have, by [`Input::answer`]: nothing is left out
+/// of what is told while there is room for that many.
+pub const ANSWERS: usize = 1024 * 1024;
+
 /// A connection, to a peer or to discovery. Never used again within a process.
 pub type LinkId = u64;
 
@@ -95,6 +99,20 @@ impl Input {
             Self::RendezvousSays(_, messages) => 1 + messages.len(),
             _ => 1,
         }
+    }
+
+    /// About how many bytes the answer to a command adds to the console's work, as far as it depends on the command;
+    /// without a bound where it depends on what is kept. Such a command is the last of its transaction.
+    #[must_use]
+    pub fn answer(&self) -> usize {
+        let Self::Command { command: Ok(command), .. } = self else {
+            return 0;
+        };
+        let asks = match command {
+            Command::Line { otherwise, .. } => matches!(&**otherwise, Ok(command) if !command.is_written()),
+            command => !command.is_written(),
+        };
+        if asks { usize::MAX } else { command.text().map_or(0, str::len) }
     }
 }
 

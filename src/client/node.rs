@@ -317,6 +317,9 @@ impl Node {
         self.output.roll_back();
         self.attention.roll_back();
         self.refused = self.refused_before;
+        if let Some(errand) = &mut self.errand {
+            errand.roll_back(self.batch);
+        }
         self.seq = journal.last_seq()?;
         // What the console has written it has written, also if the transaction did not get that far.
         let answers = inputs.iter().filter(|input| matches!(input, Input::Printed)).count();
@@ -428,7 +431,7 @@ impl Node {
 
     /// Stays until everything is delivered, or as long as it was told.
     fn linger(&mut self, now: Now) {
-        self.leaving = Leaving::Lingering(self.setup.linger.map(|linger| now.mono + linger));
+        self.leaving = Leaving::Lingering(self.setup.linger.map(|linger| now.mono.saturating_add(linger)));
         self.wake = now.mono;
     }
 
@@ -448,6 +451,7 @@ impl Node {
         }
         let busy = !self.rendezvous.tried() || !self.output.is_read() || self.index.is_waiting();
         if over || (!hopeful && !busy) {
+            self.refuse_searches(now);
             let (status, why) = match (self.waits(), self.refused) {
                 (true, _) => (STILL_WAITING, Some(WAITS.to_owned())),
                 (false, 0) => (0, None),
@@ -471,6 +475,7 @@ impl Node {
         }
         self.leaving = Leaving::Left;
         self.say_goodbye(now);
+        self.refuse_searches(now);
         self.tell_bye(now);
         self.actions.push(Action::Exit(status, why));
     }
@@ -484,7 +489,7 @@ impl Node {
     fn refuse(&mut self, now: Now, code: Code, peer: Option<&Name>, message: String) {
         self.refused += 1;
         if let Some(errand) = &mut self.errand {
-            errand.refused(peer, &message);
+            errand.refused(self.batch, peer, &message);
         }
         self.tell_or_refuse(now, error(code, peer, message), true);
     }

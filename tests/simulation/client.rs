@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 use peerchat::client::command::Command;
-use peerchat::client::event::{Action, Input};
+use peerchat::client::event::{ANSWERS, Action, Input};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
 use peerchat::noise::Keypair;
@@ -205,8 +205,14 @@ impl World {
             // The last words: what the console has said is noted, and nothing else happens.
             inputs.extend(run.inbox.drain(..));
         } else if run.node.takes_commands(clock) {
-            let room = (BATCH - inputs.len()).min(run.typed.len());
-            inputs.extend(run.typed.drain(..room));
+            let mut answers = 0;
+            while inputs.len() < BATCH
+                && answers < ANSWERS
+                && let Some(input) = run.typed.pop_front()
+            {
+                answers = input.answer().saturating_add(answers);
+                inputs.push(input);
+            }
         }
         if inputs.iter().any(leaves_at_once) {
             self.clients[number].input_ended = false;
@@ -245,7 +251,8 @@ impl World {
             None if self.mutation == Some(Mutation::NoTimers) => u64::MAX,
             None => deadline,
         };
-        let more = !run.inbox.is_empty();
+        let typed = run.exit.is_none() && !run.typed.is_empty() && run.node.takes_commands(clock);
+        let more = typed || !run.inbox.is_empty();
         let last_words = run.exit.is_some() && run.console.is_empty();
         self.clients[number].run = Some(run);
         self.wake_client(number, if more || last_words { now } else { at.max(now + 1) });

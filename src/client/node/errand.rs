@@ -14,8 +14,10 @@ pub struct Errand {
     to: Name,
     /// Where the text stands, once it is taken.
     place: Option<(ContactId, Seq)>,
-    /// Why it was refused or given back.
-    refusal: Option<String>,
+    /// Whether whom it is for became a contact with it.
+    added: bool,
+    /// Why it was refused or given back, and in which transaction.
+    refusal: Option<(u64, String)>,
 }
 
 impl Errand {
@@ -25,10 +27,20 @@ impl Errand {
     }
 
     /// Something about this user was refused.
-    pub fn refused(&mut self, peer: Option<&Name>, why: &str) {
+    pub fn refused(&mut self, batch: u64, peer: Option<&Name>, why: &str) {
         if peer == Some(&self.to) {
-            self.refusal = Some(why.to_owned());
+            self.refusal = Some((batch, why.to_owned()));
         }
+    }
+
+    /// The transaction `batch` has failed.
+    pub fn roll_back(&mut self, batch: u64) {
+        self.refusal.take_if(|(of, _)| *of == batch);
+    }
+
+    /// What it ends with where nothing of it is kept.
+    fn failed(&self) -> (u8, Option<String>) {
+        (FAILED, self.refusal.as_ref().map(|(_, why)| why.clone()))
     }
 }
 
@@ -36,8 +48,9 @@ impl Node {
     /// Takes the text, after a request for whom it is for if they are not known, and stays until they have it.
     pub(super) fn send_one(&mut self, now: Now, journal: &Journal, to: &Name, text: &str) -> Result<()> {
         self.linger(now);
-        self.errand = Some(Errand { to: to.clone(), place: None, refusal: None });
-        if self.known(to).is_none() {
+        let added = self.known(to).is_none();
+        self.errand = Some(Errand { to: to.clone(), place: None, added, refusal: None });
+        if added {
             self.command(now, journal, &Command::Request(to.clone()))?;
         }
         if self.known(to).is_some() {
@@ -49,6 +62,19 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// This account will not be registered: takes the text back, if whom it is for became a contact only with it.
+    pub(super) fn take_errand_back(&mut self, journal: &Journal, why: &str) -> Result<()> {
+        let batch = self.batch;
+        let Some(errand) = self.errand.as_mut().filter(|errand| errand.added) else {
+            return Ok(());
+        };
+        let Some((id, _)) = errand.place else {
+            return Ok(());
+        };
+        errand.refusal = Some((batch, why.to_owned()));
+        self.remove_contact(journal, id)
     }
 
     /// The transaction in which the text was taken has failed.
@@ -63,10 +89,10 @@ impl Node {
     pub(super) fn errand_ends(&self, over: bool) -> Option<(u8, Option<String>)> {
         let errand = self.errand.as_ref()?;
         let Some((id, seq)) = errand.place else {
-            return Some((FAILED, errand.refusal.clone()));
+            return Some(errand.failed());
         };
         match self.contacts.get(&id) {
-            None => Some((FAILED, errand.refusal.clone())),
+            None => Some(errand.failed()),
             Some(contact) if contact.row.delivered >= seq && errand.refusal.is_none() => Some((0, None)),
             Some(_) if over => {
                 let why = self.why_not_delivered(&errand.to);

@@ -394,8 +394,11 @@ impl Node {
         }
         self.rendezvous_down(now, detail.clone(), retry);
         // Somebody who was never registered has nothing to stay for.
-        if taken && !journal.registered_anywhere()? && self.contacts.is_empty() {
-            self.leave(now, FAILED, Some(detail));
+        if taken && !journal.registered_anywhere()? {
+            self.take_errand_back(journal, &detail)?;
+            if self.contacts.is_empty() {
+                self.leave(now, FAILED, Some(detail));
+            }
         }
         Ok(())
     }

@@ -3,14 +3,14 @@
 //! Nobody who writes or receives pays for the index: it follows in slices while nothing else happens, and in
 //! slices, between which everything else goes on, before a search is answered.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::super::command::Reference;
 use super::super::notice::{Code, FoundLine, Notice};
 use super::{AFTER_FAILURE, Node};
 use crate::protocol::Name;
 use crate::store::Result;
-use crate::store::journal::{ContactId, Journal};
+use crate::store::journal::{ContactId, Journal, Seq};
 use crate::time::Now;
 
 /// How many messages are added to the index in one transaction.
@@ -29,8 +29,8 @@ const MAX_WAITING: usize = 64;
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Index {
-    /// Whose messages are not all in it.
-    behind: BTreeSet<ContactId>,
+    /// Whose messages are not all in it, and which is the first that is not.
+    behind: BTreeMap<ContactId, Seq>,
     /// Something has been said in this transaction.
     busy: bool,
     /// When it follows, unless somebody waits for it.
@@ -46,20 +46,22 @@ pub struct Index {
 struct Search {
     words: Vec<String>,
     contact: Option<ContactId>,
+    /// The last that was said when it was asked: it waits for no more.
+    up_to: Seq,
     reference: Option<Reference>,
 }
 
 impl Index {
     /// What is behind, by the journal.
-    pub fn load(&mut self, now: Now, behind: Vec<ContactId>, rest: u64) {
+    pub fn load(&mut self, now: Now, behind: Vec<(ContactId, Seq)>, rest: u64) {
         self.behind = behind.into_iter().collect();
         self.busy = false;
         self.at = (!self.behind.is_empty()).then(|| now.mono.saturating_add(rest));
     }
 
     /// Something was said with a contact.
-    pub fn add(&mut self, contact: ContactId) {
-        self.behind.insert(contact);
+    pub fn add(&mut self, contact: ContactId, seq: Seq) {
+        self.behind.entry(contact).or_insert(seq);
         self.busy = true;
     }
 
@@ -81,11 +83,12 @@ impl Index {
 
     /// Whom the oldest search waits for, if it does.
     fn wanted(&self) -> Option<ContactId> {
-        match self.waiting.get(self.answered)?.contact {
-            Some(contact) => self.behind.get(&contact),
-            None => self.behind.first(),
+        let search = self.waiting.get(self.answered)?;
+        let awaited = |first: &Seq| *first <= search.up_to;
+        match search.contact {
+            Some(contact) => self.behind.get(&contact).is_some_and(awaited).then_some(contact),
+            None => self.behind.iter().find(|(_, first)| awaited(first)).map(|(contact, _)| *contact),
         }
-        .copied()
     }
 }
 
@@ -111,14 +114,16 @@ impl Node {
             return Ok(());
         }
         let reference = self.answering.clone();
-        self.index.waiting.push_back(Search { words: words.to_vec(), contact, reference });
+        self.index.waiting.push_back(Search { words: words.to_vec(), contact, up_to: self.seq, reference });
         self.wake_at(now.mono);
         Ok(())
     }
 
-    /// Answers the searches that can be answered, and lets the index follow a little where it is time.
+    /// Answers the searches that can be answered, as far as there is room, and lets the index follow a little where it
+    /// is time.
     pub(super) fn follow_index(&mut self, now: Now, journal: &Journal) -> Result<()> {
         while self.index.wanted().is_none()
+            && self.output.has_room()
             && let Some(search) = self.index.waiting.get(self.index.answered).cloned()
         {
             self.index.answered += 1;
@@ -128,23 +133,25 @@ impl Node {
             self.index.at = Some(now.mono + IDLE);
         }
         let due = self.index.at.is_some_and(|at| now.mono >= at);
-        let next = self.index.wanted().or(self.index.behind.first().copied().filter(|_| due));
-        if let Some(contact) = next
-            && !journal.index(contact, SLICE, SLICE_BYTES)?
-        {
-            self.index.forget(contact);
+        let next = self.index.wanted().or(self.index.behind.keys().next().copied().filter(|_| due));
+        if let Some(contact) = next {
+            match journal.index(contact, SLICE, SLICE_BYTES)? {
+                Some(first) => _ = self.index.behind.insert(contact, first),
+                None => self.index.forget(contact),
+            }
         }
         if next.is_some() || due {
             self.index.at = (!self.index.behind.is_empty()).then_some(now.mono + REST);
         }
-        if self.index.is_waiting() {
+        // Where there is no room, what the console has written leads here again.
+        if self.index.is_waiting() && self.output.has_room() {
             self.wake_at(now.mono);
         }
         Ok(())
     }
 
     fn answer(&mut self, now: Now, journal: &Journal, search: Search) -> Result<()> {
-        let Search { words, contact, reference } = search;
+        let Search { words, contact, reference, .. } = search;
         let name = |id| self.contacts.get(&id).map(|contact| contact.row.name.clone());
         let mut messages = Vec::new();
         for (id, entry) in journal.search(&words, contact, FOUND)? {
@@ -157,6 +164,18 @@ impl Node {
         self.tell(now, Notice::Found { words: words.join(" "), peer, messages });
         self.answering = None;
         Ok(())
+    }
+
+    /// The program ends before the searches that still wait can be answered.
+    pub(super) fn refuse_searches(&mut self, now: Now) {
+        let answering = self.answering.take();
+        self.index.kept = self.index.kept.min(self.index.answered);
+        for search in self.index.waiting.split_off(self.index.answered) {
+            self.answering = search.reference;
+            let message = "the client leaves before the index is up to date: nothing was looked for";
+            self.refuse(now, Code::Refused, None, message.into());
+        }
+        self.answering = answering;
     }
 
     /// The transaction that should have brought the index on has failed, and so would the next. What was typed in it is

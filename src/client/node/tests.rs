@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::super::command::{Command, parse};
 use super::super::event::{Action, Input, LinkId, Problem};
-use super::super::notice::{Code, Notice, UpDown};
+use super::super::notice::{Code, Notice, Told, UpDown};
 use super::*;
 use crate::noise::Keypair;
 use crate::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
@@ -16,6 +16,7 @@ use crate::time::millis;
 mod acquaintance;
 mod attention;
 mod delivery;
+mod errand;
 mod failures;
 mod keys;
 mod links;
@@ -106,6 +107,19 @@ impl World {
         self.journal.rollback();
         let actions = self.node.recover(self.now, &self.journal, inputs, 77).unwrap();
         self.read(actions)
+    }
+
+    /// One transaction, committed; nothing that it tells is printed.
+    fn unprinted(&mut self, inputs: &[Input]) -> Vec<Told> {
+        self.journal.begin().unwrap();
+        inputs.iter().for_each(|input| self.node.handle(self.now, &self.journal, input).unwrap());
+        self.node.finish(self.now, &self.journal).unwrap();
+        self.journal.commit().unwrap();
+        let printed = self.node.committed().into_iter().filter_map(|action| match action {
+            Action::Print(told) => Some(told),
+            _ => None,
+        });
+        printed.flatten().collect()
     }
 
     /// Prints what is to be printed, at once.

@@ -161,7 +161,7 @@ impl Journal {
     /// # Errors
     /// If SQLite fails.
     pub fn remove_contact(&self, contact: ContactId) -> Result<()> {
-        self.remove_indexed(contact, Seq::MAX, true)?;
+        self.remove_indexed(contact)?;
         for sql in [
             "DELETE FROM sent WHERE contact = ?1",
             "DELETE FROM received WHERE contact = ?1",

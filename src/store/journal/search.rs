@@ -8,26 +8,29 @@ use super::{ContactId, Entry, Journal, Seq};
 use crate::protocol::peer::Kind;
 
 impl Journal {
-    /// Whose messages are not all in the index.
+    /// Whose messages are not all in the index, with the first that is not.
     ///
     /// # Errors
     /// If SQLite fails.
-    pub fn not_indexed(&self) -> Result<Vec<ContactId>> {
+    pub fn not_indexed(&self) -> Result<Vec<(ContactId, Seq)>> {
         let mut statement = self.prepare_cached(
-            "SELECT id FROM contact
-             WHERE EXISTS (SELECT 1 FROM sent WHERE contact = id AND seq > indexed)
-                OR EXISTS (SELECT 1 FROM received WHERE contact = id AND seq > indexed)",
+            "SELECT id, coalesce(min(ours, theirs), ours, theirs) AS first FROM (
+                 SELECT id,
+                     (SELECT min(seq) FROM sent WHERE contact = id AND seq > indexed) AS ours,
+                     (SELECT min(seq) FROM received WHERE contact = id AND seq > indexed) AS theirs
+                 FROM contact)
+             WHERE first IS NOT NULL",
         )?;
-        let rows = statement.query_map([], |row| row.get(0))?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Adds the next messages of a contact to the index, about as many as `messages` and `bytes` say, and
-    /// returns whether there are more.
+    /// returns the first that is not in it, if there are more.
     ///
     /// # Errors
     /// If SQLite fails.
-    pub fn index(&self, contact: ContactId, messages: u32, bytes: usize) -> Result<bool> {
+    pub fn index(&self, contact: ContactId, messages: u32, bytes: usize) -> Result<Option<Seq>> {
         // No further in either table than both are read: the mark goes over all that is below it.
         let end: Option<Seq> = self
             .prepare_cached(
@@ -43,7 +46,7 @@ impl Journal {
             )?
             .query_row(params![contact, messages], |row| row.get(0))?;
         let Some(end) = end else {
-            return Ok(false);
+            return Ok(None);
         };
         let mut both = self.prepare_cached(
             "SELECT seq, kind, body FROM sent
@@ -71,23 +74,25 @@ impl Journal {
             .execute(params![contact, last])?;
         Ok(self
             .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM sent WHERE contact = ?1 AND seq > ?2)
-                     OR EXISTS (SELECT 1 FROM received WHERE contact = ?1 AND seq > ?2)",
+                "SELECT min(seq) FROM (
+                     SELECT min(seq) AS seq FROM sent WHERE contact = ?1 AND seq > ?2
+                     UNION ALL
+                     SELECT min(seq) FROM received WHERE contact = ?1 AND seq > ?2)",
             )?
             .query_row(params![contact, last], |row| row.get(0))?)
     }
 
-    /// Removes the words of what was said with a contact, up to `up_to`, ours or all of it.
-    pub(super) fn remove_indexed(&self, contact: ContactId, up_to: Seq, theirs: bool) -> Result<()> {
+    /// Removes the words of what was said with a contact.
+    pub(super) fn remove_indexed(&self, contact: ContactId) -> Result<()> {
         self.prepare_cached(
             "DELETE FROM search WHERE rowid IN (
                  SELECT seq FROM sent WHERE contact = ?1
-                     AND seq <= min(?2, (SELECT indexed FROM contact WHERE id = ?1)) AND kind = ?4
+                     AND seq <= (SELECT indexed FROM contact WHERE id = ?1) AND kind = ?2
                  UNION ALL
-                 SELECT seq FROM received WHERE ?3 AND contact = ?1
-                     AND seq <= min(?2, (SELECT indexed FROM contact WHERE id = ?1)) AND kind = ?4)",
+                 SELECT seq FROM received WHERE contact = ?1
+                     AND seq <= (SELECT indexed FROM contact WHERE id = ?1) AND kind = ?2)",
         )?
-        .execute(params![contact, up_to, theirs, Kind::TEXT.0])?;
+        .execute(params![contact, Kind::TEXT.0])?;
         Ok(())
     }
 

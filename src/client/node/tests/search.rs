@@ -83,13 +83,13 @@ fn the_index_follows_by_itself_when_nothing_happens() {
         world.discovery(&[ToClient::Pong]);
         world.says(1, &[Peer::Ping]);
     }
-    assert_eq!(world.journal.not_indexed().unwrap(), [0; 0]);
+    assert_eq!(world.journal.not_indexed().unwrap(), []);
     // The rest after a restart.
     world.says(1, &[message(8, 602, "late")]);
     world.restart(2);
     world.step(&[]);
     world.later(10_000);
-    assert_eq!(world.journal.not_indexed().unwrap(), [0; 0]);
+    assert_eq!(world.journal.not_indexed().unwrap(), []);
 }
 
 #[test]
@@ -119,4 +119,99 @@ fn the_end_of_input_waits_for_the_answer() {
         actions.extend(world.step(&[]));
     }
     assert!(exits(&actions) && world.found().is_some());
+}
+
+#[test]
+fn every_search_is_answered_however_long_the_answers_are() {
+    let mut world = World::linked(1);
+    let text = format!("word {}", "x".repeat(MAX_TEXT - 5));
+    (1..=20).for_each(|number| _ = world.says(1, &[message(8, number, &text)]));
+    world.types("SEARCH word");
+    (0..10).for_each(|_| _ = world.step(&[]));
+    // One has come too late for the index: the searches wait, and could all be answered at once then.
+    world.says(1, &[message(8, 21, "late")]);
+    let searches: Vec<_> = (0..64).map(|_| typed("SEARCH word")).collect();
+    world.step(&searches);
+    let mut told = world.unprinted(&[]);
+    assert!(!world.node.output.has_room(), "{}", told.len());
+    told.extend(world.unprinted(&[]));
+    assert!(world.node.deadline() > world.now.mono, "nothing is to be done before something is read");
+    let found = |notice: &Notice| matches!(notice, Notice::Found { .. });
+    let mut answers = told.iter().filter(|told| found(&told.notice)).count();
+    assert!((1..64).contains(&answers), "{answers}");
+    // Now it is read.
+    (0..2).for_each(|_| world.node.handle(world.now, &world.journal, &Input::Printed).unwrap());
+    let before = world.notices.len();
+    (0..64).for_each(|_| _ = world.step(&[]));
+    answers += world.notices[before..].iter().filter(|notice| found(notice)).count();
+    assert_eq!((answers, world.errors()), (64, vec![]));
+}
+
+#[test]
+fn who_keeps_talking_keeps_nobody_from_being_answered() {
+    let mut world = World::linked(1);
+    let mut number = 0;
+    let mut talk = |world: &mut World| {
+        let many: Vec<_> = (number + 1..=number + 300).map(|number| message(8, number, "word")).collect();
+        number += 300;
+        world.says(1, &many);
+    };
+    talk(&mut world);
+    world.types("SEARCH word");
+    for _ in 0..10 {
+        talk(&mut world);
+    }
+    assert_eq!(world.found().unwrap().len(), 20);
+    // What was said before a search is looked for, and the index follows to the end later.
+    world.types("SEARCH @bob word");
+    (0..20).for_each(|_| _ = world.step(&[]));
+    assert!(world.notices.iter().filter(|notice| matches!(notice, Notice::Found { .. })).count() == 2);
+    assert_eq!(world.journal.not_indexed().unwrap(), []);
+}
+
+#[test]
+fn a_search_that_waits_is_answered_before_the_end() {
+    let command = |line: &str, reference| Input::Command {
+        command: parse(line).unwrap(),
+        reference: Some(Reference::Number(reference)),
+    };
+    for end in [command("LOGOUT", 3), Input::Signal] {
+        let mut world = World::linked(1);
+        let many: Vec<_> = (1..=2_000).map(|number| message(8, number, "word")).collect();
+        world.says(1, &many);
+        world.step(&[command("SEARCH word", 1), command("SEARCH @bob word", 2)]);
+        let logout = matches!(end, Input::Command { .. });
+        let told: Vec<_> = world
+            .unprinted(&[end])
+            .into_iter()
+            .map(|Told { notice, reference }| match notice {
+                Notice::Error(trouble) => (Some(trouble.code), reference),
+                Notice::Bye { .. } => (None, reference),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let number = |number| Some(Reference::Number(number));
+        let bye = if logout { number(3) } else { None };
+        let refused = Some(Code::Refused);
+        assert_eq!(told, [(refused, number(1)), (refused, number(2)), (None, bye)]);
+    }
+    // The same where a transaction fails.
+    let mut world = World::linked(1);
+    let many: Vec<_> = (1..=2_000).map(|number| message(8, number, "word")).collect();
+    world.says(1, &many);
+    world.types("SEARCH word");
+    world.fail(&[Input::Signal]);
+    assert_eq!(world.errors(), [Code::Refused]);
+    assert!(matches!(world.notices.last(), Some(Notice::Bye { .. })));
+}
+
+#[test]
+fn who_stays_no_longer_says_what_was_not_looked_for() {
+    let mut world = World::linked(1);
+    world.node.setup.linger = Some(0);
+    let many: Vec<_> = (1..=2_000).map(|number| message(8, number, "word")).collect();
+    world.says(1, &many);
+    let actions = world.step(&[typed("SEARCH word"), Input::InputEnded]);
+    assert!(actions.iter().any(|action| matches!(action, Action::Exit(FAILED, Some(_)))), "{actions:?}");
+    assert_eq!(world.errors(), [Code::Refused]);
 }
