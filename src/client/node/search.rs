@@ -169,8 +169,8 @@ impl Node {
     /// The program ends before the searches that still wait can be answered.
     pub(super) fn refuse_searches(&mut self, now: Now) {
         let answering = self.answering.take();
-        self.index.kept = self.index.kept.min(self.index.answered);
-        for search in self.index.waiting.split_off(self.index.answered) {
+        while let Some(search) = self.index.waiting.get(self.index.answered).cloned() {
+            self.index.answered += 1;
             self.answering = search.reference;
             let message = "the client leaves before the index is up to date: nothing was looked for";
             self.refuse(now, Code::Refused, None, message.into());

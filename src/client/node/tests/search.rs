@@ -184,7 +184,7 @@ fn a_search_that_waits_is_answered_before_the_end() {
         let told: Vec<_> = world
             .unprinted(&[end])
             .into_iter()
-            .map(|Told { notice, reference }| match notice {
+            .map(|Told { notice, reference, .. }| match notice {
                 Notice::Error(trouble) => (Some(trouble.code), reference),
                 Notice::Bye { .. } => (None, reference),
                 other => panic!("{other:?}"),
@@ -201,7 +201,7 @@ fn a_search_that_waits_is_answered_before_the_end() {
     world.says(1, &many);
     world.types("SEARCH word");
     world.fail(&[Input::Signal]);
-    assert_eq!(world.errors(), [Code::Refused]);
+    assert_eq!(world.errors(), [Code::NotSaved]);
     assert!(matches!(world.notices.last(), Some(Notice::Bye { .. })));
 }
 
