@@ -28,7 +28,8 @@ pub struct Written {
     in_receiver: bool,
     /// Whether the receiver's ever did.
     was_received: bool,
-    /// The receiver's did, and does not any more since it was restored from a backup.
+    /// The receiver's did, and does not any more since it was restored from a backup; or the sender was told that
+    /// it would not be sent, and does not know that any more.
     lost: bool,
     /// Whether it was shown by a client whose journal held it, as this one's does now.
     shown: bool,
@@ -301,7 +302,7 @@ impl World {
             .rposition(|written| (written.from, written.to) == (from, Some(client)) && written.shown);
         let written = &mut self.oracle.written[number];
         // When both sides come back from backups, neither may know what the receiver has lost; what an older
-        // backup of the sender then brings again comes late rather than never.
+        // backup of the sender then brings again comes late rather than never. So does what it had given back.
         let late = written.lost && self.oracle.restored[from];
         let problem = if (written.from, written.to, written.id) != (from, Some(client), Some(id)) {
             "as somebody else's"
@@ -448,6 +449,8 @@ impl World {
         for (number, written) in self.oracle.written.iter_mut().enumerate() {
             if written.from == client {
                 written.in_sender = sent.contains(&number);
+                // It was given back, and is written again as it were.
+                written.lost |= written.given_back && written.in_sender;
                 written.given_back &= !written.in_sender;
             }
             if written.to == Some(client) {

@@ -40,8 +40,9 @@ impl World {
         };
         let row = self.clients[number].journal.contacts().unwrap().into_iter().find(|row| row.name == name);
         let known = row.as_ref().is_some_and(|row| row.key.is_some());
-        // Whoever trusts a key that a liar names has what they asked for.
-        let trusting = row.is_none_or(|row| row.offered.is_none());
+        // Whoever trusts any key that a liar names has what they asked for; this one has asked the other.
+        let key =
+            self.clients.iter().find(|client| client.name == name).map(|client| client.keypair.public());
         match self.rng.u32(0..200) {
             0..130 if known || self.rng.u32(0..4) == 0 => {
                 let lines = if self.rng.u32(0..8) == 0 { self.rng.u32(1..60) } else { 1 };
@@ -54,7 +55,9 @@ impl World {
             0..165 => self.command(number, Command::Request(name)),
             165..168 => self.command(number, Command::Block(name)),
             168..176 => self.command(number, Command::Unblock(name)),
-            176..178 if trusting => self.command(number, Command::Trust(name, None)),
+            176..178 => {
+                self.command(number, Command::Trust(name, key.map(|key| key.to_string())));
+            }
             178..182 => self.command(number, Command::Contacts),
             182..186 => self.command(number, Command::Outbox),
             186..190 => self.command(number, Command::History(name, 10)),
