@@ -8,7 +8,7 @@ use support::discovery::{Discovery, scratch};
 mod support;
 
 /// How many messages wait for whoever does not read, and of how many bytes.
-const WAITING: usize = 2_000;
+const WAITING: usize = 4_000;
 const BYTES: usize = 16 * 1024;
 
 /// The most memory that the client has had, in bytes.
