@@ -29,7 +29,7 @@ fn what_arrives_leaves_what_is_typed_as_it_was() {
     bob.expect_line("> CHAT alice good mroning", 20);
     alice.say("CHAT bob are you there?");
     bob.expect("alice: are you there?");
-    bob.expect_line("[alice 1]> CHAT alice good mroning", 29);
+    bob.expect_line("[unread: alice 1]> CHAT alice good mroning", 37);
     bob.type_in("\x7for\x1b[3~\x1b[3~");
     bob.type_in("\x14");
     bob.enter("");
@@ -64,7 +64,7 @@ fn ten_thousand_lines_arrive_while_somebody_types() {
         bob.type_in("xé好\x7f\x7f\x7f");
     }
     bob.expect(&format!("number {}.", LINES - 1));
-    bob.expect_line("[alice 999+]> half-typed", 14);
+    bob.expect_line("[unread: alice 999+]> half-typed", 22);
     let everything = bob.everything();
     let arrived: Vec<_> = everything.iter().filter(|line| line.contains("number ")).collect();
     assert_eq!(arrived.len(), LINES);
@@ -127,7 +127,7 @@ fn tab_completes_and_shows_what_there_is() {
     alice.say("CHAT bob still there?");
     bob.expect("alice: still there?");
     bob.expect("CHAT  CONTACTS");
-    bob.expect_line("[alice 1]> C", 12);
+    bob.expect_line("[unread: alice 1]> C", 20);
     bob.type_in("O");
     bob.wait("no candidates", |bob| !bob.rows().last().unwrap().contains("CHAT"));
     bob.enter("\x15/histroy alice");
