@@ -1,5 +1,5 @@
-//! `bot NOTES CLIENT USER PORT …` greets who asks for it, and says again what it is told, but for what such bots say. NOTES
-//! keeps what is answered: a message may come twice, and what a pipe held when a bot was killed is only in the history.
+//! `bot NOTES CLIENT USER PORT …` greets who asks for it, and says again what it is told. NOTES keeps what is answered: a message
+//! may come twice, or only in the history, when a bot was killed; if that was between an answer and its note, it answers again.
 #![allow(clippy::indexing_slicing, reason = "a JSON value without the field is null")]
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Write};

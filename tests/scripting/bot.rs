@@ -44,7 +44,7 @@ impl Drop for Bot {
 }
 
 #[test]
-fn the_bot_greets_and_answers_each_message_once_whenever_it_is_killed() {
+fn the_bot_greets_and_answers_each_message_once_though_it_is_killed_between_two() {
     let program = built();
     let (directory, db) = scratch();
     let directory = directory.path();
@@ -58,6 +58,13 @@ fn the_bot_greets_and_answers_each_message_once_whenever_it_is_killed() {
     alice.expect_message("echo", "Hello! I say again what you say.");
     alice.say(r#"{"command":"chat","to":"echo","text":"one\ntwo"}"#);
     alice.expect_message("echo", "echo: one\ntwo");
+    // Killed before it has noted that, it would answer again.
+    let deadline = Instant::now() + PATIENCE;
+    let noted = || std::fs::read_to_string(directory.join("notes")).unwrap().lines().count();
+    while noted() < 2 {
+        assert!(Instant::now() < deadline);
+        let _ = alice.next(Duration::from_millis(20));
+    }
 
     drop(bot);
     alice.expect_gone("echo");
