@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 
 use crate::net;
 use crate::protocol::{Name, PublicKey};
+use crate::scheduling;
 use crate::store::StoreError;
 use crate::store::journal::Journal;
 use crate::time::Clock;
@@ -89,6 +90,7 @@ fn journal_path(data_dir: &Path, user: &Name) -> PathBuf {
 /// # Errors
 /// What keeps it from starting or going on, in words for the user.
 pub fn run(config: &Config) -> anyhow::Result<u8> {
+    scheduling::batch();
     // Everything that can be wrong is found before anybody hears of this client.
     let journal_path = journal_path(&config.data_dir, &config.user);
     let made = !journal_path.exists();

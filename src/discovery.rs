@@ -32,6 +32,7 @@ use etcetera::BaseStrategy;
 
 use crate::net::{self, Caps, Refused};
 use crate::protocol::{Name, PING_AFTER, PublicKey};
+use crate::scheduling;
 use crate::store::directory::Directory;
 use crate::store::{self, StoreError};
 use crate::time::{Clock, Now};
@@ -113,6 +114,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
              --metrics-public if they are meant to be"
         );
     }
+    scheduling::batch();
     let (stop, stopped) = bounded(1);
     // A second signal finds the first one still there.
     ctrlc::set_handler(move || _ = stop.try_send(())).context("can't wait for signals")?;

@@ -13,10 +13,10 @@
 //! | [`noise`] | proven, sealed connections over TCP |
 //! | [`net`] | listening, letting in, sending without waiting |
 //! | [`store`] | the databases; the only place with SQL |
-//! | [`time`], [`logging`], [`cli`] | clocks as the deciding code is told them; logs; command lines |
+//! | [`time`], [`logging`], [`cli`], [`scheduling`] | clocks as the deciding code is told them; logs; command lines; turns |
 //! | [`discovery`] | the rendezvous server; [`discovery::registry`] decides |
 //! | [`client`] | the chat box; [`client::node`] decides |
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod cli;
 pub mod client;
@@ -25,5 +25,6 @@ pub mod logging;
 pub mod net;
 pub mod noise;
 pub mod protocol;
+pub mod scheduling;
 pub mod store;
 pub mod time;
