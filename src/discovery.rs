@@ -31,6 +31,7 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 use etcetera::BaseStrategy;
 
 use crate::net::{self, Caps, Refused};
+use crate::protocol::rendezvous::ToDiscovery;
 use crate::protocol::{Name, PING_AFTER, PublicKey};
 use crate::scheduling;
 use crate::store::directory::Directory;
@@ -39,6 +40,7 @@ use crate::time::{Clock, Now};
 use control::Control;
 use desk::{Desk, Question};
 use inbound::{Inbound, Reception};
+use memory::SessionId;
 use outbound::Outbound;
 use registry::{Action, Event, Limits, Registry};
 use status::{Refusals, Status};
@@ -345,8 +347,8 @@ impl Server {
 
     fn take(&mut self, event: Inbound) {
         match event {
-            Inbound::Opened { session, key, from, stream, sealer } => {
-                self.outbound.open(session, from, stream, sealer);
+            Inbound::Opened { session, key, from, stream, sealer, refunds } => {
+                self.outbound.open(session, from, stream, sealer, refunds);
                 self.waiting.push_back(Event::Opened { session, key, from });
             }
             Inbound::Messages { session, messages } => {
@@ -377,11 +379,12 @@ impl Server {
             }
         };
         self.registry.keep();
-        self.waiting.drain(..done);
+        done.registrations.iter().for_each(|(session, told)| self.outbound.registered(*session, *told));
+        self.waiting.drain(..done.events);
         Ok(actions)
     }
 
-    fn transact(&mut self, now: Now, tick: bool, actions: &mut Vec<Action>) -> store::Result<usize> {
+    fn transact(&mut self, now: Now, tick: bool, actions: &mut Vec<Action>) -> store::Result<Done> {
         self.directory.begin()?;
         let directory = Some(&self.directory);
         let done = handle(&mut self.registry, &self.waiting, now, tick, directory, actions)?;
@@ -455,7 +458,16 @@ impl Server {
     }
 }
 
-/// Has the registry decide on `events`, and returns on how many it has.
+/// What has been decided.
+#[derive(Default)]
+struct Done {
+    /// How many events.
+    events: usize,
+    /// Who has registered, and to how many messages each registration has led.
+    registrations: Vec<(SessionId, usize)>,
+}
+
+/// Has the registry decide on `events`.
 fn handle(
     registry: &mut Registry,
     events: &VecDeque<Event>,
@@ -463,16 +475,20 @@ fn handle(
     tick: bool,
     directory: Option<&Directory>,
     actions: &mut Vec<Action>,
-) -> store::Result<usize> {
-    let mut done = 0;
+) -> store::Result<Done> {
+    let mut done = Done::default();
     for event in events {
         if actions.len() >= ENOUGH {
             break;
         }
+        let before = actions.len();
         registry.handle(event, now, directory, actions)?;
-        done += 1;
+        if let Event::Message { session, message: ToDiscovery::Register(_) } = event {
+            done.registrations.push((*session, actions.len() - before));
+        }
+        done.events += 1;
     }
-    if tick && done == events.len() {
+    if tick && done.events == events.len() {
         registry.tick(now, directory, actions)?;
     }
     Ok(done)

@@ -25,6 +25,8 @@ pub struct Schema {
     pub what: &'static str,
     /// Stands in the file's header and tells it from every other SQLite file.
     pub application_id: i32,
+    /// How many bytes a page of a new database has.
+    pub page_size: u32,
     /// What leads from each version to the next, the first from nothing.
     pub migrations: &'static [&'static str],
 }
@@ -233,6 +235,7 @@ fn create(path: &Path, schema: &Schema, fill: impl FnOnce(&Connection) -> Result
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "page_size", schema.page_size)?;
     connection.pragma_update(None, "application_id", schema.application_id)?;
     migrate(&connection, schema)?;
     fill(&connection)?;
@@ -367,6 +370,7 @@ mod tests {
     const SCHEMA: Schema = Schema {
         what: "test",
         application_id: 0x7465_7374,
+        page_size: 4096,
         migrations: &["CREATE TABLE a (b INTEGER) STRICT"],
     };
 

@@ -23,10 +23,8 @@ use crate::{Options, ms, per_second, programs, quantile};
 pub const ASKING: usize = 50;
 /// How long look-ups are counted.
 const TIME: Duration = Duration::from_secs(3);
-/// How many sessions register in turn: a session may only do so now and then.
-const SESSIONS: usize = 1500;
-/// How often in a row each may.
-const MOVES: u16 = 4;
+/// How often each of them registers: no more than a burst of the sessions' allowance and what comes back meanwhile.
+const MOVES: u16 = 400;
 /// What a round measures.
 const NAMES: [&str; 6] =
     ["look-ups", "registrations", "requests", "bare, no work", "bare, from a map", "bare, durable"];
@@ -35,8 +33,8 @@ const WANTED: usize = 1000;
 
 /// Somebody with one request in flight.
 pub trait Asker {
-    /// Its connections.
-    fn streams(&self) -> Vec<&TcpStream>;
+    /// Its connection.
+    fn stream(&self) -> &TcpStream;
     /// Asks. `false` if there is nothing left to ask.
     fn ask(&mut self) -> Result<bool>;
     /// Reads what there is, without waiting. Whether that was the answer.
@@ -77,10 +75,8 @@ pub fn load<A: Asker + Send>(askers: &mut [A], time: Duration) -> Result<Load> {
     pinned(SECOND, || {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
         for (at, asker) in askers.iter().enumerate() {
-            for stream in asker.streams() {
-                stream.set_nonblocking(true)?;
-                epoll::add(&poll, stream.as_fd(), EventData::new_u64(at as u64), EventFlags::IN)?;
-            }
+            asker.stream().set_nonblocking(true)?;
+            epoll::add(&poll, asker.stream().as_fd(), EventData::new_u64(at as u64), EventFlags::IN)?;
         }
         let mut times = Vec::new();
         let busy = cpu("self")?;
@@ -133,8 +129,8 @@ impl<'k> Looks<'k> {
 }
 
 impl Asker for Looks<'_> {
-    fn streams(&self) -> Vec<&TcpStream> {
-        vec![&self.client.stream]
+    fn stream(&self) -> &TcpStream {
+        &self.client.stream
     }
 
     fn ask(&mut self) -> Result<bool> {
@@ -169,35 +165,29 @@ fn hear(client: &mut Client) -> Result<Option<ToClient>> {
     }
 }
 
-/// Sessions that register a new address, one after the other.
+/// A session that registers a new address each time.
 struct Registers {
-    sessions: Vec<(Client, Arc<Account>)>,
-    at: usize,
+    client: Client,
+    account: Arc<Account>,
     port: u16,
 }
 
 impl Asker for Registers {
-    fn streams(&self) -> Vec<&TcpStream> {
-        self.sessions.iter().map(|(client, _)| &client.stream).collect()
+    fn stream(&self) -> &TcpStream {
+        &self.client.stream
     }
 
     fn ask(&mut self) -> Result<bool> {
-        self.at += 1;
-        if self.at >= self.sessions.len() {
-            (self.at, self.port) = (0, self.port + 1);
+        self.port += 1;
+        if self.port <= MOVES {
+            self.client.register(&self.account, 1000 + self.port)?;
         }
-        if self.port > MOVES {
-            return Ok(false);
-        }
-        let (client, account) = self.sessions.get_mut(self.at).context("no session")?;
-        client.register(account, 1000 + self.port)?;
-        Ok(true)
+        Ok(self.port <= MOVES)
     }
 
     fn answered(&mut self) -> Result<bool> {
-        let (client, _) = self.sessions.get_mut(self.at).context("no session")?;
         loop {
-            match hear(client)? {
+            match hear(&mut self.client)? {
                 Some(ToClient::Synced) => return Ok(true),
                 Some(ToClient::Registered(registered)) => {
                     ensure!(registered.address == crowd::address(1000 + self.port), "another address");
@@ -216,8 +206,8 @@ struct Wants<'n> {
 }
 
 impl Asker for Wants<'_> {
-    fn streams(&self) -> Vec<&TcpStream> {
-        vec![&self.client.stream]
+    fn stream(&self) -> &TcpStream {
+        &self.client.stream
     }
 
     fn ask(&mut self) -> Result<bool> {
@@ -245,8 +235,8 @@ struct Bare {
 }
 
 impl Asker for Bare {
-    fn streams(&self) -> Vec<&TcpStream> {
-        vec![&self.stream]
+    fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     fn ask(&mut self) -> Result<bool> {
@@ -289,12 +279,11 @@ fn bare(options: &Options, what: &str) -> Result<Figure> {
 /// How discovery does: look-ups, registrations, requests kept.
 pub fn discovery(options: &Options) -> Result<[Figure; 3]> {
     let scratch = options.scratch("requests")?;
-    let all = accounts(0, SESSIONS + WANTED)?;
-    let (sessions, wanted) = all.split_at(SESSIONS);
+    let all = accounts(0, ASKING + WANTED)?;
+    let (asking, wanted) = all.split_at(ASKING);
     crowd::write(&scratch.db(), &all, &[])?;
     let discovery = pinned(FIRST, || Discovery::start(programs()?, &scratch.db(), 0, &[]))?;
     let to = discovery.address;
-    let asking = sessions.get(..ASKING).context("too few")?;
 
     let keys: Vec<PublicKey> = all.iter().map(|account| account.keypair.public()).collect();
     let mut askers = Looks::all(to, asking, &keys)?;
@@ -303,14 +292,9 @@ pub fn discovery(options: &Options) -> Result<[Figure; 3]> {
     let looked = looked.say("look-ups", before, discovery.cpu()?);
     drop(askers);
 
-    let chunks: Vec<&[Arc<Account>]> = sessions.chunks(SESSIONS / ASKING).collect();
-    let mut askers = Vec::new();
-    for chunk in chunks {
-        let log_in = |account: &Arc<Account>| Ok((Client::synced(to, account)?, Arc::clone(account)));
-        let sessions = at_once(chunk, log_in)?;
-        // The first question goes to the first session.
-        askers.push(Registers { at: sessions.len(), sessions, port: 0 });
-    }
+    let mut askers: Vec<Registers> = at_once(asking, |account| {
+        Ok(Registers { client: Client::synced(to, account)?, account: Arc::clone(account), port: 0 })
+    })?;
     let before = discovery.cpu()?;
     let registered = load(&mut askers, TIME * 10)?;
     let registered = registered.say("registrations", before, discovery.cpu()?);

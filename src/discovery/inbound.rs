@@ -24,8 +24,12 @@ const READ_AHEAD: usize = 512;
 /// anybody sends who waits for each answer, and a small part of what the loop can do. Those that have to
 /// be saved need not cost more: there are only as many as an account may have contacts.
 const MESSAGE_COST: Duration = Duration::from_micros(100);
-/// What a registration costs: it may have to be saved each time, and everybody concerned is told.
+/// What a registration costs until the loop knows better: everybody concerned may have to be told, a thousand of them.
 const REGISTER_COST: Duration = Duration::from_millis(100);
+/// What it costs at least: each may have to be saved.
+const REGISTER_LEAST: Duration = Duration::from_millis(1);
+/// What each message costs that it has led to.
+const TOLD_COST: Duration = Duration::from_micros(100);
 /// How much a session may spend at once, and saves up again while it is quiet. Enough to ask for every
 /// contact and to report every link after a login; all others wait while the loop deals with it.
 const BURST: Duration = Duration::from_millis(400);
@@ -44,6 +48,8 @@ pub enum Inbound {
         stream: Arc<TcpStream>,
         /// To seal with what is written.
         sealer: Sealer,
+        /// To give back what a registration did not cost.
+        refunds: Refunds,
     },
     /// One frame's messages.
     Messages {
@@ -57,6 +63,24 @@ pub enum Inbound {
         /// From whom.
         session: SessionId,
     },
+}
+
+/// What the loop gives back to a session, in microseconds, until its reader takes it.
+#[derive(Clone, Default)]
+pub struct Refunds(Arc<AtomicU64>);
+
+impl Refunds {
+    /// A registration has led to so many messages.
+    pub fn registered(&self, told: usize) {
+        let told = TOLD_COST.saturating_mul(u32::try_from(told).unwrap_or(u32::MAX));
+        let back = REGISTER_COST.saturating_sub(REGISTER_LEAST + told);
+        // It is less than a tenth of a second each time.
+        self.0.fetch_add(u64::try_from(back.as_micros()).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    fn take(&self) -> Duration {
+        Duration::from_micros(self.0.swap(0, Ordering::Relaxed))
+    }
 }
 
 /// Receives connections: one for all of them, cloned into each one's thread.
@@ -96,11 +120,13 @@ impl Reception {
         }
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
         let (key, sealer) = (proved.remote, proved.sealer);
-        let opened = Inbound::Opened { session, key, from, stream: Arc::clone(&stream), sealer };
+        let refunds = Refunds::default();
+        let (stream_out, refunds_out) = (Arc::clone(&stream), refunds.clone());
+        let opened = Inbound::Opened { session, key, from, stream: stream_out, sealer, refunds: refunds_out };
         if self.events.send(opened).is_err() {
             return;
         }
-        let reader = Reader { session, from, stream, events: self.events.clone(), _place: place };
+        let reader = Reader { session, from, stream, refunds, events: self.events.clone(), _place: place };
         let reading = thread::Builder::new()
             .name("reader".into())
             .stack_size(READER_STACK)
@@ -125,6 +151,7 @@ struct Reader {
     session: SessionId,
     from: SocketAddr,
     stream: Arc<TcpStream>,
+    refunds: Refunds,
     events: Sender<Inbound>,
     _place: Place,
 }
@@ -148,6 +175,7 @@ impl Reader {
             let messages: Vec<ToDiscovery> = codec::decode(frame)?;
             // A frame with nothing in it that is known here has to be opened and heard too.
             let cost = messages.iter().map(cost).sum::<Duration>().max(MESSAGE_COST);
+            pace.give_back(self.refunds.take());
             thread::sleep(pace.spend(cost, Instant::now()));
             if self.events.send(Inbound::Messages { session: self.session, messages }).is_err() {
                 break;
@@ -171,6 +199,10 @@ struct Pace {
 impl Pace {
     fn new(now: Instant) -> Self {
         Self { credit: BURST, counted: now }
+    }
+
+    fn give_back(&mut self, cost: Duration) {
+        self.credit = BURST.min(self.credit + cost);
     }
 
     /// How long to wait before something of this cost is passed on.
@@ -208,6 +240,25 @@ mod tests {
         let mut pace = Pace::new(start);
         let waited = (1..20_000).map(|n| pace.spend(MESSAGE_COST, start + MESSAGE_COST * n));
         assert_eq!(waited.sum::<Duration>(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_registration_costs_what_it_leads_to() {
+        let start = Instant::now();
+        let refunds = Refunds::default();
+        let registrations = |told: usize| {
+            let mut pace = Pace::new(start);
+            let mut waited = Duration::ZERO;
+            for _ in 0..1000 {
+                waited += pace.spend(REGISTER_COST, start + waited);
+                refunds.registered(told);
+                pace.give_back(refunds.take());
+            }
+            waited
+        };
+        assert!(registrations(2) < Duration::from_secs(2));
+        let all = registrations(MAX_CONTACTS);
+        assert!((Duration::from_secs(99)..Duration::from_secs(101)).contains(&all), "{all:?}");
     }
 
     #[test]

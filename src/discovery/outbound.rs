@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::inbound::Refunds;
 use super::memory::SessionId;
 use super::registry::Action;
 use crate::net;
@@ -29,8 +30,22 @@ pub struct Outbound {
 
 impl Outbound {
     /// A session begins.
-    pub fn open(&mut self, session: SessionId, from: SocketAddr, stream: Arc<TcpStream>, sealer: Sealer) {
-        self.lines.insert(session, Line { from, stream, sealer });
+    pub fn open(
+        &mut self,
+        session: SessionId,
+        from: SocketAddr,
+        stream: Arc<TcpStream>,
+        sealer: Sealer,
+        refunds: Refunds,
+    ) {
+        self.lines.insert(session, Line { from, stream, sealer, refunds });
+    }
+
+    /// A registration of that session has led to so many messages.
+    pub fn registered(&self, session: SessionId, told: usize) {
+        if let Some(line) = self.lines.get(&session) {
+            line.refunds.registered(told);
+        }
     }
 
     /// Nothing more comes from a session.
@@ -85,6 +100,7 @@ struct Line {
     from: SocketAddr,
     stream: Arc<TcpStream>,
     sealer: Sealer,
+    refunds: Refunds,
 }
 
 impl Line {

@@ -14,6 +14,9 @@ use crate::protocol::{Name, PublicKey};
 const SCHEMA: Schema = Schema {
     what: "discovery database",
     application_id: i32::from_be_bytes(*b"pchD"),
+    // Each user who comes, moves or goes changes a row of about a hundred bytes somewhere in the file, and with it a
+    // page goes to the log. With pages of 4 KiB a third fewer registrations were saved in a second.
+    page_size: 1024,
     migrations: &[include_str!("directory.sql"), include_str!("released.sql")],
 };
 

@@ -22,6 +22,7 @@ pub use transfer::Copy;
 const SCHEMA: Schema = Schema {
     what: "journal",
     application_id: i32::from_be_bytes(*b"pchJ"),
+    page_size: 4096,
     migrations: &[include_str!("journal.sql"), include_str!("journal/version2.sql")],
 };
 

@@ -39,8 +39,8 @@ impl Connection {
 }
 
 impl Asker for Connection {
-    fn streams(&self) -> Vec<&TcpStream> {
-        vec![&self.stream]
+    fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     fn ask(&mut self) -> Result<bool> {
