@@ -271,6 +271,7 @@ impl Node {
         self.catch_up(now, journal)?;
         self.recount(journal)?;
         self.follow_index(now, journal)?;
+        journal.file(self.seq)?;
         self.leave_when_done(now);
         self.save(now, journal)
     }

@@ -12,6 +12,7 @@ use crate::protocol::{Name, PublicKey};
 
 mod contacts;
 mod messages;
+mod parts;
 mod search;
 mod transfer;
 
@@ -23,7 +24,11 @@ const SCHEMA: Schema = Schema {
     what: "journal",
     application_id: i32::from_be_bytes(*b"pchJ"),
     page_size: 4096,
-    migrations: &[include_str!("journal.sql"), include_str!("journal/version2.sql")],
+    migrations: &[
+        include_str!("journal.sql"),
+        include_str!("journal/version2.sql"),
+        include_str!("journal/version3.sql"),
+    ],
 };
 
 /// The row of a contact.

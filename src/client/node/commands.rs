@@ -162,7 +162,7 @@ impl Node {
         journal.add_sent(id, seq, epoch, kind, now.wall, body)?;
         self.seq = seq;
         contact.waiting += 1;
-        self.index.add(id, seq);
+        self.index.add(seq);
         let read = contact.handed;
         let link = contact.link.and_then(|link| self.links.get_mut(&link));
         let linked = link.is_some();

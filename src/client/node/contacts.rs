@@ -269,7 +269,6 @@ impl Node {
     pub(super) fn remove_contact(&mut self, journal: &Journal, id: ContactId) -> Result<()> {
         if let Some(contact) = self.contacts.remove(&id) {
             self.by_name.remove(&contact.row.name);
-            self.index.forget(id);
             self.attention.forget(id, &contact.row.name);
             if let Some(key) = contact.row.key {
                 self.by_key.remove(&key);

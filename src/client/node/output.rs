@@ -171,7 +171,7 @@ impl Node {
     /// Tells the user a message just committed; where there is no room it stays in the journal for now.
     pub(super) fn tell_message(&mut self, contact: ContactId, received: &Received) {
         self.count_unread(contact, received.arrived);
-        self.index.add(contact, received.seq);
+        self.index.add(received.seq);
         let room = self.output.takes_messages();
         let Some(known) = self.contacts.get_mut(&contact) else {
             return;

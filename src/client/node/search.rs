@@ -3,7 +3,7 @@
 //! Nobody who writes or receives pays for the index: it follows in slices while nothing else happens, and in
 //! slices, between which everything else goes on, before a search is answered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::super::command::Reference;
 use super::super::notice::{Code, FoundLine, Notice};
@@ -29,8 +29,8 @@ const MAX_WAITING: usize = 64;
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Index {
-    /// Whose messages are not all in it, and which is the first that is not.
-    behind: BTreeMap<ContactId, Seq>,
+    /// The first message that is not in it.
+    behind: Option<Seq>,
     /// Something has been said in this transaction.
     busy: bool,
     /// When it follows, unless somebody waits for it.
@@ -53,21 +53,16 @@ struct Search {
 
 impl Index {
     /// What is behind, by the journal.
-    pub fn load(&mut self, now: Now, behind: Vec<(ContactId, Seq)>, rest: u64) {
-        self.behind = behind.into_iter().collect();
+    pub fn load(&mut self, now: Now, behind: Option<Seq>, rest: u64) {
+        self.behind = behind;
         self.busy = false;
-        self.at = (!self.behind.is_empty()).then(|| now.mono.saturating_add(rest));
+        self.at = self.behind.map(|_| now.mono.saturating_add(rest));
     }
 
-    /// Something was said with a contact.
-    pub fn add(&mut self, contact: ContactId, seq: Seq) {
-        self.behind.entry(contact).or_insert(seq);
+    /// Something was said.
+    pub fn add(&mut self, seq: Seq) {
+        self.behind.get_or_insert(seq);
         self.busy = true;
-    }
-
-    /// A contact is forgotten.
-    pub fn forget(&mut self, contact: ContactId) {
-        self.behind.remove(&contact);
     }
 
     /// Whether somebody waits for an answer.
@@ -81,14 +76,10 @@ impl Index {
         (self.answered, self.kept) = (0, self.waiting.len());
     }
 
-    /// Whom the oldest search waits for, if it does.
-    fn wanted(&self) -> Option<ContactId> {
-        let search = self.waiting.get(self.answered)?;
-        let awaited = |first: &Seq| *first <= search.up_to;
-        match search.contact {
-            Some(contact) => self.behind.get(&contact).is_some_and(awaited).then_some(contact),
-            None => self.behind.iter().find(|(_, first)| awaited(first)).map(|(contact, _)| *contact),
-        }
+    /// Whether the oldest search waits for more of the index.
+    fn is_wanted(&self) -> bool {
+        let search = self.waiting.get(self.answered);
+        search.zip(self.behind).is_some_and(|(search, first)| first <= search.up_to)
     }
 }
 
@@ -122,7 +113,7 @@ impl Node {
     /// Answers the searches that can be answered, as far as there is room, and lets the index follow a little where it
     /// is time.
     pub(super) fn follow_index(&mut self, now: Now, journal: &Journal) -> Result<()> {
-        while self.index.wanted().is_none()
+        while !self.index.is_wanted()
             && self.output.has_room()
             && let Some(search) = self.index.waiting.get(self.index.answered).cloned()
         {
@@ -133,15 +124,12 @@ impl Node {
             self.index.at = Some(now.mono + IDLE);
         }
         let due = self.index.at.is_some_and(|at| now.mono >= at);
-        let next = self.index.wanted().or(self.index.behind.keys().next().copied().filter(|_| due));
-        if let Some(contact) = next {
-            match journal.index(contact, SLICE, SLICE_BYTES)? {
-                Some(first) => _ = self.index.behind.insert(contact, first),
-                None => self.index.forget(contact),
-            }
+        let next = self.index.is_wanted() || (due && self.index.behind.is_some());
+        if next {
+            self.index.behind = journal.index(SLICE, SLICE_BYTES)?;
         }
-        if next.is_some() || due {
-            self.index.at = (!self.index.behind.is_empty()).then_some(now.mono + REST);
+        if next || due {
+            self.index.at = self.index.behind.map(|_| now.mono + REST);
         }
         // Where there is no room, what the console has written leads here again.
         if self.index.is_waiting() && self.output.has_room() {

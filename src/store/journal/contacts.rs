@@ -161,13 +161,8 @@ impl Journal {
     /// # Errors
     /// If SQLite fails.
     pub fn remove_contact(&self, contact: ContactId) -> Result<()> {
-        self.remove_indexed(contact)?;
-        for sql in [
-            "DELETE FROM sent WHERE contact = ?1",
-            "DELETE FROM received WHERE contact = ?1",
-            "DELETE FROM cursor WHERE contact = ?1",
-            "DELETE FROM contact WHERE id = ?1",
-        ] {
+        self.remove_said(contact)?;
+        for sql in ["DELETE FROM cursor WHERE contact = ?1", "DELETE FROM contact WHERE id = ?1"] {
             self.prepare_cached(sql)?.execute([contact])?;
         }
         Ok(())

@@ -3,8 +3,31 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::Result;
+use super::parts::Side;
 use super::{ContactId, EpochId, Journal, Seq};
 use crate::protocol::peer::{Cursor, Kind, MAX_CURSORS, Message};
+
+/// What [`sent`] reads, of one contact (`?1`).
+macro_rules! select_sent {
+    ($which:literal) => {
+        concat!(
+            "SELECT seq, epoch, value, kind, written, body FROM sent CROSS JOIN epoch ON epoch.id = epoch
+             WHERE contact = ?1 AND seq ",
+            $which
+        )
+    };
+}
+
+/// What [`received`] reads, of one contact (`?1`).
+macro_rules! select_received {
+    ($which:literal) => {
+        concat!(
+            "SELECT seq, epoch, number, kind, written, arrived, body FROM received
+             WHERE contact = ?1 AND seq ",
+            $which
+        )
+    };
+}
 
 /// A message of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +77,14 @@ impl Journal {
     /// # Errors
     /// If SQLite fails.
     pub fn last_seq(&self) -> Result<Seq> {
-        // For each contact the end of two b-trees, however long they are.
+        // What was filed or indexed may have been removed since: its numbers are not given out again, for nobody
+        // would look for messages there.
         Ok(self.query_row(
             "SELECT max(
-                 coalesce((SELECT max((SELECT max(seq) FROM sent WHERE contact = id)) FROM contact), 0),
-                 coalesce((SELECT max((SELECT max(seq) FROM received WHERE contact = id)) FROM contact), 0),
-                 coalesce((SELECT max(first) - 1 FROM epoch), 0))",
+                 coalesce((SELECT max(seq) FROM sent), 0),
+                 coalesce((SELECT max(seq) FROM received), 0),
+                 coalesce((SELECT max(first) - 1 FROM epoch), 0),
+                 (SELECT max(up_to, indexed) FROM filed))",
             [],
             |row| row.get(0),
         )?)
@@ -100,9 +125,9 @@ impl Journal {
         body: &[u8],
     ) -> Result<()> {
         self.prepare_cached(
-            "INSERT INTO sent (contact, seq, epoch, kind, written, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO sent (seq, contact, epoch, kind, written, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
-        .execute(params![contact, seq, epoch, kind.0, written, body])?;
+        .execute(params![seq, contact, epoch, kind.0, written, body])?;
         Ok(())
     }
 
@@ -116,17 +141,16 @@ impl Journal {
         after: Seq,
         mut each: impl FnMut(Sent) -> bool,
     ) -> Result<()> {
-        let mut statement = self.prepare_cached(
-            "SELECT seq, epoch, value, kind, written, body FROM sent JOIN epoch ON epoch.id = epoch
-             WHERE contact = ?1 AND seq > ?2 ORDER BY seq",
-        )?;
-        let mut rows = statement.query(params![contact, after])?;
-        while let Some(row) = rows.next()? {
-            if !each(sent(row)?) {
-                break;
+        let mut statement = self.prepare_cached(select_sent!("BETWEEN ?2 AND ?3 ORDER BY seq"))?;
+        self.parts_after(contact, Side::Ours, after, |part| {
+            let mut rows = statement.query([contact, part.first, part.last])?;
+            while let Some(row) = rows.next()? {
+                if !each(sent(row)?) {
+                    return Ok(false);
+                }
             }
-        }
-        Ok(())
+            Ok(true)
+        })
     }
 
     /// How many messages of ours to `contact` come after `after`.
@@ -134,10 +158,29 @@ impl Journal {
     /// # Errors
     /// If SQLite fails.
     pub fn count_sent_after(&self, contact: ContactId, after: Seq) -> Result<u64> {
-        let count: i64 = self
-            .prepare_cached("SELECT count(*) FROM sent WHERE contact = ?1 AND seq > ?2")?
-            .query_row(params![contact, after], |row| row.get(0))?;
-        Ok(count.unsigned_abs())
+        self.count(
+            "SELECT count(*) FROM sent WHERE seq BETWEEN ?2 AND ?3 AND contact = ?1",
+            contact,
+            Side::Ours,
+            after,
+            u64::MAX,
+        )
+    }
+
+    /// How many there are after `after`, by a statement for one part; not counted much further than `most`.
+    fn count(&self, sql: &str, contact: ContactId, side: Side, after: Seq, most: u64) -> Result<u64> {
+        let mut count = 0;
+        self.parts_after(contact, side, after, |part| {
+            count += match part.count {
+                Some(counted) => counted,
+                None => self
+                    .prepare_cached(sql)?
+                    .query_row([contact, part.first, part.last], |row| row.get::<_, i64>(0))?
+                    .unsigned_abs(),
+            };
+            Ok(count < most)
+        })?;
+        Ok(count.min(most))
     }
 
     /// Up to which seq `contact` has what we sent, by the cursors that their client lists (the most
@@ -183,12 +226,12 @@ impl Journal {
     pub fn add_received(&self, contact: ContactId, received: &Received) -> Result<()> {
         let message = &received.message;
         self.prepare_cached(
-            "INSERT INTO received (contact, seq, epoch, number, kind, written, arrived, body)
+            "INSERT INTO received (seq, contact, epoch, number, kind, written, arrived, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
-            contact,
             received.seq,
+            contact,
             message.epoch.cast_signed(),
             message.number.cast_signed(),
             message.kind.0,
@@ -209,17 +252,16 @@ impl Journal {
         after: Seq,
         mut each: impl FnMut(Received) -> bool,
     ) -> Result<()> {
-        let mut statement = self.prepare_cached(
-            "SELECT seq, epoch, number, kind, written, arrived, body FROM received
-             WHERE contact = ?1 AND seq > ?2 ORDER BY seq",
-        )?;
-        let mut rows = statement.query(params![contact, after])?;
-        while let Some(row) = rows.next()? {
-            if !each(received(row)?) {
-                break;
+        let mut statement = self.prepare_cached(select_received!("BETWEEN ?2 AND ?3 ORDER BY seq"))?;
+        self.parts_after(contact, Side::Theirs, after, |part| {
+            let mut rows = statement.query([contact, part.first, part.last])?;
+            while let Some(row) = rows.next()? {
+                if !each(received(row)?) {
+                    return Ok(false);
+                }
             }
-        }
-        Ok(())
+            Ok(true)
+        })
     }
 
     /// How many messages of theirs come after `after`, counted no further than `most`.
@@ -227,12 +269,13 @@ impl Journal {
     /// # Errors
     /// If SQLite fails.
     pub fn count_received_after(&self, contact: ContactId, after: Seq, most: u64) -> Result<u64> {
-        let count: i64 = self
-            .prepare_cached(
-                "SELECT count(*) FROM (SELECT 1 FROM received WHERE contact = ?1 AND seq > ?2 LIMIT ?3)",
-            )?
-            .query_row(params![contact, after, most.cast_signed()], |row| row.get(0))?;
-        Ok(count.unsigned_abs())
+        self.count(
+            "SELECT count(*) FROM received WHERE seq BETWEEN ?2 AND ?3 AND contact = ?1",
+            contact,
+            Side::Theirs,
+            after,
+            most,
+        )
     }
 
     /// The seq of the last message of theirs; 0 if there is none.
@@ -240,9 +283,21 @@ impl Journal {
     /// # Errors
     /// If SQLite fails.
     pub fn last_received(&self, contact: ContactId) -> Result<Seq> {
-        Ok(self
-            .prepare_cached("SELECT coalesce(max(seq), 0) FROM received WHERE contact = ?1")?
-            .query_row([contact], |row| row.get(0))?)
+        let mut last = None;
+        self.parts_back(contact, Side::Theirs, |part| {
+            last = match part.count {
+                Some(_) => Some(part.last),
+                None => self
+                    .prepare_cached(
+                        "SELECT seq FROM received WHERE seq BETWEEN ?2 AND ?3 AND contact = ?1
+                         ORDER BY seq DESC LIMIT 1",
+                    )?
+                    .query_row([contact, part.first, part.last], |row| row.get(0))
+                    .optional()?,
+            };
+            Ok(last.is_none())
+        })?;
+        Ok(last.unwrap_or(0))
     }
 
     /// The highest number committed of `contact`'s messages of `epoch`; 0 if there is none.
@@ -294,26 +349,48 @@ impl Journal {
     /// # Errors
     /// If SQLite fails.
     pub fn history(&self, contact: ContactId, count: u32) -> Result<Vec<Entry>> {
-        let mut ours = self.prepare_cached(
-            "SELECT seq, epoch, value, kind, written, body FROM sent JOIN epoch ON epoch.id = epoch
-             WHERE contact = ?1 ORDER BY seq DESC LIMIT ?2",
-        )?;
-        let mut theirs = self.prepare_cached(
-            "SELECT seq, epoch, number, kind, written, arrived, body FROM received
-             WHERE contact = ?1 ORDER BY seq DESC LIMIT ?2",
-        )?;
-        let mut entries = ours
-            .query_map(params![contact, count], |row| sent(row).map(Entry::Sent))?
-            .chain(theirs.query_map(params![contact, count], |row| received(row).map(Entry::Received))?)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut entries = Vec::new();
+        for (side, sql) in [
+            (Side::Ours, select_sent!("BETWEEN ?2 AND ?3 ORDER BY seq DESC LIMIT ?4")),
+            (Side::Theirs, select_received!("BETWEEN ?2 AND ?3 ORDER BY seq DESC LIMIT ?4")),
+        ] {
+            let mut statement = self.prepare_cached(sql)?;
+            let mut left = i64::from(count);
+            self.parts_back(contact, side, |part| {
+                let mut rows = statement.query([contact, part.first, part.last, left])?;
+                while let Some(row) = rows.next()? {
+                    entries.push(match side {
+                        Side::Ours => Entry::Sent(sent(row)?),
+                        Side::Theirs => Entry::Received(received(row)?),
+                    });
+                    left -= 1;
+                }
+                Ok(left > 0)
+            })?;
+        }
         entries.sort_by_key(Entry::seq);
         let surplus = entries.len().saturating_sub(count as usize);
         entries.drain(..surplus);
         Ok(entries)
     }
+
+    /// What stands at a place of the conversation with a contact.
+    pub(super) fn entry(&self, contact: ContactId, seq: Seq) -> Result<Option<Entry>> {
+        let ours = self
+            .prepare_cached(select_sent!("= ?2"))?
+            .query_row([contact, seq], |row| sent(row).map(Entry::Sent))
+            .optional()?;
+        if ours.is_some() {
+            return Ok(ours);
+        }
+        Ok(self
+            .prepare_cached(select_received!("= ?2"))?
+            .query_row([contact, seq], |row| received(row).map(Entry::Received))
+            .optional()?)
+    }
 }
 
-pub(super) fn sent(row: &Row<'_>) -> rusqlite::Result<Sent> {
+fn sent(row: &Row<'_>) -> rusqlite::Result<Sent> {
     let seq: Seq = row.get(0)?;
     Ok(Sent {
         seq,
@@ -328,7 +405,7 @@ pub(super) fn sent(row: &Row<'_>) -> rusqlite::Result<Sent> {
     })
 }
 
-pub(super) fn received(row: &Row<'_>) -> rusqlite::Result<Received> {
+fn received(row: &Row<'_>) -> rusqlite::Result<Received> {
     Ok(Received {
         seq: row.get(0)?,
         message: Message {

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use super::*;
 use crate::protocol::peer::{Cursor, Kind, MAX_CURSORS, Message};
 use crate::store::StoreError;
@@ -158,6 +160,40 @@ fn a_journal_of_the_first_version_is_brought_up_to_date() {
     Journal::open(&path, &"alice".parse().unwrap()).unwrap();
 }
 
+#[test]
+fn a_journal_of_the_second_version_keeps_all_that_was_said_and_is_indexed_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("alice.journal");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.pragma_update(None, "application_id", SCHEMA.application_id).unwrap();
+    old.execute_batch(include_str!("../journal.sql")).unwrap();
+    old.execute_batch(include_str!("version2.sql")).unwrap();
+    insert_identity(&old, &"alice".parse().unwrap(), &Keypair::generate().unwrap()).unwrap();
+    old.execute_batch(
+        "PRAGMA user_version = 2;
+         INSERT INTO contact (id, name, request, indexed) VALUES (7, 'bob', 0, 3), (8, 'carol', 0, 0);
+         INSERT INTO epoch VALUES (1, 5, 1);
+         INSERT INTO received VALUES (7, 2, 1, 1, 1, 0, 0, x'74776f'), (8, 4, 1, 2, 1, 0, 0, x'666f7572');
+         INSERT INTO sent VALUES (7, 1, 1, 1, 0, x'6f6e65'), (8, 3, 1, 1, 0, x'7468726565'),
+                                 (7, 5, 1, 1, 0, x'66697665');
+         INSERT INTO search (rowid, owner, body, contact) VALUES (1, 7, 'one', 7), (2, 7, 'two', 7)",
+    )
+    .unwrap();
+    drop(old);
+    let journal = Journal::open(&path, &"alice".parse().unwrap()).unwrap();
+    assert_eq!(journal.last_seq().unwrap(), 5);
+    let seqs = |contact| journal.history(contact, 9).unwrap().iter().map(Entry::seq).collect::<Vec<_>>();
+    assert_eq!((seqs(7), seqs(8)), (vec![1, 2, 5], vec![3, 4]));
+    assert_eq!(journal.not_indexed().unwrap(), Some(1));
+    index_all(&journal);
+    for (word, seq) in [("one", 1), ("two", 2), ("three", 3), ("four", 4), ("five", 5)] {
+        assert_eq!(find(&journal, word, None), [seq]);
+    }
+    let kept: i64 = journal.query_row("SELECT count(*) FROM search_content", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 5, "nothing is left of the index before");
+    journal.execute("INSERT INTO search (search) VALUES ('integrity-check')", []).unwrap();
+}
+
 /// A conversation with bob and one with carol, each of whose words is that and its number.
 fn said(count: i64) -> (Journal, ContactId, ContactId) {
     let journal = journal();
@@ -177,9 +213,7 @@ fn said(count: i64) -> (Journal, ContactId, ContactId) {
 }
 
 fn index_all(journal: &Journal) {
-    for (contact, _) in journal.not_indexed().unwrap() {
-        while journal.index(contact, 7, 200).unwrap().is_some() {}
-    }
+    while journal.index(7, 200).unwrap().is_some() {}
 }
 
 fn find(journal: &Journal, words: &str, contact: Option<ContactId>) -> Vec<Seq> {
@@ -190,10 +224,10 @@ fn find(journal: &Journal, words: &str, contact: Option<ContactId>) -> Vec<Seq> 
 #[test]
 fn words_are_found_newest_first_once_they_are_indexed() {
     let (journal, bob, carol) = said(100);
-    assert_eq!(journal.not_indexed().unwrap(), [(bob, 1), (carol, 2)]);
+    assert_eq!(journal.not_indexed().unwrap(), Some(1));
     assert_eq!(find(&journal, "hello", None), [0; 0]);
     index_all(&journal);
-    assert_eq!(journal.not_indexed().unwrap(), []);
+    assert_eq!(journal.not_indexed().unwrap(), None);
     assert_eq!(find(&journal, "hello", None), (81..=100).rev().collect::<Vec<_>>());
     assert_eq!(find(&journal, "number42", None), [42]);
     assert_eq!(find(&journal, "hello numb", Some(carol)).len(), 20);
@@ -204,7 +238,7 @@ fn words_are_found_newest_first_once_they_are_indexed() {
     let message =
         Message { epoch: 1, number: 1, kind: Kind::TEXT, sent: 0, body: b"number101 hello".to_vec() };
     journal.add_received(carol, &Received { seq: 101, message, arrived: 5 }).unwrap();
-    assert_eq!(journal.not_indexed().unwrap(), [(carol, 101)]);
+    assert_eq!(journal.not_indexed().unwrap(), Some(101));
     index_all(&journal);
     assert_eq!(find(&journal, "hello", None).first(), Some(&101));
     assert_eq!(find(&journal, "number101", None), [101]);
@@ -214,13 +248,13 @@ fn words_are_found_newest_first_once_they_are_indexed() {
 fn a_slice_of_the_index_is_bounded() {
     let (journal, bob, _) = said(300);
     let mut slices = 0;
-    while journal.index(bob, 50, usize::MAX).unwrap().is_some() {
+    while journal.index(50, usize::MAX).unwrap().is_some() {
         slices += 1;
         assert_eq!(find(&journal, "hello", Some(bob)).len(), 20);
     }
-    assert_eq!(slices, 3);
+    assert_eq!(slices, 5);
     let (journal, bob, _) = said(300);
-    assert_eq!(journal.index(bob, 50, 1).unwrap(), Some(3));
+    assert_eq!(journal.index(50, 1).unwrap(), Some(2));
     assert_eq!(find(&journal, "hello", Some(bob)), [1]);
 }
 
@@ -271,4 +305,71 @@ fn who_is_forgotten_is_not_found() {
     assert_eq!(find(&journal, "hello", None), [0; 0]);
     assert_eq!(find(&journal, "late", None), [0; 0]);
     journal.execute("INSERT INTO search (search) VALUES ('integrity-check')", []).unwrap();
+    // The numbers of what was indexed are not given out again: it would not be indexed.
+    assert_eq!(journal.last_seq().unwrap(), 30);
+}
+
+#[test]
+fn messages_are_found_wherever_they_stand() {
+    let journal = journal();
+    let contacts =
+        ["bob", "carol", "dave"].map(|name| journal.add_contact(&name.parse().unwrap()).unwrap().id);
+    let [bob, carol, _] = contacts;
+    let epoch = journal.add_epoch(7, 1).unwrap();
+    let mut rng = fastrand::Rng::with_seed(7);
+    // By contact: what was sent, what was received.
+    let mut model = HashMap::<ContactId, [Vec<Seq>; 2]>::new();
+    journal.begin().unwrap();
+    for seq in 1..=30_000 {
+        // Carol is seldom talked to, and bob not at all for a while.
+        let contact = if rng.u32(..1000) == 0 { carol } else { contacts[rng.usize(..2) * 2] };
+        let contact = if (9_000..15_000).contains(&seq) && contact == bob { contacts[2] } else { contact };
+        let ours = rng.bool();
+        model.entry(contact).or_default()[usize::from(!ours)].push(seq);
+        if ours {
+            journal.add_sent(contact, seq, epoch, Kind::TEXT, 0, b"").unwrap();
+        } else {
+            let message = Message { epoch: 1, number: 1, kind: Kind::TEXT, sent: 0, body: vec![] };
+            journal.add_received(contact, &Received { seq, message, arrived: 5 }).unwrap();
+        }
+        if rng.u32(..500) == 0 {
+            journal.file(seq).unwrap();
+        }
+    }
+    let check = |contact: ContactId, [sent, received]: &[Vec<Seq>; 2], after: Seq| {
+        let beyond = |all: &[Seq]| all.iter().copied().filter(|seq| *seq > after).collect::<Vec<_>>();
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        journal.sent_after(contact, after, |sent| (ours.push(sent.seq), ours.len() < 5_000).1).unwrap();
+        journal.received_after(contact, after, |it| (theirs.push(it.seq), theirs.len() < 5_000).1).unwrap();
+        assert_eq!(ours, beyond(sent)[..beyond(sent).len().min(5_000)]);
+        assert_eq!(theirs, beyond(received)[..beyond(received).len().min(5_000)]);
+        let counts = [sent, received].map(|all| beyond(all).len() as u64);
+        assert_eq!(journal.count_sent_after(contact, after).unwrap(), counts[0]);
+        assert_eq!(journal.count_received_after(contact, after, 700).unwrap(), counts[1].min(700));
+        assert_eq!(journal.last_received(contact).unwrap(), received.last().copied().unwrap_or(0));
+        let mut all: Vec<Seq> = sent.iter().chain(received).copied().collect();
+        all.sort_unstable();
+        for count in [1, 10, 6_000] {
+            let history = journal.history(contact, count).unwrap();
+            let seqs: Vec<Seq> = history.iter().map(Entry::seq).collect();
+            assert_eq!(seqs, all[all.len() - all.len().min(count as usize)..]);
+        }
+    };
+    for (contact, said) in &model {
+        for after in [0, 1, 4_095, 4_096, 8_999, 12_345, 20_000, 29_990, 30_000, Seq::MAX - 1] {
+            check(*contact, said, after);
+        }
+    }
+    journal.remove_contact(bob).unwrap();
+    check(bob, &Default::default(), 0);
+    check(carol, &model[&carol], 0);
+    assert_eq!(
+        journal
+            .query_row("SELECT count(*) FROM part WHERE contact = ?1", [bob], |row| row.get::<_, i64>(0))
+            .unwrap(),
+        0
+    );
+    journal.remove_contact(contacts[2]).unwrap();
+    assert!(journal.last_seq().unwrap() > 29_000, "what is filed is not filed again");
+    journal.commit().unwrap();
 }

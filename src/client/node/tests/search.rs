@@ -73,7 +73,7 @@ fn the_index_follows_by_itself_when_nothing_happens() {
     world.later(4_000);
     world.says(1, &[message(8, 601, "word")]);
     world.later(4_000);
-    assert_eq!(world.journal.not_indexed().unwrap().len(), 1, "there was no rest yet");
+    assert!(world.journal.not_indexed().unwrap().is_some(), "there was no rest yet");
     let mut slices = 0;
     while world.index().at.is_some() {
         world.now.mono = world.node.deadline();
@@ -83,13 +83,13 @@ fn the_index_follows_by_itself_when_nothing_happens() {
         world.discovery(&[ToClient::Pong]);
         world.says(1, &[Peer::Ping]);
     }
-    assert_eq!(world.journal.not_indexed().unwrap(), []);
+    assert_eq!(world.journal.not_indexed().unwrap(), None);
     // The rest after a restart.
     world.says(1, &[message(8, 602, "late")]);
     world.restart(2);
     world.step(&[]);
     world.later(10_000);
-    assert_eq!(world.journal.not_indexed().unwrap(), []);
+    assert_eq!(world.journal.not_indexed().unwrap(), None);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn who_keeps_talking_keeps_nobody_from_being_answered() {
     world.types("SEARCH @bob word");
     (0..20).for_each(|_| _ = world.step(&[]));
     assert!(world.notices.iter().filter(|notice| matches!(notice, Notice::Found { .. })).count() == 2);
-    assert_eq!(world.journal.not_indexed().unwrap(), []);
+    assert_eq!(world.journal.not_indexed().unwrap(), None);
 }
 
 #[test]
