@@ -3,7 +3,7 @@
 //! The loop takes what has arrived, lets the [`node`] decide inside one transaction, commits, and only then
 //! acts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ const EVENTS: usize = 256;
 /// How often the loop looks whether this machine still has the addresses that its connections were made from.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
 /// How many inputs are handled in one transaction.
-const BATCH: usize = 1024;
+const BATCH: usize = 2048;
 /// How much one transaction takes, in messages: more would keep everybody waiting for its commit.
 const WEIGHT: usize = 16 * 1024;
 
@@ -153,6 +153,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         endpoint,
         console,
         links: HashMap::new(),
+        typed: VecDeque::new(),
         looked: Instant::now(),
         plain: Vec::new(),
         wire: Vec::new(),
@@ -185,6 +186,8 @@ struct Loop {
     /// Nothing is shown without it.
     console: Option<Console>,
     links: HashMap<LinkId, Writer>,
+    /// Commands that have come and are not yet taken in.
+    typed: VecDeque<Input>,
     /// When the loop last looked around.
     looked: Instant,
     plain: Vec<u8>,
@@ -199,7 +202,7 @@ impl Loop {
         &mut self,
         mut inputs: Vec<Input>,
         events: &Receiver<Event>,
-        mut commands: Receiver<Input>,
+        mut commands: Receiver<Vec<Input>>,
         signals: &Receiver<()>,
     ) -> anyhow::Result<u8> {
         while self.exit.is_none() {
@@ -224,20 +227,21 @@ impl Loop {
         &mut self,
         inputs: &mut Vec<Input>,
         events: &Receiver<Event>,
-        commands: &mut Receiver<Input>,
+        commands: &mut Receiver<Vec<Input>>,
         signals: &Receiver<()>,
     ) {
         inputs.append(&mut self.failed);
         let welcome = self.node.takes_commands(self.clock.now());
-        let taken = if welcome { commands.clone() } else { never() };
+        let ready = welcome && !self.typed.is_empty();
+        let taken = if welcome && !ready { commands.clone() } else { never() };
         let deadline = self.clock.instant(self.node.deadline());
         let wait = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         let most = if self.links.is_empty() { Duration::from_secs(3600) } else { LOOK_AROUND };
-        let wait = if inputs.is_empty() { wait.min(most) } else { Duration::ZERO };
+        let wait = if inputs.is_empty() && !ready { wait.min(most) } else { Duration::ZERO };
         select! {
             recv(events) -> event => inputs.extend(event.ok().map(|event| self.open(event))),
-            recv(taken) -> command => match command {
-                Ok(command) => inputs.push(command),
+            recv(taken) -> typed => match typed {
+                Ok(typed) => self.typed.extend(typed),
                 // It has said so, and would say so again and again.
                 Err(_) => *commands = never(),
             },
@@ -254,13 +258,16 @@ impl Loop {
             inputs.push(input);
         }
         // Between two transactions it shows whether there is room for more answers.
-        let mut answers = inputs.iter().map(Input::answer).fold(0, usize::saturating_add);
-        while inputs.len() < BATCH
-            && answers < ANSWERS
-            && let Ok(input) = taken.try_recv()
-        {
-            answers = answers.saturating_add(input.answer());
-            inputs.push(input);
+        let mut answers = 0_usize;
+        while welcome && inputs.len() < BATCH && answers < ANSWERS {
+            if let Some(input) = self.typed.pop_front() {
+                answers = answers.saturating_add(input.answer());
+                inputs.push(input);
+            } else if let Ok(typed) = commands.try_recv() {
+                self.typed.extend(typed);
+            } else {
+                break;
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use crate::protocol::{DEAD_AFTER, Refusal};
 /// The listen queue. With the standard library's 128 a crowd that comes back at once waits for seconds.
 const BACKLOG: i32 = 4096;
 /// What is asked of the kernel for a socket's send buffer, in bytes. It grants what it allows.
-const SEND_BUFFER: usize = 512 * 1024;
+const SEND_BUFFER: usize = 1024 * 1024;
 /// The stack of a thread that does a handshake, in bytes; it needs 24 KiB of it.
 ///
 /// Smaller than [`READER_STACK`], or the C library gives the used stacks of handshakes to the readers that

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use peerchat::protocol::peer::{Cursor, Kind, Message};
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::directory::Directory;
-use peerchat::store::journal::{Journal, Received};
+use peerchat::store::journal::Journal;
 
 use crate::crowd::address;
 use crate::measure::{FIRST, SECOND, ended, pinned};
@@ -190,10 +190,10 @@ pub fn make(scratch: &Scratch, messages: u64) -> Result<()> {
             if is_sender {
                 journal.add_sent(contact.id, seq, row, Kind::TEXT, THEN, body.as_bytes())?;
             } else {
-                let received = Received { seq, message: message(number), arrived: THEN };
-                journal.add_received(contact.id, &received)?;
+                journal.add_received(contact.id, seq, &message(number), THEN)?;
             }
             if number % FILL == 0 {
+                journal.file(journal.unfiled()?.into_iter(), seq)?;
                 journal.commit()?;
                 journal.begin()?;
             }

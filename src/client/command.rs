@@ -251,6 +251,15 @@ pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
 }
 
 fn arguments(command: &str, word: &str, rest: &str) -> Result<Command, CommandError> {
+    if command == "CHAT" {
+        // Without looking at all that is said.
+        let mut words = rest.split_whitespace();
+        return match (words.next(), words.next()) {
+            (None, _) => Ok(Command::Converse(None)),
+            (Some(name), None) => Ok(Command::Converse(Some(name.parse()?))),
+            _ => chat(rest.trim_start()),
+        };
+    }
     let words: Vec<&str> = rest.split_whitespace().collect();
     let name = || match words.as_slice() {
         [name] => Ok(name.parse()?),
@@ -259,11 +268,6 @@ fn arguments(command: &str, word: &str, rest: &str) -> Result<Command, CommandEr
     let alone = |this: Command| if words.is_empty() { Ok(this) } else { Err(usage(command)) };
     match command {
         "REQUEST" => name().map(Command::Request),
-        "CHAT" => match words.as_slice() {
-            [] => Ok(Command::Converse(None)),
-            [name] => Ok(Command::Converse(Some(name.parse()?))),
-            _ => chat(rest.trim_start()),
-        },
         "LOGOUT" => alone(Command::Logout),
         "CONTACTS" => alone(Command::Contacts),
         "OUTBOX" => alone(Command::Outbox),

@@ -35,8 +35,8 @@ mod screen;
 mod terminal;
 mod tty;
 
-/// How many commands may wait to be taken.
-const COMMANDS: usize = 1024;
+/// How many groups of commands may wait to be taken. What was read together is handed over together.
+const COMMANDS: usize = 16;
 /// How long the console may take to write what is left at the end.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -73,7 +73,7 @@ impl Console {
     ///
     /// # Errors
     /// If there is no thread to be had.
-    pub fn start(options: Options, events: Sender<Event>) -> io::Result<(Self, Receiver<Input>)> {
+    pub fn start(options: Options, events: Sender<Event>) -> io::Result<(Self, Receiver<Vec<Input>>)> {
         let (send, batches) = bounded(OUTPUT_BATCHES);
         let prompts = bounded(1);
         let (finished, done) = bounded(1);

@@ -7,7 +7,7 @@
 //! - `rendezvous`: the conversation with discovery;
 //! - `contacts`: who is who, and when to dial them;
 //! - `links`: from a proven key to a link that both sides keep;
-//! - `delivery`: messages out and in;
+//! - `delivery`: messages out and in, with `outbound`: what is on its way over a link;
 //! - `output`: what is told, and what nobody has read yet;
 //! - `commands`: what the user types;
 //! - `attention`: what the user looks at;
@@ -33,6 +33,7 @@ mod contacts;
 mod delivery;
 mod errand;
 mod links;
+mod outbound;
 mod output;
 mod rendezvous;
 mod search;
@@ -94,6 +95,8 @@ pub struct Node {
     rng: fastrand::Rng,
     /// The last seq in the journal.
     seq: Seq,
+    /// Where each contact's messages stand is filed up to here.
+    filed: Seq,
     /// Messages up to here were in the journal at the start.
     start: Seq,
     /// The epoch under which messages are written, with its row once there is one.
@@ -150,6 +153,7 @@ impl Node {
             actions: Vec::new(),
             rng: fastrand::Rng::with_seed(setup.seed),
             seq,
+            filed: seq,
             start: seq,
             epoch: (setup.epoch, None),
             batch: 1,
@@ -247,7 +251,8 @@ impl Node {
             }
             Input::LinkSays(link, messages) => {
                 self.heard_peer(now, *link);
-                messages.iter().try_for_each(|message| self.peer_says(now, journal, *link, message))
+                let mut incoming = journal.incoming()?;
+                messages.iter().try_for_each(|said| self.peer_says(now, journal, &mut incoming, *link, said))
             }
             Input::LinkClosed(link) => {
                 self.link_closed(now, *link);
@@ -271,7 +276,7 @@ impl Node {
         self.catch_up(now, journal)?;
         self.recount(journal)?;
         self.follow_index(now, journal)?;
-        journal.file(self.seq)?;
+        self.file(journal)?;
         self.leave_when_done(now);
         self.save(now, journal)
     }
@@ -332,6 +337,7 @@ impl Node {
             self.keep_action(now, action);
         }
         self.epoch = (epoch, None);
+        self.links.values_mut().for_each(|link| link.outbound.read_again());
         self.rendezvous.set_key(pinned(&self.setup, journal)?);
         let touched: Vec<LinkId> =
             self.links.iter().filter(|(_, link)| link.touched == self.batch).map(|(id, _)| *id).collect();

@@ -3,6 +3,8 @@
 //! With `--json` each notice is one JSON object; its fields are those of [`Notice`]. Otherwise it is a
 //! line or a few of plain text. Either way nothing from outside reaches the terminal as a control sequence.
 
+use std::cell::RefCell;
+use std::fmt::Write;
 use std::net::SocketAddr;
 
 use serde::ser::SerializeStruct;
@@ -139,7 +141,7 @@ pub enum Notice {
         messages: Vec<HistoryLine>,
     },
     /// The answer to `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
-    Contact(ContactLine),
+    Contact(Box<ContactLine>),
     /// The answer to `HELP`.
     Help {
         /// Usage and meaning of every command.
@@ -176,16 +178,13 @@ pub enum Notice {
 }
 
 /// A notice as it is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// What is told.
-    #[serde(flatten)]
     pub notice: Notice,
-    /// The name of the command that it answers, if a script gave it one.
-    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    /// The name of the command that it answers, if a script gave it one: the field `ref`.
     pub reference: Option<Reference>,
     /// Whether it says that a command was not done.
-    #[serde(skip)]
     pub refusal: bool,
 }
 
@@ -199,7 +198,14 @@ impl Told {
     /// Appends it as one line of JSON.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        let written = serde_json::to_writer(&mut *out, self);
+        let mut written = serde_json::to_writer(&mut *out, &self.notice);
+        if let Some(reference) = &self.reference {
+            // Every notice is an object with a field.
+            out.pop();
+            out.extend_from_slice(b",\"ref\":");
+            written = written.and_then(|()| serde_json::to_writer(&mut *out, reference));
+            out.push(b'}');
+        }
         debug_assert!(written.is_ok(), "a Vec takes everything, and every key is a string");
         escape_json(out, start);
         out.push(b'\n');
@@ -300,7 +306,11 @@ impl Body {
     #[must_use]
     pub fn new(kind: Kind, body: &[u8]) -> Self {
         match kind {
-            Kind::TEXT => Self::Text(String::from_utf8_lossy(body).into_owned()),
+            // What is not UTF-8 is rare, and looking for it piece by piece takes long.
+            Kind::TEXT => Self::Text(match std::str::from_utf8(body) {
+                Ok(text) => text.to_owned(),
+                Err(_) => String::from_utf8_lossy(body).into_owned(),
+            }),
             other => Self::Unknown(other),
         }
     }
@@ -411,7 +421,22 @@ fn explanation_json<S: Serializer>(about: &Explanation, serializer: S) -> Result
 }
 
 fn time_json<S: Serializer>(milliseconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{:.3}", timestamp(*milliseconds)))
+    // Many messages are of one second, and its day and hour are what takes long to find.
+    thread_local!(static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) });
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != milliseconds.div_euclid(1000) {
+            let moment = timestamp(*milliseconds);
+            (*second, *text) = (milliseconds.div_euclid(1000), format!("{moment:.3}"));
+            if moment.as_millisecond() != *milliseconds {
+                // Beyond the calendar: no two of its seconds are the same.
+                *second = i64::MIN;
+            }
+        } else {
+            text.truncate(text.len().saturating_sub("000Z".len()));
+            let _ = write!(text, "{:03}Z", milliseconds.rem_euclid(1000));
+        }
+        serializer.serialize_str(text)
+    })
 }
 
 #[allow(clippy::ref_option, reason = "the signature that serde calls")]
@@ -517,7 +542,8 @@ impl From<bool> for OnOff {
 /// nothing to a terminal. They can only stand inside strings.
 fn escape_json(out: &mut Vec<u8>, start: usize) {
     let written = out.get(start..).unwrap_or_default();
-    if written.iter().all(|byte| (b' '..0x7f).contains(byte)) {
+    // Without a way out in the middle, for then many bytes are looked at together.
+    if written.iter().fold(true, |safe, byte| safe & (b' '..0x7f).contains(byte)) {
         return;
     }
     let json = String::from_utf8_lossy(written).into_owned();

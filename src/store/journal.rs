@@ -17,7 +17,8 @@ mod search;
 mod transfer;
 
 pub use contacts::{ContactRow, Request};
-pub use messages::{Entry, Received, Sent};
+pub use messages::{Entry, Incoming, Received, Sent};
+pub use parts::{PART, Side, Unfiled};
 pub use transfer::Copy;
 
 const SCHEMA: Schema = Schema {

@@ -128,7 +128,7 @@ fn notices() -> Vec<Notice> {
         Notice::Delivered { id, to: bob.clone() },
         Notice::Error(trouble),
         Notice::Contacts { contacts: vec![contact.clone()] },
-        Notice::Contact(contact),
+        Notice::Contact(Box::new(contact)),
         Notice::Outbox { waiting: 1, messages: vec![outbox] },
         Notice::History { peer: bob.clone(), messages: vec![line.clone()] },
         Notice::Conversation { peer: Some(bob.clone()), unread: 0, messages: vec![line.clone()] },

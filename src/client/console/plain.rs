@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender};
+use memchr::memchr;
 
 use super::output::Output;
 use super::output_failed;
@@ -30,43 +31,58 @@ pub fn write_all(mut output: Output, batches: &Receiver<Vec<Told>>, events: &Sen
         }
     }
 }
-/// Starts the thread that reads commands; with `json` also as JSON objects.
-pub fn read_commands(json: bool, send: Sender<Input>) -> io::Result<()> {
+
+/// Starts the thread that reads commands; with `json` also as JSON objects. Those that came together are handed over
+/// together.
+pub fn read_commands(json: bool, send: Sender<Vec<Input>>) -> io::Result<()> {
     thread::Builder::new().name("input".into()).spawn(move || {
         let terminal = io::stdin().is_terminal();
         let mut input = BufReader::with_capacity(64 * 1024, io::stdin());
-        let most = if json { json::MAX_LINE } else { MAX_LINE };
         let mut line = Vec::new();
+        let mut commands = Vec::new();
         loop {
-            let parsed = match read_line(&mut input, &mut line, most) {
-                // A person who leaves in the middle of a line has not sent it.
-                Ok(Line::Unended) if terminal => break,
-                Ok(Line::Whole) if terminal && line.len() >= MAX_TERMINAL_LINE => {
-                    Some((None, Err(CommandError::Cut)))
-                }
-                Ok(Line::Whole | Line::Unended) => match std::str::from_utf8(&line) {
-                    Ok(line) if json => json::parse_line(line),
-                    Ok(line) => command::parse(line).map(|command| (None, command)),
-                    Err(_) => Some((None, Err(CommandError::NotUtf8))),
-                },
-                Ok(Line::TooLong) => Some((None, Err(CommandError::TooLong(None)))),
-                Ok(Line::End) => break,
+            match read_command(&mut input, &mut line, json, terminal) {
+                Ok(Some(command)) => commands.extend(command),
+                Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(%error, "standard input can't be read any more");
                     break;
                 }
-            };
-            if let Some((reference, command)) = parsed
-                && send.send(Input::Command { command, reference }).is_err()
-            {
+            }
+            // More may take long to come.
+            let more = memchr(b'\n', input.buffer()).is_some();
+            if !more && !commands.is_empty() && send.send(std::mem::take(&mut commands)).is_err() {
                 return;
             }
         }
         // At a terminal this is Ctrl+D: a person who goes.
-        let end = if terminal { Input::typed(Ok(Command::Logout)) } else { Input::InputEnded };
-        let _ = send.send(end);
+        commands.push(if terminal { Input::typed(Ok(Command::Logout)) } else { Input::InputEnded });
+        let _ = send.send(commands);
     })?;
     Ok(())
+}
+
+/// Reads a line and understands it, if there is something in it. `None` at the end.
+fn read_command(
+    input: &mut impl BufRead,
+    line: &mut Vec<u8>,
+    json: bool,
+    terminal: bool,
+) -> io::Result<Option<Option<Input>>> {
+    let most = if json { json::MAX_LINE } else { MAX_LINE };
+    let parsed = match read_line(input, line, most)? {
+        // A person who leaves in the middle of a line has not sent it.
+        Line::Unended if terminal => return Ok(None),
+        Line::Whole if terminal && line.len() >= MAX_TERMINAL_LINE => Some((None, Err(CommandError::Cut))),
+        Line::Whole | Line::Unended => match std::str::from_utf8(line) {
+            Ok(line) if json => json::parse_line(line),
+            Ok(line) => command::parse(line).map(|command| (None, command)),
+            Err(_) => Some((None, Err(CommandError::NotUtf8))),
+        },
+        Line::TooLong => Some((None, Err(CommandError::TooLong(None)))),
+        Line::End => return Ok(None),
+    };
+    Ok(Some(parsed.map(|(reference, command)| Input::Command { command, reference })))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -93,7 +109,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> io::R
             return Ok(Line::End);
         }
         empty = false;
-        let end = available.iter().position(|byte| *byte == b'\n');
+        let end = memchr(b'\n', available);
         let piece = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
         too_long |= line.len() + piece.len() > most;
         if !too_long {

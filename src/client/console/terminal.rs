@@ -34,7 +34,7 @@ pub struct Terminal {
     pub history: History,
     pub batches: Receiver<Vec<Told>>,
     pub prompts: Receiver<Prompt>,
-    pub commands: Sender<Input>,
+    pub commands: Sender<Vec<Input>>,
     pub events: Sender<Event>,
 }
 
@@ -164,7 +164,7 @@ impl Session {
                     }
                 },
                 recv(self.signals) -> _ => self.look_again()?,
-                send(commands, self.waiting.pop_front().unwrap_or(Input::Signal)) -> _ => {}
+                send(commands, self.waiting.drain(..).collect()) -> _ => {}
             }
             while self.out.len() < GATHERED
                 && let Ok(notices) = self.given.batches.try_recv()

@@ -169,8 +169,10 @@ impl Node {
         if let Some(contact) = self.contacts.get_mut(&id) {
             // Saved when it is noted that the message was shown.
             contact.row.seen = Some(arrived);
-            contact.unread = (contact.unread + 1).min(MANY_UNREAD);
-            self.attention.set_unread(&contact.row.name, contact.unread);
+            if contact.unread < MANY_UNREAD {
+                contact.unread += 1;
+                self.attention.set_unread(&contact.row.name, contact.unread);
+            }
         }
     }
 

@@ -4,11 +4,11 @@ use super::super::command::{Command, CommandError, HELP};
 use super::super::notice::{Body, Code, HistoryLine, Notice, OutboxLine, UpDown};
 use super::super::verification;
 use super::Node;
-use crate::protocol::peer::{ByeReason, Cursor, Kind};
+use crate::protocol::peer::{ByeReason, Cursor, Kind, Message};
 use crate::protocol::rendezvous::{About, ToDiscovery};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Entry, Journal, Request};
+use crate::store::journal::{ContactId, Entry, Journal, Request, Sent, Side};
 use crate::time::Now;
 
 /// How many messages `OUTBOX` shows of each contact.
@@ -162,17 +162,21 @@ impl Node {
         journal.add_sent(id, seq, epoch, kind, now.wall, body)?;
         self.seq = seq;
         contact.waiting += 1;
+        contact.said(Side::Ours, seq);
         self.index.add(seq);
         let read = contact.handed;
         let link = contact.link.and_then(|link| self.links.get_mut(&link));
         let linked = link.is_some();
+        let cursor = Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() };
         if let Some(link) = link {
-            link.outbound.more = true;
+            let Cursor { epoch: epoch_value, number } = cursor;
+            let message = Message { epoch: epoch_value, number, kind, sent: now.wall, body: body.to_owned() };
+            link.outbound.written(Sent { seq, epoch, message });
         }
         self.mark_read(now, id, read);
         self.dial_for_message(now, id);
-        let id = Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() };
-        self.tell(now, Notice::Queued { id, to: name, linked, text: Body::new(kind, body), sent: now.wall });
+        let text = Body::new(kind, body);
+        self.tell(now, Notice::Queued { id: cursor, to: name, linked, text, sent: now.wall });
         Ok(())
     }
 
@@ -310,7 +314,7 @@ impl Node {
         }
         self.ask_discovery(now, ToDiscovery::Request(About { name }));
         self.dial_soon(now, id);
-        self.tell(now, Notice::Contact(line));
+        self.tell(now, Notice::Contact(Box::new(line)));
         Ok(())
     }
 
@@ -325,7 +329,7 @@ impl Node {
         if let (true, Some(link)) = (blocked, contact.link) {
             self.close_link(now, link, Some(ByeReason::NOT_ACCEPTED));
         }
-        self.tell(now, Notice::Contact(line));
+        self.tell(now, Notice::Contact(Box::new(line)));
     }
 
     fn unblock(&mut self, now: Now, journal: &Journal, id: ContactId) -> Result<()> {

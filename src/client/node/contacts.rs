@@ -9,7 +9,7 @@ use super::why::Attempt;
 use crate::protocol::peer::Cursor;
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ContactId, ContactRow, Journal, Request, Seq};
+use crate::store::journal::{ContactId, ContactRow, Journal, PART, Request, Seq, Side, Unfiled};
 use crate::time::Now;
 
 /// The most contacts that an account may have.
@@ -55,6 +55,8 @@ pub struct Contact {
     pub committed: Option<Committed>,
     /// How many of theirs the user has not looked at, counted up to a bound.
     pub unread: u64,
+    /// Where theirs and ours stand that have not been filed.
+    pub unfiled: [Option<Unfiled>; 2],
     /// Up to where theirs have been given to the console; beyond, they are in the journal if `unshown`.
     pub handed: Seq,
     pub unshown: bool,
@@ -116,6 +118,7 @@ impl Contact {
             dial: Dial::default(),
             waiting: 0,
             unread: 0,
+            unfiled: [None, None],
             committed: None,
             unshown: true,
             unannounced: false,
@@ -196,7 +199,34 @@ impl Contact {
     }
 }
 
+impl Contact {
+    fn unfiled_of(&mut self, side: Side) -> &mut Option<Unfiled> {
+        let [theirs, ours] = &mut self.unfiled;
+        if side == Side::Ours { ours } else { theirs }
+    }
+
+    /// A message was added to the journal.
+    pub fn said(&mut self, side: Side, seq: Seq) {
+        Unfiled::add(self.unfiled_of(side), seq);
+    }
+}
+
 impl Node {
+    /// Files where the messages of each contact stand, once there are enough for another part of the journal.
+    pub(super) fn file(&mut self, journal: &Journal) -> Result<()> {
+        if self.seq - self.filed < PART {
+            return Ok(());
+        }
+        let unfiled = self.contacts.values_mut().flat_map(|contact| {
+            let [theirs, ours] = std::mem::take(&mut contact.unfiled);
+            let sides = [(Side::Theirs, theirs), (Side::Ours, ours)];
+            sides.into_iter().filter_map(|(side, unfiled)| Some((contact.row.id, side, unfiled?)))
+        });
+        journal.file(unfiled, self.seq)?;
+        self.filed = self.seq;
+        Ok(())
+    }
+
     /// Reads the contacts from the journal; what is not stored there stays as it is.
     pub(super) fn load_contacts(&mut self, now: Now, journal: &Journal) -> Result<()> {
         let mut known = std::mem::take(&mut self.contacts);
@@ -219,6 +249,7 @@ impl Node {
                     (contact.unshown, contact.unannounced) = (true, true);
                     (contact.dirty, contact.committed) = (false, None);
                     (contact.given_back, contact.forget) = (false, false);
+                    contact.unfiled = [None, None];
                     contact
                 }
                 None => Contact::new(row),
@@ -228,6 +259,12 @@ impl Node {
             self.attention.set_unread(&contact.row.name, contact.unread);
             self.index(&contact.row);
             self.contacts.insert(contact.row.id, contact);
+        }
+        self.filed = journal.filed()?;
+        for (contact, side, unfiled) in journal.unfiled()? {
+            if let Some(contact) = self.contacts.get_mut(&contact) {
+                *contact.unfiled_of(side) = Some(unfiled);
+            }
         }
         // What is left was added in a transaction that failed.
         for contact in known.into_values() {

@@ -8,18 +8,12 @@ use super::super::event::LinkId;
 use super::super::notice::Notice;
 use super::Node;
 use super::contacts::Committed;
-use super::links::Unacknowledged;
+use super::outbound::{Frame, Unacknowledged};
+use crate::protocol::MAX_TEXT;
 use crate::protocol::peer::{Cursor, Kind, Message, Peer};
-use crate::protocol::{MAX_PEER_FRAME, MAX_TEXT};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Journal, Received, Seq};
+use crate::store::journal::{ContactId, Incoming, Journal, Seq, Side};
 use crate::time::Now;
-
-/// What a message takes on the wire beyond its body, in bytes, at most.
-const MESSAGE_COST: usize = 64;
-/// What a frame takes of the socket's send buffer beyond its messages, in bytes: the kernel counts
-/// its own structures too.
-const FRAME_COST: usize = 2304;
 
 impl Node {
     /// How far this side has committed what the contact wrote.
@@ -106,7 +100,7 @@ impl Node {
         let ready: Vec<(LinkId, ContactId)> = self
             .links
             .iter()
-            .filter(|(_, link)| link.outbound.more)
+            .filter(|(_, link)| link.outbound.has_more())
             .filter_map(|(id, link)| Some((*id, link.contact()?)))
             .collect();
         for (id, contact) in ready {
@@ -125,38 +119,27 @@ impl Node {
         let out = &mut link.outbound;
         // Each acknowledgement frees a little, and if that were filled at once, a backlog would go out in
         // ever smaller frames (the silly window syndrome, RFC 813).
-        if !out.more || out.used > out.window / 2 {
+        if !out.has_more() || out.used > out.window / 2 {
             return Ok(None);
         }
-        let mut frame = Vec::new();
-        let mut size = 0;
-        let mut all = true;
-        // The kernel always takes a first one.
-        let mut frame_cost = if out.unacknowledged.is_empty() { 0 } else { FRAME_COST };
-        journal.sent_after(contact, out.sent, |sent| {
-            let bytes = sent.message.body.len() + MESSAGE_COST;
-            let cost = bytes + frame_cost;
-            let fits = size + bytes <= MAX_PEER_FRAME && out.used + cost <= out.window;
-            // A window too small for anything still takes one message at a time.
-            all = fits || (frame.is_empty() && out.unacknowledged.is_empty());
-            if all {
-                size += bytes;
-                out.used += cost;
-                frame_cost = 0;
-                out.sent = sent.seq;
-                out.unacknowledged.push_back(Unacknowledged {
-                    seq: sent.seq,
-                    epoch: sent.epoch,
-                    cursor: sent.message.cursor(),
-                    cost,
-                });
-                frame.push(Peer::Message(sent.message));
+        let mut frame = Frame::new(out);
+        if out.more {
+            let mut all = true;
+            journal.sent_after(contact, out.sent, |sent| {
+                all = frame.add(out, sent).is_ok();
+                all
+            })?;
+            out.more = !all;
+        } else {
+            while let Some(sent) = out.next() {
+                if let Err(sent) = frame.add(out, sent) {
+                    out.not_yet(sent);
+                    break;
+                }
             }
-            all
-        })?;
-        out.more = !all;
+        }
         link.touched = self.batch;
-        Ok(Some(frame).filter(|frame| !frame.is_empty()))
+        Ok(Some(frame.messages).filter(|messages| !messages.is_empty()))
     }
 
     /// A message has come in.
@@ -164,6 +147,7 @@ impl Node {
         &mut self,
         now: Now,
         journal: &Journal,
+        incoming: &mut Incoming<'_>,
         id: LinkId,
         contact: ContactId,
         message: &Message,
@@ -182,12 +166,12 @@ impl Node {
             return Ok(());
         }
         self.seq += 1;
-        let received = Received { seq: self.seq, message: message.clone(), arrived: now.wall };
-        journal.add_received(contact, &received)?;
+        incoming.add(contact, self.seq, message, now.wall)?;
         if let Some(known) = self.contacts.get_mut(&contact) {
             known.committed = Some(Committed { cursor, seq: self.seq, unsaved: true });
+            known.said(Side::Theirs, self.seq);
         }
-        self.tell_message(contact, &received);
+        self.tell_message(now, contact, message);
         Ok(())
     }
 

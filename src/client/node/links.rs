@@ -4,17 +4,17 @@
 //! discovery has named its owner. Then both say hello; with the other's hello the link is up, and
 //! messages go over it. A contact has one link that is up; a newer one takes its place.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::super::event::{Action, LinkId};
 use super::super::notice::{Code, Notice, UpDown};
 use super::Node;
+use super::outbound::Outbound;
 use crate::protocol::peer::{Bye, ByeReason, Cursor, Hello, MAX_CURSORS, Peer};
 use crate::protocol::rendezvous::{About, Identify, ToDiscovery};
 use crate::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, Name, PING_AFTER, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ContactId, EpochId, Journal, Request, Seq};
+use crate::store::journal::{ContactId, Incoming, Journal, Request};
 use crate::time::{Now, millis};
 
 /// How many bytes of unacknowledged messages this side takes from a peer.
@@ -61,31 +61,6 @@ enum State {
         /// Since when.
         since: u64,
     },
-}
-
-/// What goes out over a link.
-#[derive(Debug, Default)]
-pub struct Outbound {
-    /// How many bytes may be unacknowledged.
-    pub window: usize,
-    /// How many are.
-    pub used: usize,
-    /// What they are, oldest first.
-    pub unacknowledged: VecDeque<Unacknowledged>,
-    /// Everything up to here has been sent.
-    pub sent: Seq,
-    /// Whether there may be more in the journal.
-    pub more: bool,
-}
-
-/// A message that was sent.
-#[derive(Debug)]
-pub struct Unacknowledged {
-    pub seq: Seq,
-    pub epoch: EpochId,
-    pub cursor: Cursor,
-    /// What it takes of the window, in bytes.
-    pub cost: usize,
 }
 
 impl Link {
@@ -286,7 +261,14 @@ impl Node {
     }
 
     /// A peer says something.
-    pub(super) fn peer_says(&mut self, now: Now, journal: &Journal, id: LinkId, said: &Peer) -> Result<()> {
+    pub(super) fn peer_says(
+        &mut self,
+        now: Now,
+        journal: &Journal,
+        incoming: &mut Incoming<'_>,
+        id: LinkId,
+        said: &Peer,
+    ) -> Result<()> {
         let Some(link) = self.links.get_mut(&id) else {
             return Ok(());
         };
@@ -294,7 +276,7 @@ impl Node {
             (_, Peer::Bye(bye)) => self.goodbye(now, id, bye.reason),
             (State::Up { contact, .. }, Peer::Message(message)) => {
                 let contact = *contact;
-                return self.received(now, journal, id, contact, message);
+                return self.received(now, journal, incoming, id, contact, message);
             }
             (State::Up { contact, .. }, Peer::Ack(cursor)) => {
                 let contact = *contact;
@@ -362,7 +344,7 @@ impl Node {
             link.state = State::Up { contact, epoch: hello.epoch, since: now.mono };
             link.touched = self.batch;
             let window = (link.budget / 2).min(hello.window as usize);
-            link.outbound = Outbound { window, sent, more: true, ..Outbound::default() };
+            link.outbound = Outbound::new(window, sent);
         }
         if let Some(known) = self.contacts.get_mut(&contact) {
             known.link = Some(id);

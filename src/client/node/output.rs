@@ -12,9 +12,10 @@ use super::super::notice::{Body, Code, Notice, Told, Trouble};
 use super::contacts::Contact;
 use super::{LAZY_SAVE, Node};
 use crate::protocol::Name;
+use crate::protocol::peer::Message;
 use crate::protocol::rendezvous::{About, ToDiscovery};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Journal, Received, Seq};
+use crate::store::journal::{ContactId, Journal, Seq};
 use crate::time::Now;
 
 /// How many bytes of notices may wait to be written before messages are left in the journal.
@@ -168,10 +169,10 @@ impl Node {
         }
     }
 
-    /// Tells the user a message just committed; where there is no room it stays in the journal for now.
-    pub(super) fn tell_message(&mut self, contact: ContactId, received: &Received) {
-        self.count_unread(contact, received.arrived);
-        self.index.add(received.seq);
+    /// Tells the user a message, the last in the journal; where there is no room it stays in the journal for now.
+    pub(super) fn tell_message(&mut self, now: Now, contact: ContactId, message: &Message) {
+        self.count_unread(contact, now.wall);
+        self.index.add(self.seq);
         let room = self.output.takes_messages();
         let Some(known) = self.contacts.get_mut(&contact) else {
             return;
@@ -180,9 +181,9 @@ impl Node {
             known.unshown = true;
             return;
         }
-        known.handed = received.seq;
-        let notice = message_notice(&known.row.name, received, self.start);
-        self.output.push_shown(contact, received.seq);
+        known.handed = self.seq;
+        let notice = message_notice(&known.row.name, message, now.wall, false);
+        self.output.push_shown(contact, self.seq);
         self.output.push(notice);
     }
 
@@ -264,7 +265,8 @@ impl Node {
                 all = output.takes_messages();
                 if all {
                     output.push_shown(row.id, received.seq);
-                    output.push(message_notice(&row.name, &received, self.start));
+                    let replayed = received.seq <= self.start;
+                    output.push(message_notice(&row.name, &received.message, received.arrived, replayed));
                     *handed = received.seq;
                 }
                 all
@@ -362,14 +364,13 @@ impl Node {
     }
 }
 
-fn message_notice(from: &Name, received: &Received, start: Seq) -> Notice {
-    let message = &received.message;
+fn message_notice(from: &Name, message: &Message, arrived: i64, replayed: bool) -> Notice {
     Notice::Message {
         id: message.cursor(),
         from: from.clone(),
         text: Body::new(message.kind, &message.body),
         sent: message.sent,
-        received: received.arrived,
-        replayed: received.seq <= start,
+        received: arrived,
+        replayed,
     }
 }

@@ -1,6 +1,6 @@
 //! What was said: the outbox, what came in, and how far each side has it.
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, OptionalExtension, Row, params};
 
 use super::super::Result;
 use super::parts::Side;
@@ -219,27 +219,23 @@ impl Journal {
         Ok(latest.map(|(_, seq)| seq))
     }
 
-    /// Adds a message of theirs.
+    /// Adds a message of theirs, which came in at `arrived`, in milliseconds since 1970.
     ///
     /// # Errors
     /// If SQLite fails.
-    pub fn add_received(&self, contact: ContactId, received: &Received) -> Result<()> {
-        let message = &received.message;
-        self.prepare_cached(
+    pub fn add_received(&self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<()> {
+        self.incoming()?.add(contact, seq, message, arrived)
+    }
+
+    /// To add several messages of theirs.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn incoming(&self) -> Result<Incoming<'_>> {
+        Ok(Incoming(self.prepare_cached(
             "INSERT INTO received (seq, contact, epoch, number, kind, written, arrived, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            received.seq,
-            contact,
-            message.epoch.cast_signed(),
-            message.number.cast_signed(),
-            message.kind.0,
-            message.sent,
-            received.arrived,
-            message.body,
-        ])?;
-        Ok(())
+        )?))
     }
 
     /// Calls `each` with their messages after `after`, oldest first, until it returns `false`.
@@ -387,6 +383,29 @@ impl Journal {
             .prepare_cached(select_received!("= ?2"))?
             .query_row([contact, seq], |row| received(row).map(Entry::Received))
             .optional()?)
+    }
+}
+
+/// Adds messages of theirs: what SQLite has prepared is looked up once for all of them.
+pub struct Incoming<'j>(CachedStatement<'j>);
+
+impl Incoming<'_> {
+    /// Adds one, which came in at `arrived`, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn add(&mut self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<()> {
+        self.0.execute(params![
+            seq,
+            contact,
+            message.epoch.cast_signed(),
+            message.number.cast_signed(),
+            message.kind.0,
+            message.sent,
+            arrived,
+            message.body,
+        ])?;
+        Ok(())
     }
 }
 

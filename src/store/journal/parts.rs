@@ -10,13 +10,35 @@ use super::super::Result;
 use super::{ContactId, Journal, Seq};
 
 /// How many seqs a part has at least: about a millisecond to look through.
-const PART: Seq = 4096;
+pub const PART: Seq = 4096;
 
 /// Who said something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub enum Side {
+    /// They did.
     Theirs,
+    /// We did.
     Ours,
+}
+
+/// Where messages stand that have not been filed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfiled {
+    /// The first.
+    pub first: Seq,
+    /// The last.
+    pub last: Seq,
+    /// How many.
+    pub count: u64,
+}
+
+impl Unfiled {
+    /// Counts a message in, after all that have been.
+    pub fn add(unfiled: &mut Option<Self>, seq: Seq) {
+        let all = unfiled.get_or_insert(Self { first: seq, last: seq, count: 0 });
+        all.last = seq;
+        all.count += 1;
+    }
 }
 
 /// A stretch of the journal in which a contact's messages stand, among others.
@@ -29,30 +51,55 @@ pub(super) struct Part {
 }
 
 impl Journal {
-    /// Files the messages up to `last`, the last in the journal, if there are enough for another part.
+    /// Files where the messages stand that came after [`Self::filed`], up to `last`, the last in the journal.
     ///
     /// # Errors
     /// If SQLite fails.
-    pub fn file(&self, last: Seq) -> Result<()> {
-        let filed = self.filed()?;
-        if last - filed < PART {
-            return Ok(());
-        }
-        for sql in [
-            "INSERT INTO part (contact, ours, last, first, count)
-             SELECT contact, 1, max(seq), min(seq), count(*) FROM sent
-             WHERE seq > ?1 AND seq <= ?2 GROUP BY contact",
-            "INSERT INTO part (contact, ours, last, first, count)
-             SELECT contact, 0, max(seq), min(seq), count(*) FROM received
-             WHERE seq > ?1 AND seq <= ?2 GROUP BY contact",
-        ] {
-            self.prepare_cached(sql)?.execute([filed, last])?;
+    pub fn file(&self, unfiled: impl Iterator<Item = (ContactId, Side, Unfiled)>, last: Seq) -> Result<()> {
+        let mut add = self.prepare_cached(
+            "INSERT INTO part (contact, ours, last, first, count) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        for (contact, side, Unfiled { first, last, count }) in unfiled {
+            add.execute(params![contact, side == Side::Ours, last, first, count.cast_signed()])?;
         }
         self.prepare_cached("UPDATE filed SET up_to = ?1")?.execute([last])?;
         Ok(())
     }
 
-    fn filed(&self) -> Result<Seq> {
+    /// What has not been filed.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn unfiled(&self) -> Result<Vec<(ContactId, Side, Unfiled)>> {
+        let mut found = Vec::new();
+        for (side, sql) in [
+            (
+                Side::Ours,
+                "SELECT contact, min(seq), max(seq), count(*) FROM sent
+                 WHERE seq > (SELECT up_to FROM filed) GROUP BY contact",
+            ),
+            (
+                Side::Theirs,
+                "SELECT contact, min(seq), max(seq), count(*) FROM received
+                 WHERE seq > (SELECT up_to FROM filed) GROUP BY contact",
+            ),
+        ] {
+            let mut statement = self.prepare_cached(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let count: i64 = row.get(3)?;
+                let unfiled = Unfiled { first: row.get(1)?, last: row.get(2)?, count: count.unsigned_abs() };
+                found.push((row.get(0)?, side, unfiled));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Everything up to here is filed.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn filed(&self) -> Result<Seq> {
         Ok(self.prepare_cached("SELECT up_to FROM filed")?.query_row([], |row| row.get(0))?)
     }
 
