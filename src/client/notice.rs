@@ -16,6 +16,7 @@ use crate::protocol::{Name, PublicKey};
 pub use text::Look;
 pub(crate) use text::{is_unsafe, many, safe_text, write_delivered, write_welcome};
 
+mod often;
 mod text;
 mod why;
 
@@ -198,7 +199,11 @@ impl Told {
     /// Appends it as one line of JSON.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        let mut written = serde_json::to_writer(&mut *out, &self.notice);
+        let mut written = if often::write(&self.notice, out) {
+            Ok(())
+        } else {
+            serde_json::to_writer(&mut *out, &self.notice)
+        };
         if let Some(reference) = &self.reference {
             // Every notice is an object with a field.
             out.pop();
@@ -421,21 +426,25 @@ fn explanation_json<S: Serializer>(about: &Explanation, serializer: S) -> Result
 }
 
 fn time_json<S: Serializer>(milliseconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    time_text(*milliseconds, |text| serializer.serialize_str(text))
+}
+
+/// Hands over a time as JSON has it: in UTC, with milliseconds.
+fn time_text<T>(milliseconds: i64, take: impl FnOnce(&str) -> T) -> T {
     // Many messages are of one second, and its day and hour are what takes long to find.
     thread_local!(static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) });
     LAST.with_borrow_mut(|(second, text)| {
-        if *second != milliseconds.div_euclid(1000) {
-            let moment = timestamp(*milliseconds);
-            (*second, *text) = (milliseconds.div_euclid(1000), format!("{moment:.3}"));
-            if moment.as_millisecond() != *milliseconds {
-                // Beyond the calendar: no two of its seconds are the same.
-                *second = i64::MIN;
-            }
-        } else {
+        let moment = timestamp(milliseconds);
+        if *second == milliseconds.div_euclid(1000) {
             text.truncate(text.len().saturating_sub("000Z".len()));
             let _ = write!(text, "{:03}Z", milliseconds.rem_euclid(1000));
+        } else {
+            *text = format!("{moment:.3}");
+            // Beyond the calendar all times have one text.
+            let exact = moment.as_millisecond() == milliseconds;
+            *second = if exact { milliseconds.div_euclid(1000) } else { i64::MIN };
         }
-        serializer.serialize_str(text)
+        take(text)
     })
 }
 

@@ -5,7 +5,6 @@
 //! decoder sees the item: only definite lengths, no tags, keys that are integers in rising order
 //! (so none twice), and at most [`MAX_DEPTH`] levels.
 
-use minicbor::data::Type;
 use minicbor::{Decode, Decoder, Encode};
 
 /// How deep arrays and maps may be nested in one item.
@@ -39,17 +38,17 @@ pub fn encode<T: Encode<()>>(message: &T, frame: &mut Vec<u8>) {
 /// The first item that is malformed; nothing of the frame is to be used then.
 pub fn decode<'b, T: Decode<'b, ()>>(frame: &'b [u8]) -> Result<Vec<T>, CodecError> {
     let mut messages = Vec::new();
-    let mut items = Decoder::new(frame);
-    while items.position() < frame.len() {
+    let mut rest = frame;
+    while !rest.is_empty() {
         if messages.len() >= MAX_ITEMS {
             return Err(CodecError::Forbidden("too many messages in one frame"));
         }
-        let start = items.position();
-        check(&mut items, MAX_DEPTH)?;
-        let end = items.position();
-        let mut item = Decoder::new(frame.get(start..end).unwrap_or_default());
+        let length = check(rest, MAX_DEPTH)?;
+        let (bytes, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        rest = behind;
+        let mut item = Decoder::new(bytes);
         match item.decode() {
-            Ok(message) if item.position() == end - start => messages.push(message),
+            Ok(message) if item.position() == length => messages.push(message),
             Ok(_) => return Err(CodecError::Forbidden("a message shorter than its item")),
             Err(error) if error.is_unknown_variant() => {}
             Err(error) => return Err(error.into()),
@@ -58,39 +57,70 @@ pub fn decode<'b, T: Decode<'b, ()>>(frame: &'b [u8]) -> Result<Vec<T>, CodecErr
     Ok(messages)
 }
 
-/// Moves `items` past one item, if that is in the subset described above.
-fn check(items: &mut Decoder<'_>, depth: u32) -> Result<(), CodecError> {
+/// The length of the item that `bytes` begin with, if it is in the subset described above.
+///
+/// It reads the heads of the items itself: with a general decoder that took longer than decoding.
+fn check(bytes: &[u8], depth: u32) -> Result<usize, CodecError> {
+    let truncated = || CodecError::Forbidden("cut off");
+    let (head, value) = head(bytes)?;
     let deeper = || depth.checked_sub(1).ok_or(CodecError::Forbidden("nested too deeply"));
-    match items.datatype()? {
-        Type::Array => {
+    let rest = |at: usize| bytes.get(at..).ok_or_else(truncated);
+    let mut at = head;
+    match bytes.first().map(|first| first >> 5) {
+        // Numbers.
+        Some(0 | 1) => {}
+        // Bytes and text.
+        Some(2 | 3) => {
+            let length = usize::try_from(value).map_err(|_| truncated())?;
+            at = at.checked_add(length).filter(|end| *end <= bytes.len()).ok_or_else(truncated)?;
+        }
+        // An array.
+        Some(4) => {
             let depth = deeper()?;
-            for _ in 0..definite(items.array()?)? {
-                check(items, depth)?;
+            for _ in 0..value {
+                at += check(rest(at)?, depth)?;
             }
         }
-        Type::Map => {
+        // A map.
+        Some(5) => {
             let depth = deeper()?;
             let mut last = None;
-            for _ in 0..definite(items.map()?)? {
-                let key = Some(items.u64()?);
-                if key <= last {
+            for _ in 0..value {
+                let key = rest(at)?;
+                if key.first().is_none_or(|first| first >> 5 != 0) {
+                    return Err(CodecError::Forbidden("a map key that is no number"));
+                }
+                let (length, key) = self::head(key)?;
+                if Some(key) <= last {
                     return Err(CodecError::Forbidden("map keys out of order"));
                 }
-                last = key;
-                check(items, depth)?;
+                last = Some(key);
+                at += length;
+                at += check(rest(at)?, depth)?;
             }
         }
-        Type::ArrayIndef | Type::MapIndef | Type::BytesIndef | Type::StringIndef | Type::Break => {
-            return Err(CodecError::Forbidden("indefinite length"));
-        }
-        Type::Tag => return Err(CodecError::Forbidden("tag")),
-        _ => items.skip()?,
+        Some(6) => return Err(CodecError::Forbidden("tag")),
+        // False, true, null, floating point numbers.
+        _ => {}
     }
-    Ok(())
+    Ok(at)
 }
 
-fn definite(length: Option<u64>) -> Result<u64, CodecError> {
-    length.ok_or(CodecError::Forbidden("indefinite length"))
+/// The length of an item's head, and the number in it.
+fn head(bytes: &[u8]) -> Result<(usize, u64), CodecError> {
+    let truncated = || CodecError::Forbidden("cut off");
+    let (first, rest) = bytes.split_first().ok_or_else(truncated)?;
+    let length = match first & 0x1f {
+        value @ 0..24 => return Ok((1, value.into())),
+        24 => 1,
+        25 => 2,
+        26 => 4,
+        27 => 8,
+        31 => return Err(CodecError::Forbidden("indefinite length")),
+        _ => return Err(CodecError::Forbidden("a reserved length")),
+    };
+    let number = rest.get(..length).ok_or_else(truncated)?;
+    Ok((1 + length, number.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))))
 }
 
 /// Socket addresses as 6 bytes (IPv4) or 18 (IPv6): the address, then the port, both in network order.
