@@ -42,7 +42,7 @@ const LOOK_AROUND: Duration = Duration::from_secs(2);
 /// How many inputs are handled in one transaction.
 const BATCH: usize = 2048;
 /// How much one transaction takes, in messages: more would keep everybody waiting for its commit.
-const WEIGHT: usize = 16 * 1024;
+const WEIGHT: usize = 4096;
 
 /// How a client is started.
 #[derive(Debug, Clone)]
