@@ -208,7 +208,7 @@ fn what_was_refused_does_not_come_back_when_the_sender_is_killed_then() {
         let name = format!("alice-{at}");
         let home = directory.path().join(&name);
         std::fs::create_dir(&home).unwrap();
-        let inject = format!("fsync:error=EIO:when={at}");
+        let inject = format!("fdatasync,fsync:error=EIO:when={at}");
         let mut alice = client(&home, &name, discovery.address, Some(&inject));
         let mut sender = Sender::default();
         alice.say("REQUEST bob");

@@ -194,3 +194,26 @@ pub mod address {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_let_through_is_as_long_as_a_general_decoder_finds(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0_u8..24, 0x40_u8..0x44, 0x80_u8..0x84, 0xa0_u8..0xa3], 0..40)
+        ) {
+            let mut decoder = Decoder::new(&bytes);
+            let skipped = decoder.skip().map(|()| decoder.position());
+            match check(&bytes, MAX_DEPTH) {
+                // A text that is none is found when it is decoded, if it is of any field that is known.
+                Ok(length) => prop_assert!(skipped.map_or(true, |skipped| skipped == length)),
+                Err(CodecError::Forbidden("cut off")) => prop_assert!(skipped.is_err()),
+                Err(_) => {}
+            }
+        }
+    }
+}
