@@ -317,11 +317,12 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
         Ok([looked, registered, kept, nothing?, map?, disk?])
     })?;
     let rounds = Measured { rounds: &rounds, names: NAMES };
-    // The goals are against Redis, see `peers`: these are the same shares of what it reached where they were set.
+    // The goals are against Redis, see `peers`. Here they are what those are of the bare server: for look-ups where the
+    // goals were set, for registrations in the runs of `docs/performance.md`.
     Ok([
         rounds.rows("look-ups", 0, 4, Goal::AtLeast(0.72)),
         rounds.rows("look-ups", 0, 3, Goal::None),
-        rounds.rows("durable registrations", 1, 5, Goal::AtLeast(0.72)),
+        rounds.rows("durable registrations", 1, 5, Goal::AtLeast(0.53)),
         rounds.rows("durable requests", 2, 5, Goal::None),
     ]
     .concat())

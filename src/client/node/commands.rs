@@ -4,6 +4,7 @@ use super::super::command::{Command, CommandError, HELP};
 use super::super::notice::{Body, Code, HistoryLine, Notice, OutboxLine, UpDown};
 use super::super::verification;
 use super::Node;
+use super::outbound::AT_HAND;
 use crate::protocol::peer::{ByeReason, Cursor, Kind, Message};
 use crate::protocol::rendezvous::{About, ToDiscovery};
 use crate::protocol::{MAX_TEXT, Name};
@@ -165,13 +166,14 @@ impl Node {
         contact.said(Side::Ours, seq);
         self.index.add(seq);
         let read = contact.handed;
+        let most = AT_HAND / self.links.len().max(1);
         let link = contact.link.and_then(|link| self.links.get_mut(&link));
         let linked = link.is_some();
         let cursor = Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() };
         if let Some(link) = link {
             let Cursor { epoch: epoch_value, number } = cursor;
             let message = Message { epoch: epoch_value, number, kind, sent: now.wall, body: body.to_owned() };
-            link.outbound.written(Sent { seq, epoch, message });
+            link.outbound.written(Sent { seq, epoch, message }, most);
         }
         self.mark_read(now, id, read);
         self.dial_for_message(now, id);

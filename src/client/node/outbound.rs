@@ -41,6 +41,9 @@ pub struct Unacknowledged {
     pub cost: usize,
 }
 
+/// How many bytes of messages that were just written are kept at hand, for all links together.
+pub const AT_HAND: usize = 16 * 1024 * 1024;
+
 impl Outbound {
     /// Goes on after `sent`.
     pub fn new(window: usize, sent: Seq) -> Self {
@@ -52,10 +55,10 @@ impl Outbound {
         self.more || !self.fresh.is_empty()
     }
 
-    /// A message was written. It is kept at hand if it is the next, and if a window has room for all that is.
-    pub fn written(&mut self, sent: Sent) {
+    /// A message was written. It is kept at hand if it is the next, and if that makes no more than `most` bytes.
+    pub fn written(&mut self, sent: Sent, most: usize) {
         let size = sent.message.body.len();
-        if self.more || self.fresh_size + size > self.window {
+        if self.more || self.fresh_size + size > most {
             self.read_again();
         } else {
             self.fresh_size += size;
