@@ -16,7 +16,7 @@ use crate::net;
 use crate::protocol::{Name, PublicKey};
 use crate::scheduling;
 use crate::store::StoreError;
-use crate::store::journal::Journal;
+use crate::store::journal::{Journal, PART};
 use crate::time::Clock;
 use console::{Console, LAST_WORDS};
 use event::{ANSWERS, Action, Input, LinkId};
@@ -137,6 +137,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         endpoint: format!("{host}:{}", config.discovery_port),
         discovery_key: config.discovery_key,
         silent: console.is_none(),
+        part: PART,
         linger: config.linger.map(|linger| u64::try_from(linger.as_millis()).unwrap_or(u64::MAX / 2)),
         epoch: random()?,
         seed: random()?,

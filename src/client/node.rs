@@ -73,6 +73,8 @@ pub struct Setup {
     pub linger: Option<u64>,
     /// Whether nobody reads: nothing is told then, and no message counts as shown.
     pub silent: bool,
+    /// How many messages of the journal make a part of it, in which it is noted where each contact's stand.
+    pub part: Seq,
     /// A random number that no start of this client has had.
     pub epoch: u64,
     /// Where the jitter of back-offs comes from.

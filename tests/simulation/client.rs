@@ -130,6 +130,7 @@ impl World {
             endpoint: "discovery:7667".into(),
             discovery_key: None,
             silent: false,
+            part: 5,
             linger,
             epoch: client.epoch,
             seed,

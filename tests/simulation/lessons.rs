@@ -44,6 +44,7 @@ impl Alice {
             endpoint: "discovery:7667".into(),
             discovery_key: None,
             silent: false,
+            part: 5,
             linger: None,
             epoch: 1,
             seed: 1,

@@ -9,7 +9,7 @@ use super::why::Attempt;
 use crate::protocol::peer::Cursor;
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ContactId, ContactRow, Journal, PART, Request, Seq, Side, Unfiled};
+use crate::store::journal::{ContactId, ContactRow, Journal, Request, Seq, Side, Unfiled};
 use crate::time::Now;
 
 /// The most contacts that an account may have.
@@ -214,7 +214,7 @@ impl Contact {
 impl Node {
     /// Files where the messages of each contact stand, once there are enough for another part of the journal.
     pub(super) fn file(&mut self, journal: &Journal) -> Result<()> {
-        if self.seq - self.filed < PART {
+        if self.seq - self.filed < self.setup.part {
             return Ok(());
         }
         let unfiled = self.contacts.values_mut().flat_map(|contact| {

@@ -50,6 +50,7 @@ fn setup(epoch: u64) -> Setup {
         endpoint: "localhost:7667".into(),
         discovery_key: None,
         silent: false,
+        part: 5,
         linger: Some(10_000),
         epoch,
         seed: 1,

@@ -9,7 +9,7 @@ use rusqlite::params;
 use super::super::Result;
 use super::{ContactId, Journal, Seq};
 
-/// How many seqs a part has at least: about a millisecond to look through.
+/// How many messages a part of the journal has: about a millisecond to look through.
 pub const PART: Seq = 4096;
 
 /// Who said something.
