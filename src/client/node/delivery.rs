@@ -1,6 +1,6 @@
 //! Messages out and in: at least once on the wire, exactly once in the journal.
 //!
-//! Out: whatever the other side has not acknowledged is sent from the journal, oldest first, never more
+//! Out: whatever the other side has not acknowledged is sent as the journal has it, oldest first, never more
 //! than a window of it. In: what is above the cursor of its epoch is new and is committed; the rest has
 //! been seen. Either way it is acknowledged, after the commit and up to the last.
 

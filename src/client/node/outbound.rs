@@ -41,7 +41,7 @@ pub struct Unacknowledged {
     pub cost: usize,
 }
 
-/// How many bytes of messages that were just written are kept at hand, for all links together.
+/// How many bytes of memory messages may take that were just written and are kept at hand, for all links together.
 pub const AT_HAND: usize = 16 * 1024 * 1024;
 
 impl Outbound {
@@ -57,7 +57,7 @@ impl Outbound {
 
     /// A message was written. It is kept at hand if it is the next, and if that makes no more than `most` bytes.
     pub fn written(&mut self, sent: Sent, most: usize) {
-        let size = sent.message.body.len();
+        let size = size_at_hand(&sent);
         if self.more || self.fresh_size + size > most {
             self.read_again();
         } else {
@@ -69,13 +69,13 @@ impl Outbound {
     /// The message to be sent next, if it is at hand.
     pub fn next(&mut self) -> Option<Sent> {
         let sent = self.fresh.pop_front()?;
-        self.fresh_size -= sent.message.body.len();
+        self.fresh_size -= size_at_hand(&sent);
         Some(sent)
     }
 
     /// It was not the time to send it.
     pub fn not_yet(&mut self, sent: Sent) {
-        self.fresh_size += sent.message.body.len();
+        self.fresh_size += size_at_hand(&sent);
         self.fresh.push_front(sent);
     }
 
@@ -85,6 +85,11 @@ impl Outbound {
         self.fresh.clear();
         self.fresh_size = 0;
     }
+}
+
+/// What a message takes in memory. Most of it for a short one is not the text.
+fn size_at_hand(sent: &Sent) -> usize {
+    size_of::<Sent>() + sent.message.body.len()
 }
 
 /// Messages that go out together.
@@ -121,5 +126,56 @@ impl Frame {
         out.unacknowledged.push_back(Unacknowledged { seq: sent.seq, epoch: sent.epoch, cursor, cost });
         self.messages.push(Peer::Message(sent.message));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::peer::{Kind, Message};
+
+    fn message(seq: Seq, bytes: usize) -> Sent {
+        let number = seq.cast_unsigned();
+        let message = Message { epoch: 1, number, kind: Kind::TEXT, sent: 0, body: vec![b'x'; bytes] };
+        Sent { seq, epoch: 1, message }
+    }
+
+    fn caught_up() -> Outbound {
+        Outbound { more: false, ..Outbound::new(10_000, 0) }
+    }
+
+    #[test]
+    fn what_was_written_is_at_hand_in_order_until_it_is_too_much() {
+        let mut out = caught_up();
+        (1..=3).for_each(|seq| out.written(message(seq, 10), 10_000));
+        let first = out.next().unwrap();
+        assert_eq!(first.seq, 1);
+        out.not_yet(first);
+        let mut frame = Frame::new(&out);
+        while let Some(sent) = out.next() {
+            frame.add(&mut out, sent).unwrap();
+        }
+        assert_eq!((frame.messages.len(), out.sent, out.fresh_size), (3, 3, 0));
+        assert!(!out.has_more());
+        // Also where there is next to no text, each takes its place.
+        (4..10_000).for_each(|seq| out.written(message(seq, 0), 10_000));
+        assert!(out.more && out.fresh.is_empty() && out.next().is_none());
+    }
+
+    #[test]
+    fn nothing_is_at_hand_that_does_not_follow() {
+        let mut out = Outbound::new(10_000, 0);
+        out.written(message(7, 10), 10_000);
+        assert!(out.more && out.next().is_none(), "what comes before it is in the journal only");
+    }
+
+    #[test]
+    fn a_window_takes_no_more_than_it_has() {
+        let mut out = caught_up();
+        out.window = 300;
+        let mut frame = Frame::new(&out);
+        assert!(frame.add(&mut out, message(1, 100)).is_ok());
+        assert_eq!(frame.add(&mut out, message(2, 100)).map_err(|sent| sent.seq), Err(2));
+        assert_eq!((out.sent, out.unacknowledged.len()), (1, 1));
     }
 }
