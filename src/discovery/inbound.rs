@@ -121,8 +121,14 @@ impl Reception {
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
         let (key, sealer) = (proved.remote, proved.sealer);
         let refunds = Refunds::default();
-        let (stream_out, refunds_out) = (Arc::clone(&stream), refunds.clone());
-        let opened = Inbound::Opened { session, key, from, stream: stream_out, sealer, refunds: refunds_out };
+        let opened = Inbound::Opened {
+            session,
+            key,
+            from,
+            stream: Arc::clone(&stream),
+            sealer,
+            refunds: refunds.clone(),
+        };
         if self.events.send(opened).is_err() {
             return;
         }

@@ -6,6 +6,8 @@ use crate::protocol::MAX_PEER_FRAME;
 use crate::protocol::peer::{Cursor, Peer};
 use crate::store::journal::{EpochId, Sent, Seq};
 
+/// How many bytes of memory messages may take that were just written and are kept at hand, for all links together.
+pub const AT_HAND: usize = 16 * 1024 * 1024;
 /// What a message takes on the wire beyond its body, in bytes, at most.
 const MESSAGE_COST: usize = 64;
 /// What a frame takes of the socket's send buffer beyond its messages, in bytes: the kernel counts
@@ -40,9 +42,6 @@ pub struct Unacknowledged {
     /// What it takes of the window, in bytes.
     pub cost: usize,
 }
-
-/// How many bytes of memory messages may take that were just written and are kept at hand, for all links together.
-pub const AT_HAND: usize = 16 * 1024 * 1024;
 
 impl Outbound {
     /// Goes on after `sent`.

@@ -9,7 +9,7 @@ use rusqlite::params;
 use super::super::Result;
 use super::{ContactId, Journal, Seq};
 
-/// How many messages a part of the journal has: about a millisecond to look through.
+/// How many messages a part of the journal has: a fraction of a millisecond to look through if they are short.
 pub const PART: Seq = 4096;
 
 /// Who said something.
@@ -120,11 +120,12 @@ impl Journal {
             let (first, count): (Seq, i64) = (row.get(0)?, row.get(2)?);
             let whole = first > after;
             let count = whole.then_some(count.unsigned_abs());
-            if !visit(Part { first: first.max(after + 1), last: row.get(1)?, count })? {
+            if !visit(Part { first: first.max(after.saturating_add(1)), last: row.get(1)?, count })? {
                 return Ok(());
             }
         }
-        visit(Part { first: self.filed()?.max(after) + 1, last: Seq::MAX, count: None })?;
+        let first = self.filed()?.max(after).saturating_add(1);
+        visit(Part { first, last: Seq::MAX, count: None })?;
         Ok(())
     }
 
@@ -135,7 +136,8 @@ impl Journal {
         side: Side,
         mut visit: impl FnMut(Part) -> Result<bool>,
     ) -> Result<()> {
-        if !visit(Part { first: self.filed()? + 1, last: Seq::MAX, count: None })? {
+        let first = self.filed()?.saturating_add(1);
+        if !visit(Part { first, last: Seq::MAX, count: None })? {
             return Ok(());
         }
         let mut statement = self.prepare_cached(
