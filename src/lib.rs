@@ -28,3 +28,4 @@ pub mod protocol;
 pub mod scheduling;
 pub mod store;
 pub mod time;
+pub mod undo;

@@ -1,6 +1,43 @@
 //! Time as the deciding code is told it.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A moment on the program's own clock, which never goes back: for deadlines. Sums end at [`Instant::NEVER`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(Duration);
+
+impl Instant {
+    /// When the program started.
+    pub const START: Self = Self(Duration::ZERO);
+    /// Later than every other moment.
+    pub const NEVER: Self = Self(Duration::MAX);
+
+    /// The moment this long after the start of the program.
+    #[must_use]
+    pub const fn after_start(since: Duration) -> Self {
+        Self(since)
+    }
+
+    /// How long after the start of the program it is.
+    #[must_use]
+    pub const fn since_start(self) -> Duration {
+        self.0
+    }
+
+    /// How long it is after `earlier`; zero if it is not after it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl std::ops::Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
 
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,15 +48,23 @@ pub struct Now {
     pub wall: i64,
 }
 
+impl Now {
+    /// The moment for deadlines.
+    #[must_use]
+    pub const fn instant(&self) -> Instant {
+        Instant(Duration::from_millis(self.mono))
+    }
+}
+
 /// Where readings come from.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
+pub struct Clock(std::time::Instant);
 
 impl Clock {
     /// A clock that starts now.
     #[must_use]
     pub fn start() -> Self {
-        Self(Instant::now())
+        Self(std::time::Instant::now())
     }
 
     /// Reads both clocks.
@@ -35,7 +80,7 @@ impl Clock {
 
     /// The instant at which [`Now::mono`] will be `mono`; `None` if it lies beyond what can be told.
     #[must_use]
-    pub fn instant(&self, mono: u64) -> Option<Instant> {
+    pub fn instant(&self, mono: u64) -> Option<std::time::Instant> {
         self.0.checked_add(Duration::from_millis(mono))
     }
 }
