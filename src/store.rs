@@ -151,9 +151,6 @@ impl Database {
     }
 
     /// Starts a transaction.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn begin(&self) -> Result<()> {
         Ok(self.prepare_cached("BEGIN")?.execute([]).map(drop)?)
     }

@@ -193,7 +193,7 @@ pub fn make(scratch: &Scratch, messages: u64) -> Result<()> {
                 journal.add_received(contact.id, seq, &message(number), THEN)?;
             }
             if number % FILL == 0 {
-                journal.file(journal.unfiled()?.into_iter(), seq)?;
+                journal.seal(journal.unsealed()?.into_iter(), seq)?;
                 journal.commit()?;
                 journal.begin()?;
             }

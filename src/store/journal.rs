@@ -12,13 +12,13 @@ use crate::protocol::{Name, PublicKey};
 
 mod contacts;
 mod messages;
-mod parts;
+mod segments;
 mod search;
 mod transfer;
 
-pub use contacts::{ContactRow, Request};
+pub use contacts::{ContactRow, Identity, Outgoing, Reading, Request, Whereabouts};
 pub use messages::{Entry, Incoming, Received, Sent};
-pub use parts::{PART, Side, Unfiled};
+pub use segments::{SEGMENT, Side, Unsealed};
 pub use transfer::Copy;
 
 const SCHEMA: Schema = Schema {
@@ -29,6 +29,7 @@ const SCHEMA: Schema = Schema {
         include_str!("journal.sql"),
         include_str!("journal/version2.sql"),
         include_str!("journal/version3.sql"),
+        include_str!("journal/version4.sql"),
     ],
 };
 
@@ -65,17 +66,11 @@ impl Journal {
     }
 
     /// A journal in memory, for tests.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn in_memory(name: &Name, keypair: &Keypair) -> Result<Self> {
         Database::in_memory(&SCHEMA, |connection| insert_identity(connection, name, keypair)).map(Self)
     }
 
     /// Whose journal it is.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn identity(&self) -> Result<(Name, Keypair)> {
         Ok(self.query_row("SELECT name, secret FROM identity", [], |row| {
             Ok((parsed(row, 0)?, Keypair::from_secret(Zeroizing::new(row.get(1)?))))
@@ -83,9 +78,6 @@ impl Journal {
     }
 
     /// The key pinned for the discovery at `endpoint`, and whether the account has been registered there.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn rendezvous(&self, endpoint: &str) -> Result<Option<(PublicKey, bool)>> {
         Ok(self
             .prepare_cached("SELECT key, registered FROM rendezvous WHERE endpoint = ?1")?
@@ -94,18 +86,12 @@ impl Journal {
     }
 
     /// Whether the account has been registered with any discovery, ever.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn registered_anywhere(&self) -> Result<bool> {
         Ok(self
             .query_row("SELECT EXISTS (SELECT 1 FROM rendezvous WHERE registered)", [], |row| row.get(0))?)
     }
 
     /// Pins `key` for the discovery at `endpoint`.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn pin_rendezvous(&self, endpoint: &str, key: PublicKey) -> Result<()> {
         self.prepare_cached(
             "INSERT INTO rendezvous (endpoint, key) VALUES (?1, ?2)
@@ -116,9 +102,6 @@ impl Journal {
     }
 
     /// Notes that the account is registered with the discovery at `endpoint`.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn set_registered(&self, endpoint: &str) -> Result<()> {
         self.prepare_cached("UPDATE rendezvous SET registered = 1 WHERE endpoint = ?1 AND NOT registered")?
             .execute([endpoint])?;

@@ -1,358 +1,497 @@
-//! What the user types.
+//! The conductor's other half: what the user types, and how the program ends.
 
-use super::super::command::{Command, CommandError, HELP};
-use super::super::notice::{Body, Code, HistoryLine, Notice, OutboxLine, UpDown};
+use super::super::command::{self, Command, CommandError, Reference};
+use super::super::notice::{Body, Code, ErrorNotice, FoundLine, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
 use super::super::verification;
-use super::Node;
-use super::outbound::AT_HAND;
-use crate::protocol::peer::{ByeReason, Cursor, Kind, Message};
-use crate::protocol::rendezvous::{About, ToDiscovery};
+use super::exit::{self, STILL_WAITING, Status};
+use super::one_shot::OneShot;
+use super::roster::{Distrust, Person};
+use super::search::Query;
+use super::{FAILED, Node};
+use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Entry, Journal, Request, Sent, Side};
-use crate::time::Now;
+use crate::store::journal::{ContactId, Journal, Request};
 
 /// How many messages `OUTBOX` shows of each contact.
 const OUTBOX_EACH: usize = 20;
 /// How many messages `OUTBOX` shows in all.
 const OUTBOX_ALL: usize = 200;
+/// How many messages a search shows.
+const FOUND: u32 = 20;
+/// How many entries of a conversation are shown at least when it is entered.
+const LAST_LINES: u64 = 10;
 
 impl Node {
-    pub(super) fn command(&mut self, now: Now, journal: &Journal, command: &Command) -> Result<()> {
+    pub(super) fn command(&mut self, journal: &Journal, command: &Command) -> Result<()> {
         match command {
-            Command::Request(name) => self.request(now, journal, name),
-            Command::Chat(name, text) => self.chat(now, journal, name, text),
-            Command::Converse(name) => self.converse(now, journal, name.as_ref()),
+            Command::Request(name) => return self.request_user(journal, name),
+            Command::Chat(name, text) => return self.chat(journal, name, text),
+            Command::Converse(name) => return self.converse(journal, name.as_ref()),
             Command::Line { .. } => match self.meaning(command) {
                 // What a line means is never another line.
-                Ok(Command::Line { .. }) => Ok(()),
-                Ok(meant) => self.command(now, journal, &meant),
-                Err(error) => {
-                    self.command_error(now, &error);
-                    Ok(())
-                }
+                Ok(Command::Line { .. }) => {}
+                Ok(meant) => return self.command(journal, &meant),
+                Err(error) => self.refuse_line(&error),
             },
-            Command::Logout => {
-                self.leave(now, 0, None);
-                Ok(())
-            }
+            Command::Logout => self.leave((0, None)),
             Command::Contacts => {
-                let known = self.contacts.values().filter(|contact| !contact.row.is_withdrawn());
-                let mut contacts: Vec<_> = known.map(|contact| contact.line()).collect();
+                let view = self.view();
+                let mut contacts: Vec<_> =
+                    self.roster.known().filter_map(|(id, _)| view.contact(id)).collect();
                 contacts.sort_by(|one, other| one.peer.cmp(&other.peer));
-                self.tell(now, Notice::Contacts { contacts });
-                Ok(())
+                self.fx.tell(Notice::Contacts { contacts });
             }
-            Command::Outbox => self.outbox(now, journal),
-            Command::History(name, count) => self.history(now, journal, name, *count),
-            Command::Search { words, user } => self.search(now, words, user.as_ref()),
-            Command::Why(name) => self.with_contact(now, name, |node, id| {
-                node.why(now, id);
-                Ok(())
-            }),
-            Command::Verify(name, code) => self.with_contact(now, name, |node, id| {
-                node.verify(now, id, code.as_deref());
-                Ok(())
-            }),
-            Command::Trust(name, key) => {
-                self.with_contact(now, name, |node, id| node.trust(now, id, key.as_deref()))
+            Command::Outbox => return self.outbox(journal),
+            Command::History(name, count) => return self.history(journal, name, *count),
+            Command::Search { words, user } => self.search_for(words, user.as_ref()),
+            Command::Why(name) => {
+                let why = self.known(name).and_then(|id| self.view().why(self.fx.now, id));
+                why.into_iter().for_each(|why| self.fx.tell(Notice::Why(Box::new(why))));
             }
-            Command::Block(name) => {
-                // Also somebody who has not yet asked.
-                if !self.by_name.contains_key(name) && *name != self.setup.name {
-                    self.add_contact(journal, name)?;
-                }
-                self.with_contact(now, name, |node, id| {
-                    node.set_blocked(now, id, true);
-                    Ok(())
-                })
-            }
-            Command::Unblock(name) => self.with_contact(now, name, |node, id| node.unblock(now, journal, id)),
-            Command::Help => {
-                self.tell(now, Notice::Help { commands: HELP });
-                Ok(())
-            }
-            Command::Explain(about) => {
-                self.tell(now, Notice::Explanation(*about));
-                Ok(())
-            }
+            Command::Verify(name, code) => self.verify(name, code.as_deref()),
+            Command::Trust(name, key) => self.trust(name, key.as_deref()),
+            Command::Block(name) => return self.block(journal, name),
+            Command::Unblock(name) => return self.unblock(journal, name),
+            Command::Help => self.fx.tell(Notice::Help { commands: command::usages().collect() }),
+            Command::Explain(about) => self.fx.tell(Notice::Explanation(*about)),
+        }
+        Ok(())
+    }
+
+    /// What a line means here and now.
+    pub(super) fn meaning(&self, command: &Command) -> Result<Command, CommandError> {
+        let with = self.conversations.current().and_then(|id| self.roster.name(id));
+        match (command, with) {
+            (Command::Line { text, .. }, Some(to)) => Ok(Command::Chat(to.clone(), text.clone())),
+            (Command::Line { otherwise, .. }, None) => (**otherwise).clone(),
+            (command, _) => Ok(command.clone()),
         }
     }
 
-    pub(super) fn command_error(&mut self, now: Now, error: &CommandError) {
+    /// A line that is no command was not done.
+    pub(super) fn refuse_line(&mut self, error: &CommandError) {
         let code = match error {
             CommandError::TooLong(_) | CommandError::Cut => Code::TooLong,
             _ => Code::BadCommand,
         };
-        self.refuse(now, code, None, error.to_string());
+        self.refuse(code, None, error.to_string());
     }
 
-    fn with_contact(
-        &mut self,
-        now: Now,
-        name: &Name,
-        then: impl FnOnce(&mut Self, ContactId) -> Result<()>,
-    ) -> Result<()> {
-        match self.known(name) {
-            Some(id) => then(self, id),
-            None => {
-                self.refuse_unknown(now, name);
-                Ok(())
-            }
+    /// A command could not be saved, and so was not done.
+    pub(super) fn refuse_unsaved(&mut self, command: &Command, reference: Option<Reference>) {
+        self.exit.note_refused();
+        self.fx.output.answer(reference);
+        self.fx.tell(Notice::Error(ErrorNotice {
+            code: Code::NotSaved,
+            message: format!("not saved, and not done: {command}; the disk is full or fails"),
+            peer: command.user().cloned(),
+            id: None,
+            text: command.text().map(str::to_owned),
+        }));
+        self.fx.output.answer(None);
+    }
+
+    /// The contact of this name; says so if there is none.
+    fn known(&mut self, name: &Name) -> Option<ContactId> {
+        let known = self.roster.known_by(name);
+        if known.is_none() {
+            self.refuse_unknown(name);
         }
+        known
     }
 
-    fn request(&mut self, now: Now, journal: &Journal, name: &Name) -> Result<()> {
+    fn refuse_unknown(&mut self, name: &Name) {
+        let message = if *name == self.setup.name {
+            "that is yourself".into()
+        } else {
+            let similar = self.roster.similar(name).map_or_else(
+                || format!("; REQUEST {name} first"),
+                |similar| format!("; did you mean {similar}? If not, REQUEST {name} first"),
+            );
+            format!("{name} is not a contact{similar}")
+        };
+        self.refuse(Code::NotAContact, Some(name), message);
+    }
+
+    fn refuse_blocked(&mut self, name: &Name) {
+        self.refuse(Code::Blocked, Some(name), format!("{name} is blocked; UNBLOCK {name} first"));
+    }
+
+    fn request_user(&mut self, journal: &Journal, name: &Name) -> Result<()> {
         if *name == self.setup.name {
-            self.refuse(now, Code::BadCommand, Some(name), "that is yourself".into());
+            self.refuse(Code::BadCommand, Some(name), "that is yourself".into());
             return Ok(());
         }
-        if !self.by_name.contains_key(name) && self.add_contact(journal, name)?.is_none() {
-            self.refuse(now, Code::Refused, Some(name), "there are too many contacts".into());
-            return Ok(());
-        }
-        let Some(contact) = self.contact_named(name) else {
+        let known = match self.roster.named(name) {
+            None => self.add_contact(journal, name)?,
+            known => known,
+        };
+        let Some((id, person)) = known.and_then(|id| Some((id, self.roster.get(id)?))) else {
+            self.refuse(Code::Refused, Some(name), "there are too many contacts".into());
             return Ok(());
         };
-        if contact.row.is_withdrawn() {
-            self.refuse(now, Code::NoSuchUser, Some(name), format!("there is no user {name}"));
+        if person.withdrawn {
+            self.refuse(Code::NoSuchUser, Some(name), format!("there is no user {name}"));
             return Ok(());
         }
-        if contact.row.blocked {
-            self.refuse_blocked(now, name);
+        if person.identity.blocked {
+            self.refuse_blocked(name);
             return Ok(());
         }
-        if contact.link.is_none() && contact.row.request == Request::None {
-            contact.row.request = Request::Unconfirmed;
-            contact.dirty = true;
+        let linked = self.links.of(id).is_some();
+        if !linked && person.identity.request == Request::None {
+            self.roster.set_request(id, Request::Unconfirmed);
         }
-        contact.refused = None;
-        let (id, linked) = (contact.row.id, contact.link.is_some());
-        self.ask_discovery(now, ToDiscovery::Request(About { name: name.clone() }));
-        self.dial_soon(now, id);
-        self.tell(now, Notice::Requested { peer: name.clone() });
+        self.dialer.forgive(id);
+        self.rendezvous.forgive(name);
+        self.ask_for(name);
+        self.dial_soon(id);
+        self.fx.tell(Notice::Requested { peer: name.clone() });
         if linked {
-            self.tell(now, Notice::Link { peer: name.clone(), state: UpDown::Up });
+            self.fx.tell(Notice::Link { peer: name.clone(), state: UpDown::Up });
         }
         Ok(())
     }
 
-    fn chat(&mut self, now: Now, journal: &Journal, name: &Name, text: &str) -> Result<()> {
+    fn chat(&mut self, journal: &Journal, name: &Name, text: &str) -> Result<()> {
         if text.len() > MAX_TEXT {
-            self.command_error(now, &CommandError::TooLong(Some(text.len())));
+            self.refuse_line(&CommandError::TooLong(Some(text.len())));
             return Ok(());
         }
-        self.with_contact(now, name, |node, id| node.write(now, journal, id, Kind::TEXT, text.as_bytes()))
+        match self.known(name) {
+            Some(id) => self.write(journal, id, name, Kind::TEXT, text.as_bytes()),
+            None => Ok(()),
+        }
     }
 
     /// Puts a message into the outbox.
-    fn write(&mut self, now: Now, journal: &Journal, id: ContactId, kind: Kind, body: &[u8]) -> Result<()> {
-        let Some(contact) = self.contacts.get_mut(&id) else {
-            return Ok(());
-        };
-        let name = contact.row.name.clone();
-        if contact.row.blocked {
-            self.refuse_blocked(now, &name);
+    fn write(&mut self, journal: &Journal, id: ContactId, name: &Name, kind: Kind, body: &[u8]) -> Result<()> {
+        if self.roster.is_blocked(id) {
+            self.refuse_blocked(name);
             return Ok(());
         }
-        let seq = self.seq + 1;
-        let epoch = match self.epoch.1 {
-            Some(epoch) => epoch,
-            None => *self.epoch.1.insert(journal.add_epoch(self.epoch.0, seq)?),
-        };
-        journal.add_sent(id, seq, epoch, kind, now.wall, body)?;
-        self.seq = seq;
-        contact.waiting += 1;
-        contact.said(Side::Ours, seq);
-        self.index.add(seq);
-        let read = contact.handed;
-        let most = AT_HAND / self.links.len().max(1);
-        let link = contact.link.and_then(|link| self.links.get_mut(&link));
-        let linked = link.is_some();
-        let cursor = Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() };
-        if let Some(link) = link {
-            let Cursor { epoch: epoch_value, number } = cursor;
-            let message = Message { epoch: epoch_value, number, kind, sent: now.wall, body: body.to_owned() };
-            link.outbound.written(Sent { seq, epoch, message }, most);
+        let (link, now) = (self.links.of(id), self.fx.now);
+        let message = self.delivery.write(journal, id, link, kind, now.wall, body)?;
+        self.search.said(self.delivery.last_seq());
+        self.conversations.mark_read(id, self.conversations.handed(id));
+        if link.is_none() {
+            self.dialer.dial_for_message(now, id);
         }
-        self.mark_read(now, id, read);
-        self.dial_for_message(now, id);
-        let text = Body::new(kind, body);
-        self.tell(now, Notice::Queued { id: cursor, to: name, linked, text, sent: now.wall });
+        let (to, text) = (name.clone(), Body::new(kind, body));
+        self.fx.tell(Notice::Queued { id: message, to, linked: link.is_some(), text, sent: now.wall });
         Ok(())
     }
 
-    fn outbox(&mut self, now: Now, journal: &Journal) -> Result<()> {
-        let mut messages = Vec::new();
-        let mut waiting = 0;
-        for contact in self.contacts.values().filter(|contact| contact.waiting > 0) {
-            waiting += contact.waiting;
+    fn outbox(&mut self, journal: &Journal) -> Result<()> {
+        let (mut messages, mut waiting) = (Vec::new(), 0);
+        for (id, count) in self.delivery.all_waiting() {
+            waiting += count;
             let mut each = OUTBOX_EACH.min(OUTBOX_ALL.saturating_sub(messages.len()));
-            if each == 0 {
+            let Some(name) = self.roster.name(id).filter(|_| each > 0) else {
                 continue;
-            }
-            journal.sent_after(contact.row.id, contact.row.delivered, |sent| {
+            };
+            journal.sent_after(id, self.delivery.delivered(id), |sent| {
                 each -= 1;
                 messages.push(OutboxLine {
                     id: sent.message.cursor(),
-                    to: contact.row.name.clone(),
+                    to: name.clone(),
                     text: Body::new(sent.message.kind, &sent.message.body),
                     sent: sent.message.sent,
                 });
                 each > 0
             })?;
         }
-        self.tell(now, Notice::Outbox { waiting, messages });
+        self.fx.tell(Notice::Outbox { waiting, messages });
         Ok(())
     }
 
-    fn history(&mut self, now: Now, journal: &Journal, name: &Name, count: u32) -> Result<()> {
-        self.with_contact(now, name, |node, id| {
-            let messages = node.history_lines(journal, id, count)?;
-            node.mark_read(now, id, node.seq);
-            node.tell(now, Notice::History { peer: name.clone(), messages });
-            Ok(())
-        })
+    fn history(&mut self, journal: &Journal, name: &Name, count: u32) -> Result<()> {
+        if let Some(id) = self.known(name) {
+            let messages = self.history_lines(journal, id, count)?;
+            self.conversations.mark_read(id, self.delivery.last_seq());
+            self.fx.tell(Notice::History { peer: name.clone(), messages });
+        }
+        Ok(())
     }
 
     /// The last entries of the conversation with a contact.
-    pub(super) fn history_lines(
-        &self,
-        journal: &Journal,
-        id: ContactId,
-        count: u32,
-    ) -> Result<Vec<HistoryLine>> {
+    fn history_lines(&self, journal: &Journal, id: ContactId, count: u32) -> Result<Vec<HistoryLine>> {
+        let (view, own) = (self.view(), &self.setup.name);
         let entries = journal.history(id, count)?;
-        Ok(entries.into_iter().filter_map(|entry| self.history_line(id, entry)).collect())
+        Ok(entries.into_iter().filter_map(|entry| view.history_line(own, id, entry)).collect())
     }
 
-    /// An entry of the conversation with a contact.
-    pub(super) fn history_line(&self, id: ContactId, entry: Entry) -> Option<HistoryLine> {
-        let contact = self.contacts.get(&id)?;
-        Some(match entry {
-            Entry::Sent(sent) => HistoryLine {
-                id: sent.message.cursor(),
-                from: self.setup.name.clone(),
-                text: Body::new(sent.message.kind, &sent.message.body),
-                sent: sent.message.sent,
-                received: None,
-                delivered: sent.seq <= contact.row.delivered,
-            },
-            Entry::Received(received) => HistoryLine {
-                id: received.message.cursor(),
-                from: contact.row.name.clone(),
-                text: Body::new(received.message.kind, &received.message.body),
-                sent: received.message.sent,
-                received: Some(received.arrived),
-                delivered: true,
-            },
-        })
+    /// The user enters a conversation, or leaves the one that they are in. Who can't enter one is in none: what is typed
+    /// next was not meant for anyone else.
+    fn converse(&mut self, journal: &Journal, name: Option<&Name>) -> Result<()> {
+        let Some(name) = name else {
+            self.conversations.enter(None);
+            self.tell_no_conversation();
+            return Ok(());
+        };
+        let known = self.roster.known_by(name);
+        let Some(id) = known.filter(|id| !self.roster.is_blocked(*id)) else {
+            self.leave_conversation();
+            match known {
+                Some(_) => self.refuse_blocked(name),
+                None => self.refuse_unknown(name),
+            }
+            return Ok(());
+        };
+        let unread = self.conversations.unread(id);
+        let count = unread + self.conversations.own_among_unread(journal, id)?;
+        let count = u32::try_from(count.clamp(LAST_LINES, MANY_UNREAD)).unwrap_or(u32::MAX);
+        let messages = self.history_lines(journal, id, count)?;
+        self.conversations.enter(Some(id));
+        self.conversations.mark_read(id, self.delivery.last_seq());
+        self.fx.tell(Notice::Conversation { peer: Some(name.clone()), unread, messages });
+        Ok(())
+    }
+
+    /// The user can't go on with the conversation that they are in.
+    pub(super) fn leave_conversation(&mut self) {
+        if self.conversations.enter(None) {
+            // What a command asked for is another matter, and is answered by itself.
+            let answering = self.fx.output.answer(None);
+            self.tell_no_conversation();
+            self.fx.output.answer(answering);
+        }
+    }
+
+    fn tell_no_conversation(&mut self) {
+        self.fx.tell(Notice::Conversation { peer: None, unread: 0, messages: Vec::new() });
     }
 
     /// Shows the code to be compared with a contact, or takes the one that the user has heard from them.
-    fn verify(&mut self, now: Now, id: ContactId, heard: Option<&str>) {
-        let own = self.setup.key;
-        let Some(contact) = self.contacts.get_mut(&id) else {
+    fn verify(&mut self, name: &Name, heard: Option<&str>) {
+        let Some(id) = self.known(name) else {
             return;
         };
-        let name = contact.row.name.clone();
-        let Some(key) = contact.row.key else {
+        let Some(key) = self.roster.get(id).and_then(|person| person.identity.key) else {
             let message = format!("discovery has not said yet who {name} is: there is no key to verify");
-            self.refuse(now, Code::UnknownKey, Some(&name), message);
+            self.refuse(Code::UnknownKey, Some(name), message);
             return;
         };
-        let code = verification::code(own, key);
+        let code = verification::code(self.setup.key, key);
+        let grouped = verification::grouped(&code);
         if let Some(heard) = heard {
             if heard != code {
                 let message = format!(
-                    "that is not the code for {name}, which is {}; nothing was changed. If {name} sees another one, somebody may stand between you",
-                    verification::grouped(&code)
+                    "that is not the code for {name}, which is {grouped}; nothing was changed. If {name} sees another one, an attacker may stand between you"
                 );
-                self.refuse(now, Code::WrongCode, Some(&name), message);
+                self.refuse(Code::WrongCode, Some(name), message);
                 return;
             }
-            contact.row.verified = Some(key);
-            contact.dirty = true;
+            self.roster.set_verified(id);
         }
-        let verified = contact.is_verified();
-        let code = verification::grouped(&code);
-        self.tell(now, Notice::Verification { peer: name, code, verified });
+        let verified = self.roster.get(id).is_some_and(Person::is_verified);
+        self.fx.tell(Notice::Verification { peer: name.clone(), code: grouped, verified });
     }
 
-    /// The user accepts a contact's new key, which starts with `digits` if they say so. What the old key's
-    /// holder has stays with them: nothing of it is sent again to the new one.
-    fn trust(&mut self, now: Now, id: ContactId, digits: Option<&str>) -> Result<()> {
-        let Some(contact) = self.contacts.get_mut(&id) else {
-            return Ok(());
+    /// The user accepts a contact's new key, which starts with `digits` if they say so. What the holder of the old key
+    /// has stays with them: nothing of it is sent again to the new one.
+    fn trust(&mut self, name: &Name, digits: Option<&str>) {
+        let Some(id) = self.known(name) else {
+            return;
         };
-        let name = contact.row.name.clone();
-        let Some(offered) = contact.row.offered else {
-            let message = format!("discovery names no other key for {name}; nothing was changed");
-            self.refuse(now, Code::NothingToTrust, Some(&name), message);
-            return Ok(());
-        };
-        if !offered.to_string().starts_with(digits.unwrap_or_default()) {
-            let message = format!("discovery names the key {offered} for {name}; nothing was changed");
-            self.refuse(now, Code::KeyChanged, Some(&name), message);
-            return Ok(());
+        if let Err(distrust) = self.roster.trust(id, digits) {
+            let (code, why) = match distrust {
+                Distrust::NotOffered => {
+                    (Code::NothingToTrust, format!("discovery names no other key for {name}"))
+                }
+                Distrust::Other(key) => {
+                    (Code::KeyChanged, format!("discovery names the key {key} for {name}"))
+                }
+                Distrust::Taken(key) => (Code::KeyChanged, format!("the key {key} belongs to another contact")),
+            };
+            self.refuse(code, Some(name), format!("{why}; nothing was changed"));
+            return;
         }
-        if self.by_key.contains_key(&offered) {
-            let message = format!("the key {offered} belongs to another contact; nothing was changed");
-            self.refuse(now, Code::KeyChanged, Some(&name), message);
-            return Ok(());
+        self.delivery.start_anew(id);
+        let line = self.view().contact(id);
+        if let Some(link) = self.links.of(id) {
+            self.close_link(link, Some(ByeReason::NOT_ACCEPTED));
         }
-        let old = contact.row.key.replace(offered);
-        contact.row.offered = None;
-        contact.row.base = contact.row.delivered;
-        contact.dirty = true;
-        let link = contact.link;
-        let line = contact.line();
-        if let Some(old) = old {
-            self.by_key.remove(&old);
+        self.ask_for(name);
+        self.dial_soon(id);
+        line.into_iter().for_each(|line| self.fx.tell(Notice::Contact(Box::new(line))));
+    }
+
+    fn block(&mut self, journal: &Journal, name: &Name) -> Result<()> {
+        // Also a user who has not yet asked.
+        if self.roster.named(name).is_none() && *name != self.setup.name {
+            self.add_contact(journal, name)?;
         }
-        self.by_key.insert(offered, id);
-        if let Some(link) = link {
-            self.close_link(now, link, Some(ByeReason::NOT_ACCEPTED));
+        if let Some(id) = self.known(name) {
+            self.set_blocked(id, true);
         }
-        self.ask_discovery(now, ToDiscovery::Request(About { name }));
-        self.dial_soon(now, id);
-        self.tell(now, Notice::Contact(Box::new(line)));
         Ok(())
     }
 
-    fn set_blocked(&mut self, now: Now, id: ContactId, blocked: bool) {
-        let Some(contact) = self.contacts.get_mut(&id) else {
-            return;
-        };
-        contact.row.blocked = blocked;
-        contact.dirty = true;
-        contact.refused = None;
-        let line = contact.line();
-        if let (true, Some(link)) = (blocked, contact.link) {
-            self.close_link(now, link, Some(ByeReason::NOT_ACCEPTED));
+    fn set_blocked(&mut self, id: ContactId, blocked: bool) {
+        self.roster.set_blocked(id, blocked);
+        self.links.forgive(id);
+        let line = self.view().contact(id);
+        if let Some(link) = self.links.of(id).filter(|_| blocked) {
+            self.close_link(link, Some(ByeReason::NOT_ACCEPTED));
         }
-        self.tell(now, Notice::Contact(Box::new(line)));
+        line.into_iter().for_each(|line| self.fx.tell(Notice::Contact(Box::new(line))));
     }
 
-    fn unblock(&mut self, now: Now, journal: &Journal, id: ContactId) -> Result<()> {
-        self.set_blocked(now, id, false);
-        let Some(contact) = self.contacts.get(&id) else {
+    fn unblock(&mut self, journal: &Journal, name: &Name) -> Result<()> {
+        let Some(id) = self.known(name) else {
             return Ok(());
         };
-        if contact.row.key.is_none() && contact.row.request == Request::None {
+        self.set_blocked(id, false);
+        let only_a_name = |person: &Person| {
+            person.identity.key.is_none() && person.identity.request == Request::None
+        };
+        if self.roster.get(id).is_some_and(only_a_name) {
             // Blocked beforehand, and never more than a name.
             return self.remove_contact(journal, id);
         }
-        // Nobody has asked about them while they were blocked.
-        let name = contact.row.name.clone();
-        self.ask_discovery(now, ToDiscovery::Request(About { name }));
-        self.dial_soon(now, id);
+        // Discovery was not asked about them while they were blocked.
+        self.ask_for(name);
+        self.dial_soon(id);
         Ok(())
     }
 
-    /// A contact who is not about to be forgotten.
-    pub(super) fn known(&self, name: &Name) -> Option<ContactId> {
-        let id = self.by_name.get(name)?;
-        self.contacts.get(id).filter(|contact| !contact.row.is_withdrawn()).map(|contact| contact.row.id)
+    fn search_for(&mut self, words: &[String], user: Option<&Name>) {
+        let contact = user.map(|name| self.known(name));
+        if contact == Some(None) {
+            return;
+        }
+        let reference = self.fx.output.answer(None);
+        self.fx.output.answer(reference.clone());
+        let up_to = self.delivery.last_seq();
+        if !self.search.ask(Query { words: words.to_vec(), contact: contact.flatten(), up_to, reference }) {
+            self.refuse(Code::Refused, user, "too many searches at once; try again".into());
+        }
+    }
+
+    pub(super) fn answer_search(&mut self, journal: &Journal, query: Query) -> Result<()> {
+        let Query { words, contact, reference, .. } = query;
+        let mut messages = Vec::new();
+        for (id, entry) in journal.search(&words, contact, FOUND)? {
+            let line = self.view().history_line(&self.setup.name, id, entry);
+            if let (Some(peer), Some(line)) = (self.roster.name(id).cloned(), line) {
+                messages.push(FoundLine { peer, line });
+            }
+        }
+        let peer = contact.and_then(|id| self.roster.name(id)).cloned();
+        let answering = self.fx.output.answer(reference);
+        self.fx.tell(Notice::Found { words: words.join(" "), peer, messages });
+        self.fx.output.answer(answering);
+        Ok(())
+    }
+
+    /// The searches that still wait can't be answered.
+    pub(super) fn refuse_searches(&mut self, code: Code, why: &str) {
+        if !self.search.is_waiting() {
+            return;
+        }
+        let answering = self.fx.output.answer(None);
+        for query in self.search.give_up() {
+            self.fx.output.answer(query.reference);
+            self.refuse(code, None, format!("{why}: there was no search"));
+        }
+        self.fx.output.answer(answering);
+    }
+
+    /// Takes one text, after a request for its recipient if they are not known, and stays until they have it.
+    pub(super) fn send_one_shot(&mut self, journal: &Journal, to: &Name, text: &str) -> Result<()> {
+        self.exit.linger(self.fx.now);
+        let added = self.roster.known_by(to).is_none();
+        *self.one_shot = Some(OneShot::new(to.clone(), added));
+        if added {
+            self.request_user(journal, to)?;
+        }
+        if self.roster.known_by(to).is_none() {
+            return Ok(());
+        }
+        let before = self.delivery.last_seq();
+        self.chat(journal, to, text)?;
+        let seq = self.delivery.last_seq();
+        if let (Some(id), Some(one_shot)) = (self.roster.known_by(to), &mut *self.one_shot)
+            && seq > before
+        {
+            one_shot.taken(id, seq);
+        }
+        Ok(())
+    }
+
+    fn one_shot_status(&self, over: bool) -> Option<Status> {
+        let delivered = |id| self.roster.get(id).map(|_| self.delivery.delivered(id));
+        self.one_shot.as_ref()?.status(over, delivered, |id| self.view().why_not_delivered(id))
+    }
+
+    /// Ends the program with what came of its one text, or else with `status`.
+    pub(super) fn leave_or(&mut self, status: Status) {
+        let status = self.one_shot_status(true).unwrap_or(status);
+        self.leave(status);
+    }
+
+    /// Standard output has been closed, or can't be written.
+    pub(super) fn output_closed(&mut self, error: Option<&String>) {
+        self.leave_or(match error {
+            Some(error) => (FAILED, Some(format!("standard output can't be written: {error}"))),
+            None if self.waits() => exit::waiting(),
+            None => (0, None),
+        });
+    }
+
+    /// Whether something is not delivered, to contacts or to discovery.
+    fn waits(&self) -> bool {
+        let unconfirmed = |person: &Person| person.identity.request == Request::Unconfirmed;
+        self.delivery.all_waiting().next().is_some() || self.roster.iter().any(|(_, it)| unconfirmed(it))
+    }
+
+    pub(super) fn leave_when_done(&mut self) {
+        if !self.exit.is_lingering() {
+            return;
+        }
+        // Once the account has been started somewhere else, nothing is delivered from here.
+        let over = self.fx.now.mono >= self.exit.deadline() || self.rendezvous.is_out();
+        if self.one_shot.is_some() {
+            if let Some(status) = self.one_shot_status(over) {
+                self.leave(status);
+            }
+            return;
+        }
+        // Nothing is delivered to a contact who is blocked, so the program does not wait for that.
+        let hopeful = self.roster.iter().any(|(id, person)| {
+            let waits = person.identity.request == Request::Unconfirmed || self.delivery.waiting(id) > 0;
+            waits && !person.identity.blocked
+        });
+        let busy = !self.rendezvous.tried() || !self.fx.output.is_read() || self.search.is_waiting();
+        if over || (!hopeful && !busy) {
+            self.refuse_searches_at_end();
+            let status = self.exit.status(self.waits());
+            self.leave(status);
+        }
+    }
+
+    fn refuse_searches_at_end(&mut self) {
+        self.refuse_searches(Code::Refused, "the client leaves before the index is up to date");
+    }
+
+    /// Says goodbye to discovery and every peer, and ends the program.
+    pub(super) fn leave(&mut self, status: Status) {
+        if !self.exit.leave() {
+            return;
+        }
+        // It is saved with the last transaction when they were there last.
+        let is_there = |id: &ContactId| self.links.of(*id).is_some() || self.dialer.presence(*id) == Some(true);
+        let there: Vec<ContactId> = self.roster.iter().map(|(id, _)| id).filter(is_there).collect();
+        there.into_iter().for_each(|id| self.dialer.seen(id, self.fx.now.wall));
+        self.links.ids().into_iter().for_each(|link| self.delivery.close(link));
+        self.links.leave(&mut self.fx);
+        self.rendezvous.leave(&mut self.fx);
+        self.refuse_searches_at_end();
+        let waiting = self.delivery.all_waiting().map(|(_, count)| count).sum();
+        self.fx.tell(Notice::Bye { waiting });
+        let (status, why) = status;
+        self.fx.act(super::Action::Exit(status, why));
     }
 }

@@ -3,7 +3,7 @@
 use rusqlite::{CachedStatement, OptionalExtension, Row, params};
 
 use super::super::Result;
-use super::parts::Side;
+use super::segments::Side;
 use super::{ContactId, EpochId, Journal, Seq};
 use crate::protocol::peer::{Cursor, Kind, MAX_CURSORS, Message};
 
@@ -73,27 +73,21 @@ impl Entry {
 
 impl Journal {
     /// The last seq in the journal; 0 if there is none.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn last_seq(&self) -> Result<Seq> {
-        // What was filed or indexed may have been removed since: its numbers are not given out again, for nobody
+        // What was sealed or indexed may have been removed since: its numbers are not given out again, for nobody
         // would look for messages there.
         Ok(self.query_row(
             "SELECT max(
                  coalesce((SELECT max(seq) FROM sent), 0),
                  coalesce((SELECT max(seq) FROM received), 0),
                  coalesce((SELECT max(first) - 1 FROM epoch), 0),
-                 (SELECT max(up_to, indexed) FROM filed))",
+                 (SELECT max(up_to, indexed) FROM sealed))",
             [],
             |row| row.get(0),
         )?)
     }
 
     /// Adds a start of this client, whose first message will have the seq `first`.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn add_epoch(&self, value: u64, first: Seq) -> Result<EpochId> {
         self.prepare_cached("INSERT INTO epoch (value, first) VALUES (?1, ?2)")?
             .execute(params![value.cast_signed(), first])?;
@@ -101,9 +95,6 @@ impl Journal {
     }
 
     /// The row of the start that drew `value`, if it was one of this journal's.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn epoch(&self, value: u64) -> Result<Option<EpochId>> {
         Ok(self
             .prepare_cached("SELECT id FROM epoch WHERE value = ?1")?
@@ -112,9 +103,6 @@ impl Journal {
     }
 
     /// Adds a message of ours to the outbox.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn add_sent(
         &self,
         contact: ContactId,
@@ -132,9 +120,6 @@ impl Journal {
     }
 
     /// Calls `each` with our messages to `contact` after `after`, oldest first, until it returns `false`.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn sent_after(
         &self,
         contact: ContactId,
@@ -142,8 +127,8 @@ impl Journal {
         mut each: impl FnMut(Sent) -> bool,
     ) -> Result<()> {
         let mut statement = self.prepare_cached(select_sent!("BETWEEN ?2 AND ?3 ORDER BY seq"))?;
-        self.parts_after(contact, Side::Ours, after, |part| {
-            let mut rows = statement.query([contact, part.first, part.last])?;
+        self.segments_after(contact, Side::Ours, after, |segment| {
+            let mut rows = statement.query([contact, segment.first, segment.last])?;
             while let Some(row) = rows.next()? {
                 if !each(sent(row)?) {
                     return Ok(false);
@@ -154,9 +139,6 @@ impl Journal {
     }
 
     /// How many messages of ours to `contact` come after `after`.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn count_sent_after(&self, contact: ContactId, after: Seq) -> Result<u64> {
         self.count(
             "SELECT count(*) FROM sent WHERE seq BETWEEN ?2 AND ?3 AND contact = ?1",
@@ -167,15 +149,15 @@ impl Journal {
         )
     }
 
-    /// How many there are after `after`, by a statement for one part; not counted much further than `most`.
+    /// How many there are after `after`, by a statement for one segment; not counted much further than `most`.
     fn count(&self, sql: &str, contact: ContactId, side: Side, after: Seq, most: u64) -> Result<u64> {
         let mut count = 0;
-        self.parts_after(contact, side, after, |part| {
-            count += match part.count {
+        self.segments_after(contact, side, after, |segment| {
+            count += match segment.count {
                 Some(counted) => counted,
                 None => self
                     .prepare_cached(sql)?
-                    .query_row([contact, part.first, part.last], |row| row.get::<_, i64>(0))?
+                    .query_row([contact, segment.first, segment.last], |row| row.get::<_, i64>(0))?
                     .unsigned_abs(),
             };
             Ok(count < most)
@@ -189,9 +171,6 @@ impl Journal {
     /// Whoever lists nothing has nothing. Whoever lists only epochs that this journal does not know has
     /// more than this journal does, which then was restored from a backup: `None`, and the journal's own
     /// word counts. Messages leave in order, so the latest epoch of ours that is listed covers all before it.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn resume(&self, cursors: &[Cursor]) -> Result<Option<Seq>> {
         if cursors.is_empty() {
             return Ok(Some(0));
@@ -220,17 +199,11 @@ impl Journal {
     }
 
     /// Adds a message of theirs, which came in at `arrived`, in milliseconds since 1970.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn add_received(&self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<()> {
         self.incoming()?.add(contact, seq, message, arrived)
     }
 
     /// To add several messages of theirs.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn incoming(&self) -> Result<Incoming<'_>> {
         Ok(Incoming(self.prepare_cached(
             "INSERT INTO received (seq, contact, epoch, number, kind, written, arrived, body)
@@ -239,9 +212,6 @@ impl Journal {
     }
 
     /// Calls `each` with their messages after `after`, oldest first, until it returns `false`.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn received_after(
         &self,
         contact: ContactId,
@@ -249,8 +219,8 @@ impl Journal {
         mut each: impl FnMut(Received) -> bool,
     ) -> Result<()> {
         let mut statement = self.prepare_cached(select_received!("BETWEEN ?2 AND ?3 ORDER BY seq"))?;
-        self.parts_after(contact, Side::Theirs, after, |part| {
-            let mut rows = statement.query([contact, part.first, part.last])?;
+        self.segments_after(contact, Side::Theirs, after, |segment| {
+            let mut rows = statement.query([contact, segment.first, segment.last])?;
             while let Some(row) = rows.next()? {
                 if !each(received(row)?) {
                     return Ok(false);
@@ -261,9 +231,6 @@ impl Journal {
     }
 
     /// How many messages of theirs come after `after`, counted no further than `most`.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn count_received_after(&self, contact: ContactId, after: Seq, most: u64) -> Result<u64> {
         self.count(
             "SELECT count(*) FROM received WHERE seq BETWEEN ?2 AND ?3 AND contact = ?1",
@@ -275,20 +242,17 @@ impl Journal {
     }
 
     /// The seq of the last message of theirs; 0 if there is none.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn last_received(&self, contact: ContactId) -> Result<Seq> {
         let mut last = None;
-        self.parts_back(contact, Side::Theirs, |part| {
-            last = match part.count {
-                Some(_) => Some(part.last),
+        self.segments_back(contact, Side::Theirs, |segment| {
+            last = match segment.count {
+                Some(_) => Some(segment.last),
                 None => self
                     .prepare_cached(
                         "SELECT seq FROM received WHERE seq BETWEEN ?2 AND ?3 AND contact = ?1
                          ORDER BY seq DESC LIMIT 1",
                     )?
-                    .query_row([contact, part.first, part.last], |row| row.get(0))
+                    .query_row([contact, segment.first, segment.last], |row| row.get(0))
                     .optional()?,
             };
             Ok(last.is_none())
@@ -297,9 +261,6 @@ impl Journal {
     }
 
     /// The highest number committed of `contact`'s messages of `epoch`; 0 if there is none.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn cursor(&self, contact: ContactId, epoch: u64) -> Result<u64> {
         let number: Option<i64> = self
             .prepare_cached("SELECT number FROM cursor WHERE contact = ?1 AND epoch = ?2")?
@@ -309,9 +270,6 @@ impl Journal {
     }
 
     /// Notes that `contact`'s messages are committed up to `cursor`, the last of which has the seq `seq`.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn set_cursor(&self, contact: ContactId, cursor: Cursor, seq: Seq) -> Result<()> {
         self.prepare_cached(
             "INSERT INTO cursor (contact, epoch, number, seq) VALUES (?1, ?2, ?3, ?4)
@@ -322,9 +280,6 @@ impl Journal {
     }
 
     /// How far `contact`'s messages are committed, the most recent epochs last, at most [`MAX_CURSORS`].
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn cursors(&self, contact: ContactId) -> Result<Vec<Cursor>> {
         let mut statement = self.prepare_cached(
             "SELECT epoch, number FROM cursor WHERE contact = ?1 ORDER BY seq DESC LIMIT ?2",
@@ -341,9 +296,6 @@ impl Journal {
     }
 
     /// The last `count` entries of the conversation with `contact`, oldest first.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn history(&self, contact: ContactId, count: u32) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for (side, sql) in [
@@ -352,8 +304,8 @@ impl Journal {
         ] {
             let mut statement = self.prepare_cached(sql)?;
             let mut left = i64::from(count);
-            self.parts_back(contact, side, |part| {
-                let mut rows = statement.query([contact, part.first, part.last, left])?;
+            self.segments_back(contact, side, |segment| {
+                let mut rows = statement.query([contact, segment.first, segment.last, left])?;
                 while let Some(row) = rows.next()? {
                     entries.push(match side {
                         Side::Ours => Entry::Sent(sent(row)?),
@@ -391,9 +343,6 @@ pub struct Incoming<'j>(CachedStatement<'j>);
 
 impl Incoming<'_> {
     /// Adds one, which came in at `arrived`, in milliseconds since 1970.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn add(&mut self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<()> {
         self.0.execute(params![
             seq,

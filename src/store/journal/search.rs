@@ -8,30 +8,24 @@ use crate::protocol::peer::Kind;
 
 impl Journal {
     /// The first message that is not in the index, if there is one.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn not_indexed(&self) -> Result<Option<Seq>> {
         Ok(self
             .prepare_cached(
                 "SELECT min(seq) FROM (
-                     SELECT min(seq) AS seq FROM sent WHERE seq > (SELECT indexed FROM filed)
+                     SELECT min(seq) AS seq FROM sent WHERE seq > (SELECT indexed FROM sealed)
                      UNION ALL
-                     SELECT min(seq) FROM received WHERE seq > (SELECT indexed FROM filed))",
+                     SELECT min(seq) FROM received WHERE seq > (SELECT indexed FROM sealed))",
             )?
             .query_row([], |row| row.get(0))?)
     }
 
     /// Adds the next messages to the index, about as many as `messages` and `bytes` say, and returns the first that
     /// is not in it, if there are more.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn index(&self, messages: u32, bytes: usize) -> Result<Option<Seq>> {
         let mut both = self.prepare_cached(
-            "SELECT seq, contact, kind, body FROM sent WHERE seq > (SELECT indexed FROM filed)
+            "SELECT seq, contact, kind, body FROM sent WHERE seq > (SELECT indexed FROM sealed)
              UNION ALL
-             SELECT seq, contact, kind, body FROM received WHERE seq > (SELECT indexed FROM filed)
+             SELECT seq, contact, kind, body FROM received WHERE seq > (SELECT indexed FROM sealed)
              ORDER BY seq LIMIT ?1",
         )?;
         let mut add =
@@ -50,16 +44,13 @@ impl Journal {
             }
         }
         if let Some(last) = last {
-            self.prepare_cached("UPDATE filed SET indexed = ?1")?.execute([last])?;
+            self.prepare_cached("UPDATE sealed SET indexed = ?1")?.execute([last])?;
         }
         self.not_indexed()
     }
 
     /// The latest `count` messages in the index that hold all these words, the last of which may go on; newest
     /// first. Only those of `contact`, if it is given.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn search(
         &self,
         words: &[String],

@@ -333,7 +333,7 @@ fn messages_are_found_wherever_they_stand() {
             journal.add_received(contact, seq, &message, 5).unwrap();
         }
         if rng.u32(..500) == 0 {
-            journal.file(journal.unfiled().unwrap().into_iter(), seq).unwrap();
+            journal.seal(journal.unsealed().unwrap().into_iter(), seq).unwrap();
         }
     }
     let check = |contact: ContactId, [sent, received]: &[Vec<Seq>; 2], after: Seq| {
@@ -365,7 +365,7 @@ fn messages_are_found_wherever_they_stand() {
     check(carol, &model[&carol], 0);
     assert_eq!(
         journal
-            .query_row("SELECT count(*) FROM part WHERE contact = ?1", [bob], |row| row.get::<_, i64>(0))
+            .query_row("SELECT count(*) FROM segment WHERE contact = ?1", [bob], |row| row.get::<_, i64>(0))
             .unwrap(),
         0
     );

@@ -1,0 +1,141 @@
+//! The order of everything said: which place in the journal each message takes, and in which segment it stands.
+
+use std::collections::BTreeMap;
+
+use crate::protocol::peer::{Cursor, Kind, Message};
+use crate::store::Result;
+use crate::store::journal::{ContactId, EpochId, Incoming, Journal, Seq, Side, Unsealed};
+use crate::undo::{Table, Transactional, Value};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Log {
+    ends: Value<Ends>,
+    /// Where each contact's messages stand that are in no segment yet: theirs and ours.
+    unsealed: Table<BTreeMap<ContactId, [Option<Unsealed>; 2]>>,
+    /// The epoch under which messages are written, with its row once there is one.
+    epoch: Value<(u64, Option<EpochId>)>,
+    /// How many messages make a segment.
+    segment: Seq,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Ends {
+    /// The last seq in the journal.
+    last: Seq,
+    /// Everything up to here is in a segment.
+    sealed: Seq,
+}
+
+impl Log {
+    pub fn load(journal: &Journal, epoch: u64, segment: Seq) -> Result<Self> {
+        let ends = Ends { last: journal.last_seq()?, sealed: journal.sealed()? };
+        let mut unsealed: BTreeMap<ContactId, [Option<Unsealed>; 2]> = BTreeMap::new();
+        for (contact, side, found) in journal.unsealed()? {
+            *of_side(unsealed.entry(contact).or_default(), side) = Some(found);
+        }
+        let epoch = Value::new((epoch, None));
+        Ok(Self { ends: Value::new(ends), unsealed: Table::new(unsealed), epoch, segment })
+    }
+
+    /// The last seq in the journal.
+    pub fn last(&self) -> Seq {
+        self.ends.last
+    }
+
+    /// Messages are written under this epoch from now on.
+    pub fn renew_epoch(&mut self, epoch: u64) {
+        *self.epoch = (epoch, None);
+    }
+
+    /// Adds a message of ours, written at `written` on the wall clock. Returns its epoch's row and its name for ever,
+    /// of which the number is its seq.
+    pub fn write(
+        &mut self,
+        journal: &Journal,
+        contact: ContactId,
+        kind: Kind,
+        written: i64,
+        body: &[u8],
+    ) -> Result<(EpochId, Cursor)> {
+        let seq = self.ends.last + 1;
+        let epoch = match *self.epoch {
+            (_, Some(row)) => row,
+            (value, None) => {
+                let row = journal.add_epoch(value, seq)?;
+                *self.epoch = (value, Some(row));
+                row
+            }
+        };
+        journal.add_sent(contact, seq, epoch, kind, written, body)?;
+        self.said(contact, Side::Ours);
+        Ok((epoch, Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() }))
+    }
+
+    /// Adds a message of theirs, which came in at `arrived` on the wall clock. Returns its seq.
+    pub fn receive(
+        &mut self,
+        incoming: &mut Incoming<'_>,
+        contact: ContactId,
+        message: &Message,
+        arrived: i64,
+    ) -> Result<Seq> {
+        let seq = self.ends.last + 1;
+        incoming.add(contact, seq, message, arrived)?;
+        self.said(contact, Side::Theirs);
+        Ok(seq)
+    }
+
+    fn said(&mut self, contact: ContactId, side: Side) {
+        self.ends.last += 1;
+        let seq = self.ends.last;
+        match self.unsealed.get_mut(&contact) {
+            Some(sides) => Unsealed::add(of_side(sides, side), seq),
+            None => {
+                let mut sides = [None, None];
+                Unsealed::add(of_side(&mut sides, side), seq);
+                self.unsealed.insert(contact, sides);
+            }
+        }
+    }
+
+    /// Nothing is said with this contact any more.
+    pub fn forget(&mut self, contact: ContactId) {
+        self.unsealed.remove(&contact);
+    }
+
+    /// Notes where the messages of each contact stand, once there are enough for another segment.
+    pub fn seal(&mut self, journal: &Journal) -> Result<()> {
+        let Ends { last, sealed } = *self.ends;
+        if last - sealed < self.segment {
+            return Ok(());
+        }
+        let unsealed = self.unsealed.iter().flat_map(|(contact, [theirs, ours])| {
+            let sides = [(Side::Theirs, *theirs), (Side::Ours, *ours)];
+            sides.into_iter().filter_map(|(side, found)| Some((*contact, side, found?)))
+        });
+        journal.seal(unsealed, last)?;
+        let contacts: Vec<ContactId> = self.unsealed.keys().copied().collect();
+        contacts.iter().for_each(|contact| _ = self.unsealed.remove(contact));
+        self.ends.sealed = last;
+        Ok(())
+    }
+}
+
+impl Transactional for Log {
+    fn commit(&mut self) {
+        self.ends.commit();
+        self.unsealed.commit();
+        self.epoch.commit();
+    }
+
+    fn rollback(&mut self) {
+        self.ends.rollback();
+        self.unsealed.rollback();
+        self.epoch.rollback();
+    }
+}
+
+fn of_side([theirs, ours]: &mut [Option<Unsealed>; 2], side: Side) -> &mut Option<Unsealed> {
+    if side == Side::Ours { ours } else { theirs }
+}

@@ -1,0 +1,2 @@
+ALTER TABLE part RENAME TO segment;
+ALTER TABLE filed RENAME TO sealed;
