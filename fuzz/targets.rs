@@ -1,7 +1,7 @@
 //! What is fuzzed: each function takes any bytes and panics if something does not hold.
 //!
 //! They stand here once for both that call them: the fuzzer (`fuzz_targets/`) and the short run on the stable
-//! toolchain (`tests/fuzz.rs`).
+//! toolchain (`tests/hostile/fuzz.rs`).
 
 use std::fmt::Debug;
 use std::io::Write;

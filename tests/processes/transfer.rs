@@ -1,17 +1,13 @@
 //! A whole account moves to another machine, in one file that a passphrase protects.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use support::client::{Client, linked_pair};
-use support::discovery::{Discovery, scratch};
-
-mod support;
+use crate::support::client::{Client, linked_pair};
+use crate::support::discovery::{Discovery, scratch};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 

@@ -1,18 +1,14 @@
 //! What whoever runs these programs meets: arguments, pages about them, logs, figures, decisions.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::support::client::{self, Client};
+use crate::support::discovery::{self, Discovery, PATIENCE, Raw, fails, keypair, scratch};
 use rusqlite::Connection;
-use support::client::{self, Client};
-use support::discovery::{self, Discovery, PATIENCE, Raw, fails, keypair, scratch};
-
-mod support;
 
 const PROGRAMS: [&str; 2] = [env!("CARGO_BIN_EXE_client"), env!("CARGO_BIN_EXE_discovery")];
 

@@ -1,21 +1,15 @@
 //! What scripts rely on: commands as JSON with their answers, one-shot sends, the documentation, the example bot.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::client::{Client, command, linked_pair};
+use crate::support::discovery::{Discovery, scratch};
 use serde_json::{Value, json};
-use support::client::{Client, command, linked_pair};
-use support::discovery::{Discovery, scratch};
 
-mod support;
-
-#[path = "scripting/bot.rs"]
 mod bot;
-#[path = "scripting/documentation.rs"]
 mod documentation;
 
 /// Says a command and waits for the answer that repeats its reference.

@@ -1,17 +1,13 @@
 //! How a client starts and ends: arguments, signals, pipes, files that are not right.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::client::{Client, command, linked_pair};
-use support::discovery::{Discovery, scratch, wait};
-
-mod support;
+use crate::support::client::{Client, command, linked_pair};
+use crate::support::discovery::{Discovery, scratch, wait};
 
 /// An address where nobody listens.
 fn nobody() -> std::net::SocketAddr {

@@ -1,11 +1,7 @@
 //! A peer that stops reading: it is cut, costs no memory and delays nobody, and gets everything once it reads again.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
-use support::client::{Client, linked_pair};
-use support::discovery::{Discovery, scratch};
-
-mod support;
+use crate::support::client::{Client, linked_pair};
+use crate::support::discovery::{Discovery, scratch};
 
 /// How many messages wait for whoever does not read, and of how many bytes.
 const WAITING: usize = 4_000;

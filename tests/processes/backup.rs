@@ -1,15 +1,11 @@
 //! A journal restored from an older backup, on either side: nothing new is taken for old, nothing comes twice.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use support::client::Client;
-use support::discovery::{Discovery, scratch};
-
-mod support;
+use crate::support::client::Client;
+use crate::support::discovery::{Discovery, scratch};
 
 /// Everything that makes up the journal of somebody who has logged out.
 fn files(directory: &Path, name: &str) -> Vec<std::path::PathBuf> {
@@ -57,7 +53,7 @@ fn a_journal_from_a_backup_swallows_nothing_and_doubles_nothing() {
     let (directory, db) = scratch();
     let directory = directory.path();
     let discovery = Discovery::start(&db);
-    let (mut alice, mut bob) = support::client::linked_pair(directory, discovery.address);
+    let (mut alice, mut bob) = crate::support::client::linked_pair(directory, discovery.address);
     say(&mut alice, "bob", 0..5);
     say(&mut bob, "alice", 0..5);
     alice.log_out();

@@ -1,19 +1,14 @@
 //! A network that fails, made of namespaces: who is silent is noticed, who has moved is found, nothing is lost.
 
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::client::Client;
+use crate::support::discovery::{Discovery, scratch};
 use peerchat::protocol::DEAD_AFTER;
-use support::client::Client;
-use support::discovery::{Discovery, scratch};
-
-mod support;
 
 /// What is promised for noticing that a cable is pulled.
 const NOTICED: Duration = Duration::from_secs(15);

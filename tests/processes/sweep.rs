@@ -4,22 +4,19 @@
 //! each call that changes a file or that somebody else can see. An ordinary run takes a sample of the places;
 //! with `PEERCHAT_SWEEP=all` it is all of them.
 
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::client::{Client, command};
+use crate::support::discovery::{
+    self, Discovery, PATIENCE, Raw, keypair, linked, register, request, scratch,
+};
+use crate::support::trace::{counts, places, possible, traced};
 use peerchat::noise::Keypair;
 use peerchat::protocol::rendezvous::{RefusedCode, Status, ToClient, ToDiscovery};
 use serde_json::Value;
-use support::client::{Client, command};
-use support::discovery::{self, Discovery, PATIENCE, Raw, keypair, linked, register, request, scratch};
-use support::trace::{counts, places, possible, traced};
-
-mod support;
 
 /// How many places each test tries in an ordinary run.
 const SAMPLE: usize = 20;
