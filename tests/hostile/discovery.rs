@@ -1,4 +1,4 @@
-//! The real discovery against those who mean it harm.
+//! The real discovery against hostile clients.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

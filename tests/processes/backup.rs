@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::client::Client;
 use crate::support::discovery::{Discovery, scratch};
 
-/// Everything that makes up the journal of somebody who has logged out.
+/// Everything that makes up the journal of a user who has logged out.
 fn files(directory: &Path, name: &str) -> Vec<std::path::PathBuf> {
     let all = ["", "-wal", "-shm"].map(|suffix| directory.join(format!("{name}.journal{suffix}")));
     all.into_iter().filter(|file| file.exists()).collect()
@@ -36,7 +36,7 @@ fn expect_shown(client: &mut Client, text: &str) {
     }
 }
 
-/// What the journal has from somebody, in order.
+/// What the journal has from one sender, in order.
 fn history(client: &mut Client, from: &str) -> Vec<usize> {
     client.say(&format!("HISTORY {from} 1000"));
     let history = client.wait("history", |_| true);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::client::{Client, command, linked_pair};
 use crate::support::discovery::{Discovery, scratch, wait};
 
-/// An address where nobody listens.
+/// An address where no program listens.
 fn nobody() -> std::net::SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

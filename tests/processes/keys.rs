@@ -1,4 +1,4 @@
-//! A name is a key: nobody else can be alice, and nothing goes to whoever claims to be.
+//! A name is a key: no other key can be alice, and nothing is sent to a peer that only claims to be.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -50,7 +50,7 @@ fn a_changed_key_is_refused_until_it_is_trusted() {
     discovery.kill();
     alice.wait("discovery", |event| event["state"] == "down");
 
-    // Somebody else's bob, on another machine.
+    // Another user's bob, on another machine.
     let elsewhere = directory.path().join("elsewhere");
     let mut other_bob = Client::start(&elsewhere, "bob", address);
     alice.say("CHAT bob for bob's eyes only");

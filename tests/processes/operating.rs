@@ -1,4 +1,4 @@
-//! What whoever runs these programs meets: arguments, pages about them, logs, figures, decisions.
+//! What an operator of these programs meets: arguments, pages about them, logs, figures, decisions.
 
 use std::fs;
 use std::net::TcpStream;

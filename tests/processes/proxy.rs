@@ -11,7 +11,7 @@ use crate::support::proxy::{Fault, Proxy, Rendezvous, Way};
 /// How many messages each of the two writes for every fault.
 const EACH: usize = 5;
 
-/// Two who can only talk through the proxy: alice dials it, and bob, who finds nobody where her links come from,
+/// Two who can only talk through the proxy: alice dials it, and bob, who finds no program where her links come from,
 /// can't dial.
 struct Pair {
     _directory: tempfile::TempDir,

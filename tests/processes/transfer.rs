@@ -110,7 +110,7 @@ fn what_can_not_be_exported_or_imported_changes_nothing() {
     let (directory, _) = scratch();
     let (here, there, out) =
         (directory.path().join("here"), directory.path().join("there"), directory.path());
-    // Nobody answers there, and no other test gets the port.
+    // No program answers there, and no other test gets the port.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     Client::start(&here, "alice", nobody.local_addr().unwrap()).log_out();
     let word = passphrase(out, "passphrase", PASSPHRASE);
@@ -182,7 +182,7 @@ fn the_usual_tool_opens_what_is_exported_and_what_it_seals_is_imported() {
     let (directory, _) = scratch();
     let (here, there, out) =
         (directory.path().join("here"), directory.path().join("there"), directory.path());
-    // Nobody answers there, and no other test gets the port.
+    // No program answers there, and no other test gets the port.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let alice = Client::start(&here, "alice", nobody.local_addr().unwrap());
     let fingerprint = alice.fingerprint.clone();
@@ -210,7 +210,7 @@ fn a_person_is_asked_twice_and_sees_nothing_of_what_they_type() {
     let (directory, _) = scratch();
     let (here, there, out) =
         (directory.path().join("here"), directory.path().join("there"), directory.path());
-    // Nobody answers there, and no other test gets the port.
+    // No program answers there, and no other test gets the port.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     Client::start(&here, "alice", nobody.local_addr().unwrap()).log_out();
     let run = |data: &Path, way: &str, name: &str, typed: &str| {
