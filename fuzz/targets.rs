@@ -1,7 +1,7 @@
 //! What is fuzzed: each function takes any bytes and panics if something does not hold.
 //!
 //! They stand here once for both that call them: the fuzzer (`fuzz_targets/`) and the short run on the stable
-//! toolchain (`tests/fuzz.rs`).
+//! toolchain (`tests/hostile/fuzz.rs`).
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -61,7 +61,7 @@ fn frame<T: for<'b> Decode<'b, ()> + Encode<()> + PartialEq + Debug>(data: &[u8]
     assert_eq!(codec::decode::<T>(&again).expect("reads what was written"), messages);
 }
 
-/// The first bytes of a stranger, in each of the four roles that somebody can meet one in: the first byte of the
+/// The first bytes of a stranger, in each of the four roles that a program can meet one in: the first byte of the
 /// data says which.
 pub fn handshake(data: &[u8]) {
     static KEYS: OnceLock<(Keypair, Keypair)> = OnceLock::new();
@@ -85,7 +85,7 @@ pub fn handshake(data: &[u8]) {
         noise::initiate(&near, purpose, own, Some(other.public()), deadline)
     };
     match session {
-        Ok(_) => panic!("a session with somebody who holds no key"),
+        Ok(_) => panic!("a session with a peer that holds no key"),
         Err(HandshakeError::Version { theirs }) => assert_ne!(theirs, VERSION),
         Err(error) => assert!(!error.classified().to_string().contains(unsafe_to_show)),
     }
@@ -201,7 +201,7 @@ fn shown_safely(text: &str) {
 }
 
 /// Writes a notice both ways: neither does anything to a terminal, the JSON is one line, and no line of a text can
-/// pass for one of somebody else's.
+/// pass for one of another user's.
 fn written(notice: &Notice) -> serde_json::Value {
     let mut text = Vec::new();
     notice.write_text(&Look::default(), &mut text);

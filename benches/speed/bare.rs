@@ -220,7 +220,7 @@ impl Wire {
     }
 }
 
-/// The key of the receiver: the sender has to know it beforehand, and nobody else has to be kept out.
+/// The key of the receiver: the sender has to know it beforehand, and no one else has to be kept out.
 fn key() -> Keypair {
     Keypair::from_secret([7; 32].into())
 }

@@ -27,7 +27,7 @@ const PEERS: usize = 200;
 /// How many bytes each takes unacknowledged, as a client does.
 const WINDOW: u32 = 1024 * 1024;
 
-/// Somebody at the other end of a link.
+/// The peer at the other end of a link.
 struct Raw {
     stream: TcpStream,
     opener: Opener,

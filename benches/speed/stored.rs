@@ -97,7 +97,7 @@ fn town(options: &Options, users: usize) -> Result<Town> {
     let mut random = fastrand::Rng::with_seed(1);
     for number in ASKING..users {
         names.push(format!("user{number}").parse()?);
-        // Nobody comes to prove it.
+        // No client comes to prove it.
         let mut key = [0; 32];
         random.fill(&mut key);
         keys.push(PublicKey(key));

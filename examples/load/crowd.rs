@@ -26,7 +26,7 @@ const PER_ADDRESS: usize = 250;
 /// A thread here does nothing deep.
 const STACK: usize = 256 * 1024;
 
-/// Who somebody is.
+/// Who a client is.
 pub struct Account {
     pub name: Name,
     pub keypair: Keypair,
@@ -58,7 +58,7 @@ pub fn write(db: &Path, accounts: &[Arc<Account>], pairs: &[(usize, usize)]) -> 
     Ok(directory.commit()?)
 }
 
-/// Where a client says that it listens. Nobody does.
+/// Where a client says that it listens. None does.
 pub fn address(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::support::client::Client;
-use super::support::discovery::{Discovery, PATIENCE, scratch};
+use crate::support::client::Client;
+use crate::support::discovery::{Discovery, PATIENCE, scratch};
 
 /// Builds the bot the way these tests were built.
 fn built() -> PathBuf {

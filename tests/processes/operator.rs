@@ -1,7 +1,5 @@
 //! What the operator of a running discovery asks and decides.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
@@ -11,14 +9,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use peerchat::protocol::rendezvous::RefusedCode;
-use serde_json::Value;
-use support::client::{Client, linked_pair};
-use support::discovery::{
+use crate::support::client::{Client, linked_pair};
+use crate::support::discovery::{
     Discovery, PATIENCE, Raw, command, fails, keypair, linked, register, request, scratch,
 };
-
-mod support;
+use peerchat::protocol::rendezvous::RefusedCode;
+use serde_json::Value;
 
 fn ask(db: &Path, question: &[&str]) -> Output {
     let mut command = command(db);

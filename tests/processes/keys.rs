@@ -1,19 +1,15 @@
-//! A name is a key: nobody else can be alice, and nothing goes to whoever claims to be.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+//! A name is a key: no other key can be alice, and nothing is sent to a peer that only claims to be.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Instant;
 
+use crate::support::client::{Client, command, linked_pair};
+use crate::support::discovery::{Discovery, PATIENCE, scratch};
 use peerchat::noise::{self, HandshakeError, Keypair, Purpose};
 use peerchat::protocol::peer::{Hello, Kind, Message, Peer};
 use peerchat::protocol::{MAX_PEER_FRAME, PublicKey, VERSION, codec};
-use support::client::{Client, command, linked_pair};
-use support::discovery::{Discovery, PATIENCE, scratch};
-
-mod support;
 
 #[test]
 fn a_name_that_is_taken_is_refused_and_its_owner_unharmed() {
@@ -54,7 +50,7 @@ fn a_changed_key_is_refused_until_it_is_trusted() {
     discovery.kill();
     alice.wait("discovery", |event| event["state"] == "down");
 
-    // Somebody else's bob, on another machine.
+    // Another user's bob, on another machine.
     let elsewhere = directory.path().join("elsewhere");
     let mut other_bob = Client::start(&elsewhere, "bob", address);
     alice.say("CHAT bob for bob's eyes only");
@@ -294,7 +290,7 @@ fn who_does_not_know_the_key_learns_nothing_from_the_port() {
 
 /// A peer that alice knows: it has registered and asked for her.
 fn known_peer(discovery: &Discovery, alice: &mut Client, name: &str) -> (Keypair, Stranger) {
-    use support::discovery::{Raw, request};
+    use crate::support::discovery::{Raw, request};
     let keypair = Keypair::generate().unwrap();
     let (mut raw, _) = Raw::synced(discovery.address, &keypair, name, 9);
     raw.say(&request("alice"));

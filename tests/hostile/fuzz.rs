@@ -1,8 +1,6 @@
 //! The fuzz targets on the stable toolchain, for a few seconds, with inputs from a seed. `fuzz/Cargo.toml` says how
 //! to run them for longer, and better.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -14,7 +12,7 @@ use peerchat::protocol::rendezvous::{
 };
 use peerchat::protocol::{Name, PublicKey};
 
-#[path = "../fuzz/targets.rs"]
+#[path = "../../fuzz/targets.rs"]
 mod targets;
 
 /// How long each target runs. `PEERCHAT_FUZZ_SECONDS` changes it.

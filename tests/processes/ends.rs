@@ -1,19 +1,15 @@
 //! How a client starts and ends: arguments, signals, pipes, files that are not right.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::client::{Client, command, linked_pair};
-use support::discovery::{Discovery, scratch, wait};
+use crate::support::client::{Client, command, linked_pair};
+use crate::support::discovery::{Discovery, scratch, wait};
 
-mod support;
-
-/// An address where nobody listens.
+/// An address where no program listens.
 fn nobody() -> std::net::SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

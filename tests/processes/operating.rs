@@ -1,6 +1,4 @@
-//! What whoever runs these programs meets: arguments, pages about them, logs, figures, decisions.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+//! What an operator of these programs meets: arguments, pages about them, logs, figures, decisions.
 
 use std::fs;
 use std::net::TcpStream;
@@ -8,11 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::support::client::{self, Client};
+use crate::support::discovery::{self, Discovery, PATIENCE, Raw, fails, keypair, scratch};
 use rusqlite::Connection;
-use support::client::{self, Client};
-use support::discovery::{self, Discovery, PATIENCE, Raw, fails, keypair, scratch};
-
-mod support;
 
 const PROGRAMS: [&str; 2] = [env!("CARGO_BIN_EXE_client"), env!("CARGO_BIN_EXE_discovery")];
 

@@ -1,25 +1,22 @@
 //! Killed at each write, and each write failing: afterwards everything promised is there once, in order.
 //!
 //! `crash.rs` kills at moments that chance chooses; here strace kills at each place of a script in turn: before
-//! each call that changes a file or that somebody else can see. An ordinary run takes a sample of the places;
+//! each call that changes a file or that another process can see. An ordinary run takes a sample of the places;
 //! with `PEERCHAT_SWEEP=all` it is all of them.
-
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::client::{Client, command};
+use crate::support::discovery::{
+    self, Discovery, PATIENCE, Raw, keypair, linked, register, request, scratch,
+};
+use crate::support::trace::{counts, places, possible, traced};
 use peerchat::noise::Keypair;
 use peerchat::protocol::rendezvous::{RefusedCode, Status, ToClient, ToDiscovery};
 use serde_json::Value;
-use support::client::{Client, command};
-use support::discovery::{self, Discovery, PATIENCE, Raw, keypair, linked, register, request, scratch};
-use support::trace::{counts, places, possible, traced};
-
-mod support;
 
 /// How many places each test tries in an ordinary run.
 const SAMPLE: usize = 20;
@@ -83,7 +80,7 @@ impl Sender {
     }
 
     /// Writes to `to` from the first start to the logout; `false` if the client ends before. While nothing can
-    /// be saved nothing is delivered, so with `deliver` unset nobody waits for it.
+    /// be saved nothing is delivered, so with `deliver` unset the test does not wait for it.
     fn script(&mut self, client: &mut Client, to: &str, deliver: bool) -> bool {
         let answered = |told: &Self, _: &Value| {
             told.unanswered.is_empty() && (!deliver || told.delivered >= told.promised.len())
@@ -169,7 +166,7 @@ fn sweep_sender(calls: &[&str], most: usize, deliver: bool, inject: impl Fn(&str
             assert_eq!(status.code(), Some(expected), "{stderr}");
         }
         sender.finish(&home, &name, discovery.address);
-        // The last thing said in an order that everybody keeps: bob's answer comes after it.
+        // The last message in an order that every client keeps: bob's answer comes after it.
         let seen = if sender.promised.is_empty() { Vec::new() } else { history(&mut bob, &name) };
         sender.check(&seen);
         promised += sender.promised.len();
@@ -322,7 +319,7 @@ impl Receiver {
     }
 }
 
-/// Runs a receiver with each injection, each with a new account, to whom the same sender writes.
+/// Runs a receiver with each injection, each with a new account, which the same sender writes to.
 fn sweep_receiver(calls: &[&str], most: usize, in_vain: bool, inject: impl Fn(&str, usize) -> String) {
     if !possible() {
         return;

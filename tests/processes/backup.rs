@@ -1,17 +1,13 @@
 //! A journal restored from an older backup, on either side: nothing new is taken for old, nothing comes twice.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use support::client::Client;
-use support::discovery::{Discovery, scratch};
+use crate::support::client::Client;
+use crate::support::discovery::{Discovery, scratch};
 
-mod support;
-
-/// Everything that makes up the journal of somebody who has logged out.
+/// Everything that makes up the journal of a user who has logged out.
 fn files(directory: &Path, name: &str) -> Vec<std::path::PathBuf> {
     let all = ["", "-wal", "-shm"].map(|suffix| directory.join(format!("{name}.journal{suffix}")));
     all.into_iter().filter(|file| file.exists()).collect()
@@ -40,7 +36,7 @@ fn expect_shown(client: &mut Client, text: &str) {
     }
 }
 
-/// What the journal has from somebody, in order.
+/// What the journal has from one sender, in order.
 fn history(client: &mut Client, from: &str) -> Vec<usize> {
     client.say(&format!("HISTORY {from} 1000"));
     let history = client.wait("history", |_| true);
@@ -57,7 +53,7 @@ fn a_journal_from_a_backup_swallows_nothing_and_doubles_nothing() {
     let (directory, db) = scratch();
     let directory = directory.path();
     let discovery = Discovery::start(&db);
-    let (mut alice, mut bob) = support::client::linked_pair(directory, discovery.address);
+    let (mut alice, mut bob) = crate::support::client::linked_pair(directory, discovery.address);
     say(&mut alice, "bob", 0..5);
     say(&mut bob, "alice", 0..5);
     alice.log_out();

@@ -1,11 +1,7 @@
 //! Real clients and a real discovery: people chat, go, come back, and lose nothing.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
-use support::client::{Client, linked_pair};
-use support::discovery::{Discovery, scratch};
-
-mod support;
+use crate::support::client::{Client, linked_pair};
+use crate::support::discovery::{Discovery, scratch};
 
 fn texts(client: &mut Client, from: &str, count: usize) -> Vec<String> {
     (0..count)

@@ -1,14 +1,4 @@
-//! The real discovery against those who mean it harm.
-#![allow(
-    missing_docs,
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod support;
+//! The real discovery against hostile clients.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,9 +6,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::discovery::*;
 use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
 use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, MAX_RENDEZVOUS_FRAME, VERSION, codec};
-use support::discovery::*;
 
 fn plain(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();

@@ -1,13 +1,9 @@
-//! A peer that stops reading: it is cut, costs no memory and delays nobody, and gets everything once it reads again.
+//! A peer that stops reading: it is cut, costs no memory and delays no other peer, and gets everything once it reads again.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+use crate::support::client::{Client, linked_pair};
+use crate::support::discovery::{Discovery, scratch};
 
-use support::client::{Client, linked_pair};
-use support::discovery::{Discovery, scratch};
-
-mod support;
-
-/// How many messages wait for whoever does not read, and of how many bytes.
+/// How many messages wait for the peer that does not read, and of how many bytes.
 const WAITING: usize = 4_000;
 const BYTES: usize = 16 * 1024;
 

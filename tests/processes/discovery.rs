@@ -1,14 +1,4 @@
 //! The real discovery: what it promises, over restarts and kills.
-#![allow(
-    missing_docs,
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod support;
 
 use std::fs;
 use std::io::Read;
@@ -16,10 +6,10 @@ use std::net::{Shutdown, TcpListener};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::discovery::*;
 use peerchat::noise::Keypair;
 use peerchat::protocol::Refusal;
 use peerchat::protocol::rendezvous::{About, Identity, RefusedCode, Status, ToClient, ToDiscovery};
-use support::discovery::*;
 
 fn is(status: &Status, name: &str, port: u16, online: bool, asks: bool) {
     let address = Some(([127, 0, 0, 1], port).into());

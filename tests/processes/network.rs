@@ -1,7 +1,4 @@
-//! A network that fails, made of namespaces: who is silent is noticed, who has moved is found, nothing is lost.
-
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+//! A network that fails, made of namespaces: a silent peer is noticed, a moved one is found, nothing is lost.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,15 +6,13 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::client::Client;
+use crate::support::discovery::{Discovery, scratch};
 use peerchat::protocol::DEAD_AFTER;
-use support::client::Client;
-use support::discovery::{Discovery, scratch};
-
-mod support;
 
 /// What is promised for noticing that a cable is pulled.
 const NOTICED: Duration = Duration::from_secs(15);
-/// What is promised for reaching somebody at a new address.
+/// What is promised for reaching a peer at a new address.
 const FOUND: Duration = Duration::from_secs(10);
 /// What a busy machine may take on top.
 const SLACK: Duration = Duration::from_secs(3);
@@ -131,7 +126,7 @@ fn a_pulled_cable_is_noticed_and_costs_nothing() {
 
     let pulled = Instant::now();
     network.ip("switch", "link set bob down");
-    // Written while nobody knows yet.
+    // Written before any client has noticed.
     alice.say("CHAT bob one");
     bob.say("CHAT alice one");
     alice.expect_gone("bob");
@@ -189,7 +184,7 @@ fn moves(writes: bool) {
         alice.wait("message", |message| message["text"] == "one");
     }
     assert!(found < FOUND, "{found:?}");
-    // Everybody knows the new one now: also who starts anew finds him there.
+    // All know the new one now: a client that starts anew finds him there, too.
     alice.log_out();
     let mut alice = network.client("alice", directory.path(), discovery.address);
     alice.say("CHAT bob two");

@@ -1,21 +1,15 @@
 //! What scripts rely on: commands as JSON with their answers, one-shot sends, the documentation, the example bot.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::client::{Client, command, linked_pair};
+use crate::support::discovery::{Discovery, scratch};
 use serde_json::{Value, json};
-use support::client::{Client, command, linked_pair};
-use support::discovery::{Discovery, scratch};
 
-mod support;
-
-#[path = "scripting/bot.rs"]
 mod bot;
-#[path = "scripting/documentation.rs"]
 mod documentation;
 
 /// Says a command and waits for the answer that repeats its reference.
@@ -125,7 +119,7 @@ fn one_text_is_sent_and_its_exit_status_tells_what_became_of_it() {
     };
     let mut bob = Client::online(directory, "bob", at);
 
-    // Nobody has asked for anybody before: it is done along with it.
+    // Neither user has requested the other before: the one-shot does it.
     assert_eq!(send(directory, at, &["--send", "bob", "the build is green"], b""), silent(0));
     bob.expect_message("alice", "the build is green");
     assert_eq!(send(directory, at, &["--send", "bob", "-"], b"two\nlines\n"), silent(0));
@@ -133,7 +127,7 @@ fn one_text_is_sent_and_its_exit_status_tells_what_became_of_it() {
     assert_eq!(send(directory, at, &["--send", "bob", "--json"], b""), silent(0));
     bob.expect_message("alice", "--json");
 
-    // What waits for somebody else does not count.
+    // What waits for another user does not count.
     let (status, stdout, stderr) = send(directory, at, &["--linger", "0.3", "--send", "ghost", "boo"], b"");
     assert_eq!((status, stdout.as_str()), (1, ""), "{stderr}");
     one_line(&stderr, &["no user ghost"]);

@@ -11,10 +11,10 @@ use peerchat::protocol::peer::Cursor;
 use peerchat::protocol::{Name, PublicKey};
 use serde_json::Value;
 
-const DOCUMENT: &str = include_str!("../../docs/scripting.md");
-const NOTICES: &str = include_str!("../../src/client/notice.rs");
-const REASONS: &str = include_str!("../../src/client/notice/why.rs");
-const COMMANDS: &str = include_str!("../../src/client/command/json.rs");
+const DOCUMENT: &str = include_str!("../../../docs/scripting.md");
+const NOTICES: &str = include_str!("../../../src/client/notice.rs");
+const REASONS: &str = include_str!("../../../src/client/notice/why.rs");
+const COMMANDS: &str = include_str!("../../../src/client/command/json.rs");
 
 /// The variants of an enum, in small letters with hyphens.
 fn variants(source: &str, name: &str) -> BTreeSet<String> {

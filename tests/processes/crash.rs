@@ -1,16 +1,12 @@
 //! `kill -9` of anything at any time: afterwards everything is there once, in order.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use support::client::Client;
-use support::discovery::{Discovery, PATIENCE, scratch};
-
-mod support;
+use crate::support::client::Client;
+use crate::support::discovery::{Discovery, PATIENCE, scratch};
 
 /// How many times something is killed, in all tests of this file together.
 const KILLS: usize = 200;

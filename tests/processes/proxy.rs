@@ -1,21 +1,17 @@
 //! Two real clients with a network between them that cuts, changes, doubles, drops, reorders and delays frames:
 //! nothing is shown twice or wrongly, and everything arrives.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::client::Client;
-use support::discovery::{PATIENCE, scratch};
-use support::proxy::{Fault, Proxy, Rendezvous, Way};
-
-mod support;
+use crate::support::client::Client;
+use crate::support::discovery::{PATIENCE, scratch};
+use crate::support::proxy::{Fault, Proxy, Rendezvous, Way};
 
 /// How many messages each of the two writes for every fault.
 const EACH: usize = 5;
 
-/// Two who can only talk through the proxy: alice dials it, and bob, who finds nobody where her links come from,
+/// Two who can only talk through the proxy: alice dials it, and bob, who finds no program where her links come from,
 /// can't dial.
 struct Pair {
     _directory: tempfile::TempDir,

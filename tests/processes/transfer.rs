@@ -1,17 +1,13 @@
 //! A whole account moves to another machine, in one file that a passphrase protects.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use support::client::{Client, linked_pair};
-use support::discovery::{Discovery, scratch};
-
-mod support;
+use crate::support::client::{Client, linked_pair};
+use crate::support::discovery::{Discovery, scratch};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -114,7 +110,7 @@ fn what_can_not_be_exported_or_imported_changes_nothing() {
     let (directory, _) = scratch();
     let (here, there, out) =
         (directory.path().join("here"), directory.path().join("there"), directory.path());
-    // Nobody answers there, and no other test gets the port.
+    // No program answers there, and no other test gets the port.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     Client::start(&here, "alice", nobody.local_addr().unwrap()).log_out();
     let word = passphrase(out, "passphrase", PASSPHRASE);
@@ -186,7 +182,7 @@ fn the_usual_tool_opens_what_is_exported_and_what_it_seals_is_imported() {
     let (directory, _) = scratch();
     let (here, there, out) =
         (directory.path().join("here"), directory.path().join("there"), directory.path());
-    // Nobody answers there, and no other test gets the port.
+    // No program answers there, and no other test gets the port.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let alice = Client::start(&here, "alice", nobody.local_addr().unwrap());
     let fingerprint = alice.fingerprint.clone();
@@ -214,7 +210,7 @@ fn a_person_is_asked_twice_and_sees_nothing_of_what_they_type() {
     let (directory, _) = scratch();
     let (here, there, out) =
         (directory.path().join("here"), directory.path().join("there"), directory.path());
-    // Nobody answers there, and no other test gets the port.
+    // No program answers there, and no other test gets the port.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     Client::start(&here, "alice", nobody.local_addr().unwrap()).log_out();
     let run = |data: &Path, way: &str, name: &str, typed: &str| {

@@ -1,14 +1,10 @@
 //! Conversations, and what people ask about each other, with real programs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::io::{Read, Write};
 
+use crate::support::client::{Client, command, linked_pair};
+use crate::support::discovery::{Discovery, scratch};
 use serde_json::Value;
-use support::client::{Client, command, linked_pair};
-use support::discovery::{Discovery, scratch};
-
-mod support;
 
 fn contact(client: &mut Client, peer: &str) -> Value {
     client.say("CONTACTS");
