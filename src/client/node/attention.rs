@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::command::{Command, CommandError};
+use super::super::did_you_mean::nearest;
 use super::super::event::Prompt;
 use super::super::notice::{Code, MANY_UNREAD, Notice};
-use super::super::suggest::nearest;
 use super::contacts::Contact;
 use super::{LAZY_SAVE, Node};
 use crate::protocol::Name;

@@ -1,6 +1,6 @@
 //! What the user types.
 
-use super::super::command::{Command, CommandError, HELP};
+use super::super::command::{self, Command, CommandError};
 use super::super::notice::{Body, Code, HistoryLine, Notice, OutboxLine, UpDown};
 use super::super::verification;
 use super::Node;
@@ -69,7 +69,7 @@ impl Node {
             }
             Command::Unblock(name) => self.with_contact(now, name, |node, id| node.unblock(now, journal, id)),
             Command::Help => {
-                self.tell(now, Notice::Help { commands: HELP });
+                self.tell(now, Notice::Help { commands: command::usages().collect() });
                 Ok(())
             }
             Command::Explain(about) => {
