@@ -165,6 +165,10 @@ mod tests {
             ("TRUST", "usage: TRUST <user> [key]"),
             ("SEARCH", "usage: SEARCH <words> [@user]"),
             ("SEARCH @bob", "usage: SEARCH <words> [@user]"),
+            (
+                "SEARCH 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17",
+                "usage: SEARCH <words> [@user]; the words must be at most 16, of 400 bytes in all",
+            ),
             ("SEARCH x @Bob", "names are in lower case: write \"bob\""),
             (
                 "HELP me",

@@ -67,13 +67,15 @@ impl Arguments<'_> {
 
     /// A number from 1 to `most`.
     pub fn number(&mut self, field: &'static str, most: u32) -> Result<Option<u32>> {
-        let number: Option<Option<u32>> = match self {
+        let number = match self {
             Self::Typed { .. } => self.word(field)?.map(|word| word.parse().ok()),
             Self::Json(fields) => take(fields, field).map(|value| value.as_u64()?.try_into().ok()),
         };
-        let fits = |number: Option<u32>| number.filter(|number| (1..=most).contains(number));
-        let invalid = || self.invalid(field, format!("a number from 1 to {most}"));
-        number.map(|number| fits(number).ok_or_else(invalid)).transpose()
+        match number {
+            None => Ok(None),
+            Some(Some(number)) if (1..=most).contains(&number) => Ok(Some(number)),
+            Some(_) => Err(self.invalid(field, format!("a number from 1 to {most}"))),
+        }
     }
 
     pub fn word(&mut self, field: &str) -> Result<Option<String>> {

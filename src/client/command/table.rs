@@ -69,7 +69,8 @@ pub struct Spec {
     pub name: &'static str,
     /// What other programs call it, for hints: they are not commands here.
     pub(super) aliases: &'static [&'static str],
-    /// Each usage and its meaning, which fit into 80 columns together. Tab completes `user` and `command` of the first.
+    /// Each usage and its meaning, which fit into 80 columns together. Tab completes `user` and `command` in the
+    /// first.
     pub usages: &'static [(&'static str, &'static str)],
     /// What `HELP <command>` adds, in lines for 80 columns.
     more: &'static str,
@@ -121,9 +122,11 @@ once and in order, however long you or the user are away.",
         name: "CONTACTS",
         aliases: &["NAMES", "LIST", "ROSTER", "FRIENDS"],
         usages: &[("CONTACTS", "list your contacts and whether they are online")],
-        more: "linked: you have a live connection. online: discovery says so. offline: with
-the time at which the user was last known to be online. unread: messages you
-have not seen yet. verified: you have compared codes, see HELP VERIFY.",
+        more: "linked: there is a live connection
+online: discovery says so
+offline: with the time at which the user was last known to be online
+unread: messages that you have not seen yet
+verified: you have compared a code with the user, see HELP VERIFY",
         forms: &[("contacts", |_| Ok(Command::Contacts))],
         writes: |_| false,
     },
@@ -131,17 +134,16 @@ have not seen yet. verified: you have compared codes, see HELP VERIFY.",
         name: "OUTBOX",
         aliases: &[],
         usages: &[("OUTBOX", "list messages that are not delivered yet")],
-        more: "The oldest undelivered messages to each contact, and how many there are in
-all.",
+        more: "The oldest undelivered messages to each contact, and how many there are.",
         forms: &[("outbox", |_| Ok(Command::Outbox))],
         writes: |_| false,
     },
     Spec {
         name: "HISTORY",
         aliases: &[],
-        usages: &[("HISTORY <user> [n]", "show the last n messages with a user (20)")],
-        more: "Your own messages that the user does not have yet are marked (waiting). n is
-at most 1000.",
+        usages: &[("HISTORY <user> [n]", "show the last n messages with a user (20 by default)")],
+        more: "(waiting) marks your messages that the user does not have yet. n is at most
+1000.",
         forms: &[("history", |args| {
             let (user, count) = (args.user("peer")?, args.number("count", MAX_HISTORY)?);
             Ok(Command::History(user, count.unwrap_or(HISTORY)))
@@ -151,7 +153,7 @@ at most 1000.",
     Spec {
         name: "SEARCH",
         aliases: &["LASTLOG", "FIND", "GREP"],
-        usages: &[("SEARCH <words> [@user]", "find messages, with anyone or with that user")],
+        usages: &[("SEARCH <words> [@user]", "search all conversations, or the one with that user")],
         more: "The latest 20 messages that contain all the words, newest first. The last
 word may be the beginning of a longer one. @user may stand before or after
 the words.",
@@ -171,7 +173,7 @@ the words.",
         name: "WHY",
         aliases: &[],
         usages: &[("WHY <user>", "explain why a user can't be reached")],
-        more: "The reason comes first. Then follow what discovery says, the known addresses,
+        more: "The reason comes first. Then come what discovery says, the known addresses,
 when each was tried and with what result, when the next attempt is due, and
 how many messages are waiting.",
         forms: &[("why", |args| Ok(Command::Why(args.user("peer")?)))],
@@ -180,7 +182,7 @@ how many messages are waiting.",
     Spec {
         name: "VERIFY",
         aliases: &[],
-        usages: &[("VERIFY <user> [code]", "check a user's key by a code of 40 digits")],
+        usages: &[("VERIFY <user> [code]", "compare a code of 40 digits to verify a user's key")],
         more: "You and the user see the same 40 digits, unless a third party intercepts your
 connection. Have the user read the digits to you, over the telephone or face
 to face, and type what you hear: VERIFY <user> <digits>. If the user's key
@@ -200,7 +202,7 @@ changes, the contact is no longer verified.",
     Spec {
         name: "TRUST",
         aliases: &[],
-        usages: &[("TRUST <user> [key]", "accept a user's new key (if it starts with key)")],
+        usages: &[("TRUST <user> [key]", "accept a user's new key; [key]: its first digits")],
         more: "When discovery names another key for a contact, nothing is sent to them until
 you accept it. First ask them, in some other way, whether the key is theirs.
 If you type its first digits, no other key is accepted by mistake.",
@@ -291,7 +293,7 @@ impl Explanation {
 }
 
 impl Command {
-    /// Whether it changes the journal. Of a line only the client's node knows that.
+    /// Whether it changes the journal. What a [`Command::Line`] does only the client's node knows.
     #[must_use]
     pub fn is_written(&self) -> bool {
         find(self.name()).is_some_and(|spec| (spec.writes)(self))
@@ -354,6 +356,7 @@ impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self, self.user()) {
             (Self::Explain(about), _) => write!(f, "{} {}", self.name(), about.command),
+            (Self::Search { .. }, Some(user)) => write!(f, "{} @{user}", self.name()),
             (_, Some(user)) => write!(f, "{} {user}", self.name()),
             (_, None) => f.write_str(self.name()),
         }
