@@ -26,12 +26,12 @@ use oneshot::OneShot;
 
 pub mod command;
 pub mod console;
+pub mod did_you_mean;
 pub mod event;
 pub mod link;
 pub mod node;
 pub mod notice;
 pub mod oneshot;
-pub mod suggest;
 pub mod transfer;
 pub mod verification;
 

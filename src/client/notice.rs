@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::command::{Explanation, MAX_REFERENCE, Reference};
@@ -146,10 +145,9 @@ pub enum Notice {
     /// The answer to `HELP`.
     Help {
         /// Usage and meaning of every command.
-        commands: &'static [(&'static str, &'static str)],
+        commands: Vec<(&'static str, &'static str)>,
     },
     /// The answer to `HELP <command>`.
-    #[serde(serialize_with = "explanation_json")]
     Explanation(Explanation),
     /// The answer to `WHY`.
     Why(Box<Why>),
@@ -415,14 +413,6 @@ fn body_json<S: Serializer>(body: &Body, serializer: S) -> Result<S::Ok, S::Erro
         Body::Text(text) => serializer.serialize_str(text),
         Body::Unknown(_) => serializer.serialize_none(),
     }
-}
-
-fn explanation_json<S: Serializer>(about: &Explanation, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut fields = serializer.serialize_struct("Explanation", 3)?;
-    fields.serialize_field("command", about.command)?;
-    fields.serialize_field("usages", &about.usages().collect::<Vec<_>>())?;
-    fields.serialize_field("more", about.more)?;
-    fields.end()
 }
 
 fn time_json<S: Serializer>(milliseconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,6 +1,6 @@
 //! What Tab completes, and what a command still takes.
 
-use crate::client::command::{self, Command, HELP, first_word};
+use crate::client::command::{self, COMMANDS, Command};
 use crate::client::event::Prompt;
 
 /// What the word before the cursor may become.
@@ -25,12 +25,6 @@ impl Completion {
         let end = self.candidates.iter().map(shared).min().unwrap_or_default();
         first.get(..end).unwrap_or_default()
     }
-}
-
-/// The usage of the command with this word, which may have a `/` before it.
-fn usage(word: &str) -> Option<(&'static str, &'static str)> {
-    let word = word.strip_prefix('/').unwrap_or(word);
-    HELP.iter().find(|(usage, _)| first_word(usage).eq_ignore_ascii_case(word)).copied()
 }
 
 /// Whether the line is a command, and not a message to whom the conversation is with.
@@ -60,14 +54,11 @@ pub fn complete(before: &str, prompt: &Prompt) -> Completion {
         None if prompt.conversation.is_none() || word.starts_with('/') || is_upper(word) => commands(word),
         None => names(word, prompt),
         Some((first, _)) if !is_command(first, prompt) => names(word, prompt),
-        Some((first, rest)) => {
-            let (usage, _) = usage(first).unwrap_or_default();
-            match usage.split(' ').nth(1 + rest.len()) {
-                Some("<user>" | "[user]") => names(word, prompt),
-                Some("<command>" | "[command]") => commands(word),
-                _ => Vec::new(),
-            }
-        }
+        Some((first, rest)) => match command::find(first).and_then(|spec| spec.argument(rest.len())) {
+            Some("user") => names(word, prompt),
+            Some("command") => commands(word),
+            _ => Vec::new(),
+        },
     };
     Completion { start, candidates }
 }
@@ -81,13 +72,8 @@ fn commands(word: &str) -> Vec<String> {
     let (slash, stem) = word.strip_prefix('/').map_or(("", word), |stem| ("/", stem));
     let lower = stem.chars().any(char::is_lowercase) || (!slash.is_empty() && stem.is_empty());
     let stem = stem.to_uppercase();
-    let fits = HELP.iter().map(|(usage, _)| first_word(usage)).filter(|name| name.starts_with(&stem));
-    let mut names: Vec<_> = fits
-        .map(|name| format!("{slash}{}", if lower { name.to_lowercase() } else { name.to_owned() }))
-        .collect();
-    // A command may have several usages, which stand together.
-    names.dedup();
-    names
+    let fits = COMMANDS.iter().map(|spec| spec.name).filter(|name| name.starts_with(&stem));
+    fits.map(|name| format!("{slash}{}", if lower { name.to_lowercase() } else { name.to_owned() })).collect()
 }
 
 fn names(word: &str, prompt: &Prompt) -> Vec<String> {
@@ -100,9 +86,9 @@ pub fn hint(line: &str, prompt: &Prompt) -> Option<String> {
     if !is_command(word, prompt) {
         return None;
     }
-    let (usage, meaning) = usage(word)?;
-    let takes = usage.split(' ').count() - 1;
-    (rest.split_whitespace().count() < takes).then(|| format!("{usage}: {meaning}"))
+    let spec = command::find(word)?;
+    let (usage, meaning) = spec.usages.first()?;
+    spec.argument(rest.split_whitespace().count()).map(|_| format!("{usage}: {meaning}"))
 }
 
 #[cfg(test)]

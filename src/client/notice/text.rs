@@ -192,7 +192,8 @@ impl Notice {
                 commands.iter().map(|(usage, meaning)| format!("  {usage:<24} {meaning}")).collect()
             }
             Self::Explanation(about) => about
-                .usages()
+                .usages
+                .iter()
                 .map(|(usage, meaning)| format!("  {usage:<24} {meaning}"))
                 .chain(about.more.lines().map(|line| format!("  {line}")))
                 .collect(),

@@ -1,4 +1,4 @@
-//! What somebody may have meant who has mistyped a word.
+//! What the user may have meant by a mistyped word.
 
 /// The candidate that is most like the word, if one is much like it: a letter in three may differ.
 #[must_use]
