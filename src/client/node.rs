@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::command::Reference;
 use super::event::{Action, Input, LinkId};
-use super::notice::{Code, Notice, Trouble};
+use super::notice::{Code, ErrorNotice, Notice};
 use crate::protocol::peer::Peer;
 use crate::protocol::rendezvous::ToDiscovery;
 use crate::protocol::{Name, PublicKey};
@@ -360,7 +360,7 @@ impl Node {
                         }
                     };
                     self.refused += 1;
-                    let trouble = Trouble {
+                    let error = ErrorNotice {
                         code: Code::NotSaved,
                         message: format!("not saved, and not done: {command}; the disk is full or fails"),
                         peer: command.user().cloned(),
@@ -368,7 +368,7 @@ impl Node {
                         text: command.text().map(str::to_owned),
                     };
                     self.answering.clone_from(reference);
-                    self.tell(now, Notice::Error(trouble));
+                    self.tell(now, Notice::Error(error));
                     self.answering = None;
                 }
                 Input::Send { .. } => self.send_failed(now),
@@ -500,7 +500,7 @@ impl Node {
         if let Some(errand) = &mut self.errand {
             errand.refused(self.batch, peer, &message);
         }
-        self.tell_or_refuse(now, error(code, peer, message), true);
+        self.tell(now, error(code, peer, message));
     }
 
     fn trouble(&mut self, now: Now, code: Code, peer: Option<&Name>, message: String) {
@@ -509,7 +509,7 @@ impl Node {
 }
 
 fn error(code: Code, peer: Option<&Name>, message: String) -> Notice {
-    Notice::Error(Trouble { code, message, peer: peer.cloned(), id: None, text: None })
+    Notice::Error(ErrorNotice { code, message, peer: peer.cloned(), id: None, text: None })
 }
 
 /// The key that discovery must prove: the one that the user names, else the one that was pinned.

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::super::event::Action;
-use super::super::notice::{Body, Code, Notice, Told, Trouble};
+use super::super::notice::{Body, Code, ErrorNotice, Notice, Told};
 use super::contacts::Contact;
 use super::{LAZY_SAVE, Node};
 use crate::protocol::Name;
@@ -104,7 +104,11 @@ impl Output {
     pub fn roll_back(&mut self) {
         let (notices, shown) = self.kept;
         let undone = self.notices.split_off(notices);
-        self.notices.extend(undone.into_iter().filter(|told| !told.refusal && !told.notice.is_saved()));
+        let holds = |told: &Told| {
+            use Notice::{Discovery, Link, Presence, Ready};
+            matches!(told.notice, Ready { .. } | Discovery { .. } | Presence { .. } | Link { .. })
+        };
+        self.notices.extend(undone.into_iter().filter(holds));
         self.shown.truncate(shown);
         self.weight = self.notices.iter().map(|told| told.notice.weight()).sum();
     }
@@ -153,10 +157,6 @@ impl Output {
 impl Node {
     /// Tells the user something. What answers a command repeats what a script calls it.
     pub(super) fn tell(&mut self, now: Now, notice: Notice) {
-        self.tell_or_refuse(now, notice, false);
-    }
-
-    pub(super) fn tell_or_refuse(&mut self, now: Now, notice: Notice, refusal: bool) {
         let output = &mut self.output;
         if !output.is_waiting() {
             output.progress = now.mono;
@@ -165,7 +165,7 @@ impl Node {
             output.dropped += 1;
         } else {
             let reference = self.answering.clone().filter(|_| notice.is_answer());
-            output.push(Told { notice, reference, refusal });
+            output.push(Told { notice, reference });
         }
     }
 
@@ -315,7 +315,7 @@ impl Node {
             if all {
                 *announced = sent.seq;
                 *waiting = waiting.saturating_sub(1);
-                output.push(Notice::Error(Trouble {
+                output.push(Notice::Error(ErrorNotice {
                     code: Code::Undeliverable,
                     message: format!("not sent to {}: there is no such user", row.name),
                     peer: Some(row.name.clone()),

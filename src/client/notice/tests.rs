@@ -28,8 +28,9 @@ fn json_has_the_documented_fields() {
         json!({"event": "message", "id": "00000000000000ab-7", "from": "bob", "text": "hi",
                "sent": "1970-01-01T00:00:01.000Z", "received": "1970-01-01T00:00:02.000Z", "replayed": false})
     );
-    let trouble = Trouble { code: Code::NoSuchUser, message: "no".into(), peer: None, id: None, text: None };
-    let line = written(|out| Told::from(Notice::Error(trouble.clone())).write_json(out));
+    let error =
+        ErrorNotice { code: Code::NoSuchUser, message: "no".into(), peer: None, id: None, text: None };
+    let line = written(|out| Told::from(Notice::Error(error.clone())).write_json(out));
     assert_eq!(line, "{\"event\":\"error\",\"code\":\"no-such-user\",\"message\":\"no\"}\n");
     let mut bye = Told::from(Notice::Bye { waiting: 2 });
     assert_eq!(written(|out| bye.write_json(out)), "{\"event\":\"bye\",\"waiting\":2}\n");

@@ -204,7 +204,7 @@ fn a_contact_is_verified_by_the_code_and_by_no_other() {
     world.step(&[Input::RendezvousUp { session: SESSION, key: PublicKey([9; 32]) }]);
     world.discovery(&[ToClient::Registered(Registered { address: address(1) }), status("bob", OTHER, true)]);
     let loud = world.notices.iter().any(|notice| {
-        matches!(notice, Notice::Error(trouble) if trouble.code == Code::KeyChanged && trouble.message.starts_with("WARNING"))
+        matches!(notice, Notice::Error(error) if error.code == Code::KeyChanged && error.message.starts_with("WARNING"))
     });
     assert!(loud, "{:?}", world.notices);
     world.types("TRUST bob");
