@@ -1,4 +1,5 @@
 use super::*;
+use crate::terminal::is_unsafe;
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -179,7 +179,8 @@ fn why_counts_no_attempt_where_they_are_not_any_more() {
     let mut text = Vec::new();
     Notice::Why(Box::new(why)).write_text(&Look::default(), &mut text);
     let text = String::from_utf8(text).unwrap();
-    let first = "* bob does not answer at 127.0.0.1:4001: connection refused (discovery says bob is there)\n";
+    let first =
+        "* bob does not answer at 127.0.0.1:4001: connection refused, but discovery says bob is online\n";
     assert!(text.starts_with(first), "{text}");
 }
 
