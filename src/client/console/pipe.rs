@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_as_people_and_scripts_end_them() {
+    fn lines_may_end_in_several_ways() {
         for capacity in [1, 2, 3, 100] {
             let read = lines(b"one\ntwo\r\n\nthree", capacity);
             let texts: Vec<_> = read.iter().map(|(_, line)| line.as_slice()).collect();

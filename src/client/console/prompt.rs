@@ -93,11 +93,10 @@ pub fn is_message(line: &str, prompt: &Prompt) -> bool {
 }
 
 fn complete(before: &str, prompt: &Prompt) -> Completion {
-    let start = before
-        .rfind(char::is_whitespace)
-        .map_or(0, |at| at + before.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8));
-    let word = before.get(start..).unwrap_or_default();
-    let earlier: Vec<&str> = before.get(..start).unwrap_or_default().split_whitespace().collect();
+    let blank = before.char_indices().rfind(|(_, c)| c.is_whitespace());
+    let start = blank.map_or(0, |(at, blank)| at + blank.len_utf8());
+    let (earlier, word) = before.split_at_checked(start).unwrap_or_default();
+    let earlier: Vec<&str> = earlier.split_whitespace().collect();
     let candidates = match earlier.split_first() {
         None if prompt.conversation.is_none() || word.starts_with('/') || is_upper(word) => commands(word),
         None => names(word, prompt),

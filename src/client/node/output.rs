@@ -106,7 +106,13 @@ impl Output {
         let undone = self.notices.split_off(notices);
         let holds = |told: &Told| {
             use Notice::{Discovery, Link, Presence, Ready};
-            matches!(told.notice, Ready { .. } | Discovery { .. } | Presence { .. } | Link { .. })
+            match &told.notice {
+                Notice::Error(error) => matches!(
+                    error.code,
+                    Code::NameTaken | Code::Superseded | Code::UnknownPeer | Code::Impostor | Code::BadPeer
+                ),
+                notice => matches!(notice, Ready { .. } | Discovery { .. } | Presence { .. } | Link { .. }),
+            }
         };
         self.notices.extend(undone.into_iter().filter(holds));
         self.shown.truncate(shown);

@@ -106,7 +106,7 @@ fn what_is_unread_stands_below_a_line_that_says_so() {
 }
 
 #[test]
-fn a_second_line_can_not_pass_for_somebody_else() {
+fn a_second_line_can_not_pass_for_another_sender() {
     let text = written(|out| message("hi\n[12:00] carol: lies\r\n").write_text(&Look::default(), out));
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[0].ends_with("bob: hi"));

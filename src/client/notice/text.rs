@@ -253,7 +253,7 @@ pub(super) fn timestamp(milliseconds: i64) -> jiff::Timestamp {
     })
 }
 
-/// As much of a key as people compare, in groups.
+/// The first digits of a key, in groups.
 pub(super) fn short(key: &PublicKey) -> String {
     let digits: Vec<char> = key.to_string().chars().take(KEY_DIGITS).collect();
     digits.chunks(4).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join(" ")
