@@ -45,8 +45,10 @@ pub struct Terminal<P> {
     decoder: Decoder,
     out: Vec<u8>,
     hidden: bool,
-    typed: Receiver<Vec<u8>>,
-    changes: Receiver<()>,
+    /// Chunks for [`decode`](Self::decode); disconnected once the terminal is gone.
+    pub typed: Receiver<Vec<u8>>,
+    /// Each calls for [`refresh`](Self::refresh).
+    pub changes: Receiver<()>,
 }
 
 struct RawMode(Tty);
@@ -77,16 +79,6 @@ impl<P: Prompt> Terminal<P> {
             typed: read_typed()?,
             changes: watch_changes()?,
         })
-    }
-
-    /// Chunks for [`decode`](Self::decode); disconnected once the terminal is gone.
-    pub fn typed(&self) -> &Receiver<Vec<u8>> {
-        &self.typed
-    }
-
-    /// Each calls for [`refresh`](Self::refresh).
-    pub fn changes(&self) -> &Receiver<()> {
-        &self.changes
     }
 
     pub fn prompt(&self) -> &P {

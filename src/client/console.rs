@@ -1,6 +1,6 @@
 //! What the user or a script sees and types. A [`FrontEnd`] writes and reads in threads of its own, so that the loop
-//! never waits for either. [`Client`] is all that it knows of the client: another front end is another file here, and
-//! a line in [`Console::start`].
+//! never waits for either. [`Channels`] is all that it knows of the client: another front end is another file here, and a
+//! line in [`Console::start`].
 //!
 //! - `pipe`: plain standard input and output, also for `--json`;
 //! - `terminal`: a user at a terminal; `prompt`: what the prompt shows and Tab completes;
@@ -40,11 +40,11 @@ trait FrontEnd: Send {
     ///
     /// # Errors
     /// What keeps it from showing them, which ends the client.
-    fn run(self: Box<Self>, client: &Client) -> io::Result<()>;
+    fn run(self: Box<Self>, channels: &Channels) -> io::Result<()>;
 }
 
-/// The client, as a front end sees it.
-struct Client {
+/// A front end's side of the channels to the client.
+struct Channels {
     /// Notices to be shown, in order. Closed at the end.
     batches: Receiver<Vec<Told>>,
     /// What the prompt shows from now on.
@@ -54,7 +54,7 @@ struct Client {
     events: Sender<Event>,
 }
 
-impl Client {
+impl Channels {
     /// Confirms that the oldest batch has been shown; false if the client is gone.
     fn printed(&self) -> bool {
         self.events.send(Input::Printed.into()).is_ok()
@@ -72,7 +72,7 @@ impl Client {
 }
 
 /// Also a front end that panics ends the client.
-impl Drop for Client {
+impl Drop for Channels {
     fn drop(&mut self) {
         if thread::panicking() {
             self.output_closed(Some("its thread has failed".into()));
@@ -126,11 +126,11 @@ impl Console {
         let prompts = bounded(1);
         let (finished, done) = bounded(1);
         let (commands, receive) = bounded(COMMANDS);
-        let client = Client { batches, prompts: prompts.1.clone(), commands, events };
+        let channels = Channels { batches, prompts: prompts.1.clone(), commands, events };
         thread::Builder::new().name("output".into()).spawn(move || {
-            if let Err(error) = front_end.run(&client) {
+            if let Err(error) = front_end.run(&channels) {
                 let gone = error.kind() == io::ErrorKind::BrokenPipe;
-                client.output_closed((!gone).then(|| error.to_string()));
+                channels.output_closed((!gone).then(|| error.to_string()));
             }
             let _ = finished.send(());
         })?;

@@ -6,6 +6,7 @@
 //! - `text`: notices as text; `json`: as JSON; `fast_json`: the frequent ones;
 //! - `lists`: the entries of `CONTACTS`, `OUTBOX`, `HISTORY` and `SEARCH`; `why`: the answer to `WHY`.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use serde::Serialize;
@@ -248,10 +249,12 @@ impl Body {
         }
     }
 
-    fn shown(&self) -> String {
+    fn shown(&self) -> Cow<'_, str> {
         match self {
-            Self::Text(text) => text.clone(),
-            Self::Unknown(Kind(kind)) => format!("(a message of kind {kind}, which this version can't show)"),
+            Self::Text(text) => text.into(),
+            Self::Unknown(Kind(kind)) => {
+                format!("(a message of kind {kind}, which this version can't show)").into()
+            }
         }
     }
 }
@@ -275,18 +278,15 @@ impl Notice {
     /// Roughly how many bytes the notice takes in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
+        let line = |text: &Body| text.shown().len() + 100;
         let content = match self {
-            Self::Message { text: Body::Text(text), .. } | Self::Queued { text: Body::Text(text), .. } => {
-                text.len()
-            }
+            Self::Message { text, .. } | Self::Queued { text, .. } => text.shown().len(),
             Self::Error(error) => error.message.len() + error.text.as_ref().map_or(0, String::len),
-            Self::Outbox { messages, .. } => messages.iter().map(|line| line.text.shown().len() + 100).sum(),
+            Self::Outbox { messages, .. } => messages.iter().map(|entry| line(&entry.text)).sum(),
             Self::History { messages, .. } | Self::Conversation { messages, .. } => {
-                messages.iter().map(|line| line.text.shown().len() + 100).sum()
+                messages.iter().map(|entry| line(&entry.text)).sum()
             }
-            Self::Found { messages, .. } => {
-                messages.iter().map(|found| found.line.text.shown().len() + 100).sum()
-            }
+            Self::Found { messages, .. } => messages.iter().map(|found| line(&found.line.text)).sum(),
             Self::Contacts { contacts } => contacts.len() * size_of::<ContactLine>(),
             _ => 0,
         };

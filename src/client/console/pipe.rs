@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use memchr::memchr;
 
 use super::output::Output;
-use super::{Client, FrontEnd};
+use super::{Channels, FrontEnd};
 use crate::client::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, json};
 use crate::client::event::Input;
 
@@ -21,18 +21,18 @@ pub struct Pipe {
 }
 
 impl FrontEnd for Pipe {
-    fn run(mut self: Box<Self>, client: &Client) -> io::Result<()> {
+    fn run(mut self: Box<Self>, channels: &Channels) -> io::Result<()> {
         if self.commands {
-            read_commands(self.json, client.commands.clone())?;
+            read_commands(self.json, channels.commands.clone())?;
         }
         let mut stdout = io::stdout().lock();
         let mut out = Vec::new();
-        for notices in &client.batches {
+        for notices in &channels.batches {
             out.clear();
             self.output.write(&notices, &mut out);
             // One write and one flush a batch; what could not be written stays unshown in the journal.
             stdout.write_all(&out).and_then(|()| stdout.flush())?;
-            if !client.printed() {
+            if !channels.printed() {
                 break;
             }
         }

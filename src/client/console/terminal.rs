@@ -8,7 +8,7 @@ use crossbeam_channel::{bounded, never, select};
 
 use super::output::Output;
 use super::prompt::{is_message, plain_prompt};
-use super::{Client, FrontEnd};
+use super::{Channels, FrontEnd};
 use crate::client::command::{self, Command, MAX_LINE, Reference};
 use crate::client::event::{Input, Prompt};
 use crate::client::notice::{Notice, Told};
@@ -26,11 +26,11 @@ pub struct Terminal {
 }
 
 impl FrontEnd for Terminal {
-    fn run(self: Box<Self>, client: &Client) -> io::Result<()> {
+    fn run(self: Box<Self>, channels: &Channels) -> io::Result<()> {
         let (history, colour) = (History::open(self.history), self.output.has_colour());
         let terminal = terminal::Terminal::start(self.tty, history, MAX_LINE, colour)?;
         let mut session = Session {
-            client,
+            channels,
             terminal,
             output: self.output,
             waiting: VecDeque::new(),
@@ -72,7 +72,7 @@ impl Unanswered {
 }
 
 struct Session<'a> {
-    client: &'a Client,
+    channels: &'a Channels,
     terminal: terminal::Terminal<Prompt>,
     output: Output,
     /// Entered, and not yet taken by the loop: no key is looked at meanwhile.
@@ -84,38 +84,38 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn run(&mut self) -> io::Result<()> {
-        let client = self.client;
-        let (changes, mut typed) = (self.terminal.changes().clone(), self.terminal.typed().clone());
+        let channels = self.channels;
+        let changes = self.terminal.changes.clone();
         // Nothing is ever taken from it.
         let (nowhere, _receiver) = bounded(0);
         loop {
             self.flush()?;
             let idle = self.waiting.is_empty();
-            let keys = if idle { typed.clone() } else { never() };
-            let commands = if idle { &nowhere } else { &client.commands };
+            let keys = if idle { self.terminal.typed.clone() } else { never() };
+            let commands = if idle { &nowhere } else { &channels.commands };
             select! {
-                recv(client.batches) -> notices => match notices {
+                recv(channels.batches) -> notices => match notices {
                     Ok(notices) => self.print(&notices),
                     Err(_) => break,
                 },
-                recv(client.prompts) -> prompt => prompt.into_iter().for_each(|it| self.terminal.set_prompt(it)),
+                recv(channels.prompts) -> prompt => prompt.into_iter().for_each(|it| self.terminal.set_prompt(it)),
                 recv(keys) -> chunk => match chunk {
                     Ok(chunk) => self.take_keys(&chunk)?,
                     // The terminal is gone.
                     Err(_) => {
-                        typed = never();
-                        client.interrupt();
+                        self.terminal.typed = never();
+                        channels.interrupt();
                     }
                 },
                 recv(changes) -> _ => self.terminal.refresh()?,
                 send(commands, self.waiting.drain(..).collect()) -> _ => {}
             }
             while self.terminal.output().len() < GATHERED
-                && let Ok(notices) = client.batches.try_recv()
+                && let Ok(notices) = channels.batches.try_recv()
             {
                 self.print(&notices);
             }
-            client.prompts.try_iter().for_each(|prompt| self.terminal.set_prompt(prompt));
+            channels.prompts.try_iter().for_each(|prompt| self.terminal.set_prompt(prompt));
         }
         self.terminal.hide();
         self.flush()
@@ -136,7 +136,7 @@ impl Session<'_> {
         self.terminal.flush()?;
         for _ in 0..std::mem::take(&mut self.unconfirmed) {
             // A loop that is gone needs no answer.
-            let _ = self.client.printed();
+            let _ = self.channels.printed();
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Session<'_> {
             match self.terminal.press(key)? {
                 None => {}
                 Some(Event::Entered(lines)) => lines.into_iter().for_each(|line| self.entered(line)),
-                Some(Event::Interrupt) => self.client.interrupt(),
+                Some(Event::Interrupt) => self.channels.interrupt(),
                 Some(Event::EndOfInput) => self.waiting.push_back(Input::typed(Ok(Command::Logout))),
             }
         }
