@@ -1,5 +1,5 @@
-//! What the user or a script sees and types. A [`FrontEnd`] writes and reads in threads of its own, so that the loop
-//! never waits for either. [`Channels`] is all that it knows of the client: another front end is another file here, and a
+//! What the user or a script sees and types. A `FrontEnd` writes and reads in threads of its own, so that the loop
+//! never waits for either. `Channels` is all that it knows of the client: another front end is another file here, and a
 //! line in [`Console::start`].
 //!
 //! - `pipe`: plain standard input and output, also for `--json`;
