@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use minicbor::{Decode, Encode};
 use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Reference, json};
-use peerchat::client::notice::{Body, Code, HistoryLine, Look, Notice, OutboxLine, Told, Trouble, UpDown};
+use peerchat::client::notice::{
+    Body, Code, ErrorNotice, HistoryLine, Look, Notice, OutboxLine, Told, UpDown,
+};
 use peerchat::noise::{self, HandshakeError, Keypair, Purpose};
 use peerchat::protocol::peer::{Cursor, Kind, Peer};
 use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
@@ -195,8 +197,9 @@ pub fn notice(data: &[u8]) {
 
 fn shown_safely(text: &str) {
     let message = text.to_owned();
-    let trouble = Trouble { code: Code::Refused, message, peer: None, id: None, text: Some(text.to_owned()) };
-    let json = written(&Notice::Error(trouble));
+    let error =
+        ErrorNotice { code: Code::Refused, message, peer: None, id: None, text: Some(text.to_owned()) };
+    let json = written(&Notice::Error(error));
     assert_eq!(json["text"].as_str(), Some(text));
 }
 

@@ -13,6 +13,7 @@
 //! | [`noise`] | proven, sealed connections over TCP |
 //! | [`net`] | listening, letting in, sending without waiting |
 //! | [`store`] | the databases; the only place with SQL |
+//! | `terminal` | a line editor on a terminal, for any program |
 //! | [`time`], [`logging`], [`cli`], [`scheduling`] | clocks as the deciding code is told them; logs; command lines; turns |
 //! | [`discovery`] | the rendezvous server; [`discovery::registry`] decides |
 //! | [`client`] | the chat box; [`client::node`] decides |
@@ -27,5 +28,6 @@ pub mod noise;
 pub mod protocol;
 pub mod scheduling;
 pub mod store;
+mod terminal;
 pub mod time;
 pub mod undo;

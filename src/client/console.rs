@@ -1,10 +1,10 @@
-//! What a person or a script sees and types. Threads of its own write and read, so that the loop never
-//! waits for either.
+//! What the user or a script sees and types. A `FrontEnd` writes and reads in threads of its own, so that the loop
+//! never waits for either. `Channels` is all that it knows of the client: another front end is another file here, and a
+//! line in [`Console::start`].
 //!
-//! - `output`: how notices are written; `notify`: a command is run for each message;
-//! - `plain`: standard input and output as they are;
-//! - `terminal`: a person at a terminal, with `editor` (what keys do), `keys` (what bytes mean), `line`,
-//!   `history`, `complete`, `screen` (what is drawn) and `tty` (the terminal's modes).
+//! - `pipe`: plain standard input and output, also for `--json`;
+//! - `terminal`: a user at a terminal; `prompt`: what the prompt shows and Tab completes;
+//! - `output`: how notices are written; `notify`: runs a command for each message.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,37 +17,77 @@ use super::event::{Input, Prompt};
 use super::link::Event;
 use super::node::OUTPUT_BATCHES;
 use super::notice::Told;
-use history::History;
+use crate::terminal::Tty;
 use notify::Notifier;
 use output::Output;
+use pipe::Pipe;
 use terminal::Terminal;
-use tty::Tty;
 
-mod complete;
-mod editor;
-mod history;
-mod keys;
-mod line;
 mod notify;
 mod output;
-mod plain;
-mod screen;
+mod pipe;
+mod prompt;
 mod terminal;
-mod tty;
 
 /// How many groups of commands may wait to be taken. What was read together is handed over together.
 const COMMANDS: usize = 16;
 /// How long the console may take to write what is left at the end.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How the console is to be.
+/// A way to show notices and to enter commands.
+trait FrontEnd: Send {
+    /// Shows batches until there are no more, and confirms each.
+    ///
+    /// # Errors
+    /// What keeps it from showing them, which ends the client.
+    fn run(self: Box<Self>, channels: &Channels) -> io::Result<()>;
+}
+
+/// A front end's side of the channels to the client.
+struct Channels {
+    /// Notices to be shown, in order. Closed at the end.
+    batches: Receiver<Vec<Told>>,
+    /// What the prompt shows from now on.
+    prompts: Receiver<Prompt>,
+    /// Commands entered; those that came together go together.
+    commands: Sender<Vec<Input>>,
+    events: Sender<Event>,
+}
+
+impl Channels {
+    /// Confirms that the oldest batch has been shown; false if the client is gone.
+    fn printed(&self) -> bool {
+        self.events.send(Input::Printed.into()).is_ok()
+    }
+
+    /// The user wants the client to end.
+    fn interrupt(&self) {
+        let _ = self.events.send(Input::Signal.into());
+    }
+
+    /// Nothing can be shown any more, and why, unless the reader has simply gone.
+    fn output_closed(&self, reason: Option<String>) {
+        let _ = self.events.send(Input::OutputClosed(reason).into());
+    }
+}
+
+/// Also a front end that panics ends the client.
+impl Drop for Channels {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.output_closed(Some("its thread has failed".into()));
+        }
+    }
+}
+
+/// How the console is set up.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Whether to write JSON.
     pub json: bool,
     /// Whether commands come from standard input.
     pub commands: bool,
-    /// Where to keep what was typed at a terminal.
+    /// Where to keep the lines entered at a terminal.
     pub history: Option<PathBuf>,
     /// Whether no bell is to ring for a message.
     pub quiet: bool,
@@ -57,10 +97,10 @@ pub struct Options {
     pub made: Option<PathBuf>,
 }
 
-/// The way to standard output.
+/// The loop's way to the front end.
 pub struct Console {
     batches: Option<Sender<Vec<Told>>>,
-    /// Both ends: a prompt that nobody has looked at is replaced by the next.
+    /// Both ends: a prompt that the front end has not taken is replaced by the next.
     prompts: (Sender<Prompt>, Receiver<Prompt>),
     done: Receiver<()>,
     tty: Option<Tty>,
@@ -68,41 +108,32 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts the threads that write and read. Each batch written is answered with [`Input::Printed`]. Also
-    /// returns where commands come from.
+    /// Starts the front end. Each batch shown is answered with [`Input::Printed`]. Also returns where commands come
+    /// from.
     ///
     /// # Errors
-    /// If there is no thread to be had.
+    /// If no thread can be started.
     pub fn start(options: Options, events: Sender<Event>) -> io::Result<(Self, Receiver<Vec<Input>>)> {
+        let Options { json, commands, history, quiet, notify, made } = options;
+        let tty = Tty::open().filter(|_| commands && !json);
+        let output = if json { Output::json() } else { Output::text(tty.is_some(), !quiet, made) };
+        let front_end: Box<dyn FrontEnd> = match tty.clone() {
+            Some(tty) => Box::new(Terminal { tty, output, history }),
+            None => Box::new(Pipe { output, json, commands }),
+        };
+        let notifier = notify.map(Notifier::start).transpose()?;
         let (send, batches) = bounded(OUTPUT_BATCHES);
         let prompts = bounded(1);
         let (finished, done) = bounded(1);
         let (commands, receive) = bounded(COMMANDS);
-        let tty = Tty::open().filter(|_| options.commands && !options.json);
-        let notifier = options.notify.map(Notifier::start).transpose()?;
-        let writer = thread::Builder::new().name("output".into());
-        if let Some(tty) = tty.clone() {
-            let output = Output::text(true, !options.quiet, options.made);
-            let history = History::open(options.history);
-            let prompts = prompts.1.clone();
-            let terminal = Terminal { tty, output, history, batches, prompts, commands, events };
-            writer.spawn(move || {
-                terminal.run();
-                let _ = finished.send(());
-            })?;
-        } else {
-            if options.commands {
-                plain::read_commands(options.json, commands)?;
+        let channels = Channels { batches, prompts: prompts.1.clone(), commands, events };
+        thread::Builder::new().name("output".into()).spawn(move || {
+            if let Err(error) = front_end.run(&channels) {
+                let gone = error.kind() == io::ErrorKind::BrokenPipe;
+                channels.output_closed((!gone).then(|| error.to_string()));
             }
-            let output = match options {
-                Options { json: true, .. } => Output::json(),
-                Options { quiet, made, .. } => Output::text(false, !quiet, made),
-            };
-            writer.spawn(move || {
-                plain::write_all(output, &batches, &events);
-                let _ = finished.send(());
-            })?;
-        }
+            let _ = finished.send(());
+        })?;
         Ok((Self { batches: Some(send), prompts, done, tty, notifier }, receive))
     }
 
@@ -118,7 +149,7 @@ impl Console {
         }
     }
 
-    /// The prompt is to show this from now on. Never waits; the latest counts.
+    /// What the prompt shows from now on. Never waits; the latest counts.
     pub fn prompt(&self, prompt: Prompt) {
         let (send, receive) = &self.prompts;
         if let Err(TrySendError::Full(prompt)) = send.try_send(prompt) {
@@ -127,14 +158,14 @@ impl Console {
         }
     }
 
-    /// No batch will follow: the receiver answers once all are written.
+    /// No batch will follow; the receiver answers once all are written.
     pub fn finish(&mut self) -> &Receiver<()> {
         self.batches = None;
         &self.done
     }
 }
 
-/// Whatever ends the client, the terminal is as it was.
+/// The terminal is restored, whatever ends the client.
 impl Drop for Console {
     fn drop(&mut self) {
         if let Some(tty) = &self.tty {
@@ -143,10 +174,4 @@ impl Drop for Console {
             tty.restore_modes();
         }
     }
-}
-
-/// What could not be written ends the program; that nobody reads any more is no error.
-fn output_failed(events: &Sender<Event>, error: &io::Error) {
-    let reason = (error.kind() != io::ErrorKind::BrokenPipe).then(|| error.to_string());
-    let _ = events.send(Input::OutputClosed(reason).into());
 }

@@ -1,4 +1,4 @@
-//! Runs a command for each message that comes in, and lets no command do any harm to the chat.
+//! Runs a command for each message that comes in. No command can hold up the chat.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -19,7 +19,7 @@ const WAITING: usize = 64;
 const AT_ONCE: usize = 4;
 /// How long a command may take before it is killed.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How many bytes of a message a command is told: the kernel takes twice that for a variable.
+/// How many bytes of a message are passed to a command: the kernel takes twice that in a variable.
 const TEXT: usize = 64 * 1024;
 /// How often it is looked whether commands have ended.
 const LOOK: Duration = Duration::from_millis(100);
@@ -38,9 +38,6 @@ struct Note {
 
 impl Notifier {
     /// Starts the thread that runs `program`.
-    ///
-    /// # Errors
-    /// If there is no thread to be had.
     pub fn start(program: PathBuf) -> io::Result<Self> {
         Self::with_limit(program, LIMIT)
     }
@@ -60,7 +57,7 @@ impl Notifier {
     pub fn announce(&self, batch: &[Told]) {
         for Told { notice, .. } in batch {
             if let Notice::Message { from, text, replayed: false, .. } = notice {
-                // A flood of messages is seen anyway.
+                // A few announcements are enough for a flood of messages.
                 let _ = self.notes.try_send(Note { from: from.to_string(), text: safe_text(text) });
             }
         }
@@ -74,7 +71,7 @@ impl Drop for Notifier {
     }
 }
 
-/// Runs the program for each note until nobody holds the other end of `leaving`.
+/// Runs the program for each note until the other end of `leaving` is dropped.
 fn run(program: &PathBuf, limit: Duration, notes: &Receiver<Note>, leaving: &Receiver<()>) {
     let mut running: Vec<(Child, Instant)> = Vec::new();
     let mut failed = false;
@@ -92,7 +89,7 @@ fn run(program: &PathBuf, limit: Duration, notes: &Receiver<Note>, leaving: &Rec
                 }
                 Ok(Err(error)) if !failed => {
                     failed = true;
-                    tracing::error!(%error, command = %program.display(), "can't be run for a message");
+                    tracing::error!(%error, command = %program.display(), "the command for messages can't be run");
                 }
                 Ok(Err(_)) => {}
                 Err(_) => break,

@@ -1,4 +1,4 @@
-//! How notices are written: for scripts, for a file, or for a person at a terminal.
+//! How notices are written: for scripts, for a file, or for a user at a terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
@@ -10,8 +10,8 @@ use crate::client::notice::{Look, Notice, Told, UpDown, write_delivered, write_w
 use crate::protocol::Name;
 use crate::protocol::peer::Cursor;
 
-/// Of how many messages that are on their way it is remembered that nothing needs to be said.
-const UNDER_WAY: usize = 10_000;
+/// How many messages in flight are remembered.
+const IN_FLIGHT: usize = 10_000;
 
 /// Writes notices.
 pub struct Output {
@@ -22,36 +22,35 @@ pub struct Output {
     made: Option<PathBuf>,
     /// The day of the last notice.
     day: Option<Date>,
-    own: Own,
+    in_flight: InFlight,
 }
 
-/// What has become of the user's own messages of this session.
+/// The user's messages of this session that went out over a link that is still up, and are not yet delivered.
 #[derive(Debug, Default)]
-struct Own {
-    /// Went out over a link that still stands.
-    under_way: BTreeMap<Name, BTreeSet<(u64, u64)>>,
+struct InFlight {
+    messages: BTreeMap<Name, BTreeSet<(u64, u64)>>,
     count: usize,
 }
 
-impl Own {
+impl InFlight {
     fn sent(&mut self, to: &Name, id: Cursor) {
-        if self.count < UNDER_WAY
-            && self.under_way.entry(to.clone()).or_default().insert((id.epoch, id.number))
+        if self.count < IN_FLIGHT
+            && self.messages.entry(to.clone()).or_default().insert((id.epoch, id.number))
         {
             self.count += 1;
         }
     }
 
-    /// Whether it went out at once, so that nobody has been told that it waits.
+    /// Whether it was in flight, so that its delivery needs no word.
     fn arrived(&mut self, to: &Name, id: Cursor) -> bool {
-        let arrived = self.under_way.get_mut(to).is_some_and(|ids| ids.remove(&(id.epoch, id.number)));
+        let arrived = self.messages.get_mut(to).is_some_and(|ids| ids.remove(&(id.epoch, id.number)));
         self.count -= usize::from(arrived);
         arrived
     }
 
-    /// How many are not known to have arrived, now that there is no link.
+    /// How many are not known to have arrived, now that the link is down.
     fn stranded(&mut self, to: &Name) -> usize {
-        let stranded = self.under_way.remove(to).map_or(0, |ids| ids.len());
+        let stranded = self.messages.remove(to).map_or(0, |ids| ids.len());
         self.count -= stranded;
         stranded
     }
@@ -63,7 +62,7 @@ impl Output {
         Self::new(true, Look::default(), false, None)
     }
 
-    /// For people. `own`: what they say is written too, for it does not stand there as they have typed it.
+    /// For people. `own`: their messages are written too, for the terminal does not keep what was typed.
     pub fn text(own: bool, bell: bool, made: Option<PathBuf>) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let is =
@@ -74,7 +73,7 @@ impl Output {
     }
 
     fn new(json: bool, look: Look, bell: bool, made: Option<PathBuf>) -> Self {
-        Self { json, day: look.today, look, bell, made, own: Own::default() }
+        Self { json, day: look.today, look, bell, made, in_flight: InFlight::default() }
     }
 
     /// Whether there are colours.
@@ -102,11 +101,11 @@ impl Output {
             out.extend_from_slice(today.strftime("-- %A, %Y-%m-%d --\n").to_string().as_bytes());
         }
         self.day = look.today;
-        // Deliveries are told together, before what comes after them.
+        // Deliveries in a row are told together.
         let mut delivered = BTreeMap::<&Name, u64>::new();
         for Told { notice, .. } in batch {
             if let Notice::Delivered { to, id } = notice {
-                if !self.own.arrived(to, *id) {
+                if !self.in_flight.arrived(to, *id) {
                     *delivered.entry(to).or_default() += 1;
                 }
                 continue;
@@ -122,8 +121,8 @@ impl Output {
                 }
             }
             match notice {
-                Notice::Queued { to, id, linked: true, .. } if look.own => self.own.sent(to, *id),
-                Notice::Link { peer, state: UpDown::Down } => match self.own.stranded(peer) {
+                Notice::Queued { to, id, linked: true, .. } if look.own => self.in_flight.sent(to, *id),
+                Notice::Link { peer, state: UpDown::Down } => match self.in_flight.stranded(peer) {
                     0 => {}
                     1 => out.extend_from_slice(b"* your last message waits until there is a link again\n"),
                     count => out.extend_from_slice(
@@ -179,19 +178,19 @@ mod tests {
         String::from_utf8(out).unwrap().lines().map(without_time).collect()
     }
 
-    fn person() -> Output {
+    fn at_a_terminal() -> Output {
         Output::new(false, Look { own: true, ..Look::default() }, true, None)
     }
 
     #[test]
     fn own_messages_are_shown_once_and_what_waits_is_told() {
-        let mut output = person();
+        let mut output = at_a_terminal();
         assert_eq!(written(&mut output, vec![queued(1, true), delivered(1)]), ["to bob: hi"]);
         assert_eq!(written(&mut output, vec![queued(2, true), queued(3, true)]).len(), 2);
         assert_eq!(
             written(&mut output, vec![delivered(2), link(UpDown::Down), queued(4, false)]),
             [
-                "* bob is not linked any more",
+                "* bob is no longer linked",
                 "* your last message waits until there is a link again",
                 "to bob (waiting): hi"
             ]
@@ -200,7 +199,7 @@ mod tests {
             written(&mut output, vec![link(UpDown::Up), delivered(3), delivered(4)]),
             ["* bob is linked", "* bob has your 2 messages"]
         );
-        assert_eq!(output.own.count, 0);
+        assert_eq!(output.in_flight.count, 0);
         // Those of earlier sessions too.
         assert_eq!(written(&mut output, vec![delivered(0)]), ["* bob has your message"]);
     }
@@ -218,7 +217,7 @@ mod tests {
         for (messages, bells) in
             [(vec![message(false), message(false)], 1), (vec![message(true)], 0), (vec![], 0)]
         {
-            let text = written(&mut person(), messages).join("\n");
+            let text = written(&mut at_a_terminal(), messages).join("\n");
             assert_eq!(text.matches('\u{7}').count(), bells);
         }
     }

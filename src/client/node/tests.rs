@@ -183,7 +183,7 @@ impl World {
 
     fn errors(&self) -> Vec<Code> {
         let code = |notice: &Notice| match notice {
-            Notice::Error(trouble) => Some(trouble.code),
+            Notice::Error(error) => Some(error.code),
             _ => None,
         };
         self.notices.iter().filter_map(code).collect()

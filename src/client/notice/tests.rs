@@ -1,4 +1,5 @@
 use super::*;
+use crate::terminal::is_unsafe;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -28,8 +29,9 @@ fn json_has_the_documented_fields() {
         json!({"event": "message", "id": "00000000000000ab-7", "from": "bob", "text": "hi",
                "sent": "1970-01-01T00:00:01.000Z", "received": "1970-01-01T00:00:02.000Z", "replayed": false})
     );
-    let trouble = Trouble { code: Code::NoSuchUser, message: "no".into(), peer: None, id: None, text: None };
-    let line = written(|out| Told::from(Notice::Error(trouble.clone())).write_json(out));
+    let error =
+        ErrorNotice { code: Code::NoSuchUser, message: "no".into(), peer: None, id: None, text: None };
+    let line = written(|out| Told::from(Notice::Error(error.clone())).write_json(out));
     assert_eq!(line, "{\"event\":\"error\",\"code\":\"no-such-user\",\"message\":\"no\"}\n");
     let mut bye = Told::from(Notice::Bye { waiting: 2 });
     assert_eq!(written(|out| bye.write_json(out)), "{\"event\":\"bye\",\"waiting\":2}\n");
@@ -104,7 +106,7 @@ fn what_is_unread_stands_below_a_line_that_says_so() {
 }
 
 #[test]
-fn a_second_line_can_not_pass_for_somebody_else() {
+fn a_second_line_can_not_pass_for_another_sender() {
     let text = written(|out| message("hi\n[12:00] carol: lies\r\n").write_text(&Look::default(), out));
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[0].ends_with("bob: hi"));

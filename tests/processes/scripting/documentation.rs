@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use peerchat::client::command::{Explanation, json};
 use peerchat::client::notice::{
-    AddressLine, Body, Code, ContactLine, DiscoveryLine, FoundLine, Goodbye, HistoryLine, Notice, OnOff,
-    OutboxLine, Reason, Told, Trouble, UpDown, Why,
+    AddressLine, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye, HistoryLine,
+    Notice, OnOff, OutboxLine, Reason, Told, UpDown, Why,
 };
 use peerchat::protocol::peer::Cursor;
 use peerchat::protocol::{Name, PublicKey};
@@ -108,7 +108,7 @@ fn notices() -> Vec<Notice> {
         goodbye: Some(Goodbye { at: 0, reason: "" }),
     };
     let outbox = OutboxLine { id, to: bob.clone(), text: text.clone(), sent: 0 };
-    let trouble = Trouble {
+    let error = ErrorNotice {
         code: Code::Undeliverable,
         message: String::new(),
         peer: Some(bob.clone()),
@@ -125,7 +125,7 @@ fn notices() -> Vec<Notice> {
         Notice::Message { id, from: bob.clone(), text: text.clone(), sent: 0, received: 0, replayed: false },
         Notice::Queued { id, to: bob.clone(), linked: true, text, sent: 0 },
         Notice::Delivered { id, to: bob.clone() },
-        Notice::Error(trouble),
+        Notice::Error(error),
         Notice::Contacts { contacts: vec![contact.clone()] },
         Notice::Contact(Box::new(contact)),
         Notice::Outbox { waiting: 1, messages: vec![outbox] },

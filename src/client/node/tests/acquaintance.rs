@@ -179,7 +179,8 @@ fn why_counts_no_attempt_where_they_are_not_any_more() {
     let mut text = Vec::new();
     Notice::Why(Box::new(why)).write_text(&Look::default(), &mut text);
     let text = String::from_utf8(text).unwrap();
-    let first = "* bob does not answer at 127.0.0.1:4001: connection refused (discovery says bob is there)\n";
+    let first =
+        "* bob does not answer at 127.0.0.1:4001: connection refused, but discovery says bob is online\n";
     assert!(text.starts_with(first), "{text}");
 }
 
@@ -204,7 +205,7 @@ fn a_contact_is_verified_by_the_code_and_by_no_other() {
     world.step(&[Input::RendezvousUp { session: SESSION, key: PublicKey([9; 32]) }]);
     world.discovery(&[ToClient::Registered(Registered { address: address(1) }), status("bob", OTHER, true)]);
     let loud = world.notices.iter().any(|notice| {
-        matches!(notice, Notice::Error(trouble) if trouble.code == Code::KeyChanged && trouble.message.starts_with("WARNING"))
+        matches!(notice, Notice::Error(error) if error.code == Code::KeyChanged && error.message.starts_with("WARNING"))
     });
     assert!(loud, "{:?}", world.notices);
     world.types("TRUST bob");

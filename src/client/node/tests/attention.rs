@@ -236,7 +236,7 @@ fn whom_somebody_may_have_meant_is_said_while_that_is_quickly_found() {
     let said = |world: &mut World| {
         world.types("CHAT bbo hi");
         match world.notices.last() {
-            Some(Notice::Error(trouble)) => trouble.message.contains("did you mean bob?"),
+            Some(Notice::Error(error)) => error.message.contains("did you mean bob?"),
             other => panic!("{other:?}"),
         }
     };

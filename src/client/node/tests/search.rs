@@ -185,7 +185,7 @@ fn a_search_that_waits_is_answered_before_the_end() {
             .unprinted(&[end])
             .into_iter()
             .map(|Told { notice, reference, .. }| match notice {
-                Notice::Error(trouble) => (Some(trouble.code), reference),
+                Notice::Error(error) => (Some(error.code), reference),
                 Notice::Bye { .. } => (None, reference),
                 other => panic!("{other:?}"),
             })

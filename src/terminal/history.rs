@@ -1,29 +1,29 @@
-//! What was typed before, also in earlier sessions.
+//! The lines entered before, also in earlier sessions.
 
 use std::path::{Path, PathBuf};
 
 use rustyline::config::Config;
 use rustyline::history::{FileHistory, History as _, SearchDirection};
 
-/// How many lines are kept; there may be twice as many before the older half goes, for that means to write them all.
+/// How many lines are kept. There may be twice as many before the older half goes: each cut rewrites the file.
 const LINES: usize = 1000;
 /// How many bytes a line may have to be kept.
 const LONGEST: usize = 4096;
 
-/// The lines typed before, the latest last, and the file that keeps them.
+/// The lines entered before, the latest last, and the file that keeps them.
 pub struct History {
     lines: FileHistory,
     file: Option<PathBuf>,
 }
 
 impl History {
-    /// Reads the file, if there is one. What can't be read is not missed: a history is a convenience.
+    /// Reads the file, if there is one. A file that can't be read is only logged: a history is a convenience.
     pub fn open(file: Option<PathBuf>) -> Self {
         let mut lines = empty();
         if let Some(file) = file.as_ref().filter(|file| file.exists())
             && let Err(error) = lines.load(file).and_then(|()| cut(&mut lines, file))
         {
-            tracing::warn!(%error, file = %file.display(), "what was typed before can't be read");
+            tracing::warn!(%error, file = %file.display(), "the history can't be read");
         }
         Self { lines, file }
     }
@@ -36,7 +36,7 @@ impl History {
         if let Some(file) = &self.file
             && let Err(error) = self.lines.append(file).and_then(|()| cut(&mut self.lines, file))
         {
-            tracing::warn!(%error, file = %file.display(), "what is typed can't be kept");
+            tracing::warn!(%error, file = %file.display(), "the history can't be written");
             self.file = None;
         }
     }
@@ -58,14 +58,14 @@ impl History {
 }
 
 fn empty() -> FileHistory {
-    // Limits that are no numbers of entries are what can't be set.
+    // Only an absurd limit is refused.
     let config = Config::builder().history_ignore_space(true);
     let config = config.max_history_size(2 * LINES).and_then(|config| config.history_ignore_dups(true));
     config.map_or_else(|_| FileHistory::new(), |config| FileHistory::with_config(&config.build()))
 }
 
-/// Leaves only the latest lines if there is no room for more. A file that lines were only appended to until then is
-/// replaced as a whole, for a program may be killed at any time.
+/// Leaves only the latest lines if there is no room for more. The file is replaced as a whole, for the program may be
+/// killed at any time.
 fn cut(lines: &mut FileHistory, file: &Path) -> rustyline::Result<()> {
     if lines.len() < 2 * LINES {
         return Ok(());
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_lasts_over_sessions_is_bounded_and_is_nobody_elses_business() {
+    fn it_lasts_over_sessions_is_bounded_and_private() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("alice.history");
         let mut history = History::open(Some(file.clone()));

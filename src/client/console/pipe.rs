@@ -1,40 +1,47 @@
-//! Standard input and output as they are, without a person in between or with one whose terminal can do
-//! no more.
+//! The front end on plain standard input and output: a pipe, a file, or a terminal that can't move its cursor.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use memchr::memchr;
 
 use super::output::Output;
-use super::output_failed;
+use super::{Channels, FrontEnd};
 use crate::client::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, json};
 use crate::client::event::Input;
-use crate::client::link::Event;
-use crate::client::notice::Told;
 
-/// Writes every batch, and answers it.
-pub fn write_all(mut output: Output, batches: &Receiver<Vec<Told>>, events: &Sender<Event>) {
-    let mut stdout = io::stdout().lock();
-    let mut out = Vec::new();
-    for notices in batches {
-        out.clear();
-        output.write(&notices, &mut out);
-        // One write and one flush a batch; what could not be written stays unshown in the journal.
-        if let Err(error) = stdout.write_all(&out).and_then(|()| stdout.flush()) {
-            output_failed(events, &error);
-            return;
+/// Writes to standard output, and reads commands from standard input.
+pub struct Pipe {
+    pub output: Output,
+    /// Whether commands may also be JSON objects.
+    pub json: bool,
+    /// Whether commands are read at all.
+    pub commands: bool,
+}
+
+impl FrontEnd for Pipe {
+    fn run(mut self: Box<Self>, channels: &Channels) -> io::Result<()> {
+        if self.commands {
+            read_commands(self.json, channels.commands.clone())?;
         }
-        if events.send(Input::Printed.into()).is_err() {
-            return;
+        let mut stdout = io::stdout().lock();
+        let mut out = Vec::new();
+        for notices in &channels.batches {
+            out.clear();
+            self.output.write(&notices, &mut out);
+            // One write and one flush a batch; what could not be written stays unshown in the journal.
+            stdout.write_all(&out).and_then(|()| stdout.flush())?;
+            if !channels.printed() {
+                break;
+            }
         }
+        Ok(())
     }
 }
 
-/// Starts the thread that reads commands; with `json` also as JSON objects. Those that came together are handed over
-/// together.
-pub fn read_commands(json: bool, send: Sender<Vec<Input>>) -> io::Result<()> {
+/// Starts the thread that reads commands. Those that came together are handed over together.
+fn read_commands(json: bool, send: Sender<Vec<Input>>) -> io::Result<()> {
     thread::Builder::new().name("input".into()).spawn(move || {
         let terminal = io::stdin().is_terminal();
         let mut input = BufReader::with_capacity(64 * 1024, io::stdin());
@@ -49,20 +56,19 @@ pub fn read_commands(json: bool, send: Sender<Vec<Input>>) -> io::Result<()> {
                     break;
                 }
             }
-            // More may take long to come.
             let more = memchr(b'\n', input.buffer()).is_some();
             if !more && !commands.is_empty() && send.send(std::mem::take(&mut commands)).is_err() {
                 return;
             }
         }
-        // At a terminal this is Ctrl+D: a person who goes.
+        // At a terminal this is Ctrl+D: the user leaves.
         commands.push(if terminal { Input::typed(Ok(Command::Logout)) } else { Input::InputEnded });
         let _ = send.send(commands);
     })?;
     Ok(())
 }
 
-/// Reads a line and understands it, if there is something in it. `None` at the end.
+/// Reads and parses a line; `Some(None)` for an empty one, `None` at the end.
 fn read_command(
     input: &mut impl BufRead,
     line: &mut Vec<u8>,
@@ -71,7 +77,7 @@ fn read_command(
 ) -> io::Result<Option<Option<Input>>> {
     let most = if json { json::MAX_LINE } else { MAX_LINE };
     let parsed = match read_line(input, line, most)? {
-        // A person who leaves in the middle of a line has not sent it.
+        // A user who leaves in the middle of a line has not sent it.
         Line::Unended if terminal => return Ok(None),
         Line::Whole if terminal && line.len() >= MAX_TERMINAL_LINE => Some((None, Err(CommandError::Cut))),
         Line::Whole | Line::Unended => match std::str::from_utf8(line) {
@@ -88,7 +94,7 @@ fn read_command(
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
     Whole,
-    /// What stands after the last line's end.
+    /// The last line, without an end.
     Unended,
     TooLong,
     End,
@@ -150,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_as_people_and_scripts_end_them() {
+    fn lines_may_end_in_several_ways() {
         for capacity in [1, 2, 3, 100] {
             let read = lines(b"one\ntwo\r\n\nthree", capacity);
             let texts: Vec<_> = read.iter().map(|(_, line)| line.as_slice()).collect();

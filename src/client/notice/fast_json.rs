@@ -1,7 +1,8 @@
 //! The notices that come by the thousand, written as JSON without taking each field through a serializer: a client
 //! that streams spent a fifth of its time there. They are what `serde` makes of them, to the byte.
 
-use super::{Body, Notice, time_text};
+use super::json::time_text;
+use super::{Body, Notice};
 use crate::protocol::Name;
 use crate::protocol::peer::Cursor;
 

@@ -1,4 +1,4 @@
-//! The modes of the terminal: as an editor needs them, and as they were.
+//! The modes of the terminal: raw, as an editor needs them, and as they were.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -7,7 +7,7 @@ use rustix::termios::{
     tcsetattr,
 };
 
-/// What is pasted comes between two marks.
+/// Bracketed paste: the terminal puts a mark before and after what is pasted.
 const PASTE_ON: &[u8] = b"\x1b[?2004h";
 const PASTE_OFF: &[u8] = b"\x1b[?2004l";
 
@@ -26,8 +26,8 @@ impl Tty {
         Some(Self { original })
     }
 
-    /// Keys come one by one and do nothing by themselves from now on.
-    pub fn take(&self) -> io::Result<()> {
+    /// Keys come one by one and have no effect of their own from now on.
+    pub fn enter_raw_mode(&self) -> io::Result<()> {
         let mut modes = self.original.clone();
         modes.local_modes -= LocalModes::ICANON
             | LocalModes::ECHO
@@ -35,7 +35,7 @@ impl Tty {
             | LocalModes::ISIG
             | LocalModes::IEXTEN;
         modes.input_modes -= InputModes::ICRNL | InputModes::INLCR | InputModes::IGNCR | InputModes::IXON;
-        // What others write (a log, a panic) stays readable.
+        // Logs and panics stay readable.
         modes.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
         modes.special_codes[SpecialCodeIndex::VMIN] = 1;
         modes.special_codes[SpecialCodeIndex::VTIME] = 0;
@@ -44,14 +44,14 @@ impl Tty {
         stdout.write_all(PASTE_ON).and_then(|()| stdout.flush())
     }
 
-    /// Gives the terminal back as it was. Waits until it has taken what is written.
-    pub fn give_back(&self) {
+    /// Restores the terminal as it was. Waits until it has taken what is written.
+    pub fn leave_raw_mode(&self) {
         let mut stdout = io::stdout();
         let _ = stdout.write_all(PASTE_OFF).and_then(|()| stdout.flush());
         self.restore_modes();
     }
 
-    /// Gives back what can be given back without waiting.
+    /// Restores what can be restored without waiting.
     pub fn restore_modes(&self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.original);
     }

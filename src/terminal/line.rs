@@ -1,56 +1,56 @@
-//! The line that is being typed: its text and cursor, what was cut from it, and how it was before.
+//! The line that is being typed: its text and cursor, its kill ring and its undo steps.
 
 use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer, WordAction};
 use rustyline::{At, Movement, Word};
 
-/// How many cuts are kept to be put back.
-const CUTS: usize = 16;
+/// How many kills are kept to be yanked.
+const KILLS: usize = 16;
 /// How many steps can be undone.
-const STEPS: usize = 200;
+const UNDO_STEPS: usize = 200;
 
 /// A line and its cursor.
 pub struct Line {
     buffer: LineBuffer,
     limit: usize,
-    cuts: Cuts,
+    kill_ring: KillRing,
     /// What the line was, the latest last.
     undo: Vec<(String, usize)>,
     last: Last,
 }
 
-/// What the last key did, for those that do more when they follow their like.
+/// What the last key did: some do more after another of their kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Last {
     Typed,
-    Cut,
-    /// Put back that many bytes of this cut, counted from the latest.
-    Pasted(usize, usize),
+    Killed,
+    /// Yanked that many bytes of this kill, counted from the latest.
+    Yanked(usize, usize),
     Other,
 }
 
-/// Notes what is cut; what goes for good is none of its business.
+/// Keeps what is killed, but not what is merely deleted.
 #[derive(Default)]
-struct Cuts {
+struct KillRing {
     kept: Vec<String>,
-    cutting: bool,
-    /// Whether the next cut belongs to the one before.
+    killing: bool,
+    /// Whether the next kill belongs to the one before.
     more: bool,
 }
 
-impl DeleteListener for Cuts {
+impl DeleteListener for KillRing {
     fn start_killing(&mut self) {
-        self.cutting = true;
+        self.killing = true;
     }
 
     fn delete(&mut self, _: usize, text: &str, direction: Direction) {
-        if !self.cutting || text.is_empty() {
+        if !self.killing || text.is_empty() {
             return;
         }
         match self.kept.last_mut().filter(|_| self.more) {
-            Some(cut) if direction == Direction::Backward => cut.insert_str(0, text),
-            Some(cut) => cut.push_str(text),
+            Some(kill) if direction == Direction::Backward => kill.insert_str(0, text),
+            Some(kill) => kill.push_str(text),
             None => {
-                if self.kept.len() == CUTS {
+                if self.kept.len() == KILLS {
                     self.kept.remove(0);
                 }
                 self.kept.push(text.to_owned());
@@ -60,11 +60,11 @@ impl DeleteListener for Cuts {
     }
 
     fn stop_killing(&mut self) {
-        self.cutting = false;
+        self.killing = false;
     }
 }
 
-impl ChangeListener for Cuts {
+impl ChangeListener for KillRing {
     fn insert_char(&mut self, _: usize, _: char) {}
     fn insert_str(&mut self, _: usize, _: &str) {}
     fn replace(&mut self, _: usize, _: &str, _: &str) {}
@@ -76,10 +76,15 @@ impl Line {
         Self {
             buffer: LineBuffer::with_capacity(limit),
             limit,
-            cuts: Cuts::default(),
+            kill_ring: KillRing::default(),
             undo: Vec::new(),
             last: Last::Other,
         }
+    }
+
+    /// How many bytes it takes.
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     pub fn text(&self) -> &str {
@@ -108,7 +113,7 @@ impl Line {
                 end -= 1;
             }
             let text = text.get(..end).unwrap_or_default();
-            line.buffer.update(text, text.len(), &mut line.cuts);
+            line.buffer.update(text, text.len(), &mut line.kill_ring);
         });
     }
 
@@ -125,7 +130,7 @@ impl Line {
         if self.buffer.len() + text.len() > self.limit {
             return false;
         }
-        self.change(Last::Other, |line| _ = line.buffer.yank(text, 1, &mut line.cuts));
+        self.change(Last::Other, |line| _ = line.buffer.yank(text, 1, &mut line.kill_ring));
         true
     }
 
@@ -136,7 +141,7 @@ impl Line {
         // Words are undone as a whole.
         let joins = self.last == Last::Typed && !c.is_whitespace();
         let undo = self.undo.len();
-        self.change(Last::Typed, |line| _ = line.buffer.insert(c, 1, &mut line.cuts));
+        self.change(Last::Typed, |line| _ = line.buffer.insert(c, 1, &mut line.kill_ring));
         if joins {
             self.undo.truncate(undo);
         }
@@ -146,11 +151,11 @@ impl Line {
     pub fn complete(&mut self, start: usize, text: &str) {
         let end = self.cursor();
         if self.buffer.len() + text.len() <= self.limit {
-            self.change(Last::Other, |line| line.buffer.replace(start..end, text, &mut line.cuts));
+            self.change(Last::Other, |line| line.buffer.replace(start..end, text, &mut line.kill_ring));
         }
     }
 
-    pub fn go(&mut self, movement: &Movement) {
+    pub fn move_by(&mut self, movement: &Movement) {
         self.last = Last::Other;
         _ = match movement {
             Movement::BackwardChar(n) => self.buffer.move_backward(*n),
@@ -163,52 +168,52 @@ impl Line {
         };
     }
 
-    pub fn cut(&mut self, movement: &Movement) {
-        self.cuts.more = self.last == Last::Cut;
-        self.change(Last::Cut, |line| _ = line.buffer.kill(movement, &mut line.cuts));
+    pub fn kill(&mut self, movement: &Movement) {
+        self.kill_ring.more = self.last == Last::Killed;
+        self.change(Last::Killed, |line| _ = line.buffer.kill(movement, &mut line.kill_ring));
     }
 
     pub fn delete(&mut self) {
-        self.change(Last::Other, |line| _ = line.buffer.delete(1, &mut line.cuts));
+        self.change(Last::Other, |line| _ = line.buffer.delete(1, &mut line.kill_ring));
     }
 
     pub fn backspace(&mut self) {
-        self.change(Last::Other, |line| _ = line.buffer.backspace(1, &mut line.cuts));
+        self.change(Last::Other, |line| _ = line.buffer.backspace(1, &mut line.kill_ring));
     }
 
-    /// Puts the latest cut back.
-    pub fn put_back(&mut self) {
-        if let Some(cut) = self.cuts.kept.last().cloned()
-            && self.insert(&cut)
+    /// Inserts the latest kill.
+    pub fn yank(&mut self) {
+        if let Some(kill) = self.kill_ring.kept.last().cloned()
+            && self.insert(&kill)
         {
-            self.last = Last::Pasted(cut.len(), 0);
+            self.last = Last::Yanked(kill.len(), 0);
         }
     }
 
-    /// Replaces the cut that was just put back by the one before it.
-    pub fn put_back_older(&mut self) {
-        let Last::Pasted(bytes, at) = self.last else {
+    /// Replaces what was just yanked by the kill before it.
+    pub fn yank_pop(&mut self) {
+        let Last::Yanked(bytes, at) = self.last else {
             return;
         };
-        let at = (at + 1) % self.cuts.kept.len().max(1);
-        let Some(cut) = self.cuts.kept.iter().rev().nth(at).cloned() else {
+        let at = (at + 1) % self.kill_ring.kept.len().max(1);
+        let Some(kill) = self.kill_ring.kept.iter().rev().nth(at).cloned() else {
             return;
         };
-        self.complete(self.cursor().saturating_sub(bytes), &cut);
-        self.last = Last::Pasted(cut.len(), at);
+        self.complete(self.cursor().saturating_sub(bytes), &kill);
+        self.last = Last::Yanked(kill.len(), at);
     }
 
     pub fn transpose(&mut self) {
-        self.change(Last::Other, |line| _ = line.buffer.transpose_chars(&mut line.cuts));
+        self.change(Last::Other, |line| _ = line.buffer.transpose_chars(&mut line.kill_ring));
     }
 
     pub fn change_word(&mut self, action: WordAction) {
-        self.change(Last::Other, |line| _ = line.buffer.edit_word(action, &mut line.cuts));
+        self.change(Last::Other, |line| _ = line.buffer.edit_word(action, &mut line.kill_ring));
     }
 
     pub fn undo(&mut self) {
         if let Some((text, cursor)) = self.undo.pop() {
-            self.buffer.update(&text, cursor.min(text.len()), &mut self.cuts);
+            self.buffer.update(&text, cursor.min(text.len()), &mut self.kill_ring);
         }
         self.last = Last::Other;
     }
@@ -218,7 +223,7 @@ impl Line {
         change(self);
         self.last = last;
         if before.0 != self.text() {
-            if self.undo.len() == STEPS {
+            if self.undo.len() == UNDO_STEPS {
                 self.undo.remove(0);
             }
             self.undo.push(before);
@@ -243,17 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn cuts_in_a_row_are_one_and_come_back() {
+    fn kills_in_a_row_are_one_and_come_back() {
         let mut line = line("one two three");
-        line.cut(&WORD_BACK);
-        line.cut(&WORD_BACK);
+        line.kill(&WORD_BACK);
+        line.kill(&WORD_BACK);
         assert_eq!(line.text(), "one ");
-        line.put_back();
+        line.yank();
         assert_eq!(line.text(), "one two three");
-        line.go(&Movement::BeginningOfLine);
-        line.cut(&WORD_FORWARD);
-        line.put_back();
-        line.put_back_older();
+        line.move_by(&Movement::BeginningOfLine);
+        line.kill(&WORD_FORWARD);
+        line.yank();
+        line.yank_pop();
         assert_eq!(line.text(), "two three two three");
     }
 
@@ -266,13 +271,13 @@ mod tests {
             assert_eq!(line.text(), expected);
         }
         line.insert("pasted");
-        line.cut(&Movement::BeginningOfLine);
+        line.kill(&Movement::BeginningOfLine);
         line.undo();
         assert_eq!((line.text(), line.cursor()), ("pasted", 6));
     }
 
     #[test]
-    fn it_takes_no_more_than_it_may() {
+    fn it_keeps_to_its_limit() {
         let mut line = Line::new(10);
         assert!(line.insert("123456789"));
         assert!(!line.insert("xx"));

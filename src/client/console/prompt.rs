@@ -1,38 +1,81 @@
-//! What Tab completes, and what a command still takes.
+//! The prompt of the chat: the conversation and what is unread, commands and names that Tab completes, and hints.
 
 use crate::client::command::{self, COMMANDS, Command};
 use crate::client::event::Prompt;
+use crate::client::notice::many;
+use crate::terminal::{self, Completion};
 
-/// What the word before the cursor may become.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// Where the word begins.
-    pub start: usize,
-    /// What it may be, all of it.
-    pub candidates: Vec<String>,
-}
+/// How many senders of unread messages the prompt names.
+const SENDERS: usize = 3;
 
-impl Completion {
-    /// What all candidates begin with.
-    pub fn common(&self) -> &str {
-        let Some(first) = self.candidates.first().map(String::as_str) else {
-            return "";
+impl terminal::Prompt for Prompt {
+    fn forms(&self) -> Vec<String> {
+        let plain = plain_prompt(self);
+        let waiting = match (self.waiting, &self.conversation) {
+            (1.., Some(name)) => Some(format!("{name} ({} waiting)> ", self.waiting)),
+            _ => None,
         };
-        let shared = |other: &String| {
-            let differ = first.char_indices().zip(other.chars()).find(|((_, one), other)| one != other);
-            differ.map_or(first.len().min(other.len()), |((at, _), _)| at)
-        };
-        let end = self.candidates.iter().map(shared).min().unwrap_or_default();
-        first.get(..end).unwrap_or_default()
+        if self.unread.is_empty() {
+            return waiting.into_iter().chain([plain, "> ".into()]).collect();
+        }
+        let mut senders: Vec<_> = self
+            .unread
+            .iter()
+            .take(SENDERS)
+            .map(|(name, count)| format!("{name} {}", many(*count)))
+            .collect();
+        if self.unread.len() > SENDERS {
+            senders.push("…".into());
+        }
+        let all = many(self.unread.values().sum());
+        let space = if self.conversation.is_some() { " " } else { "" };
+        let senders = senders.join(", ");
+        let long = waiting.map(|waiting| format!("[unread: {senders}] {waiting}"));
+        let short = [
+            format!("[unread: {senders}]{space}{plain}"),
+            format!("[{all} unread]{space}{plain}"),
+            format!("[{all}]> "),
+            "> ".into(),
+        ];
+        long.into_iter().chain(short).collect()
+    }
+
+    fn complete(&self, before: &str) -> Completion {
+        complete(before, self)
+    }
+
+    fn hint(&self, text: &str) -> Option<String> {
+        hint(text, self)
+    }
+
+    fn is_one_entry(&self, text: &str) -> bool {
+        is_message(text, self)
+    }
+
+    fn confirmation(&self, text: &str, entries: usize) -> String {
+        let lines = text.lines().count();
+        match &self.conversation {
+            _ if entries > 1 => format!("run these {entries} lines one after the other? (y/n)"),
+            Some(name) if !is_command(text, self) => {
+                format!("send these {lines} lines to {name} as one message? (y/n)")
+            }
+            _ => format!("send these {lines} lines as one message? (y/n)"),
+        }
     }
 }
 
-/// Whether the line is a command, and not a message to whom the conversation is with.
-pub fn is_command(line: &str, prompt: &Prompt) -> bool {
+/// What stands before a line once it has been entered.
+pub fn plain_prompt(prompt: &Prompt) -> String {
+    let name = prompt.conversation.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("{name}> ")
+}
+
+/// Whether the line is a command, and not a message of the conversation.
+fn is_command(line: &str, prompt: &Prompt) -> bool {
     prompt.conversation.is_none() || !matches!(command::parse(line), Some(Ok(Command::Line { .. })))
 }
 
-/// Whether the line, of however many lines, is one message to somebody.
+/// Whether the text, of however many lines, is one message.
 pub fn is_message(line: &str, prompt: &Prompt) -> bool {
     match command::parse(line) {
         Some(Ok(Command::Chat(..))) => true,
@@ -43,13 +86,11 @@ pub fn is_message(line: &str, prompt: &Prompt) -> bool {
     }
 }
 
-/// What the word before the cursor may become.
-pub fn complete(before: &str, prompt: &Prompt) -> Completion {
-    let start = before
-        .rfind(char::is_whitespace)
-        .map_or(0, |at| at + before.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8));
-    let word = before.get(start..).unwrap_or_default();
-    let earlier: Vec<&str> = before.get(..start).unwrap_or_default().split_whitespace().collect();
+fn complete(before: &str, prompt: &Prompt) -> Completion {
+    let blank = before.char_indices().rfind(|(_, c)| c.is_whitespace());
+    let start = blank.map_or(0, |(at, blank)| at + blank.len_utf8());
+    let (earlier, word) = before.split_at_checked(start).unwrap_or_default();
+    let earlier: Vec<&str> = earlier.split_whitespace().collect();
     let candidates = match earlier.split_first() {
         None if prompt.conversation.is_none() || word.starts_with('/') || is_upper(word) => commands(word),
         None => names(word, prompt),
@@ -67,7 +108,7 @@ fn is_upper(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase())
 }
 
-/// The commands that begin so, written as the word is.
+/// The commands that begin with the word, in its letter case.
 fn commands(word: &str) -> Vec<String> {
     let (slash, stem) = word.strip_prefix('/').map_or(("", word), |stem| ("/", stem));
     let lower = stem.chars().any(char::is_lowercase) || (!slash.is_empty() && stem.is_empty());
@@ -80,8 +121,8 @@ fn names(word: &str, prompt: &Prompt) -> Vec<String> {
     prompt.contacts.iter().map(ToString::to_string).filter(|name| name.starts_with(word)).collect()
 }
 
-/// What the command takes that is being typed, until its last argument is begun.
-pub fn hint(line: &str, prompt: &Prompt) -> Option<String> {
+/// The usage of the command that is being typed, until its last argument is begun.
+fn hint(line: &str, prompt: &Prompt) -> Option<String> {
     let (word, rest) = line.trim_start().split_once(char::is_whitespace)?;
     if !is_command(word, prompt) {
         return None;
@@ -94,6 +135,7 @@ pub fn hint(line: &str, prompt: &Prompt) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terminal::Prompt as _;
 
     fn prompt(conversation: Option<&str>) -> Prompt {
         Prompt {
@@ -148,5 +190,29 @@ mod tests {
         ] {
             assert_eq!(hint(line, &prompt(conversation)).is_some(), shown, "{line}");
         }
+    }
+
+    #[test]
+    fn the_prompt_shows_the_conversation_and_what_is_unread() {
+        let forms = |conversation, waiting| {
+            let unread =
+                [("carol", 2), ("dave", 1)].map(|(name, count)| (name.parse().unwrap(), count)).into();
+            Prompt { unread, waiting, ..prompt(conversation) }.forms()
+        };
+        assert_eq!(forms(None, 0)[0], "[unread: carol 2, dave 1]> ");
+        assert_eq!(forms(Some("bob"), 3)[0], "[unread: carol 2, dave 1] bob (3 waiting)> ");
+        assert_eq!(
+            forms(Some("bob"), 0),
+            ["[unread: carol 2, dave 1] bob> ", "[3 unread] bob> ", "[3]> ", "> "]
+        );
+    }
+
+    #[test]
+    fn pasted_lines_are_one_message_or_commands() {
+        let prompt = prompt(Some("bob"));
+        assert!(prompt.is_one_entry("one\ntwo"));
+        assert!(prompt.confirmation("one\ntwo", 1).contains("2 lines to bob as one message"));
+        assert!(!prompt.is_one_entry("/REQUEST bob\n/CONTACTS"));
+        assert!(prompt.confirmation("/REQUEST bob\n/CONTACTS", 2).contains("2 lines one after the other"));
     }
 }

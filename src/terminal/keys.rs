@@ -24,7 +24,7 @@ pub enum Key {
     Home,
     End,
     Escape,
-    /// What was pasted, its lines ended by `\n`; `None` if it was longer than the limit.
+    /// Pasted text, its lines ended by `\n`; `None` if it was longer than the limit.
     Paste(Option<String>),
 }
 
@@ -47,11 +47,11 @@ enum State {
     Paste,
 }
 
-/// Turns bytes into keys, however they are cut into pieces.
+/// Decodes bytes into keys, however they are cut into pieces.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
-    /// What has come of a character, a sequence or a paste.
+    /// The bytes so far of a character, a sequence or a paste.
     held: Vec<u8>,
     limit: usize,
     too_long: bool,
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paste_takes_no_more_memory_than_it_may() {
+    fn a_paste_keeps_to_its_limit_of_memory() {
         let mut decoder = Decoder::new(10);
         assert!(decoder.keys(b"\x1b[200~").is_empty());
         for _ in 0..1000 {

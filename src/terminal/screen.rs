@@ -1,20 +1,31 @@
-//! Draws the line that is being typed below everything else, and takes it away again.
+//! Draws the line that is being typed below all output, and erases it again.
 //!
-//! Only relative movements are used, for the terminal is never asked where its cursor is: an answer takes
-//! time, and some terminals give none.
+//! Only relative movements are used: asking the terminal where its cursor is takes time, and some terminals do not
+//! answer.
 
 use std::io::Write as _;
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use super::editor::View;
-use crate::client::notice::is_unsafe;
+use super::is_unsafe;
 
 /// The narrowest screen that is drawn for: a wide character fits.
 const MIN_WIDTH: usize = 2;
 /// How many rows what stands below may take.
 const BELOW: usize = 4;
+
+/// What is to be drawn.
+#[derive(Debug, PartialEq, Eq)]
+pub struct View<'a> {
+    /// What stands before the text, from its longest form to its shortest.
+    pub prompts: Vec<String>,
+    pub text: &'a str,
+    /// Where the cursor is in the text, in bytes.
+    pub cursor: usize,
+    /// What stands below.
+    pub below: String,
+}
 
 /// What is drawn, and where the cursor stands in it.
 #[derive(Debug)]
@@ -80,15 +91,15 @@ impl Screen {
         Self { width: 80, height: 24, colour, cursor_row: None }
     }
 
-    /// The terminal has this size now. What is drawn stays as long as it is not taken away: rows that the
-    /// terminal has wrapped anew are left rather than a line of the chat erased.
-    pub fn resize(&mut self, width: usize, height: usize) {
+    /// The terminal has this width and height now; zero if unknown. Where the terminal has wrapped rows anew, a stale
+    /// row may stay, but no line of output is erased.
+    pub fn resize(&mut self, (width, height): (usize, usize)) {
         self.width = if width == 0 { 80 } else { width.max(MIN_WIDTH) };
         self.height = if height == 0 { 24 } else { height };
         self.cursor_row = self.cursor_row.map(|row| row.min(self.height - 1));
     }
 
-    /// Takes away what is drawn.
+    /// Erases what is drawn.
     pub fn erase(&mut self, out: &mut Vec<u8>) {
         if let Some(row) = self.cursor_row.take() {
             up(out, row);
@@ -143,14 +154,14 @@ impl Screen {
         self.cursor_row = Some(cursor_row);
     }
 
-    /// The longest form that leaves half of the row; the shortest must do.
+    /// The longest form that leaves half of the row, or the shortest.
     fn prompt<'a>(&self, view: &'a View) -> &'a str {
         let fits = |prompt: &&String| prompt.width() <= self.width / 2;
         view.prompts.iter().find(fits).or(view.prompts.last()).map_or("", String::as_str)
     }
 }
 
-/// A line that was typed, as it stays above what is typed next.
+/// A line that was entered, as it stays above what is typed next.
 pub fn echo(prompt: &str, text: &str, out: &mut Vec<u8>) {
     let safe = |c: char| match c {
         '\t' => ' ',
@@ -184,7 +195,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A terminal of this size on which the chat has left some lines.
+    /// A terminal of this size with some lines of output.
     fn terminal(width: u16, height: u16) -> vt100::Parser {
         let mut terminal = vt100::Parser::new(height.try_into().unwrap(), width.try_into().unwrap(), 1000);
         terminal.process(b"one\r\ntwo\r\n");
@@ -224,7 +235,7 @@ mod tests {
         ] {
             let mut terminal = terminal(10, 6);
             let mut screen = Screen::new(true);
-            screen.resize(10, 6);
+            screen.resize((10, 6));
             let mut out = Vec::new();
             screen.draw(&view(text, cursor), &mut out);
             show(&mut terminal, &mut out);
@@ -242,7 +253,7 @@ mod tests {
         let text: String = (0..50).map(|line| format!("line {line}\n")).collect();
         let mut terminal = terminal(20, 5);
         let mut screen = Screen::new(false);
-        screen.resize(20, 5);
+        screen.resize((20, 5));
         let mut out = Vec::new();
         for line in [0, 25, 49] {
             let cursor = text.find(&format!("line {line}\n")).unwrap();
@@ -263,7 +274,7 @@ mod tests {
         ) {
             let mut terminal = terminal(width, height);
             let mut screen = Screen::new(false);
-            screen.resize(width.into(), height.into());
+            screen.resize((width.into(), height.into()));
             let mut out = Vec::new();
             for (text, cursor, below) in &steps {
                 let mut cursor = cursor.index(text.len() + 1);

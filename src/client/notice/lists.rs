@@ -1,0 +1,145 @@
+//! The entries of lists: contacts, and messages of the outbox, of a conversation and of a search.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::text::{LATE, Look, body_lines, many, short};
+use super::{Body, OnOff, json};
+use crate::protocol::peer::Cursor;
+use crate::protocol::{Name, PublicKey};
+
+/// A contact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "most fields explain themselves")]
+pub struct ContactLine {
+    pub peer: Name,
+    /// The pinned key, once it is known.
+    pub fingerprint: Option<PublicKey>,
+    /// Another key that discovery names, and that `TRUST` would accept.
+    pub offered: Option<PublicKey>,
+    /// Whether the user has compared the pinned key with the peer.
+    pub verified: bool,
+    pub linked: bool,
+    #[serde(serialize_with = "json::optional_time")]
+    pub linked_since: Option<i64>,
+    /// What discovery says, while it can be reached.
+    pub presence: Option<OnOff>,
+    /// When discovery said so first; null while it can't be reached.
+    #[serde(serialize_with = "json::optional_time")]
+    pub presence_since: Option<i64>,
+    /// Until when the peer was known to be there: linked, or online as discovery said. Null if the peer is there, or
+    /// was never seen.
+    #[serde(serialize_with = "json::optional_time")]
+    pub last_seen: Option<i64>,
+    /// Whether our request has not led to a link yet.
+    pub requested: bool,
+    pub blocked: bool,
+    /// How many of our messages are not yet delivered.
+    pub waiting: u64,
+    /// How many of the peer's messages the user has not looked at, counted up to [`MANY_UNREAD`](super::MANY_UNREAD).
+    pub unread: u64,
+    /// The last known address.
+    pub address: Option<SocketAddr>,
+}
+
+/// A message in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the fields explain themselves")]
+pub struct OutboxLine {
+    pub id: Cursor,
+    pub to: Name,
+    pub text: Body,
+    #[serde(serialize_with = "json::time")]
+    pub sent: i64,
+}
+
+/// An entry of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "most fields explain themselves")]
+pub struct HistoryLine {
+    pub id: Cursor,
+    pub from: Name,
+    pub text: Body,
+    /// When it was written, by the writer's clock.
+    #[serde(serialize_with = "json::time")]
+    pub sent: i64,
+    /// When it came in; null for our own.
+    #[serde(serialize_with = "json::optional_time")]
+    pub received: Option<i64>,
+    /// Whether the other side has it.
+    pub delivered: bool,
+}
+
+/// A message that a search has found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FoundLine {
+    /// In which conversation.
+    pub peer: Name,
+    /// The message.
+    #[serde(flatten)]
+    pub line: HistoryLine,
+}
+
+impl ContactLine {
+    pub(super) fn line(&self, look: &Look) -> String {
+        let mut line = format!("  {:<16} ", self.peer);
+        match self.linked_since {
+            Some(since) => _ = write!(line, "linked since {}", look.clock(since)),
+            None => line.push_str("not linked"),
+        }
+        if let Some(presence) = self.presence {
+            let _ = write!(line, ", discovery says {}", presence.word());
+        }
+        match self.last_seen {
+            // Discovery has told the moment itself.
+            Some(seen) if self.presence_since == Some(seen) => {
+                _ = write!(line, " since {}", look.clock(seen))
+            }
+            Some(seen) => _ = write!(line, ", last seen {}", look.clock(seen)),
+            None => {}
+        }
+        if self.verified {
+            line.push_str(", verified");
+        }
+        if self.requested {
+            line.push_str(", requested");
+        }
+        if self.blocked {
+            line.push_str(", blocked");
+        }
+        if self.waiting > 0 {
+            let _ = write!(line, ", {} waiting", self.waiting);
+        }
+        if self.unread > 0 {
+            let _ = write!(line, ", {} unread", many(self.unread));
+        }
+        match (self.fingerprint, self.offered) {
+            (Some(key), None) => _ = write!(line, ", key {}", short(&key)),
+            (Some(key), Some(other)) => {
+                let (key, other) = (short(&key), short(&other));
+                _ = write!(line, ", KEY CHANGED from {key} to {other} (TRUST {} accepts it)", self.peer);
+            }
+            (None, _) => {}
+        }
+        line
+    }
+}
+
+impl HistoryLine {
+    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
+        let state = if self.delivered { "" } else { " (waiting)" };
+        body_lines(&format!("{} {}{state}: ", self.stamp(look), look.name(&self.from)), &self.text)
+    }
+
+    /// When it was said, and when it was written if that was much earlier.
+    pub(super) fn stamp(&self, look: &Look) -> String {
+        match self.received {
+            Some(received) if received.abs_diff(self.sent) > LATE => {
+                look.dim(format_args!("[{}, written {}]", look.clock(received), look.clock(self.sent)))
+            }
+            _ => look.stamp(self.sent),
+        }
+    }
+}

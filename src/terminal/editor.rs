@@ -1,0 +1,247 @@
+//! What keys do to the line that is being typed. Does no input or output.
+
+use rustyline::Movement;
+use rustyline::line_buffer::WordAction;
+
+use super::history::History;
+use super::keys::Key;
+use super::line::{BLANK_BACK, Line, WORD_BACK, WORD_FORWARD};
+use super::prompt::Prompt;
+use super::screen::View;
+
+mod search;
+
+/// How many candidates are shown.
+const CANDIDATES: usize = 60;
+
+/// What the user has done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// These entries are complete, in order.
+    Entered(Vec<String>),
+    /// Ctrl+C on an empty line.
+    Interrupt,
+    /// Ctrl+D on an empty line.
+    EndOfInput,
+}
+
+/// What a key leads to beyond a changed line.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Nothing,
+    Event(Event),
+    /// Ctrl+Z.
+    Suspend,
+    /// Ctrl+L.
+    Clear,
+}
+
+/// The line editor.
+pub struct Editor<P> {
+    line: Line,
+    history: History,
+    mode: Mode,
+    prompt: P,
+    /// Which line of the history is shown, and the text that it replaced.
+    recalled: Option<(usize, String)>,
+    /// Whether lines that were pasted may be in the text.
+    pasted: bool,
+    /// What is shown below until the next key.
+    below: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Mode {
+    Edit,
+    /// Searching the history.
+    Search {
+        text: String,
+        found: Option<usize>,
+        /// The text to come back to.
+        before: String,
+    },
+    /// Asking whether these pasted entries are meant.
+    Confirm(Vec<String>),
+}
+
+impl<P: Prompt> Editor<P> {
+    /// An editor of lines of up to `limit` bytes.
+    pub fn new(history: History, limit: usize) -> Self {
+        Self {
+            line: Line::new(limit),
+            history,
+            mode: Mode::Edit,
+            prompt: P::default(),
+            recalled: None,
+            pasted: false,
+            below: String::new(),
+        }
+    }
+
+    pub fn set_prompt(&mut self, prompt: P) {
+        self.prompt = prompt;
+    }
+
+    pub fn prompt(&self) -> &P {
+        &self.prompt
+    }
+
+    pub fn view(&self) -> View<'_> {
+        let (text, cursor) = (self.line.text(), self.line.cursor());
+        let below = match &self.mode {
+            Mode::Search { text, found, .. } => return self.search_view(text, *found),
+            Mode::Confirm(entries) => self.prompt.confirmation(text, entries.len()),
+            Mode::Edit if self.below.is_empty() => self.prompt.hint(text).unwrap_or_default(),
+            Mode::Edit => self.below.clone(),
+        };
+        View { prompts: self.prompt.forms(), text, cursor, below }
+    }
+
+    /// Takes a key.
+    pub fn key(&mut self, key: Key) -> Outcome {
+        self.below.clear();
+        match &self.mode {
+            Mode::Edit => self.edit(key),
+            Mode::Search { .. } => self.search(key),
+            Mode::Confirm(_) => self.confirm(&key),
+        }
+    }
+
+    fn edit(&mut self, key: Key) -> Outcome {
+        let line = &mut self.line;
+        let may_restore = matches!(key, Key::Ctrl('y' | '_') | Key::Alt('y'));
+        match key {
+            Key::Enter => return self.submit(),
+            Key::Tab => self.complete(),
+            Key::Paste(text) => self.paste(text.as_deref()),
+            Key::Up | Key::Ctrl('p') => self.recall(true),
+            Key::Down | Key::Ctrl('n') => self.recall(false),
+            Key::Ctrl('r' | 's') => self.start_search(),
+            Key::Ctrl('c') if line.is_empty() => return Outcome::Event(Event::Interrupt),
+            Key::Ctrl('c') => self.abandon(),
+            Key::Ctrl('d') if line.is_empty() => return Outcome::Event(Event::EndOfInput),
+            Key::Ctrl('z') => return Outcome::Suspend,
+            Key::Ctrl('l') => return Outcome::Clear,
+            Key::Char(c) => line.type_char(c),
+            Key::AltEnter => _ = line.insert("\n"),
+            Key::Backspace => line.backspace(),
+            Key::Delete | Key::Ctrl('d') => line.delete(),
+            Key::Left | Key::Ctrl('b') => line.move_by(&Movement::BackwardChar(1)),
+            Key::Right | Key::Ctrl('f') => line.move_by(&Movement::ForwardChar(1)),
+            Key::WordLeft | Key::Alt('b') => line.move_by(&WORD_BACK),
+            Key::WordRight | Key::Alt('f') => line.move_by(&WORD_FORWARD),
+            Key::Home | Key::Ctrl('a') => line.move_by(&Movement::BeginningOfLine),
+            Key::End | Key::Ctrl('e') => line.move_by(&Movement::EndOfLine),
+            Key::Ctrl('k') => line.kill(&Movement::EndOfLine),
+            Key::Ctrl('u') => line.kill(&Movement::BeginningOfLine),
+            Key::Ctrl('w') => line.kill(&BLANK_BACK),
+            Key::AltBackspace => line.kill(&WORD_BACK),
+            Key::Alt('d') => line.kill(&WORD_FORWARD),
+            Key::Ctrl('y') => line.yank(),
+            Key::Alt('y') => line.yank_pop(),
+            Key::Ctrl('t') => line.transpose(),
+            Key::Alt('u') => line.change_word(WordAction::Uppercase),
+            Key::Alt('l') => line.change_word(WordAction::Lowercase),
+            Key::Alt('c') => line.change_word(WordAction::Capitalize),
+            Key::Ctrl('_') => line.undo(),
+            Key::Escape | Key::Ctrl(_) | Key::Alt(_) => {}
+        }
+        self.pasted |= may_restore && self.line.text().contains('\n');
+        Outcome::Nothing
+    }
+
+    fn abandon(&mut self) {
+        self.line.set("");
+        self.recalled = None;
+        self.pasted = false;
+    }
+
+    fn submit(&mut self) -> Outcome {
+        let text = self.line.text();
+        let mut entries: Vec<String> = text.lines().map(str::to_owned).collect();
+        if entries.len() > 1 && self.prompt.is_one_entry(text) {
+            entries = vec![text.to_owned()];
+        }
+        // The user may not have looked at all that was pasted.
+        if self.pasted && text.contains('\n') {
+            self.mode = Mode::Confirm(entries);
+            return Outcome::Nothing;
+        }
+        self.entered(entries)
+    }
+
+    fn entered(&mut self, entries: Vec<String>) -> Outcome {
+        let text = self.line.take();
+        self.history.add(&text);
+        self.recalled = None;
+        self.pasted = false;
+        Outcome::Event(Event::Entered(entries))
+    }
+
+    fn confirm(&mut self, key: &Key) -> Outcome {
+        match key {
+            Key::Char('y' | 'Y') => {
+                if let Mode::Confirm(entries) = std::mem::replace(&mut self.mode, Mode::Edit) {
+                    return self.entered(entries);
+                }
+            }
+            Key::Char('n' | 'N') | Key::Escape | Key::Ctrl('c' | 'g') => self.mode = Mode::Edit,
+            Key::Ctrl('z') => return Outcome::Suspend,
+            Key::Ctrl('l') => return Outcome::Clear,
+            _ => {}
+        }
+        Outcome::Nothing
+    }
+
+    fn paste(&mut self, text: Option<&str>) {
+        // A terminal passes on control characters, but the user does not mean keys by them.
+        let text = text.map(|text| {
+            text.trim_end_matches('\n').replace(|c: char| c.is_control() && c != '\n' && c != '\t', "")
+        });
+        let several = text.as_ref().is_some_and(|text| text.contains('\n'));
+        if text.is_none_or(|text| !self.line.insert(&text)) {
+            self.below =
+                format!("the text does not fit into {} bytes; nothing was pasted", self.line.limit());
+        } else {
+            self.pasted |= several;
+        }
+    }
+
+    fn complete(&mut self) {
+        let found = self.prompt.complete(self.line.before());
+        let common = found.common();
+        match found.candidates.as_slice() {
+            [] => self.below = "no completions".into(),
+            [only] => self.line.complete(found.start, &format!("{only} ")),
+            _ if found.start + common.len() > self.line.cursor() => self.line.complete(found.start, common),
+            several => {
+                self.below =
+                    several.iter().take(CANDIDATES).map(String::as_str).collect::<Vec<_>>().join("  ");
+                if several.len() > CANDIDATES {
+                    self.below.push_str(&format!("  and {} more", several.len() - CANDIDATES));
+                }
+            }
+        }
+    }
+
+    fn recall(&mut self, older: bool) {
+        let at = self.recalled.as_ref().map_or(self.history.len(), |(at, _)| *at);
+        let next = if older { at.checked_sub(1) } else { Some(at + 1) };
+        match next {
+            Some(next) if next < self.history.len() => {
+                let (_, before) = self.recalled.take().unwrap_or_else(|| (0, self.line.text().to_owned()));
+                self.line.set(self.history.get(next).unwrap_or_default());
+                self.recalled = Some((next, before));
+            }
+            Some(_) => {
+                if let Some((_, before)) = self.recalled.take() {
+                    self.line.set(&before);
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
