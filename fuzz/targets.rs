@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use minicbor::{Decode, Encode};
 use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Reference, json};
 use peerchat::client::notice::{Body, Code, HistoryLine, Look, Notice, OutboxLine, Told, Trouble, UpDown};
-use peerchat::noise::{self, HandshakeError, Keypair, Purpose};
 use peerchat::protocol::peer::{Cursor, Kind, Peer};
 use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
 use peerchat::protocol::{MAX_TEXT, Name, VERSION, codec};
+use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
 
 /// A function that takes any bytes.
 pub type Target = fn(&[u8]);

@@ -16,9 +16,9 @@ use std::net::{Shutdown, TcpListener};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use peerchat::noise::Keypair;
 use peerchat::protocol::Refusal;
 use peerchat::protocol::rendezvous::{About, Identity, RefusedCode, Status, ToClient, ToDiscovery};
+use peerchat::transport::noise::Keypair;
 use support::discovery::*;
 
 fn is(status: &Status, name: &str, port: u16, online: bool, asks: bool) {

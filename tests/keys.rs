@@ -7,9 +7,9 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Instant;
 
-use peerchat::noise::{self, HandshakeError, Keypair, Purpose};
 use peerchat::protocol::peer::{Hello, Kind, Message, Peer};
 use peerchat::protocol::{MAX_PEER_FRAME, PublicKey, VERSION, codec};
+use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
 use support::client::{Client, command, linked_pair};
 use support::discovery::{Discovery, PATIENCE, scratch};
 

@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use peerchat::noise::Keypair;
 use peerchat::protocol::rendezvous::{RefusedCode, Status, ToClient, ToDiscovery};
+use peerchat::transport::noise::Keypair;
 use serde_json::Value;
 use support::client::{Client, command};
 use support::discovery::{self, Discovery, PATIENCE, Raw, keypair, linked, register, request, scratch};

@@ -11,7 +11,7 @@ use super::output::Output;
 use super::output_failed;
 use crate::client::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, json};
 use crate::client::event::Input;
-use crate::client::link::Event;
+use crate::client::network::Event;
 use crate::client::notice::Told;
 
 /// Writes every batch, and answers it.

@@ -17,7 +17,7 @@ use super::screen::{Screen, echo};
 use super::tty::Tty;
 use crate::client::command::{self, Command, MAX_LINE, Reference};
 use crate::client::event::{Input, Prompt};
-use crate::client::link::Event;
+use crate::client::network::Event;
 use crate::client::notice::{Notice, Told};
 
 /// How many pieces of what is typed may wait.
