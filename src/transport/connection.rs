@@ -207,3 +207,56 @@ impl<M, F: FnMut(Event<M>) -> bool> Drop for Reader<M, F> {
 pub(super) fn spawn(name: &str, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.into()).stack_size(stack).spawn(run).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use crossbeam_channel::{Receiver, unbounded};
+
+    use super::*;
+    use crate::protocol::peer::Peer;
+    use crate::transport::{Buffers, Caps};
+
+    const FRAMING: Framing = Framing { longest: 100, read_ahead: 512, fill: 100 };
+
+    #[test]
+    fn a_connection_is_opened_first_and_closed_once_and_a_failure_is_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let remote = listener.local_addr().unwrap();
+        let keypair = Keypair::generate().unwrap();
+        let (key, bob) = (keypair.public(), Transport::new(keypair));
+        let caps = Caps { total: 10, per_address: None, per_loopback: None, handshakes: 10 };
+        let (send, events) = unbounded::<Event<Peer>>();
+        let (failed, failures) = unbounded();
+        let rejected = bob
+            .accept(listener, caps, Purpose::Peer, move |_, outcome| match outcome {
+                Ok(connection) => {
+                    let send = send.clone();
+                    connection.open(FRAMING, move |event| send.send(event).is_ok());
+                }
+                Err(error) => failed.send(error).unwrap(),
+            })
+            .unwrap();
+
+        let alice = Transport::new(Keypair::generate().unwrap());
+        let dialled = alice.dial(Route::Direct { remote }, Purpose::Peer, Some(key)).unwrap();
+        let (send, own) = unbounded::<Event<Peer>>();
+        dialled.open(FRAMING, move |event| send.send(event).is_ok());
+        let next = |events: &Receiver<_>| events.recv_timeout(Duration::from_secs(5)).unwrap();
+        let (Event::Opened(mut near), Event::Opened(far)) = (next(&own), next(&events)) else {
+            panic!("not opened first");
+        };
+        near.writer.send(&[Peer::Ping, Peer::Ping], &mut Buffers::default()).unwrap();
+        assert!(matches!(next(&events), Event::Messages(id, said) if id == far.id && said.len() == 2));
+        drop(near.writer);
+        assert!(matches!(next(&own), Event::Closed(id, Ok(())) if id == near.id));
+        assert!(matches!(next(&events), Event::Closed(id, Ok(())) if id == far.id));
+        assert!(own.recv_timeout(Duration::from_secs(5)).is_err(), "the reader has ended, and said so once");
+
+        drop(TcpStream::connect(remote).unwrap());
+        failures.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!(rejected.handshakes(), 1);
+    }
+}

@@ -20,25 +20,25 @@ use crate::protocol::Refusal;
 const EXHAUSTED: Duration = Duration::from_millis(50);
 /// How many refused connections may wait to be told why.
 const REFUSALS: usize = 64;
-/// How long refusals that follow one are only counted. A flood is not to fill the log, nor to wait for it.
+/// How long after a logged refusal others are only counted. A flood is not to fill the log, nor to wait for it.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 
-/// How much is said about refusals.
+/// Limits how often refusals are logged.
 #[derive(Default)]
-struct Refusals {
-    said: Option<Instant>,
-    unsaid: u64,
+struct LogLimit {
+    logged: Option<Instant>,
+    suppressed: u64,
 }
 
-impl Refusals {
-    /// Whether to say this one: how many were not said since the last that was.
-    fn worth_saying(&mut self, now: Instant) -> Option<u64> {
-        if self.said.is_some_and(|said| now.saturating_duration_since(said) < REFUSED_AGAIN) {
-            self.unsaid += 1;
+impl LogLimit {
+    /// Whether to log this one: how many were suppressed since the last that was.
+    fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < REFUSED_AGAIN) {
+            self.suppressed += 1;
             return None;
         }
-        self.said = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
@@ -95,7 +95,7 @@ impl Transport {
             }
         })?;
         let mut admission = Admission::new(caps);
-        let mut refusals = Refusals::default();
+        let mut log_limit = LogLimit::default();
         let rejected = Arc::new(Rejected::default());
         let counts = Arc::clone(&rejected);
         let transport = self.clone();
@@ -114,8 +114,8 @@ impl Transport {
                     Ok(permits) => permits,
                     Err(refusal) => {
                         counts.count(refusal);
-                        if let Some(unsaid) = refusals.worth_saying(Instant::now()) {
-                            tracing::warn!(from = %remote, ?refusal, unsaid, "connection refused");
+                        if let Some(suppressed) = log_limit.admit(Instant::now()) {
+                            tracing::warn!(from = %remote, ?refusal, suppressed, "connection refused");
                         }
                         match refuse.try_send((wire, refusal)) {
                             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => continue,
@@ -146,11 +146,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_refusals_is_counted_and_said_now_and_then() {
-        let (start, mut refusals) = (Instant::now(), Refusals::default());
-        assert_eq!(refusals.worth_saying(start), Some(0));
-        (0..1000).for_each(|_| assert_eq!(refusals.worth_saying(start), None));
-        assert_eq!(refusals.worth_saying(start + REFUSED_AGAIN), Some(1000));
-        assert_eq!(refusals.worth_saying(start + REFUSED_AGAIN), None);
+    fn a_flood_of_refusals_is_counted_and_logged_now_and_then() {
+        let (start, mut limit) = (Instant::now(), LogLimit::default());
+        assert_eq!(limit.admit(start), Some(0));
+        (0..1000).for_each(|_| assert_eq!(limit.admit(start), None));
+        assert_eq!(limit.admit(start + REFUSED_AGAIN), Some(1000));
+        assert_eq!(limit.admit(start + REFUSED_AGAIN), None);
     }
 }

@@ -316,7 +316,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_dripping_stranger_is_cut_at_the_deadline() {
-        let (mut dialled, accepted) = sockets();
+        let (dialled, accepted) = sockets();
         let own = Keypair::generate().unwrap();
         let deadline = Instant::now() + Duration::from_millis(300);
         let responder = thread::spawn(move || respond(&accepted, Purpose::Peer, &own, deadline));
