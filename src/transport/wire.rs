@@ -18,17 +18,11 @@ pub trait Wire: Send + Sync {
     /// If the connection is broken, or the timeout has passed.
     fn write_all(&self, bytes: &[u8]) -> io::Result<()>;
 
-    /// How long one [`Self::read`] waits; without a limit if `None`.
+    /// How long one [`Self::read`], and one step of [`Self::write_all`], waits; without a limit if `None`.
     ///
     /// # Errors
     /// If the connection is gone, or the timeout is zero.
-    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
-
-    /// How long one step of [`Self::write_all`] waits; without a limit if `None`.
-    ///
-    /// # Errors
-    /// If the connection is gone, or the timeout is zero.
-    fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
+    fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
 
     /// Makes the wire ready for frames, and returns how many bytes it takes without waiting.
     ///
@@ -63,20 +57,22 @@ pub(super) struct DeadlineWire<'w> {
 }
 
 impl DeadlineWire<'_> {
-    fn remaining(&self) -> io::Result<Duration> {
-        let remaining = self.deadline.saturating_duration_since(Instant::now());
-        if remaining.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(remaining) }
+    fn arm(&self) -> io::Result<()> {
+        match self.deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            remaining => self.wire.set_timeout(Some(remaining)),
+        }
     }
 
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        self.wire.set_write_timeout(Some(self.remaining()?))?;
+        self.arm()?;
         self.wire.write_all(bytes)
     }
 }
 
 impl io::Read for DeadlineWire<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.wire.set_read_timeout(Some(self.remaining()?))?;
+        self.arm()?;
         self.wire.read(buffer)
     }
 }

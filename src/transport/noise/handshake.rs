@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use snow::HandshakeState;
 
-use super::super::wire::{DeadlineWire, Wire};
 use super::frames::halves;
 use super::{Keypair, Purpose, Session, TAG};
 use crate::protocol::{HANDSHAKE_DEADLINE, PublicKey, Refusal, VERSION};
+use crate::transport::wire::{DeadlineWire, Wire};
 
 /// The longest handshake message, in bytes.
 const LONGEST_HANDSHAKE: usize = 96;
@@ -113,7 +113,7 @@ pub fn respond(
 }
 
 /// Says one byte in clear and lets it arrive. Takes at most a second.
-pub(in super::super) fn refuse(wire: &dyn Wire, byte: u8) {
+pub(in crate::transport) fn refuse(wire: &dyn Wire, byte: u8) {
     let mut wire = DeadlineWire { wire, deadline: Instant::now() + LAST_WORD };
     if wire.write_all(&[byte]).is_err() {
         return;
@@ -181,8 +181,7 @@ impl DeadlineWire<'_> {
         let remote = remote_key(&noise).ok_or(HandshakeError::NotProved(snow::Error::Dh))?;
         let transport = noise.into_transport_mode().map_err(HandshakeError::NotProved)?;
         // From here on silence is judged by the loop, which closes the connection.
-        self.wire.set_read_timeout(None)?;
-        self.wire.set_write_timeout(None)?;
+        self.wire.set_timeout(None)?;
         let (opener, sealer) = halves(transport);
         Ok(Session { remote, opener, sealer })
     }
@@ -194,12 +193,6 @@ fn version(theirs: u8) -> String {
         return "the program that answers there does not speak peerchat".into();
     }
     format!("the other side speaks version {theirs} of the protocol, this program version {VERSION}")
-}
-
-impl From<io::ErrorKind> for HandshakeError {
-    fn from(kind: io::ErrorKind) -> Self {
-        Self::Io(kind.into())
-    }
 }
 
 impl HandshakeError {
