@@ -16,10 +16,11 @@ use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Referenc
 use peerchat::client::notice::{
     Body, Code, ErrorNotice, HistoryLine, Look, Notice, OutboxLine, Told, UpDown,
 };
-use peerchat::noise::{self, HandshakeError, Keypair, Purpose};
+use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
 use peerchat::protocol::peer::{Cursor, Kind, Peer};
 use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
 use peerchat::protocol::{MAX_TEXT, Name, VERSION, codec};
+use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
 
 /// A function that takes any bytes.
 pub type Target = fn(&[u8]);

@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::{Receiver, bounded, never, select};
 
-use crate::net;
 use crate::protocol::{Name, PublicKey};
 use crate::scheduling;
 use crate::store::StoreError;
 use crate::store::journal::{Journal, PART};
 use crate::time::Clock;
+use crate::transport::{self, Buffers, Writer};
 use console::{Console, LAST_WORDS};
 use event::{ANSWERS, Action, Input, LinkId};
-use link::{Event, Network, Writer};
+use network::{Event, Network};
 use node::{Node, Setup};
 use oneshot::OneShot;
 
@@ -28,7 +28,7 @@ pub mod command;
 pub mod console;
 pub mod did_you_mean;
 pub mod event;
-pub mod link;
+pub mod network;
 pub mod node;
 pub mod notice;
 pub mod oneshot;
@@ -101,7 +101,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         opened = Some(open().map_err(|error| one.explain(&config.user, error))?);
     }
     let listener =
-        net::listen(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
+        transport::listen(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
     let listen = listener.local_addr().context("can't listen")?;
     let journal = opened.map_or_else(open, Ok)?;
     let (name, keypair) = journal.identity()?;
@@ -156,8 +156,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         links: HashMap::new(),
         typed: VecDeque::new(),
         looked: Instant::now(),
-        plain: Vec::new(),
-        wire: Vec::new(),
+        buffers: Buffers::default(),
         failed: Vec::new(),
         exit: None,
     };
@@ -191,8 +190,7 @@ struct Loop {
     typed: VecDeque<Input>,
     /// When the loop last looked around.
     looked: Instant,
-    plain: Vec<u8>,
-    wire: Vec<u8>,
+    buffers: Buffers,
     /// What could not even be tried, to be taken in next.
     failed: Vec<Input>,
     exit: Option<(u8, Option<String>)>,
@@ -282,7 +280,7 @@ impl Loop {
         let mut lost = HashMap::new();
         for writer in self.links.values() {
             if let Some(ip) = writer.local_ip()
-                && *lost.entry(ip).or_insert_with(|| net::is_lost(ip))
+                && *lost.entry(ip).or_insert_with(|| transport::is_lost(ip))
             {
                 tracing::info!(%ip, "a connection from an address that this machine has lost is closed");
                 writer.close();
@@ -339,9 +337,7 @@ impl Loop {
             }
             Action::Send(link, messages) => self.send(link, &messages),
             Action::Close(link) => {
-                if let Some(writer) = self.links.remove(&link) {
-                    writer.close();
-                }
+                self.links.remove(&link);
             }
             Action::Print(notices) => {
                 if let Some(console) = &self.console {
@@ -358,8 +354,10 @@ impl Loop {
     }
 
     fn send<T: minicbor::Encode<()>>(&mut self, link: LinkId, messages: &[T]) {
-        if let Some(writer) = self.links.get_mut(&link) {
-            writer.send(messages, &mut self.plain, &mut self.wire);
+        if let Some(writer) = self.links.get_mut(&link)
+            && let Err(error) = writer.send(messages, &mut self.buffers)
+        {
+            tracing::info!(%error, "a connection did not take a frame and is closed");
         }
     }
 

@@ -1,14 +1,14 @@
 //! The discovery server: who exists, who is there, and who asks for whom.
 //!
-//! [`registry`] decides, on top of what [`memory`] holds; [`inbound`] and [`outbound`] are the sockets; here is
+//! [`registry`] decides, on top of what [`memory`] holds; [`connections`] are the sockets; here is
 //! the loop between them. The operator's questions come through the [`desk`], from [`control`] and [`metrics`]. It takes what has arrived, decides inside one transaction, commits, and only then acts:
 //! whatever a client is told has been saved, and many changes cost one sync of the disk.
 //!
 //! What is bounded, and by what:
 //!
-//! - connections in all, of one address and before their handshake: [`net::Caps`];
+//! - connections in all, of one address and before their handshake: [`Caps`];
 //! - events that wait for the loop: `QUEUE`, of at most one frame each; readers wait when it is full;
-//! - one session's share of the loop: the costs and the burst in [`inbound`], so that a flood is read slowly
+//! - one session's share of the loop: the costs and the burst in [`pace`], so that a flood is read slowly
 //!   and its sender waits;
 //! - one transaction: `BATCH` events, and no further one begun after `ENOUGH` actions;
 //! - what waits to be sent: the kernel's buffer of the socket; a client that does not read is cut off;
@@ -23,34 +23,32 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use crossbeam_channel::{Receiver, bounded, never, select};
 use etcetera::BaseStrategy;
 
-use crate::net::{self, Caps, Refused};
 use crate::protocol::rendezvous::ToDiscovery;
 use crate::protocol::{Name, PING_AFTER, PublicKey};
 use crate::scheduling;
 use crate::store::directory::Directory;
 use crate::store::{self, StoreError};
 use crate::time::{Clock, Now};
+use crate::transport::{self, Caps, Opened, Rejected};
+use connections::{Connections, Inbound};
 use control::Control;
 use desk::{Desk, Question};
-use inbound::{Inbound, Reception};
 use memory::SessionId;
-use outbound::Outbound;
 use registry::{Action, Event, Limits, Registry};
 use status::{Refusals, Status};
 
+pub mod connections;
 pub mod control;
 pub mod desk;
-pub mod inbound;
 pub mod memory;
 pub mod metrics;
-pub mod outbound;
+pub mod pace;
 pub mod registry;
 pub mod status;
 pub mod timed;
@@ -121,7 +119,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     // A second signal finds the first one still there.
     ctrlc::set_handler(move || _ = stop.try_send(())).context("can't wait for signals")?;
 
-    let listener = net::listen(address).with_context(|| format!("can't listen on {address}"))?;
+    let listener = transport::listen(address).with_context(|| format!("can't listen on {address}"))?;
     let address = listener.local_addr().context("can't listen")?;
     let path = options.database.map_or_else(default_database, Ok)?;
     // What it says of the file is complete: the causes below would only say it again.
@@ -150,24 +148,20 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         handshakes: HANDSHAKES,
     };
     let (sender, events) = bounded(QUEUE);
-    let reception = Reception::new(keypair, sender);
-    let failures = reception.failures();
-    let turned_away = net::accept(listener, caps, move |stream, from, place, handshake| {
-        reception.welcome(stream, from, place, handshake);
-    })
-    .context("can't start the threads that are needed")?;
+    let rejected = connections::accept(listener, caps, keypair, sender)
+        .context("can't start the threads that are needed")?;
 
     let database = path.display().to_string();
     tracing::info!(%address, database, key = %fingerprint, "listening");
     announce(&format!("discovery listening on {address}, database {database}, key {fingerprint}{metrics}"));
     let clock = Clock::start();
-    let about = About { address, database, key: fingerprint, started: clock.now(), failures, turned_away };
+    let about = About { address, database, key: fingerprint, started: clock.now(), rejected };
     let server = Server {
         clock,
         registry,
         _control: control,
         directory,
-        outbound: Outbound::default(),
+        connections: Connections::default(),
         waiting: VecDeque::new(),
         lenient_until: Instant::now(),
         complained: None,
@@ -265,7 +259,7 @@ struct Server {
     /// Removed before the directory is unlocked: the next discovery has one at the same place.
     _control: Option<Control>,
     directory: Directory,
-    outbound: Outbound,
+    connections: Connections,
     /// What has arrived and is not yet decided.
     waiting: VecDeque<Event>,
     /// Nobody is taken for dead before this.
@@ -284,9 +278,7 @@ struct About {
     database: String,
     key: PublicKey,
     started: Now,
-    /// How many handshakes have failed.
-    failures: Arc<AtomicU64>,
-    turned_away: Arc<Refused>,
+    rejected: Arc<Rejected>,
 }
 
 impl Server {
@@ -323,7 +315,7 @@ impl Server {
             if let Some(question) = asked {
                 self.answer(question, woken)?;
             }
-            self.outbound.part(woken);
+            self.connections.part(woken);
             self.notice_absence(woken, Instant::now());
         }
     }
@@ -335,7 +327,7 @@ impl Server {
         }
         let silence = self.registry.deadline().and_then(|at| self.clock.instant(at));
         let silence = silence.map(|at| at.max(self.lenient_until));
-        [silence, self.outbound.deadline()].into_iter().flatten().fold(now + IDLE, Instant::min)
+        [silence, self.connections.deadline()].into_iter().flatten().fold(now + IDLE, Instant::min)
     }
 
     /// Who should have been here at `due` and comes at `now` may have left a lot unheard.
@@ -347,16 +339,16 @@ impl Server {
 
     fn take(&mut self, event: Inbound) {
         match event {
-            Inbound::Opened { session, key, from, stream, sealer, refunds } => {
-                self.outbound.open(session, from, stream, sealer, refunds);
-                self.waiting.push_back(Event::Opened { session, key, from });
+            Inbound::Opened(Opened { id: session, key, route, writer, .. }, refunds) => {
+                self.connections.opened(session, route, writer, refunds);
+                self.waiting.push_back(Event::Opened { session, key, from: route.remote() });
             }
-            Inbound::Messages { session, messages } => {
+            Inbound::Messages(session, messages) => {
                 let messages = messages.into_iter().map(|message| Event::Message { session, message });
                 self.waiting.extend(messages);
             }
-            Inbound::Closed { session } => {
-                self.outbound.closed(session);
+            Inbound::Closed(session) => {
+                self.connections.closed(session);
                 self.waiting.push_back(Event::Closed { session });
             }
         }
@@ -379,7 +371,7 @@ impl Server {
             }
         };
         self.registry.keep();
-        done.registrations.iter().for_each(|(session, told)| self.outbound.registered(*session, *told));
+        done.registrations.iter().for_each(|(session, told)| self.connections.registered(*session, *told));
         self.waiting.drain(..done.events);
         Ok(actions)
     }
@@ -394,7 +386,7 @@ impl Server {
 
     fn act(&mut self, actions: Vec<Action>, now: Instant) {
         self.refusals.count(&actions);
-        self.outbound.act(actions, now);
+        self.connections.act(&actions, now);
     }
 
     /// Answers the operator, who may have gone meanwhile.
@@ -419,11 +411,11 @@ impl Server {
     }
 
     fn status(&self) -> Status {
-        let About { address, database, key, started, failures, turned_away } = &self.about;
+        let About { address, database, key, started, rejected } = &self.about;
         let mut refused = self.refusals.clone();
-        refused.set("handshake-failed", failures.load(Ordering::Relaxed));
-        refused.set("full", turned_away.full());
-        refused.set("address-full", turned_away.address_full());
+        refused.set("handshake-failed", rejected.handshakes());
+        refused.set("full", rejected.full());
+        refused.set("address-full", rejected.address_full());
         Status {
             version: env!("CARGO_PKG_VERSION"),
             address: *address,

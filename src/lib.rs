@@ -10,8 +10,7 @@
 //! | room | what it is for |
 //! | --- | --- |
 //! | [`protocol`] | every message on the wire, the grammar of names, the limits |
-//! | [`noise`] | proven, sealed connections over TCP |
-//! | [`net`] | listening, letting in, sending without waiting |
+//! | [`transport`] | proven, sealed connections, whatever their route |
 //! | [`store`] | the databases; the only place with SQL |
 //! | `terminal` | a line editor on a terminal, for any program |
 //! | [`time`], [`logging`], [`cli`], [`scheduling`] | clocks as the deciding code is told them; logs; command lines; turns |
@@ -23,11 +22,10 @@ pub mod cli;
 pub mod client;
 pub mod discovery;
 pub mod logging;
-pub mod net;
-pub mod noise;
 pub mod protocol;
 pub mod scheduling;
 pub mod store;
 mod terminal;
 pub mod time;
+pub mod transport;
 pub mod undo;

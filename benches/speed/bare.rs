@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Sender, bounded};
-use peerchat::noise::{self, Keypair, Opener, Purpose, Sealer};
 use peerchat::protocol::MAX_PEER_FRAME;
+use peerchat::transport::noise::{self, Keypair, Opener, Purpose, Sealer};
 use rusqlite::{Connection, params};
 
 use crate::measure::{self, FIRST, SECOND, pinned};

@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use peerchat::noise::{self, OpenError, Opener, Purpose, Sealer};
 use peerchat::protocol::peer::{Cursor, Hello, Peer};
 use peerchat::protocol::{HANDSHAKE_DEADLINE, MAX_PEER_FRAME, Name, PublicKey, codec};
 use peerchat::store::journal::Journal;
+use peerchat::transport::noise::{self, OpenError, Opener, Purpose, Sealer};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use crate::chat::{Lines, Pair, Person, kind, place, register, text};

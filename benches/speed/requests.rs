@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use peerchat::noise::OpenError;
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::rendezvous::{About, Identify, ToClient, ToDiscovery};
+use peerchat::transport::noise::OpenError;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use crate::bare;

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use peerchat::noise::{self, Keypair, OpenError, Opener, Purpose, Sealer};
 use peerchat::protocol::rendezvous::{Identify, Register, ToClient, ToDiscovery};
 use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, Name, PING_AFTER, PublicKey, codec};
 use peerchat::store::directory::{Directory, UserId};
+use peerchat::transport::noise::{self, Keypair, OpenError, Opener, Purpose, Sealer};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// How many handshakes are done at once when a crowd is brought up.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::event::{Input, Prompt};
-use super::link::Event;
+use super::network::Event;
 use super::node::OUTPUT_BATCHES;
 use super::notice::Told;
 use crate::terminal::Tty;

@@ -16,7 +16,7 @@ use crate::store::journal::ContactId;
 pub const ANSWERS: usize = 1024 * 1024;
 
 /// A connection, to a peer or to discovery. Never used again within a process.
-pub type LinkId = u64;
+pub type LinkId = crate::transport::ConnectionId;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -119,14 +119,14 @@ impl Input {
 /// Why a connection did not come to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
-    /// Somebody is there who does not hold the key that was expected.
+    /// The program there does not hold the key that was expected.
     WrongKey {
-        /// Whose key it should have been.
+        /// The key it should have had.
         expected: PublicKey,
-        /// Whose it was, where that is known.
+        /// The key it has, where that is known.
         found: Option<PublicKey>,
     },
-    /// It was closed before a key was proved. So does whoever does not hold the key that was dialled,
+    /// It was closed before a key was proved. A program that does not hold the key that was dialled does so,
     /// and so does a client that is just being killed.
     Closed,
     /// Anything else, in words.
@@ -140,11 +140,11 @@ impl std::fmt::Display for Problem {
                 write!(f, "its key is {found}, not {expected}")
             }
             Self::WrongKey { found: None, .. } => {
-                f.write_str("whoever answers there does not hold the right key")
+                f.write_str("the program that answers there does not hold the right key")
             }
-            Self::Closed => {
-                f.write_str("whoever answers there closes the connection without proving the right key")
-            }
+            Self::Closed => f.write_str(
+                "the program that answers there closed the connection without proving the right key",
+            ),
             Self::Other(words) => f.write_str(words),
         }
     }

@@ -15,7 +15,7 @@ use crate::store::directory::{Directory, UserId, UserRow};
 use crate::time::millis;
 
 /// A connection whose key is proved.
-pub type SessionId = u64;
+pub type SessionId = crate::transport::ConnectionId;
 
 /// How long a session may last that has not registered.
 pub const REGISTER_WITHIN: Duration = Duration::from_secs(10);

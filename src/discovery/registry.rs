@@ -13,7 +13,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::memory::{Memory, Session, Who};
-use crate::net::network;
 use crate::protocol::rendezvous::{
     About, Identity, Refused, RefusedCode, Register, Registered, ToClient, ToDiscovery, given_out,
 };
@@ -21,6 +20,7 @@ use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::directory::{Directory, UserRow};
 use crate::time::Now;
+use crate::transport::network;
 
 pub use super::memory::{Figures, REGISTER_WITHIN, SessionId};
 

@@ -8,8 +8,8 @@ use rusqlite::params;
 use zeroize::Zeroizing;
 
 use super::{Database, Result, Schema, StoreError, parsed};
-use crate::noise::Keypair;
 use crate::protocol::{Name, PublicKey};
+use crate::transport::noise::Keypair;
 
 const SCHEMA: Schema = Schema {
     what: "discovery database",

@@ -7,8 +7,8 @@ use rusqlite::{OptionalExtension, params};
 use zeroize::Zeroizing;
 
 use super::{Database, Result, Schema, parsed};
-use crate::noise::Keypair;
 use crate::protocol::{Name, PublicKey};
+use crate::transport::noise::Keypair;
 
 mod contacts;
 mod messages;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::discovery::*;
-use peerchat::noise::Keypair;
+use peerchat::transport::noise::Keypair;
 use peerchat::protocol::Refusal;
 use peerchat::protocol::rendezvous::{About, Identity, RefusedCode, Status, ToClient, ToDiscovery};
 

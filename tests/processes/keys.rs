@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::support::client::{Client, command, linked_pair};
 use crate::support::discovery::{Discovery, PATIENCE, scratch};
-use peerchat::noise::{self, HandshakeError, Keypair, Purpose};
+use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
 use peerchat::protocol::peer::{Hello, Kind, Message, Peer};
 use peerchat::protocol::{MAX_PEER_FRAME, PublicKey, VERSION, codec};
 

@@ -14,8 +14,8 @@ use crate::support::discovery::{
     self, Discovery, PATIENCE, Raw, keypair, linked, register, request, scratch,
 };
 use crate::support::trace::{counts, places, possible, traced};
-use peerchat::noise::Keypair;
 use peerchat::protocol::rendezvous::{RefusedCode, Status, ToClient, ToDiscovery};
+use peerchat::transport::noise::Keypair;
 use serde_json::Value;
 
 /// How many places each test tries in an ordinary run.

@@ -9,11 +9,11 @@ use peerchat::client::command::Command;
 use peerchat::client::event::{ANSWERS, Action, Input};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
-use peerchat::noise::Keypair;
 use peerchat::protocol::peer::Peer;
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::StoreError;
 use peerchat::store::journal::Journal;
+use peerchat::transport::noise::Keypair;
 use rusqlite::OptionalExtension;
 
 use super::dial::Dialling;

@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 use peerchat::discovery::registry::{Action, Event as Heard, Limits, Registry};
-use peerchat::noise::Keypair;
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::rendezvous::{Identity, Status, ToClient};
 use peerchat::store;
 use peerchat::store::directory::Directory;
+use peerchat::transport::noise::Keypair;
 
 use super::client::keypair;
 use super::disk::{Crash, Disk};

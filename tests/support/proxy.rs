@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use peerchat::noise::{self, Keypair, Purpose, Sealer};
 use peerchat::protocol::rendezvous::{Identity, Registered, Status, ToClient, ToDiscovery};
 use peerchat::protocol::{MAX_RENDEZVOUS_FRAME, Name, PublicKey, codec};
+use peerchat::transport::noise::{self, Keypair, Purpose, Sealer};
 use socket2::{Domain, Socket, Type};
 
 use super::discovery::PATIENCE;

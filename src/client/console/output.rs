@@ -237,7 +237,7 @@ mod tests {
         let ready = || Notice::Ready {
             user: name("alice"),
             address: "127.0.0.1:1".parse().unwrap(),
-            fingerprint: crate::noise::Keypair::generate().unwrap().public(),
+            fingerprint: crate::transport::noise::Keypair::generate().unwrap().public(),
         };
         let lines = written(&mut output, vec![ready()]);
         assert_eq!(lines.len(), 4);

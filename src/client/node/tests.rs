@@ -7,11 +7,11 @@ use super::super::command::{Command, parse};
 use super::super::event::{Action, Input, LinkId, Problem};
 use super::super::notice::{Code, Notice, Told, UpDown};
 use super::*;
-use crate::noise::Keypair;
 use crate::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
 use crate::protocol::rendezvous::{About, Identity, Registered, Status, ToClient, ToDiscovery};
 use crate::protocol::{DEAD_AFTER, MAX_TEXT, PING_AFTER};
 use crate::time::millis;
+use crate::transport::noise::Keypair;
 
 mod acquaintance;
 mod attention;

@@ -1,10 +1,10 @@
 mod release;
 
 use super::*;
-use crate::noise::Keypair;
 use crate::protocol::DEAD_AFTER;
 use crate::protocol::rendezvous::{Identify, Status};
 use crate::time::millis;
+use crate::transport::noise::Keypair;
 
 const HOUR: u64 = 3_600_000;
 

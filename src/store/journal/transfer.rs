@@ -152,8 +152,8 @@ mod tests {
     use std::io::{Read, Write};
 
     use super::*;
-    use crate::noise::Keypair;
     use crate::protocol::peer::Kind;
+    use crate::transport::noise::Keypair;
 
     fn name(name: &str) -> Name {
         name.parse().unwrap()

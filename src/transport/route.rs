@@ -1,0 +1,44 @@
+//! The ways to another program.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::tcp;
+use super::wire::Wire;
+
+/// How a connection reaches the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Over a TCP connection of its own.
+    Direct {
+        /// The other end's socket.
+        remote: SocketAddr,
+    },
+}
+
+impl Route {
+    /// The address from which the other side is seen.
+    #[must_use]
+    pub const fn remote(&self) -> SocketAddr {
+        let Self::Direct { remote } = self;
+        *remote
+    }
+
+    /// Opens the wire from this side.
+    pub(super) fn connect(&self, within: Duration) -> io::Result<Arc<dyn Wire>> {
+        match self {
+            Self::Direct { remote } => tcp::connect(remote, within),
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct { remote } => remote.fmt(f),
+        }
+    }
+}
