@@ -12,12 +12,14 @@
 //! | [`protocol`] | every message on the wire, the grammar of names, the limits |
 //! | [`noise`] | proven, sealed connections over TCP |
 //! | [`net`] | listening, letting in, sending without waiting |
+//! | [`accounts`] | what discovery keeps, as plain data |
 //! | [`store`] | the databases; the only place with SQL |
 //! | [`time`], [`logging`], [`cli`], [`scheduling`] | clocks as the deciding code is told them; logs; command lines; turns |
 //! | [`discovery`] | the rendezvous server; [`discovery::registry`] decides |
 //! | [`client`] | the chat box; [`client::node`] decides |
 #![deny(unsafe_code)]
 
+pub mod accounts;
 pub mod cli;
 pub mod client;
 pub mod discovery;

@@ -83,6 +83,12 @@ impl Clock {
     pub fn instant(&self, mono: u64) -> Option<std::time::Instant> {
         self.0.checked_add(Duration::from_millis(mono))
     }
+
+    /// A moment on the clock of the standard library; `None` if it lies beyond what that can tell.
+    #[must_use]
+    pub fn to_std(&self, at: Instant) -> Option<std::time::Instant> {
+        self.0.checked_add(at.since_start())
+    }
 }
 
 /// A duration in milliseconds.

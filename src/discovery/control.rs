@@ -14,8 +14,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::desk::Desk;
-use super::timed::Timed;
+use super::admin::Admin;
+use super::deadline_stream::DeadlineStream;
 use crate::protocol::{Name, PublicKey};
 use crate::store;
 
@@ -47,7 +47,7 @@ impl Control {
     ///
     /// # Errors
     /// If there can be no socket, or no thread.
-    pub fn open(database: &Path, desk: Desk) -> io::Result<Self> {
+    pub fn open(database: &Path, admin: Admin) -> io::Result<Self> {
         let path = store::beside(database, ".sock");
         clear(&path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -59,8 +59,9 @@ impl Control {
         let listener = UnixListener::from(socket);
         thread::Builder::new().name("operator".into()).spawn(move || {
             loop {
-                let served =
-                    listener.accept().map(|(stream, _)| serve(Timed::new(stream, ASK_WITHIN), &desk));
+                let served = listener
+                    .accept()
+                    .map(|(stream, _)| serve(DeadlineStream::new(stream, ASK_WITHIN), &admin));
                 match served {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::debug!(%error, "an operator was not answered"),
@@ -85,21 +86,21 @@ fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-fn serve(mut stream: Timed, desk: &Desk) -> io::Result<()> {
+fn serve(mut stream: DeadlineStream, admin: &Admin) -> io::Result<()> {
     let lines = stream.lines(QUESTION, |_| true)?;
     let question = lines.and_then(|lines| String::from_utf8(lines.concat()).ok()).unwrap_or_default();
-    let answer = answer(&question, desk).map_err(|error| error.to_string());
+    let answer = answer(&question, admin).map_err(|error| error.to_string());
     let json = serde_json::to_string(&answer).map_err(io::Error::other)?;
     stream.finish(format!("{json}\n").as_bytes())
 }
 
-fn answer(question: &str, desk: &Desk) -> anyhow::Result<String> {
+fn answer(question: &str, admin: &Admin) -> anyhow::Result<String> {
     match question.split(' ').collect::<Vec<_>>()[..] {
-        ["status"] => Ok(desk.status()?.text()),
-        ["status", "json"] => Ok(desk.status()?.json()),
+        ["status"] => Ok(admin.status()?.text()),
+        ["status", "json"] => Ok(admin.status()?.json()),
         ["release", name] => {
             let name: Name = name.parse()?;
-            released(&name, desk.release(name.clone())?.map_err(|error| anyhow!(error))?)
+            released(&name, admin.release(name.clone())?.map_err(|error| anyhow!(error))?)
         }
         _ => {
             Err(anyhow!("the running discovery is of another version, which does not know this; restart it"))
@@ -135,7 +136,7 @@ pub fn ask(database: &Path, question: &str) -> anyhow::Result<Option<String>> {
         }
         connected => connected.with_context(failed)?,
     }
-    let mut stream = Timed::new(socket, ANSWER_WITHIN);
+    let mut stream = DeadlineStream::new(socket, ANSWER_WITHIN);
     stream.write_all(format!("{question}\n").as_bytes()).with_context(failed)?;
     let lines = stream.lines(ANSWER, |_| true).with_context(failed)?;
     let lines = lines.ok_or_else(|| anyhow!("it ended before it answered")).with_context(failed)?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::memory::SessionId;
+use super::sessions::SessionId;
 use crate::net::{self, Place, READER_STACK};
 use crate::noise::{self, Keypair, OpenError, Opener, Purpose, Sealer};
 use crate::protocol::codec::{self, CodecError};

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::desk::Desk;
-use super::timed::Timed;
+use super::admin::Admin;
+use super::deadline_stream::DeadlineStream;
 
 /// How many connections are served at a time.
 const SCRAPERS: usize = 4;
@@ -25,14 +25,14 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// If it can't listen, or a thread can't be had.
-pub fn serve(address: SocketAddr, desk: &Desk) -> io::Result<SocketAddr> {
+pub fn serve(address: SocketAddr, admin: &Admin) -> io::Result<SocketAddr> {
     let listener = Arc::new(TcpListener::bind(address)?);
     let address = listener.local_addr()?;
     for _ in 0..SCRAPERS {
-        let (listener, desk) = (Arc::clone(&listener), desk.clone());
+        let (listener, admin) = (Arc::clone(&listener), admin.clone());
         thread::Builder::new().name("metrics".into()).spawn(move || {
             loop {
-                let served = listener.accept().map(|(stream, from)| (answer(stream, &desk), from));
+                let served = listener.accept().map(|(stream, from)| (answer(stream, &admin), from));
                 match served {
                     Ok((Ok(()), _)) => {}
                     Ok((Err(error), from)) => tracing::debug!(%from, %error, "metrics not delivered"),
@@ -47,15 +47,15 @@ pub fn serve(address: SocketAddr, desk: &Desk) -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-fn answer(stream: TcpStream, desk: &Desk) -> io::Result<()> {
-    let mut stream = Timed::new(stream, DEADLINE);
+fn answer(stream: TcpStream, admin: &Admin) -> io::Result<()> {
+    let mut stream = DeadlineStream::new(stream, DEADLINE);
     let head = stream.lines(REQUEST, <[u8]>::is_empty)?;
     let first = head.as_ref().and_then(|head| head.first()).map_or(&[][..], Vec::as_slice);
-    stream.finish(respond(first, desk).as_bytes())
+    stream.finish(respond(first, admin).as_bytes())
 }
 
 /// What a request that begins with this line is answered.
-fn respond(line: &[u8], desk: &Desk) -> String {
+fn respond(line: &[u8], admin: &Admin) -> String {
     let mut words = line.split(|byte| *byte == b' ');
     let mut word = || words.next().unwrap_or_default();
     let (method, target, version) = (word(), word(), word());
@@ -69,7 +69,7 @@ fn respond(line: &[u8], desk: &Desk) -> String {
         _ if !well_formed => {
             ("400 Bad Request", "", "this is not a request that is understood here\n".into())
         }
-        (b"GET", b"/metrics") => match desk.status() {
+        (b"GET", b"/metrics") => match admin.status() {
             Ok(status) => ("200 OK", "", status.metrics()),
             Err(busy) => ("503 Service Unavailable", "", format!("{busy}\n")),
         },

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::inbound::Refunds;
-use super::memory::SessionId;
 use super::registry::Action;
+use super::sessions::SessionId;
 use crate::net;
 use crate::noise::Sealer;
 use crate::protocol::codec;

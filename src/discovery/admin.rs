@@ -26,15 +26,15 @@ pub type Released = Result<Option<PublicKey>, String>;
 
 /// For those who ask.
 #[derive(Clone)]
-pub struct Desk(Sender<Question>);
+pub struct Admin(Sender<Question>);
 
 /// The loop did not answer in time.
 #[derive(Debug, thiserror::Error)]
 #[error("discovery is too busy to answer, and may still do it; look at its log, or try again")]
 pub struct Busy;
 
-impl Desk {
-    /// A desk, and where the loop finds the questions.
+impl Admin {
+    /// A admin, and where the loop finds the questions.
     pub fn open() -> (Self, Receiver<Question>) {
         let (sender, questions) = bounded(QUESTIONS);
         (Self(sender), questions)

@@ -10,12 +10,12 @@ use socket2::Socket;
 const UNREAD: u64 = 64 * 1024;
 
 /// A socket whose every operation ends at the deadline, however slowly bytes drip.
-pub struct Timed {
+pub struct DeadlineStream {
     socket: Socket,
     deadline: Instant,
 }
 
-impl Timed {
+impl DeadlineStream {
     /// Gives a connection this long, for everything.
     pub fn new(socket: impl Into<Socket>, within: Duration) -> Self {
         Self { socket: socket.into(), deadline: Instant::now() + within }
@@ -59,14 +59,14 @@ impl Timed {
     }
 }
 
-impl Read for Timed {
+impl Read for DeadlineStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.set_read_timeout(Some(self.remaining()?))?;
         (&self.socket).read(buffer)
     }
 }
 
-impl Write for Timed {
+impl Write for DeadlineStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(Some(self.remaining()?))?;
         (&self.socket).write(bytes)
