@@ -53,6 +53,6 @@ fn release_stopped(directory: &Directory, name: &Name) -> store::Result<Option<P
 
 pub(super) fn log_release(name: &Name, key: Option<PublicKey>) {
     if let Some(key) = key {
-        tracing::warn!(%name, %key, "the name was released");
+        tracing::warn!(%name, %key, "name released");
     }
 }

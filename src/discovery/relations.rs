@@ -141,3 +141,53 @@ impl Keyed for Relations {
         self.set(*relation, false).then_some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::undo::{Table, Transactional};
+    use proptest::prelude::*;
+
+    fn relation() -> impl Strategy<Value = Relation> {
+        (any::<bool>(), 0..4_usize, 0..4_usize).prop_filter_map(
+            "no user to itself",
+            |(connection, one, other)| {
+                let relation = if connection { Relation::connection } else { Relation::Request };
+                (one != other).then(|| relation(UserIndex::new(one), UserIndex::new(other)))
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn relations_are_those_added_and_a_rollback_leaves_no_trace(
+            steps in prop::collection::vec((relation(), any::<bool>()), 0..40),
+            commit in 0..40_usize,
+        ) {
+            let mut relations: Table<Relations> = Table::default();
+            let mut model = BTreeSet::new();
+            let mut committed = (model.clone(), sorted(&relations));
+            for (step, (relation, present)) in steps.into_iter().enumerate() {
+                if present {
+                    prop_assert_eq!(relations.insert(relation, ()).is_none(), model.insert(relation));
+                } else {
+                    prop_assert_eq!(relations.remove(&relation).is_some(), model.remove(&relation));
+                }
+                let connections = model.iter().filter(|of| matches!(of, Relation::Connection(..))).count();
+                prop_assert_eq!(relations.connections(), connections as u64);
+                prop_assert_eq!(relations.requests(), (model.len() - connections) as u64);
+                if step == commit {
+                    relations.commit();
+                    committed = (model.clone(), sorted(&relations));
+                }
+            }
+            relations.rollback();
+            prop_assert_eq!(sorted(&relations), committed.1);
+            prop_assert!(committed.0.iter().all(|relation| relations.find(relation).is_some()));
+        }
+    }
+
+    fn sorted(relations: &Relations) -> String {
+        format!("{:?}", relations.of.iter().collect::<std::collections::BTreeMap<_, _>>())
+    }
+}

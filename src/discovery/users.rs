@@ -14,7 +14,7 @@ pub struct UserIndex(u32);
 
 impl UserIndex {
     /// More users than can be told apart fit into no machine's memory.
-    fn new(row: usize) -> Self {
+    pub(super) fn new(row: usize) -> Self {
         Self(u32::try_from(row).unwrap_or(u32::MAX))
     }
 

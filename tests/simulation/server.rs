@@ -156,7 +156,7 @@ impl World {
         let clock = self.clock(run.started, self.discovery.skew);
         let (mut done, mut decisions) = decide(&mut run, clock, Saving::Available);
         let broken = self.discovery.disk.take(now);
-        let saved = (|| {
+        let saved: store::Result<()> = (|| {
             directory.begin()?;
             broken.arm(&directory);
             directory.apply(&decisions.changes)?;
@@ -171,7 +171,7 @@ impl World {
             directory.rollback();
             return self.discovery_crashes(run, false);
         }
-        if let Err::<(), store::StoreError>(_) = saved {
+        if saved.is_err() {
             self.stats.add("discovery could not save");
             directory.rollback();
             run.registry.rollback();
