@@ -16,7 +16,6 @@ use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Referenc
 use peerchat::client::notice::{
     Body, Code, ErrorNotice, HistoryLine, Look, Notice, OutboxLine, Told, UpDown,
 };
-use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
 use peerchat::protocol::peer::{Cursor, Kind, Peer};
 use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
 use peerchat::protocol::{MAX_TEXT, Name, VERSION, codec};

@@ -15,11 +15,11 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 use crate::protocol::{Name, PublicKey};
 use crate::scheduling;
 use crate::store::StoreError;
-use crate::store::journal::{Journal, PART};
+use crate::store::journal::{Journal, SEGMENT};
 use crate::time::Clock;
 use crate::transport::{self, Buffers, Writer};
 use console::{Console, LAST_WORDS};
-use event::{ANSWERS, Action, Input, LinkId};
+use event::{ANSWERS, Action, ConnectionId, Input};
 use network::{Event, Network};
 use node::{Node, Setup};
 use oneshot::OneShot;
@@ -137,8 +137,8 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         endpoint: format!("{host}:{}", config.discovery_port),
         discovery_key: config.discovery_key,
         silent: console.is_none(),
-        part: PART,
-        linger: config.linger.map(|linger| u64::try_from(linger.as_millis()).unwrap_or(u64::MAX / 2)),
+        segment: SEGMENT,
+        linger: config.linger,
         epoch: random()?,
         seed: random()?,
     };
@@ -185,7 +185,7 @@ struct Loop {
     endpoint: String,
     /// Nothing is shown without it.
     console: Option<Console>,
-    links: HashMap<LinkId, Writer>,
+    links: HashMap<ConnectionId, Writer>,
     /// Commands that have come and are not yet taken in.
     typed: VecDeque<Input>,
     /// When the loop last looked around.
@@ -233,7 +233,7 @@ impl Loop {
         let welcome = self.node.takes_commands(self.clock.now());
         let ready = welcome && !self.typed.is_empty();
         let taken = if welcome && !ready { commands.clone() } else { never() };
-        let deadline = self.clock.instant(self.node.deadline());
+        let deadline = self.clock.to_std(self.node.deadline());
         let wait = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         let most = if self.links.is_empty() { Duration::from_secs(3600) } else { LOOK_AROUND };
         let wait = if inputs.is_empty() && !ready { wait.min(most) } else { Duration::ZERO };
@@ -317,7 +317,7 @@ impl Loop {
                 tracing::error!(%error, "the journal can't be written");
                 self.journal.rollback();
                 self.node
-                    .recover(now, &self.journal, inputs, random()?)
+                    .failed(now, &self.journal, inputs, random()?)
                     .context("the journal can't be read")?
             }
         };
@@ -353,7 +353,7 @@ impl Loop {
         }
     }
 
-    fn send<T: minicbor::Encode<()>>(&mut self, link: LinkId, messages: &[T]) {
+    fn send<T: minicbor::Encode<()>>(&mut self, link: ConnectionId, messages: &[T]) {
         if let Some(writer) = self.links.get_mut(&link)
             && let Err(error) = writer.send(messages, &mut self.buffers)
         {

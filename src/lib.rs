@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | [`protocol`] | every message on the wire, the grammar of names, the limits |
 //! | [`transport`] | proven, sealed connections, whatever their route |
+//! | [`accounts`] | what discovery keeps, as plain data |
 //! | [`store`] | the databases; the only place with SQL |
 //! | `terminal` | a line editor on a terminal, for any program |
 //! | [`time`], [`logging`], [`cli`], [`scheduling`] | clocks as the deciding code is told them; logs; command lines; turns |
@@ -18,6 +19,7 @@
 //! | [`client`] | the chat box; [`client::node`] decides |
 #![deny(unsafe_code)]
 
+pub mod accounts;
 pub mod cli;
 pub mod client;
 pub mod discovery;

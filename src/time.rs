@@ -42,18 +42,10 @@ impl std::ops::Add<Duration> for Instant {
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds since the program started. Never goes back: for deadlines.
-    pub mono: u64,
+    /// On the program's own clock: for deadlines.
+    pub mono: Instant,
     /// Milliseconds since 1970, as the system believes. May jump: only to be stored and shown.
     pub wall: i64,
-}
-
-impl Now {
-    /// The moment for deadlines.
-    #[must_use]
-    pub const fn instant(&self) -> Instant {
-        Instant(Duration::from_millis(self.mono))
-    }
 }
 
 /// Where readings come from.
@@ -75,13 +67,13 @@ impl Clock {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
         };
-        Now { mono: millis(self.0.elapsed()), wall }
+        Now { mono: Instant(self.0.elapsed()), wall }
     }
 
-    /// The instant at which [`Now::mono`] will be `mono`; `None` if it lies beyond what can be told.
+    /// A moment on the clock of the standard library; `None` if it lies beyond what that can tell.
     #[must_use]
-    pub fn instant(&self, mono: u64) -> Option<std::time::Instant> {
-        self.0.checked_add(Duration::from_millis(mono))
+    pub fn to_std(&self, at: Instant) -> Option<std::time::Instant> {
+        self.0.checked_add(at.since_start())
     }
 }
 

@@ -144,8 +144,8 @@ fn fan(options: &Options, count: u64, stalled: bool) -> Result<Stream> {
     journal.begin()?;
     for account in &accounts {
         let mut contact = journal.add_contact(&account.name)?;
-        contact.key = Some(account.keypair.public());
-        journal.save_contact(&contact)?;
+        contact.identity.key = Some(account.keypair.public());
+        journal.save_identity(contact.id, &contact.identity)?;
     }
     journal.commit()?;
     drop(journal);

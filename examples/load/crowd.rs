@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use peerchat::accounts::{self, Change, UserId};
 use peerchat::protocol::rendezvous::{Identify, Register, ToClient, ToDiscovery};
 use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, Name, PING_AFTER, PublicKey, codec};
-use peerchat::store::directory::{Directory, UserId};
+use peerchat::store::directory::Directory;
 use peerchat::transport::noise::{self, Keypair, OpenError, Opener, Purpose, Sealer};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -46,16 +47,23 @@ pub fn accounts(first: usize, count: usize) -> Result<Vec<Arc<Account>>> {
 
 /// Writes a database in which `accounts` exist, and are connected as `pairs` of places in it says.
 pub fn write(db: &Path, accounts: &[Arc<Account>], pairs: &[(usize, usize)]) -> Result<()> {
-    let directory = Directory::open(db)?;
-    directory.begin()?;
-    let add =
-        |account: &Arc<Account>| directory.add_user(&account.name, account.keypair.public(), address(1), 0);
-    let ids: Vec<UserId> = accounts.iter().map(add).collect::<Result<_, _>>()?;
-    for (a, b) in pairs {
-        let (a, b) = ids.get(*a).zip(ids.get(*b)).context("no such place")?;
-        directory.add_connection(*a, *b, 0)?;
+    let id = |place: usize| UserId::try_from(place).map(|place| place + 1);
+    let mut changes = Vec::new();
+    for (place, account) in accounts.iter().enumerate() {
+        changes.push(new_user(id(place)?, &account.name, account.keypair.public()));
     }
-    Ok(directory.commit()?)
+    for (one, other) in pairs {
+        changes.push(Change::AddConnection { one: id(*one)?, other: id(*other)?, now: 0 });
+    }
+    Ok(Directory::open(db)?.save(&changes)?)
+}
+
+/// A user who has never been online.
+pub fn new_user(id: UserId, name: &Name, key: PublicKey) -> Change {
+    Change::AddUser {
+        account: accounts::Account { id, name: name.clone(), key, address: address(1) },
+        now: 0,
+    }
 }
 
 /// Where a client says that it listens. None does.

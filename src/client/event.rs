@@ -10,13 +10,12 @@ use crate::protocol::peer::Peer;
 use crate::protocol::rendezvous::{ToClient, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
 use crate::store::journal::ContactId;
+pub use crate::transport::ConnectionId;
+use crate::transport::Route;
 
 /// How many bytes the answers to the commands of one transaction may have, by [`Input::answer`]: nothing is left out
 /// of what is told while there is room for that many.
 pub const ANSWERS: usize = 1024 * 1024;
-
-/// A connection, to a peer or to discovery. Never used again within a process.
-pub type LinkId = crate::transport::ConnectionId;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -47,27 +46,27 @@ pub enum Input {
     /// A session with discovery stands.
     RendezvousUp {
         /// The connection.
-        session: LinkId,
+        session: ConnectionId,
         /// Discovery's proven key.
         key: PublicKey,
     },
     /// There is no session with discovery.
     RendezvousFailed(Problem),
     /// Discovery says something.
-    RendezvousSays(LinkId, Vec<ToClient>),
+    RendezvousSays(ConnectionId, Vec<ToClient>),
     /// The session with discovery is over.
-    RendezvousClosed(LinkId),
+    RendezvousClosed(ConnectionId),
 
     /// A peer has proved a key.
     LinkUp {
         /// The connection.
-        link: LinkId,
+        link: ConnectionId,
         /// The proven key.
         key: PublicKey,
         /// Whom this side has dialled; `None` if the other side did.
         dialled: Option<ContactId>,
-        /// Where the other side's socket is.
-        remote: SocketAddr,
+        /// How it reaches the other side.
+        route: Route,
         /// How many bytes the kernel takes for the connection without waiting.
         budget: usize,
     },
@@ -79,9 +78,9 @@ pub enum Input {
         problems: Vec<(SocketAddr, Problem)>,
     },
     /// A peer says something.
-    LinkSays(LinkId, Vec<Peer>),
+    LinkSays(ConnectionId, Vec<Peer>),
     /// A link is over.
-    LinkClosed(LinkId),
+    LinkClosed(ConnectionId),
 }
 
 impl Input {
@@ -170,7 +169,7 @@ pub enum Action {
     /// Connect to discovery, which should hold this key, if one is pinned.
     DialRendezvous(Option<PublicKey>),
     /// Say something to discovery.
-    TellDiscovery(LinkId, Vec<ToDiscovery>),
+    TellDiscovery(ConnectionId, Vec<ToDiscovery>),
     /// Connect to a contact.
     Dial {
         /// Whom.
@@ -183,9 +182,9 @@ pub enum Action {
         addresses: Vec<SocketAddr>,
     },
     /// Say something to a peer, in one frame.
-    Send(LinkId, Vec<Peer>),
+    Send(ConnectionId, Vec<Peer>),
     /// Close a connection, to a peer or to discovery.
-    Close(LinkId),
+    Close(ConnectionId),
     /// Give a batch of notices to the console, which answers with [`Input::Printed`].
     Print(Vec<Told>),
     /// What the prompt shows and Tab completes has changed.

@@ -7,7 +7,7 @@ use std::thread;
 use crossbeam_channel::Sender;
 use minicbor::Decode;
 
-use super::event::{Input, LinkId, Problem};
+use super::event::{ConnectionId, Input, Problem};
 use crate::protocol::{MAX_PEER_FRAME, PublicKey};
 use crate::store::journal::ContactId;
 use crate::transport::noise::{HandshakeError, Keypair, Purpose};
@@ -22,7 +22,7 @@ const CAPS: Caps = Caps { total: 4096, per_address: Some(64), per_loopback: None
 /// Something for the loop.
 pub struct Event {
     /// A connection that the loop writes to from now on.
-    pub opened: Option<(LinkId, Writer)>,
+    pub opened: Option<(ConnectionId, Writer)>,
     /// What happened.
     pub input: Input,
 }
@@ -120,9 +120,12 @@ impl Network {
     }
 
     fn open_link(&self, connection: Connection, dialled: Option<ContactId>) {
-        let up = move |&Opened { id: link, key, route, budget, .. }: &Opened| {
-            let remote = route.remote();
-            Input::LinkUp { link, key, dialled, remote, budget }
+        let up = move |&Opened { id: link, key, route, budget, .. }: &Opened| Input::LinkUp {
+            link,
+            key,
+            dialled,
+            route,
+            budget,
         };
         self.open(connection, up, Input::LinkSays, Input::LinkClosed);
     }
@@ -131,8 +134,8 @@ impl Network {
         &self,
         connection: Connection,
         up: impl Fn(&Opened) -> Input + Send + 'static,
-        says: fn(LinkId, Vec<T>) -> Input,
-        closed: fn(LinkId) -> Input,
+        says: fn(ConnectionId, Vec<T>) -> Input,
+        closed: fn(ConnectionId) -> Input,
     ) {
         let events = self.events.clone();
         connection.open(FRAMING, move |event| {

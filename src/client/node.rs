@@ -23,11 +23,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::event::{Action, ConnectionId, Input, Problem};
-use super::notice::{Code, ErrorNotice, Notice, UpDown};
-use crate::protocol::peer::{ByeReason, Cursor, Hello, Peer};
-use crate::protocol::rendezvous::{
-    About, Identify, RefusedCode, Register, Status, ToClient, ToDiscovery,
-};
+use super::notice::{Code, Notice, UpDown};
+use crate::protocol::peer::{ByeReason, Hello, Peer};
+use crate::protocol::rendezvous::{About, Identify, RefusedCode, Register, Status, ToClient, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, Incoming, Journal, Request, Seq};
@@ -191,13 +189,15 @@ impl Node {
                 return messages.iter().try_for_each(|said| self.discovery_says(journal, *session, said));
             }
             Input::LinkUp { link, key, dialled, route, budget } => {
-                self.links.add(&self.fx, *link, *key, dialled.is_some(), route.remote(), *budget);
+                self.links.add(&self.fx, *link, *key, dialled.is_some(), *route, *budget);
                 return self.link_proved(journal, *link, *dialled);
             }
             Input::LinkSays(link, messages) => {
                 self.links.received(&self.fx, *link);
                 let mut incoming = journal.incoming()?;
-                return messages.iter().try_for_each(|said| self.peer_says(journal, &mut incoming, *link, said));
+                return messages
+                    .iter()
+                    .try_for_each(|said| self.peer_says(journal, &mut incoming, *link, said));
             }
             Input::InputEnded => self.exit.linger(now),
             Input::Signal => self.leave_or((0, None)),
@@ -259,14 +259,20 @@ impl Node {
     ///
     /// # Errors
     /// The journal can't even be read.
-    pub fn failed(&mut self, now: Now, journal: &Journal, inputs: &[Input], epoch: u64) -> Result<Vec<Action>> {
+    pub fn failed(
+        &mut self,
+        now: Now,
+        journal: &Journal,
+        inputs: &[Input],
+        epoch: u64,
+    ) -> Result<Vec<Action>> {
         self.machines().iter_mut().for_each(|machine| machine.rollback());
         self.fx.now = now;
         self.delivery.renew_epoch(epoch);
-        inputs.iter().try_for_each(|input| self.handle_unsaved(now, journal, input))?;
-        self.follow_up(now, journal)?;
         self.refuse_searches(Code::NotSaved, "the disk is full or fails, and so the index can't be updated");
         self.search.postpone(now, AFTER_FAILURE);
+        inputs.iter().try_for_each(|input| self.handle_unsaved(now, journal, input))?;
+        self.follow_up(now, journal)?;
         self.leave_when_done();
         self.save_at = Some(now.mono + AFTER_FAILURE);
         Ok(self.committed())
@@ -553,7 +559,8 @@ impl Node {
     /// There is no such user: what was meant for one is given back. A contact whose key is known does exist, whatever
     /// this discovery (which may have lost its database) knows.
     fn no_such_user(&mut self, name: &Name) {
-        let Some((id, person)) = self.roster.named(name).and_then(|id| Some((id, self.roster.get(id)?))) else {
+        let Some((id, person)) = self.roster.named(name).and_then(|id| Some((id, self.roster.get(id)?)))
+        else {
             return;
         };
         if person.identity.key.is_some() || person.identity.blocked || person.withdrawn {
@@ -637,7 +644,8 @@ impl Node {
 
     fn superseded(&mut self, by: SocketAddr) {
         let by = by.ip();
-        let message = format!("this account was started again at {by}; this client stays out until it is restarted");
+        let message =
+            format!("this account was started again at {by}; this client stays out until it is restarted");
         self.fx.error(Code::Superseded, None, message);
         self.rendezvous.superseded(&mut self.fx);
         self.links.ids().into_iter().for_each(|link| self.close_link(link, Some(ByeReason::LOGOUT)));
@@ -675,7 +683,7 @@ impl Node {
 
     /// A peer has proved a key: finds out who it is.
     fn link_proved(&mut self, journal: &Journal, id: ConnectionId, dialled: Option<ContactId>) -> Result<()> {
-        let Some((key, remote)) = self.links.get(id).map(|link| (link.key, link.remote)) else {
+        let Some((key, remote)) = self.links.get(id).map(|link| (link.key, link.route.remote())) else {
             return Ok(());
         };
         let owner = self.roster.holder(&key);
@@ -706,7 +714,7 @@ impl Node {
     fn identified(&mut self, journal: &Journal, key: PublicKey, name: Option<&Name>) -> Result<()> {
         for id in self.links.identifying(key) {
             let Some(name) = name.filter(|name| **name != self.setup.name) else {
-                let remote = self.links.get(id).map_or_else(String::new, |link| link.remote.to_string());
+                let remote = self.links.get(id).map_or_else(String::new, |link| link.route.to_string());
                 self.reject_link(id, ByeReason::NOT_ACCEPTED);
                 let what = format!("{remote} was cut: no user has registered its key {key}");
                 self.links.stranger(&mut self.fx, &what);
@@ -848,7 +856,7 @@ impl Node {
 
     /// The other side breaks the rules: the link is of no use.
     fn bad_peer(&mut self, id: ConnectionId, what: &str) {
-        let Some((key, remote)) = self.links.get(id).map(|link| (link.key, link.remote)) else {
+        let Some((key, remote)) = self.links.get(id).map(|link| (link.key, link.route.remote())) else {
             return;
         };
         let name = self.roster.holder(&key).and_then(|contact| self.roster.name(contact)).cloned();

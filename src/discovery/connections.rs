@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::memory::SessionId;
 use super::pace::{Pace, Refunds};
 use super::registry::Action;
+use super::registry::SessionId;
 use crate::protocol::MAX_RENDEZVOUS_FRAME;
 use crate::protocol::rendezvous::{ToClient, ToDiscovery};
 use crate::transport::noise::{Keypair, OpenError, Purpose};

@@ -1,4 +1,4 @@
-//! What an operator is told of a running discovery: for people, for scripts, and for Prometheus.
+//! The status of a running discovery: for people, for scripts, and for Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use super::registry::{Action, Figures};
 use crate::protocol::PublicKey;
 use crate::protocol::rendezvous::{RefusedCode, ToClient};
 
-/// Why clients are refused something, as it is counted.
+/// The reasons of refusals, as they are counted.
 const REASONS: [(RefusedCode, &str); 9] = [
     (RefusedCode::NAME_TAKEN, "name-taken"),
     (RefusedCode::KEY_IN_USE, "key-in-use"),
@@ -24,7 +24,7 @@ const REASONS: [(RefusedCode, &str); 9] = [
     (RefusedCode::RELEASED, "released"),
 ];
 
-/// How often what was refused, by reason. Every reason is there from the start.
+/// How many refusals there were, by reason. Every reason is there from the start.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Refusals(BTreeMap<&'static str, u64>);
@@ -36,7 +36,7 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Counts the refusals among what is done.
+    /// Counts the refusals among these actions.
     pub fn count(&mut self, actions: &[Action]) {
         for action in actions {
             if let Action::Send { message: ToClient::Refused(refused), .. } = action
@@ -47,7 +47,7 @@ impl Refusals {
         }
     }
 
-    /// Adds a reason that is counted somewhere else.
+    /// Sets a reason that is counted somewhere else.
     pub fn set(&mut self, reason: &'static str, count: u64) {
         self.0.insert(reason, count);
     }
@@ -55,25 +55,21 @@ impl Refusals {
 
 /// A discovery at one moment.
 #[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields explain themselves")]
 pub struct Status {
-    /// The program's version.
     pub version: &'static str,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Its database.
     pub database: String,
-    /// Its key.
     pub key: PublicKey,
-    /// For how many seconds it has been running.
+    /// How long it has been running, in seconds.
     pub uptime: u64,
     /// When it was started, in seconds since 1970.
     pub started: i64,
-    /// How much there is.
     #[serde(flatten)]
     pub figures: Figures,
-    /// How often a transaction could not be saved.
+    /// How many transactions could not be saved.
     pub failed_saves: u64,
-    /// What was refused since the start.
     pub refused: Refusals,
 }
 
@@ -133,16 +129,26 @@ impl Status {
             .iter()
             .map(|(reason, count)| (format!("{{reason=\"{reason}\"}}"), i128::from(*count)))
             .collect();
-        metric("peerchat_build_info", "gauge", "The version that runs.", &[(version, 1)]);
-        metric("peerchat_start_time_seconds", "gauge", "When it was started, since 1970.", &started);
-        metric("peerchat_users", "gauge", "Accounts.", &one(users));
+        metric("peerchat_build_info", "gauge", "The running version.", &[(version, 1)]);
+        metric(
+            "peerchat_start_time_seconds",
+            "gauge",
+            "When discovery was started, in seconds since 1970.",
+            &started,
+        );
+        metric("peerchat_users", "gauge", "Registered accounts.", &one(users));
         metric("peerchat_users_online", "gauge", "Accounts with a live session.", &one(online));
-        metric("peerchat_sessions", "gauge", "Connections whose key is proved.", &one(sessions));
+        metric("peerchat_sessions", "gauge", "Connections that have proved their key.", &one(sessions));
         metric("peerchat_connections", "gauge", "Pairs of users who have been linked.", &one(connections));
-        metric("peerchat_requests_pending", "gauge", "Requests that are not yet settled.", &one(requests));
+        metric(
+            "peerchat_requests_pending",
+            "gauge",
+            "Requests that are waiting for an answer.",
+            &one(requests),
+        );
         let saves = one(self.failed_saves);
         metric("peerchat_failed_saves_total", "counter", "Transactions that could not be saved.", &saves);
-        metric("peerchat_refusals_total", "counter", "What was refused, by reason.", &refused);
+        metric("peerchat_refusals_total", "counter", "Refusals, by reason.", &refused);
         text
     }
 }

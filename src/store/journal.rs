@@ -12,8 +12,8 @@ use crate::transport::noise::Keypair;
 
 mod contacts;
 mod messages;
-mod segments;
 mod search;
+mod segments;
 mod transfer;
 
 pub use contacts::{ContactRow, Identity, Outgoing, Reading, Request, Whereabouts};

@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::discovery::*;
-use peerchat::transport::noise::Keypair;
 use peerchat::protocol::Refusal;
 use peerchat::protocol::rendezvous::{About, Identity, RefusedCode, Status, ToClient, ToDiscovery};
+use peerchat::transport::noise::Keypair;
 
 fn is(status: &Status, name: &str, port: u16, online: bool, asks: bool) {
     let address = Some(([127, 0, 0, 1], port).into());

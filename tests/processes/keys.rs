@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use crate::support::client::{Client, command, linked_pair};
 use crate::support::discovery::{Discovery, PATIENCE, scratch};
-use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
 use peerchat::protocol::peer::{Hello, Kind, Message, Peer};
 use peerchat::protocol::{MAX_PEER_FRAME, PublicKey, VERSION, codec};
+use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
 
 #[test]
 fn a_name_that_is_taken_is_refused_and_its_owner_unharmed() {

@@ -339,7 +339,7 @@ fn a_freed_name_goes_to_another_key_and_contacts_are_warned() {
     assert!(error(&db, &["--release", "nobody"]).contains("there is no user nobody"));
     discovery.signal("-TERM");
     let (_, stderr) = discovery.ended(PATIENCE);
-    assert!(stderr.contains("the name was freed") && stderr.contains(&alice.fingerprint), "{stderr}");
+    assert!(stderr.contains("name released") && stderr.contains(&alice.fingerprint), "{stderr}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use fastrand::Rng;
 use peerchat::client::command::Command;
@@ -13,6 +14,7 @@ use peerchat::protocol::peer::Peer;
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::StoreError;
 use peerchat::store::journal::Journal;
+use peerchat::time::millis;
 use peerchat::transport::noise::Keypair;
 use rusqlite::OptionalExtension;
 
@@ -122,7 +124,8 @@ impl World {
         }
         client.life += 1;
         client.crash = None;
-        let linger = [None, Some(0), Some(5_000)][usize::try_from(seed % 3).unwrap()];
+        let linger =
+            [None, Some(Duration::ZERO), Some(Duration::from_secs(5))][usize::try_from(seed % 3).unwrap()];
         let setup = Setup {
             name: client.name.clone(),
             key: client.keypair.public(),
@@ -130,7 +133,7 @@ impl World {
             endpoint: "discovery:7667".into(),
             discovery_key: None,
             silent: false,
-            part: 5,
+            segment: 5,
             linger,
             epoch: client.epoch,
             seed,
@@ -246,7 +249,7 @@ impl World {
             }
             return self.client_ends(number, run);
         }
-        let deadline = run.started.saturating_add(run.node.deadline());
+        let deadline = run.started.saturating_add(millis(run.node.deadline().since_start()));
         let at = match run.exit {
             Some((_, until)) => until,
             None if self.mutation == Some(Mutation::NoTimers) => u64::MAX,
@@ -315,7 +318,7 @@ impl World {
                 journal.rollback();
                 let epoch = self.rng.u64(..);
                 self.note(|| format!("user{number} could not save"));
-                Some(run.node.recover(now, &journal, inputs, epoch).expect("the journal can be read"))
+                Some(run.node.failed(now, &journal, inputs, epoch).expect("the journal can be read"))
             }
         }
     }

@@ -1,9 +1,11 @@
 //! The conductor's other half: what the user types, and how the program ends.
 
 use super::super::command::{self, Command, CommandError, Reference};
-use super::super::notice::{Body, Code, ErrorNotice, FoundLine, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
+use super::super::notice::{
+    Body, Code, ErrorNotice, FoundLine, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown,
+};
 use super::super::verification;
-use super::exit::{self, STILL_WAITING, Status};
+use super::exit::{self, Status};
 use super::one_shot::OneShot;
 use super::roster::{Distrust, Person};
 use super::search::Query;
@@ -166,7 +168,14 @@ impl Node {
     }
 
     /// Puts a message into the outbox.
-    fn write(&mut self, journal: &Journal, id: ContactId, name: &Name, kind: Kind, body: &[u8]) -> Result<()> {
+    fn write(
+        &mut self,
+        journal: &Journal,
+        id: ContactId,
+        name: &Name,
+        kind: Kind,
+        body: &[u8],
+    ) -> Result<()> {
         if self.roster.is_blocked(id) {
             self.refuse_blocked(name);
             return Ok(());
@@ -303,7 +312,9 @@ impl Node {
                 Distrust::Other(key) => {
                     (Code::KeyChanged, format!("discovery names the key {key} for {name}"))
                 }
-                Distrust::Taken(key) => (Code::KeyChanged, format!("the key {key} belongs to another contact")),
+                Distrust::Taken(key) => {
+                    (Code::KeyChanged, format!("the key {key} belongs to another contact"))
+                }
             };
             self.refuse(code, Some(name), format!("{why}; nothing was changed"));
             return;
@@ -344,9 +355,8 @@ impl Node {
             return Ok(());
         };
         self.set_blocked(id, false);
-        let only_a_name = |person: &Person| {
-            person.identity.key.is_none() && person.identity.request == Request::None
-        };
+        let only_a_name =
+            |person: &Person| person.identity.key.is_none() && person.identity.request == Request::None;
         if self.roster.get(id).is_some_and(only_a_name) {
             // Blocked beforehand, and never more than a name.
             return self.remove_contact(journal, id);
@@ -482,7 +492,8 @@ impl Node {
             return;
         }
         // It is saved with the last transaction when they were there last.
-        let is_there = |id: &ContactId| self.links.of(*id).is_some() || self.dialer.presence(*id) == Some(true);
+        let is_there =
+            |id: &ContactId| self.links.of(*id).is_some() || self.dialer.presence(*id) == Some(true);
         let there: Vec<ContactId> = self.roster.iter().map(|(id, _)| id).filter(is_there).collect();
         there.into_iter().for_each(|id| self.dialer.seen(id, self.fx.now.wall));
         self.links.ids().into_iter().for_each(|link| self.delivery.close(link));

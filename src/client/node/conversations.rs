@@ -97,7 +97,9 @@ impl Conversations {
     pub fn remove(&mut self, id: ContactId, name: &Name) {
         self.threads.remove(&id);
         self.unread.remove(name);
-        [&mut self.behind, &mut self.uncounted, &mut self.unsaved].map(|ids| ids.remove(&id));
+        for ids in [&mut self.behind, &mut self.uncounted, &mut self.unsaved] {
+            ids.remove(&id);
+        }
         if *self.current == Some(id) {
             *self.current = None;
         }

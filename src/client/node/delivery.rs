@@ -181,7 +181,8 @@ impl Delivery {
     ) -> Result<Vec<Delivered>> {
         let theirs = journal.resume(cursors)?;
         let last = self.log.last();
-        let Outgoing { delivered, base } = self.contacts.get(&contact).map(|it| it.outgoing).unwrap_or_default();
+        let Outgoing { delivered, base } =
+            self.contacts.get(&contact).map(|it| it.outgoing).unwrap_or_default();
         let from = theirs.unwrap_or(delivered).max(base).min(last);
         let mut news = Vec::new();
         if from > delivered {
@@ -276,9 +277,7 @@ impl Delivery {
         for (id, link) in self.links.iter_mut().filter(|(id, _)| !self.closed.contains(id)) {
             while link.window.is_ready() {
                 let contact = link.contact;
-                let frame = link
-                    .window
-                    .next_frame(|after, each| journal.sent_after(contact, after, each))?;
+                let frame = link.window.next_frame(|after, each| journal.sent_after(contact, after, each))?;
                 if frame.is_empty() {
                     break;
                 }

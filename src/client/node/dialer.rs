@@ -108,9 +108,8 @@ impl Target {
 
 impl Dialer {
     pub fn load(now: Now, rows: &[ContactRow], seed: u64) -> Self {
-        let target = |row: &ContactRow| {
-            (row.id, Target { whereabouts: row.whereabouts, ..Target::default() })
-        };
+        let target =
+            |row: &ContactRow| (row.id, Target { whereabouts: row.whereabouts, ..Target::default() });
         Self {
             targets: Table::new(rows.iter().map(target).collect()),
             underway: Value::new(0),
@@ -236,8 +235,7 @@ impl Dialer {
         let closed = problems.iter().find(|(_, problem)| *problem == Problem::Closed);
         target.unproved = closed.map(|_| target.unproved.unwrap_or(now.mono));
         let impostor = problems.iter().find(|(_, problem)| matches!(problem, Problem::WrongKey { .. }));
-        let suspect =
-            closed.filter(|_| target.unproved.is_some_and(|since| now.mono >= since + SUSPICIOUS));
+        let suspect = closed.filter(|_| target.unproved.is_some_and(|since| now.mono >= since + SUSPICIOUS));
         let found = impostor.or(suspect).filter(|_| !target.impostor_told);
         target.impostor_told |= found.is_some();
         self.dial_later(now, id, false);
@@ -384,9 +382,9 @@ impl Dialer {
     /// What this transaction has changed and must be saved with it.
     pub fn is_unsaved(&self) -> bool {
         let places = |target: &Target| (target.whereabouts.reached, target.whereabouts.told);
-        self.targets.touched().any(|(_, before, now)| {
-            now.is_some_and(|now| before.map_or((None, None), places) != places(now))
-        })
+        self.targets
+            .touched()
+            .any(|(_, before, now)| now.is_some_and(|now| before.map_or((None, None), places) != places(now)))
     }
 
     /// Whether something is to be saved, some time.
@@ -403,7 +401,8 @@ impl Dialer {
         if !self.unsaved.is_empty() {
             ids.append(&mut self.unsaved);
         }
-        let save = |id| self.targets.get(id).map_or(Ok(()), |it| journal.save_whereabouts(*id, &it.whereabouts));
+        let save =
+            |id| self.targets.get(id).map_or(Ok(()), |it| journal.save_whereabouts(*id, &it.whereabouts));
         ids.iter().try_for_each(save)
     }
 }

@@ -78,5 +78,8 @@ impl Exit {
 
 /// What the program ends with while something waits.
 pub fn waiting() -> Status {
-    (STILL_WAITING, Some("not everything is delivered; the rest is kept and goes out at a later start".into()))
+    (
+        STILL_WAITING,
+        Some("not everything is delivered; the rest is kept and goes out at a later start".into()),
+    )
 }

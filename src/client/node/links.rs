@@ -15,6 +15,7 @@ use crate::protocol::peer::{ByeReason, Hello, MAX_CURSORS, Peer};
 use crate::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, MAX_TEXT, Name, PING_AFTER, PublicKey, peer};
 use crate::store::journal::ContactId;
 use crate::time::Instant;
+use crate::transport::Route;
 use crate::undo::{Table, Transactional, Value};
 
 /// How many bytes of unacknowledged messages this side takes from a peer.
@@ -52,7 +53,7 @@ struct Strangers {
 pub struct Link {
     pub key: PublicKey,
     pub dialled: bool,
-    pub remote: SocketAddr,
+    pub route: Route,
     /// How many bytes the kernel takes without waiting: half of it for messages, half for the rest.
     budget: usize,
     state: State,
@@ -205,14 +206,14 @@ impl Links {
         id: ConnectionId,
         key: PublicKey,
         dialled: bool,
-        remote: SocketAddr,
+        route: Route,
         budget: usize,
     ) {
         let now = fx.now.mono;
         let link = Link {
             key,
             dialled,
-            remote,
+            route,
             budget,
             state: State::Identifying(None),
             hello_deadline: now + HANDSHAKE_DEADLINE,
@@ -340,7 +341,8 @@ impl Links {
             return Greeting::KeepOlder;
         }
         if let Some(older) = older {
-            let is_other = |link: &Link| matches!(link.state, State::Up { epoch, .. } if epoch != hello.epoch);
+            let is_other =
+                |link: &Link| matches!(link.state, State::Up { epoch, .. } if epoch != hello.epoch);
             let superseded = self.links.get(&older).is_some_and(is_other);
             self.remove(fx, older, superseded.then_some(ByeReason::SUPERSEDED));
         }
@@ -350,9 +352,9 @@ impl Links {
         link.state = State::Up { contact, epoch: hello.epoch, since: fx.now.mono };
         // Where this side has dialled, they were reached; otherwise they say on which port they can be.
         let address = if link.dialled {
-            Some(link.remote)
+            Some(link.route.remote())
         } else {
-            (hello.port != 0).then(|| SocketAddr::new(link.remote.ip().to_canonical(), hello.port))
+            (hello.port != 0).then(|| SocketAddr::new(link.route.remote().ip().to_canonical(), hello.port))
         };
         let window = (link.budget / 2).min(hello.window as usize);
         let due = link.dead_at().min(link.ping_at());

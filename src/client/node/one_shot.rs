@@ -61,7 +61,8 @@ impl OneShot {
             Some(delivered) if delivered >= seq && self.refusal.is_none() => Some((0, None)),
             Some(_) if over => {
                 let (to, why) = (&self.to, why_not(contact));
-                let why = format!("{to} doesn't have it yet ({why}); it is kept and goes out at a later start");
+                let why =
+                    format!("{to} doesn't have it yet ({why}); it is kept and goes out at a later start");
                 Some((STILL_WAITING, Some(why)))
             }
             Some(_) => None,

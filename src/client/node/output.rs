@@ -76,7 +76,9 @@ impl Output {
 
     /// Whether everything told is written.
     pub fn is_read(&self) -> bool {
-        self.console.unwritten.is_empty() && self.fresh.notices.is_empty() && self.committed.notices.is_empty()
+        self.console.unwritten.is_empty()
+            && self.fresh.notices.is_empty()
+            && self.committed.notices.is_empty()
     }
 
     /// Whether the output seems to be unread.

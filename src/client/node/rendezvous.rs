@@ -104,11 +104,6 @@ impl Rendezvous {
         }
     }
 
-    /// Which discovery: what its key is pinned under.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
     /// Whether the account has been started somewhere else.
     pub fn is_out(&self) -> bool {
         self.phase == Phase::Out

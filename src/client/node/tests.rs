@@ -4,28 +4,29 @@
 use std::net::SocketAddr;
 
 use super::super::command::{Command, parse};
-use super::super::event::{Action, Input, LinkId, Problem};
+use super::super::event::{Action, ConnectionId, Input, Problem};
 use super::super::notice::{Code, Notice, Told, UpDown};
 use super::*;
 use crate::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
 use crate::protocol::rendezvous::{About, Identity, Registered, Status, ToClient, ToDiscovery};
 use crate::protocol::{DEAD_AFTER, MAX_TEXT, PING_AFTER};
 use crate::time::millis;
+use crate::transport::Route;
 use crate::transport::noise::Keypair;
 
 mod acquaintance;
-mod attention;
+mod conversations;
 mod delivery;
-mod errand;
 mod failures;
 mod keys;
 mod links;
+mod one_shot;
 mod search;
 mod withdrawn;
 
 const OWN: PublicKey = PublicKey([5; 32]);
 const BOB: PublicKey = PublicKey([7; 32]);
-const SESSION: LinkId = 1000;
+const SESSION: ConnectionId = 1000;
 
 struct World {
     now: Now,
@@ -50,8 +51,8 @@ fn setup(epoch: u64) -> Setup {
         endpoint: "localhost:7667".into(),
         discovery_key: None,
         silent: false,
-        part: 5,
-        linger: Some(10_000),
+        segment: 5,
+        linger: Some(Duration::from_secs(10)),
         epoch,
         seed: 1,
     }
@@ -60,7 +61,7 @@ fn setup(epoch: u64) -> Setup {
 impl World {
     fn new() -> Self {
         let journal = Journal::in_memory(&name("alice"), &Keypair::generate().unwrap()).unwrap();
-        let now = Now { mono: 0, wall: 1_000_000 };
+        let now = Now { mono: Instant::START, wall: 1_000_000 };
         let node = Node::new(setup(1), now, &journal).unwrap();
         Self { now, journal, node, notices: Vec::new() }
     }
@@ -78,13 +79,13 @@ impl World {
     fn with_bob() -> Self {
         let mut world = Self::online();
         world.discovery(&[status("bob", BOB, true)]);
-        let contact = world.bob().row.id;
+        let contact = world.bob();
         world.step(&[Input::DialFailed { contact, problems: Vec::new() }]);
         world
     }
 
     /// The same, and bob's link is up.
-    fn linked(link: LinkId) -> Self {
+    fn linked(link: ConnectionId) -> Self {
         let mut world = Self::with_bob();
         world.link(link, false, 1, &[]);
         world
@@ -106,7 +107,7 @@ impl World {
         inputs.iter().for_each(|input| self.node.handle(self.now, &self.journal, input).unwrap());
         self.node.finish(self.now, &self.journal).unwrap();
         self.journal.rollback();
-        let actions = self.node.recover(self.now, &self.journal, inputs, 77).unwrap();
+        let actions = self.node.failed(self.now, &self.journal, inputs, 77).unwrap();
         self.read(actions)
     }
 
@@ -138,7 +139,7 @@ impl World {
     }
 
     fn later(&mut self, ms: u64) -> Vec<Action> {
-        self.now.mono += ms;
+        self.wait(ms);
         self.step(&[])
     }
 
@@ -151,15 +152,21 @@ impl World {
     }
 
     /// Bob proves his key and says hello.
-    fn link(&mut self, link: LinkId, dialled: bool, epoch: u64, cursors: &[Cursor]) -> Vec<Action> {
-        let dialled = dialled.then(|| self.node.by_name[&name("bob")]);
-        let up = Input::LinkUp { link, key: BOB, dialled, remote: address(4000), budget: 1 << 20 };
+    fn link(&mut self, link: ConnectionId, dialled: bool, epoch: u64, cursors: &[Cursor]) -> Vec<Action> {
+        let dialled = dialled.then(|| self.bob());
+        let up = Input::LinkUp {
+            link,
+            key: BOB,
+            dialled,
+            route: Route::Direct { remote: address(4000) },
+            budget: 1 << 20,
+        };
         let mut actions = self.step(&[up]);
         actions.extend(self.says(link, &[hello(epoch, cursors)]));
         actions
     }
 
-    fn says(&mut self, link: LinkId, messages: &[Peer]) -> Vec<Action> {
+    fn says(&mut self, link: ConnectionId, messages: &[Peer]) -> Vec<Action> {
         self.step(&[Input::LinkSays(link, messages.to_vec())])
     }
 
@@ -169,8 +176,16 @@ impl World {
         self.notices.clear();
     }
 
-    fn bob(&self) -> &Contact {
-        &self.node.contacts[&self.node.by_name[&name("bob")]]
+    fn wait(&mut self, ms: u64) {
+        self.now.mono = self.now.mono + Duration::from_millis(ms);
+    }
+
+    fn bob(&self) -> ContactId {
+        self.node.roster.named(&name("bob")).unwrap()
+    }
+
+    fn key(&self) -> Option<PublicKey> {
+        self.node.roster.get(self.bob()).unwrap().identity.key
     }
 
     fn shown(&self) -> Vec<&str> {
@@ -214,7 +229,7 @@ fn cursor(epoch: u64, number: u64) -> Cursor {
     Cursor { epoch, number }
 }
 
-fn sent(actions: &[Action], to: LinkId) -> Vec<&Peer> {
+fn sent(actions: &[Action], to: ConnectionId) -> Vec<&Peer> {
     let frames = actions.iter().filter_map(|action| match action {
         Action::Send(link, messages) if *link == to => Some(messages),
         _ => None,
@@ -222,7 +237,7 @@ fn sent(actions: &[Action], to: LinkId) -> Vec<&Peer> {
     frames.flatten().collect()
 }
 
-fn texts(actions: &[Action], to: LinkId) -> Vec<String> {
+fn texts(actions: &[Action], to: ConnectionId) -> Vec<String> {
     let texts = sent(actions, to).into_iter().filter_map(|said| match said {
         Peer::Message(message) => Some(String::from_utf8(message.body.clone()).unwrap()),
         _ => None,
@@ -230,7 +245,7 @@ fn texts(actions: &[Action], to: LinkId) -> Vec<String> {
     texts.collect()
 }
 
-fn closed(actions: &[Action], link: LinkId) -> bool {
+fn closed(actions: &[Action], link: ConnectionId) -> bool {
     actions.iter().any(|action| matches!(action, Action::Close(closed) if *closed == link))
 }
 

@@ -73,7 +73,13 @@ impl Withdrawals {
     }
 
     /// Gives back what was written, as far as there is room. Returns how many messages.
-    pub fn give_back(&mut self, fx: &mut Effects, journal: &Journal, id: ContactId, name: &Name) -> Result<u64> {
+    pub fn give_back(
+        &mut self,
+        fx: &mut Effects,
+        journal: &Journal,
+        id: ContactId,
+        name: &Name,
+    ) -> Result<u64> {
         let Some(it) = self.0.get_mut(&id).filter(|it| it.stage == Stage::Telling) else {
             return Ok(0);
         };

@@ -159,15 +159,21 @@ impl Journal {
 
     /// Saves how far a contact has what we wrote.
     pub fn save_outgoing(&self, contact: ContactId, outgoing: &Outgoing) -> Result<()> {
-        self.prepare_cached("UPDATE contact SET delivered = ?2, base = ?3 WHERE id = ?1")?
-            .execute([contact, outgoing.delivered, outgoing.base])?;
+        self.prepare_cached("UPDATE contact SET delivered = ?2, base = ?3 WHERE id = ?1")?.execute([
+            contact,
+            outgoing.delivered,
+            outgoing.base,
+        ])?;
         Ok(())
     }
 
     /// Saves how far the user has what a contact wrote.
     pub fn save_reading(&self, contact: ContactId, reading: &Reading) -> Result<()> {
-        self.prepare_cached("UPDATE contact SET shown = ?2, read = ?3 WHERE id = ?1")?
-            .execute([contact, reading.shown, reading.read])?;
+        self.prepare_cached("UPDATE contact SET shown = ?2, read = ?3 WHERE id = ?1")?.execute([
+            contact,
+            reading.shown,
+            reading.read,
+        ])?;
         Ok(())
     }
 

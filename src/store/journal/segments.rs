@@ -82,7 +82,8 @@ impl Journal {
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let count: i64 = row.get(3)?;
-                let unsealed = Unsealed { first: row.get(1)?, last: row.get(2)?, count: count.unsigned_abs() };
+                let unsealed =
+                    Unsealed { first: row.get(1)?, last: row.get(2)?, count: count.unsigned_abs() };
                 found.push((row.get(0)?, side, unsealed));
             }
         }
@@ -137,7 +138,8 @@ impl Journal {
         let mut rows = statement.query(params![contact, side == Side::Ours])?;
         while let Some(row) = rows.next()? {
             let count: i64 = row.get(2)?;
-            let segment = Segment { first: row.get(0)?, last: row.get(1)?, count: Some(count.unsigned_abs()) };
+            let segment =
+                Segment { first: row.get(0)?, last: row.get(1)?, count: Some(count.unsigned_abs()) };
             if !visit(segment)? {
                 break;
             }

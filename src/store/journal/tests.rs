@@ -35,16 +35,24 @@ fn a_missing_identity_is_an_error_and_not_a_new_one() {
 fn a_contact_reads_back() {
     let journal = journal();
     let mut bob = journal.add_contact(&"bob".parse().unwrap()).unwrap();
-    bob.key = Some(PublicKey([7; 32]));
-    bob.offered = Some(PublicKey([8; 32]));
-    bob.request = Request::Kept;
-    bob.blocked = true;
-    bob.reached = Some("192.0.2.1:5".parse().unwrap());
-    bob.told = Some("[2001:db8::1]:6".parse().unwrap());
-    (bob.delivered, bob.base, bob.shown, bob.read) = (1, 2, 3, 4);
-    bob.seen = Some(-5);
-    bob.verified = Some(PublicKey([7; 32]));
-    journal.save_contact(&bob).unwrap();
+    bob.identity = Identity {
+        key: Some(PublicKey([7; 32])),
+        offered: Some(PublicKey([8; 32])),
+        verified: Some(PublicKey([9; 32])),
+        request: Request::Kept,
+        blocked: true,
+    };
+    bob.whereabouts = Whereabouts {
+        reached: Some("192.0.2.1:5".parse().unwrap()),
+        told: Some("[2001:db8::1]:6".parse().unwrap()),
+        seen: Some(-5),
+    };
+    bob.outgoing = Outgoing { delivered: 1, base: 2 };
+    bob.reading = Reading { shown: 3, read: 4 };
+    journal.save_identity(bob.id, &bob.identity).unwrap();
+    journal.save_whereabouts(bob.id, &bob.whereabouts).unwrap();
+    journal.save_outgoing(bob.id, &bob.outgoing).unwrap();
+    journal.save_reading(bob.id, &bob.reading).unwrap();
     assert_eq!(journal.contacts().unwrap(), [bob]);
 }
 
@@ -152,9 +160,12 @@ fn a_journal_of_the_first_version_is_brought_up_to_date() {
     let journal = Journal::open(&path, &"alice".parse().unwrap()).unwrap();
     assert_eq!(journal.identity().unwrap().1.public(), keypair.public());
     let bob = &journal.contacts().unwrap()[0];
-    assert_eq!((bob.shown, bob.read, bob.seen, bob.verified), (3, 3, None, None));
+    assert_eq!(
+        (bob.reading, bob.whereabouts.seen, bob.identity.verified),
+        (Reading { shown: 3, read: 3 }, None, None)
+    );
     // What has not been shown yet was not looked at either.
-    assert_eq!(journal.count_received_after(7, bob.read, 10).unwrap(), 1);
+    assert_eq!(journal.count_received_after(7, bob.reading.read, 10).unwrap(), 1);
     assert_eq!(journal.last_seq().unwrap(), 4);
     drop(journal);
     Journal::open(&path, &"alice".parse().unwrap()).unwrap();
@@ -370,6 +381,6 @@ fn messages_are_found_wherever_they_stand() {
         0
     );
     journal.remove_contact(contacts[2]).unwrap();
-    assert!(journal.last_seq().unwrap() > 29_000, "what is filed is not filed again");
+    assert!(journal.last_seq().unwrap() > 29_000, "what is sealed is not sealed again");
     journal.commit().unwrap();
 }

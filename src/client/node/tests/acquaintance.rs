@@ -23,7 +23,7 @@ impl World {
     }
 
     fn passes(&mut self, ms: u64) {
-        self.now.mono += ms;
+        self.wait(ms);
         self.now.wall += i64::try_from(ms).unwrap();
     }
 
@@ -60,7 +60,7 @@ fn presence_says_what_is_known_and_since_when() {
     world.discovery(&[offline()]);
     let gone = world.line();
     assert_eq!((gone.presence_since, gone.last_seen), (Some(1_000_030), Some(1_000_030)));
-    world.later(LAZY_SAVE + 1);
+    world.later(millis(LAZY_SAVE) + 1);
     world.restart(2);
     world.step(&[]);
     let after = world.line();
@@ -81,7 +81,7 @@ fn leaving_saves_who_was_there() {
     let mut world = World::linked(1);
     world.passes(7);
     world.types("LOGOUT");
-    assert_eq!(world.journal.contacts().unwrap()[0].seen, Some(1_000_007));
+    assert_eq!(world.journal.contacts().unwrap()[0].whereabouts.seen, Some(1_000_007));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn why_names_the_one_thing_that_explains_it() {
     let why = world.why();
     assert!(why.dialling && why.next_dial.is_some());
     assert_eq!((why.reason, why.contact.waiting), (Reason::Dialling, 1));
-    let contact = world.bob().row.id;
+    let contact = world.bob();
     let refused = Problem::Other("connection refused".into());
     world.step(&[Input::DialFailed { contact, problems: vec![(address(4000), refused.clone())] }]);
     let why = world.why();
@@ -127,9 +127,14 @@ fn why_names_the_one_thing_that_explains_it() {
 #[test]
 fn why_tells_that_somebody_takes_no_link() {
     let mut world = World::with_bob();
-    let contact = world.bob().row.id;
-    let up =
-        Input::LinkUp { link: 1, key: BOB, dialled: Some(contact), remote: address(4000), budget: 1 << 20 };
+    let contact = world.bob();
+    let up = Input::LinkUp {
+        link: 1,
+        key: BOB,
+        dialled: Some(contact),
+        route: Route::Direct { remote: address(4000) },
+        budget: 1 << 20,
+    };
     world.step(&[up]);
     world.says(1, &[Peer::Bye(Bye { reason: ByeReason::NOT_ACCEPTED })]);
     assert_eq!(world.why().reason, Reason::NotAccepted);
@@ -143,7 +148,7 @@ fn why_tells_that_somebody_takes_no_link() {
 
 fn failed(world: &World, port: u16) -> Input {
     let problem = Problem::Other("connection refused".into());
-    Input::DialFailed { contact: world.bob().row.id, problems: vec![(address(port), problem)] }
+    Input::DialFailed { contact: world.bob(), problems: vec![(address(port), problem)] }
 }
 
 #[test]

@@ -6,14 +6,14 @@ use super::*;
 fn what_is_written_goes_out_in_order_and_is_delivered_when_acknowledged() {
     let mut world = World::linked(1);
     assert_eq!(texts(&world.step(&[typed("CHAT bob one"), typed("CHAT bob two")]), 1), ["one", "two"]);
-    assert_eq!((world.bob().waiting, world.delivered()), (2, 0));
+    assert_eq!((world.node.delivery.waiting(world.bob()), world.delivered()), (2, 0));
     world.says(1, &[Peer::Ack(cursor(1, 1))]);
-    assert_eq!((world.bob().waiting, world.delivered()), (1, 1));
+    assert_eq!((world.node.delivery.waiting(world.bob()), world.delivered()), (1, 1));
     // An acknowledgement that comes twice, or of another epoch, says nothing.
     world.says(1, &[Peer::Ack(cursor(1, 1)), Peer::Ack(cursor(99, 2))]);
-    assert_eq!((world.bob().waiting, world.delivered()), (1, 1));
+    assert_eq!((world.node.delivery.waiting(world.bob()), world.delivered()), (1, 1));
     world.says(1, &[Peer::Ack(cursor(1, u64::MAX))]);
-    assert_eq!((world.bob().waiting, world.delivered()), (0, 2));
+    assert_eq!((world.node.delivery.waiting(world.bob()), world.delivered()), (0, 2));
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn what_was_not_acknowledged_goes_out_again_after_a_restart_under_its_old_name()
         .collect();
     assert_eq!(names, [cursor(1, 2), cursor(2, 3)]);
     world.says(2, &[Peer::Ack(cursor(2, 3))]);
-    assert_eq!((world.bob().waiting, world.delivered()), (0, 2));
+    assert_eq!((world.node.delivery.waiting(world.bob()), world.delivered()), (0, 2));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn the_window_bounds_what_is_unacknowledged() {
     for number in 9..=64 {
         left -= texts(&world.says(1, &[Peer::Ack(cursor(1, number))]), 1).len();
     }
-    assert_eq!((left, world.bob().waiting), (0, 0));
+    assert_eq!((left, world.node.delivery.waiting(world.bob())), (0, 0));
 }
 
 #[test]
@@ -81,7 +81,13 @@ fn a_window_of_nothing_still_takes_one_message_at_a_time() {
     let mut world = World::with_bob();
     world.types("CHAT bob one");
     world.types("CHAT bob two");
-    let up = Input::LinkUp { link: 1, key: BOB, dialled: None, remote: address(4000), budget: 1 << 20 };
+    let up = Input::LinkUp {
+        link: 1,
+        key: BOB,
+        dialled: None,
+        route: Route::Direct { remote: address(4000) },
+        budget: 1 << 20,
+    };
     let tiny = Hello { name: name("bob"), epoch: 1, port: 1, window: 0, cursors: vec![] };
     let actions = world.step(&[up, Input::LinkSays(1, vec![Peer::Hello(tiny)])]);
     assert_eq!(texts(&actions, 1), ["one"]);
@@ -117,9 +123,14 @@ fn what_came_with_the_last_frame_of_a_link_is_not_taken_a_second_time() {
 #[test]
 fn a_backlog_goes_out_in_few_frames_however_little_each_acknowledgement_frees() {
     let mut world = World::with_bob();
-    let contact = world.bob().row.id;
-    let up =
-        Input::LinkUp { link: 1, key: BOB, dialled: Some(contact), remote: address(4000), budget: 16 << 10 };
+    let contact = world.bob();
+    let up = Input::LinkUp {
+        link: 1,
+        key: BOB,
+        dialled: Some(contact),
+        route: Route::Direct { remote: address(4000) },
+        budget: 16 << 10,
+    };
     (0..400).for_each(|number| _ = world.types(&format!("CHAT bob {number}")));
     world.step(&[up]);
     let mut actions = world.says(1, &[hello(1, &[])]);
@@ -139,7 +150,7 @@ fn a_backlog_goes_out_in_few_frames_however_little_each_acknowledgement_frees() 
             received.extend(messages);
             frames += usize::from(received.len() > before);
         }
-        let next = world.bob().row.delivered.unsigned_abs();
+        let next = world.node.delivery.delivered(world.bob()).unsigned_abs();
         let Some(ack) = received.iter().find(|cursor| cursor.number > next) else {
             break;
         };

@@ -17,7 +17,7 @@ fn what_was_not_printed_before_a_kill_is_shown_again_and_marked() {
         world.notices.iter().any(|notice| matches!(notice, Notice::Message { replayed: true, .. }));
     assert!(replayed, "{:?}", world.notices);
     // It is saved that it has been shown, some time later.
-    world.later(LAZY_SAVE + 1);
+    world.later(millis(LAZY_SAVE) + 1);
     world.restart(3);
     world.step(&[]);
     assert_eq!(world.shown().len(), 0);
@@ -73,7 +73,7 @@ fn the_end_of_input_waits_for_what_is_waiting_and_no_longer_than_it_may() {
     world.types("CHAT bob one");
     world.step(&[Input::InputEnded]);
     assert_eq!(status_of(&world.later(9_999)), None);
-    assert!(world.node.deadline() <= world.now.mono + 1);
+    assert!(world.node.deadline() <= world.now.mono + Duration::from_millis(1));
     assert_eq!(status_of(&world.later(1)), Some(STILL_WAITING));
 }
 
@@ -109,11 +109,9 @@ fn what_is_told_of_connections_survives_a_failed_transaction() {
 #[test]
 fn nobody_waits_for_ever_for_what_can_not_be_delivered() {
     let exits = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Exit(..)));
-    let mut forever = setup(1);
-    forever.linger = None;
     for block in [true, false] {
         let mut world = World::with_bob();
-        world.node.setup = forever.clone();
+        world.node.exit = Value::new(Exit::new(None));
         world.types("CHAT bob x");
         if block {
             world.types("BLOCK bob");

@@ -9,7 +9,13 @@ fn another_key_is_refused_until_it_is_trusted() {
     world.types("CHAT bob secret");
     world.discovery(&[status("bob", OTHER, true), status("bob", OTHER, true)]);
     assert_eq!(world.errors(), [Code::KeyChanged], "said once");
-    let up = |link| Input::LinkUp { link, key: OTHER, dialled: None, remote: address(6), budget: 1 << 20 };
+    let up = |link| Input::LinkUp {
+        link,
+        key: OTHER,
+        dialled: None,
+        route: Route::Direct { remote: address(6) },
+        budget: 1 << 20,
+    };
     world.step(&[up(1)]);
     let name_of = |key| ToClient::Identity(Identity { key, name: Some(name("bob")) });
     let actions = world.discovery(&[name_of(OTHER)]);
@@ -18,7 +24,13 @@ fn another_key_is_refused_until_it_is_trusted() {
     let actions = world.step(&[up(2), Input::LinkSays(2, vec![hello(1, &[])])]);
     assert_eq!(texts(&actions, 2), ["secret"]);
     // The old key's holder is a stranger now.
-    let old = Input::LinkUp { link: 3, key: BOB, dialled: None, remote: address(6), budget: 1 << 20 };
+    let old = Input::LinkUp {
+        link: 3,
+        key: BOB,
+        dialled: None,
+        route: Route::Direct { remote: address(6) },
+        budget: 1 << 20,
+    };
     let actions = world.step(&[old]);
     assert!(actions.iter().any(
         |action| matches!(action, Action::TellDiscovery(_, said) if matches!(said[..], [ToDiscovery::Identify(_)]))
@@ -29,13 +41,13 @@ fn another_key_is_refused_until_it_is_trusted() {
 fn discovery_that_names_one_key_for_two_users_changes_nothing() {
     let mut world = World::with_bob();
     world.discovery(&[status("mallory", BOB, true)]);
-    assert!(!world.node.by_name.contains_key(&name("mallory")));
+    assert!(!world.node.roster.named(&name("mallory")).is_some());
     world.types("REQUEST carol");
     world.discovery(&[status("carol", BOB, false)]);
     assert_eq!(world.errors(), [Code::KeyChanged]);
     world.types("TRUST carol");
-    assert_eq!(world.bob().row.key, Some(BOB));
-    assert_eq!(world.node.by_key[&BOB], world.bob().row.id);
+    assert_eq!(world.key(), Some(BOB));
+    assert_eq!(world.node.roster.holder(&BOB), Some(world.bob()));
 }
 
 #[test]
@@ -61,7 +73,7 @@ fn trust_of_a_named_key_takes_no_other() {
     let mut world = World::with_bob();
     world.discovery(&[status("bob", PublicKey([8; 32]), true)]);
     world.types("TRUST bob 0909");
-    assert_eq!(world.bob().row.key, Some(BOB));
+    assert_eq!(world.key(), Some(BOB));
     world.types("TRUST bob 0808");
-    assert_eq!(world.bob().row.key, Some(PublicKey([8; 32])));
+    assert_eq!(world.key(), Some(PublicKey([8; 32])));
 }

@@ -1,7 +1,7 @@
 //! Looking for words.
 
+use super::super::super::command::Reference;
 use super::super::super::notice::Body;
-use super::super::search::Index;
 use super::*;
 
 impl World {
@@ -19,10 +19,6 @@ impl World {
             ),
             _ => None,
         })
-    }
-
-    fn index(&self) -> &Index {
-        &self.node.index
     }
 }
 
@@ -75,7 +71,7 @@ fn the_index_follows_by_itself_when_nothing_happens() {
     world.later(4_000);
     assert!(world.journal.not_indexed().unwrap().is_some(), "there was no rest yet");
     let mut slices = 0;
-    while world.index().at.is_some() {
+    while world.node.search.deadline(false) < Instant::NEVER {
         world.now.mono = world.node.deadline();
         world.step(&[]);
         slices += 1;
@@ -100,7 +96,7 @@ fn a_search_that_can_not_be_indexed_says_so() {
     assert_eq!(world.errors(), [], "it is still to be looked for");
     world.fail(&[]);
     assert_eq!(world.errors(), [Code::NotSaved]);
-    assert!(world.index().at > Some(world.now.mono), "it is not tried again at once");
+    assert!(world.node.search.deadline(false) > world.now.mono, "it is not tried again at once");
     world.link(2, false, 1, &[]);
     world.types("SEARCH one");
     world.step(&[]);
@@ -133,7 +129,7 @@ fn every_search_is_answered_however_long_the_answers_are() {
     let searches: Vec<_> = (0..64).map(|_| typed("SEARCH word")).collect();
     world.step(&searches);
     let mut told = world.unprinted(&[]);
-    assert!(!world.node.output.has_room(), "{}", told.len());
+    assert!(!world.node.fx.output.has_room(), "{}", told.len());
     told.extend(world.unprinted(&[]));
     assert!(world.node.deadline() > world.now.mono, "nothing is to be done before something is read");
     let found = |notice: &Notice| matches!(notice, Notice::Found { .. });
@@ -184,7 +180,7 @@ fn a_search_that_waits_is_answered_before_the_end() {
         let told: Vec<_> = world
             .unprinted(&[end])
             .into_iter()
-            .map(|Told { notice, reference, .. }| match notice {
+            .map(|Told { notice, reference }| match notice {
                 Notice::Error(error) => (Some(error.code), reference),
                 Notice::Bye { .. } => (None, reference),
                 other => panic!("{other:?}"),
@@ -208,7 +204,7 @@ fn a_search_that_waits_is_answered_before_the_end() {
 #[test]
 fn who_stays_no_longer_says_what_was_not_looked_for() {
     let mut world = World::linked(1);
-    world.node.setup.linger = Some(0);
+    world.node.exit = Value::new(Exit::new(Some(Duration::ZERO)));
     let many: Vec<_> = (1..=2_000).map(|number| message(8, number, "word")).collect();
     world.says(1, &many);
     let actions = world.step(&[typed("SEARCH word"), Input::InputEnded]);

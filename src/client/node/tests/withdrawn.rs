@@ -53,10 +53,10 @@ fn somebody_who_registers_a_moment_too_late_is_a_contact_all_the_same() {
     let asked = |action: &Action| matches!(action, Action::TellDiscovery(_, said) if matches!(said[..], [ToDiscovery::Request(_)]));
     assert!(world.step(&[]).iter().any(asked));
     world.discovery(&[status("bob", BOB, true)]);
-    let contact = world.bob().row.id;
+    let contact = world.bob();
     world.step(&[Input::DialFailed { contact, problems: vec![] }]);
     assert_eq!(texts(&world.link(1, false, 1, &[]), 1), [""; 0]);
-    assert_eq!(world.bob().row.key, Some(BOB));
+    assert_eq!(world.key(), Some(BOB));
 }
 
 #[test]

@@ -4,12 +4,10 @@ use super::*;
 
 impl World {
     fn try_release(&mut self, text: &str) -> Result<(Option<PublicKey>, Vec<Action>)> {
-        let mut actions = Vec::new();
-        self.directory.begin()?;
-        let released = self.registry.release(&name(text), self.now, &self.directory, &mut actions)?;
-        self.directory.commit()?;
-        self.registry.keep();
-        Ok((released, actions))
+        let mut decisions = Decisions::default();
+        let released = self.registry.release(&name(text), self.now, &mut decisions);
+        self.save(&decisions)?;
+        Ok((released, decisions.actions))
     }
 
     fn release(&mut self, text: &str) -> (Option<PublicKey>, Vec<Action>) {
@@ -132,11 +130,9 @@ fn a_decision_that_can_not_be_saved_never_was() {
         "CREATE TRIGGER full BEFORE DELETE ON users BEGIN SELECT RAISE(FAIL, 'full'); END",
     ] {
         world.directory.execute_batch(trigger).unwrap();
-        let before = (world.figures(), remembered(&world));
+        let before = (world.figures(), in_memory(&world));
         assert!(world.try_release("alice").is_err());
-        world.directory.rollback();
-        world.registry.undo();
-        assert_eq!((world.figures(), remembered(&world)), before);
+        assert_eq!((world.figures(), in_memory(&world)), before);
         world.directory.execute_batch("DROP TRIGGER full").unwrap();
     }
     // She is still there, and so is what was asked.
@@ -146,13 +142,14 @@ fn a_decision_that_can_not_be_saved_never_was() {
     // Also where all was decided and the commit failed, and after an earlier decision on the name.
     world.release("alice");
     world.user(7, "alice");
-    let before = (world.figures(), remembered(&world));
+    let before = (world.figures(), in_memory(&world));
+    let mut decisions = Decisions::default();
+    world.registry.release(&name("alice"), world.now, &mut decisions);
     world.directory.begin().unwrap();
-    let mut actions = Vec::new();
-    world.registry.release(&name("alice"), world.now, &world.directory, &mut actions).unwrap();
+    world.directory.apply(&decisions.changes).unwrap();
     world.directory.rollback();
-    world.registry.undo();
-    assert_eq!((world.figures(), remembered(&world)), before);
+    world.registry.rollback();
+    assert_eq!((world.figures(), in_memory(&world)), before);
     let first = world.open(1);
     assert_eq!(
         world.say(first, register("alice", 1)),

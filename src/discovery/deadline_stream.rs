@@ -1,4 +1,4 @@
-//! A socket with a deadline.
+//! A stream with a deadline.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-/// How much is read after the answer, so that it arrives before the connection is reset.
-const UNREAD: u64 = 64 * 1024;
+/// How many bytes are read after the answer, so that it arrives before the connection is reset.
+const MAX_UNREAD: u64 = 64 * 1024;
 
-/// A socket whose every operation ends at the deadline, however slowly bytes drip.
-pub struct Timed {
+/// A stream whose operations all end at its deadline, however slowly the bytes come.
+pub struct DeadlineStream {
     socket: Socket,
     deadline: Instant,
 }
 
-impl Timed {
-    /// Gives a connection this long, for everything.
+impl DeadlineStream {
+    /// A stream that lasts this long in all.
     pub fn new(socket: impl Into<Socket>, within: Duration) -> Self {
         Self { socket: socket.into(), deadline: Instant::now() + within }
     }
@@ -43,14 +43,14 @@ impl Timed {
         }
     }
 
-    /// Says the last word and lets it arrive.
+    /// Sends the last bytes and waits until the other side has closed.
     ///
     /// # Errors
     /// If the socket fails, or the deadline passes.
     pub fn finish(mut self, answer: &[u8]) -> io::Result<()> {
         self.write_all(answer)?;
         self.socket.shutdown(Shutdown::Write)?;
-        io::copy(&mut self.take(UNREAD), &mut io::sink()).map(drop)
+        io::copy(&mut self.take(MAX_UNREAD), &mut io::sink()).map(drop)
     }
 
     fn remaining(&self) -> io::Result<Duration> {
@@ -59,14 +59,14 @@ impl Timed {
     }
 }
 
-impl Read for Timed {
+impl Read for DeadlineStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.set_read_timeout(Some(self.remaining()?))?;
         (&self.socket).read(buffer)
     }
 }
 
-impl Write for Timed {
+impl Write for DeadlineStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(Some(self.remaining()?))?;
         (&self.socket).write(bytes)

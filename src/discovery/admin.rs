@@ -1,5 +1,5 @@
-//! Where whoever asks for the operator meets the loop: questions go in through a bounded channel, and each has a
-//! channel of its own for the answer. Both sides have a deadline; the loop waits for nobody.
+//! How the operator's questions reach the loop: through one bounded channel, each with a channel of its own for the
+//! answer. The side that asks has a deadline, and the loop never waits.
 
 use std::time::{Duration, Instant};
 
@@ -10,37 +10,37 @@ use crate::protocol::{Name, PublicKey};
 
 /// How many questions may wait for the loop.
 const QUESTIONS: usize = 16;
-/// How long somebody who asks waits for the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for the answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Something for the loop to answer.
+/// A question for the loop.
 pub enum Question {
-    /// How do things stand?
+    /// What is the status?
     Status(Sender<Status>),
-    /// Free this name.
+    /// Release this name.
     Release(Name, Sender<Released>),
 }
 
-/// Whose the name was: `None` if nobody's. An error says why it could not be freed.
+/// The key that had the name, if one had it, or why it could not be released.
 pub type Released = Result<Option<PublicKey>, String>;
 
-/// For those who ask.
+/// The side that asks.
 #[derive(Clone)]
-pub struct Desk(Sender<Question>);
+pub struct Admin(Sender<Question>);
 
 /// The loop did not answer in time.
 #[derive(Debug, thiserror::Error)]
-#[error("discovery is too busy to answer, and may still do it; look at its log, or try again")]
+#[error("discovery did not answer in time, and may still do what was asked; see its log, or try again")]
 pub struct Busy;
 
-impl Desk {
-    /// A desk, and where the loop finds the questions.
+impl Admin {
+    /// Both sides: one to ask, and the channel from which the loop takes the questions.
     pub fn open() -> (Self, Receiver<Question>) {
         let (sender, questions) = bounded(QUESTIONS);
         (Self(sender), questions)
     }
 
-    /// How things stand.
+    /// The status of discovery.
     ///
     /// # Errors
     /// If the loop does not answer in time.
@@ -48,16 +48,16 @@ impl Desk {
         self.ask(Question::Status)
     }
 
-    /// Frees a name.
+    /// Releases a name.
     ///
     /// # Errors
-    /// If the loop does not answer in time. It may do it later.
+    /// If the loop does not answer in time. It may still release the name.
     pub fn release(&self, name: Name) -> Result<Released, Busy> {
         self.ask(|answer| Question::Release(name, answer))
     }
 
     fn ask<A>(&self, question: impl FnOnce(Sender<A>) -> Question) -> Result<A, Busy> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let (sender, answer) = bounded(1);
         self.0.send_deadline(question(sender), deadline).map_err(|_| Busy)?;
         answer.recv_deadline(deadline).map_err(|_| Busy)

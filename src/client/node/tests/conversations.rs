@@ -12,7 +12,7 @@ fn prompts(actions: Vec<Action>) -> Vec<Prompt> {
 
 impl World {
     fn unread(&self) -> u64 {
-        self.bob().unread
+        self.node.conversations.unread(self.bob())
     }
 
     /// The conversations entered and left so far, with what was unread and how many lines were shown.
@@ -134,7 +134,7 @@ fn what_is_unread_is_known_after_a_restart() {
     world.says(1, &[message(8, 1, "one"), message(8, 2, "two")]);
     world.types("HISTORY bob");
     world.says(1, &[message(8, 3, "three")]);
-    world.later(LAZY_SAVE + 1);
+    world.later(millis(LAZY_SAVE) + 1);
     world.restart(2);
     let actions = world.step(&[]);
     assert_eq!(world.unread(), 1);
@@ -186,18 +186,18 @@ fn a_failed_transaction_leaves_the_conversation_and_the_counts_as_they_were() {
     world.link(2, false, 1, &[]);
     world.says(2, &[message(8, 2, "two")]);
     assert_eq!(world.unread(), 1, "it was not read with what was to be committed with it");
-    assert_eq!(world.node.in_conversation(), None);
+    assert_eq!(world.node.conversations.current(), None);
 }
 
 #[test]
 fn a_refusal_in_a_failed_transaction_counts_once() {
     let mut world = World::linked(1);
     world.fail(&[typed("CHAT carol hi"), typed("/nonsense"), typed("HISTORY carol")]);
-    assert_eq!(world.node.refused, 3);
+    assert!(world.node.exit.status(false).1.unwrap().starts_with("3 not done"));
     world.types("REQUEST ghost");
     let unknown = || ToClient::NoSuchUser(About { name: name("ghost") });
     world.fail(&[Input::RendezvousSays(SESSION, vec![unknown()])]);
-    assert_eq!(world.node.refused, 3, "it is told again");
+    assert!(world.node.exit.status(false).1.unwrap().starts_with("3 not done"), "it is told again");
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn all_that_is_unread_is_shown_also_where_ours_stand_between() {
     let mut world = World::linked(1);
     world.says(1, &[message(8, 1, "read")]);
     world.types("HISTORY bob");
-    world.later(LAZY_SAVE + 1);
+    world.later(millis(LAZY_SAVE) + 1);
     let unread: Vec<_> = (2..=12).map(|number| message(8, number, "x")).collect();
     world.says(1, &unread);
     (0..5).for_each(|_| drop(world.types("CHAT bob mine")));

@@ -56,7 +56,7 @@ fn a_name_that_is_taken_sends_nothing_and_keeps_nothing() {
 #[test]
 fn the_longest_time_to_stay_is_no_error() {
     let mut world = World::online();
-    world.node.setup.linger = Some(u64::MAX);
-    world.now.mono = 5_000;
+    world.node.exit = Value::new(Exit::new(Some(Duration::MAX)));
+    world.wait(5_000);
     assert_eq!(exit(world.step(&[send()])), None);
 }
