@@ -239,7 +239,7 @@ impl Node {
 
     /// The transaction is on the disk: now, and not before, this is to be done.
     pub fn committed(&mut self) -> Vec<Action> {
-        self.machines().iter_mut().for_each(|machine| machine.commit());
+        self.machines().into_iter().for_each(|machine| machine.commit());
         let now = self.fx.now;
         if let Some(batch) = self.fx.output.take_batch(now) {
             self.fx.act(Action::Print(batch));
@@ -266,7 +266,7 @@ impl Node {
         inputs: &[Input],
         epoch: u64,
     ) -> Result<Vec<Action>> {
-        self.machines().iter_mut().for_each(|machine| machine.rollback());
+        self.machines().into_iter().for_each(|machine| machine.rollback());
         self.fx.now = now;
         self.delivery.renew_epoch(epoch);
         self.refuse_searches(Code::NotSaved, "the disk is full or fails, and so the index can't be updated");

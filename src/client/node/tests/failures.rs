@@ -17,6 +17,7 @@ fn what_was_not_printed_before_a_kill_is_shown_again_and_marked() {
         world.notices.iter().any(|notice| matches!(notice, Notice::Message { replayed: true, .. }));
     assert!(replayed, "{:?}", world.notices);
     // It is saved that it has been shown, some time later.
+    world.step(&[]);
     world.later(millis(LAZY_SAVE) + 1);
     world.restart(3);
     world.step(&[]);
