@@ -378,17 +378,22 @@ impl Turn<'_> {
             }
         }
         self.can_save()?;
-        let Some([id, others]) = self.ids([user, other]) else {
-            return Ok(());
-        };
         self.relations.insert(Relation::connection(user, other), ());
-        self.change(Change::AddConnection { one: id, other: others, now: self.now.wall });
-        for ([from, to], [asker, target]) in [([user, other], [id, others]), ([other, user], [others, id])] {
-            if self.relations.remove(&Relation::Request(from, to)).is_some() {
-                self.change(Change::RemoveRequest { asker, target });
-            }
+        if let Some([one, other]) = self.ids([user, other]) {
+            self.change(Change::AddConnection { one, other, now: self.now.wall });
         }
+        self.settle(user, other);
+        self.settle(other, user);
         Ok(())
+    }
+
+    /// Forgets a request, if there is one.
+    fn settle(&mut self, asker: UserIndex, target: UserIndex) {
+        if self.relations.remove(&Relation::Request(asker, target)).is_some()
+            && let Some([asker, target]) = self.ids([asker, target])
+        {
+            self.change(Change::RemoveRequest { asker, target });
+        }
     }
 
     fn identify(&mut self, session: SessionId, key: PublicKey) {
