@@ -41,7 +41,7 @@ fn another_key_is_refused_until_it_is_trusted() {
 fn discovery_that_names_one_key_for_two_users_changes_nothing() {
     let mut world = World::with_bob();
     world.discovery(&[status("mallory", BOB, true)]);
-    assert!(!world.node.roster.named(&name("mallory")).is_some());
+    assert_eq!(world.node.roster.named(&name("mallory")), None);
     world.types("REQUEST carol");
     world.discovery(&[status("carol", BOB, false)]);
     assert_eq!(world.errors(), [Code::KeyChanged]);
