@@ -158,6 +158,8 @@ impl Node {
             node.withdrawals.add(row.id, row.outgoing.delivered);
             node.tell_withdrawn(row.id);
         }
+        // All of this holds, whatever becomes of the first transaction.
+        node.machines().into_iter().for_each(|machine| machine.commit());
         Ok(node)
     }
 

@@ -46,6 +46,13 @@ fn a_failed_transaction_promises_nothing_and_repeats_nothing() {
 }
 
 #[test]
+fn the_start_outlives_a_failed_transaction() {
+    let mut world = World::new();
+    world.fail(&[]);
+    assert!(matches!(world.notices[..], [Notice::Ready { .. }]), "{:?}", world.notices);
+}
+
+#[test]
 fn commands_that_write_nothing_are_carried_out_even_then() {
     let mut world = World::linked(1);
     world.fail(&[typed("CONTACTS"), typed("HELP")]);
