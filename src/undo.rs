@@ -209,9 +209,7 @@ impl<T: Keyed> Table<T> {
         if self.last.as_ref() == Some(key) {
             return;
         }
-        if !self.before.contains_key(key) {
-            self.before.insert(key.clone(), self.entries.find(key).cloned());
-        }
+        self.before.entry(key.clone()).or_insert_with(|| self.entries.find(key).cloned());
         self.last = Some(key.clone());
     }
 }

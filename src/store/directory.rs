@@ -20,7 +20,8 @@ const SCHEMA: Schema = Schema {
     migrations: &[include_str!("directory.sql"), include_str!("released.sql")],
 };
 
-/// The open database of a discovery server.
+/// The open database of a discovery server. Of a database, discovery needs [`open`](Self::open),
+/// [`keypair`](Self::keypair), [`load`](Self::load) and [`save`](Self::save).
 #[derive(Debug)]
 pub struct Directory(Database);
 
