@@ -8,7 +8,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
 use super::super::{
-    Database, Result, Schema, StoreError, beside, fresh, lock, migrate, open_checked, put_in_place,
+    Database, Result, StoreError, add_tables, beside, fresh, lock, open_checked, put_in_place,
     remove_unfinished,
 };
 use super::{Journal, SCHEMA};
@@ -24,10 +24,6 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// The copy, to be read.
-    ///
-    /// # Errors
-    /// If the system does not let it be read.
     pub fn open(&self) -> io::Result<File> {
         File::open(&self.path)
     }
@@ -106,11 +102,8 @@ fn check(path: &Path, name: &Name) -> Result<PublicKey> {
     if connection.prepare("PRAGMA foreign_key_check")?.exists([]).map_err(sqlite)? {
         return Err(wrong("it refers to contacts that it does not hold".into()));
     }
-    let version: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
-    let migrations = usize::try_from(version).ok().and_then(|version| SCHEMA.migrations.get(..version));
     let expected = Connection::open_in_memory()?;
-    migrate(&expected, &Schema { migrations: migrations.unwrap_or_default(), ..SCHEMA })?;
+    add_tables(&expected, &SCHEMA)?;
     if columns(&connection).map_err(sqlite)? != columns(&expected)? {
         return Err(wrong("its tables are not those of a journal".into()));
     }
@@ -270,8 +263,13 @@ mod tests {
             assert!(!files(directory.path()).iter().any(|file| file.starts_with("alice.journal.new")));
             assert!(!path.exists());
         }
-        let newer = sql("PRAGMA user_version = 1000");
-        assert!(matches!(import(&path, &newer), Err(StoreError::Newer { .. })));
+        for (other, expected) in
+            [(sql("PRAGMA user_version = 1000"), "a newer"), (sql("PRAGMA user_version = 4"), "an older")]
+        {
+            let error = import(&path, &other).expect_err(expected);
+            assert!(matches!(error, StoreError::OtherVersion { version, .. } if version == expected));
+            assert!(!path.exists());
+        }
 
         import(&path, &good).unwrap();
         assert!(matches!(import(&path, &good), Err(StoreError::Exists(_))));
