@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_left_by_somebody_who_was_killed_is_taken_away() {
+    fn a_copy_left_by_a_killed_process_is_taken_away() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("alice.journal");
         drop(Journal::open(&path, &name("alice")).unwrap());
