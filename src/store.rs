@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, Params, Row};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row};
 
 pub mod directory;
 pub mod journal;
@@ -55,21 +55,19 @@ impl StoreError {
     /// Whether it is the content that is wrong, rather than the disk or its room: nothing that waits or
     /// tries again will mend it.
     pub fn is_damage(&self) -> bool {
-        matches!(
-            self,
-            Self::Damaged { .. }
-                | Self::Sqlite(
-                    rusqlite::Error::FromSqlConversionFailure(..)
-                        | rusqlite::Error::InvalidColumnType(..)
-                        | rusqlite::Error::IntegralValueOutOfRange(..)
-                )
-        ) || matches!(
-            self,
-            Self::Sqlite(error) if matches!(
-                error.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
-            )
-        )
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
+                matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            }
+            Self::Sqlite(error) => matches!(
+                error,
+                rusqlite::Error::FromSqlConversionFailure(..)
+                    | rusqlite::Error::InvalidColumnType(..)
+                    | rusqlite::Error::IntegralValueOutOfRange(..)
+            ),
+            _ => false,
+        }
     }
 }
 
@@ -95,12 +93,11 @@ impl Database {
     /// put at `path`: a file that is there is whole, and one that is not whole is an error.
     /// A file that is refused is left as it was.
     pub fn open(path: &Path, schema: &Schema, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<Self> {
-        let failed = |source| StoreError::File { path: path.to_owned(), source };
         let lock = lock(path)?;
-        let exists = path.try_exists().map_err(failed)?;
+        let exists = path.try_exists().map_err(unusable(path))?;
         if !exists {
             let log = beside(path, "-wal");
-            if log.try_exists().map_err(failed)? {
+            if log.try_exists().map_err(unusable(path))? {
                 return Err(damaged(path, schema, format!("it is missing, but {} is there", log.display())));
             }
             create(path, schema, fill)?;
@@ -177,17 +174,15 @@ impl Database {
 
 /// The lock is on a file of its own: closing any descriptor of a database file would drop SQLite's locks on it.
 fn lock(path: &Path) -> Result<File> {
-    let failed = |source| StoreError::File { path: path.to_owned(), source };
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        create_directory(directory)
-            .map_err(|source| StoreError::File { path: directory.to_owned(), source })?;
+        create_directory(directory).map_err(unusable(directory))?;
     }
-    let file =
-        private(OpenOptions::new().write(true).create(true), &beside(path, ".lock")).map_err(failed)?;
+    let file = private(OpenOptions::new().write(true).create(true), &beside(path, ".lock"))
+        .map_err(unusable(path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.to_owned())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+        Err(TryLockError::Error(source)) => Err(unusable(path)(source)),
     }
 }
 
@@ -199,7 +194,7 @@ fn create_directory(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-/// Opens a file that nobody else may read.
+/// Opens a file that other users may not read.
 fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
@@ -232,10 +227,9 @@ fn create(path: &Path, schema: &Schema, fill: impl FnOnce(&Connection) -> Result
 
 /// An empty file under a name that only the holder of a lock uses. SQLite gives the files beside it the same mode.
 fn fresh(unfinished: &Path) -> Result<File> {
-    let failed = |source| StoreError::File { path: unfinished.to_owned(), source };
     // Left by a process that was killed. It was never in use, and the lock keeps others away.
-    remove_unfinished(unfinished).map_err(failed)?;
-    private(OpenOptions::new().write(true).create_new(true), unfinished).map_err(failed)
+    remove_unfinished(unfinished).map_err(unusable(unfinished))?;
+    private(OpenOptions::new().write(true).create_new(true), unfinished).map_err(unusable(unfinished))
 }
 
 fn remove_unfinished(unfinished: &Path) -> io::Result<()> {
@@ -250,16 +244,15 @@ fn remove_unfinished(unfinished: &Path) -> io::Result<()> {
 
 /// Gives a whole database its name, for good when this returns.
 fn put_in_place(unfinished: &Path, path: &Path) -> Result<()> {
-    let failed = |source| StoreError::File { path: unfinished.to_owned(), source };
-    File::open(unfinished).and_then(|file| file.sync_all()).map_err(failed)?;
-    fs::rename(unfinished, path).map_err(failed)?;
+    File::open(unfinished).and_then(|file| file.sync_all()).map_err(unusable(unfinished))?;
+    fs::rename(unfinished, path).map_err(unusable(unfinished))?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(unusable(unfinished))
 }
 
 fn unreadable(path: &Path, schema: &Schema, error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             damaged(path, schema, error.to_string())
         }
         _ => error.into(),
@@ -272,7 +265,7 @@ fn open_checked(path: &Path, schema: &Schema, access: OpenFlags) -> Result<Conne
     let reads = |error| unreadable(path, schema, error);
     let length = fs::metadata(path)
         .and_then(|file| if file.is_file() { Ok(file.len()) } else { Err(io::Error::other("not a file")) })
-        .map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+        .map_err(unusable(path))?;
     if length == 0 {
         return Err(wrong("it is empty".into()));
     }
@@ -291,6 +284,10 @@ fn open_checked(path: &Path, schema: &Schema, access: OpenFlags) -> Result<Conne
         return Err(StoreError::OtherVersion { path: path.to_owned(), version, found, known });
     }
     Ok(connection)
+}
+
+fn unusable(path: &Path) -> impl Fn(io::Error) -> StoreError {
+    |source| StoreError::File { path: path.to_owned(), source }
 }
 
 fn damaged(path: &Path, schema: &Schema, why: String) -> StoreError {
@@ -370,7 +367,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn nobody_else_may_read_it() {
+    fn other_users_may_not_read_it() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("deeper/x.db");

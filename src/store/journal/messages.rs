@@ -7,7 +7,7 @@ use super::segments::{Segment, Side, of_side};
 use super::{ContactId, EpochId, Journal, Seq};
 use crate::protocol::peer::{Cursor, Kind, MAX_CURSORS, Message};
 
-/// What [`Entry::read`] reads, of what a side said with one contact (`?1`).
+/// What [`Sent::read`] and [`Received::read`] read, of what a side said with one contact (`?1`).
 macro_rules! select {
     ($side:expr, $which:literal) => {
         match $side {
@@ -34,6 +34,12 @@ pub struct Sent {
     pub message: Message,
 }
 
+impl Sent {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { seq: row.get(0)?, epoch: row.get(6)?, message: message(row)? })
+    }
+}
+
 /// A message of theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
@@ -42,6 +48,22 @@ pub struct Received {
     pub message: Message,
     /// In milliseconds since 1970.
     pub arrived: i64,
+}
+
+impl Received {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { seq: row.get(0)?, message: message(row)?, arrived: row.get(6)? })
+    }
+}
+
+fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+    Ok(Message {
+        epoch: row.get::<_, i64>(1)?.cast_unsigned(),
+        number: row.get::<_, i64>(2)?.cast_unsigned(),
+        kind: Kind(row.get(3)?),
+        sent: row.get(4)?,
+        body: row.get(5)?,
+    })
 }
 
 /// One entry of a conversation.
@@ -60,18 +82,10 @@ impl Entry {
     }
 
     fn read(side: Side, row: &Row<'_>) -> rusqlite::Result<Self> {
-        let seq = row.get(0)?;
-        let message = Message {
-            epoch: row.get::<_, i64>(1)?.cast_unsigned(),
-            number: row.get::<_, i64>(2)?.cast_unsigned(),
-            kind: Kind(row.get(3)?),
-            sent: row.get(4)?,
-            body: row.get(5)?,
-        };
-        Ok(match side {
-            Side::Ours => Self::Sent(Sent { seq, epoch: row.get(6)?, message }),
-            Side::Theirs => Self::Received(Received { seq, message, arrived: row.get(6)? }),
-        })
+        match side {
+            Side::Ours => Sent::read(row).map(Self::Sent),
+            Side::Theirs => Received::read(row).map(Self::Received),
+        }
     }
 }
 
@@ -103,7 +117,6 @@ impl Journal {
         Ok(self.one(sql, [value.cast_signed()], |row| row.get(0)).optional()?)
     }
 
-    /// Adds a message of ours to the outbox.
     pub fn add_sent(
         &self,
         contact: ContactId,
@@ -120,16 +133,8 @@ impl Journal {
     }
 
     /// Calls `each` with our messages to `contact` after `after`, oldest first, until it returns `false`.
-    pub fn sent_after(
-        &self,
-        contact: ContactId,
-        after: Seq,
-        mut each: impl FnMut(Sent) -> bool,
-    ) -> Result<()> {
-        self.entries_after(contact, Side::Ours, after, |entry| match entry {
-            Entry::Sent(sent) => each(sent),
-            Entry::Received(_) => true,
-        })
+    pub fn sent_after(&self, contact: ContactId, after: Seq, each: impl FnMut(Sent) -> bool) -> Result<()> {
+        self.read_after(contact, Side::Ours, after, Sent::read, each)
     }
 
     /// Calls `each` with their messages after `after`, oldest first, until it returns `false`.
@@ -137,26 +142,24 @@ impl Journal {
         &self,
         contact: ContactId,
         after: Seq,
-        mut each: impl FnMut(Received) -> bool,
+        each: impl FnMut(Received) -> bool,
     ) -> Result<()> {
-        self.entries_after(contact, Side::Theirs, after, |entry| match entry {
-            Entry::Received(received) => each(received),
-            Entry::Sent(_) => true,
-        })
+        self.read_after(contact, Side::Theirs, after, Received::read, each)
     }
 
-    fn entries_after(
+    fn read_after<T>(
         &self,
         contact: ContactId,
         side: Side,
         after: Seq,
-        mut each: impl FnMut(Entry) -> bool,
+        read: fn(&Row<'_>) -> rusqlite::Result<T>,
+        mut each: impl FnMut(T) -> bool,
     ) -> Result<()> {
         let mut statement = self.prepare_cached(select!(side, "BETWEEN ?2 AND ?3 ORDER BY seq"))?;
         self.segments_after(contact, side, after, |segment| {
             let mut rows = statement.query([contact, segment.first, segment.last])?;
             while let Some(row) = rows.next()? {
-                if !each(Entry::read(side, row)?) {
+                if !each(read(row)?) {
                     return Ok(false);
                 }
             }
