@@ -1,8 +1,8 @@
 //! What discovery decides: who is who, what each client is told, and what is kept.
 //!
 //! A plain state machine: an [`Event`] and the time go in, [`Action`]s and [`Change`]s come out. The caller saves the
-//! changes, [commits](crate::undo::Transactional::commit) the registry, and only then acts. If they can't be saved, it [rolls the
-//! registry back](crate::undo::Transactional::rollback) and has it decide on the same events once more, with
+//! changes, commits the registry (it is [`Transactional`](crate::undo::Transactional)), and only then acts. If they
+//! can't be saved, it rolls the registry back and has it decide on the same events once more, with
 //! [`Saving::Unavailable`].
 
 use std::net::SocketAddr;
