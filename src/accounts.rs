@@ -10,9 +10,7 @@ use crate::protocol::{Name, PublicKey};
 /// What accounts are saved under. A new account has the last one's and 1.
 pub type UserId = i64;
 
-/// An account as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fields explain themselves")]
 pub struct Account {
     pub id: UserId,
     pub name: Name,
@@ -37,7 +35,6 @@ pub struct Snapshot {
 
 /// One change of what is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fields explain themselves")]
 pub enum Change {
     /// Name, key and id are new.
     AddUser { account: Account, now: i64 },

@@ -16,6 +16,22 @@ pub trait Transactional {
     fn rollback(&mut self);
 }
 
+/// Makes a struct follow transactions by what the fields named do.
+macro_rules! transactional {
+    ($machine:ty { $($field:ident),+ $(,)? }) => {
+        impl $crate::undo::Transactional for $machine {
+            fn commit(&mut self) {
+                $($crate::undo::Transactional::commit(&mut self.$field);)+
+            }
+
+            fn rollback(&mut self) {
+                $($crate::undo::Transactional::rollback(&mut self.$field);)+
+            }
+        }
+    };
+}
+pub(crate) use transactional;
+
 /// Several parts, as one.
 impl Transactional for [&mut dyn Transactional] {
     fn commit(&mut self) {
@@ -73,62 +89,42 @@ impl<T> Transactional for Value<T> {
 
 /// A collection that finds its entries by key.
 pub trait Keyed {
-    /// What entries are found by.
     type Key: Ord + Clone;
-    /// What is found.
     type Entry: Clone;
 
-    /// The entry of a key.
     fn find(&self, key: &Self::Key) -> Option<&Self::Entry>;
-    /// The entry of a key, to be changed.
     fn find_mut(&mut self, key: &Self::Key) -> Option<&mut Self::Entry>;
     /// Adds an entry, or replaces the one that the key has.
     fn put(&mut self, key: Self::Key, entry: Self::Entry) -> Option<Self::Entry>;
-    /// Removes the entry of a key.
     fn take(&mut self, key: &Self::Key) -> Option<Self::Entry>;
 }
 
-impl<K: Ord + Clone, V: Clone> Keyed for BTreeMap<K, V> {
-    type Key = K;
-    type Entry = V;
+macro_rules! keyed_map {
+    ($map:ident, $($bound:ident)?) => {
+        impl<K: Ord + Clone $(+ $bound)?, V: Clone> Keyed for $map<K, V> {
+            type Key = K;
+            type Entry = V;
 
-    fn find(&self, key: &K) -> Option<&V> {
-        self.get(key)
-    }
+            fn find(&self, key: &K) -> Option<&V> {
+                self.get(key)
+            }
 
-    fn find_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.get_mut(key)
-    }
+            fn find_mut(&mut self, key: &K) -> Option<&mut V> {
+                self.get_mut(key)
+            }
 
-    fn put(&mut self, key: K, entry: V) -> Option<V> {
-        self.insert(key, entry)
-    }
+            fn put(&mut self, key: K, entry: V) -> Option<V> {
+                self.insert(key, entry)
+            }
 
-    fn take(&mut self, key: &K) -> Option<V> {
-        self.remove(key)
-    }
+            fn take(&mut self, key: &K) -> Option<V> {
+                self.remove(key)
+            }
+        }
+    };
 }
-
-impl<K: Ord + Hash + Clone, V: Clone> Keyed for HashMap<K, V> {
-    type Key = K;
-    type Entry = V;
-
-    fn find(&self, key: &K) -> Option<&V> {
-        self.get(key)
-    }
-
-    fn find_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.get_mut(key)
-    }
-
-    fn put(&mut self, key: K, entry: V) -> Option<V> {
-        self.insert(key, entry)
-    }
-
-    fn take(&mut self, key: &K) -> Option<V> {
-        self.remove(key)
-    }
-}
+keyed_map!(BTreeMap,);
+keyed_map!(HashMap, Hash);
 
 /// A vector whose keys are the places in it: an entry is added behind the last, and only the last is removed.
 impl<V: Clone> Keyed for Vec<V> {
@@ -182,7 +178,6 @@ impl<T: Keyed> Table<T> {
         Self { entries, before: BTreeMap::new(), last: None }
     }
 
-    /// The entry of a key, to be changed.
     pub fn get_mut(&mut self, key: &T::Key) -> Option<&mut T::Entry> {
         self.note(key);
         self.entries.find_mut(key)
@@ -194,7 +189,6 @@ impl<T: Keyed> Table<T> {
         self.entries.put(key, entry)
     }
 
-    /// Removes the entry of a key.
     pub fn remove(&mut self, key: &T::Key) -> Option<T::Entry> {
         self.note(key);
         self.entries.take(key)

@@ -97,8 +97,8 @@ impl Transfer {
             Some(StoreError::Damaged { why, .. }) => {
                 anyhow!("{shown} holds no whole journal of {} ({why}); nothing was changed", self.user)
             }
-            Some(StoreError::Newer { found, known, .. }) => anyhow!(
-                "{shown} was written by a newer peerchat (format {found}, this one knows up to {known}); nothing was changed"
+            Some(StoreError::OtherVersion { version, found, known, .. }) => anyhow!(
+                "{shown} was written by {version} version of peerchat (format {found}, this one reads {known}): import it with that version; nothing was changed"
             ),
             _ => error,
         })

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::time::Instant;
-use crate::undo::{Table, Transactional};
+use crate::undo::{Table, transactional};
 
 /// How long the new names of an address are counted together.
 const WINDOW: Duration = Duration::from_secs(3600);
@@ -52,12 +52,4 @@ impl Quota {
     }
 }
 
-impl Transactional for Quota {
-    fn commit(&mut self) {
-        self.new_names.commit();
-    }
-
-    fn rollback(&mut self) {
-        self.new_names.rollback();
-    }
-}
+transactional!(Quota { new_names });

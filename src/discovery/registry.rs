@@ -1,8 +1,8 @@
 //! What discovery decides: who is who, what each client is told, and what is kept.
 //!
 //! A plain state machine: an [`Event`] and the time go in, [`Action`]s and [`Change`]s come out. The caller saves the
-//! changes, [commits](Transactional::commit) the registry, and only then acts. If they can't be saved, it [rolls the
-//! registry back](Transactional::rollback) and has it decide on the same events once more, with
+//! changes, commits the registry (it is [`Transactional`](crate::undo::Transactional)), and only then acts. If they
+//! can't be saved, it rolls the registry back and has it decide on the same events once more, with
 //! [`Saving::Unavailable`].
 
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::protocol::rendezvous::{
 use crate::protocol::{Name, PublicKey};
 use crate::time::{Instant, Now};
 use crate::transport::network;
-use crate::undo::{Table, Transactional};
+use crate::undo::{Table, transactional};
 
 pub use super::quota::Limits;
 pub use super::sessions::{REGISTER_WITHIN, SessionId};
@@ -176,22 +176,10 @@ impl Registry {
         let Self { users, relations, sessions, quota } = self;
         Turn { users, relations, sessions, quota, now, saving, decisions }
     }
-
-    fn tables(&mut self) -> [&mut dyn Transactional; 4] {
-        [&mut self.users, &mut self.relations, &mut self.sessions, &mut self.quota]
-    }
 }
 
-/// [`Saving::Unavailable`] leads to no changes, but to a new state, which is to be committed all the same.
-impl Transactional for Registry {
-    fn commit(&mut self) {
-        self.tables().commit();
-    }
-
-    fn rollback(&mut self) {
-        self.tables().rollback();
-    }
-}
+// `Saving::Unavailable` leads to no changes, but to a new state, which is to be committed all the same.
+transactional!(Registry { users, relations, sessions, quota });
 
 /// One event being handled.
 struct Turn<'r> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::users::UserIndex;
 use crate::protocol::{DEAD_AFTER, PublicKey};
 use crate::time::Instant;
-use crate::undo::{Table, Transactional};
+use crate::undo::{Table, transactional};
 
 /// A connection whose key is proved. A later one has a higher number.
 pub type SessionId = u64;
@@ -127,18 +127,6 @@ impl Sessions {
     pub fn next_due(&self) -> Option<Instant> {
         self.due.first_key_value().map(|((at, _), ())| *at)
     }
-
-    fn tables(&mut self) -> [&mut dyn Transactional; 3] {
-        [&mut self.open, &mut self.held, &mut self.due]
-    }
 }
 
-impl Transactional for Sessions {
-    fn commit(&mut self) {
-        self.tables().commit();
-    }
-
-    fn rollback(&mut self) {
-        self.tables().rollback();
-    }
-}
+transactional!(Sessions { open, held, due });

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use crate::accounts::{Account, UserId};
 use crate::protocol::{Name, PublicKey};
-use crate::undo::{Table, Transactional};
+use crate::undo::{Table, transactional};
 
 /// A user's row in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -103,18 +103,6 @@ impl Users {
             self.released.insert(name.clone(), *key);
         }
     }
-
-    fn tables(&mut self) -> [&mut dyn Transactional; 4] {
-        [&mut self.accounts, &mut self.by_name, &mut self.by_key, &mut self.released]
-    }
 }
 
-impl Transactional for Users {
-    fn commit(&mut self) {
-        self.tables().commit();
-    }
-
-    fn rollback(&mut self) {
-        self.tables().rollback();
-    }
-}
+transactional!(Users { accounts, by_name, by_key, released });

@@ -3,10 +3,10 @@
 use std::ops::Deref;
 use std::path::Path;
 
-use rusqlite::{Params, Row, params};
+use rusqlite::params;
 use zeroize::Zeroizing;
 
-use super::{Database, Result, Schema, StoreError, parsed};
+use super::{Database, Result, Schema, parsed};
 use crate::accounts::{Account, Change, Snapshot};
 use crate::protocol::PublicKey;
 use crate::transport::noise::Keypair;
@@ -17,7 +17,8 @@ const SCHEMA: Schema = Schema {
     // Each user who comes, moves or goes changes a row of about a hundred bytes somewhere in the file, and with it a
     // page goes to the log. With pages of 4 KiB a third fewer registrations were saved in a second.
     page_size: 1024,
-    migrations: &[include_str!("directory.sql"), include_str!("released.sql")],
+    format: 3,
+    tables: include_str!("directory.sql"),
 };
 
 /// The open database of a discovery server. Of a database, discovery needs [`open`](Self::open),
@@ -35,9 +36,6 @@ impl Deref for Directory {
 
 impl Directory {
     /// Opens the directory at `path`, or makes one with a new key.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
     pub fn open(path: &Path) -> Result<Self> {
         Database::open(path, &SCHEMA, |connection| insert_key(connection, &Keypair::generate()?)).map(Self)
     }
@@ -47,35 +45,26 @@ impl Directory {
         Database::in_memory(&SCHEMA, |connection| insert_key(connection, keypair)).map(Self)
     }
 
-    /// The server's key.
     pub fn keypair(&self) -> Result<Keypair> {
-        let secret = self.query_row("SELECT secret FROM server", [], |row| row.get(0))?;
+        let secret = self.one("SELECT secret FROM server", [], |row| row.get(0))?;
         Ok(Keypair::from_secret(Zeroizing::new(secret)))
     }
 
-    /// Everything that is kept.
     pub fn load(&self) -> Result<Snapshot> {
         Ok(Snapshot {
-            accounts: self.rows("SELECT id, name, key, address FROM users ORDER BY id", |row| {
+            accounts: self.all("SELECT id, name, key, address FROM users ORDER BY id", [], |row| {
                 let (id, name, key) = (row.get(0)?, parsed(row, 1)?, PublicKey(row.get(2)?));
                 Ok(Account { id, name, key, address: parsed(row, 3)? })
             })?,
-            connections: self.rows("SELECT a, b FROM connections", |row| row.try_into())?,
-            requests: self.rows("SELECT asker, target FROM requests", |row| row.try_into())?,
-            released: self.rows("SELECT name, key FROM released", |row| {
+            connections: self.all("SELECT a, b FROM connections", [], |row| row.try_into())?,
+            requests: self.all("SELECT asker, target FROM requests", [], |row| row.try_into())?,
+            released: self.all("SELECT name, key FROM released", [], |row| {
                 Ok((parsed(row, 0)?, PublicKey(row.get(1)?)))
             })?,
         })
     }
 
-    fn rows<T>(&self, sql: &str, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>> {
-        Ok(self.prepare(sql)?.query_map([], read)?.collect::<Result<_, _>>()?)
-    }
-
     /// Saves changes, all of them or none: when this returns, they are on the disk. Nothing is written for none.
-    ///
-    /// # Errors
-    /// If the disk is full or fails. Nothing has changed then.
     pub fn save(&self, changes: &[Change]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
@@ -126,13 +115,9 @@ impl Directory {
             }
         }
     }
-
-    fn run(&self, sql: &str, values: impl Params) -> Result<()> {
-        Ok(self.prepare_cached(sql)?.execute(values).map(drop)?)
-    }
 }
 
-fn insert_key(connection: &rusqlite::Connection, keypair: &Keypair) -> Result<(), StoreError> {
-    connection.execute("INSERT INTO server (only, secret) VALUES (1, ?1)", [keypair.secret()])?;
-    Ok(())
+fn insert_key(connection: &rusqlite::Connection, keypair: &Keypair) -> Result<()> {
+    let sql = "INSERT INTO server (only, secret) VALUES (1, ?1)";
+    Ok(connection.execute(sql, [keypair.secret()]).map(drop)?)
 }

@@ -9,6 +9,7 @@ use crate::store::Result;
 use crate::store::directory::Directory;
 use crate::time::{Instant, millis};
 use crate::transport::noise::Keypair;
+use crate::undo::Transactional;
 
 const HOUR: u64 = 3_600_000;
 

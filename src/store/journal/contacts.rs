@@ -1,4 +1,4 @@
-//! Whom the user knows.
+//! The people the user knows.
 //!
 //! A contact's row has several owners in the client, each of whom saves its own part of it.
 
@@ -13,7 +13,6 @@ use crate::protocol::{Name, PublicKey};
 /// How far our request for a contact is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Request {
-    /// There is none.
     #[default]
     None,
     /// Discovery has not yet confirmed it.
@@ -31,20 +30,17 @@ pub struct Identity {
     pub offered: Option<PublicKey>,
     /// The key that the user has compared with them.
     pub verified: Option<PublicKey>,
-    /// How far our request is.
     pub request: Request,
-    /// Whether the user wants nothing from them.
     pub blocked: bool,
 }
 
-/// Where a contact is, or was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Whereabouts {
     /// Where the last link reached them.
     pub reached: Option<SocketAddr>,
     /// Where discovery last said that they are.
     pub told: Option<SocketAddr>,
-    /// When they were last known to be there, in milliseconds since 1970.
+    /// When they were last linked, or online as discovery says, in milliseconds since 1970.
     pub seen: Option<i64>,
 }
 
@@ -53,7 +49,8 @@ pub struct Whereabouts {
 pub struct Outgoing {
     /// All of ours up to here is delivered.
     pub delivered: Seq,
-    /// Nothing of ours up to here is sent again. Beyond `delivered` for a user who does not exist.
+    /// Nothing of ours up to here is sent again, whatever they say: it went to an earlier key. Beyond `delivered`
+    /// with no key known: there is no such user, and it is to be given back.
     pub base: Seq,
 }
 
@@ -69,23 +66,16 @@ pub struct Reading {
 /// A contact as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContactRow {
-    /// The row.
     pub id: ContactId,
-    /// The name, for good.
     pub name: Name,
-    /// Who they are.
     pub identity: Identity,
-    /// Where they are.
     pub whereabouts: Whereabouts,
-    /// How far they have what we wrote.
     pub outgoing: Outgoing,
-    /// How far the user has what they wrote.
     pub reading: Reading,
 }
 
 impl ContactRow {
     /// A contact of whom only the name is known.
-    #[must_use]
     pub fn new(id: ContactId, name: Name) -> Self {
         Self {
             id,
@@ -99,91 +89,66 @@ impl ContactRow {
 
     /// Whether there turned out to be no such user: what was written to them is not sent but given back, and then
     /// the contact is removed.
-    #[must_use]
     pub fn is_withdrawn(&self) -> bool {
         self.identity.key.is_none() && self.outgoing.base > self.outgoing.delivered
     }
 }
 
 impl Journal {
-    /// Every contact, by row.
-    ///
-    /// # Errors
-    /// A damaged row.
+    /// Every contact, in the order in which they were added.
     pub fn contacts(&self) -> Result<Vec<ContactRow>> {
-        let mut statement = self.prepare_cached(
+        self.all(
             "SELECT id, name, key, offered, verified, request, blocked, reached, told, seen, delivered, base,
                     shown, read
              FROM contact ORDER BY id",
-        )?;
-        let rows = statement.query_map([], contact)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+            [],
+            contact,
+        )
     }
 
     /// Adds a contact; the name must be new.
     pub fn add_contact(&self, name: &Name) -> Result<ContactRow> {
-        self.prepare_cached("INSERT INTO contact (name, request) VALUES (?1, 0)")?
-            .execute([name.as_str()])?;
+        self.run("INSERT INTO contact (name) VALUES (?1)", [name.as_str()])?;
         Ok(ContactRow::new(self.last_insert_rowid(), name.clone()))
     }
 
-    /// Saves who a contact is.
     pub fn save_identity(&self, contact: ContactId, identity: &Identity) -> Result<()> {
-        let request = match identity.request {
+        let Identity { key, offered, verified, request, blocked } = identity;
+        let bytes = |key: &Option<PublicKey>| key.map(|key| key.0);
+        let request = match request {
             Request::None => 0,
             Request::Unconfirmed => 1,
             Request::Kept => 2,
         };
-        self.prepare_cached(
+        self.run(
             "UPDATE contact SET key = ?2, offered = ?3, verified = ?4, request = ?5, blocked = ?6 WHERE id = ?1",
-        )?
-        .execute(params![
-            contact,
-            identity.key.map(|key| key.0),
-            identity.offered.map(|key| key.0),
-            identity.verified.map(|key| key.0),
-            request,
-            identity.blocked,
-        ])?;
-        Ok(())
+            params![contact, bytes(key), bytes(offered), bytes(verified), request, blocked],
+        )
     }
 
-    /// Saves where a contact is.
     pub fn save_whereabouts(&self, contact: ContactId, whereabouts: &Whereabouts) -> Result<()> {
         let Whereabouts { reached, told, seen } = whereabouts;
         let text = |address: &Option<SocketAddr>| address.map(|address| address.to_string());
-        self.prepare_cached("UPDATE contact SET reached = ?2, told = ?3, seen = ?4 WHERE id = ?1")?
-            .execute(params![contact, text(reached), text(told), seen])?;
-        Ok(())
+        self.run(
+            "UPDATE contact SET reached = ?2, told = ?3, seen = ?4 WHERE id = ?1",
+            params![contact, text(reached), text(told), seen],
+        )
     }
 
-    /// Saves how far a contact has what we wrote.
-    pub fn save_outgoing(&self, contact: ContactId, outgoing: &Outgoing) -> Result<()> {
-        self.prepare_cached("UPDATE contact SET delivered = ?2, base = ?3 WHERE id = ?1")?.execute([
-            contact,
-            outgoing.delivered,
-            outgoing.base,
-        ])?;
-        Ok(())
+    pub fn save_outgoing(&self, contact: ContactId, Outgoing { delivered, base }: &Outgoing) -> Result<()> {
+        let sql = "UPDATE contact SET delivered = ?2, base = ?3 WHERE id = ?1";
+        self.run(sql, [&contact, delivered, base])
     }
 
-    /// Saves how far the user has what a contact wrote.
-    pub fn save_reading(&self, contact: ContactId, reading: &Reading) -> Result<()> {
-        self.prepare_cached("UPDATE contact SET shown = ?2, read = ?3 WHERE id = ?1")?.execute([
-            contact,
-            reading.shown,
-            reading.read,
-        ])?;
-        Ok(())
+    pub fn save_reading(&self, contact: ContactId, Reading { shown, read }: &Reading) -> Result<()> {
+        self.run("UPDATE contact SET shown = ?2, read = ?3 WHERE id = ?1", [&contact, shown, read])
     }
 
     /// Removes a contact and all that was said.
     pub fn remove_contact(&self, contact: ContactId) -> Result<()> {
         self.remove_said(contact)?;
-        for sql in ["DELETE FROM cursor WHERE contact = ?1", "DELETE FROM contact WHERE id = ?1"] {
-            self.prepare_cached(sql)?.execute([contact])?;
-        }
-        Ok(())
+        self.run("DELETE FROM cursor WHERE contact = ?1", [contact])?;
+        self.run("DELETE FROM contact WHERE id = ?1", [contact])
     }
 }
 

@@ -9,14 +9,14 @@ use crate::protocol::peer::Kind;
 impl Journal {
     /// The first message that is not in the index, if there is one.
     pub fn not_indexed(&self) -> Result<Option<Seq>> {
-        Ok(self
-            .prepare_cached(
-                "SELECT min(seq) FROM (
-                     SELECT min(seq) AS seq FROM sent WHERE seq > (SELECT indexed FROM sealed)
-                     UNION ALL
-                     SELECT min(seq) FROM received WHERE seq > (SELECT indexed FROM sealed))",
-            )?
-            .query_row([], |row| row.get(0))?)
+        Ok(self.one(
+            "SELECT min(seq) FROM (
+                 SELECT min(seq) AS seq FROM sent WHERE seq > (SELECT indexed FROM sealed)
+                 UNION ALL
+                 SELECT min(seq) FROM received WHERE seq > (SELECT indexed FROM sealed))",
+            [],
+            |row| row.get(0),
+        )?)
     }
 
     /// Adds the next messages to the index, about as many as `messages` and `bytes` say, and returns the first that
@@ -44,7 +44,7 @@ impl Journal {
             }
         }
         if let Some(last) = last {
-            self.prepare_cached("UPDATE sealed SET indexed = ?1")?.execute([last])?;
+            self.run("UPDATE sealed SET indexed = ?1", [last])?;
         }
         self.not_indexed()
     }
@@ -57,12 +57,11 @@ impl Journal {
         contact: Option<ContactId>,
         count: u32,
     ) -> Result<Vec<(ContactId, Entry)>> {
-        let mut statement = self.prepare_cached(
+        let found: Vec<(Seq, ContactId)> = self.all(
             "SELECT rowid, contact FROM search WHERE search MATCH ?1 ORDER BY rowid DESC LIMIT ?2",
+            params![expression(words, contact), count],
+            |row| row.try_into(),
         )?;
-        let rows = statement
-            .query_map(params![expression(words, contact), count], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let found: Vec<(Seq, ContactId)> = rows.collect::<Result<_, _>>()?;
         let mut entries = Vec::with_capacity(found.len());
         for (seq, contact) in found {
             entries.extend(self.entry(contact, seq)?.map(|entry| (contact, entry)));

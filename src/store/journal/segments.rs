@@ -4,10 +4,11 @@
 //! are. To find those of one contact, the journal is divided into segments of a few thousand messages, and for each
 //! segment and contact one row says where to look. The messages since the last segment are looked through.
 
-use rusqlite::params;
+use rusqlite::{Row, params};
 
 use super::super::Result;
 use super::{ContactId, Journal, Seq};
+use crate::protocol::peer::Kind;
 
 /// How many messages a segment of the journal has: a fraction of a millisecond to look through if they are short.
 pub const SEGMENT: Seq = 4096;
@@ -15,20 +16,26 @@ pub const SEGMENT: Seq = 4096;
 /// Who said something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// They did.
     Theirs,
-    /// We did.
     Ours,
 }
+
+/// A statement on the table that holds what a side said.
+macro_rules! of_side {
+    ($side:expr, $before:literal, $after:literal) => {
+        match $side {
+            $crate::store::journal::Side::Ours => concat!($before, " sent ", $after),
+            $crate::store::journal::Side::Theirs => concat!($before, " received ", $after),
+        }
+    };
+}
+pub(super) use of_side;
 
 /// Where messages stand that are in no segment yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsealed {
-    /// The first.
     pub first: Seq,
-    /// The last.
     pub last: Seq,
-    /// How many.
     pub count: u64,
 }
 
@@ -50,6 +57,13 @@ pub(super) struct Segment {
     pub count: Option<u64>,
 }
 
+impl Segment {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let count: i64 = row.get(2)?;
+        Ok(Self { first: row.get(0)?, last: row.get(1)?, count: Some(count.unsigned_abs()) })
+    }
+}
+
 impl Journal {
     /// Makes a segment of the messages after [`Self::sealed`], up to `last`, the last in the journal.
     pub fn seal(&self, unsealed: impl Iterator<Item = (ContactId, Side, Unsealed)>, last: Seq) -> Result<()> {
@@ -59,40 +73,29 @@ impl Journal {
         for (contact, side, Unsealed { first, last, count }) in unsealed {
             add.execute(params![contact, side == Side::Ours, last, first, count.cast_signed()])?;
         }
-        self.prepare_cached("UPDATE sealed SET up_to = ?1")?.execute([last])?;
-        Ok(())
+        self.run("UPDATE sealed SET up_to = ?1", [last])
     }
 
     /// What is in no segment yet.
     pub fn unsealed(&self) -> Result<Vec<(ContactId, Side, Unsealed)>> {
         let mut found = Vec::new();
-        for (side, sql) in [
-            (
-                Side::Ours,
-                "SELECT contact, min(seq), max(seq), count(*) FROM sent
-                 WHERE seq > (SELECT up_to FROM sealed) GROUP BY contact",
-            ),
-            (
-                Side::Theirs,
-                "SELECT contact, min(seq), max(seq), count(*) FROM received
-                 WHERE seq > (SELECT up_to FROM sealed) GROUP BY contact",
-            ),
-        ] {
-            let mut statement = self.prepare_cached(sql)?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let count: i64 = row.get(3)?;
-                let unsealed =
-                    Unsealed { first: row.get(1)?, last: row.get(2)?, count: count.unsigned_abs() };
-                found.push((row.get(0)?, side, unsealed));
-            }
+        for side in [Side::Ours, Side::Theirs] {
+            let sql = of_side!(
+                side,
+                "SELECT contact, min(seq), max(seq), count(*) FROM",
+                "WHERE seq > (SELECT up_to FROM sealed) GROUP BY contact"
+            );
+            found.extend(self.all(sql, [], |row| {
+                let count = row.get::<_, i64>(3)?.unsigned_abs();
+                Ok((row.get(0)?, side, Unsealed { first: row.get(1)?, last: row.get(2)?, count }))
+            })?);
         }
         Ok(found)
     }
 
     /// Everything up to here is in a segment.
     pub fn sealed(&self) -> Result<Seq> {
-        Ok(self.prepare_cached("SELECT up_to FROM sealed")?.query_row([], |row| row.get(0))?)
+        Ok(self.one("SELECT up_to FROM sealed", [], |row| row.get(0))?)
     }
 
     /// Calls `visit` with the segments that hold messages after `after`, in order, until it returns `false`. The last
@@ -109,10 +112,11 @@ impl Journal {
         )?;
         let mut rows = statement.query(params![contact, side == Side::Ours, after])?;
         while let Some(row) = rows.next()? {
-            let (first, count): (Seq, i64) = (row.get(0)?, row.get(2)?);
-            let whole = first > after;
-            let count = whole.then_some(count.unsigned_abs());
-            if !visit(Segment { first: first.max(after.saturating_add(1)), last: row.get(1)?, count })? {
+            let mut segment = Segment::read(row)?;
+            if segment.first <= after {
+                segment = Segment { first: after.saturating_add(1), count: None, ..segment };
+            }
+            if !visit(segment)? {
                 return Ok(());
             }
         }
@@ -137,10 +141,7 @@ impl Journal {
         )?;
         let mut rows = statement.query(params![contact, side == Side::Ours])?;
         while let Some(row) = rows.next()? {
-            let count: i64 = row.get(2)?;
-            let segment =
-                Segment { first: row.get(0)?, last: row.get(1)?, count: Some(count.unsigned_abs()) };
-            if !visit(segment)? {
+            if !visit(Segment::read(row)?)? {
                 break;
             }
         }
@@ -149,30 +150,19 @@ impl Journal {
 
     /// Removes everything said with a contact, and its words from the index.
     pub(super) fn remove_said(&self, contact: ContactId) -> Result<()> {
-        for (side, forget, remove) in [
-            (
-                Side::Ours,
-                "DELETE FROM search WHERE rowid IN (
-                     SELECT seq FROM sent WHERE seq BETWEEN ?2 AND min(?3, (SELECT indexed FROM sealed))
-                         AND contact = ?1 AND kind = ?4)",
-                "DELETE FROM sent WHERE seq BETWEEN ?2 AND ?3 AND contact = ?1",
-            ),
-            (
-                Side::Theirs,
-                "DELETE FROM search WHERE rowid IN (
-                     SELECT seq FROM received WHERE seq BETWEEN ?2 AND min(?3, (SELECT indexed FROM sealed))
-                         AND contact = ?1 AND kind = ?4)",
-                "DELETE FROM received WHERE seq BETWEEN ?2 AND ?3 AND contact = ?1",
-            ),
-        ] {
-            self.segments_after(contact, side, 0, |segment| {
-                let text = crate::protocol::peer::Kind::TEXT.0;
-                self.prepare_cached(forget)?.execute(params![contact, segment.first, segment.last, text])?;
-                self.prepare_cached(remove)?.execute([contact, segment.first, segment.last])?;
+        for side in [Side::Ours, Side::Theirs] {
+            let forget = of_side!(
+                side,
+                "DELETE FROM search WHERE rowid IN (SELECT seq FROM",
+                "WHERE seq BETWEEN ?2 AND min(?3, (SELECT indexed FROM sealed)) AND contact = ?1 AND kind = ?4)"
+            );
+            let remove = of_side!(side, "DELETE FROM", "WHERE seq BETWEEN ?2 AND ?3 AND contact = ?1");
+            self.segments_after(contact, side, 0, |Segment { first, last, .. }| {
+                self.run(forget, params![contact, first, last, Kind::TEXT.0])?;
+                self.run(remove, [contact, first, last])?;
                 Ok(true)
             })?;
         }
-        self.prepare_cached("DELETE FROM segment WHERE contact = ?1")?.execute([contact])?;
-        Ok(())
+        self.run("DELETE FROM segment WHERE contact = ?1", [contact])
     }
 }

@@ -1,2 +1,0 @@
-ALTER TABLE part RENAME TO segment;
-ALTER TABLE filed RENAME TO sealed;
