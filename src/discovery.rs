@@ -1,7 +1,7 @@
 //! The discovery server: who exists, who is online, and who asks for whom.
 //!
 //! [`registry`] decides, on top of [`users`], their [`relations`], their [`sessions`] and a [`quota`]; it does no I/O.
-//! [`connections`] are the sockets, [`server`] is the loop between them. The operator's questions reach the
+//! [`connections`] are the sockets, `server` is the loop between them. The operator's questions reach the
 //! loop through [`admin`], from [`control`] and [`metrics`]; [`operator`] is the side that asks. Here all of it is started.
 //!
 //! What is bounded, and by what:
@@ -10,7 +10,7 @@
 //! - events that wait for the loop: `QUEUE`, of at most one frame each; readers wait when it is full;
 //! - one session's share of the loop: the costs and the burst in [`pace`], so that a flood is read slowly
 //!   and its sender waits;
-//! - one transaction: the events and actions of one batch in [`server`];
+//! - one transaction: the events and actions of one batch, see `server`;
 //! - what waits to be sent: the kernel's buffer of the socket; a client that does not read is cut off;
 //! - silence: [`DEAD_AFTER`](crate::protocol::DEAD_AFTER), and [`registry::REGISTER_WITHIN`] for a session
 //!   that has not registered;

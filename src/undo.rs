@@ -32,17 +32,6 @@ macro_rules! transactional {
 }
 pub(crate) use transactional;
 
-/// Several parts, as one.
-impl Transactional for [&mut dyn Transactional] {
-    fn commit(&mut self) {
-        self.iter_mut().for_each(|part| part.commit());
-    }
-
-    fn rollback(&mut self) {
-        self.iter_mut().for_each(|part| part.rollback());
-    }
-}
-
 /// A value of which a copy is taken before its first change in a transaction: for what is small. Every mutable access
 /// counts as a change.
 #[derive(Debug, Default)]

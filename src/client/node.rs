@@ -30,7 +30,7 @@ use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, Journal, Request, Seq};
 use crate::time::{Instant, Now};
-use crate::undo::{Transactional, Value};
+use crate::undo::{Transactional, Value, transactional};
 
 mod commands;
 mod conversations;
@@ -159,7 +159,7 @@ impl Node {
             node.tell_withdrawn(row.id);
         }
         // All of this holds, whatever becomes of the first transaction.
-        node.machines().into_iter().for_each(|machine| machine.commit());
+        node.commit();
         Ok(node)
     }
 
@@ -244,7 +244,7 @@ impl Node {
 
     /// The transaction is on the disk: now, and not before, this is to be done.
     pub fn committed(&mut self) -> Vec<Action> {
-        self.machines().into_iter().for_each(|machine| machine.commit());
+        self.commit();
         let now = self.fx.now;
         if let Some(batch) = self.fx.output.take_batch(now) {
             self.fx.act(Action::Print(batch));
@@ -271,7 +271,7 @@ impl Node {
         inputs: &[Input],
         epoch: u64,
     ) -> Result<Vec<Action>> {
-        self.machines().into_iter().for_each(|machine| machine.rollback());
+        self.rollback();
         self.fx.now = now;
         self.delivery.renew_epoch(epoch);
         commands::refuse_searches(
@@ -308,22 +308,6 @@ impl Node {
     #[must_use]
     pub fn takes_commands(&self, now: Now) -> bool {
         self.fx.output.has_room() || self.fx.output.is_stuck(now)
-    }
-
-    fn machines(&mut self) -> [&mut dyn Transactional; 11] {
-        [
-            &mut self.fx,
-            &mut self.roster,
-            &mut self.rendezvous,
-            &mut self.dialer,
-            &mut self.links,
-            &mut self.delivery,
-            &mut self.conversations,
-            &mut self.withdrawals,
-            &mut self.search,
-            &mut self.one_shot,
-            &mut self.exit,
-        ]
     }
 
     fn view(&self) -> View<'_> {
@@ -576,6 +560,20 @@ impl Node {
         self.fx.act(Action::Exit(status, why));
     }
 }
+
+transactional!(Node {
+    fx,
+    roster,
+    rendezvous,
+    dialer,
+    links,
+    delivery,
+    conversations,
+    withdrawals,
+    search,
+    one_shot,
+    exit,
+});
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use crate::protocol::Name;
 use crate::protocol::peer::{Cursor, Message};
 use crate::store::Result;
 use crate::store::journal::{ContactId, ContactRow, Journal, Reading, Seq};
-use crate::undo::{Table, Transactional, Value};
+use crate::undo::{Table, Transactional, Value, transactional};
 
 /// See the module.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Conversations {
     shown: Shown,
 }
 
-/// What the prompt shows. Not taken back: at worst the same is shown once more.
+/// What the prompt shows.
 #[derive(Debug, Default)]
 struct Shown {
     names: Arc<[Name]>,
@@ -354,24 +354,14 @@ fn message_notice(from: &Name, message: &Message, arrived: i64, replayed: bool) 
     }
 }
 
-impl Transactional for Conversations {
-    fn commit(&mut self) {
-        self.threads.commit();
-        self.current.commit();
-        self.unread.commit();
-        self.behind.commit();
-        self.uncounted.commit();
-        self.unsaved.commit();
-    }
+transactional!(Conversations { threads, current, unread, behind, uncounted, unsaved, shown });
 
+impl Transactional for Shown {
+    fn commit(&mut self) {}
+
+    /// At worst the same is shown once more.
     fn rollback(&mut self) {
-        self.threads.rollback();
-        self.current.rollback();
-        self.unread.rollback();
-        self.behind.rollback();
-        self.uncounted.rollback();
-        self.unsaved.rollback();
-        self.shown.changed = true;
-        self.shown.names_changed = true;
+        self.changed = true;
+        self.names_changed = true;
     }
 }

@@ -11,7 +11,7 @@ use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, ContactRow, Journal, Whereabouts};
 use crate::time::{Instant, Now};
-use crate::undo::{Table, Transactional, Value};
+use crate::undo::{Table, Value, transactional};
 
 /// The most dials under way at once; each has a thread.
 const MAX_DIALS: usize = 32;
@@ -407,18 +407,4 @@ impl Dialer {
     }
 }
 
-impl Transactional for Dialer {
-    fn commit(&mut self) {
-        self.targets.commit();
-        self.underway.commit();
-        self.unsaved.commit();
-        self.wake.commit();
-    }
-
-    fn rollback(&mut self) {
-        self.targets.rollback();
-        self.underway.rollback();
-        self.unsaved.rollback();
-        self.wake.rollback();
-    }
-}
+transactional!(Dialer { targets, underway, unsaved, wake });

@@ -16,7 +16,7 @@ use crate::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, MAX_TEXT, Name, PING_AFTER
 use crate::store::journal::ContactId;
 use crate::time::Instant;
 use crate::transport::Route;
-use crate::undo::{Table, Transactional, Value};
+use crate::undo::{Table, Value, transactional};
 
 /// How many bytes of unacknowledged messages this side takes from a peer.
 pub const WINDOW: u32 = 1024 * 1024;
@@ -447,20 +447,4 @@ impl Links {
     }
 }
 
-impl Transactional for Links {
-    fn commit(&mut self) {
-        self.links.commit();
-        self.up.commit();
-        self.wake.commit();
-        self.strangers.commit();
-        self.blocked.commit();
-    }
-
-    fn rollback(&mut self) {
-        self.links.rollback();
-        self.up.rollback();
-        self.wake.rollback();
-        self.strangers.rollback();
-        self.blocked.rollback();
-    }
-}
+transactional!(Links { links, up, wake, strangers, blocked });

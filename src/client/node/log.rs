@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::protocol::peer::{Cursor, Kind, Message};
 use crate::store::Result;
 use crate::store::journal::{ContactId, EpochId, Incoming, Journal, Seq, Side, Unsealed};
-use crate::undo::{Table, Transactional, Value};
+use crate::undo::{Table, Value, transactional};
 
 /// See the module.
 #[derive(Debug)]
@@ -122,19 +122,7 @@ impl Log {
     }
 }
 
-impl Transactional for Log {
-    fn commit(&mut self) {
-        self.ends.commit();
-        self.unsealed.commit();
-        self.epoch.commit();
-    }
-
-    fn rollback(&mut self) {
-        self.ends.rollback();
-        self.unsealed.rollback();
-        self.epoch.rollback();
-    }
-}
+transactional!(Log { ends, unsealed, epoch });
 
 fn of_side([theirs, ours]: &mut [Option<Unsealed>; 2], side: Side) -> &mut Option<Unsealed> {
     if side == Side::Ours { ours } else { theirs }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, ContactRow, Identity, Journal, Request};
-use crate::undo::{Table, Transactional};
+use crate::undo::{Table, transactional};
 
 use super::super::did_you_mean::nearest;
 
@@ -261,23 +261,12 @@ impl Roster {
     }
 }
 
-impl Transactional for Roster {
-    fn commit(&mut self) {
-        self.people.commit();
-        self.by_name.commit();
-        self.by_key.commit();
-    }
-
-    fn rollback(&mut self) {
-        self.people.rollback();
-        self.by_name.rollback();
-        self.by_key.rollback();
-    }
-}
+transactional!(Roster { people, by_name, by_key });
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::undo::Transactional;
 
     const KEY: PublicKey = PublicKey([1; 32]);
     const OTHER: PublicKey = PublicKey([2; 32]);

@@ -131,7 +131,7 @@ impl World {
             if let Action::Print(notices) = action {
                 self.notices.extend(notices.into_iter().map(|told| told.notice));
                 self.node.handle(self.now, &self.journal, &Input::Printed).unwrap();
-                self.node.machines().into_iter().for_each(|machine| machine.commit());
+                self.node.commit();
             } else {
                 rest.push(action);
             }
