@@ -24,7 +24,6 @@ pub const MAX_REFERENCE: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Reference {
-    /// A number.
     Number(i64),
     /// At most [`MAX_REFERENCE`] bytes.
     Text(String),
@@ -33,20 +32,15 @@ pub enum Reference {
 /// Why a line is not a command. The words say what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// There is no such command.
     #[error("{0:?} is not a command; {hint}HELP lists them, CHAT <user> enters a conversation, LOGOUT leaves", hint = did_you_mean(.0))]
     Unknown(String),
     /// An argument is missing or left over.
     #[error("usage: {0}")]
     Usage(&'static str),
-    /// An argument is not what it must be.
     #[error("usage: {usage}; the {argument} must be {must_be}")]
-    #[allow(missing_docs, reason = "the message says it")]
     Invalid { usage: &'static str, argument: &'static str, must_be: String },
-    /// An argument is not a name.
     #[error("{0}")]
     Name(#[from] NameError),
-    /// The text does not fit into one message.
     #[error("a message has at most {MAX_TEXT} bytes, this one has {}; nothing was sent", match .0 { Some(bytes) => bytes.to_string(), None => "more".into() })]
     TooLong(Option<usize>),
     /// The terminal has cut the line off.
@@ -57,7 +51,6 @@ pub enum CommandError {
     /// The line begins as a JSON object, but is not that of a command.
     #[error("not a command in JSON: {0}; nothing was done")]
     Json(String),
-    /// The line is not UTF-8.
     #[error("the line is not UTF-8; nothing was done")]
     NotUtf8,
 }
@@ -81,7 +74,6 @@ fn did_you_mean(word: &str) -> String {
 ///
 /// A command in upper case or after a `/` is one everywhere. Every other line is [`Command::Line`]: in a
 /// conversation it is sent as it stands; a line that starts with `//` is sent without the first `/`.
-#[must_use]
 pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
     let start = line.trim_start();
     let (word, rest) = start.split_once(char::is_whitespace).unwrap_or((start, ""));

@@ -22,18 +22,14 @@ pub const ANSWERS: usize = 1024 * 1024;
 pub enum Input {
     /// A line was typed or piped in.
     Command {
-        /// What it says.
         command: Result<Command, CommandError>,
-        /// What a script calls it, and every answer repeats.
         reference: Option<Reference>,
     },
     /// There will be no more lines.
     InputEnded,
     /// One text is to be sent, and then the program is to end.
     Send {
-        /// For whom.
         to: Name,
-        /// What it says.
         text: String,
     },
     /// The system or the user wants the program to end.
@@ -43,55 +39,40 @@ pub enum Input {
     /// Standard output has been closed, or can't be written for this reason.
     OutputClosed(Option<String>),
 
-    /// A session with discovery stands.
+    /// Discovery has proved this key.
     RendezvousUp {
-        /// The connection.
         session: ConnectionId,
-        /// Discovery's proven key.
         key: PublicKey,
     },
-    /// There is no session with discovery.
     RendezvousFailed(Problem),
-    /// Discovery says something.
     RendezvousSays(ConnectionId, Vec<ToClient>),
-    /// The session with discovery is over.
     RendezvousClosed(ConnectionId),
 
     /// A peer has proved a key.
     LinkUp {
-        /// The connection.
         link: ConnectionId,
-        /// The proven key.
         key: PublicKey,
-        /// Whom this side has dialled; `None` if the other side did.
+        /// The contact that this side has dialled; `None` if the other side did.
         dialled: Option<ContactId>,
-        /// How it reaches the other side.
         route: Route,
         /// How many bytes the kernel takes for the connection without waiting.
         budget: usize,
     },
-    /// A contact could not be reached.
+    /// What went wrong at each address, in the order tried.
     DialFailed {
-        /// Whom.
         contact: ContactId,
-        /// The addresses tried, in order, with what went wrong.
         problems: Vec<(SocketAddr, Problem)>,
     },
-    /// A peer says something.
     LinkSays(ConnectionId, Vec<Peer>),
-    /// A link is over.
     LinkClosed(ConnectionId),
 }
 
 impl Input {
-    /// A typed command.
-    #[must_use]
     pub fn typed(command: Result<Command, CommandError>) -> Self {
         Self::Command { command, reference: None }
     }
 
     /// How much work it is, in messages.
-    #[must_use]
     pub fn weight(&self) -> usize {
         match self {
             Self::LinkSays(_, messages) => 1 + messages.len(),
@@ -102,7 +83,6 @@ impl Input {
 
     /// About how many bytes the answer to a command adds to the console's work, as far as it depends on the command;
     /// without a bound where it depends on what is kept. Such a command is the last of its transaction.
-    #[must_use]
     pub fn answer(&self) -> usize {
         let Self::Command { command: Ok(command), .. } = self else {
             return 0;
@@ -120,15 +100,12 @@ impl Input {
 pub enum Problem {
     /// The program there does not hold the key that was expected.
     WrongKey {
-        /// The key it should have had.
         expected: PublicKey,
-        /// The key it has, where that is known.
         found: Option<PublicKey>,
     },
     /// It was closed before a key was proved. A program that does not hold the key that was dialled does so,
     /// and so does a client that is just being killed.
     Closed,
-    /// Anything else, in words.
     Other(String),
 }
 
@@ -152,14 +129,13 @@ impl std::fmt::Display for Problem {
 /// What a person at a terminal sees while they type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prompt {
-    /// Whom plain lines go to.
+    /// The contact to which plain lines go.
     pub conversation: Option<Name>,
-    /// How many messages the user has not yet looked at, by who wrote them; none that are zero. They are counted
-    /// no further than [`MANY_UNREAD`](super::notice::MANY_UNREAD).
+    /// Unread messages by sender, none that are zero, counted up to [`MANY_UNREAD`](super::notice::MANY_UNREAD).
     pub unread: BTreeMap<Name, u64>,
-    /// How many messages wait here for whom plain lines go to, because there is no link.
+    /// How many messages of the conversation wait here, because there is no link.
     pub waiting: u64,
-    /// Everybody whom the user knows, by name. Shared, for it may be long and seldom changes.
+    /// Sorted. Shared, for it may be long and seldom changes.
     pub contacts: Arc<[Name]>,
 }
 
@@ -168,20 +144,15 @@ pub struct Prompt {
 pub enum Action {
     /// Connect to discovery, which should hold this key, if one is pinned.
     DialRendezvous(Option<PublicKey>),
-    /// Say something to discovery.
     TellDiscovery(ConnectionId, Vec<ToDiscovery>),
-    /// Connect to a contact.
+    /// Connect to a contact, which must prove this key, at the addresses in their order. The name is for the log.
     Dial {
-        /// Whom.
         contact: ContactId,
-        /// Their name, for the log.
         name: Name,
-        /// The key that they must prove.
         key: PublicKey,
-        /// Where they may be, to be tried in this order.
         addresses: Vec<SocketAddr>,
     },
-    /// Say something to a peer, in one frame.
+    /// In one frame.
     Send(ConnectionId, Vec<Peer>),
     /// Close a connection, to a peer or to discovery.
     Close(ConnectionId),

@@ -31,7 +31,6 @@ pub const MANY_UNREAD: u64 = 1000;
 /// Something to be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub enum Notice {
     /// The client listens and takes commands.
     Ready { user: Name, address: SocketAddr, fingerprint: PublicKey },
@@ -205,7 +204,6 @@ pub enum Code {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "they are words of everyday use")]
 pub enum UpDown {
     Up,
     Down,
@@ -214,7 +212,6 @@ pub enum UpDown {
 /// Whether a user has a session with discovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "they are words of everyday use")]
 pub enum OnOff {
     Online,
     Offline,
@@ -237,7 +234,6 @@ pub enum Body {
 
 impl Body {
     /// The body of a message. Bytes that are not UTF-8 become U+FFFD.
-    #[must_use]
     pub fn new(kind: Kind, body: &[u8]) -> Self {
         match kind {
             // What is not UTF-8 is rare, and looking for it piece by piece takes long.
@@ -261,7 +257,6 @@ impl Body {
 
 impl Notice {
     /// Whether it is what a command is answered with, rather than something that happens.
-    #[must_use]
     pub fn is_answer(&self) -> bool {
         !matches!(
             self,
@@ -276,7 +271,6 @@ impl Notice {
     }
 
     /// Roughly how many bytes the notice takes in memory.
-    #[must_use]
     pub fn weight(&self) -> usize {
         let line = |text: &Body| text.shown().len() + 100;
         let content = match self {

@@ -13,7 +13,6 @@ use crate::protocol::peer::Cursor;
 /// How many messages in flight are remembered.
 const IN_FLIGHT: usize = 10_000;
 
-/// Writes notices.
 pub struct Output {
     json: bool,
     look: Look,
@@ -57,7 +56,6 @@ impl InFlight {
 }
 
 impl Output {
-    /// For scripts.
     pub fn json() -> Self {
         Self::new(true, Look::default(), false, None)
     }
@@ -76,12 +74,10 @@ impl Output {
         Self { json, day: look.today, look, bell, made, in_flight: InFlight::default() }
     }
 
-    /// Whether there are colours.
     pub fn has_colour(&self) -> bool {
         self.look.colour
     }
 
-    /// Appends a batch.
     pub fn write(&mut self, batch: &[Told], out: &mut Vec<u8>) {
         if self.json {
             batch.iter().for_each(|told| told.write_json(out));

@@ -11,7 +11,6 @@ use super::{Channels, FrontEnd};
 use crate::client::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, json};
 use crate::client::event::Input;
 
-/// Writes to standard output, and reads commands from standard input.
 pub struct Pipe {
     pub output: Output,
     /// Whether commands may also be JSON objects.

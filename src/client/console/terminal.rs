@@ -17,17 +17,15 @@ use crate::terminal::{self, Event, History, Tty, echo};
 /// How many bytes are gathered before they are written.
 const GATHERED: usize = 64 * 1024;
 
-/// What the front end is made of.
 pub struct Terminal {
     pub tty: Tty,
     pub output: Output,
-    /// The file that keeps the lines entered.
-    pub history: Option<PathBuf>,
+    pub history: PathBuf,
 }
 
 impl FrontEnd for Terminal {
     fn run(self: Box<Self>, channels: &Channels) -> io::Result<()> {
-        let (history, colour) = (History::open(self.history), self.output.has_colour());
+        let (history, colour) = (History::open(Some(self.history)), self.output.has_colour());
         let terminal = terminal::Terminal::start(self.tty, history, MAX_LINE, colour)?;
         let mut session = Session {
             channels,

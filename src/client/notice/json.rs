@@ -44,7 +44,6 @@ pub fn time<S: Serializer>(milliseconds: &i64, serializer: S) -> Result<S::Ok, S
     time_text(*milliseconds, |text| serializer.serialize_str(text))
 }
 
-#[allow(clippy::ref_option, reason = "the signature that serde calls")]
 pub fn optional_time<S: Serializer>(milliseconds: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
     match milliseconds {
         Some(milliseconds) => time(milliseconds, serializer),

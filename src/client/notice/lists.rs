@@ -12,7 +12,6 @@ use crate::protocol::{Name, PublicKey};
 
 /// A contact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct ContactLine {
     pub peer: Name,
     /// The pinned key, once it is known.
@@ -46,7 +45,6 @@ pub struct ContactLine {
 
 /// A message in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the fields explain themselves")]
 pub struct OutboxLine {
     pub id: Cursor,
     pub to: Name,
@@ -57,7 +55,6 @@ pub struct OutboxLine {
 
 /// An entry of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct HistoryLine {
     pub id: Cursor,
     pub from: Name,

@@ -10,7 +10,6 @@ use crate::terminal::printable;
 
 /// All that is known about reaching a contact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct Why {
     pub reason: Reason,
     /// What `CONTACTS` says.
@@ -57,7 +56,6 @@ pub enum Reason {
 
 /// How things stand with discovery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct DiscoveryLine {
     pub state: UpDown,
     pub detail: String,
@@ -68,7 +66,6 @@ pub struct DiscoveryLine {
 
 /// An address at which the contact may be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct AddressLine {
     pub address: SocketAddr,
     /// Whether the last link was there.
@@ -84,7 +81,6 @@ pub struct AddressLine {
 
 /// The last word of a peer's client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct Goodbye {
     #[serde(serialize_with = "json::time")]
     pub at: i64,

@@ -4,25 +4,19 @@ use std::io::Read;
 
 use anyhow::{Context, bail, ensure};
 
-use super::event::Input;
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::StoreError;
 
 /// A text to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneShot {
-    /// For whom.
     pub to: Name,
-    /// What it says.
     pub text: String,
 }
 
 impl OneShot {
     /// What was given on the command line: a user, and a text or `-`, which stands for all that `input` holds. The
     /// end of its last line is no part of the text.
-    ///
-    /// # Errors
-    /// If there is no such name, or the text is empty, no UTF-8 or too long.
     pub fn new(to: &str, text: &str, input: impl Read) -> anyhow::Result<Self> {
         let to = to.parse()?;
         let text = if text == "-" { read(input)? } else { text.to_owned() };
@@ -35,14 +29,7 @@ impl OneShot {
         Ok(Self { to, text })
     }
 
-    /// In place of what somebody would type.
-    #[must_use]
-    pub fn input(&self) -> Input {
-        Input::Send { to: self.to.clone(), text: self.text.clone() }
-    }
-
     /// An error that says what to do if the user's client is running.
-    #[must_use]
     pub fn explain(&self, user: &Name, error: StoreError) -> anyhow::Error {
         match error {
             StoreError::InUse(_) => anyhow::anyhow!(
