@@ -28,23 +28,37 @@ mod why;
 /// Unread messages are counted up to this many; there may be more.
 pub const MANY_UNREAD: u64 = 1000;
 
-/// Something to be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Notice {
     /// The client listens and takes commands.
-    Ready { user: Name, address: SocketAddr, fingerprint: PublicKey },
-    /// Whether there is a session with discovery.
-    Discovery { state: UpDown, detail: String },
+    Ready {
+        user: Name,
+        address: SocketAddr,
+        fingerprint: PublicKey,
+    },
+    Discovery {
+        state: UpDown,
+        detail: String,
+    },
     /// What discovery says of a contact.
-    Presence { peer: Name, state: OnOff },
+    Presence {
+        peer: Name,
+        state: OnOff,
+    },
     /// A peer has asked for a link and is a contact now.
-    Request { from: Name, fingerprint: PublicKey },
+    Request {
+        from: Name,
+        fingerprint: PublicKey,
+    },
     /// A `REQUEST` was taken: it is safe and goes on until there is a link.
-    Requested { peer: Name },
-    /// Whether there is a link to a contact.
-    Link { peer: Name, state: UpDown },
-    /// A contact's message.
+    Requested {
+        peer: Name,
+    },
+    Link {
+        peer: Name,
+        state: UpDown,
+    },
     Message {
         /// Unique for ever, together with the sender.
         id: Cursor,
@@ -59,7 +73,7 @@ pub enum Notice {
         /// Whether it came in before this start, and may have been shown then.
         replayed: bool,
     },
-    /// A message is safely in the outbox.
+    /// A message is safe on the disk.
     Queued {
         /// Unique for ever, together with this user.
         id: Cursor,
@@ -73,56 +87,53 @@ pub enum Notice {
         sent: i64,
     },
     /// A contact has committed a message of ours.
-    Delivered { id: Cursor, to: Name },
-    /// Something was not done, or is not as it should be.
+    Delivered {
+        id: Cursor,
+        to: Name,
+    },
     Error(ErrorNotice),
-    /// The answer to `CONTACTS`: all of them, by name.
-    Contacts { contacts: Vec<ContactLine> },
-    /// The answer to `OUTBOX`.
+    /// Sorted by name.
+    Contacts {
+        contacts: Vec<ContactLine>,
+    },
+    /// How many messages are not yet delivered, and the oldest for each contact.
     Outbox {
-        /// How many messages are not yet delivered.
         waiting: u64,
-        /// The oldest of them for each contact.
         messages: Vec<OutboxLine>,
     },
-    /// The answer to `HISTORY`: the last entries, oldest first.
-    History { peer: Name, messages: Vec<HistoryLine> },
-    /// The answer to `CHAT <user>` and `CHAT` alone: which conversation the user is in.
+    /// The last entries, oldest first.
+    History {
+        peer: Name,
+        messages: Vec<HistoryLine>,
+    },
+    /// The conversation that the user is in, null for none; how many of the peer's messages were unread, counted up to
+    /// [`MANY_UNREAD`]; the last entries, oldest first.
     Conversation {
-        /// Null for none.
         peer: Option<Name>,
-        /// How many of the peer's messages were unread, counted up to [`MANY_UNREAD`].
         unread: u64,
-        /// The last entries, oldest first.
         messages: Vec<HistoryLine>,
     },
     /// The answer to `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
     Contact(Box<ContactLine>),
-    /// The answer to `HELP`: usage and meaning of every command.
-    Help { commands: Vec<(&'static str, &'static str)> },
-    /// The answer to `HELP <command>`.
+    /// Usage and meaning of every command.
+    Help {
+        commands: Vec<(&'static str, &'static str)>,
+    },
     Explanation(Explanation),
-    /// The answer to `WHY`.
     Why(Box<Why>),
-    /// The answer to `SEARCH`.
+    /// The latest messages that contain all the words, newest first; `peer` is null for all conversations.
     Found {
         words: String,
-        /// In which conversation; null for all.
         peer: Option<Name>,
-        /// The latest messages that hold all the words, newest first.
         messages: Vec<FoundLine>,
     },
-    /// The answer to `VERIFY`.
     Verification {
         peer: Name,
-        /// What both sides see.
         code: String,
-        /// Whether the user has compared it.
         verified: bool,
     },
-    /// The client ends.
+    /// The client ends; `waiting` messages are not yet delivered, and go out at a later start.
     Bye {
-        /// How many messages are not yet delivered, and go out at a later start.
         waiting: u64,
     },
 }
@@ -130,7 +141,6 @@ pub enum Notice {
 /// A notice as it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    /// What is told.
     pub notice: Notice,
     /// The name of the command that it answers, if a script gave it one: the field `ref`.
     pub reference: Option<Reference>,
@@ -142,35 +152,27 @@ impl From<Notice> for Told {
     }
 }
 
-/// What an error says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorNotice {
     /// What kind of error, for scripts.
     pub code: Code,
     /// What happened and what to do, for people.
     pub message: String,
-    /// The user concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<Name>,
-    /// The message concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Cursor>,
-    /// The text concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
 
-/// The kinds of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
-    /// No user has registered this name.
     NoSuchUser,
     /// A message of ours was given back, for there is no such user.
     Undeliverable,
-    /// The user was never requested.
     NotAContact,
-    /// The user is blocked.
     Blocked,
     /// The name belongs to another key.
     NameTaken,
@@ -178,17 +180,15 @@ pub enum Code {
     KeyChanged,
     /// Nothing to trust: no other key was named.
     NothingToTrust,
-    /// The user's key is not known yet.
     UnknownKey,
     /// The code that the peer read out is not the one shown here.
     WrongCode,
-    /// The line is not a command.
     BadCommand,
     /// The text does not fit into one message.
     TooLong,
     /// The disk is full or fails: nothing was kept.
     NotSaved,
-    /// Discovery refused.
+    /// By discovery.
     Refused,
     /// An unknown peer connected, and was cut.
     UnknownPeer,
@@ -226,14 +226,13 @@ impl From<bool> for OnOff {
 /// What a message says; null in JSON if this version can't show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// Text.
     Text(String),
     /// A kind that only a later version knows.
     Unknown(Kind),
 }
 
 impl Body {
-    /// The body of a message. Bytes that are not UTF-8 become U+FFFD.
+    /// Bytes that are not UTF-8 become U+FFFD.
     pub fn new(kind: Kind, body: &[u8]) -> Self {
         match kind {
             // What is not UTF-8 is rare, and looking for it piece by piece takes long.
@@ -256,7 +255,7 @@ impl Body {
 }
 
 impl Notice {
-    /// Whether it is what a command is answered with, rather than something that happens.
+    /// Whether it answers a command, rather than telling what happens.
     pub fn is_answer(&self) -> bool {
         !matches!(
             self,
@@ -270,7 +269,7 @@ impl Notice {
         )
     }
 
-    /// Roughly how many bytes the notice takes in memory.
+    /// Roughly how many bytes it takes in memory.
     pub fn weight(&self) -> usize {
         let line = |text: &Body| text.shown().len() + 100;
         let content = match self {

@@ -15,15 +15,13 @@ const MIN_WIDTH: usize = 2;
 /// How many rows what stands below may take.
 const BELOW: usize = 4;
 
-/// What is to be drawn.
 #[derive(Debug, PartialEq, Eq)]
 pub struct View<'a> {
     /// What stands before the text, from its longest form to its shortest.
     pub prompts: Vec<String>,
     pub text: &'a str,
-    /// Where the cursor is in the text, in bytes.
+    /// In bytes.
     pub cursor: usize,
-    /// What stands below.
     pub below: String,
 }
 
@@ -99,7 +97,6 @@ impl Screen {
         self.cursor_row = self.cursor_row.map(|row| row.min(self.height - 1));
     }
 
-    /// Erases what is drawn.
     pub fn erase(&mut self, out: &mut Vec<u8>) {
         if let Some(row) = self.cursor_row.take() {
             up(out, row);
@@ -107,7 +104,6 @@ impl Screen {
         }
     }
 
-    /// Empties the whole screen.
     pub fn clear(&mut self, out: &mut Vec<u8>) {
         self.cursor_row = None;
         out.extend_from_slice(b"\x1b[H\x1b[2J");

@@ -10,7 +10,6 @@ use super::{Body, OnOff, json};
 use crate::protocol::peer::Cursor;
 use crate::protocol::{Name, PublicKey};
 
-/// A contact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ContactLine {
     pub peer: Name,
@@ -35,15 +34,12 @@ pub struct ContactLine {
     /// Whether our request has not led to a link yet.
     pub requested: bool,
     pub blocked: bool,
-    /// How many of our messages are not yet delivered.
     pub waiting: u64,
-    /// How many of the peer's messages the user has not looked at, counted up to [`MANY_UNREAD`](super::MANY_UNREAD).
+    /// Counted up to [`MANY_UNREAD`](super::MANY_UNREAD).
     pub unread: u64,
-    /// The last known address.
     pub address: Option<SocketAddr>,
 }
 
-/// A message in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OutboxLine {
     pub id: Cursor,
@@ -53,7 +49,6 @@ pub struct OutboxLine {
     pub sent: i64,
 }
 
-/// An entry of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HistoryLine {
     pub id: Cursor,
@@ -65,16 +60,13 @@ pub struct HistoryLine {
     /// When it came in; null for our own.
     #[serde(serialize_with = "json::optional_time")]
     pub received: Option<i64>,
-    /// Whether the other side has it.
     pub delivered: bool,
 }
 
-/// A message that a search has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FoundLine {
-    /// In which conversation.
+    /// The other side of the conversation.
     pub peer: Name,
-    /// The message.
     #[serde(flatten)]
     pub line: HistoryLine,
 }
@@ -97,15 +89,9 @@ impl ContactLine {
             Some(seen) => _ = write!(line, ", last seen {}", look.clock(seen)),
             None => {}
         }
-        if self.verified {
-            line.push_str(", verified");
-        }
-        if self.requested {
-            line.push_str(", requested");
-        }
-        if self.blocked {
-            line.push_str(", blocked");
-        }
+        let marks =
+            [(self.verified, ", verified"), (self.requested, ", requested"), (self.blocked, ", blocked")];
+        line.extend(marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark));
         if self.waiting > 0 {
             let _ = write!(line, ", {} waiting", self.waiting);
         }

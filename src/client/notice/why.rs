@@ -8,7 +8,6 @@ use super::text::Look;
 use super::{ContactLine, UpDown, json};
 use crate::terminal::printable;
 
-/// All that is known about reaching a contact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Why {
     pub reason: Reason,
@@ -16,7 +15,6 @@ pub struct Why {
     #[serde(flatten)]
     pub contact: ContactLine,
     pub discovery: DiscoveryLine,
-    /// Where the contact may be, and what came of dialling there.
     pub addresses: Vec<AddressLine>,
     pub dialling: bool,
     /// When the client dials next, unless something happens before.
@@ -26,13 +24,10 @@ pub struct Why {
     pub goodbye: Option<Goodbye>,
 }
 
-/// Why a contact is not linked, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// It is.
     Linked,
-    /// The user has blocked the contact.
     Blocked,
     /// This account has been started somewhere else.
     Superseded,
@@ -42,9 +37,7 @@ pub enum Reason {
     UnknownKey,
     /// The contact's client does not accept links from this account.
     NotAccepted,
-    /// Discovery says that the contact is offline.
     Offline,
-    /// No address is known.
     NoAddress,
     /// The client is dialling or about to, and nothing is known to be wrong.
     Dialling,
@@ -54,7 +47,6 @@ pub enum Reason {
     NoAnswer,
 }
 
-/// How things stand with discovery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DiscoveryLine {
     pub state: UpDown,
@@ -64,22 +56,20 @@ pub struct DiscoveryLine {
     pub since: Option<i64>,
 }
 
-/// An address at which the contact may be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AddressLine {
     pub address: SocketAddr,
     /// Whether the last link was there.
     pub worked: bool,
-    /// Whether discovery names it.
+    /// By discovery.
     pub told: bool,
     /// When it was last tried, since this client started.
     #[serde(serialize_with = "json::optional_time")]
     pub tried: Option<i64>,
-    /// What went wrong then; null if the contact answered.
+    /// Null if the contact answered.
     pub problem: Option<String>,
 }
 
-/// The last word of a peer's client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Goodbye {
     #[serde(serialize_with = "json::time")]
