@@ -250,4 +250,4 @@ impl Notice {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::StoreError;
@@ -46,18 +46,11 @@ fn read(input: impl Read) -> anyhow::Result<String> {
     let most = MAX_TEXT + 3;
     let mut bytes = Vec::new();
     let read = input.take(most as u64).read_to_end(&mut bytes).context("standard input can't be read")?;
-    let Ok(mut text) = String::from_utf8(bytes) else {
-        if read == most {
-            bail!("a message has at most {MAX_TEXT} bytes, this one has more; nothing was sent");
-        }
-        bail!("standard input is not UTF-8; nothing was sent");
-    };
+    ensure!(read < most, "a message has at most {MAX_TEXT} bytes, this one has more; nothing was sent");
+    let text = String::from_utf8(bytes).ok();
+    let mut text = text.context("standard input is not UTF-8; nothing was sent")?;
     let end = if text.ends_with("\r\n") { 2 } else { usize::from(text.ends_with('\n')) };
     text.truncate(text.len() - end);
-    ensure!(
-        read < most && text.len() <= MAX_TEXT,
-        "a message has at most {MAX_TEXT} bytes, this one has more; nothing was sent"
-    );
     Ok(text)
 }
 

@@ -131,19 +131,11 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::client::notice::Body;
+    use crate::client::notice::tests;
     use crate::protocol::MAX_TEXT;
-    use crate::protocol::peer::Cursor;
 
     fn message(text: &str, replayed: bool) -> Told {
-        Told::from(Notice::Message {
-            id: Cursor { epoch: 1, number: 1 },
-            from: "bob".parse().unwrap(),
-            text: Body::Text(text.into()),
-            sent: 0,
-            received: 0,
-            replayed,
-        })
+        tests::message(text, replayed).into()
     }
 
     /// A command that appends a line for each message, and holds the pipe `alive` and goes on for a while if it is

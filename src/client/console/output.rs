@@ -141,22 +141,14 @@ fn today() -> Date {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::notice::Body;
+    use crate::client::notice::tests::{message, queued};
 
     fn name(name: &str) -> Name {
         name.parse().unwrap()
     }
 
-    fn id(number: u64) -> Cursor {
-        Cursor { epoch: 1, number }
-    }
-
-    fn queued(number: u64, linked: bool) -> Notice {
-        Notice::Queued { id: id(number), to: name("bob"), linked, text: Body::Text("hi".into()), sent: 0 }
-    }
-
     fn delivered(number: u64) -> Notice {
-        Notice::Delivered { id: id(number), to: name("bob") }
+        Notice::Delivered { id: Cursor { epoch: 1, number }, to: name("bob") }
     }
 
     fn link(state: UpDown) -> Notice {
@@ -202,17 +194,8 @@ mod tests {
 
     #[test]
     fn a_bell_rings_once_and_not_for_what_is_shown_again() {
-        let message = |replayed| Notice::Message {
-            id: id(1),
-            from: name("bob"),
-            text: Body::Text("hi".into()),
-            sent: 0,
-            received: 0,
-            replayed,
-        };
-        for (messages, bells) in
-            [(vec![message(false), message(false)], 1), (vec![message(true)], 0), (vec![], 0)]
-        {
+        for (replayed, bells) in [(&[false, false][..], 1), (&[true], 0), (&[], 0)] {
+            let messages = replayed.iter().map(|replayed| message("hi", *replayed)).collect();
             let text = written(&mut at_a_terminal(), messages).join("\n");
             assert_eq!(text.matches('\u{7}').count(), bells);
         }

@@ -20,16 +20,16 @@ pub struct ContactLine {
     /// Whether the user has compared the pinned key with the peer.
     pub verified: bool,
     pub linked: bool,
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub linked_since: Option<i64>,
     /// What discovery says, while it can be reached.
     pub presence: Option<OnOff>,
     /// When discovery said so first; null while it can't be reached.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub presence_since: Option<i64>,
     /// Until when the peer was known to be there: linked, or online as discovery said. Null if the peer is there, or
     /// was never seen.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub last_seen: Option<i64>,
     /// Whether our request has not led to a link yet.
     pub requested: bool,
@@ -58,7 +58,7 @@ pub struct HistoryLine {
     #[serde(serialize_with = "json::time")]
     pub sent: i64,
     /// When it came in; null for our own.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub received: Option<i64>,
     pub delivered: bool,
 }

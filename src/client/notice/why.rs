@@ -18,7 +18,7 @@ pub struct Why {
     pub addresses: Vec<AddressLine>,
     pub dialling: bool,
     /// When the client dials next, unless something happens before.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub next_dial: Option<i64>,
     /// Why the peer closed the last link, if it has said so since this client started.
     pub goodbye: Option<Goodbye>,
@@ -52,7 +52,7 @@ pub struct DiscoveryLine {
     pub state: UpDown,
     pub detail: String,
     /// Since when; null while it is tried for the first time.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub since: Option<i64>,
 }
 
@@ -64,7 +64,7 @@ pub struct AddressLine {
     /// By discovery.
     pub told: bool,
     /// When it was last tried, since this client started.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub tried: Option<i64>,
     /// Null if the contact answered.
     pub problem: Option<String>,
