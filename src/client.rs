@@ -85,10 +85,8 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let made = !journal_path.exists();
     let open = || Journal::open(&journal_path, &config.user);
     // That a client of this user runs is the better answer, where its port is taken as well.
-    let mut opened = None;
-    if let Some(one) = &config.send {
-        opened = Some(open().map_err(|error| one.explain(&config.user, error))?);
-    }
+    let one_shot = config.send.as_ref();
+    let opened = one_shot.map(|one| open().map_err(|error| one.explain(&config.user, error))).transpose()?;
     let listener =
         transport::listen(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
     let listen = listener.local_addr().context("can't listen")?;

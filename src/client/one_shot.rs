@@ -64,12 +64,12 @@ mod tests {
 
     #[test]
     fn standard_input_is_one_text_without_the_end_of_its_last_line() {
-        assert_eq!(text(b"one\ntwo\n").unwrap(), "one\ntwo");
-        assert_eq!(text(b"one\r\n").unwrap(), "one");
-        assert_eq!(text(b"one\n\n").unwrap(), "one\n");
-        assert_eq!(text(b" one").unwrap(), " one");
-        let argument = OneShot::new("bob", "one\n", &b""[..]).unwrap();
-        assert_eq!(argument.text, "one\n");
+        for (input, expected) in
+            [("one\ntwo\n", "one\ntwo"), ("one\r\n", "one"), ("one\n\n", "one\n"), (" one", " one")]
+        {
+            assert_eq!(text(input.as_bytes()).unwrap(), expected);
+        }
+        assert_eq!(OneShot::new("bob", "one\n", &b""[..]).unwrap().text, "one\n");
     }
 
     #[test]

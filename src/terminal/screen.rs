@@ -192,10 +192,12 @@ mod tests {
     use proptest::prelude::*;
 
     /// A terminal of this size with some lines of output.
-    fn terminal(width: u16, height: u16) -> vt100::Parser {
+    fn terminal(width: u16, height: u16, colour: bool) -> (vt100::Parser, Screen) {
         let mut terminal = vt100::Parser::new(height.try_into().unwrap(), width.try_into().unwrap(), 1000);
         terminal.process(b"one\r\ntwo\r\n");
-        terminal
+        let mut screen = Screen::new(colour);
+        screen.resize((width.into(), height.into()));
+        (terminal, screen)
     }
 
     fn show(terminal: &mut vt100::Parser, out: &mut Vec<u8>) {
@@ -229,9 +231,7 @@ mod tests {
             ("a\nb\tc", 1, &["bob> a", "b c"], (0, 6)),
             ("\u{1b}x", 2, &["bob> ?x"], (0, 7)),
         ] {
-            let mut terminal = terminal(10, 6);
-            let mut screen = Screen::new(true);
-            screen.resize((10, 6));
+            let (mut terminal, mut screen) = terminal(10, 6, true);
             let mut out = Vec::new();
             screen.draw(&view(text, cursor), &mut out);
             show(&mut terminal, &mut out);
@@ -247,9 +247,7 @@ mod tests {
     #[test]
     fn a_text_higher_than_the_screen_is_shown_around_the_cursor() {
         let text: String = (0..50).map(|line| format!("line {line}\n")).collect();
-        let mut terminal = terminal(20, 5);
-        let mut screen = Screen::new(false);
-        screen.resize((20, 5));
+        let (mut terminal, mut screen) = terminal(20, 5, false);
         let mut out = Vec::new();
         for line in [0, 25, 49] {
             let cursor = text.find(&format!("line {line}\n")).unwrap();
@@ -268,9 +266,7 @@ mod tests {
             (width, height) in (2u16..40, 2u16..12),
             steps in prop::collection::vec(("[a-z 好é\n]{0,60}", any::<prop::sample::Index>(), "[a-z ]{0,80}"), 1..10),
         ) {
-            let mut terminal = terminal(width, height);
-            let mut screen = Screen::new(false);
-            screen.resize((width.into(), height.into()));
+            let (mut terminal, mut screen) = terminal(width, height, false);
             let mut out = Vec::new();
             for (text, cursor, below) in &steps {
                 let mut cursor = cursor.index(text.len() + 1);

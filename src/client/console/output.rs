@@ -1,7 +1,7 @@
 //! How notices are written: for scripts, for a file, or for a user at a terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 
 use jiff::civil::Date;
@@ -26,32 +26,23 @@ pub struct Output {
 
 /// The user's messages of this session that went out over a link that is still up, and are not yet delivered.
 #[derive(Debug, Default)]
-struct InFlight {
-    messages: BTreeMap<Name, BTreeSet<(u64, u64)>>,
-    count: usize,
-}
+struct InFlight(BTreeMap<Name, BTreeSet<(u64, u64)>>);
 
 impl InFlight {
     fn sent(&mut self, to: &Name, id: Cursor) {
-        if self.count < IN_FLIGHT
-            && self.messages.entry(to.clone()).or_default().insert((id.epoch, id.number))
-        {
-            self.count += 1;
+        if self.0.values().map(BTreeSet::len).sum::<usize>() < IN_FLIGHT {
+            self.0.entry(to.clone()).or_default().insert((id.epoch, id.number));
         }
     }
 
     /// Whether it was in flight, so that its delivery needs no word.
     fn arrived(&mut self, to: &Name, id: Cursor) -> bool {
-        let arrived = self.messages.get_mut(to).is_some_and(|ids| ids.remove(&(id.epoch, id.number)));
-        self.count -= usize::from(arrived);
-        arrived
+        self.0.get_mut(to).is_some_and(|ids| ids.remove(&(id.epoch, id.number)))
     }
 
     /// How many are not known to have arrived, now that the link is down.
     fn stranded(&mut self, to: &Name) -> usize {
-        let stranded = self.messages.remove(to).map_or(0, |ids| ids.len());
-        self.count -= stranded;
-        stranded
+        self.0.remove(to).map_or(0, |ids| ids.len())
     }
 }
 
@@ -94,7 +85,7 @@ impl Output {
     fn write_text(&mut self, batch: &[Told], out: &mut Vec<u8>) {
         let look = &self.look;
         if let Some(today) = look.today.filter(|_| look.today != self.day) {
-            out.extend_from_slice(today.strftime("-- %A, %Y-%m-%d --\n").to_string().as_bytes());
+            _ = writeln!(out, "{}", today.strftime("-- %A, %Y-%m-%d --"));
         }
         self.day = look.today;
         // Deliveries in a row are told together.
@@ -109,21 +100,21 @@ impl Output {
             for (to, count) in std::mem::take(&mut delivered) {
                 write_delivered(to, count, look, out);
             }
-            match (notice, self.made.take()) {
-                (Notice::Ready { user, .. }, Some(made)) => write_welcome(user, &made, look, out),
-                (notice, made) => {
-                    self.made = made;
-                    notice.write_text(look, out);
-                }
+            if let Notice::Ready { user, .. } = notice
+                && let Some(made) = self.made.take()
+            {
+                write_welcome(user, &made, look, out);
+            } else {
+                notice.write_text(look, out);
             }
             match notice {
                 Notice::Queued { to, id, linked: true, .. } if look.own => self.in_flight.sent(to, *id),
                 Notice::Link { peer, state: UpDown::Down } => match self.in_flight.stranded(peer) {
                     0 => {}
                     1 => out.extend_from_slice(b"* your last message waits until there is a link again\n"),
-                    count => out.extend_from_slice(
-                        format!("* your last {count} messages wait until there is a link again\n").as_bytes(),
-                    ),
+                    count => {
+                        _ = writeln!(out, "* your last {count} messages wait until there is a link again")
+                    }
                 },
                 _ => {}
             }
@@ -187,7 +178,7 @@ mod tests {
             written(&mut output, vec![link(UpDown::Up), delivered(3), delivered(4)]),
             ["* bob is linked", "* bob has your 2 messages"]
         );
-        assert_eq!(output.in_flight.count, 0);
+        assert!(output.in_flight.0.values().all(BTreeSet::is_empty));
         // Those of earlier sessions too.
         assert_eq!(written(&mut output, vec![delivered(0)]), ["* bob has your message"]);
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::{Body, ErrorNotice, FoundLine, MANY_UNREAD, Notice, OnOff, OutboxLine, UpDown};
@@ -228,12 +229,9 @@ impl OnOff {
 }
 
 /// A peer may claim any time; what a calendar can't hold becomes its first or last moment.
-pub(super) fn timestamp(milliseconds: i64) -> jiff::Timestamp {
-    jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(if milliseconds < 0 {
-        jiff::Timestamp::MIN
-    } else {
-        jiff::Timestamp::MAX
-    })
+pub(super) fn timestamp(milliseconds: i64) -> Timestamp {
+    let bound = if milliseconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_millisecond(milliseconds).unwrap_or(bound)
 }
 
 pub(super) fn short(key: &PublicKey) -> String {

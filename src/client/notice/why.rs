@@ -31,9 +31,7 @@ pub enum Reason {
     Blocked,
     /// This account has been started somewhere else.
     Superseded,
-    /// Discovery names another key than the one that is pinned.
     KeyChanged,
-    /// Discovery has not yet told the contact's key.
     UnknownKey,
     /// The contact's client does not accept links from this account.
     NotAccepted,
@@ -43,7 +41,6 @@ pub enum Reason {
     Dialling,
     /// No address answers, and discovery can't be asked.
     DiscoveryDown,
-    /// Discovery says that the contact is online, but no address answers.
     NoAnswer,
 }
 
