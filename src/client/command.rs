@@ -97,11 +97,8 @@ pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::notice::tests::name;
     use proptest::prelude::*;
-
-    fn name(name: &str) -> Name {
-        name.parse().unwrap()
-    }
 
     fn search_for(words: &[&str], user: Option<&str>) -> Command {
         let words = words.iter().map(|word| (*word).to_owned()).collect();

@@ -102,18 +102,17 @@ pub enum Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::WrongKey { expected, found: Some(found) } => {
-                write!(f, "its key is {found}, not {expected}")
-            }
+        let words = match self {
+            Self::WrongKey { expected, found: Some(found) } => &format!("its key is {found}, not {expected}"),
             Self::WrongKey { found: None, .. } => {
-                f.write_str("the program that answers there does not hold the right key")
+                "the program that answers there does not hold the right key"
             }
-            Self::Closed => f.write_str(
-                "the program that answers there closed the connection without proving the right key",
-            ),
-            Self::Other(words) => f.write_str(words),
-        }
+            Self::Closed => {
+                "the program that answers there closed the connection without proving the right key"
+            }
+            Self::Other(words) => words,
+        };
+        f.write_str(words)
     }
 }
 

@@ -106,12 +106,8 @@ impl<'de> Deserialize<'de> for Object {
 mod tests {
     use super::super::parse as parse_typed;
     use super::*;
-    use crate::protocol::Name;
+    use crate::client::notice::tests::name;
     use proptest::prelude::*;
-
-    fn name(name: &str) -> Name {
-        name.parse().unwrap()
-    }
 
     fn said(line: &str) -> Command {
         parse(line).1.unwrap()

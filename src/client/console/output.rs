@@ -132,11 +132,7 @@ fn today() -> Date {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::notice::tests::{message, queued};
-
-    fn name(name: &str) -> Name {
-        name.parse().unwrap()
-    }
+    use crate::client::notice::tests::{message, name, queued};
 
     fn delivered(number: u64) -> Notice {
         Notice::Delivered { id: Cursor { epoch: 1, number }, to: name("bob") }

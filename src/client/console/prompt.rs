@@ -11,19 +11,13 @@ const SENDERS: usize = 3;
 impl terminal::Prompt for Prompt {
     fn forms(&self) -> Vec<String> {
         let plain = plain_prompt(self);
-        let waiting = match (self.waiting, &self.conversation) {
-            (1.., Some(name)) => Some(format!("{name} ({} waiting)> ", self.waiting)),
-            _ => None,
-        };
+        let conversation = self.conversation.as_ref().filter(|_| self.waiting > 0);
+        let waiting = conversation.map(|name| format!("{name} ({} waiting)> ", self.waiting));
         if self.unread.is_empty() {
             return waiting.into_iter().chain([plain, "> ".into()]).collect();
         }
-        let mut senders: Vec<_> = self
-            .unread
-            .iter()
-            .take(SENDERS)
-            .map(|(name, count)| format!("{name} {}", many(*count)))
-            .collect();
+        let named = self.unread.iter().take(SENDERS);
+        let mut senders: Vec<_> = named.map(|(name, count)| format!("{name} {}", many(*count))).collect();
         if self.unread.len() > SENDERS {
             senders.push("…".into());
         }

@@ -3,10 +3,14 @@ use crate::terminal::is_unsafe;
 use proptest::prelude::*;
 use serde_json::json;
 
+pub fn name(name: &str) -> Name {
+    name.parse().unwrap()
+}
+
 pub fn message(text: &str, replayed: bool) -> Notice {
     Notice::Message {
         id: Cursor { epoch: 0xab, number: 7 },
-        from: "bob".parse().unwrap(),
+        from: name("bob"),
         text: Body::Text(text.into()),
         sent: 1_000,
         received: 2_000,
@@ -16,7 +20,7 @@ pub fn message(text: &str, replayed: bool) -> Notice {
 
 pub fn queued(number: u64, linked: bool) -> Notice {
     let id = Cursor { epoch: 1, number };
-    Notice::Queued { id, to: "bob".parse().unwrap(), linked, text: Body::Text("hi".into()), sent: 0 }
+    Notice::Queued { id, to: name("bob"), linked, text: Body::Text("hi".into()), sent: 0 }
 }
 
 fn written(write: impl Fn(&mut Vec<u8>)) -> String {
@@ -65,7 +69,7 @@ fn any_time_can_be_written() {
 fn line(received: Option<i64>, delivered: bool) -> HistoryLine {
     HistoryLine {
         id: Cursor { epoch: 1, number: 1 },
-        from: "bob".parse().unwrap(),
+        from: name("bob"),
         text: Body::Text("hi".into()),
         sent: 0,
         received,
@@ -82,7 +86,7 @@ fn history_tells_both_times_where_they_differ_much_and_what_waits() {
         (None, true, false, false),
     ] {
         let messages = vec![line(received, delivered)];
-        let history = Notice::History { peer: "bob".parse().unwrap(), messages };
+        let history = Notice::History { peer: name("bob"), messages };
         let text = written(|out| history.write_text(&Look::default(), out));
         assert_eq!((text.contains("written"), text.contains("waiting")), (late, waiting), "{text}");
     }
@@ -93,7 +97,7 @@ fn what_is_unread_stands_below_a_line_that_says_so() {
     let messages =
         [Some(1), None, Some(2), None, Some(3), None].map(|received| line(received, true)).to_vec();
     for (unread, expected) in [(0, None), (1, Some(4)), (2, Some(2)), (3, Some(0)), (MANY_UNREAD, Some(0))] {
-        let peer = Some("bob".parse().unwrap());
+        let peer = Some(name("bob"));
         let entered = Notice::Conversation { peer, unread, messages: messages.clone() };
         let text = written(|out| entered.write_text(&Look::default(), out));
         assert_eq!(text.lines().position(|line| line.ends_with("unread:")), expected, "{text}");
