@@ -22,7 +22,7 @@ use console::{Console, LAST_WORDS};
 use event::{ANSWERS, Action, ConnectionId, Input};
 use network::{Event, Network};
 use node::{Node, Setup};
-use oneshot::OneShot;
+use one_shot::OneShot;
 
 pub mod command;
 pub mod console;
@@ -31,7 +31,7 @@ pub mod event;
 pub mod network;
 pub mod node;
 pub mod notice;
-pub mod oneshot;
+pub mod one_shot;
 pub mod transfer;
 pub mod verification;
 
@@ -41,40 +41,32 @@ const EVENTS: usize = 256;
 const LOOK_AROUND: Duration = Duration::from_secs(2);
 /// How many inputs are handled in one transaction.
 const BATCH: usize = 2048;
-/// How much one transaction takes, in messages: more would keep everybody waiting for its commit.
+/// How much one transaction takes, in messages: with more, each would wait long for the commit.
 const WEIGHT: usize = 4096;
 
 /// How a client is started.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Whose client it is.
     pub user: Name,
     /// Where it listens, and what it gives out.
     pub listen: SocketAddr,
-    /// Discovery's host, a name or an address.
+    /// A name or an address.
     pub discovery_host: String,
-    /// Discovery's port.
     pub discovery_port: u16,
-    /// Where the journals are.
     pub data_dir: PathBuf,
-    /// Whether to write JSON.
     pub json: bool,
     /// How long to stay after the end of input; `None`: until everything is delivered.
     pub linger: Option<Duration>,
-    /// The key that discovery must have.
+    /// The key that discovery must have; `None`: the one seen first.
     pub discovery_key: Option<PublicKey>,
-    /// Whether no bell is to ring for a message.
+    /// No bell rings for a message.
     pub quiet: bool,
-    /// What to run for each message.
+    /// The command that runs for each message.
     pub notify: Option<PathBuf>,
     /// The one text to be sent, in place of what is typed.
     pub send: Option<OneShot>,
 }
 
-/// Where the journals are unless told otherwise.
-///
-/// # Errors
-/// If the user has no home directory.
 pub fn default_data_dir() -> anyhow::Result<PathBuf> {
     use etcetera::BaseStrategy;
     let strategy = etcetera::choose_base_strategy().context("no data directory; name one with --data-dir")?;
@@ -86,20 +78,15 @@ fn journal_path(data_dir: &Path, user: &Name) -> PathBuf {
 }
 
 /// Runs a client until it ends, and returns its exit status.
-///
-/// # Errors
-/// What keeps it from starting or going on, in words for the user.
 pub fn run(config: &Config) -> anyhow::Result<u8> {
     scheduling::batch();
-    // Everything that can be wrong is found before anybody hears of this client.
+    // Everything that can be wrong is found before discovery hears of this client.
     let journal_path = journal_path(&config.data_dir, &config.user);
     let made = !journal_path.exists();
     let open = || Journal::open(&journal_path, &config.user);
     // That a client of this user runs is the better answer, where its port is taken as well.
-    let mut opened = None;
-    if let Some(one) = &config.send {
-        opened = Some(open().map_err(|error| one.explain(&config.user, error))?);
-    }
+    let one_shot = config.send.as_ref();
+    let opened = one_shot.map(|one| open().map_err(|error| one.explain(&config.user, error))).transpose()?;
     let listener =
         transport::listen(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
     let listen = listener.local_addr().context("can't listen")?;
@@ -107,18 +94,10 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let (name, keypair) = journal.identity()?;
     let signals = signals()?;
     let (send, events) = bounded::<Event>(EVENTS);
-    let options = console::Options {
-        json: config.json,
-        commands: config.send.is_none(),
-        history: Some(config.data_dir.join(format!("{}.history", config.user))),
-        quiet: config.quiet,
-        notify: config.notify.clone(),
-        made: made.then_some(journal_path),
-    };
     // What is sent alone is told by the exit status, unless a script wants to know more.
     let (console, commands) = if config.json || config.send.is_none() {
-        let (console, commands) =
-            Console::start(options, send.clone()).context("no thread for the console")?;
+        let started = Console::start(config, made.then_some(journal_path), send.clone());
+        let (console, commands) = started.context("no thread for the console")?;
         (Some(console), commands)
     } else {
         (None, never())
@@ -159,9 +138,13 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         buffers: Buffers::default(),
         failed: Vec::new(),
         exit: None,
+        events,
+        commands,
+        signals,
     };
-    let first = config.send.iter().map(OneShot::input).collect();
-    client.run(first, &events, commands, &signals)
+    let first =
+        config.send.iter().map(|OneShot { to, text }| Input::Send { to: to.clone(), text: text.clone() });
+    client.run(first.collect())
 }
 
 fn random() -> Result<u64, StoreError> {
@@ -177,6 +160,17 @@ fn signals() -> anyhow::Result<Receiver<()>> {
     Ok(signals)
 }
 
+/// Takes over the writing half of a new connection.
+fn open(event: Event, links: &mut HashMap<ConnectionId, Writer>) -> Input {
+    if let Some((id, writer)) = event.opened {
+        links.insert(id, writer);
+    }
+    if let Input::LinkClosed(id) | Input::RendezvousClosed(id) = event.input {
+        links.remove(&id);
+    }
+    event.input
+}
+
 struct Loop {
     clock: Clock,
     journal: Journal,
@@ -188,31 +182,27 @@ struct Loop {
     links: HashMap<ConnectionId, Writer>,
     /// Commands that have come and are not yet taken in.
     typed: VecDeque<Input>,
-    /// When the loop last looked around.
     looked: Instant,
     buffers: Buffers,
     /// What could not even be tried, to be taken in next.
     failed: Vec<Input>,
     exit: Option<(u8, Option<String>)>,
+    events: Receiver<Event>,
+    commands: Receiver<Vec<Input>>,
+    signals: Receiver<()>,
 }
 
 impl Loop {
-    fn run(
-        &mut self,
-        mut inputs: Vec<Input>,
-        events: &Receiver<Event>,
-        mut commands: Receiver<Vec<Input>>,
-        signals: &Receiver<()>,
-    ) -> anyhow::Result<u8> {
+    fn run(&mut self, mut inputs: Vec<Input>) -> anyhow::Result<u8> {
         while self.exit.is_none() {
             self.transact(&inputs)?;
             inputs.clear();
             if self.exit.is_none() {
-                self.wait(&mut inputs, events, &mut commands, signals);
+                self.wait(&mut inputs);
                 self.close_stranded();
             }
         }
-        self.last_words(events)?;
+        self.last_words()?;
         let (status, why) = self.exit.take().unwrap_or_default();
         tracing::info!(status, "ended");
         if let Some(why) = why {
@@ -222,37 +212,31 @@ impl Loop {
     }
 
     /// Waits for something to happen, and takes everything that has.
-    fn wait(
-        &mut self,
-        inputs: &mut Vec<Input>,
-        events: &Receiver<Event>,
-        commands: &mut Receiver<Vec<Input>>,
-        signals: &Receiver<()>,
-    ) {
+    fn wait(&mut self, inputs: &mut Vec<Input>) {
         inputs.append(&mut self.failed);
         let welcome = self.node.takes_commands(self.clock.now());
         let ready = welcome && !self.typed.is_empty();
-        let taken = if welcome && !ready { commands.clone() } else { never() };
+        let taken = if welcome && !ready { self.commands.clone() } else { never() };
         let deadline = self.clock.to_std(self.node.deadline());
         let wait = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         let most = if self.links.is_empty() { Duration::from_secs(3600) } else { LOOK_AROUND };
         let wait = if inputs.is_empty() && !ready { wait.min(most) } else { Duration::ZERO };
         select! {
-            recv(events) -> event => inputs.extend(event.ok().map(|event| self.open(event))),
+            recv(self.events) -> event => inputs.extend(event.ok().map(|event| open(event, &mut self.links))),
             recv(taken) -> typed => match typed {
                 Ok(typed) => self.typed.extend(typed),
                 // It has said so, and would say so again and again.
-                Err(_) => *commands = never(),
+                Err(_) => self.commands = never(),
             },
-            recv(signals) -> _ => inputs.push(Input::Signal),
+            recv(self.signals) -> _ => inputs.push(Input::Signal),
             default(wait) => {}
         }
         let mut weight: usize = inputs.iter().map(Input::weight).sum();
         while inputs.len() < BATCH
             && weight < WEIGHT
-            && let Ok(event) = events.try_recv()
+            && let Ok(event) = self.events.try_recv()
         {
-            let input = self.open(event);
+            let input = open(event, &mut self.links);
             weight += input.weight();
             inputs.push(input);
         }
@@ -262,7 +246,7 @@ impl Loop {
             if let Some(input) = self.typed.pop_front() {
                 answers = answers.saturating_add(input.answer());
                 inputs.push(input);
-            } else if let Ok(typed) = commands.try_recv() {
+            } else if let Ok(typed) = self.commands.try_recv() {
                 self.typed.extend(typed);
             } else {
                 break;
@@ -286,17 +270,6 @@ impl Loop {
                 writer.close();
             }
         }
-    }
-
-    /// Takes over the writing half of a new connection.
-    fn open(&mut self, event: Event) -> Input {
-        if let Some((id, writer)) = event.opened {
-            self.links.insert(id, writer);
-        }
-        if let Input::LinkClosed(id) | Input::RendezvousClosed(id) = event.input {
-            self.links.remove(&id);
-        }
-        event.input
     }
 
     /// Decides about the inputs in one transaction, and acts once it is committed.
@@ -362,7 +335,7 @@ impl Loop {
     }
 
     /// Lets the console finish, and saves what it has shown.
-    fn last_words(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
+    fn last_words(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + LAST_WORDS;
         let mut inputs = Vec::new();
         let Some(console) = &mut self.console else {
@@ -374,12 +347,12 @@ impl Loop {
         // Others may go on talking: only the time and the console count.
         while Instant::now() < deadline {
             select! {
-                recv(events) -> event => event.into_iter().for_each(&mut printed),
+                recv(self.events) -> event => event.into_iter().for_each(&mut printed),
                 recv(done) -> _ => break,
                 default(deadline.saturating_duration_since(Instant::now())) => break,
             }
         }
-        events.try_iter().take(EVENTS).for_each(printed);
+        self.events.try_iter().take(EVENTS).for_each(printed);
         self.transact(&inputs)
     }
 }

@@ -61,9 +61,6 @@ impl Drop for RawMode {
 
 impl<P: Prompt> Terminal<P> {
     /// Takes the terminal over. A line has up to `limit` bytes.
-    ///
-    /// # Errors
-    /// If the terminal does not take its modes, or no thread can be started.
     pub fn start(tty: Tty, history: History, limit: usize, colour: bool) -> io::Result<Self> {
         let tty = RawMode(tty);
         tty.0.enter_raw_mode()?;
@@ -94,7 +91,6 @@ impl<P: Prompt> Terminal<P> {
         self.decoder.keys(chunk)
     }
 
-    /// Does what a key does.
     pub fn press(&mut self, key: Key) -> io::Result<Option<Event>> {
         match self.editor.key(key) {
             Outcome::Nothing => {}

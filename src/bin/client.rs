@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use peerchat::cli;
-use peerchat::client::oneshot::OneShot;
+use peerchat::client::one_shot::OneShot;
 use peerchat::client::transfer::Transfer;
 use peerchat::client::{self, Config};
 use peerchat::logging;
@@ -129,12 +129,5 @@ fn main() -> ExitCode {
     let arguments: Arguments = cli::parse();
     // People read the console, not a log.
     let logs = logging::start("error", arguments.log_file.as_deref());
-    let status = logs.and_then(|_logs| run(arguments));
-    match status {
-        Ok(status) => status.into(),
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "client: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::exit_code("client", logs.and_then(|_logs| run(arguments)))
 }

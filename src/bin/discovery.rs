@@ -94,13 +94,5 @@ fn print(answer: &str) -> anyhow::Result<()> {
 fn main() -> ExitCode {
     let arguments: Arguments = cli::parse();
     let logs = logging::start("warn", arguments.log_file.as_deref());
-    let done = logs.and_then(|_logs| run(arguments));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Standard error may be closed; the exit status says the same.
-            let _ = writeln!(std::io::stderr(), "discovery: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::exit_code("discovery", logs.and_then(|_logs| run(arguments)).map(|()| 0))
 }

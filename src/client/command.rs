@@ -24,7 +24,6 @@ pub const MAX_REFERENCE: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Reference {
-    /// A number.
     Number(i64),
     /// At most [`MAX_REFERENCE`] bytes.
     Text(String),
@@ -33,20 +32,15 @@ pub enum Reference {
 /// Why a line is not a command. The words say what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// There is no such command.
     #[error("{0:?} is not a command; {hint}HELP lists them, CHAT <user> enters a conversation, LOGOUT leaves", hint = did_you_mean(.0))]
     Unknown(String),
     /// An argument is missing or left over.
     #[error("usage: {0}")]
     Usage(&'static str),
-    /// An argument is not what it must be.
     #[error("usage: {usage}; the {argument} must be {must_be}")]
-    #[allow(missing_docs, reason = "the message says it")]
     Invalid { usage: &'static str, argument: &'static str, must_be: String },
-    /// An argument is not a name.
     #[error("{0}")]
     Name(#[from] NameError),
-    /// The text does not fit into one message.
     #[error("a message has at most {MAX_TEXT} bytes, this one has {}; nothing was sent", match .0 { Some(bytes) => bytes.to_string(), None => "more".into() })]
     TooLong(Option<usize>),
     /// The terminal has cut the line off.
@@ -57,7 +51,6 @@ pub enum CommandError {
     /// The line begins as a JSON object, but is not that of a command.
     #[error("not a command in JSON: {0}; nothing was done")]
     Json(String),
-    /// The line is not UTF-8.
     #[error("the line is not UTF-8; nothing was done")]
     NotUtf8,
 }
@@ -81,7 +74,6 @@ fn did_you_mean(word: &str) -> String {
 ///
 /// A command in upper case or after a `/` is one everywhere. Every other line is [`Command::Line`]: in a
 /// conversation it is sent as it stands; a line that starts with `//` is sent without the first `/`.
-#[must_use]
 pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
     let start = line.trim_start();
     let (word, rest) = start.split_once(char::is_whitespace).unwrap_or((start, ""));
@@ -105,11 +97,8 @@ pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::notice::tests::name;
     use proptest::prelude::*;
-
-    fn name(name: &str) -> Name {
-        name.parse().unwrap()
-    }
 
     fn search_for(words: &[&str], user: Option<&str>) -> Command {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
@@ -143,24 +132,13 @@ mod tests {
 
     #[test]
     fn mistakes_say_what_to_do() {
+        let mistake = |line| parse(line).unwrap().unwrap_err().to_string();
         for (line, expected) in [
             ("CHAT Bob hi", "names are in lower case: write \"bob\""),
             ("REQUEST", "usage: REQUEST <user>"),
             ("REQUEST bob carol", "usage: REQUEST <user>"),
             ("LOGOUT now", "usage: LOGOUT"),
             ("HISTORY bob 0", "usage: HISTORY <user> [n]; the count must be a number from 1 to 1000"),
-            (
-                "/SHOUT bob",
-                "\"/SHOUT\" is not a command; HELP lists them, CHAT <user> enters a conversation, LOGOUT leaves",
-            ),
-            (
-                "/quit",
-                "\"/quit\" is not a command; did you mean LOGOUT? HELP lists them, CHAT <user> enters a conversation, LOGOUT leaves",
-            ),
-            (
-                "/hisotry bob",
-                "\"/hisotry\" is not a command; did you mean HISTORY? HELP lists them, CHAT <user> enters a conversation, LOGOUT leaves",
-            ),
             ("REQUEST Bob", "names are in lower case: write \"bob\""),
             ("TRUST", "usage: TRUST <user> [key]"),
             ("SEARCH", "usage: SEARCH <words> [@user]"),
@@ -170,17 +148,22 @@ mod tests {
                 "usage: SEARCH <words> [@user]; the words must be at most 16, of 400 bytes in all",
             ),
             ("SEARCH x @Bob", "names are in lower case: write \"bob\""),
-            (
-                "HELP me",
-                "\"me\" is not a command; HELP lists them, CHAT <user> enters a conversation, LOGOUT leaves",
-            ),
             ("HELP CHAT LOGOUT", "usage: HELP [command]"),
             (
                 "VERIFY bob yes",
                 "usage: VERIFY <user> [code]; the code must be the 40 digits that VERIFY <user> shows",
             ),
         ] {
-            assert_eq!(parse(line).unwrap().unwrap_err().to_string(), expected, "{line}");
+            assert_eq!(mistake(line), expected, "{line}");
+        }
+        for (line, word, hint) in [
+            ("/SHOUT bob", "/SHOUT", ""),
+            ("/quit", "/quit", "did you mean LOGOUT? "),
+            ("/hisotry bob", "/hisotry", "did you mean HISTORY? "),
+            ("HELP me", "me", ""),
+        ] {
+            let help = "HELP lists them, CHAT <user> enters a conversation, LOGOUT leaves";
+            assert_eq!(mistake(line), format!("{word:?} is not a command; {hint}{help}"));
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use super::Config;
 use super::event::{Input, Prompt};
 use super::network::Event;
 use super::node::OUTPUT_BATCHES;
@@ -36,10 +37,7 @@ pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A way to show notices and to enter commands.
 trait FrontEnd: Send {
-    /// Shows batches until there are no more, and confirms each.
-    ///
-    /// # Errors
-    /// What keeps it from showing them, which ends the client.
+    /// Shows batches until there are no more, and confirms each. An error ends the client.
     fn run(self: Box<Self>, channels: &Channels) -> io::Result<()>;
 }
 
@@ -80,23 +78,6 @@ impl Drop for Channels {
     }
 }
 
-/// How the console is set up.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Whether to write JSON.
-    pub json: bool,
-    /// Whether commands come from standard input.
-    pub commands: bool,
-    /// Where to keep the lines entered at a terminal.
-    pub history: Option<PathBuf>,
-    /// Whether no bell is to ring for a message.
-    pub quiet: bool,
-    /// What to run for each message.
-    pub notify: Option<PathBuf>,
-    /// The journal, if it has just been made.
-    pub made: Option<PathBuf>,
-}
-
 /// The loop's way to the front end.
 pub struct Console {
     batches: Option<Sender<Vec<Told>>>,
@@ -108,20 +89,22 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts the front end. Each batch shown is answered with [`Input::Printed`]. Also returns where commands come
-    /// from.
-    ///
-    /// # Errors
-    /// If no thread can be started.
-    pub fn start(options: Options, events: Sender<Event>) -> io::Result<(Self, Receiver<Vec<Input>>)> {
-        let Options { json, commands, history, quiet, notify, made } = options;
+    /// Starts the front end. Each batch shown is answered with [`Input::Printed`]. `made`: the journal, if it has just
+    /// been made. Also returns where commands come from.
+    pub fn start(
+        config: &Config,
+        made: Option<PathBuf>,
+        events: Sender<Event>,
+    ) -> io::Result<(Self, Receiver<Vec<Input>>)> {
+        let (json, commands) = (config.json, config.send.is_none());
         let tty = Tty::open().filter(|_| commands && !json);
-        let output = if json { Output::json() } else { Output::text(tty.is_some(), !quiet, made) };
+        let output = if json { Output::json() } else { Output::text(tty.is_some(), !config.quiet, made) };
+        let history = config.data_dir.join(format!("{}.history", config.user));
         let front_end: Box<dyn FrontEnd> = match tty.clone() {
             Some(tty) => Box::new(Terminal { tty, output, history }),
             None => Box::new(Pipe { output, json, commands }),
         };
-        let notifier = notify.map(Notifier::start).transpose()?;
+        let notifier = config.notify.clone().map(Notifier::start).transpose()?;
         let (send, batches) = bounded(OUTPUT_BATCHES);
         let prompts = bounded(1);
         let (finished, done) = bounded(1);

@@ -1,7 +1,6 @@
 //! What the user may have meant by a mistyped word.
 
 /// The candidate that is most like the word, if one is much like it: a letter in three may differ.
-#[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
     let most = length.div_ceil(3);

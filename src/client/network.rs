@@ -23,7 +23,6 @@ const CAPS: Caps = Caps { total: 4096, per_address: Some(64), per_loopback: None
 pub struct Event {
     /// A connection that the loop writes to from now on.
     pub opened: Option<(ConnectionId, Writer)>,
-    /// What happened.
     pub input: Input,
 }
 
@@ -44,16 +43,12 @@ pub struct Network {
 
 impl Network {
     /// A network that listens at `listen`, and whose connections prove `keypair` and report to `events`.
-    #[must_use]
     pub fn new(keypair: Keypair, listen: SocketAddr, events: Sender<Event>) -> Self {
         let ipv4_only = listen.ip() == Ipv4Addr::UNSPECIFIED;
         Self { transport: Transport::new(keypair), events, ipv4_only }
     }
 
     /// Lets peers in.
-    ///
-    /// # Errors
-    /// If there is no thread to be had.
     pub fn accept(&self, listener: TcpListener) -> io::Result<()> {
         let network = self.clone();
         let done = move |from, outcome| match outcome {

@@ -28,10 +28,8 @@ mod why;
 /// Unread messages are counted up to this many; there may be more.
 pub const MANY_UNREAD: u64 = 1000;
 
-/// Something to be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub enum Notice {
     /// The client listens and takes commands.
     Ready { user: Name, address: SocketAddr, fingerprint: PublicKey },
@@ -60,7 +58,7 @@ pub enum Notice {
         /// Whether it came in before this start, and may have been shown then.
         replayed: bool,
     },
-    /// A message is safely in the outbox.
+    /// A message is safe on the disk.
     Queued {
         /// Unique for ever, together with this user.
         id: Cursor,
@@ -77,61 +75,34 @@ pub enum Notice {
     Delivered { id: Cursor, to: Name },
     /// Something was not done, or is not as it should be.
     Error(ErrorNotice),
-    /// The answer to `CONTACTS`: all of them, by name.
+    /// Sorted by name.
     Contacts { contacts: Vec<ContactLine> },
-    /// The answer to `OUTBOX`.
-    Outbox {
-        /// How many messages are not yet delivered.
-        waiting: u64,
-        /// The oldest of them for each contact.
-        messages: Vec<OutboxLine>,
-    },
-    /// The answer to `HISTORY`: the last entries, oldest first.
+    /// How many messages are not yet delivered, and the oldest for each contact.
+    Outbox { waiting: u64, messages: Vec<OutboxLine> },
+    /// The last entries, oldest first.
     History { peer: Name, messages: Vec<HistoryLine> },
-    /// The answer to `CHAT <user>` and `CHAT` alone: which conversation the user is in.
-    Conversation {
-        /// Null for none.
-        peer: Option<Name>,
-        /// How many of the peer's messages were unread, counted up to [`MANY_UNREAD`].
-        unread: u64,
-        /// The last entries, oldest first.
-        messages: Vec<HistoryLine>,
-    },
+    /// The conversation that the user is in, null for none; how many of the peer's messages were unread, counted up to
+    /// [`MANY_UNREAD`]; the last entries, oldest first.
+    Conversation { peer: Option<Name>, unread: u64, messages: Vec<HistoryLine> },
     /// The answer to `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
     Contact(Box<ContactLine>),
-    /// The answer to `HELP`: usage and meaning of every command.
+    /// Usage and meaning of every command.
     Help { commands: Vec<(&'static str, &'static str)> },
     /// The answer to `HELP <command>`.
     Explanation(Explanation),
     /// The answer to `WHY`.
     Why(Box<Why>),
-    /// The answer to `SEARCH`.
-    Found {
-        words: String,
-        /// In which conversation; null for all.
-        peer: Option<Name>,
-        /// The latest messages that hold all the words, newest first.
-        messages: Vec<FoundLine>,
-    },
-    /// The answer to `VERIFY`.
-    Verification {
-        peer: Name,
-        /// What both sides see.
-        code: String,
-        /// Whether the user has compared it.
-        verified: bool,
-    },
-    /// The client ends.
-    Bye {
-        /// How many messages are not yet delivered, and go out at a later start.
-        waiting: u64,
-    },
+    /// The latest messages that contain all the words, newest first; `peer` is null for all conversations.
+    Found { words: String, peer: Option<Name>, messages: Vec<FoundLine> },
+    /// The code that both sides see, and whether the user has compared it.
+    Verification { peer: Name, code: String, verified: bool },
+    /// The client ends; `waiting` messages are not yet delivered, and go out at a later start.
+    Bye { waiting: u64 },
 }
 
 /// A notice as it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    /// What is told.
     pub notice: Notice,
     /// The name of the command that it answers, if a script gave it one: the field `ref`.
     pub reference: Option<Reference>,
@@ -143,35 +114,27 @@ impl From<Notice> for Told {
     }
 }
 
-/// What an error says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorNotice {
     /// What kind of error, for scripts.
     pub code: Code,
     /// What happened and what to do, for people.
     pub message: String,
-    /// The user concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<Name>,
-    /// The message concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Cursor>,
-    /// The text concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
 
-/// The kinds of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
-    /// No user has registered this name.
     NoSuchUser,
     /// A message of ours was given back, for there is no such user.
     Undeliverable,
-    /// The user was never requested.
     NotAContact,
-    /// The user is blocked.
     Blocked,
     /// The name belongs to another key.
     NameTaken,
@@ -179,17 +142,15 @@ pub enum Code {
     KeyChanged,
     /// Nothing to trust: no other key was named.
     NothingToTrust,
-    /// The user's key is not known yet.
     UnknownKey,
     /// The code that the peer read out is not the one shown here.
     WrongCode,
-    /// The line is not a command.
     BadCommand,
     /// The text does not fit into one message.
     TooLong,
     /// The disk is full or fails: nothing was kept.
     NotSaved,
-    /// Discovery refused.
+    /// By discovery.
     Refused,
     /// An unknown peer connected, and was cut.
     UnknownPeer,
@@ -205,7 +166,6 @@ pub enum Code {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "they are words of everyday use")]
 pub enum UpDown {
     Up,
     Down,
@@ -214,7 +174,6 @@ pub enum UpDown {
 /// Whether a user has a session with discovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "they are words of everyday use")]
 pub enum OnOff {
     Online,
     Offline,
@@ -229,15 +188,13 @@ impl From<bool> for OnOff {
 /// What a message says; null in JSON if this version can't show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// Text.
     Text(String),
     /// A kind that only a later version knows.
     Unknown(Kind),
 }
 
 impl Body {
-    /// The body of a message. Bytes that are not UTF-8 become U+FFFD.
-    #[must_use]
+    /// Bytes that are not UTF-8 become U+FFFD.
     pub fn new(kind: Kind, body: &[u8]) -> Self {
         match kind {
             // What is not UTF-8 is rare, and looking for it piece by piece takes long.
@@ -260,8 +217,7 @@ impl Body {
 }
 
 impl Notice {
-    /// Whether it is what a command is answered with, rather than something that happens.
-    #[must_use]
+    /// Whether it answers a command, rather than telling what happens.
     pub fn is_answer(&self) -> bool {
         !matches!(
             self,
@@ -275,8 +231,7 @@ impl Notice {
         )
     }
 
-    /// Roughly how many bytes the notice takes in memory.
-    #[must_use]
+    /// Roughly how many bytes it takes in memory.
     pub fn weight(&self) -> usize {
         let line = |text: &Body| text.shown().len() + 100;
         let content = match self {
@@ -295,4 +250,4 @@ impl Notice {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

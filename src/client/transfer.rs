@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use age::scrypt::{Identity, Recipient};
 use age::secrecy::SecretString;
-use age::{DecryptError, Decryptor, EncryptError, Encryptor};
+use age::{DecryptError, Decryptor, Encryptor};
 use anyhow::{Context, anyhow, bail};
 use crossbeam_channel::Receiver;
 use tempfile::NamedTempFile;
@@ -31,21 +31,16 @@ const CHUNK: usize = 64 * 1024;
 /// An account, and the file that it goes to or comes from.
 #[derive(Debug, Clone)]
 pub struct Transfer {
-    /// Whose account.
     pub user: Name,
-    /// Where the journals are.
     pub data_dir: PathBuf,
-    /// The encrypted file.
     pub file: PathBuf,
-    /// What holds the passphrase; else it is asked for.
+    /// The user is asked for the passphrase without it.
     pub passphrase_file: Option<PathBuf>,
 }
 
 impl Transfer {
-    /// Writes the account to the file, which must not be there yet. A client of the account may be running.
-    ///
-    /// # Errors
-    /// What went wrong, in words for the user; there is no file then.
+    /// Writes the account to the file, which must not be there yet. A client of the account may be running. After an
+    /// error there is no file.
     pub fn export(&self) -> anyhow::Result<()> {
         let signals = super::signals()?;
         let journal = self.journal();
@@ -77,9 +72,7 @@ impl Transfer {
     }
 
     /// Makes the account that the file holds this machine's; there must be none of that name yet. Returns its key.
-    ///
-    /// # Errors
-    /// What went wrong, in words for the user; nothing has changed then.
+    /// After an error nothing has changed.
     pub fn import(&self) -> anyhow::Result<PublicKey> {
         let signals = super::signals()?;
         let journal = self.journal();
@@ -118,9 +111,7 @@ fn seal(
 ) -> anyhow::Result<()> {
     let mut recipient = Recipient::new(passphrase);
     recipient.set_work_factor(WORK);
-    let encryptor = Encryptor::with_recipients(iter::once(&recipient as _))
-        .map_err(|error: EncryptError| anyhow!(error))?;
-    let mut sealed = encryptor.wrap_output(to)?;
+    let mut sealed = Encryptor::with_recipients(iter::once(&recipient as _))?.wrap_output(to)?;
     copy(from, &mut sealed, signals)?;
     sealed.finish()?.flush()?;
     Ok(())

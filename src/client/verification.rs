@@ -1,9 +1,9 @@
-//! The code that two people compare to know that nobody stands between them.
+//! The code that two people compare to know that no attacker stands between them.
 //!
-//! It is made of both public keys, so that both see the same. Whoever wants to stand between them without
-//! being noticed must find two keys of his own, one to show to each, whose codes are equal. Of 40 digits
-//! (133 bits) that takes about 2^66 tries by the birthday paradox, each of which costs a key and
-//! `ROUNDS` rounds of the hash: some 2^78 hashes, offline and before the two have compared.
+//! It is made of both public keys, so that both see the same. To stand between them unnoticed, an attacker must find
+//! two keys, one to show to each, whose codes are equal. Of 40 digits (133 bits) that takes about 2^66 tries by the
+//! birthday paradox, each of which costs a key and `ROUNDS` rounds of the hash: some 2^78 hashes, offline and before
+//! the two have compared.
 
 use blake2::{Blake2s256, Digest};
 
@@ -19,7 +19,6 @@ const ROUNDS: u32 = 4096;
 const LABEL: &[u8] = b"peerchat verification code 1";
 
 /// The digits of the code for two keys, in whichever order, without spaces.
-#[must_use]
 pub fn code(one: PublicKey, other: PublicKey) -> String {
     let (first, second) = if one <= other { (one, other) } else { (other, one) };
     let keys = [first.0, second.0].concat();
@@ -33,14 +32,12 @@ pub fn code(one: PublicKey, other: PublicKey) -> String {
 }
 
 /// The same in groups, to be read aloud.
-#[must_use]
 pub fn grouped(code: &str) -> String {
     let digits: Vec<char> = code.chars().collect();
     digits.chunks(GROUP).map(String::from_iter).collect::<Vec<_>>().join(" ")
 }
 
-/// The digits of a code as somebody has typed it; `None` if it can't be one.
-#[must_use]
+/// The digits of a code as it was typed; `None` if it can't be one.
 pub fn typed(words: &[&str]) -> Option<String> {
     let digits = words.concat();
     (digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(digits)

@@ -14,7 +14,6 @@ mod search;
 /// How many candidates are shown.
 const CANDIDATES: usize = 60;
 
-/// What the user has done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// These entries are complete, in order.
@@ -36,7 +35,6 @@ pub enum Outcome {
     Clear,
 }
 
-/// The line editor.
 pub struct Editor<P> {
     line: Line,
     history: History,
@@ -53,7 +51,6 @@ pub struct Editor<P> {
 #[derive(Debug, PartialEq, Eq)]
 enum Mode {
     Edit,
-    /// Searching the history.
     Search {
         text: String,
         found: Option<usize>,
@@ -65,7 +62,7 @@ enum Mode {
 }
 
 impl<P: Prompt> Editor<P> {
-    /// An editor of lines of up to `limit` bytes.
+    /// A line has up to `limit` bytes.
     pub fn new(history: History, limit: usize) -> Self {
         Self {
             line: Line::new(limit),
@@ -97,7 +94,6 @@ impl<P: Prompt> Editor<P> {
         View { prompts: self.prompt.forms(), text, cursor, below }
     }
 
-    /// Takes a key.
     pub fn key(&mut self, key: Key) -> Outcome {
         self.below.clear();
         match &self.mode {

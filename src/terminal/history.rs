@@ -41,7 +41,6 @@ impl History {
         }
     }
 
-    /// How many lines there are.
     pub fn len(&self) -> usize {
         self.lines.len()
     }

@@ -3,7 +3,6 @@
 /// A key, or what a terminal sends like one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
-    /// A character that stands for itself.
     Char(char),
     /// Ctrl and a letter, which is in lower case, or one of `@[\]^_`.
     Ctrl(char),
@@ -37,7 +36,6 @@ const PASTE_END: &[u8] = b"\x1b[201~";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Ground,
-    /// After Escape.
     Escape,
     /// After Escape and `[`.
     Csi,

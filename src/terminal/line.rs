@@ -8,7 +8,6 @@ const KILLS: usize = 16;
 /// How many steps can be undone.
 const UNDO_STEPS: usize = 200;
 
-/// A line and its cursor.
 pub struct Line {
     buffer: LineBuffer,
     limit: usize,
@@ -82,7 +81,7 @@ impl Line {
         }
     }
 
-    /// How many bytes it takes.
+    /// In bytes.
     pub fn limit(&self) -> usize {
         self.limit
     }
@@ -91,12 +90,11 @@ impl Line {
         self.buffer.as_str()
     }
 
-    /// Where the cursor is, in bytes.
+    /// In bytes.
     pub fn cursor(&self) -> usize {
         self.buffer.pos()
     }
 
-    /// What stands before the cursor.
     pub fn before(&self) -> &str {
         self.text().get(..self.cursor()).unwrap_or_default()
     }
@@ -181,7 +179,6 @@ impl Line {
         self.change(Last::Other, |line| _ = line.buffer.backspace(1, &mut line.kill_ring));
     }
 
-    /// Inserts the latest kill.
     pub fn yank(&mut self) {
         if let Some(kill) = self.kill_ring.kept.last().cloned()
             && self.insert(&kill)

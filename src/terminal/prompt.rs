@@ -21,9 +21,9 @@ pub trait Prompt: Default {
 /// What the word before the cursor may become.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Completion {
-    /// Where the word begins.
+    /// Where the word begins, in bytes.
     pub start: usize,
-    /// What it may be, all of it.
+    /// Whole words.
     pub candidates: Vec<String>,
 }
 

@@ -15,15 +15,13 @@ const MIN_WIDTH: usize = 2;
 /// How many rows what stands below may take.
 const BELOW: usize = 4;
 
-/// What is to be drawn.
 #[derive(Debug, PartialEq, Eq)]
 pub struct View<'a> {
     /// What stands before the text, from its longest form to its shortest.
     pub prompts: Vec<String>,
     pub text: &'a str,
-    /// Where the cursor is in the text, in bytes.
+    /// In bytes.
     pub cursor: usize,
-    /// What stands below.
     pub below: String,
 }
 
@@ -99,7 +97,6 @@ impl Screen {
         self.cursor_row = self.cursor_row.map(|row| row.min(self.height - 1));
     }
 
-    /// Erases what is drawn.
     pub fn erase(&mut self, out: &mut Vec<u8>) {
         if let Some(row) = self.cursor_row.take() {
             up(out, row);
@@ -107,7 +104,6 @@ impl Screen {
         }
     }
 
-    /// Empties the whole screen.
     pub fn clear(&mut self, out: &mut Vec<u8>) {
         self.cursor_row = None;
         out.extend_from_slice(b"\x1b[H\x1b[2J");
@@ -195,11 +191,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A terminal of this size with some lines of output.
-    fn terminal(width: u16, height: u16) -> vt100::Parser {
+    /// A terminal of this size with some lines of output, which fit into any.
+    fn terminal(width: u16, height: u16, colour: bool) -> (vt100::Parser, Screen) {
         let mut terminal = vt100::Parser::new(height.try_into().unwrap(), width.try_into().unwrap(), 1000);
-        terminal.process(b"one\r\ntwo\r\n");
-        terminal
+        terminal.process(b"1\r\n2\r\n");
+        let mut screen = Screen::new(colour);
+        screen.resize((width.into(), height.into()));
+        (terminal, screen)
     }
 
     fn show(terminal: &mut vt100::Parser, out: &mut Vec<u8>) {
@@ -233,9 +231,7 @@ mod tests {
             ("a\nb\tc", 1, &["bob> a", "b c"], (0, 6)),
             ("\u{1b}x", 2, &["bob> ?x"], (0, 7)),
         ] {
-            let mut terminal = terminal(10, 6);
-            let mut screen = Screen::new(true);
-            screen.resize((10, 6));
+            let (mut terminal, mut screen) = terminal(10, 6, true);
             let mut out = Vec::new();
             screen.draw(&view(text, cursor), &mut out);
             show(&mut terminal, &mut out);
@@ -244,16 +240,14 @@ mod tests {
             assert_eq!(terminal.screen().cursor_position(), (2 + row, column), "{text:?}");
             screen.erase(&mut out);
             show(&mut terminal, &mut out);
-            assert_eq!(rows(&terminal), ["one", "two"]);
+            assert_eq!(rows(&terminal), ["1", "2"]);
         }
     }
 
     #[test]
     fn a_text_higher_than_the_screen_is_shown_around_the_cursor() {
         let text: String = (0..50).map(|line| format!("line {line}\n")).collect();
-        let mut terminal = terminal(20, 5);
-        let mut screen = Screen::new(false);
-        screen.resize((20, 5));
+        let (mut terminal, mut screen) = terminal(20, 5, false);
         let mut out = Vec::new();
         for line in [0, 25, 49] {
             let cursor = text.find(&format!("line {line}\n")).unwrap();
@@ -272,9 +266,7 @@ mod tests {
             (width, height) in (2u16..40, 2u16..12),
             steps in prop::collection::vec(("[a-z 好é\n]{0,60}", any::<prop::sample::Index>(), "[a-z ]{0,80}"), 1..10),
         ) {
-            let mut terminal = terminal(width, height);
-            let mut screen = Screen::new(false);
-            screen.resize((width.into(), height.into()));
+            let (mut terminal, mut screen) = terminal(width, height, false);
             let mut out = Vec::new();
             for (text, cursor, below) in &steps {
                 let mut cursor = cursor.index(text.len() + 1);
@@ -288,7 +280,7 @@ mod tests {
                 show(&mut terminal, &mut out);
             }
             terminal.screen_mut().set_scrollback(0);
-            let mut expected = vec!["one", "two"];
+            let mut expected = vec!["1", "2"];
             expected.extend(steps.iter().map(|_| "x"));
             let shown = rows(&terminal);
             prop_assert_eq!(&shown[..], &expected[expected.len() - shown.len()..]);

@@ -19,7 +19,6 @@ pub const MAX_LINE: usize = 6 * MAX_TEXT + 1024;
 const MAX_MISTAKE: usize = 200;
 
 /// Understands a line of a script, an object or what a person would type; `None` for one with nothing in it.
-#[must_use]
 pub fn parse_line(line: &str) -> Option<(Option<Reference>, Result<Command, CommandError>)> {
     if line.trim_start().starts_with('{') {
         Some(parse(line))
@@ -107,12 +106,8 @@ impl<'de> Deserialize<'de> for Object {
 mod tests {
     use super::super::parse as parse_typed;
     use super::*;
-    use crate::protocol::Name;
+    use crate::client::notice::tests::name;
     use proptest::prelude::*;
-
-    fn name(name: &str) -> Name {
-        name.parse().unwrap()
-    }
 
     fn said(line: &str) -> Command {
         parse(line).1.unwrap()

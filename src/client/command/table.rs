@@ -11,55 +11,41 @@ use crate::protocol::Name;
 const HISTORY: u32 = 20;
 /// The most messages that `HISTORY` shows at once.
 const MAX_HISTORY: u32 = 1000;
-/// The most words that `SEARCH` takes.
 const MAX_WORDS: usize = 16;
-/// The most bytes that these words have in all.
+/// In bytes, all words of a `SEARCH` together.
 const MAX_SEARCH: usize = 400;
 
 /// A command, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Connect to a user.
     Request(Name),
-    /// Send a text to a contact.
     Chat(Name, String),
     /// Enter the conversation with a contact, or leave it.
     Converse(Option<Name>),
     /// A message for the current conversation. Outside a conversation the line may be a command all the same.
     Line {
-        /// The message.
         text: String,
-        /// What the line means outside a conversation.
         otherwise: Box<Result<Self, CommandError>>,
     },
-    /// End the client.
     Logout,
-    /// List the contacts.
     Contacts,
-    /// List the undelivered messages.
     Outbox,
     /// Show so many of the last messages with a contact.
     History(Name, u32),
-    /// Find messages, with all contacts or with one.
+    /// Find the messages with all contacts, or with one, that contain all the words; the last may be the beginning of
+    /// a word.
     Search {
-        /// A message must contain all of them; the last may be the beginning of a word.
         words: Vec<String>,
-        /// The one contact.
         user: Option<Name>,
     },
-    /// Explain why a contact can't be reached.
     Why(Name),
     /// Show the code to compare with a contact, or mark the contact as verified if it is this one.
     Verify(Name, Option<String>),
     /// Accept a contact's new key, if it starts with the digits that are given.
     Trust(Name, Option<String>),
-    /// Accept nothing more from a user.
     Block(Name),
-    /// Accept messages from a blocked user again.
     Unblock(Name),
-    /// List the commands.
     Help,
-    /// Explain one command.
     Explain(Explanation),
 }
 
@@ -255,7 +241,6 @@ Undelivered messages go out when you start again.",
 
 impl Spec {
     /// What the first usage says for the argument after so many others, without its brackets.
-    #[must_use]
     pub fn argument(&self, before: usize) -> Option<&'static str> {
         let (usage, _) = self.usages.first()?;
         let argument = usage.split(' ').nth(before.saturating_add(1))?;
@@ -264,20 +249,17 @@ impl Spec {
 }
 
 /// The command of this name, in upper or lower case and perhaps after a `/`.
-#[must_use]
 pub fn find(word: &str) -> Option<&'static Spec> {
     let name = word.strip_prefix('/').unwrap_or(word);
     COMMANDS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name))
 }
 
-/// Usage and meaning of every command.
 pub fn usages() -> impl Iterator<Item = (&'static str, &'static str)> {
     COMMANDS.iter().flat_map(|spec| spec.usages).copied()
 }
 
 /// A command, its usages and more about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "they are what the row of the command says")]
 pub struct Explanation {
     pub command: &'static str,
     pub usages: &'static [(&'static str, &'static str)],
@@ -285,8 +267,6 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// What is said of a command; `None` if there is no such command.
-    #[must_use]
     pub fn of(command: &str) -> Option<Self> {
         find(command).map(|spec| Self { command: spec.name, usages: spec.usages, more: spec.more })
     }
@@ -294,13 +274,10 @@ impl Explanation {
 
 impl Command {
     /// Whether it changes the journal. What a [`Command::Line`] does only the client's node knows.
-    #[must_use]
     pub fn is_written(&self) -> bool {
         find(self.name()).is_some_and(|spec| (spec.writes)(self))
     }
 
-    /// The user that it is about.
-    #[must_use]
     pub fn user(&self) -> Option<&Name> {
         match self {
             Self::Request(name)
@@ -321,8 +298,6 @@ impl Command {
         }
     }
 
-    /// The text that it sends.
-    #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Chat(_, text) | Self::Line { text, .. } => Some(text),

@@ -131,35 +131,28 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::client::notice::Body;
+    use crate::client::notice::tests;
     use crate::protocol::MAX_TEXT;
-    use crate::protocol::peer::Cursor;
 
     fn message(text: &str, replayed: bool) -> Told {
-        Told::from(Notice::Message {
-            id: Cursor { epoch: 1, number: 1 },
-            from: "bob".parse().unwrap(),
-            text: Body::Text(text.into()),
-            sent: 0,
-            received: 0,
-            replayed,
-        })
+        tests::message(text, replayed).into()
     }
 
-    /// A command that appends a line for each message, and holds the pipe `alive` and goes on for a while if it is
-    /// told so.
-    fn command(directory: &std::path::Path) -> (PathBuf, PathBuf) {
-        let (program, told) = (directory.join("notify"), directory.join("told"));
+    /// With a command that adds each message to the file that is returned, and, if it is told so, holds the pipe
+    /// `alive` and goes on for a while.
+    fn started(limit: Duration) -> (tempfile::TempDir, Notifier, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let [program, told, alive] = ["notify", "told", "alive"].map(|name| directory.path().join(name));
         let script = format!(
-            "#!/bin/sh\ncase \"$PEERCHAT_TEXT\" in hang*) exec 3<>{}/alive;; esac\nprintf '%s: %s|' \"$PEERCHAT_FROM\" \"$PEERCHAT_TEXT\" >> {}\ncase \"$PEERCHAT_TEXT\" in hang*) sleep 1000; true;; esac\n",
-            directory.display(),
+            "#!/bin/sh\ncase \"$PEERCHAT_TEXT\" in hang*) exec 3<>{};; esac\nprintf '%s: %s|' \"$PEERCHAT_FROM\" \"$PEERCHAT_TEXT\" >> {}\ncase \"$PEERCHAT_TEXT\" in hang*) sleep 1000; true;; esac\n",
+            alive.display(),
             told.display()
         );
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-        let status = Command::new("mkfifo").arg(directory.join("alive")).status().unwrap();
+        let status = Command::new("mkfifo").arg(alive).status().unwrap();
         assert!(status.success());
-        (program, told)
+        (directory, Notifier::with_limit(program, limit).unwrap(), told)
     }
 
     fn wait(told: &PathBuf, fits: impl Fn(&str) -> bool) -> String {
@@ -176,9 +169,7 @@ mod tests {
 
     #[test]
     fn it_is_told_who_and_what_and_nothing_of_it_is_run() {
-        let directory = tempfile::tempdir().unwrap();
-        let (program, told) = command(directory.path());
-        let notifier = Notifier::start(program).unwrap();
+        let (_directory, notifier, told) = started(LIMIT);
         notifier.announce(&[message("again", true), message("$(touch x); `id`\0\u{1b}[2J\nsecond", false)]);
         let text = wait(&told, |text| text.ends_with('|'));
         assert_eq!(text, "bob: $(touch x); `id`\\u{0}\\u{1b}[2J\nsecond|");
@@ -186,9 +177,7 @@ mod tests {
 
     #[test]
     fn a_text_that_fits_into_no_variable_is_cut() {
-        let directory = tempfile::tempdir().unwrap();
-        let (program, told) = command(directory.path());
-        let notifier = Notifier::start(program).unwrap();
+        let (_directory, notifier, told) = started(LIMIT);
         notifier.announce(&[message(&"\u{1}".repeat(MAX_TEXT), false)]);
         let text = wait(&told, |text| text.ends_with('|'));
         assert_eq!(text.len(), "bob: ".len() + TEXT + "|".len());
@@ -196,13 +185,11 @@ mod tests {
 
     #[test]
     fn nothing_that_it_started_is_left_behind() {
-        let directory = tempfile::tempdir().unwrap();
-        let (program, told) = command(directory.path());
-        let notifier = Notifier::start(program).unwrap();
+        let (_directory, notifier, told) = started(LIMIT);
         let flood: Vec<_> = (0..100).map(|_| message("hang", false)).collect();
         notifier.announce(&flood);
         wait(&told, |text| text.matches("hang").count() == AT_ONCE);
-        let mut alive = std::fs::File::open(directory.path().join("alive")).unwrap();
+        let mut alive = std::fs::File::open(told.with_file_name("alive")).unwrap();
         drop(notifier);
         let (send, ended) = bounded(1);
         thread::spawn(move || send.send(alive.read_to_end(&mut Vec::new())));
@@ -211,9 +198,7 @@ mod tests {
 
     #[test]
     fn commands_that_hang_are_few_and_are_ended() {
-        let directory = tempfile::tempdir().unwrap();
-        let (program, told) = command(directory.path());
-        let notifier = Notifier::with_limit(program, Duration::from_millis(300)).unwrap();
+        let (_directory, notifier, told) = started(Duration::from_millis(300));
         let flood: Vec<_> = (0..1000).map(|_| message("hang", false)).collect();
         notifier.announce(&flood);
         // More than run at once, so those before have been ended.

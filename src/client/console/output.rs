@@ -1,7 +1,7 @@
 //! How notices are written: for scripts, for a file, or for a user at a terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 
 use jiff::civil::Date;
@@ -13,7 +13,6 @@ use crate::protocol::peer::Cursor;
 /// How many messages in flight are remembered.
 const IN_FLIGHT: usize = 10_000;
 
-/// Writes notices.
 pub struct Output {
     json: bool,
     look: Look,
@@ -27,37 +26,27 @@ pub struct Output {
 
 /// The user's messages of this session that went out over a link that is still up, and are not yet delivered.
 #[derive(Debug, Default)]
-struct InFlight {
-    messages: BTreeMap<Name, BTreeSet<(u64, u64)>>,
-    count: usize,
-}
+struct InFlight(BTreeMap<Name, BTreeSet<(u64, u64)>>);
 
 impl InFlight {
     fn sent(&mut self, to: &Name, id: Cursor) {
-        if self.count < IN_FLIGHT
-            && self.messages.entry(to.clone()).or_default().insert((id.epoch, id.number))
-        {
-            self.count += 1;
+        if self.0.values().map(BTreeSet::len).sum::<usize>() < IN_FLIGHT {
+            self.0.entry(to.clone()).or_default().insert((id.epoch, id.number));
         }
     }
 
     /// Whether it was in flight, so that its delivery needs no word.
     fn arrived(&mut self, to: &Name, id: Cursor) -> bool {
-        let arrived = self.messages.get_mut(to).is_some_and(|ids| ids.remove(&(id.epoch, id.number)));
-        self.count -= usize::from(arrived);
-        arrived
+        self.0.get_mut(to).is_some_and(|ids| ids.remove(&(id.epoch, id.number)))
     }
 
     /// How many are not known to have arrived, now that the link is down.
     fn stranded(&mut self, to: &Name) -> usize {
-        let stranded = self.messages.remove(to).map_or(0, |ids| ids.len());
-        self.count -= stranded;
-        stranded
+        self.0.remove(to).map_or(0, |ids| ids.len())
     }
 }
 
 impl Output {
-    /// For scripts.
     pub fn json() -> Self {
         Self::new(true, Look::default(), false, None)
     }
@@ -76,12 +65,10 @@ impl Output {
         Self { json, day: look.today, look, bell, made, in_flight: InFlight::default() }
     }
 
-    /// Whether there are colours.
     pub fn has_colour(&self) -> bool {
         self.look.colour
     }
 
-    /// Appends a batch.
     pub fn write(&mut self, batch: &[Told], out: &mut Vec<u8>) {
         if self.json {
             batch.iter().for_each(|told| told.write_json(out));
@@ -98,7 +85,7 @@ impl Output {
     fn write_text(&mut self, batch: &[Told], out: &mut Vec<u8>) {
         let look = &self.look;
         if let Some(today) = look.today.filter(|_| look.today != self.day) {
-            out.extend_from_slice(today.strftime("-- %A, %Y-%m-%d --\n").to_string().as_bytes());
+            _ = writeln!(out, "{}", today.strftime("-- %A, %Y-%m-%d --"));
         }
         self.day = look.today;
         // Deliveries in a row are told together.
@@ -113,21 +100,21 @@ impl Output {
             for (to, count) in std::mem::take(&mut delivered) {
                 write_delivered(to, count, look, out);
             }
-            match (notice, self.made.take()) {
-                (Notice::Ready { user, .. }, Some(made)) => write_welcome(user, &made, look, out),
-                (notice, made) => {
-                    self.made = made;
-                    notice.write_text(look, out);
-                }
+            if let Notice::Ready { user, .. } = notice
+                && let Some(made) = self.made.take()
+            {
+                write_welcome(user, &made, look, out);
+            } else {
+                notice.write_text(look, out);
             }
             match notice {
                 Notice::Queued { to, id, linked: true, .. } if look.own => self.in_flight.sent(to, *id),
                 Notice::Link { peer, state: UpDown::Down } => match self.in_flight.stranded(peer) {
                     0 => {}
                     1 => out.extend_from_slice(b"* your last message waits until there is a link again\n"),
-                    count => out.extend_from_slice(
-                        format!("* your last {count} messages wait until there is a link again\n").as_bytes(),
-                    ),
+                    count => {
+                        _ = writeln!(out, "* your last {count} messages wait until there is a link again")
+                    }
                 },
                 _ => {}
             }
@@ -145,22 +132,10 @@ fn today() -> Date {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::notice::Body;
-
-    fn name(name: &str) -> Name {
-        name.parse().unwrap()
-    }
-
-    fn id(number: u64) -> Cursor {
-        Cursor { epoch: 1, number }
-    }
-
-    fn queued(number: u64, linked: bool) -> Notice {
-        Notice::Queued { id: id(number), to: name("bob"), linked, text: Body::Text("hi".into()), sent: 0 }
-    }
+    use crate::client::notice::tests::{message, name, queued};
 
     fn delivered(number: u64) -> Notice {
-        Notice::Delivered { id: id(number), to: name("bob") }
+        Notice::Delivered { id: Cursor { epoch: 1, number }, to: name("bob") }
     }
 
     fn link(state: UpDown) -> Notice {
@@ -199,24 +174,15 @@ mod tests {
             written(&mut output, vec![link(UpDown::Up), delivered(3), delivered(4)]),
             ["* bob is linked", "* bob has your 2 messages"]
         );
-        assert_eq!(output.in_flight.count, 0);
+        assert!(output.in_flight.0.values().all(BTreeSet::is_empty));
         // Those of earlier sessions too.
         assert_eq!(written(&mut output, vec![delivered(0)]), ["* bob has your message"]);
     }
 
     #[test]
     fn a_bell_rings_once_and_not_for_what_is_shown_again() {
-        let message = |replayed| Notice::Message {
-            id: id(1),
-            from: name("bob"),
-            text: Body::Text("hi".into()),
-            sent: 0,
-            received: 0,
-            replayed,
-        };
-        for (messages, bells) in
-            [(vec![message(false), message(false)], 1), (vec![message(true)], 0), (vec![], 0)]
-        {
+        for (replayed, bells) in [(&[false, false][..], 1), (&[true], 0), (&[], 0)] {
+            let messages = replayed.iter().map(|replayed| message("hi", *replayed)).collect();
             let text = written(&mut at_a_terminal(), messages).join("\n");
             assert_eq!(text.matches('\u{7}').count(), bells);
         }

@@ -1,17 +1,15 @@
 //! The front end on plain standard input and output: a pipe, a file, or a terminal that can't move its cursor.
 
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::thread;
 
 use crossbeam_channel::Sender;
-use memchr::memchr;
 
 use super::output::Output;
 use super::{Channels, FrontEnd};
 use crate::client::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, json};
 use crate::client::event::Input;
 
-/// Writes to standard output, and reads commands from standard input.
 pub struct Pipe {
     pub output: Output,
     /// Whether commands may also be JSON objects.
@@ -56,8 +54,10 @@ fn read_commands(json: bool, send: Sender<Vec<Input>>) -> io::Result<()> {
                     break;
                 }
             }
-            let more = memchr(b'\n', input.buffer()).is_some();
-            if !more && !commands.is_empty() && send.send(std::mem::take(&mut commands)).is_err() {
+            if !input.buffer().contains(&b'\n')
+                && !commands.is_empty()
+                && send.send(std::mem::take(&mut commands)).is_err()
+            {
                 return;
             }
         }
@@ -100,43 +100,19 @@ enum Line {
     End,
 }
 
-/// Reads a line without its end into `line`, which never grows beyond `most` bytes.
+/// Reads a line without its end into `line`, which never grows beyond `most` bytes and one.
 fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> io::Result<Line> {
     line.clear();
-    let mut too_long = false;
-    let mut empty = true;
-    let mut unended;
-    loop {
-        let available = match input.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other?,
-        };
-        if available.is_empty() && empty {
-            return Ok(Line::End);
-        }
-        empty = false;
-        let end = memchr(b'\n', available);
-        let piece = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
-        too_long |= line.len() + piece.len() > most;
-        if !too_long {
-            line.extend_from_slice(piece);
-        }
-        unended = available.is_empty();
-        let done = end.is_some() || unended;
-        let used = piece.len() + usize::from(end.is_some());
-        input.consume(used);
-        if done {
-            break;
-        }
+    if input.take(most as u64 + 1).read_until(b'\n', line)? == 0 {
+        return Ok(Line::End);
     }
-    if line.last() == Some(&b'\r') {
-        line.pop();
+    let ended = line.pop_if(|last| *last == b'\n').is_some();
+    if line.len() > most {
+        input.skip_until(b'\n')?;
+        return Ok(Line::TooLong);
     }
-    Ok(match (too_long, unended) {
-        (true, _) => Line::TooLong,
-        (false, true) => Line::Unended,
-        (false, false) => Line::Whole,
-    })
+    line.pop_if(|last| *last == b'\r');
+    Ok(if ended { Line::Whole } else { Line::Unended })
 }
 
 #[cfg(test)]
@@ -171,7 +147,7 @@ mod tests {
         input.extend_from_slice(b"\nnext\n");
         let read = lines(&input, 4096);
         assert_eq!(read[0].0, Line::TooLong);
-        assert!(read[0].1.len() <= MAX_LINE);
+        assert!(read[0].1.len() <= MAX_LINE + 1);
         assert_eq!(read[1], (Line::Whole, b"next".to_vec()));
     }
 }

@@ -11,19 +11,13 @@ const SENDERS: usize = 3;
 impl terminal::Prompt for Prompt {
     fn forms(&self) -> Vec<String> {
         let plain = plain_prompt(self);
-        let waiting = match (self.waiting, &self.conversation) {
-            (1.., Some(name)) => Some(format!("{name} ({} waiting)> ", self.waiting)),
-            _ => None,
-        };
+        let conversation = self.conversation.as_ref().filter(|_| self.waiting > 0);
+        let waiting = conversation.map(|name| format!("{name} ({} waiting)> ", self.waiting));
         if self.unread.is_empty() {
             return waiting.into_iter().chain([plain, "> ".into()]).collect();
         }
-        let mut senders: Vec<_> = self
-            .unread
-            .iter()
-            .take(SENDERS)
-            .map(|(name, count)| format!("{name} {}", many(*count)))
-            .collect();
+        let named = self.unread.iter().take(SENDERS);
+        let mut senders: Vec<_> = named.map(|(name, count)| format!("{name} {}", many(*count))).collect();
         if self.unread.len() > SENDERS {
             senders.push("…".into());
         }
@@ -41,15 +35,43 @@ impl terminal::Prompt for Prompt {
     }
 
     fn complete(&self, before: &str) -> Completion {
-        complete(before, self)
+        let blank = before.char_indices().rfind(|(_, c)| c.is_whitespace());
+        let start = blank.map_or(0, |(at, blank)| at + blank.len_utf8());
+        let (earlier, word) = before.split_at_checked(start).unwrap_or_default();
+        let earlier: Vec<&str> = earlier.split_whitespace().collect();
+        let candidates = match earlier.split_first() {
+            None if self.conversation.is_none() || word.starts_with('/') || is_upper(word) => commands(word),
+            None => names(word, self),
+            Some((first, _)) if !is_command(first, self) => names(word, self),
+            Some((first, rest)) => match command::find(first).and_then(|spec| spec.argument(rest.len())) {
+                Some("user") => names(word, self),
+                Some("command") => commands(word),
+                _ => Vec::new(),
+            },
+        };
+        Completion { start, candidates }
     }
 
-    fn hint(&self, text: &str) -> Option<String> {
-        hint(text, self)
+    /// The usage of a command, until its last argument is begun.
+    fn hint(&self, line: &str) -> Option<String> {
+        let (word, rest) = line.trim_start().split_once(char::is_whitespace)?;
+        if !is_command(word, self) {
+            return None;
+        }
+        let spec = command::find(word)?;
+        let (usage, meaning) = spec.usages.first()?;
+        spec.argument(rest.split_whitespace().count()).map(|_| format!("{usage}: {meaning}"))
     }
 
+    /// Whether it is one message.
     fn is_one_entry(&self, text: &str) -> bool {
-        is_message(text, self)
+        match command::parse(text) {
+            Some(Ok(Command::Chat(..))) => true,
+            Some(Ok(Command::Line { otherwise, .. })) => {
+                self.conversation.is_some() || matches!(*otherwise, Ok(Command::Chat(..)))
+            }
+            _ => false,
+        }
     }
 
     fn confirmation(&self, text: &str, entries: usize) -> String {
@@ -75,35 +97,6 @@ fn is_command(line: &str, prompt: &Prompt) -> bool {
     prompt.conversation.is_none() || !matches!(command::parse(line), Some(Ok(Command::Line { .. })))
 }
 
-/// Whether the text, of however many lines, is one message.
-pub fn is_message(line: &str, prompt: &Prompt) -> bool {
-    match command::parse(line) {
-        Some(Ok(Command::Chat(..))) => true,
-        Some(Ok(Command::Line { otherwise, .. })) => {
-            prompt.conversation.is_some() || matches!(*otherwise, Ok(Command::Chat(..)))
-        }
-        _ => false,
-    }
-}
-
-fn complete(before: &str, prompt: &Prompt) -> Completion {
-    let blank = before.char_indices().rfind(|(_, c)| c.is_whitespace());
-    let start = blank.map_or(0, |(at, blank)| at + blank.len_utf8());
-    let (earlier, word) = before.split_at_checked(start).unwrap_or_default();
-    let earlier: Vec<&str> = earlier.split_whitespace().collect();
-    let candidates = match earlier.split_first() {
-        None if prompt.conversation.is_none() || word.starts_with('/') || is_upper(word) => commands(word),
-        None => names(word, prompt),
-        Some((first, _)) if !is_command(first, prompt) => names(word, prompt),
-        Some((first, rest)) => match command::find(first).and_then(|spec| spec.argument(rest.len())) {
-            Some("user") => names(word, prompt),
-            Some("command") => commands(word),
-            _ => Vec::new(),
-        },
-    };
-    Completion { start, candidates }
-}
-
 fn is_upper(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase())
 }
@@ -119,17 +112,6 @@ fn commands(word: &str) -> Vec<String> {
 
 fn names(word: &str, prompt: &Prompt) -> Vec<String> {
     prompt.contacts.iter().map(ToString::to_string).filter(|name| name.starts_with(word)).collect()
-}
-
-/// The usage of the command that is being typed, until its last argument is begun.
-fn hint(line: &str, prompt: &Prompt) -> Option<String> {
-    let (word, rest) = line.trim_start().split_once(char::is_whitespace)?;
-    if !is_command(word, prompt) {
-        return None;
-    }
-    let spec = command::find(word)?;
-    let (usage, meaning) = spec.usages.first()?;
-    spec.argument(rest.split_whitespace().count()).map(|_| format!("{usage}: {meaning}"))
 }
 
 #[cfg(test)]
@@ -163,16 +145,13 @@ mod tests {
             ("nothing b", None, 8, &[]),
             ("HISTORY c", None, 8, &["carol"]),
         ] {
-            let found = complete(line, &prompt(conversation));
-            assert_eq!(
-                (found.start, found.candidates),
-                (start, expected.iter().map(ToString::to_string).collect()),
-                "{line}"
-            );
+            let found = prompt(conversation).complete(line);
+            let candidates = expected.iter().map(ToString::to_string).collect();
+            assert_eq!(found, Completion { start, candidates }, "{line}");
         }
-        assert_eq!(complete("chat bo", &prompt(None)).common(), "bob");
-        assert_eq!(complete("chat b", &prompt(None)).common(), "b");
-        assert_eq!(complete("chat x", &prompt(None)).common(), "");
+        for (line, common) in [("chat bo", "bob"), ("chat b", "b"), ("chat x", "")] {
+            assert_eq!(prompt(None).complete(line).common(), common);
+        }
     }
 
     #[test]
@@ -188,7 +167,7 @@ mod tests {
             ("CONTACTS ", None, false),
             ("SHOUT ", None, false),
         ] {
-            assert_eq!(hint(line, &prompt(conversation)).is_some(), shown, "{line}");
+            assert_eq!(prompt(conversation).hint(line).is_some(), shown, "{line}");
         }
     }
 

@@ -7,27 +7,25 @@ use std::path::PathBuf;
 use crossbeam_channel::{bounded, never, select};
 
 use super::output::Output;
-use super::prompt::{is_message, plain_prompt};
+use super::prompt::plain_prompt;
 use super::{Channels, FrontEnd};
 use crate::client::command::{self, Command, MAX_LINE, Reference};
 use crate::client::event::{Input, Prompt};
 use crate::client::notice::{Notice, Told};
-use crate::terminal::{self, Event, History, Tty, echo};
+use crate::terminal::{self, Event, History, Prompt as _, Tty, echo};
 
 /// How many bytes are gathered before they are written.
 const GATHERED: usize = 64 * 1024;
 
-/// What the front end is made of.
 pub struct Terminal {
     pub tty: Tty,
     pub output: Output,
-    /// The file that keeps the lines entered.
-    pub history: Option<PathBuf>,
+    pub history: PathBuf,
 }
 
 impl FrontEnd for Terminal {
     fn run(self: Box<Self>, channels: &Channels) -> io::Result<()> {
-        let (history, colour) = (History::open(self.history), self.output.has_colour());
+        let (history, colour) = (History::open(Some(self.history)), self.output.has_colour());
         let terminal = terminal::Terminal::start(self.tty, history, MAX_LINE, colour)?;
         let mut session = Session {
             channels,
@@ -156,7 +154,7 @@ impl Session<'_> {
     fn entered(&mut self, line: String) {
         let (prompt, command) = (plain_prompt(self.terminal.prompt()), command::parse(&line));
         // A message is shown with its time once it is safe.
-        let reference = if is_message(&line, self.terminal.prompt()) {
+        let reference = if self.terminal.prompt().is_one_entry(&line) {
             Some(self.unanswered.keep(prompt, line))
         } else {
             echo(&prompt, &line, self.terminal.output());
@@ -169,18 +167,10 @@ impl Session<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::notice::{Body, Code, ErrorNotice};
-    use crate::protocol::peer::Cursor;
+    use crate::client::notice::{Code, ErrorNotice, tests};
 
     fn queued(reference: &Reference) -> Told {
-        let notice = Notice::Queued {
-            id: Cursor { epoch: 1, number: 1 },
-            to: "bob".parse().unwrap(),
-            linked: true,
-            text: Body::Text("hi".into()),
-            sent: 0,
-        };
-        Told { reference: Some(reference.clone()), ..Told::from(notice) }
+        Told { notice: tests::queued(1, true), reference: Some(reference.clone()) }
     }
 
     fn error(reference: Option<&Reference>) -> Told {

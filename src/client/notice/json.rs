@@ -40,14 +40,9 @@ impl Serialize for Body {
     }
 }
 
-pub fn time<S: Serializer>(milliseconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    time_text(*milliseconds, |text| serializer.serialize_str(text))
-}
-
-#[allow(clippy::ref_option, reason = "the signature that serde calls")]
-pub fn optional_time<S: Serializer>(milliseconds: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
-    match milliseconds {
-        Some(milliseconds) => time(milliseconds, serializer),
+pub fn time<S: Serializer>(at: &(impl Into<Option<i64>> + Copy), serializer: S) -> Result<S::Ok, S::Error> {
+    match (*at).into() {
+        Some(milliseconds) => time_text(milliseconds, |text| serializer.serialize_str(text)),
         None => serializer.serialize_none(),
     }
 }

@@ -10,9 +10,7 @@ use super::{Body, OnOff, json};
 use crate::protocol::peer::Cursor;
 use crate::protocol::{Name, PublicKey};
 
-/// A contact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct ContactLine {
     pub peer: Name,
     /// The pinned key, once it is known.
@@ -22,31 +20,27 @@ pub struct ContactLine {
     /// Whether the user has compared the pinned key with the peer.
     pub verified: bool,
     pub linked: bool,
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub linked_since: Option<i64>,
     /// What discovery says, while it can be reached.
     pub presence: Option<OnOff>,
     /// When discovery said so first; null while it can't be reached.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub presence_since: Option<i64>,
     /// Until when the peer was known to be there: linked, or online as discovery said. Null if the peer is there, or
     /// was never seen.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub last_seen: Option<i64>,
     /// Whether our request has not led to a link yet.
     pub requested: bool,
     pub blocked: bool,
-    /// How many of our messages are not yet delivered.
     pub waiting: u64,
-    /// How many of the peer's messages the user has not looked at, counted up to [`MANY_UNREAD`](super::MANY_UNREAD).
+    /// Counted up to [`MANY_UNREAD`](super::MANY_UNREAD).
     pub unread: u64,
-    /// The last known address.
     pub address: Option<SocketAddr>,
 }
 
-/// A message in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the fields explain themselves")]
 pub struct OutboxLine {
     pub id: Cursor,
     pub to: Name,
@@ -55,9 +49,7 @@ pub struct OutboxLine {
     pub sent: i64,
 }
 
-/// An entry of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct HistoryLine {
     pub id: Cursor,
     pub from: Name,
@@ -66,18 +58,15 @@ pub struct HistoryLine {
     #[serde(serialize_with = "json::time")]
     pub sent: i64,
     /// When it came in; null for our own.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub received: Option<i64>,
-    /// Whether the other side has it.
     pub delivered: bool,
 }
 
-/// A message that a search has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FoundLine {
-    /// In which conversation.
+    /// The other side of the conversation.
     pub peer: Name,
-    /// The message.
     #[serde(flatten)]
     pub line: HistoryLine,
 }
@@ -100,15 +89,9 @@ impl ContactLine {
             Some(seen) => _ = write!(line, ", last seen {}", look.clock(seen)),
             None => {}
         }
-        if self.verified {
-            line.push_str(", verified");
-        }
-        if self.requested {
-            line.push_str(", requested");
-        }
-        if self.blocked {
-            line.push_str(", blocked");
-        }
+        let marks =
+            [(self.verified, ", verified"), (self.requested, ", requested"), (self.blocked, ", blocked")];
+        line.extend(marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark));
         if self.waiting > 0 {
             let _ = write!(line, ", {} waiting", self.waiting);
         }

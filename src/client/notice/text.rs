@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::{Body, ErrorNotice, FoundLine, MANY_UNREAD, Notice, OnOff, UpDown};
+use super::{Body, ErrorNotice, FoundLine, MANY_UNREAD, Notice, OnOff, OutboxLine, UpDown};
 use crate::protocol::{Name, PublicKey};
 use crate::terminal::printable;
 
@@ -13,7 +14,6 @@ pub(super) const LATE: u64 = 60_000;
 /// How many digits of a key are shown: no attacker finds another key that begins with them.
 const KEY_DIGITS: usize = 16;
 
-/// How notices are written.
 #[derive(Debug, Clone, Default)]
 pub struct Look {
     /// Whether names, times and marks have colours. Colours carry no meaning of their own.
@@ -79,7 +79,6 @@ pub fn write_welcome(user: &Name, kept: &std::path::Path, look: &Look, out: &mut
     write_lines(&lines, look, out);
 }
 
-/// Says that messages have been delivered.
 pub fn write_delivered(to: &Name, count: u64, look: &Look, out: &mut Vec<u8>) {
     let line = match count {
         1 => format!("* {to} has your message"),
@@ -119,9 +118,8 @@ impl Notice {
             Self::Link { peer, state: UpDown::Up } => vec![format!("* {peer} is linked")],
             Self::Link { peer, state: UpDown::Down } => vec![format!("* {peer} is no longer linked")],
             Self::Message { from, text, sent, received, replayed, .. } => {
-                let late = received.abs_diff(*sent) > LATE;
                 let mut stamp = look.clock(*received);
-                if late {
+                if received.abs_diff(*sent) > LATE {
                     let _ = write!(stamp, ", written {}", look.clock(*sent));
                 }
                 if *replayed {
@@ -150,17 +148,10 @@ impl Notice {
             Self::Contact(contact) => vec![contact.line(look)],
             Self::Outbox { waiting: 0, .. } => vec!["* everything is delivered".into()],
             Self::Outbox { waiting, messages } => {
-                let mut lines: Vec<_> = messages
-                    .iter()
-                    .flat_map(|line| {
-                        body_lines(
-                            &format!("{} to {}: ", look.stamp(line.sent), look.name(&line.to)),
-                            &line.text,
-                        )
-                    })
-                    .collect();
-                lines.push(format!("* {waiting} not yet delivered"));
-                lines
+                let to =
+                    |line: &OutboxLine| format!("{} to {}: ", look.stamp(line.sent), look.name(&line.to));
+                let lines = messages.iter().flat_map(|line| body_lines(&to(line), &line.text));
+                lines.chain([format!("* {waiting} not yet delivered")]).collect()
             }
             Self::History { peer, messages } if messages.is_empty() => {
                 vec![format!("* no messages with {peer} yet")]
@@ -182,15 +173,11 @@ impl Notice {
                 lines.push(format!("* your lines now go to {peer}; CHAT alone leaves, / starts a command"));
                 lines
             }
-            Self::Help { commands } => {
-                commands.iter().map(|(usage, meaning)| format!("  {usage:<24} {meaning}")).collect()
+            Self::Help { commands } => commands.iter().map(usage_line).collect(),
+            Self::Explanation(about) => {
+                let more = about.more.lines().map(|line| format!("  {line}"));
+                about.usages.iter().map(usage_line).chain(more).collect()
             }
-            Self::Explanation(about) => about
-                .usages
-                .iter()
-                .map(|(usage, meaning)| format!("  {usage:<24} {meaning}"))
-                .chain(about.more.lines().map(|line| format!("  {line}")))
-                .collect(),
             Self::Why(why) => why.lines(look),
             Self::Found { words, messages, .. } if messages.is_empty() => {
                 vec![format!("* no matches for {}", printable(words))]
@@ -198,10 +185,8 @@ impl Notice {
             Self::Found { messages, .. } => messages
                 .iter()
                 .flat_map(|FoundLine { peer, line }| {
-                    let to = match line.received {
-                        None => format!(" to {}", look.name(peer)),
-                        Some(_) => String::new(),
-                    };
+                    let own = line.received.is_none();
+                    let to = if own { format!(" to {}", look.name(peer)) } else { String::new() };
                     let who = format!("{} {}{to}: ", line.stamp(look), look.name(&line.from));
                     body_lines(&who, &line.text)
                 })
@@ -222,6 +207,10 @@ impl Notice {
     }
 }
 
+fn usage_line((usage, meaning): &(&str, &str)) -> String {
+    format!("  {usage:<24} {meaning}")
+}
+
 /// A count of unread messages: beyond the bound it is only known that there are more.
 pub fn many(unread: u64) -> String {
     if unread < MANY_UNREAD { unread.to_string() } else { format!("{}+", MANY_UNREAD - 1) }
@@ -229,32 +218,22 @@ pub fn many(unread: u64) -> String {
 
 impl UpDown {
     pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-        }
+        if self == Self::Up { "up" } else { "down" }
     }
 }
 
 impl OnOff {
     pub(in crate::client) fn word(self) -> &'static str {
-        match self {
-            Self::Online => "online",
-            Self::Offline => "offline",
-        }
+        if self == Self::Online { "online" } else { "offline" }
     }
 }
 
 /// A peer may claim any time; what a calendar can't hold becomes its first or last moment.
-pub(super) fn timestamp(milliseconds: i64) -> jiff::Timestamp {
-    jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(if milliseconds < 0 {
-        jiff::Timestamp::MIN
-    } else {
-        jiff::Timestamp::MAX
-    })
+pub(super) fn timestamp(milliseconds: i64) -> Timestamp {
+    let bound = if milliseconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_millisecond(milliseconds).unwrap_or(bound)
 }
 
-/// The first digits of a key, in groups.
 pub(super) fn short(key: &PublicKey) -> String {
     let digits: Vec<char> = key.to_string().chars().take(KEY_DIGITS).collect();
     digits.chunks(4).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join(" ")

@@ -8,83 +8,66 @@ use super::text::Look;
 use super::{ContactLine, UpDown, json};
 use crate::terminal::printable;
 
-/// All that is known about reaching a contact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct Why {
     pub reason: Reason,
     /// What `CONTACTS` says.
     #[serde(flatten)]
     pub contact: ContactLine,
     pub discovery: DiscoveryLine,
-    /// Where the contact may be, and what came of dialling there.
     pub addresses: Vec<AddressLine>,
     pub dialling: bool,
     /// When the client dials next, unless something happens before.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub next_dial: Option<i64>,
     /// Why the peer closed the last link, if it has said so since this client started.
     pub goodbye: Option<Goodbye>,
 }
 
-/// Why a contact is not linked, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// It is.
     Linked,
-    /// The user has blocked the contact.
     Blocked,
     /// This account has been started somewhere else.
     Superseded,
-    /// Discovery names another key than the one that is pinned.
     KeyChanged,
-    /// Discovery has not yet told the contact's key.
     UnknownKey,
     /// The contact's client does not accept links from this account.
     NotAccepted,
-    /// Discovery says that the contact is offline.
     Offline,
-    /// No address is known.
     NoAddress,
     /// The client is dialling or about to, and nothing is known to be wrong.
     Dialling,
     /// No address answers, and discovery can't be asked.
     DiscoveryDown,
-    /// Discovery says that the contact is online, but no address answers.
     NoAnswer,
 }
 
-/// How things stand with discovery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct DiscoveryLine {
     pub state: UpDown,
     pub detail: String,
     /// Since when; null while it is tried for the first time.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub since: Option<i64>,
 }
 
-/// An address at which the contact may be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct AddressLine {
     pub address: SocketAddr,
     /// Whether the last link was there.
     pub worked: bool,
-    /// Whether discovery names it.
+    /// By discovery.
     pub told: bool,
     /// When it was last tried, since this client started.
-    #[serde(serialize_with = "json::optional_time")]
+    #[serde(serialize_with = "json::time")]
     pub tried: Option<i64>,
-    /// What went wrong then; null if the contact answered.
+    /// Null if the contact answered.
     pub problem: Option<String>,
 }
 
-/// The last word of a peer's client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "most fields explain themselves")]
 pub struct Goodbye {
     #[serde(serialize_with = "json::time")]
     pub at: i64,

@@ -2,27 +2,21 @@
 
 use std::io::Read;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
-use super::event::Input;
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::StoreError;
 
 /// A text to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneShot {
-    /// For whom.
     pub to: Name,
-    /// What it says.
     pub text: String,
 }
 
 impl OneShot {
     /// What was given on the command line: a user, and a text or `-`, which stands for all that `input` holds. The
     /// end of its last line is no part of the text.
-    ///
-    /// # Errors
-    /// If there is no such name, or the text is empty, no UTF-8 or too long.
     pub fn new(to: &str, text: &str, input: impl Read) -> anyhow::Result<Self> {
         let to = to.parse()?;
         let text = if text == "-" { read(input)? } else { text.to_owned() };
@@ -35,14 +29,7 @@ impl OneShot {
         Ok(Self { to, text })
     }
 
-    /// In place of what somebody would type.
-    #[must_use]
-    pub fn input(&self) -> Input {
-        Input::Send { to: self.to.clone(), text: self.text.clone() }
-    }
-
     /// An error that says what to do if the user's client is running.
-    #[must_use]
     pub fn explain(&self, user: &Name, error: StoreError) -> anyhow::Error {
         match error {
             StoreError::InUse(_) => anyhow::anyhow!(
@@ -59,18 +46,11 @@ fn read(input: impl Read) -> anyhow::Result<String> {
     let most = MAX_TEXT + 3;
     let mut bytes = Vec::new();
     let read = input.take(most as u64).read_to_end(&mut bytes).context("standard input can't be read")?;
-    let Ok(mut text) = String::from_utf8(bytes) else {
-        if read == most {
-            bail!("a message has at most {MAX_TEXT} bytes, this one has more; nothing was sent");
-        }
-        bail!("standard input is not UTF-8; nothing was sent");
-    };
+    ensure!(read < most, "a message has at most {MAX_TEXT} bytes, this one has more; nothing was sent");
+    let text = String::from_utf8(bytes).ok();
+    let mut text = text.context("standard input is not UTF-8; nothing was sent")?;
     let end = if text.ends_with("\r\n") { 2 } else { usize::from(text.ends_with('\n')) };
     text.truncate(text.len() - end);
-    ensure!(
-        read < most && text.len() <= MAX_TEXT,
-        "a message has at most {MAX_TEXT} bytes, this one has more; nothing was sent"
-    );
     Ok(text)
 }
 
@@ -84,12 +64,12 @@ mod tests {
 
     #[test]
     fn standard_input_is_one_text_without_the_end_of_its_last_line() {
-        assert_eq!(text(b"one\ntwo\n").unwrap(), "one\ntwo");
-        assert_eq!(text(b"one\r\n").unwrap(), "one");
-        assert_eq!(text(b"one\n\n").unwrap(), "one\n");
-        assert_eq!(text(b" one").unwrap(), " one");
-        let argument = OneShot::new("bob", "one\n", &b""[..]).unwrap();
-        assert_eq!(argument.text, "one\n");
+        for (input, expected) in
+            [("one\ntwo\n", "one\ntwo"), ("one\r\n", "one"), ("one\n\n", "one\n"), (" one", " one")]
+        {
+            assert_eq!(text(input.as_bytes()).unwrap(), expected);
+        }
+        assert_eq!(OneShot::new("bob", "one\n", &b""[..]).unwrap().text, "one\n");
     }
 
     #[test]
