@@ -162,7 +162,7 @@ impl Connection {
             return;
         }
         // Boxed, or it would stand on its thread's stack several times, which was 4 KiB a session.
-        let reader = Box::new(Reader {
+        let mut reader = Box::new(Reader {
             id,
             wire,
             opener,
@@ -193,7 +193,7 @@ struct Reader<M, F: FnMut(Event<M>) -> bool> {
 }
 
 impl<M: for<'b> Decode<'b, ()>, F: FnMut(Event<M>) -> bool> Reader<M, F> {
-    fn run(mut self: Box<Self>) {
+    fn run(&mut self) {
         self.end = self.read();
     }
 
