@@ -7,17 +7,17 @@
 //! The node is a conductor: it routes what happens to small machines, each of which owns its fields, and holds no rules of
 //! its own. In reading order:
 //!
-//! - [`roster`]: who is who, and whose key is pinned;
-//! - [`rendezvous`]: the session with discovery;
-//! - [`dialer`]: where contacts are, and when to dial them;
-//! - [`links`]: from a proven key to a link that both sides keep;
-//! - [`delivery`]: messages out and in, with [`log`] (their order) and [`send_window`] (what is on its way);
-//! - [`conversations`]: what the user has seen;
-//! - [`withdrawals`]: what is given back of users who do not exist;
-//! - [`output`]: what is told, and what the console has not written yet;
-//! - [`search`], [`diagnosis`], [`one_shot`], [`exit`]: as they say.
+//! - `roster`: who is who, and whose key is pinned;
+//! - `rendezvous`: the session with discovery;
+//! - `dialer`: where contacts are, and when to dial them;
+//! - `links`: from a proven key to a link that both sides keep;
+//! - `delivery`: messages out and in, with `log` (their order) and `send_window` (what is on its way);
+//! - `conversations`: what the user has seen;
+//! - `withdrawals`: what is given back of users who do not exist;
+//! - `output`: what is told, and what the console has not written yet;
+//! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
 //!
-//! `routes` is the rest of the conductor, what discovery and peers say; [`commands`] carries out what the user types.
+//! `routes` is the rest of the conductor, what discovery and peers say; `commands` carries out what the user types.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -28,7 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// What arrives for the loop.
 pub enum Inbound {
     /// A handshake is done. What a registration did not cost is given back to the refunds.
-    Opened(Opened, Refunds),
+    Opened(Box<Opened>, Refunds),
     /// One frame's messages, in order.
     Messages(SessionId, Vec<ToDiscovery>),
     /// Nothing more will come.

@@ -144,7 +144,8 @@ impl Server {
 
     fn take(&mut self, event: Inbound) {
         match event {
-            Inbound::Opened(Opened { id: session, key, route, writer, .. }, refunds) => {
+            Inbound::Opened(opened, refunds) => {
+                let Opened { id: session, key, route, writer, .. } = *opened;
                 self.connections.opened(session, route, writer, refunds);
                 self.waiting.push_back(Event::Opened { session, key, from: route.remote() });
             }

@@ -107,8 +107,8 @@ pub struct Framing {
 
 /// What happens to a connection: it is opened first and closed last, each once.
 pub enum Event<M> {
-    /// The loop writes to it from now on.
-    Opened(Opened),
+    /// The loop writes to it from now on. Boxed, for events pass through the stacks of ten thousand readers.
+    Opened(Box<Opened>),
     /// The messages of one frame, in order.
     Messages(ConnectionId, Vec<M>),
     /// Nothing more will come, for this reason if it was broken.
@@ -158,12 +158,22 @@ impl Connection {
         let Self { id, route, budget, wire, session, permit } = self;
         let Session { remote: key, opener, sealer } = session;
         let writer = Writer { wire: Arc::clone(&wire), sealer, fill: framing.fill };
-        if !deliver(Event::Opened(Opened { id, key, route, budget, writer })) {
+        if !deliver(Event::Opened(Box::new(Opened { id, key, route, budget, writer }))) {
             return;
         }
-        let reader = Reader { id, wire, end: Ok(()), deliver, _permit: permit, message: PhantomData };
+        // Boxed, or it would stand on its thread's stack several times, which was 4 KiB a session.
+        let mut reader = Box::new(Reader {
+            id,
+            wire,
+            opener,
+            framing,
+            end: Ok(()),
+            deliver,
+            _permit: permit,
+            message: PhantomData,
+        });
         // Without a thread the reader is dropped, and so reports the end.
-        let spawned = spawn("reader", READER_STACK, move || reader.run(opener, framing));
+        let spawned = spawn("reader", READER_STACK, move || reader.run());
         if let Err(error) = spawned {
             tracing::warn!(%route, %error, "no thread to read a connection");
         }
@@ -174,6 +184,8 @@ impl Connection {
 struct Reader<M, F: FnMut(Event<M>) -> bool> {
     id: ConnectionId,
     wire: Arc<dyn Wire>,
+    opener: Opener,
+    framing: Framing,
     end: Result<(), ReadError>,
     deliver: F,
     _permit: Option<Permit>,
@@ -181,13 +193,13 @@ struct Reader<M, F: FnMut(Event<M>) -> bool> {
 }
 
 impl<M: for<'b> Decode<'b, ()>, F: FnMut(Event<M>) -> bool> Reader<M, F> {
-    fn run(mut self, opener: Opener, framing: Framing) {
-        self.end = self.read(opener, framing);
+    fn run(&mut self) {
+        self.end = self.read();
     }
 
-    fn read(&mut self, mut opener: Opener, framing: Framing) -> Result<(), ReadError> {
-        let mut wire = &*self.wire;
-        while let Some(frame) = opener.read(&mut wire, framing.longest, framing.read_ahead)? {
+    fn read(&mut self) -> Result<(), ReadError> {
+        let (mut wire, Framing { longest, read_ahead, .. }) = (&*self.wire, self.framing);
+        while let Some(frame) = self.opener.read(&mut wire, longest, read_ahead)? {
             let messages = codec::decode(frame)?;
             if !(self.deliver)(Event::Messages(self.id, messages)) {
                 break;

@@ -222,11 +222,14 @@ impl World {
             self.clients[number].input_ended = false;
         }
         let lost = self.loses_commit().then(|| Snapshot::take(&self.clients[number].journal));
+        // A client that updates its index writes, and does nothing else that can be seen.
+        let written = self.clients[number].journal.total_changes();
         let Some(actions) = self.transact(number, &mut run, clock, &inputs) else {
             return self.client_crashes(number, run, false);
         };
         self.note(|| shortened(&format!("user{number} {inputs:?} -> {actions:?}")));
-        run.idle = if inputs.is_empty() && actions.is_empty() { run.idle + 1 } else { 0 };
+        let wrote = self.clients[number].journal.total_changes() != written;
+        run.idle = if inputs.is_empty() && actions.is_empty() && !wrote { run.idle + 1 } else { 0 };
         if run.idle > IDLE_TURNS {
             self.fail(format!("user{number} comes round and round with nothing to do"));
         }
