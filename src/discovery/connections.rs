@@ -11,12 +11,12 @@ use crossbeam_channel::Sender;
 
 use super::pace::{Pace, Refunds};
 use super::registry::Action;
-use super::registry::SessionId;
 use crate::protocol::MAX_RENDEZVOUS_FRAME;
 use crate::protocol::rendezvous::{ToClient, ToDiscovery};
 use crate::transport::noise::{Keypair, OpenError, Purpose};
 use crate::transport::{
-    Buffers, Caps, Connection, Event, Framing, Opened, ReadError, Rejected, Route, Transport, Writer,
+    Buffers, Caps, Connection, ConnectionId, Event, Framing, Opened, ReadError, Rejected, Route, Transport,
+    Writer,
 };
 
 /// What clients send is small.
@@ -30,9 +30,9 @@ pub enum Inbound {
     /// A handshake is done. What a registration did not cost is given back to the refunds.
     Opened(Box<Opened>, Refunds),
     /// One frame's messages, in order.
-    Messages(SessionId, Vec<ToDiscovery>),
+    Messages(ConnectionId, Vec<ToDiscovery>),
     /// Nothing more will come.
-    Closed(SessionId),
+    Closed(ConnectionId),
 }
 
 /// Lets clients in: their connections prove `keypair`, and report to `events`.
@@ -81,9 +81,9 @@ fn log_end(from: Route, end: Result<(), ReadError>) {
 /// The loop's half of every connection.
 #[derive(Default)]
 pub struct Connections {
-    open: HashMap<SessionId, Client>,
+    open: HashMap<ConnectionId, Client>,
     /// The sessions that have been told that they are over, the longest first.
-    leaving: VecDeque<(Instant, SessionId)>,
+    leaving: VecDeque<(Instant, ConnectionId)>,
 }
 
 struct Client {
@@ -94,25 +94,25 @@ struct Client {
 
 impl Connections {
     /// A session begins.
-    pub fn opened(&mut self, session: SessionId, route: Route, writer: Writer, refunds: Refunds) {
+    pub fn opened(&mut self, session: ConnectionId, route: Route, writer: Writer, refunds: Refunds) {
         self.open.insert(session, Client { route, writer, refunds });
     }
 
     /// A registration of that session has led to so many messages.
-    pub fn registered(&self, session: SessionId, told: usize) {
+    pub fn registered(&self, session: ConnectionId, told: usize) {
         if let Some(client) = self.open.get(&session) {
             client.refunds.registered(told);
         }
     }
 
     /// Nothing more comes from a session.
-    pub fn closed(&mut self, session: SessionId) {
+    pub fn closed(&mut self, session: ConnectionId) {
         self.open.remove(&session);
     }
 
     /// Does what was decided. Everything for one session goes out at once, in as few frames as possible.
     pub fn act(&mut self, actions: &[Action], now: Instant) {
-        let mut batches: HashMap<SessionId, (Vec<&ToClient>, bool)> = HashMap::new();
+        let mut batches: HashMap<ConnectionId, (Vec<&ToClient>, bool)> = HashMap::new();
         for action in actions {
             match action {
                 Action::Send { session, message } => batches.entry(*session).or_default().0.push(message),

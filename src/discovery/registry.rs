@@ -17,11 +17,11 @@ use crate::protocol::rendezvous::{
 };
 use crate::protocol::{Name, PublicKey};
 use crate::time::{Instant, Now};
-use crate::transport::network;
+use crate::transport::{ConnectionId, network};
 use crate::undo::{Table, transactional};
 
 pub use super::quota::Limits;
-pub use super::sessions::{REGISTER_WITHIN, SessionId};
+pub use super::sessions::REGISTER_WITHIN;
 
 /// How many requests and connections together one account may have when it asks for another user.
 pub const MAX_CONTACTS: usize = 1000;
@@ -33,11 +33,11 @@ pub const MAX_REQUESTS_FOR: usize = 1000;
 #[allow(missing_docs, reason = "the fields explain themselves")]
 pub enum Event {
     /// A client has proved to hold `key`. The session's number is higher than any before.
-    Opened { session: SessionId, key: PublicKey, from: SocketAddr },
+    Opened { session: ConnectionId, key: PublicKey, from: SocketAddr },
     /// A session sends a message.
-    Message { session: SessionId, message: ToDiscovery },
+    Message { session: ConnectionId, message: ToDiscovery },
     /// A session's connection is gone.
-    Closed { session: SessionId },
+    Closed { session: ConnectionId },
 }
 
 /// What discovery does, once what it has decided is saved.
@@ -45,9 +45,9 @@ pub enum Event {
 #[allow(missing_docs, reason = "the fields explain themselves")]
 pub enum Action {
     /// Send a message to a session.
-    Send { session: SessionId, message: ToClient },
+    Send { session: ConnectionId, message: ToClient },
     /// End a session, after what was to be sent before.
-    Close { session: SessionId },
+    Close { session: ConnectionId },
 }
 
 /// Whether changes can be saved.
@@ -193,7 +193,7 @@ struct Turn<'r> {
 }
 
 impl Turn<'_> {
-    fn message(&mut self, session: SessionId, message: &ToDiscovery) {
+    fn message(&mut self, session: ConnectionId, message: &ToDiscovery) {
         let Some(&Session { user, .. }) = self.sessions.received(session, self.now.mono) else {
             return;
         };
@@ -211,7 +211,7 @@ impl Turn<'_> {
         }
     }
 
-    fn register(&mut self, session: SessionId, wanted: &Register) {
+    fn register(&mut self, session: ConnectionId, wanted: &Register) {
         let Some(&Session { key, from, .. }) = self.sessions.get(session) else {
             return;
         };
@@ -234,7 +234,7 @@ impl Turn<'_> {
     /// Binds a new name to a new key.
     fn sign_up(
         &mut self,
-        session: SessionId,
+        session: ConnectionId,
         key: PublicKey,
         from: SocketAddr,
         Register { name, listen, .. }: &Register,
@@ -258,7 +258,7 @@ impl Turn<'_> {
     }
 
     /// Gives a session to the user it belongs to, or notes that the user has moved.
-    fn log_in(&mut self, session: SessionId, from: SocketAddr, user: UserIndex, wanted: &Register) {
+    fn log_in(&mut self, session: ConnectionId, from: SocketAddr, user: UserIndex, wanted: &Register) {
         let address = given_out(wanted.listen, from.ip());
         let held = self.sessions.of(user);
         let start_of = |session| self.sessions.get(session).and_then(|session| session.start);
@@ -300,7 +300,7 @@ impl Turn<'_> {
     }
 
     /// The session is the user's from now on, and is told everything that concerns the user.
-    fn welcome(&mut self, session: SessionId, user: UserIndex, address: SocketAddr) {
+    fn welcome(&mut self, session: ConnectionId, user: UserIndex, address: SocketAddr) {
         self.sessions.register(session, user);
         self.send(session, ToClient::Registered(Registered { address }));
         for other in self.relations.related(user) {
@@ -309,7 +309,7 @@ impl Turn<'_> {
         self.send(session, ToClient::Synced);
     }
 
-    fn request(&mut self, session: SessionId, asker: UserIndex, name: &Name) {
+    fn request(&mut self, session: ConnectionId, asker: UserIndex, name: &Name) {
         let Some(target) = self.users.named(name) else {
             return self.send(session, ToClient::NoSuchUser(About { name: name.clone() }));
         };
@@ -343,7 +343,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn linked(&mut self, session: SessionId, user: UserIndex, name: &Name) {
+    fn linked(&mut self, session: ConnectionId, user: UserIndex, name: &Name) {
         // Only the user who was asked settles a request: a stranger must not be able to make a connection alone, which
         // no one could ever undo. Without a request there is nothing to do.
         if let Some(other) = self.users.named(name)
@@ -384,14 +384,14 @@ impl Turn<'_> {
         }
     }
 
-    fn identify(&mut self, session: SessionId, key: PublicKey) {
+    fn identify(&mut self, session: ConnectionId, key: PublicKey) {
         let holder = self.users.holder(&key).and_then(|user| self.users.get(user));
         let name = holder.map(|account| account.name.clone());
         self.send(session, ToClient::Identity(Identity { key, name }));
     }
 
     /// Ends a session. If a user holds it, the user is offline from now on.
-    fn end(&mut self, session: SessionId) {
+    fn end(&mut self, session: ConnectionId) {
         let Some(user) = self.sessions.end(session) else {
             return;
         };
@@ -415,7 +415,7 @@ impl Turn<'_> {
     }
 
     /// Tells `told`, in `session`, what is known of `user`.
-    fn tell(&mut self, session: SessionId, told: UserIndex, user: UserIndex) {
+    fn tell(&mut self, session: ConnectionId, told: UserIndex, user: UserIndex) {
         if let Some(Account { name, key, address, .. }) = self.users.get(user) {
             let status = Status {
                 name: name.clone(),
@@ -428,11 +428,11 @@ impl Turn<'_> {
         }
     }
 
-    fn refuse(&mut self, session: SessionId, code: RefusedCode, name: Option<&Name>) {
+    fn refuse(&mut self, session: ConnectionId, code: RefusedCode, name: Option<&Name>) {
         self.send(session, ToClient::Refused(Refused { code, name: name.cloned() }));
     }
 
-    fn send(&mut self, session: SessionId, message: ToClient) {
+    fn send(&mut self, session: ConnectionId, message: ToClient) {
         self.decisions.actions.push(Action::Send { session, message });
     }
 

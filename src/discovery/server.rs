@@ -13,13 +13,13 @@ use super::admin::Question;
 use super::connections::{Connections, Inbound};
 use super::control::Control;
 use super::operator::log_release;
-use super::registry::{Action, Decisions, Event, Registry, Saving, SessionId};
+use super::registry::{Action, Decisions, Event, Registry, Saving};
 use super::status::{Refusals, Status};
 use crate::protocol::rendezvous::ToDiscovery;
 use crate::protocol::{Name, PING_AFTER, PublicKey};
 use crate::store::{self, StoreError};
 use crate::time::{Clock, Now};
-use crate::transport::{Opened, Rejected};
+use crate::transport::{ConnectionId, Opened, Rejected};
 use crate::undo::Transactional;
 
 /// How many events one transaction may hold; what arrived together in one frame is not torn apart.
@@ -257,7 +257,7 @@ struct Decided {
     /// On how many events.
     events: usize,
     /// Which sessions have registered, and how many messages each registration has led to.
-    registrations: Vec<(SessionId, usize)>,
+    registrations: Vec<(ConnectionId, usize)>,
 }
 
 /// Has the registry decide on `events`.

@@ -8,10 +8,8 @@ use std::time::Duration;
 use super::users::UserIndex;
 use crate::protocol::{DEAD_AFTER, PublicKey};
 use crate::time::Instant;
+use crate::transport::ConnectionId;
 use crate::undo::{Table, transactional};
-
-/// A connection whose key is proved. A later one has a higher number.
-pub type SessionId = u64;
 
 /// How long a session may last that has not registered.
 pub const REGISTER_WITHIN: Duration = Duration::from_secs(10);
@@ -45,11 +43,11 @@ impl Session {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    open: Table<HashMap<SessionId, Session>>,
+    open: Table<HashMap<ConnectionId, Session>>,
     /// The session that each user who is online holds.
-    held: Table<HashMap<UserIndex, SessionId>>,
+    held: Table<HashMap<UserIndex, ConnectionId>>,
     /// When to look at which session again. Not moved with each message, so it may be too early.
-    due: Table<BTreeMap<(Instant, SessionId), ()>>,
+    due: Table<BTreeMap<(Instant, ConnectionId), ()>>,
 }
 
 impl Sessions {
@@ -64,17 +62,17 @@ impl Sessions {
     }
 
     /// A session, if it is still open.
-    pub fn get(&self, id: SessionId) -> Option<&Session> {
+    pub fn get(&self, id: ConnectionId) -> Option<&Session> {
         self.open.get(&id)
     }
 
     /// The session that the user holds.
-    pub fn of(&self, user: UserIndex) -> Option<SessionId> {
+    pub fn of(&self, user: UserIndex) -> Option<ConnectionId> {
         self.held.get(&user).copied()
     }
 
     /// Opens a session.
-    pub fn open(&mut self, id: SessionId, key: PublicKey, from: SocketAddr, now: Instant) {
+    pub fn open(&mut self, id: ConnectionId, key: PublicKey, from: SocketAddr, now: Instant) {
         let session =
             Session { key, from, user: None, start: None, opened: now, last_received: Cell::new(now) };
         self.due.insert((session.deadline(), id), ());
@@ -82,19 +80,19 @@ impl Sessions {
     }
 
     /// The session has sent something. Returns it, if it is still open.
-    pub fn received(&self, id: SessionId, now: Instant) -> Option<&Session> {
+    pub fn received(&self, id: ConnectionId, now: Instant) -> Option<&Session> {
         self.open.get(&id).inspect(|session| session.last_received.set(now))
     }
 
     /// Notes which start of a client the session is of.
-    pub fn set_start(&mut self, id: SessionId, start: Option<u64>) {
+    pub fn set_start(&mut self, id: ConnectionId, start: Option<u64>) {
         if let Some(session) = self.open.get_mut(&id) {
             session.start = start;
         }
     }
 
     /// Gives the session to a user, who holds it from now on.
-    pub fn register(&mut self, id: SessionId, user: UserIndex) {
+    pub fn register(&mut self, id: ConnectionId, user: UserIndex) {
         if let Some(session) = self.open.get_mut(&id) {
             session.user = Some(user);
             self.held.insert(user, id);
@@ -102,7 +100,7 @@ impl Sessions {
     }
 
     /// Ends a session. Returns `None` if it was not open, else the user who held it and is offline from now on.
-    pub fn end(&mut self, id: SessionId) -> Option<Option<UserIndex>> {
+    pub fn end(&mut self, id: ConnectionId) -> Option<Option<UserIndex>> {
         let user = self.open.remove(&id)?.user.filter(|user| self.of(*user) == Some(id));
         if let Some(user) = user {
             self.held.remove(&user);
@@ -111,7 +109,7 @@ impl Sessions {
     }
 
     /// A session whose time is over. The caller ends it.
-    pub fn overdue(&mut self, now: Instant) -> Option<SessionId> {
+    pub fn overdue(&mut self, now: Instant) -> Option<ConnectionId> {
         while let Some((&(at, id), ())) = self.due.first_key_value().filter(|((at, _), ())| *at <= now) {
             self.due.remove(&(at, id));
             match self.open.get(&id).map(Session::deadline) {

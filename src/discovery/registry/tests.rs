@@ -19,7 +19,7 @@ struct World {
     registry: Registry,
     limits: Limits,
     now: Now,
-    next: SessionId,
+    next: ConnectionId,
 }
 
 impl World {
@@ -88,32 +88,32 @@ impl World {
         saved
     }
 
-    fn opened(&mut self, key: u8, from: &str) -> (SessionId, Event) {
+    fn opened(&mut self, key: u8, from: &str) -> (ConnectionId, Event) {
         self.next += 1;
         let event =
             Event::Opened { session: self.next, key: PublicKey([key; 32]), from: from.parse().unwrap() };
         (self.next, event)
     }
 
-    fn open(&mut self, key: u8) -> SessionId {
+    fn open(&mut self, key: u8) -> ConnectionId {
         let (session, event) = self.opened(key, "127.0.0.1:50000");
         assert_eq!(self.batch(&[event]), []);
         session
     }
 
-    fn say(&mut self, session: SessionId, message: ToDiscovery) -> Vec<Action> {
+    fn say(&mut self, session: ConnectionId, message: ToDiscovery) -> Vec<Action> {
         self.batch(&[Event::Message { session, message }])
     }
 
     /// A user who is there.
-    fn user(&mut self, key: u8, name: &str) -> SessionId {
+    fn user(&mut self, key: u8, name: &str) -> ConnectionId {
         let session = self.open(key);
         let actions = self.say(session, register(name, 1000));
         assert_eq!(actions.first(), Some(&send(session, registered("127.0.0.1:1000"))), "{name}");
         session
     }
 
-    fn close(&mut self, session: SessionId) -> Vec<Action> {
+    fn close(&mut self, session: ConnectionId) -> Vec<Action> {
         self.batch(&[Event::Closed { session }])
     }
 
@@ -148,7 +148,7 @@ fn linked(text: &str) -> ToDiscovery {
     ToDiscovery::Linked(About { name: name(text) })
 }
 
-fn send(session: SessionId, message: ToClient) -> Action {
+fn send(session: ConnectionId, message: ToClient) -> Action {
     Action::Send { session, message }
 }
 

@@ -21,7 +21,7 @@ impl World {
 }
 
 /// Alice is connected with bob, has asked for carol, and dave has asked for her. All but carol are there.
-fn acquainted() -> (World, [SessionId; 3]) {
+fn acquainted() -> (World, [ConnectionId; 3]) {
     let mut world = World::limited(Limits { new_names: 10, new_names_loopback: None });
     let [alice, bob, carol] =
         [(1, "alice"), (2, "bob"), (3, "carol")].map(|(key, name)| world.user(key, name));
