@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -96,5 +96,43 @@ impl Write for &Queue {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Limits how often something is logged.
+pub struct LogLimit {
+    every: Duration,
+    logged: Option<Instant>,
+    suppressed: u64,
+}
+
+impl LogLimit {
+    pub const fn new(every: Duration) -> Self {
+        Self { every, logged: None, suppressed: 0 }
+    }
+
+    /// Whether to log it this time: then how often that was suppressed since the last time.
+    pub fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < self.every) {
+            self.suppressed += 1;
+            return None;
+        }
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_counted_and_logged_now_and_then() {
+        let every = Duration::from_secs(10);
+        let (start, mut limit) = (Instant::now(), LogLimit::new(every));
+        assert_eq!(limit.admit(start), Some(0));
+        (0..1000).for_each(|_| assert_eq!(limit.admit(start), None));
+        assert_eq!(limit.admit(start + every), Some(1000));
+        assert_eq!(limit.admit(start + every), None);
     }
 }

@@ -84,8 +84,7 @@ impl Client {
     pub fn connect(to: SocketAddr, account: &Account) -> Result<Self> {
         let deadline = Instant::now() + HANDSHAKE_DEADLINE;
         let stream = dial(to, account.from)?;
-        let session = noise::initiate(&stream, Purpose::Rendezvous, &account.keypair, None, deadline)
-            .map_err(noise::HandshakeError::classified)?;
+        let session = noise::initiate(&stream, Purpose::Rendezvous, &account.keypair, None, deadline)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEAD_AFTER))?;
         stream.set_write_timeout(Some(DEAD_AFTER))?;

@@ -13,18 +13,14 @@ const QUESTIONS: usize = 16;
 /// How long to wait for the answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A question for the loop.
 pub enum Question {
-    /// What is the status?
     Status(Sender<Status>),
-    /// Release this name.
     Release(Name, Sender<Released>),
 }
 
 /// The key that had the name, if one had it, or why it could not be released.
 pub type Released = Result<Option<PublicKey>, String>;
 
-/// The side that asks.
 #[derive(Clone)]
 pub struct Admin(Sender<Question>);
 
@@ -34,24 +30,17 @@ pub struct Admin(Sender<Question>);
 pub struct Busy;
 
 impl Admin {
-    /// Both sides: one to ask, and the channel from which the loop takes the questions.
+    /// The side that asks, and the channel from which the loop takes the questions.
     pub fn open() -> (Self, Receiver<Question>) {
         let (sender, questions) = bounded(QUESTIONS);
         (Self(sender), questions)
     }
 
-    /// The status of discovery.
-    ///
-    /// # Errors
-    /// If the loop does not answer in time.
     pub fn status(&self) -> Result<Status, Busy> {
         self.ask(Question::Status)
     }
 
-    /// Releases a name.
-    ///
-    /// # Errors
-    /// If the loop does not answer in time. It may still release the name.
+    /// Where the loop is [`Busy`], it may still release the name.
     pub fn release(&self, name: Name) -> Result<Released, Busy> {
         self.ask(|answer| Question::Release(name, answer))
     }

@@ -31,14 +31,10 @@ pub enum Inbound {
     Opened(Box<Opened>, Refunds),
     /// One frame's messages, in order.
     Messages(ConnectionId, Vec<ToDiscovery>),
-    /// Nothing more will come.
     Closed(ConnectionId),
 }
 
 /// Lets clients in: their connections prove `keypair`, and report to `events`.
-///
-/// # Errors
-/// If a thread that is needed from the start can't be had.
 pub fn accept(
     listener: TcpListener,
     caps: Caps,
@@ -93,19 +89,17 @@ struct Client {
 }
 
 impl Connections {
-    /// A session begins.
     pub fn opened(&mut self, session: ConnectionId, route: Route, writer: Writer, refunds: Refunds) {
         self.open.insert(session, Client { route, writer, refunds });
     }
 
-    /// A registration of that session has led to so many messages.
+    /// A registration of this session has led to so many messages.
     pub fn registered(&self, session: ConnectionId, told: usize) {
         if let Some(client) = self.open.get(&session) {
             client.refunds.registered(told);
         }
     }
 
-    /// Nothing more comes from a session.
     pub fn closed(&mut self, session: ConnectionId) {
         self.open.remove(&session);
     }
@@ -135,13 +129,13 @@ impl Connections {
         }
     }
 
-    /// When [`Self::part`] is due.
+    /// When [`Self::end_leaving`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         self.leaving.front().map(|(at, _)| *at)
     }
 
     /// Closes the connections that should have been closed from the other side.
-    pub fn part(&mut self, now: Instant) {
+    pub fn end_leaving(&mut self, now: Instant) {
         while let Some((_, session)) = self.leaving.front().copied().filter(|(at, _)| *at <= now) {
             self.leaving.pop_front();
             self.open.remove(&session);

@@ -6,9 +6,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -29,8 +27,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_QUESTION: u64 = 256;
 /// The longest answer, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024;
-/// The pause after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The socket, removed when dropped.
 pub struct Control(PathBuf);
@@ -44,34 +40,16 @@ impl Drop for Control {
 
 impl Control {
     /// Takes questions for the discovery that has this database locked.
-    ///
-    /// # Errors
-    /// If the socket can't be made, or the thread.
     pub fn open(database: &Path, admin: Admin) -> io::Result<Self> {
         let path = store::beside(database, ".sock");
         clear(&path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(&path)?)?;
         let control = Self(path);
-        // No one can connect before it listens.
+        // Nothing can connect before it listens.
         fs::set_permissions(&control.0, fs::Permissions::from_mode(0o600))?;
         socket.listen(BACKLOG)?;
-        let listener = UnixListener::from(socket);
-        thread::Builder::new().name("operator".into()).spawn(move || {
-            loop {
-                let served = listener
-                    .accept()
-                    .map(|(stream, _)| serve(DeadlineStream::new(stream, SERVE_TIMEOUT), &admin));
-                match served {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::debug!(%error, "the operator got no answer"),
-                    Err(error) => {
-                        tracing::warn!(%error, "can't accept a connection from the operator");
-                        thread::sleep(ACCEPT_PAUSE);
-                    }
-                }
-            }
-        })?;
+        DeadlineStream::serve("operator", socket, SERVE_TIMEOUT, move |stream| serve(stream, &admin))?;
         Ok(control)
     }
 }
@@ -109,18 +87,12 @@ fn answer(question: &str, admin: &Admin) -> anyhow::Result<String> {
 }
 
 /// What the operator is told of a name that was to be released.
-///
-/// # Errors
-/// If no user had it.
 pub fn released(name: &Name, key: Option<PublicKey>) -> anyhow::Result<String> {
     let key = key.ok_or_else(|| anyhow!("there is no user {name}"))?;
     Ok(format!("{name} is free. The key that had it, and can't take it again, is {key}\n"))
 }
 
 /// Asks the discovery that runs with this database. Returns `None` if none does.
-///
-/// # Errors
-/// Why it refuses, or why it does not answer.
 pub fn ask(database: &Path, question: &str) -> anyhow::Result<Option<String>> {
     let path = store::beside(database, ".sock");
     let failed = || format!("can't ask discovery through {}", path.display());

@@ -1,13 +1,16 @@
-//! A stream with a deadline.
+//! The operator's connections, each with a deadline.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
 /// How many bytes are read after the answer, so that it arrives before the connection is reset.
 const MAX_UNREAD: u64 = 64 * 1024;
+/// The pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A stream whose operations all end at its deadline, however slowly the bytes come.
 pub struct DeadlineStream {
@@ -16,15 +19,36 @@ pub struct DeadlineStream {
 }
 
 impl DeadlineStream {
-    /// A stream that lasts this long in all.
-    pub fn new(socket: impl Into<Socket>, within: Duration) -> Self {
-        Self { socket: socket.into(), deadline: Instant::now() + within }
+    pub fn new(socket: Socket, within: Duration) -> Self {
+        Self { socket, deadline: Instant::now() + within }
+    }
+
+    /// Accepts connections for ever, in a thread of its own, and answers one after the other within the time given.
+    pub fn serve(
+        what: &'static str,
+        listener: Socket,
+        within: Duration,
+        answer: impl Fn(Self) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let accepting = move || {
+            loop {
+                match listener.accept() {
+                    Ok((socket, _)) => {
+                        if let Err(error) = answer(Self::new(socket, within)) {
+                            tracing::debug!(what, %error, "answer not delivered");
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(what, %error, "can't accept a connection");
+                        thread::sleep(ACCEPT_PAUSE);
+                    }
+                }
+            }
+        };
+        thread::Builder::new().name(what.into()).spawn(accepting).map(drop)
     }
 
     /// Lines up to the first for which `last` holds, at most `most` bytes of them. `None` if they end before.
-    ///
-    /// # Errors
-    /// If the socket fails, or the deadline passes.
     pub fn lines(&mut self, most: u64, last: impl Fn(&[u8]) -> bool) -> io::Result<Option<Vec<Vec<u8>>>> {
         let mut input = BufReader::new(self.take(most));
         let mut lines = Vec::new();
@@ -44,9 +68,6 @@ impl DeadlineStream {
     }
 
     /// Sends the last bytes and waits until the other side has closed.
-    ///
-    /// # Errors
-    /// If the socket fails, or the deadline passes.
     pub fn finish(mut self, answer: &[u8]) -> io::Result<()> {
         self.write_all(answer)?;
         self.socket.shutdown(Shutdown::Write)?;

@@ -4,10 +4,10 @@
 //! occupies a thread for that long, and nothing else.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::thread;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
+
+use socket2::Socket;
 
 use super::admin::Admin;
 use super::deadline_stream::DeadlineStream;
@@ -18,37 +18,21 @@ const THREADS: usize = 4;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest request, in bytes.
 const MAX_REQUEST: u64 = 8 * 1024;
-/// The pause after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves metrics until the program ends. Returns the address.
-///
-/// # Errors
-/// If it can't listen, or a thread can't be started.
 pub fn serve(address: SocketAddr, admin: &Admin) -> io::Result<SocketAddr> {
-    let listener = Arc::new(TcpListener::bind(address)?);
+    let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
+    let listener = Socket::from(listener);
     for _ in 0..THREADS {
-        let (listener, admin) = (Arc::clone(&listener), admin.clone());
-        thread::Builder::new().name("metrics".into()).spawn(move || {
-            loop {
-                let served = listener.accept().map(|(stream, from)| (answer(stream, &admin), from));
-                match served {
-                    Ok((Ok(()), _)) => {}
-                    Ok((Err(error), from)) => tracing::debug!(%from, %error, "metrics not delivered"),
-                    Err(error) => {
-                        tracing::warn!(%error, "can't accept a connection for metrics");
-                        thread::sleep(ACCEPT_PAUSE);
-                    }
-                }
-            }
-        })?;
+        let admin = admin.clone();
+        let answer = move |stream| answer(stream, &admin);
+        DeadlineStream::serve("metrics", listener.try_clone()?, TIMEOUT, answer)?;
     }
     Ok(address)
 }
 
-fn answer(stream: TcpStream, admin: &Admin) -> io::Result<()> {
-    let mut stream = DeadlineStream::new(stream, TIMEOUT);
+fn answer(mut stream: DeadlineStream, admin: &Admin) -> io::Result<()> {
     let head = stream.lines(MAX_REQUEST, <[u8]>::is_empty)?;
     let first = head.as_ref().and_then(|head| head.first()).map_or(&[][..], Vec::as_slice);
     stream.finish(respond(first, admin).as_bytes())

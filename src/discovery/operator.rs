@@ -12,9 +12,6 @@ use crate::store;
 use crate::time::Clock;
 
 /// Asks a running discovery for its status: text for people, or one line of JSON.
-///
-/// # Errors
-/// If no discovery runs with this database, or it does not answer.
 pub fn status(database: Option<PathBuf>, json: bool) -> anyhow::Result<String> {
     let path = database.map_or_else(default_database, Ok)?;
     let question = if json { "status json" } else { "status" };
@@ -26,9 +23,6 @@ pub fn status(database: Option<PathBuf>, json: bool) -> anyhow::Result<String> {
 
 /// Releases a name: asks the running discovery, or does it in the database if none is running. Returns what was done,
 /// for people.
-///
-/// # Errors
-/// If the name was not released.
 pub fn release(database: Option<PathBuf>, name: &Name) -> anyhow::Result<String> {
     let path = database.map_or_else(default_database, Ok)?;
     if let Some(answer) = control::ask(&path, &format!("release {name}"))? {

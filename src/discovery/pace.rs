@@ -46,7 +46,6 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// With a whole burst to spend.
     pub fn new(now: Instant) -> Self {
         Self { credit: BURST, counted: now }
     }
@@ -54,6 +53,10 @@ impl Pace {
     /// How long to wait before the messages of one frame are passed on.
     pub fn delay(&mut self, messages: &[ToDiscovery], refunds: &Refunds, now: Instant) -> Duration {
         // A frame with nothing in it that is known here has to be opened and taken in too.
+        let cost = |message: &ToDiscovery| match message {
+            ToDiscovery::Register(_) => REGISTER_COST,
+            _ => MESSAGE_COST,
+        };
         let cost = messages.iter().map(cost).sum::<Duration>().max(MESSAGE_COST);
         self.give_back(refunds.take());
         self.spend(cost, now)
@@ -71,10 +74,6 @@ impl Pace {
         self.counted = now + debt;
         debt
     }
-}
-
-fn cost(message: &ToDiscovery) -> Duration {
-    if matches!(message, ToDiscovery::Register(_)) { REGISTER_COST } else { MESSAGE_COST }
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ pub struct Limits {
     pub new_names_loopback: Option<u32>,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Quota {
     limits: Limits,
@@ -28,7 +27,6 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// Nothing is counted yet.
     pub fn new(limits: Limits) -> Self {
         Self { limits, window_start: Instant::START, new_names: Table::default() }
     }
@@ -45,7 +43,6 @@ impl Quota {
         limit.is_none_or(|limit| registered < limit)
     }
 
-    /// Counts a new name.
     pub fn count(&mut self, network: IpAddr) {
         let registered = self.new_names.get(&network).copied().unwrap_or_default();
         self.new_names.insert(network, registered.saturating_add(1));

@@ -30,24 +30,33 @@ pub const MAX_REQUESTS_FOR: usize = 1000;
 
 /// What happens to discovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fields explain themselves")]
 pub enum Event {
     /// A client has proved to hold `key`. The session's number is higher than any before.
-    Opened { session: ConnectionId, key: PublicKey, from: SocketAddr },
-    /// A session sends a message.
-    Message { session: ConnectionId, message: ToDiscovery },
-    /// A session's connection is gone.
-    Closed { session: ConnectionId },
+    Opened {
+        session: ConnectionId,
+        key: PublicKey,
+        from: SocketAddr,
+    },
+    Message {
+        session: ConnectionId,
+        message: ToDiscovery,
+    },
+    Closed {
+        session: ConnectionId,
+    },
 }
 
 /// What discovery does, once what it has decided is saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fields explain themselves")]
 pub enum Action {
-    /// Send a message to a session.
-    Send { session: ConnectionId, message: ToClient },
-    /// End a session, after what was to be sent before.
-    Close { session: ConnectionId },
+    Send {
+        session: ConnectionId,
+        message: ToClient,
+    },
+    /// After what was to be sent before.
+    Close {
+        session: ConnectionId,
+    },
 }
 
 /// Whether changes can be saved.
@@ -69,10 +78,8 @@ pub struct Decisions {
     pub actions: Vec<Action>,
 }
 
-/// How much there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Figures {
-    /// Accounts.
     pub users: u64,
     /// Accounts that hold a session.
     pub online: u64,
@@ -84,7 +91,6 @@ pub struct Figures {
     pub requests: u64,
 }
 
-/// The state machine, see the module.
 #[derive(Debug)]
 pub struct Registry {
     users: Users,
@@ -115,7 +121,6 @@ impl Registry {
         }
     }
 
-    /// Decides on one event.
     pub fn handle(&mut self, event: &Event, now: Now, saving: Saving, decisions: &mut Decisions) {
         let mut turn = self.turn(now, saving, decisions);
         match event {
@@ -156,7 +161,6 @@ impl Registry {
         Some(key)
     }
 
-    /// How much there is.
     pub fn figures(&self) -> Figures {
         Figures {
             users: self.users.count() as u64,
@@ -327,7 +331,6 @@ impl Turn<'_> {
         self.tell(session, asker, target);
     }
 
-    /// Keeps a request.
     fn ask(&mut self, asker: UserIndex, target: UserIndex) -> Result<(), RefusedCode> {
         if self.relations.requests_of(asker) + self.relations.connections_of(asker) >= MAX_CONTACTS {
             return Err(RefusedCode::TOO_MANY_REQUESTS);
@@ -345,7 +348,7 @@ impl Turn<'_> {
 
     fn linked(&mut self, session: ConnectionId, user: UserIndex, name: &Name) {
         // Only the user who was asked settles a request: a stranger must not be able to make a connection alone, which
-        // no one could ever undo. Without a request there is nothing to do.
+        // could never be undone. Without a request there is nothing to do.
         if let Some(other) = self.users.named(name)
             && self.relations.asks(other, user)
             && let Err(code) = self.connect(user, other)

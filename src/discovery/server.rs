@@ -15,9 +15,10 @@ use super::control::Control;
 use super::operator::log_release;
 use super::registry::{Action, Decisions, Event, Registry, Saving};
 use super::status::{Refusals, Status};
+use crate::logging::LogLimit;
 use crate::protocol::rendezvous::ToDiscovery;
 use crate::protocol::{Name, PING_AFTER, PublicKey};
-use crate::store::{self, StoreError};
+use crate::store;
 use crate::time::{Clock, Now};
 use crate::transport::{ConnectionId, Opened, Rejected};
 use crate::undo::Transactional;
@@ -33,7 +34,7 @@ const LATE: Duration = Duration::from_secs(1);
 /// How long every session then has to be heard from again.
 const GRACE: Duration = PING_AFTER.saturating_add(Duration::from_secs(1));
 /// How long a disk that goes on failing is not mentioned again.
-const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
+const LOGGED_AGAIN: Duration = Duration::from_secs(60);
 
 /// The loop and what it owns.
 pub(super) struct Server {
@@ -47,11 +48,9 @@ pub(super) struct Server {
     waiting: VecDeque<Event>,
     /// No session is taken for dead before this.
     grace_until: Instant,
-    /// When the log last said that nothing can be saved.
-    complained: Option<Instant>,
+    log_limit: LogLimit,
     about: About,
     refusals: Refusals,
-    /// How many transactions could not be saved.
     failed_saves: u64,
 }
 
@@ -80,7 +79,7 @@ impl Server {
             connections: Connections::default(),
             waiting: VecDeque::new(),
             grace_until: Instant::now(),
-            complained: None,
+            log_limit: LogLimit::new(LOGGED_AGAIN),
             about,
             refusals: Refusals::default(),
             failed_saves: 0,
@@ -120,7 +119,7 @@ impl Server {
             if let Some(question) = asked {
                 self.answer(question, woken)?;
             }
-            self.connections.part(woken);
+            self.connections.end_leaving(woken);
             self.notice_lateness(woken, Instant::now());
         }
     }
@@ -186,7 +185,10 @@ impl Server {
             Err(error) if error.is_damage() => {}
             Err(error) => {
                 self.registry.rollback();
-                self.complain(error, now);
+                self.failed_saves += 1;
+                if self.log_limit.admit(now).is_some() {
+                    tracing::error!(%error, "can't save: changes are refused until it works again");
+                }
             }
         }
         saved
@@ -225,9 +227,9 @@ impl Server {
     fn status(&self) -> Status {
         let About { address, database, key, started, rejected } = &self.about;
         let mut refused = self.refusals.clone();
-        refused.set("handshake-failed", rejected.handshakes());
-        refused.set("full", rejected.full());
-        refused.set("address-full", rejected.address_full());
+        refused.set("handshake-failed", &rejected.handshakes);
+        refused.set("full", &rejected.full);
+        refused.set("address-full", &rejected.address_full);
         Status {
             version: env!("CARGO_PKG_VERSION"),
             address: *address,
@@ -238,15 +240,6 @@ impl Server {
             figures: self.registry.figures(),
             failed_saves: self.failed_saves,
             refused,
-        }
-    }
-
-    /// Logs that nothing can be saved, but not each time.
-    fn complain(&mut self, error: &StoreError, now: Instant) {
-        self.failed_saves += 1;
-        if self.complained.is_none_or(|last| now.saturating_duration_since(last) >= COMPLAIN_AGAIN) {
-            tracing::error!(%error, "can't save: changes are refused until it works again");
-            self.complained = Some(now);
         }
     }
 }

@@ -14,14 +14,11 @@ use crate::undo::{Table, transactional};
 /// How long a session may last that has not registered.
 pub const REGISTER_WITHIN: Duration = Duration::from_secs(10);
 
-/// A session.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// The key that was proved.
     pub key: PublicKey,
-    /// The other end.
     pub from: SocketAddr,
-    /// The user as whom it has registered.
+    /// The user that it has registered as.
     pub user: Option<UserIndex>,
     /// Which start of a client it says it is of.
     pub start: Option<u64>,
@@ -40,7 +37,6 @@ impl Session {
     }
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub struct Sessions {
     open: Table<HashMap<ConnectionId, Session>>,
@@ -51,7 +47,6 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// How many sessions are open.
     pub fn count(&self) -> usize {
         self.open.len()
     }
@@ -61,7 +56,6 @@ impl Sessions {
         self.held.len()
     }
 
-    /// A session, if it is still open.
     pub fn get(&self, id: ConnectionId) -> Option<&Session> {
         self.open.get(&id)
     }
@@ -71,7 +65,6 @@ impl Sessions {
         self.held.get(&user).copied()
     }
 
-    /// Opens a session.
     pub fn open(&mut self, id: ConnectionId, key: PublicKey, from: SocketAddr, now: Instant) {
         let session =
             Session { key, from, user: None, start: None, opened: now, last_received: Cell::new(now) };
@@ -84,7 +77,6 @@ impl Sessions {
         self.open.get(&id).inspect(|session| session.last_received.set(now))
     }
 
-    /// Notes which start of a client the session is of.
     pub fn set_start(&mut self, id: ConnectionId, start: Option<u64>) {
         if let Some(session) = self.open.get_mut(&id) {
             session.start = start;

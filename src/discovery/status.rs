@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -48,17 +49,15 @@ impl Refusals {
     }
 
     /// Sets a reason that is counted somewhere else.
-    pub fn set(&mut self, reason: &'static str, count: u64) {
-        self.0.insert(reason, count);
+    pub fn set(&mut self, reason: &'static str, count: &AtomicU64) {
+        self.0.insert(reason, count.load(Ordering::Relaxed));
     }
 }
 
 /// A discovery at one moment.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "the fields explain themselves")]
 pub struct Status {
     pub version: &'static str,
-    /// Where it listens.
     pub address: SocketAddr,
     pub database: String,
     pub key: PublicKey,
@@ -68,7 +67,6 @@ pub struct Status {
     pub started: i64,
     #[serde(flatten)]
     pub figures: Figures,
-    /// How many transactions could not be saved.
     pub failed_saves: u64,
     pub refused: Refusals,
 }

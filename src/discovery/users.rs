@@ -23,7 +23,6 @@ impl UserIndex {
     }
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Users {
     /// In the order of their ids. Includes accounts that were released: nothing leads to them any more.
@@ -48,12 +47,10 @@ impl Users {
         }
     }
 
-    /// How many accounts there are.
     pub fn count(&self) -> usize {
         self.by_name.len()
     }
 
-    /// The user of this name.
     pub fn named(&self, name: &Name) -> Option<UserIndex> {
         self.by_name.get(name).copied()
     }
@@ -63,12 +60,10 @@ impl Users {
         self.by_key.get(key).copied()
     }
 
-    /// The user with this id.
     pub fn with_id(&self, id: UserId) -> Option<UserIndex> {
         self.accounts.binary_search_by_key(&id, |account| account.id).ok().map(UserIndex::new)
     }
 
-    /// The user's account.
     pub fn get(&self, user: UserIndex) -> Option<&Account> {
         self.accounts.get(user.row())
     }
@@ -88,7 +83,6 @@ impl Users {
         user
     }
 
-    /// Notes where a user is.
     pub fn set_address(&mut self, user: UserIndex, address: SocketAddr) {
         if let Some(account) = self.accounts.get_mut(&user.row()) {
             account.address = address;

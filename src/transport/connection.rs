@@ -4,7 +4,6 @@
 //! and there may be ten thousand.
 
 use std::io;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -23,7 +22,7 @@ use crate::protocol::{HANDSHAKE_DEADLINE, PublicKey};
 /// The stack of a thread that does a handshake, in bytes; it needs 24 KiB of it.
 ///
 /// Smaller than [`READER_STACK`], or the C library gives the used stacks of handshakes to the readers that
-/// follow, for whom all that a handshake has touched stays resident: that was 8 KiB a session.
+/// follow, and all that a handshake has touched stays resident for them: that was 8 KiB a session.
 pub(super) const HANDSHAKE_STACK: usize = 128 * 1024;
 /// The stack of a thread that reads one socket, in bytes; it needs 12 KiB of it. There may be ten thousand.
 const READER_STACK: usize = 192 * 1024;
@@ -41,15 +40,11 @@ pub struct Transport {
 
 impl Transport {
     /// A transport whose connections prove `keypair`.
-    #[must_use]
     pub fn new(keypair: Keypair) -> Self {
         Self { keypair: Arc::new(keypair), ids: Arc::default() }
     }
 
-    /// Connects. For the key see [`noise::initiate`].
-    ///
-    /// # Errors
-    /// Why there is no connection, at the latest after [`HANDSHAKE_DEADLINE`].
+    /// Connects within [`HANDSHAKE_DEADLINE`]. For the key see [`noise::initiate`].
     pub fn dial(
         &self,
         route: Route,
@@ -57,12 +52,9 @@ impl Transport {
         key: Option<PublicKey>,
     ) -> Result<Connection, HandshakeError> {
         let deadline = Instant::now() + HANDSHAKE_DEADLINE;
-        let dial = || {
-            let wire = route.connect(HANDSHAKE_DEADLINE)?;
-            let session = noise::initiate(&*wire, purpose, &self.keypair, key, deadline)?;
-            self.proven(wire, route, session, None)
-        };
-        dial().map_err(HandshakeError::classified)
+        let wire = route.connect(HANDSHAKE_DEADLINE)?;
+        let session = noise::initiate(&*wire, purpose, &self.keypair, key, deadline)?;
+        self.proven(wire, route, session, None)
     }
 
     /// Answers the handshake of a connection that was let in.
@@ -76,9 +68,7 @@ impl Transport {
         let deadline = Instant::now() + HANDSHAKE_DEADLINE;
         let session = noise::respond(&*wire, purpose, &self.keypair, deadline);
         drop(handshake);
-        session
-            .and_then(|session| self.proven(wire, route, session, Some(connection)))
-            .map_err(HandshakeError::classified)
+        self.proven(wire, route, session?, Some(connection))
     }
 
     fn proven(
@@ -116,7 +106,6 @@ pub enum Event<M> {
 }
 
 /// A connection whose other side has proved a key.
-#[allow(missing_docs, reason = "the other fields explain themselves")]
 pub struct Opened {
     pub id: ConnectionId,
     pub key: PublicKey,
@@ -128,7 +117,6 @@ pub struct Opened {
 
 /// Why a connection was broken.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the errors within explain themselves")]
 pub enum ReadError {
     #[error(transparent)]
     Frame(#[from] OpenError),
@@ -150,11 +138,11 @@ impl Connection {
     /// Hands the connection over: `deliver` gets all its events, the first one here and the others in a thread that
     /// reads. It may wait, so that the other side is read more slowly; it returns `false` once the program has
     /// ended.
-    pub fn open<M, F>(self, framing: Framing, mut deliver: F)
-    where
-        M: for<'b> Decode<'b, ()> + 'static,
-        F: FnMut(Event<M>) -> bool + Send + 'static,
-    {
+    pub fn open<M: for<'b> Decode<'b, ()> + 'static>(
+        self,
+        framing: Framing,
+        mut deliver: impl FnMut(Event<M>) -> bool + Send + 'static,
+    ) {
         let Self { id, route, budget, wire, session, permit } = self;
         let Session { remote: key, opener, sealer } = session;
         let writer = Writer { wire: Arc::clone(&wire), sealer, fill: framing.fill };
@@ -162,41 +150,28 @@ impl Connection {
             return;
         }
         // Boxed, or it would stand on its thread's stack several times, which was 4 KiB a session.
-        let mut reader = Box::new(Reader {
-            id,
-            wire,
-            opener,
-            framing,
-            end: Ok(()),
-            deliver,
-            _permit: permit,
-            message: PhantomData,
-        });
+        let deliver = Box::new(deliver);
+        let mut reader =
+            Box::new(Reader { id, wire, opener, framing, end: Ok(()), deliver, _permit: permit });
         // Without a thread the reader is dropped, and so reports the end.
-        let spawned = spawn("reader", READER_STACK, move || reader.run());
-        if let Err(error) = spawned {
+        if let Err(error) = spawn("reader", READER_STACK, move || reader.end = reader.read()) {
             tracing::warn!(%route, %error, "no thread to read a connection");
         }
     }
 }
 
 /// Reads one connection, and reports its end when dropped: exactly once, whatever ends it.
-struct Reader<M, F: FnMut(Event<M>) -> bool> {
+struct Reader<M> {
     id: ConnectionId,
     wire: Arc<dyn Wire>,
     opener: Opener,
     framing: Framing,
     end: Result<(), ReadError>,
-    deliver: F,
+    deliver: Box<dyn FnMut(Event<M>) -> bool + Send>,
     _permit: Option<Permit>,
-    message: PhantomData<fn() -> M>,
 }
 
-impl<M: for<'b> Decode<'b, ()>, F: FnMut(Event<M>) -> bool> Reader<M, F> {
-    fn run(&mut self) {
-        self.end = self.read();
-    }
-
+impl<M: for<'b> Decode<'b, ()>> Reader<M> {
     fn read(&mut self) -> Result<(), ReadError> {
         let (mut wire, Framing { longest, read_ahead, .. }) = (&*self.wire, self.framing);
         while let Some(frame) = self.opener.read(&mut wire, longest, read_ahead)? {
@@ -209,7 +184,7 @@ impl<M: for<'b> Decode<'b, ()>, F: FnMut(Event<M>) -> bool> Reader<M, F> {
     }
 }
 
-impl<M, F: FnMut(Event<M>) -> bool> Drop for Reader<M, F> {
+impl<M> Drop for Reader<M> {
     fn drop(&mut self) {
         let end = std::mem::replace(&mut self.end, Ok(()));
         (self.deliver)(Event::Closed(self.id, end));
@@ -269,6 +244,6 @@ mod tests {
 
         drop(TcpStream::connect(remote).unwrap());
         failures.recv_timeout(Duration::from_secs(5)).unwrap();
-        assert_eq!(rejected.handshakes(), 1);
+        assert_eq!(rejected.handshakes.load(Ordering::Relaxed), 1);
     }
 }

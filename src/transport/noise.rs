@@ -37,16 +37,12 @@ pub struct Keypair {
 
 impl Keypair {
     /// A new key from the system's random source.
-    ///
-    /// # Errors
-    /// If the system has no randomness to give.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut secret = Zeroizing::new([0; 32]);
         getrandom::fill(secret.as_mut())?;
         Ok(Self::from_secret(secret))
     }
 
-    /// The pair whose private half is `secret`.
     pub fn from_secret(secret: Zeroizing<[u8; 32]>) -> Self {
         let mut public = [0; 32];
         if let Some(mut dh) = DefaultResolver.resolve_dh(&DHChoice::Curve25519) {
@@ -56,12 +52,10 @@ impl Keypair {
         Self { secret, public: PublicKey(public) }
     }
 
-    /// The public half.
     pub fn public(&self) -> PublicKey {
         self.public
     }
 
-    /// The private half, to be stored.
     pub fn secret(&self) -> &[u8; 32] {
         &self.secret
     }
@@ -70,9 +64,9 @@ impl Keypair {
 /// What a connection is for. Both sides must mean the same, or the handshake fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// A client, with discovery.
+    /// A client with discovery.
     Rendezvous,
-    /// A client, with another one.
+    /// A client with another one.
     Peer,
 }
 
@@ -105,8 +99,6 @@ impl Purpose {
 pub struct Session {
     /// The key that the other side has proved.
     pub remote: PublicKey,
-    /// The reader's half.
     pub opener: Opener,
-    /// The writer's half.
     pub sealer: Sealer,
 }

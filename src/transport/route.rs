@@ -2,35 +2,29 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tcp;
 use super::wire::Wire;
 
 /// How a connection reaches the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// Over a TCP connection of its own.
-    Direct {
-        /// The other end's socket.
-        remote: SocketAddr,
-    },
+    Direct { remote: SocketAddr },
 }
 
 impl Route {
     /// The address from which the other side is seen.
-    #[must_use]
     pub const fn remote(&self) -> SocketAddr {
         let Self::Direct { remote } = self;
         *remote
     }
 
-    /// Opens the wire from this side.
     pub(super) fn connect(&self, within: Duration) -> io::Result<Arc<dyn Wire>> {
         match self {
-            Self::Direct { remote } => tcp::connect(remote, within),
+            Self::Direct { remote } => Ok(Arc::new(TcpStream::connect_timeout(remote, within)?)),
         }
     }
 }

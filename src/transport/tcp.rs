@@ -1,8 +1,7 @@
-//! TCP sockets: listening, connecting, and sending without waiting.
+//! TCP sockets: listening, and sending without waiting.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -16,9 +15,6 @@ const BACKLOG: i32 = 4096;
 const SEND_BUFFER: usize = 1024 * 1024;
 
 /// Listens at `address`; port 0 takes a free one, `::` takes IPv4 too.
-///
-/// # Errors
-/// If the address can't be had.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -28,10 +24,6 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-pub(super) fn connect(remote: &SocketAddr, within: Duration) -> io::Result<Arc<dyn Wire>> {
-    Ok(Arc::new(TcpStream::connect_timeout(remote, within)?))
 }
 
 /// Whether this machine has lost an address of its own, from which a connection was once made.
@@ -44,13 +36,11 @@ pub fn is_lost(own: IpAddr) -> bool {
 
 impl Wire for TcpStream {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut stream = self;
-        Read::read(&mut stream, buffer)
+        Read::read(&mut &*self, buffer)
     }
 
     fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut stream = self;
-        Write::write_all(&mut stream, bytes)
+        Write::write_all(&mut &*self, bytes)
     }
 
     fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {

@@ -7,34 +7,19 @@ use std::time::{Duration, Instant};
 /// Bytes both ways between two programs, in order. Shared by the thread that reads and the loop that writes.
 pub trait Wire: Send + Sync {
     /// Waits for bytes and takes some of them; none at the end.
-    ///
-    /// # Errors
-    /// If the connection is broken, or the timeout has passed.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Waits until all of `bytes` are taken: for handshakes, never for the loop.
-    ///
-    /// # Errors
-    /// If the connection is broken, or the timeout has passed.
     fn write_all(&self, bytes: &[u8]) -> io::Result<()>;
 
     /// How long one [`Self::read`], and one step of [`Self::write_all`], waits; without a limit if `None`.
-    ///
-    /// # Errors
-    /// If the connection is gone, or the timeout is zero.
     fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
 
     /// Makes the wire ready for frames, and returns how many bytes it takes without waiting.
-    ///
-    /// # Errors
-    /// If the connection is gone.
     fn prepare(&self) -> io::Result<usize>;
 
-    /// Sends all of `bytes` at once or fails; never waits.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if the other side does not read and no more can wait for it; part of `bytes`
-    /// may have gone then, so the connection is of no more use.
+    /// Sends all of `bytes` at once, and never waits. Fails with [`io::ErrorKind::WouldBlock`] if the other side does
+    /// not read and no more can wait for it; part of `bytes` may have gone then, so the connection is of no more use.
     fn send_now(&self, bytes: &[u8]) -> io::Result<()>;
 
     /// Ends one or both directions, after what has been sent. The reader notices.

@@ -26,27 +26,21 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Sends messages at once, in as few frames as possible.
-    ///
-    /// # Errors
-    /// If the connection does not take them at once: then the other side does not read, or is not there. The
-    /// connection is closed, and its reader reports that.
+    /// Sends messages at once, in as few frames as possible. Where the connection does not take them at once, the other
+    /// side does not read, or is not there: the connection is closed, and its reader reports that.
     pub fn send<'m, T: Encode<()> + 'm>(
         &mut self,
         messages: impl IntoIterator<Item = &'m T>,
         Buffers { plain, wire }: &mut Buffers,
     ) -> io::Result<()> {
         wire.clear();
-        let sealed = frames(messages, self.fill, plain, |frame| self.sealer.seal(frame, wire));
-        let sent = match sealed {
-            Ok(()) if wire.is_empty() => Ok(()),
-            Ok(()) => self.wire.send_now(wire),
-            Err(error) => Err(io::Error::other(error)),
-        };
-        sent.inspect_err(|_| self.close())
+        frames(messages, self.fill, plain, |frame| self.sealer.seal(frame, wire))
+            .map_err(io::Error::other)
+            .and_then(|()| if wire.is_empty() { Ok(()) } else { self.wire.send_now(wire) })
+            .inspect_err(|_| self.close())
     }
 
-    /// This machine's address of the connection, if the connection depends on it.
+    /// See [`Wire::local_ip`].
     pub fn local_ip(&self) -> Option<IpAddr> {
         self.wire.local_ip()
     }

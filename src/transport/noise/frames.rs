@@ -31,10 +31,9 @@ pub struct Opener {
 /// A frame that can't be opened: the connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The socket failed, or ended inside a frame.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The length is shorter than a tag or longer than allowed.
+    /// Shorter than a tag, or longer than allowed.
     #[error("a frame of {0} bytes, which is not allowed here")]
     Length(usize),
     /// The frame was changed, replayed or out of order.
@@ -45,9 +44,6 @@ pub enum OpenError {
 impl Opener {
     /// Reads one frame of at most `max_plain` bytes and opens it, taking up to `read_ahead` bytes from
     /// the stream at a time. `Ok(None)` is an end between two frames.
-    ///
-    /// # Errors
-    /// Whatever makes the connection useless, see [`OpenError`].
     pub fn read(
         &mut self,
         stream: &mut impl Read,
@@ -106,16 +102,13 @@ pub struct Sealer {
     transport: Arc<Mutex<TransportState>>,
 }
 
-/// A plaintext that is too long for a frame.
+/// A plaintext that is longer than [`crate::protocol::MAX_PEER_FRAME`].
 #[derive(Debug, thiserror::Error)]
 #[error("a frame of {0} bytes can't be sealed")]
 pub struct SealError(usize);
 
 impl Sealer {
     /// Appends `plain`, sealed and with its length before it, to `wire`.
-    ///
-    /// # Errors
-    /// If `plain` is longer than [`crate::protocol::MAX_PEER_FRAME`].
     pub fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), SealError> {
         let failed = || SealError(plain.len());
         let length = plain.len() + TAG;

@@ -16,48 +16,34 @@ const LONGEST_HANDSHAKE: usize = 96;
 /// How long a responder listens to a client that it has refused, so that the refusal arrives before
 /// the connection is reset.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// How many bytes it then reads from it.
+const MAX_UNREAD: u64 = 2048;
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// The deadline passed.
     #[error("no answer within {} seconds", HANDSHAKE_DEADLINE.as_secs())]
     Deadline,
-    /// The other side closed the connection in the middle.
     #[error("the other side closed the connection during the handshake")]
     Closed,
-    /// The other side speaks another version.
     #[error("{}", version(*theirs))]
-    Version {
-        /// What it said.
-        theirs: u8,
-    },
-    /// The other side refused in clear.
+    Version { theirs: u8 },
+    /// The other side said so in clear.
     #[error("{0}")]
     Refused(Refusal),
-    /// The other side holds another key than expected.
     #[error("its key is {found}, not {expected}")]
-    WrongKey {
-        /// The key it should have had.
-        expected: PublicKey,
-        /// The key it has.
-        found: PublicKey,
-    },
-    /// The other side could not prove its key, or means something else by this connection.
+    WrongKey { expected: PublicKey, found: PublicKey },
+    /// Or it means something else by this connection.
     #[error("the other side could not prove its key")]
     NotProved(#[source] snow::Error),
-    /// The socket failed.
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
 }
 
-/// Opens a session on a fresh connection, as the side that dialled.
+/// Opens a session on a fresh connection until `deadline`, as the side that dialled.
 ///
 /// For [`Purpose::Peer`] a `remote` key is needed. For [`Purpose::Rendezvous`] it is the key that was
 /// pinned, if any: another one is refused before this side has shown its own.
-///
-/// # Errors
-/// Why there is no session, at the latest when `deadline` has passed.
 pub fn initiate(
     wire: &dyn Wire,
     purpose: Purpose,
@@ -69,14 +55,10 @@ pub fn initiate(
     let mut wire = DeadlineWire { wire, deadline };
     let [first, second, third] = purpose.lengths();
     wire.send(&mut noise, &[VERSION], first)?;
-    match wire.byte()? {
-        VERSION => {}
-        byte => {
-            return Err(match Refusal::from_byte(byte) {
-                Some(refusal) => HandshakeError::Refused(refusal),
-                None => HandshakeError::Version { theirs: byte },
-            });
-        }
+    let theirs = wire.byte()?;
+    if theirs != VERSION {
+        let refusal = Refusal::from_byte(theirs).map(HandshakeError::Refused);
+        return Err(refusal.unwrap_or(HandshakeError::Version { theirs }));
     }
     wire.receive(&mut noise, second)?;
     if let (Some(expected), Some(found)) = (remote, remote_key(&noise))
@@ -88,10 +70,7 @@ pub fn initiate(
     wire.finish(noise)
 }
 
-/// Opens a session on a connection just accepted.
-///
-/// # Errors
-/// Why there is no session, at the latest when `deadline` has passed.
+/// Opens a session on a connection just accepted, until `deadline`.
 pub fn respond(
     wire: &dyn Wire,
     purpose: Purpose,
@@ -115,16 +94,10 @@ pub fn respond(
 /// Says one byte in clear and lets it arrive. Takes at most a second.
 pub(in crate::transport) fn refuse(wire: &dyn Wire, byte: u8) {
     let mut wire = DeadlineWire { wire, deadline: Instant::now() + LAST_WORD };
-    if wire.write_all(&[byte]).is_err() {
-        return;
-    }
-    wire.wire.shutdown(Shutdown::Write);
-    // Unread bytes would make the kernel reset the connection, and the byte could be lost.
-    let mut unread = [0; 256];
-    for _ in 0..8 {
-        if !matches!(wire.read(&mut unread), Ok(1..)) {
-            break;
-        }
+    if wire.write_all(&[byte]).is_ok() {
+        wire.wire.shutdown(Shutdown::Write);
+        // Unread bytes would make the kernel reset the connection, and the byte could be lost.
+        let _ = io::copy(&mut wire.take(MAX_UNREAD), &mut io::sink());
     }
 }
 
@@ -195,20 +168,16 @@ fn version(theirs: u8) -> String {
     format!("the other side speaks version {theirs} of the protocol, this program version {VERSION}")
 }
 
-impl HandshakeError {
-    /// The same error, told apart as far as a user cares.
-    #[must_use]
-    pub fn classified(self) -> Self {
-        match self {
-            Self::Io(error) => match error.kind() {
-                io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Deadline,
-                io::ErrorKind::UnexpectedEof
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe => Self::Closed,
-                _ => Self::Io(error),
-            },
-            other => other,
+/// Told apart as far as a user cares.
+impl From<io::Error> for HandshakeError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Deadline,
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Io(error),
         }
     }
 }
@@ -321,9 +290,6 @@ pub(super) mod tests {
             }
             thread::park_timeout(Duration::from_millis(20));
         }
-        assert!(matches!(
-            responder.join().unwrap().map_err(HandshakeError::classified),
-            Err(HandshakeError::Deadline)
-        ));
+        assert!(matches!(responder.join().unwrap(), Err(HandshakeError::Deadline)));
     }
 }
