@@ -33,9 +33,10 @@ impl DeadlineStream {
         let accepting = move || {
             loop {
                 match listener.accept() {
-                    Ok((socket, _)) => {
+                    Ok((socket, from)) => {
                         if let Err(error) = answer(Self::new(socket, within)) {
-                            tracing::debug!(what, %error, "answer not delivered");
+                            let from = from.as_socket();
+                            tracing::debug!(what, ?from, %error, "answer not delivered");
                         }
                     }
                     Err(error) => {

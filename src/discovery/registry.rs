@@ -166,8 +166,8 @@ impl Registry {
             users: self.users.count() as u64,
             online: self.sessions.online() as u64,
             sessions: self.sessions.count() as u64,
-            connections: self.relations.connections(),
-            requests: self.relations.requests(),
+            connections: self.relations.connections,
+            requests: self.relations.requests,
         }
     }
 
@@ -222,9 +222,7 @@ impl Turn<'_> {
         let name = &wanted.name;
         self.sessions.set_start(session, wanted.start);
         match (self.users.named(name), self.users.holder(&key)) {
-            (Some(named), Some(holder)) if named == holder => {
-                self.log_in(session, from, named, wanted);
-            }
+            (Some(named), Some(holder)) if named == holder => self.log_in(session, from, named, wanted),
             (Some(_), _) => self.refuse(session, RefusedCode::NAME_TAKEN, Some(name)),
             (None, Some(_)) => self.refuse(session, RefusedCode::KEY_IN_USE, Some(name)),
             (None, None) => {
@@ -332,10 +330,11 @@ impl Turn<'_> {
     }
 
     fn ask(&mut self, asker: UserIndex, target: UserIndex) -> Result<(), RefusedCode> {
-        if self.relations.requests_of(asker) + self.relations.connections_of(asker) >= MAX_CONTACTS {
+        let known = self.relations.of(asker);
+        if known.asked.len() + known.connected.len() >= MAX_CONTACTS {
             return Err(RefusedCode::TOO_MANY_REQUESTS);
         }
-        if self.relations.requests_for(target) >= MAX_REQUESTS_FOR {
+        if self.relations.of(target).asked_by.len() >= MAX_REQUESTS_FOR {
             return Err(RefusedCode::TARGET_FULL);
         }
         self.can_save()?;
@@ -359,7 +358,7 @@ impl Turn<'_> {
 
     /// Turns requests, in either direction, into a connection.
     fn connect(&mut self, user: UserIndex, other: UserIndex) -> Result<(), RefusedCode> {
-        let full = |user| self.relations.connections_of(user) >= MAX_CONTACTS;
+        let full = |user| self.relations.of(user).connected.len() >= MAX_CONTACTS;
         if !self.relations.connected(user, other) {
             if full(user) {
                 return Err(RefusedCode::TOO_MANY_REQUESTS);

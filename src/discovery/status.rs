@@ -77,12 +77,8 @@ impl Status {
         let Self { version, address, database, key, uptime, figures, failed_saves, refused, .. } = self;
         let Figures { users, online, sessions, connections, requests } = figures;
         let uptime = SignedDuration::from_secs(i64::try_from(*uptime).unwrap_or(i64::MAX));
-        let refused: Vec<String> = refused
-            .0
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(reason, count)| format!("{reason} {count}"))
-            .collect();
+        let refused = refused.0.iter().filter(|(_, count)| **count > 0);
+        let refused: Vec<_> = refused.map(|(reason, count)| format!("{reason} {count}")).collect();
         let refused = if refused.is_empty() { "nothing".into() } else { refused.join(", ") };
         format!(
             "version       {version}\n\
@@ -110,43 +106,31 @@ impl Status {
     /// For Prometheus, in its text format.
     pub fn metrics(&self) -> String {
         let Figures { users, online, sessions, connections, requests } = self.figures;
-        let mut text = String::new();
-        let mut metric = |name: &str, kind: &str, help: &str, samples: &[(String, i128)]| {
-            // Writing into a String does not fail.
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in samples {
-                let _ = writeln!(text, "{name}{labels} {value}");
-            }
-        };
-        let one = |value: u64| [(String::new(), i128::from(value))];
-        let version = format!("{{version=\"{}\"}}", self.version);
-        let started = [(String::new(), i128::from(self.started))];
-        let refused: Vec<_> = self
-            .refused
-            .0
-            .iter()
-            .map(|(reason, count)| (format!("{{reason=\"{reason}\"}}"), i128::from(*count)))
-            .collect();
-        metric("peerchat_build_info", "gauge", "The running version.", &[(version, 1)]);
-        metric(
-            "peerchat_start_time_seconds",
-            "gauge",
-            "When discovery was started, in seconds since 1970.",
-            &started,
-        );
-        metric("peerchat_users", "gauge", "Registered accounts.", &one(users));
-        metric("peerchat_users_online", "gauge", "Accounts with a live session.", &one(online));
-        metric("peerchat_sessions", "gauge", "Connections that have proved their key.", &one(sessions));
-        metric("peerchat_connections", "gauge", "Pairs of users who have been linked.", &one(connections));
-        metric(
-            "peerchat_requests_pending",
-            "gauge",
-            "Requests that are waiting for an answer.",
-            &one(requests),
-        );
+        let one = |value| vec![(String::new(), i128::from(value))];
+        let by_reason = |(reason, count): (&_, &_)| (format!("{{reason=\"{reason}\"}}"), i128::from(*count));
+        let build = vec![(format!("{{version=\"{}\"}}", self.version), 1)];
         let saves = one(self.failed_saves);
-        metric("peerchat_failed_saves_total", "counter", "Transactions that could not be saved.", &saves);
-        metric("peerchat_refusals_total", "counter", "Refusals, by reason.", &refused);
+        let started = vec![(String::new(), i128::from(self.started))];
+        let refused = self.refused.0.iter().map(by_reason).collect();
+        let metrics = [
+            ("build_info", "gauge", "The running version.", build),
+            ("start_time_seconds", "gauge", "When discovery was started, in seconds since 1970.", started),
+            ("users", "gauge", "Registered accounts.", one(users)),
+            ("users_online", "gauge", "Accounts with a live session.", one(online)),
+            ("sessions", "gauge", "Connections that have proved their key.", one(sessions)),
+            ("connections", "gauge", "Pairs of users who have been linked.", one(connections)),
+            ("requests_pending", "gauge", "Requests that are waiting for an answer.", one(requests)),
+            ("failed_saves_total", "counter", "Transactions that could not be saved.", saves),
+            ("refusals_total", "counter", "Refusals, by reason.", refused),
+        ];
+        let mut text = String::new();
+        for (name, kind, help, samples) in metrics {
+            // Writing into a String does not fail.
+            let _ = writeln!(text, "# HELP peerchat_{name} {help}\n# TYPE peerchat_{name} {kind}");
+            for (labels, value) in samples {
+                let _ = writeln!(text, "peerchat_{name}{labels} {value}");
+            }
+        }
         text
     }
 }

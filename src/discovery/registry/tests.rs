@@ -30,13 +30,8 @@ impl World {
     fn limited(limits: Limits) -> Self {
         let directory = Directory::in_memory(&Keypair::generate().unwrap()).unwrap();
         let registry = Registry::new(directory.load().unwrap(), limits);
-        Self {
-            directory,
-            registry,
-            limits,
-            now: Now { mono: Instant::after_start(Duration::from_millis(5)), wall: 1_000_000 },
-            next: 0,
-        }
+        let now = Now { mono: Instant::after_start(Duration::from_millis(5)), wall: 1_000_000 };
+        Self { directory, registry, limits, now, next: 0 }
     }
 
     fn restart(&mut self) {
@@ -90,9 +85,8 @@ impl World {
 
     fn opened(&mut self, key: u8, from: &str) -> (ConnectionId, Event) {
         self.next += 1;
-        let event =
-            Event::Opened { session: self.next, key: PublicKey([key; 32]), from: from.parse().unwrap() };
-        (self.next, event)
+        let (session, from) = (self.next, from.parse().unwrap());
+        (session, Event::Opened { session, key: PublicKey([key; 32]), from })
     }
 
     fn open(&mut self, key: u8) -> ConnectionId {
@@ -102,7 +96,7 @@ impl World {
     }
 
     fn say(&mut self, session: ConnectionId, message: ToDiscovery) -> Vec<Action> {
-        self.batch(&[Event::Message { session, message }])
+        self.batch(&[said(session, message)])
     }
 
     /// A user who is there.
@@ -111,6 +105,17 @@ impl World {
         let actions = self.say(session, register(name, 1000));
         assert_eq!(actions.first(), Some(&send(session, registered("127.0.0.1:1000"))), "{name}");
         session
+    }
+
+    /// Users who are there, with the keys from 1 on.
+    fn users<const N: usize>(&mut self, names: [&str; N]) -> [ConnectionId; N] {
+        let mut keys = 1..;
+        names.map(|name| self.user(keys.next().unwrap(), name))
+    }
+
+    #[track_caller]
+    fn assert_refused(&mut self, session: ConnectionId, message: ToDiscovery, code: RefusedCode, text: &str) {
+        assert_eq!(self.say(session, message), [send(session, refused(code, text))]);
     }
 
     fn close(&mut self, session: ConnectionId) -> Vec<Action> {
@@ -130,6 +135,10 @@ impl World {
     fn fail_writes(&self, fail: bool) {
         self.directory.pragma_update(None, "query_only", fail).unwrap();
     }
+}
+
+fn said(session: ConnectionId, message: ToDiscovery) -> Event {
+    Event::Message { session, message }
 }
 
 fn name(text: &str) -> Name {
@@ -157,13 +166,12 @@ fn registered(address: &str) -> ToClient {
 }
 
 fn status(key: u8, text: &str, port: u16, online: bool, asks: bool) -> ToClient {
-    ToClient::Status(Status {
-        name: name(text),
-        key: PublicKey([key; 32]),
-        address: Some(([127, 0, 0, 1], port).into()),
-        online,
-        asks,
-    })
+    status_at(key, text, ([127, 0, 0, 1], port).into(), online, asks)
+}
+
+fn status_at(key: u8, text: &str, address: SocketAddr, online: bool, asks: bool) -> ToClient {
+    let (name, key, address) = (name(text), PublicKey([key; 32]), Some(address));
+    ToClient::Status(Status { name, key, address, online, asks })
 }
 
 fn refused(code: RefusedCode, text: &str) -> ToClient {
@@ -182,10 +190,7 @@ fn a_name_is_bound_to_the_first_key_for_good() {
     let taken = refused(RefusedCode::NAME_TAKEN, "alice");
     assert_eq!(world.say(mallory, register("alice", 1)), [send(mallory, taken.clone())]);
     let second = world.open(1);
-    assert_eq!(
-        world.say(second, register("alicia", 1)),
-        [send(second, refused(RefusedCode::KEY_IN_USE, "alicia"))]
-    );
+    world.assert_refused(second, register("alicia", 1), RefusedCode::KEY_IN_USE, "alicia");
     world.restart();
     let mallory = world.open(2);
     assert_eq!(world.say(mallory, register("alice", 1)), [send(mallory, taken)]);
@@ -194,11 +199,11 @@ fn a_name_is_bound_to_the_first_key_for_good() {
 }
 
 #[test]
-fn of_two_who_want_a_name_at_once_one_gets_it() {
+fn of_two_clients_that_want_a_name_at_once_one_gets_it() {
     let mut world = World::new();
     let (one, first) = world.opened(1, "127.0.0.1:1");
     let (other, second) = world.opened(2, "127.0.0.1:2");
-    let want = |session| Event::Message { session, message: register("alice", 1000) };
+    let want = |session| said(session, register("alice", 1000));
     let actions = world.batch(&[first, second, want(other), want(one)]);
     assert_eq!(
         actions,
@@ -227,7 +232,7 @@ fn nothing_but_a_registration_comes_first() {
 }
 
 #[test]
-fn a_request_waits_for_who_is_offline_and_for_a_restart() {
+fn a_request_waits_for_a_user_who_is_offline_and_for_a_restart() {
     let mut world = World::new();
     let bob = world.user(2, "bob");
     world.close(bob);
@@ -236,7 +241,7 @@ fn a_request_waits_for_who_is_offline_and_for_a_restart() {
         world.say(alice, request("nobody")),
         [send(alice, ToClient::NoSuchUser(About { name: name("nobody") }))]
     );
-    assert_eq!(world.say(alice, request("alice")), [send(alice, refused(RefusedCode::YOURSELF, "alice"))]);
+    world.assert_refused(alice, request("alice"), RefusedCode::YOURSELF, "alice");
     assert_eq!(world.say(alice, request("bob")), [send(alice, status(2, "bob", 1000, false, false))]);
     world.restart();
     let bob = world.open(2);
@@ -261,9 +266,9 @@ fn a_request_waits_for_who_is_offline_and_for_a_restart() {
 }
 
 #[test]
-fn a_request_for_who_is_there_is_pushed_once() {
+fn a_request_for_a_user_who_is_online_is_pushed_once() {
     let mut world = World::new();
-    let [alice, bob] = [(1, "alice"), (2, "bob")].map(|(key, name)| world.user(key, name));
+    let [alice, bob] = world.users(["alice", "bob"]);
     let answer = send(alice, status(2, "bob", 1000, true, false));
     assert_eq!(
         world.say(alice, request("bob")),
@@ -276,12 +281,12 @@ fn a_request_for_who_is_there_is_pushed_once() {
 #[test]
 fn linking_ends_the_requests_in_both_directions() {
     let mut world = World::new();
-    let [alice, bob, eve] = [(1, "alice"), (2, "bob"), (3, "eve")].map(|(key, name)| world.user(key, name));
+    let [alice, bob, eve] = world.users(["alice", "bob", "eve"]);
     world.say(alice, request("bob"));
-    assert_eq!(world.say(alice, linked("bob")), [], "only who was asked can say so");
+    assert_eq!(world.say(alice, linked("bob")), [], "only the user who was asked can say so");
     assert_eq!((world.count("connections"), world.count("requests")), (0, 1));
     world.say(bob, request("alice"));
-    assert_eq!(world.say(eve, linked("bob")), [], "nobody asked");
+    assert_eq!(world.say(eve, linked("bob")), [], "no request");
     assert_eq!(world.say(eve, linked("nobody")), []);
     assert_eq!(world.say(eve, linked("eve")), []);
     assert_eq!((world.count("connections"), world.count("requests")), (0, 2));
@@ -301,7 +306,7 @@ fn linking_ends_the_requests_in_both_directions() {
 #[test]
 fn status_is_pushed_when_it_changes_and_only_then() {
     let mut world = World::new();
-    let [alice, bob, eve] = [(1, "alice"), (2, "bob"), (3, "eve")].map(|(key, name)| world.user(key, name));
+    let [alice, bob, eve] = world.users(["alice", "bob", "eve"]);
     world.say(alice, request("bob"));
     world.say(bob, linked("alice"));
     let again = [send(bob, registered("127.0.0.1:1000")), send(bob, status(1, "alice", 1000, true, false))];
@@ -318,25 +323,19 @@ fn status_is_pushed_when_it_changes_and_only_then() {
     let bob = world.open(2);
     let actions = world.say(bob, register("bob", 2000));
     assert_eq!(actions.last(), Some(&send(alice, status(2, "bob", 2000, true, false))), "back");
-    assert_eq!(world.close(eve), [Action::Close { session: eve }], "concerns nobody");
+    assert_eq!(world.close(eve), [Action::Close { session: eve }], "knows no other user");
 }
 
 #[test]
 fn the_newest_session_holds_and_the_older_never_ends_it() {
     let mut world = World::new();
-    let [alice, bob] = [(1, "alice"), (2, "bob")].map(|(key, name)| world.user(key, name));
+    let [alice, bob] = world.users(["alice", "bob"]);
     world.say(alice, request("bob"));
     let (newer, opened) = world.opened(2, "192.0.2.7:40000");
     world.batch(&[opened]);
     let address = "192.0.2.7:1000";
     let superseded = Registered { address: "192.0.2.7:40000".parse().unwrap() };
-    let moved = Status {
-        name: name("bob"),
-        key: PublicKey([2; 32]),
-        address: Some(address.parse().unwrap()),
-        online: true,
-        asks: false,
-    };
+    let moved = status_at(2, "bob", address.parse().unwrap(), true, false);
     assert_eq!(
         world.say(newer, register("bob", 1000)),
         [
@@ -345,16 +344,16 @@ fn the_newest_session_holds_and_the_older_never_ends_it() {
             send(newer, registered(address)),
             send(newer, status(1, "alice", 1000, true, true)),
             send(newer, ToClient::Synced),
-            send(alice, ToClient::Status(moved.clone())),
+            send(alice, moved.clone()),
         ]
     );
     assert_eq!(world.say(bob, register("bob", 1)), []);
     assert_eq!(world.close(bob), []);
-    assert_eq!(world.say(alice, request("bob")), [send(alice, ToClient::Status(moved))]);
+    assert_eq!(world.say(alice, request("bob")), [send(alice, moved)]);
 }
 
 #[test]
-fn identify_names_who_holds_a_key() {
+fn identify_names_the_holder_of_a_key() {
     let mut world = World::new();
     let alice = world.user(1, "alice");
     world.user(2, "bob");
@@ -368,7 +367,7 @@ fn identify_names_who_holds_a_key() {
 #[test]
 fn silence_ends_a_session() {
     let mut world = World::new();
-    let [alice, bob] = [(1, "alice"), (2, "bob")].map(|(key, name)| world.user(key, name));
+    let [alice, bob] = world.users(["alice", "bob"]);
     world.say(alice, request("bob"));
     let dead = millis(DEAD_AFTER);
     world.later(dead - 1);
@@ -391,12 +390,12 @@ fn silence_ends_a_session() {
     assert_eq!(
         millis(world.now.mono.since_start()),
         5 + dead - 1 + dead,
-        "alice was heard once more, and then no more"
+        "alice spoke once more, and then no more"
     );
 }
 
 #[test]
-fn who_does_not_register_is_sent_away() {
+fn a_session_that_does_not_register_is_ended() {
     let mut world = World::new();
     let session = world.open(1);
     world.later(millis(REGISTER_WITHIN) - 1);
@@ -410,8 +409,7 @@ fn new_names_of_one_network_are_counted() {
     let mut world = World::new();
     let attempt = |world: &mut World, key: u8, from: &str| {
         let (session, opened) = world.opened(key, from);
-        let message = register(&format!("user{key}"), 1);
-        world.batch(&[opened, Event::Message { session, message }])
+        world.batch(&[opened, said(session, register(&format!("user{key}"), 1))])
     };
     let admitted = |actions: &[Action]| {
         actions.iter().any(|action| matches!(action, Action::Send { message: ToClient::Registered(_), .. }))
@@ -437,10 +435,7 @@ fn this_machine_is_limited_if_wanted() {
     let mut world = World::limited(Limits { new_names: 9, new_names_loopback: Some(1) });
     world.user(1, "alice");
     let session = world.open(2);
-    assert_eq!(
-        world.say(session, register("bob", 1)),
-        [send(session, refused(RefusedCode::TOO_MANY_NAMES, "bob"))]
-    );
+    world.assert_refused(session, register("bob", 1), RefusedCode::TOO_MANY_NAMES, "bob");
 }
 
 /// Adds users with requests from or for the first one, past the registry, which then starts anew.
@@ -464,21 +459,15 @@ fn crowd(world: &mut World, count: usize, relate: impl Fn(UserId, UserId) -> Cha
 fn an_account_has_only_so_many_requests() {
     let mut world = World::new();
     world.user(1, "alice");
-    crowd(&mut world, MAX_CONTACTS, |alice, other| {
-        if other % 2 == 0 {
-            Change::AddRequest { asker: alice, target: other, now: 0 }
-        } else {
-            Change::AddConnection { one: alice, other, now: 0 }
-        }
+    crowd(&mut world, MAX_CONTACTS, |alice, other| match other % 2 {
+        0 => Change::AddRequest { asker: alice, target: other, now: 0 },
+        _ => Change::AddConnection { one: alice, other, now: 0 },
     });
     world.user(2, "bob");
     let alice = world.open(1);
     let actions = world.say(alice, register("alice", 1000));
     assert_eq!(actions.len(), MAX_CONTACTS + 2);
-    assert_eq!(
-        world.say(alice, request("bob")),
-        [send(alice, refused(RefusedCode::TOO_MANY_REQUESTS, "bob"))]
-    );
+    world.assert_refused(alice, request("bob"), RefusedCode::TOO_MANY_REQUESTS, "bob");
     assert!(matches!(
         world.say(alice, request("crowd0"))[..],
         [Action::Send { message: ToClient::Status(_), .. }]
@@ -489,13 +478,9 @@ fn an_account_has_only_so_many_requests() {
 fn a_target_has_only_so_many_requests() {
     let mut world = World::new();
     world.user(1, "alice");
-    crowd(&mut world, MAX_REQUESTS_FOR, |alice, other| Change::AddRequest {
-        asker: other,
-        target: alice,
-        now: 0,
-    });
+    crowd(&mut world, MAX_REQUESTS_FOR, |target, asker| Change::AddRequest { asker, target, now: 0 });
     let bob = world.user(2, "bob");
-    assert_eq!(world.say(bob, request("alice")), [send(bob, refused(RefusedCode::TARGET_FULL, "alice"))]);
+    world.assert_refused(bob, request("alice"), RefusedCode::TARGET_FULL, "alice");
     let alice = world.user(1, "alice");
     assert_eq!(world.say(alice, linked("crowd0")), []);
     assert!(matches!(
@@ -508,26 +493,21 @@ fn a_target_has_only_so_many_requests() {
 fn an_account_has_only_so_many_connections() {
     let mut world = World::new();
     world.user(1, "alice");
-    crowd(&mut world, MAX_CONTACTS, |alice, other| Change::AddConnection { one: alice, other, now: 0 });
+    crowd(&mut world, MAX_CONTACTS, |one, other| Change::AddConnection { one, other, now: 0 });
     let alice = world.user(1, "alice");
     let bob = world.user(2, "bob");
     world.say(bob, request("alice"));
-    assert_eq!(
-        world.say(alice, linked("bob")),
-        [send(alice, refused(RefusedCode::TOO_MANY_REQUESTS, "bob"))]
-    );
+    world.assert_refused(alice, linked("bob"), RefusedCode::TOO_MANY_REQUESTS, "bob");
     assert_eq!(world.count("requests"), 1, "the request stays");
 }
 
 #[test]
 fn what_can_not_be_saved_is_refused_and_the_rest_goes_on() {
     let mut world = World::new();
-    let [alice, bob, carol] =
-        [(1, "alice"), (2, "bob"), (3, "carol")].map(|(key, name)| world.user(key, name));
+    let [alice, bob, carol] = world.users(["alice", "bob", "carol"]);
     world.say(alice, request("bob"));
     world.fail_writes(true);
     let (dave, opened) = world.opened(4, "127.0.0.1:4");
-    let said = |session, message| Event::Message { session, message };
     let not_saved = |session, text| send(session, refused(RefusedCode::NOT_SAVED, text));
     let actions = world.batch(&[
         opened,
@@ -578,7 +558,7 @@ fn in_memory(world: &World) -> Vec<String> {
 #[test]
 fn a_batch_that_fails_leaves_no_trace() {
     let mut world = World::limited(Limits { new_names: 1, new_names_loopback: Some(4) });
-    let [alice, bob] = [(1, "alice"), (2, "bob")].map(|(key, name)| world.user(key, name));
+    let [alice, bob] = world.users(["alice", "bob"]);
     world.say(alice, request("bob"));
     let before = in_memory(&world);
     // The last of many changes is the one that fails.
@@ -590,7 +570,6 @@ fn a_batch_that_fails_leaves_no_trace() {
         )
         .unwrap();
     let sessions: Vec<_> = (3..=6).map(|key| world.opened(key, "127.0.0.1:9")).collect();
-    let said = |session, message| Event::Message { session, message };
     let mut events: Vec<_> = sessions.iter().map(|(_, event)| event.clone()).collect();
     let (carol, newer, eve) = (sessions[0].0, world.opened(1, "192.0.2.1:1"), sessions[2].0);
     events.extend([
@@ -609,9 +588,9 @@ fn a_batch_that_fails_leaves_no_trace() {
     assert!(actions.contains(&send(eve, refused(RefusedCode::NOT_SAVED, "eve"))));
     assert!(actions.contains(&send(newer.0, refused(RefusedCode::NOT_SAVED, "alice"))));
     world.directory.execute_batch("DROP TRIGGER full").unwrap();
-    // The quota counts only who was let in, and alice's first session still holds.
-    for (session, name, port) in [(eve, "eve", 3), (carol, "carol", 3)] {
-        assert_eq!(world.say(session, register(name, port))[0], send(session, registered("127.0.0.1:3")));
+    // The quota counts only the users who were let in, and alice's first session still holds.
+    for (session, name) in [(eve, "eve"), (carol, "carol")] {
+        assert_eq!(world.say(session, register(name, 3))[0], send(session, registered("127.0.0.1:3")));
     }
     let last = sessions[3].0;
     let actions = world.batch(&[sessions[3].1.clone(), said(last, register("dave", 3))]);

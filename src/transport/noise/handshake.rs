@@ -93,7 +93,7 @@ pub fn respond(
 
 /// Says one byte in clear and lets it arrive. Takes at most a second.
 pub(in crate::transport) fn refuse(wire: &dyn Wire, byte: u8) {
-    let mut wire = DeadlineWire { wire, deadline: Instant::now() + LAST_WORD };
+    let wire = DeadlineWire { wire, deadline: Instant::now() + LAST_WORD };
     if wire.write_all(&[byte]).is_ok() {
         wire.wire.shutdown(Shutdown::Write);
         // Unread bytes would make the kernel reset the connection, and the byte could be lost.

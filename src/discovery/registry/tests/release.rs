@@ -23,8 +23,7 @@ impl World {
 /// Alice is connected with bob, has asked for carol, and dave has asked for her. All but carol are there.
 fn acquainted() -> (World, [ConnectionId; 3]) {
     let mut world = World::limited(Limits { new_names: 10, new_names_loopback: None });
-    let [alice, bob, carol] =
-        [(1, "alice"), (2, "bob"), (3, "carol")].map(|(key, name)| world.user(key, name));
+    let [alice, bob, carol] = world.users(["alice", "bob", "carol"]);
     world.say(bob, request("alice"));
     world.say(alice, linked("bob"));
     world.say(alice, request("carol"));
@@ -48,7 +47,7 @@ fn figures_count_what_is_there_also_after_a_restart() {
 }
 
 #[test]
-fn a_name_that_is_freed_goes_to_the_first_other_key() {
+fn a_released_name_goes_to_the_first_other_key() {
     let (mut world, [alice, bob, dave]) = acquainted();
     let (key, actions) = world.release("alice");
     assert_eq!(key, Some(PublicKey([1; 32])));
@@ -74,15 +73,12 @@ fn a_name_that_is_freed_goes_to_the_first_other_key() {
         }
         // Its own client comes back by itself. It may have any other name.
         let back = world.open(1);
-        assert_eq!(
-            world.say(back, register("alice", 1000)),
-            [send(back, refused(RefusedCode::RELEASED, "alice"))]
-        );
+        world.assert_refused(back, register("alice", 1000), RefusedCode::RELEASED, "alice");
         world.close(back);
     }
     world.user(1, "alice-2");
     let new = world.open(5);
-    // Nothing of whom the name knew before.
+    // Nothing about the users that the name knew before.
     assert_eq!(
         world.say(new, register("alice", 2000)),
         [send(new, registered("127.0.0.1:2000")), send(new, ToClient::Synced)]
@@ -104,16 +100,13 @@ fn a_decision_can_be_taken_back() {
     world.user(2, "alice");
     assert_eq!(world.release("alice").0, Some(PublicKey([2; 32])));
     let second = world.open(2);
-    assert_eq!(
-        world.say(second, register("alice", 1)),
-        [send(second, refused(RefusedCode::RELEASED, "alice"))]
-    );
+    world.assert_refused(second, register("alice", 1), RefusedCode::RELEASED, "alice");
     world.user(1, "alice");
     assert_eq!(world.figures(), [1, 1, 2, 0, 0]);
 }
 
 #[test]
-fn a_name_that_nobody_has_can_not_be_freed() {
+fn a_name_without_a_holder_can_not_be_released() {
     let (mut world, _) = acquainted();
     let before = world.figures();
     assert_eq!(world.release("eve"), (None, vec![]));
@@ -151,9 +144,6 @@ fn a_decision_that_can_not_be_saved_never_was() {
     world.registry.rollback();
     assert_eq!((world.figures(), in_memory(&world)), before);
     let first = world.open(1);
-    assert_eq!(
-        world.say(first, register("alice", 1)),
-        [send(first, refused(RefusedCode::NAME_TAKEN, "alice"))]
-    );
+    world.assert_refused(first, register("alice", 1), RefusedCode::NAME_TAKEN, "alice");
     assert_eq!(world.release("alice").0, Some(PublicKey([7; 32])));
 }
