@@ -1,4 +1,4 @@
-//! The discovery server: who exists, who is online, and who asks for whom.
+//! The discovery server: which users exist, which are online, and which of them ask for others.
 //!
 //! [`registry`] decides, on top of [`users`], their [`relations`], their [`sessions`] and a [`quota`]; it does no I/O.
 //! [`connections`] are the sockets, `server` is the loop between them. The operator's questions reach the
@@ -19,14 +19,15 @@
 //!   [`registry::MAX_CONTACTS`], [`registry::MAX_REQUESTS_FOR`], [`registry::Limits`].
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use crossbeam_channel::bounded;
 use etcetera::BaseStrategy;
 
-use crate::scheduling;
+use crate::protocol::DISCOVERY_PORT;
+use crate::{cli, scheduling};
 // The one place that says which database it is.
 use crate::store::directory::Directory;
 use crate::time::Clock;
@@ -54,14 +55,13 @@ pub mod status;
 pub mod users;
 
 /// How many connections are let in unless told otherwise.
-pub const DEFAULT_CONNECTIONS: usize = 12_000;
+const DEFAULT_CONNECTIONS: usize = 12_000;
 /// The most that can be asked for: with many more threads the kernel's limit on memory maps ends the process.
-pub const MAX_CONNECTIONS: usize = 14_000;
+const MAX_CONNECTIONS: usize = 14_000;
 /// How many connections one address may hold unless told otherwise.
-pub const DEFAULT_PER_ADDRESS: u32 = 256;
+const DEFAULT_PER_ADDRESS: u32 = 256;
 /// How many new names one address may register in an hour unless told otherwise.
-pub const DEFAULT_NEW_NAMES: u32 = 64;
-
+const DEFAULT_NEW_NAMES: u32 = 64;
 /// How many connections may be in their handshake.
 const HANDSHAKES: usize = 2048;
 /// The descriptors kept for everything but connections that are let in: the database, those being refused.
@@ -69,32 +69,45 @@ const RESERVED_DESCRIPTORS: u64 = 256;
 /// How many frames may wait for the loop.
 const QUEUE: usize = 1024;
 
-/// How to run.
-#[derive(Clone, Debug)]
+// The arguments are part of the command line that `bin/discovery.rs` describes.
+#[derive(clap::Args)]
 pub struct Options {
-    /// Where to listen; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// The database, if not in the user's data directory.
-    pub database: Option<PathBuf>,
-    /// How many connections to let in.
-    pub max_connections: usize,
-    /// How many of one address. Without it [`DEFAULT_PER_ADDRESS`], and this machine itself is not limited.
-    pub max_per_address: Option<u32>,
-    /// How many new names of one address in an hour. Without it [`DEFAULT_NEW_NAMES`], and this machine
-    /// itself is not limited.
-    pub max_new_names: Option<u32>,
-    /// Where to serve metrics for Prometheus, if at all.
-    pub metrics: Option<SocketAddr>,
-    /// Whether that may be an address that other machines reach.
-    pub metrics_public: bool,
+    /// The database [default: discovery.db in peerchat's data directory]
+    #[arg(long, value_name = "FILE")]
+    pub db: Option<PathBuf>,
+    /// How many connections to let in
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_CONNECTIONS, value_parser = connections)]
+    max_connections: usize,
+    /// How many connections one address may hold [default: 256, and no limit for this machine itself]
+    #[arg(long, value_name = "N", value_parser = cli::count)]
+    max_per_address: Option<u32>,
+    /// How many new names one address may register in an hour [default: 64, and no limit for this machine
+    /// itself]
+    #[arg(long, value_name = "N", value_parser = cli::count)]
+    max_new_names: Option<u32>,
+    /// Serve figures for Prometheus there, at /metrics
+    #[arg(long, value_name = "IP:PORT", value_parser = cli::endpoint)]
+    metrics: Option<SocketAddr>,
+    /// Let the address of --metrics be one that other machines reach
+    #[arg(long, requires = "metrics")]
+    metrics_public: bool,
+    /// The address to listen on
+    #[arg(default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_parser = cli::address)]
+    ip: IpAddr,
+    /// The port to listen on; 0 takes a free one
+    #[arg(default_value_t = DISCOVERY_PORT, value_parser = cli::port)]
+    port: u16,
 }
 
-/// Runs discovery until a signal ends it.
-///
-/// # Errors
-/// If it can't start, or its database turns out to be damaged later.
+fn connections(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=MAX_CONNECTIONS).contains(count));
+    count.ok_or_else(|| format!("a whole number from 1 to {MAX_CONNECTIONS} is wanted here"))
+}
+
+/// Runs discovery until a signal ends it, or its database turns out to be damaged.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let Options { address, max_per_address, max_new_names, metrics, metrics_public, .. } = options;
+    let Options { db, max_connections, max_per_address, max_new_names, metrics, metrics_public, ip, port } =
+        options;
     if let Some(metrics) = metrics {
         ensure!(
             metrics.ip().is_loopback() || metrics_public,
@@ -107,9 +120,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     // A second signal finds the first one still there.
     ctrlc::set_handler(move || _ = stop.try_send(())).context("can't wait for signals")?;
 
+    let address = SocketAddr::new(ip, port);
     let listener = transport::listen(address).with_context(|| format!("can't listen on {address}"))?;
     let address = listener.local_addr().context("can't listen")?;
-    let path = options.database.map_or_else(default_database, Ok)?;
+    let path = db.map_or_else(default_database, Ok)?;
     // Its errors name the file.
     let directory = Directory::open(&path)?;
     let keypair = directory.keypair().with_context(|| path.display().to_string())?;
@@ -131,7 +145,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         .map_or_else(String::new, |address| format!(", metrics http://{address}/metrics"));
 
     let caps = Caps {
-        total: affordable(options.max_connections),
+        total: affordable(max_connections),
         per_address: Some(max_per_address.unwrap_or(DEFAULT_PER_ADDRESS) as usize),
         per_loopback: max_per_address.map(|most| most as usize),
         handshakes: HANDSHAKES,

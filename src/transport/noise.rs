@@ -71,26 +71,12 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    fn pattern(self) -> &'static str {
+    /// The pattern; the prologue, which binds purpose and version into the handshake, so that its session can't be passed
+    /// off as another; and the lengths of the three handshake messages, which follow from the pattern.
+    fn parameters(self) -> (&'static str, &'static [u8], [usize; 3]) {
         match self {
-            Self::Rendezvous => "Noise_XX_25519_ChaChaPoly_BLAKE2s",
-            Self::Peer => "Noise_XK_25519_ChaChaPoly_BLAKE2s",
-        }
-    }
-
-    /// Bound into the handshake, so that a session of one purpose or version can't be passed off as another.
-    fn prologue(self) -> &'static [u8] {
-        match self {
-            Self::Rendezvous => b"peerchat/1 rendezvous",
-            Self::Peer => b"peerchat/1 peer",
-        }
-    }
-
-    /// The lengths of the three handshake messages, which follow from the pattern.
-    fn lengths(self) -> [usize; 3] {
-        match self {
-            Self::Rendezvous => [32, 96, 64],
-            Self::Peer => [48, 48, 64],
+            Self::Rendezvous => ("Noise_XX_25519_ChaChaPoly_BLAKE2s", b"peerchat/1 rendezvous", [32, 96, 64]),
+            Self::Peer => ("Noise_XK_25519_ChaChaPoly_BLAKE2s", b"peerchat/1 peer", [48, 48, 64]),
         }
     }
 }

@@ -174,6 +174,28 @@ fn status_at(key: u8, text: &str, address: SocketAddr, online: bool, asks: bool)
     ToClient::Status(Status { name, key, address, online, asks })
 }
 
+fn told(session: ConnectionId, key: u8, text: &str, port: u16, online: bool, asks: bool) -> Action {
+    send(session, status(key, text, port, online, asks))
+}
+
+fn close(session: ConnectionId) -> Action {
+    Action::Close { session }
+}
+
+fn no_such_user(session: ConnectionId, text: &str) -> Action {
+    send(session, ToClient::NoSuchUser(About { name: name(text) }))
+}
+
+/// What a session is told that has registered.
+fn welcome(session: ConnectionId, port: u16, related: &[ToClient]) -> Vec<Action> {
+    let registered = registered(&format!("127.0.0.1:{port}"));
+    [&[registered], related, &[ToClient::Synced]]
+        .concat()
+        .into_iter()
+        .map(|told| send(session, told))
+        .collect()
+}
+
 fn refused(code: RefusedCode, text: &str) -> ToClient {
     ToClient::Refused(Refused { code, name: Some(name(text)) })
 }
@@ -182,10 +204,7 @@ fn refused(code: RefusedCode, text: &str) -> ToClient {
 fn a_name_is_bound_to_the_first_key_for_good() {
     let mut world = World::new();
     let alice = world.open(1);
-    assert_eq!(
-        world.say(alice, register("alice", 1000)),
-        [send(alice, registered("127.0.0.1:1000")), send(alice, ToClient::Synced)]
-    );
+    assert_eq!(world.say(alice, register("alice", 1000)), welcome(alice, 1000, &[]));
     let mallory = world.open(2);
     let taken = refused(RefusedCode::NAME_TAKEN, "alice");
     assert_eq!(world.say(mallory, register("alice", 1)), [send(mallory, taken.clone())]);
@@ -207,11 +226,7 @@ fn of_two_clients_that_want_a_name_at_once_one_gets_it() {
     let actions = world.batch(&[first, second, want(other), want(one)]);
     assert_eq!(
         actions,
-        [
-            send(other, registered("127.0.0.1:1000")),
-            send(other, ToClient::Synced),
-            send(one, refused(RefusedCode::NAME_TAKEN, "alice")),
-        ]
+        [welcome(other, 1000, &[]), vec![send(one, refused(RefusedCode::NAME_TAKEN, "alice"))]].concat()
     );
 }
 
@@ -237,31 +252,23 @@ fn a_request_waits_for_a_user_who_is_offline_and_for_a_restart() {
     let bob = world.user(2, "bob");
     world.close(bob);
     let alice = world.user(1, "alice");
-    assert_eq!(
-        world.say(alice, request("nobody")),
-        [send(alice, ToClient::NoSuchUser(About { name: name("nobody") }))]
-    );
+    assert_eq!(world.say(alice, request("nobody")), [no_such_user(alice, "nobody")]);
     world.assert_refused(alice, request("alice"), RefusedCode::YOURSELF, "alice");
-    assert_eq!(world.say(alice, request("bob")), [send(alice, status(2, "bob", 1000, false, false))]);
+    assert_eq!(world.say(alice, request("bob")), [told(alice, 2, "bob", 1000, false, false)]);
     world.restart();
     let bob = world.open(2);
     assert_eq!(
         world.say(bob, register("bob", 1001)),
-        [
-            send(bob, registered("127.0.0.1:1001")),
-            send(bob, status(1, "alice", 1000, false, true)),
-            send(bob, ToClient::Synced),
-        ]
+        welcome(bob, 1001, &[status(1, "alice", 1000, false, true)])
     );
     let alice = world.open(1);
     assert_eq!(
         world.say(alice, register("alice", 1000)),
         [
-            send(alice, registered("127.0.0.1:1000")),
-            send(alice, status(2, "bob", 1001, true, false)),
-            send(alice, ToClient::Synced),
-            send(bob, status(1, "alice", 1000, true, true)),
+            welcome(alice, 1000, &[status(2, "bob", 1001, true, false)]),
+            vec![told(bob, 1, "alice", 1000, true, true)]
         ]
+        .concat()
     );
 }
 
@@ -269,11 +276,8 @@ fn a_request_waits_for_a_user_who_is_offline_and_for_a_restart() {
 fn a_request_for_a_user_who_is_online_is_pushed_once() {
     let mut world = World::new();
     let [alice, bob] = world.users(["alice", "bob"]);
-    let answer = send(alice, status(2, "bob", 1000, true, false));
-    assert_eq!(
-        world.say(alice, request("bob")),
-        [send(bob, status(1, "alice", 1000, true, true)), answer.clone()]
-    );
+    let answer = told(alice, 2, "bob", 1000, true, false);
+    assert_eq!(world.say(alice, request("bob")), [told(bob, 1, "alice", 1000, true, true), answer.clone()]);
     assert_eq!(world.say(alice, request("bob")), [answer]);
     assert_eq!(world.count("requests"), 1);
 }
@@ -293,14 +297,11 @@ fn linking_ends_the_requests_in_both_directions() {
     assert_eq!(world.say(bob, linked("alice")), []);
     assert_eq!((world.count("connections"), world.count("requests")), (1, 0));
     assert_eq!(world.say(alice, linked("bob")), []);
-    assert_eq!(world.say(alice, request("bob")), [send(alice, status(2, "bob", 1000, true, false))]);
+    assert_eq!(world.say(alice, request("bob")), [told(alice, 2, "bob", 1000, true, false)]);
     assert_eq!((world.count("connections"), world.count("requests")), (1, 0));
     world.restart();
     let alice = world.open(1);
-    assert_eq!(
-        world.say(alice, register("alice", 1000))[1],
-        send(alice, status(2, "bob", 1000, false, false))
-    );
+    assert_eq!(world.say(alice, register("alice", 1000))[1], told(alice, 2, "bob", 1000, false, false));
 }
 
 #[test]
@@ -309,21 +310,17 @@ fn status_is_pushed_when_it_changes_and_only_then() {
     let [alice, bob, eve] = world.users(["alice", "bob", "eve"]);
     world.say(alice, request("bob"));
     world.say(bob, linked("alice"));
-    let again = [send(bob, registered("127.0.0.1:1000")), send(bob, status(1, "alice", 1000, true, false))];
-    let actions = world.say(bob, register("bob", 1000));
-    assert_eq!(actions, [&again[..], &[send(bob, ToClient::Synced)]].concat(), "nothing has changed");
+    let again = welcome(bob, 1000, &[status(1, "alice", 1000, true, false)]);
+    assert_eq!(world.say(bob, register("bob", 1000)), again, "nothing has changed");
     let actions = world.say(bob, register("bob", 2000));
-    assert_eq!(actions.last(), Some(&send(alice, status(2, "bob", 2000, true, false))), "moved");
-    assert_eq!(
-        world.say(bob, ToDiscovery::Logout),
-        [Action::Close { session: bob }, send(alice, status(2, "bob", 2000, false, false))]
-    );
+    assert_eq!(actions.last(), Some(&told(alice, 2, "bob", 2000, true, false)), "moved");
+    assert_eq!(world.say(bob, ToDiscovery::Logout), [close(bob), told(alice, 2, "bob", 2000, false, false)]);
     assert_eq!(world.close(bob), [], "known already");
     assert_eq!(world.say(bob, ToDiscovery::Ping), [], "too late");
     let bob = world.open(2);
     let actions = world.say(bob, register("bob", 2000));
-    assert_eq!(actions.last(), Some(&send(alice, status(2, "bob", 2000, true, false))), "back");
-    assert_eq!(world.close(eve), [Action::Close { session: eve }], "knows no other user");
+    assert_eq!(actions.last(), Some(&told(alice, 2, "bob", 2000, true, false)), "back");
+    assert_eq!(world.close(eve), [close(eve)], "knows no other user");
 }
 
 #[test]
@@ -340,9 +337,9 @@ fn the_newest_session_holds_and_the_older_never_ends_it() {
         world.say(newer, register("bob", 1000)),
         [
             send(bob, ToClient::Superseded(superseded)),
-            Action::Close { session: bob },
+            close(bob),
             send(newer, registered(address)),
-            send(newer, status(1, "alice", 1000, true, true)),
+            told(newer, 1, "alice", 1000, true, true),
             send(newer, ToClient::Synced),
             send(alice, moved.clone()),
         ]
@@ -374,10 +371,7 @@ fn silence_ends_a_session() {
     assert_eq!(world.say(alice, ToDiscovery::Ping), [send(alice, ToClient::Pong)]);
     assert!(world.registry.deadline().unwrap() <= world.now.mono + Duration::from_millis(1));
     world.later(1);
-    assert_eq!(
-        world.batch(&[]),
-        [Action::Close { session: bob }, send(alice, status(2, "bob", 1000, false, false))]
-    );
+    assert_eq!(world.batch(&[]), [close(bob), told(alice, 2, "bob", 1000, false, false)]);
     let seen: i64 =
         world.directory.query_row("SELECT seen FROM users WHERE name = 'bob'", [], |row| row.get(0)).unwrap();
     assert_eq!(seen, world.now.wall);
@@ -401,7 +395,7 @@ fn a_session_that_does_not_register_is_ended() {
     world.later(millis(REGISTER_WITHIN) - 1);
     world.say(session, ToDiscovery::Ping);
     world.later(1);
-    assert_eq!(world.batch(&[]), [Action::Close { session }]);
+    assert_eq!(world.batch(&[]), [close(session)]);
 }
 
 #[test]
@@ -524,9 +518,9 @@ fn what_can_not_be_saved_is_refused_and_the_rest_goes_on() {
             not_saved(dave, "dave"),
             not_saved(alice, "carol"),
             not_saved(bob, "alice"),
-            send(alice, status(2, "bob", 1000, true, false)),
+            told(alice, 2, "bob", 1000, true, false),
             not_saved(bob, "bob"),
-            Action::Close { session: carol },
+            close(carol),
         ]
     );
     let carol = world.user(3, "carol");
@@ -534,15 +528,12 @@ fn what_can_not_be_saved_is_refused_and_the_rest_goes_on() {
     world.fail_writes(false);
     assert_eq!(
         world.say(dave, register("dave", 1000)),
-        [send(dave, registered("127.0.0.1:1000")), send(dave, ToClient::Synced)],
+        welcome(dave, 1000, &[]),
         "the session is still there, and the name still free"
     );
     assert_eq!(
         world.say(alice, request("carol")),
-        [
-            send(carol, status(1, "alice", 1000, true, true)),
-            send(alice, status(3, "carol", 1000, true, false))
-        ]
+        [told(carol, 1, "alice", 1000, true, true), told(alice, 3, "carol", 1000, true, false)]
     );
 }
 
@@ -595,7 +586,7 @@ fn a_batch_that_fails_leaves_no_trace() {
     let last = sessions[3].0;
     let actions = world.batch(&[sessions[3].1.clone(), said(last, register("dave", 3))]);
     assert_eq!(actions, [send(last, refused(RefusedCode::TOO_MANY_NAMES, "dave"))]);
-    assert_eq!(world.say(alice, request("bob")), [send(alice, status(2, "bob", 1000, false, false))]);
+    assert_eq!(world.say(alice, request("bob")), [told(alice, 2, "bob", 1000, false, false)]);
 }
 
 #[test]
@@ -613,16 +604,16 @@ fn a_client_that_comes_again_does_not_supersede_itself() {
     let actions = world.say(current, of_start(1000));
     assert!(superseded(&actions), "that was another start");
     // What it said in a session that it has given up since arrives at last.
-    assert_eq!(world.say(lost, of_start(2000)), [Action::Close { session: lost }]);
+    assert_eq!(world.say(lost, of_start(2000)), [close(lost)]);
     assert_eq!(world.say(current, ToDiscovery::Ping), [send(current, ToClient::Pong)]);
     // The same from another start of the client, which was killed since.
     let [killed, current] = [(); 2].map(|()| world.open(1));
     world.say(current, of_start(1000));
     let actions = world.say(killed, register("alice", 3000));
-    assert!(superseded(&actions) && actions.contains(&Action::Close { session: killed }), "{actions:?}");
+    assert!(superseded(&actions) && actions.contains(&close(killed)), "{actions:?}");
     assert_eq!(world.say(current, ToDiscovery::Ping), [send(current, ToClient::Pong)]);
     // It comes again before discovery knows that the other session is lost.
     let again = world.open(1);
     let actions = world.say(again, of_start(1000));
-    assert!(!superseded(&actions) && actions.contains(&Action::Close { session: current }), "{actions:?}");
+    assert!(!superseded(&actions) && actions.contains(&close(current)), "{actions:?}");
 }

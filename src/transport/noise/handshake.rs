@@ -53,7 +53,7 @@ pub fn initiate(
 ) -> Result<Session, HandshakeError> {
     let mut noise = build(purpose, own, remote.filter(|_| purpose == Purpose::Peer), true)?;
     let mut wire = DeadlineWire { wire, deadline };
-    let [first, second, third] = purpose.lengths();
+    let (_, _, [first, second, third]) = purpose.parameters();
     wire.send(&mut noise, &[VERSION], first)?;
     let theirs = wire.byte()?;
     if theirs != VERSION {
@@ -79,7 +79,7 @@ pub fn respond(
 ) -> Result<Session, HandshakeError> {
     let mut noise = build(purpose, own, None, false)?;
     let mut wire = DeadlineWire { wire, deadline };
-    let [first, second, third] = purpose.lengths();
+    let (_, _, [first, second, third]) = purpose.parameters();
     let theirs = wire.byte()?;
     if theirs != VERSION {
         refuse(wire.wire, VERSION);
@@ -107,10 +107,10 @@ fn build(
     remote: Option<PublicKey>,
     initiator: bool,
 ) -> Result<HandshakeState, HandshakeError> {
+    let (pattern, prologue, _) = purpose.parameters();
     let build = || {
-        let builder = snow::Builder::new(purpose.pattern().parse()?)
-            .local_private_key(own.secret())?
-            .prologue(purpose.prologue())?;
+        let builder =
+            snow::Builder::new(pattern.parse()?).local_private_key(own.secret())?.prologue(prologue)?;
         match (&remote, initiator) {
             (Some(key), true) => builder.remote_public_key(&key.0)?.build_initiator(),
             (None, true) => builder.build_initiator(),

@@ -53,18 +53,11 @@ fn a_released_name_goes_to_the_first_other_key() {
     assert_eq!(key, Some(PublicKey([1; 32])));
     assert_eq!(
         actions,
-        [
-            Action::Close { session: alice },
-            send(bob, status(1, "alice", 1000, false, false)),
-            send(dave, status(1, "alice", 1000, false, false)),
-        ]
+        [close(alice), told(bob, 1, "alice", 1000, false, false), told(dave, 1, "alice", 1000, false, false),]
     );
     assert_eq!(world.figures(), [3, 2, 2, 0, 0]);
     assert_eq!((world.count("users"), world.count("connections"), world.count("requests")), (3, 0, 0));
-    assert_eq!(
-        world.say(bob, request("alice")),
-        [send(bob, ToClient::NoSuchUser(About { name: name("alice") }))]
-    );
+    assert_eq!(world.say(bob, request("alice")), [no_such_user(bob, "alice")]);
     assert_eq!(world.say(bob, linked("alice")), []);
 
     for restart in [false, true] {
@@ -79,14 +72,11 @@ fn a_released_name_goes_to_the_first_other_key() {
     world.user(1, "alice-2");
     let new = world.open(5);
     // Nothing about the users that the name knew before.
-    assert_eq!(
-        world.say(new, register("alice", 2000)),
-        [send(new, registered("127.0.0.1:2000")), send(new, ToClient::Synced)]
-    );
+    assert_eq!(world.say(new, register("alice", 2000)), welcome(new, 2000, &[]));
     let bob = world.user(2, "bob");
     assert_eq!(
         world.say(bob, request("alice")),
-        [send(new, status(2, "bob", 1000, true, true)), send(bob, status(5, "alice", 2000, true, false))]
+        [told(new, 2, "bob", 1000, true, true), told(bob, 5, "alice", 2000, true, false)]
     );
     world.restart();
     assert_eq!(world.figures(), [5, 0, 0, 0, 1]);
@@ -130,8 +120,8 @@ fn a_decision_that_can_not_be_saved_never_was() {
     }
     // She is still there, and so is what was asked.
     assert_eq!(world.say(alice, ToDiscovery::Ping), [send(alice, ToClient::Pong)]);
-    assert_eq!(world.say(bob, request("alice")), [send(bob, status(1, "alice", 1000, true, false))]);
-    assert_eq!(world.say(dave, request("alice")), [send(dave, status(1, "alice", 1000, true, false))]);
+    assert_eq!(world.say(bob, request("alice")), [told(bob, 1, "alice", 1000, true, false)]);
+    assert_eq!(world.say(dave, request("alice")), [told(dave, 1, "alice", 1000, true, false)]);
     // Also where all was decided and the commit failed, and after an earlier decision on the name.
     world.release("alice");
     world.user(7, "alice");
