@@ -54,15 +54,11 @@ pub mod sessions;
 pub mod status;
 pub mod users;
 
-/// How many connections are let in unless told otherwise.
 const DEFAULT_CONNECTIONS: usize = 12_000;
 /// The most that can be asked for: with many more threads the kernel's limit on memory maps ends the process.
 const MAX_CONNECTIONS: usize = 14_000;
-/// How many connections one address may hold unless told otherwise.
 const DEFAULT_PER_ADDRESS: u32 = 256;
-/// How many new names one address may register in an hour unless told otherwise.
 const DEFAULT_NEW_NAMES: u32 = 64;
-/// How many connections may be in their handshake.
 const HANDSHAKES: usize = 2048;
 /// The descriptors kept for everything but connections that are let in: the database, those being refused.
 const RESERVED_DESCRIPTORS: u64 = 256;

@@ -8,9 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::status::Status;
 use crate::protocol::{Name, PublicKey};
 
-/// How many questions may wait for the loop.
 const QUESTIONS: usize = 16;
-/// How long to wait for the answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub enum Question {

@@ -19,17 +19,14 @@ use crate::transport::{
     Writer,
 };
 
-/// What clients send is small.
 const FRAMING: Framing = Framing { longest: MAX_RENDEZVOUS_FRAME, read_ahead: 512, fill: 16 * 1024 };
 /// How long a session that was ended here may take to read its last words and to close. A connection
 /// closed while the other side still sends would be reset, and the last words could be lost.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// What arrives for the loop.
 pub enum Inbound {
     /// A handshake is done. What a registration did not cost is given back to the refunds.
     Opened(Box<Opened>, Refunds),
-    /// One frame's messages, in order.
     Messages(ConnectionId, Vec<ToDiscovery>),
     Closed(ConnectionId),
 }

@@ -17,15 +17,11 @@ use super::deadline_stream::DeadlineStream;
 use crate::protocol::{Name, PublicKey};
 use crate::store;
 
-/// How many connections may wait to be accepted.
 const BACKLOG: i32 = 8;
 /// How long a connection may take, with question and answer. The next one waits for it.
 const SERVE_TIMEOUT: Duration = Duration::from_secs(6);
-/// How long the answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// The longest question, in bytes.
 const MAX_QUESTION: u64 = 256;
-/// The longest answer, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024;
 
 /// The socket, removed when dropped.

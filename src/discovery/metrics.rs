@@ -12,11 +12,8 @@ use socket2::Socket;
 use super::admin::Admin;
 use super::deadline_stream::DeadlineStream;
 
-/// How many connections are served at a time.
 const THREADS: usize = 4;
-/// How long one connection may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest request, in bytes.
 const MAX_REQUEST: u64 = 8 * 1024;
 
 /// Serves metrics until the program ends. Returns the address.

@@ -31,7 +31,6 @@ impl Quota {
         Self { limits, window_start: Instant::START, new_names: Table::default() }
     }
 
-    /// Whether an address may register another new name.
     pub fn allows(&mut self, network: IpAddr, now: Instant) -> bool {
         if now.since(self.window_start) >= WINDOW {
             self.window_start = now;

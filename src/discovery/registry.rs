@@ -69,12 +69,9 @@ pub enum Saving {
     Unavailable,
 }
 
-/// What has been decided, in order.
 #[derive(Debug, Default)]
 pub struct Decisions {
-    /// To be saved.
     pub changes: Vec<Change>,
-    /// To be done afterwards.
     pub actions: Vec<Action>,
 }
 
@@ -87,7 +84,6 @@ pub struct Figures {
     pub sessions: u64,
     /// Pairs of users who have been linked.
     pub connections: u64,
-    /// Requests that are not yet settled.
     pub requests: u64,
 }
 
@@ -185,7 +181,6 @@ impl Registry {
 // `Saving::Unavailable` leads to no changes, but to a new state, which is to be committed all the same.
 transactional!(Registry { users, relations, sessions, quota });
 
-/// One event being handled.
 struct Turn<'r> {
     users: &'r mut Users,
     relations: &'r mut Table<Relations>,
@@ -233,7 +228,6 @@ impl Turn<'_> {
         }
     }
 
-    /// Binds a new name to a new key.
     fn sign_up(
         &mut self,
         session: ConnectionId,
@@ -250,10 +244,8 @@ impl Turn<'_> {
         }
         self.can_save()?;
         let address = given_out(*listen, from.ip());
-        let user = self.users.add(name, key, address);
-        if let Some(account) = self.users.get(user).cloned() {
-            self.change(Change::AddUser { account, now: self.now.wall });
-        }
+        let (user, account) = self.users.add(name.clone(), key, address);
+        self.change(Change::AddUser { account, now: self.now.wall });
         self.quota.count(network);
         self.welcome(session, user, address);
         Ok(())
@@ -356,7 +348,6 @@ impl Turn<'_> {
         }
     }
 
-    /// Turns requests, in either direction, into a connection.
     fn connect(&mut self, user: UserIndex, other: UserIndex) -> Result<(), RefusedCode> {
         let full = |user| self.relations.of(user).connected.len() >= MAX_CONTACTS;
         if !self.relations.connected(user, other) {
@@ -407,7 +398,6 @@ impl Turn<'_> {
         self.tell_related(user);
     }
 
-    /// Tells every related user who is online what is known of `user`.
     fn tell_related(&mut self, user: UserIndex) {
         for other in self.relations.related(user) {
             if let Some(session) = self.sessions.of(other) {

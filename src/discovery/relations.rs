@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use super::users::UserIndex;
 use crate::undo::Keyed;
 
-/// One relation of two users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Relation {
     /// The two have been linked. Made by [`Relation::connection`], so that a pair has one order.
@@ -26,15 +25,12 @@ impl Relation {
 pub struct Relations {
     /// Boxed, for a map has empty places, and most of a million users may have no relation.
     of: HashMap<UserIndex, Box<Neighbours>>,
-    /// How many pairs are connected.
     pub connections: u64,
-    /// How many requests are pending.
     pub requests: u64,
     /// A relation is there or not; this is the rest of its entry.
     nothing: (),
 }
 
-/// The relations of one user.
 #[derive(Debug, Default)]
 pub struct Neighbours {
     pub connected: BTreeSet<UserIndex>,
@@ -42,7 +38,6 @@ pub struct Neighbours {
     pub asked_by: BTreeSet<UserIndex>,
 }
 
-/// Of a user without relations.
 static NO_NEIGHBOURS: Neighbours =
     Neighbours { connected: BTreeSet::new(), asked: BTreeSet::new(), asked_by: BTreeSet::new() };
 
@@ -61,7 +56,6 @@ impl Relations {
         self.of(one).connected.contains(&other)
     }
 
-    /// Whether `asker` has a pending request for `target`.
     pub fn asks(&self, asker: UserIndex, target: UserIndex) -> bool {
         self.of(asker).asked.contains(&target)
     }

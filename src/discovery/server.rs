@@ -1,7 +1,7 @@
 //! The loop: it takes what has arrived, decides, saves, and only then acts. So whatever a client is told has been saved,
 //! and many changes cost one sync of the disk.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use super::connections::{Connections, Inbound};
 use super::control::Control;
 use super::operator::log_release;
 use super::registry::{Action, Decisions, Event, Registry, Saving};
-use super::status::{Refusals, Status};
+use super::status::{self, Status};
 use crate::logging::LogLimit;
-use crate::protocol::rendezvous::ToDiscovery;
+use crate::protocol::rendezvous::{ToClient, ToDiscovery};
 use crate::protocol::{Name, PING_AFTER, PublicKey};
 use crate::store;
 use crate::time::{Clock, Now};
@@ -36,7 +36,6 @@ const GRACE: Duration = PING_AFTER.saturating_add(Duration::from_secs(1));
 /// How long a disk that goes on failing is not mentioned again.
 const LOGGED_AGAIN: Duration = Duration::from_secs(60);
 
-/// The loop and what it owns.
 pub(super) struct Server {
     clock: Clock,
     registry: Registry,
@@ -50,7 +49,8 @@ pub(super) struct Server {
     grace_until: Instant,
     log_limit: LogLimit,
     about: About,
-    refusals: Refusals,
+    /// How many there were, by their code.
+    refusals: HashMap<u16, u64>,
     failed_saves: u64,
 }
 
@@ -81,7 +81,7 @@ impl Server {
             grace_until: Instant::now(),
             log_limit: LogLimit::new(LOGGED_AGAIN),
             about,
-            refusals: Refusals::default(),
+            refusals: HashMap::new(),
             failed_saves: 0,
         }
     }
@@ -195,7 +195,11 @@ impl Server {
     }
 
     fn act(&mut self, actions: Vec<Action>, now: Instant) {
-        self.refusals.count(&actions);
+        for action in &actions {
+            if let Action::Send { message: ToClient::Refused(refused), .. } = action {
+                *self.refusals.entry(refused.code.0).or_default() += 1;
+            }
+        }
         self.connections.act(&actions, now);
     }
 
@@ -226,10 +230,6 @@ impl Server {
 
     fn status(&self) -> Status {
         let About { address, database, key, started, rejected } = &self.about;
-        let mut refused = self.refusals.clone();
-        refused.set("handshake-failed", &rejected.handshakes);
-        refused.set("full", &rejected.full);
-        refused.set("address-full", &rejected.address_full);
         Status {
             version: env!("CARGO_PKG_VERSION"),
             address: *address,
@@ -239,12 +239,11 @@ impl Server {
             started: started.wall.div_euclid(1000),
             figures: self.registry.figures(),
             failed_saves: self.failed_saves,
-            refused,
+            refused: status::refused(&self.refusals, rejected),
         }
     }
 }
 
-/// What has been decided.
 struct Decided {
     decisions: Decisions,
     /// On how many events.
@@ -253,7 +252,6 @@ struct Decided {
     registrations: Vec<(ConnectionId, usize)>,
 }
 
-/// Has the registry decide on `events`.
 fn decide(
     registry: &mut Registry,
     events: &VecDeque<Event>,

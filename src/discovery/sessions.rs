@@ -51,7 +51,6 @@ impl Sessions {
         self.open.len()
     }
 
-    /// How many users are online.
     pub fn online(&self) -> usize {
         self.held.len()
     }
@@ -60,7 +59,6 @@ impl Sessions {
         self.open.get(&id)
     }
 
-    /// The session that the user holds.
     pub fn of(&self, user: UserIndex) -> Option<ConnectionId> {
         self.held.get(&user).copied()
     }
@@ -113,7 +111,6 @@ impl Sessions {
         None
     }
 
-    /// When to look for overdue sessions again.
     pub fn next_due(&self) -> Option<Instant> {
         self.due.first_key_value().map(|((at, _), ())| *at)
     }

@@ -1,18 +1,18 @@
 //! The status of a running discovery: for people, for scripts, and for Prometheus.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::registry::{Action, Figures};
+use super::registry::Figures;
 use crate::protocol::PublicKey;
-use crate::protocol::rendezvous::{RefusedCode, ToClient};
+use crate::protocol::rendezvous::RefusedCode;
+use crate::transport::Rejected;
 
-/// The reasons of refusals, as they are counted.
 const REASONS: [(RefusedCode, &str); 9] = [
     (RefusedCode::NAME_TAKEN, "name-taken"),
     (RefusedCode::KEY_IN_USE, "key-in-use"),
@@ -26,35 +26,14 @@ const REASONS: [(RefusedCode, &str); 9] = [
 ];
 
 /// How many refusals there were, by reason. Every reason is there from the start.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct Refusals(BTreeMap<&'static str, u64>);
-
-impl Default for Refusals {
-    fn default() -> Self {
-        Self(REASONS.iter().map(|(_, reason)| (*reason, 0)).collect())
-    }
+pub fn refused(by_code: &HashMap<u16, u64>, rejected: &Rejected) -> BTreeMap<&'static str, u64> {
+    let Rejected { full, address_full, handshakes } = rejected;
+    let before = [("full", full), ("address-full", address_full), ("handshake-failed", handshakes)];
+    let before = before.map(|(reason, count)| (reason, count.load(Ordering::Relaxed)));
+    let after = REASONS.map(|(code, reason)| (reason, by_code.get(&code.0).copied().unwrap_or_default()));
+    before.into_iter().chain(after).collect()
 }
 
-impl Refusals {
-    /// Counts the refusals among these actions.
-    pub fn count(&mut self, actions: &[Action]) {
-        for action in actions {
-            if let Action::Send { message: ToClient::Refused(refused), .. } = action
-                && let Some((_, reason)) = REASONS.iter().find(|(code, _)| *code == refused.code)
-            {
-                *self.0.entry(reason).or_default() += 1;
-            }
-        }
-    }
-
-    /// Sets a reason that is counted somewhere else.
-    pub fn set(&mut self, reason: &'static str, count: &AtomicU64) {
-        self.0.insert(reason, count.load(Ordering::Relaxed));
-    }
-}
-
-/// A discovery at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     pub version: &'static str,
@@ -68,16 +47,15 @@ pub struct Status {
     #[serde(flatten)]
     pub figures: Figures,
     pub failed_saves: u64,
-    pub refused: Refusals,
+    pub refused: BTreeMap<&'static str, u64>,
 }
 
 impl Status {
-    /// For people.
     pub fn text(&self) -> String {
         let Self { version, address, database, key, uptime, figures, failed_saves, refused, .. } = self;
         let Figures { users, online, sessions, connections, requests } = figures;
         let uptime = SignedDuration::from_secs(i64::try_from(*uptime).unwrap_or(i64::MAX));
-        let refused = refused.0.iter().filter(|(_, count)| **count > 0);
+        let refused = refused.iter().filter(|(_, count)| **count > 0);
         let refused: Vec<_> = refused.map(|(reason, count)| format!("{reason} {count}")).collect();
         let refused = if refused.is_empty() { "nothing".into() } else { refused.join(", ") };
         format!(
@@ -111,7 +89,7 @@ impl Status {
         let build = vec![(format!("{{version=\"{}\"}}", self.version), 1)];
         let saves = one(self.failed_saves);
         let started = vec![(String::new(), i128::from(self.started))];
-        let refused = self.refused.0.iter().map(by_reason).collect();
+        let refused = self.refused.iter().map(by_reason).collect();
         let metrics = [
             ("build_info", "gauge", "The running version.", build),
             ("start_time_seconds", "gauge", "When discovery was started, in seconds since 1970.", started),

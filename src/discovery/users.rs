@@ -8,7 +8,6 @@ use crate::accounts::{Account, UserId};
 use crate::protocol::{Name, PublicKey};
 use crate::undo::{Table, transactional};
 
-/// A user's row in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserIndex(u32);
 
@@ -55,7 +54,6 @@ impl Users {
         self.by_name.get(name).copied()
     }
 
-    /// The user whose name is bound to this key.
     pub fn holder(&self, key: &PublicKey) -> Option<UserIndex> {
         self.by_key.get(key).copied()
     }
@@ -74,13 +72,14 @@ impl Users {
     }
 
     /// Adds an account with a name and a key that no other has.
-    pub fn add(&mut self, name: &Name, key: PublicKey, address: SocketAddr) -> UserIndex {
+    pub fn add(&mut self, name: Name, key: PublicKey, address: SocketAddr) -> (UserIndex, Account) {
         let user = UserIndex::new(self.accounts.len());
         let id = self.accounts.last().map_or(1, |last| last.id.saturating_add(1));
-        self.by_name.insert(name.clone(), user);
+        let account = Account { id, name: name.clone(), key, address };
+        self.by_name.insert(name, user);
         self.by_key.insert(key, user);
-        self.accounts.insert(user.row(), Account { id, name: name.clone(), key, address });
-        user
+        self.accounts.insert(user.row(), account.clone());
+        (user, account)
     }
 
     pub fn set_address(&mut self, user: UserIndex, address: SocketAddr) {

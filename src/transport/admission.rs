@@ -12,7 +12,6 @@ use crate::protocol::Refusal;
 /// How many connections are let in.
 #[derive(Clone, Copy, Debug)]
 pub struct Caps {
-    /// In all.
     pub total: usize,
     /// From one address (an IPv6 network of 64 bits counts as one), if that is limited.
     pub per_address: Option<usize>,
@@ -30,9 +29,10 @@ pub struct Permit {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Slot {
-    Connection(IpAddr),
-    Handshake(IpAddr, u64),
+struct Slot {
+    from: IpAddr,
+    /// The handshake's number, if it is not the connection's slot.
+    handshake: Option<u64>,
 }
 
 impl Drop for Permit {
@@ -42,7 +42,6 @@ impl Drop for Permit {
     }
 }
 
-/// What one address holds.
 #[derive(Default)]
 struct Host {
     connections: usize,
@@ -56,7 +55,6 @@ pub struct Admission {
     hosts: HashMap<IpAddr, Host>,
     total: usize,
     handshakes: usize,
-    /// The number of the next handshake.
     next: u64,
     back: Sender<Slot>,
     returned: Receiver<Slot>,
@@ -89,18 +87,17 @@ impl Admission {
         host.handshakes.insert(self.next, Arc::downgrade(wire));
         self.total += 1;
         self.handshakes += 1;
-        let slots = [Slot::Connection(from), Slot::Handshake(from, self.next)];
+        let handshakes = [None, Some(self.next)];
         self.next += 1;
-        Ok(slots.map(|slot| Permit { slot, back: self.back.clone() }))
+        Ok(handshakes.map(|handshake| Permit { slot: Slot { from, handshake }, back: self.back.clone() }))
     }
 
     /// Cuts the oldest handshake of the address that has the most under way, if those are more than the
     /// newcomer's: so it takes very many addresses to keep others out by saying nothing.
     fn make_room(&mut self, newcomer: IpAddr) -> bool {
-        let under_way = |host: &Host| host.handshakes.len();
-        let own = self.hosts.get(&newcomer).map_or(0, under_way);
-        let most = self.hosts.values_mut().max_by_key(|host| under_way(host));
-        let Some(greedy) = most.filter(|host| under_way(host) > own) else {
+        let own = self.hosts.get(&newcomer).map_or(0, |host| host.handshakes.len());
+        let most = self.hosts.values_mut().max_by_key(|host| host.handshakes.len());
+        let Some(greedy) = most.filter(|host| host.handshakes.len() > own) else {
             return false;
         };
         if let Some((_, oldest)) = greedy.handshakes.pop_first() {
@@ -113,20 +110,16 @@ impl Admission {
         true
     }
 
-    fn give_back(&mut self, slot: Slot) {
-        let (Slot::Connection(from) | Slot::Handshake(from, _)) = slot;
+    fn give_back(&mut self, Slot { from, handshake }: Slot) {
         let Some(host) = self.hosts.get_mut(&from) else {
             return;
         };
-        match slot {
+        if let Some(number) = handshake {
             // Unless it was cut.
-            Slot::Handshake(_, number) => {
-                self.handshakes -= usize::from(host.handshakes.remove(&number).is_some());
-            }
-            Slot::Connection(_) => {
-                host.connections -= 1;
-                self.total -= 1;
-            }
+            self.handshakes -= usize::from(host.handshakes.remove(&number).is_some());
+        } else {
+            host.connections -= 1;
+            self.total -= 1;
         }
         if host.connections == 0 && host.handshakes.is_empty() {
             self.hosts.remove(&from);
@@ -161,8 +154,8 @@ mod tests {
     }
 
     impl Admission {
-        fn admit_some(&mut self, from: IpAddr) -> Result<[Permit; 2], Refusal> {
-            self.admit(from, &wire(&stream().0))
+        fn admit_some(&mut self, from: &str) -> Result<[Permit; 2], Refusal> {
+            self.admit(from.parse().unwrap(), &wire(&stream().0))
         }
     }
 
@@ -173,7 +166,7 @@ mod tests {
     #[test]
     fn permits_are_bounded_and_come_back() {
         let mut admission = admission(3, 2, 10);
-        let [a, b]: [IpAddr; 2] = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
+        let [a, b] = ["192.0.2.1", "192.0.2.2"];
         let first = admission.admit_some(a).unwrap();
         let _second = admission.admit_some(a).unwrap();
         assert_eq!(admission.admit_some(a).unwrap_err(), Refusal::AddressFull);
@@ -187,7 +180,7 @@ mod tests {
     #[test]
     fn handshakes_have_a_bound_of_their_own() {
         let mut admission = admission(10, 10, 1);
-        let from = [192, 0, 2, 1].into();
+        let from = "192.0.2.1";
         let [connection, handshake] = admission.admit_some(from).unwrap();
         assert_eq!(admission.admit_some(from).unwrap_err(), Refusal::Full);
         drop(handshake);
@@ -198,11 +191,10 @@ mod tests {
     #[test]
     fn the_address_with_most_handshakes_makes_room_for_others() {
         let mut admission = admission(10, 10, 3);
-        let [greedy, modest, third]: [IpAddr; 3] =
-            ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|ip| ip.parse().unwrap());
+        let [greedy, modest, third] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
         let streams = [stream(), stream()];
-        let held: Vec<_> =
-            streams.iter().map(|(stream, _)| admission.admit(greedy, &wire(stream)).unwrap()).collect();
+        let admit = |(stream, _): &_| admission.admit(greedy.parse().unwrap(), &wire(stream)).unwrap();
+        let held: Vec<_> = streams.iter().map(admit).collect();
         let [connection, handshake] = admission.admit_some(modest).unwrap();
         // No address has more than the newcomer would: the newcomer is refused.
         assert_eq!(admission.admit_some(greedy).unwrap_err(), Refusal::Full);
@@ -224,16 +216,12 @@ mod tests {
     #[test]
     fn loopback_has_its_own_cap_and_networks_count_as_one() {
         let mut admission = admission(100, 1, 100);
-        let loopback: Vec<_> =
-            (0..10).map(|_| admission.admit_some([127, 0, 0, 1].into()).unwrap()).collect();
-        assert_eq!(loopback.len(), 10);
-        let _one = admission.admit_some("2001:db8::1".parse().unwrap()).unwrap();
-        assert_eq!(admission.admit_some("2001:db8::2".parse().unwrap()).unwrap_err(), Refusal::AddressFull);
-        assert!(admission.admit_some("2001:db8:0:1::1".parse().unwrap()).is_ok());
-        let _four = admission.admit_some("198.51.100.1".parse().unwrap()).unwrap();
-        assert_eq!(
-            admission.admit_some("::ffff:198.51.100.1".parse().unwrap()).unwrap_err(),
-            Refusal::AddressFull
-        );
+        let loopback = [(); 10].map(|()| admission.admit_some("127.0.0.1").unwrap());
+        let _one = admission.admit_some("2001:db8::1").unwrap();
+        assert_eq!(admission.admit_some("2001:db8::2").unwrap_err(), Refusal::AddressFull);
+        assert!(admission.admit_some("2001:db8:0:1::1").is_ok());
+        let _four = admission.admit_some("198.51.100.1").unwrap();
+        assert_eq!(admission.admit_some("::ffff:198.51.100.1").unwrap_err(), Refusal::AddressFull);
+        drop(loopback);
     }
 }

@@ -39,7 +39,6 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// A transport whose connections prove `keypair`.
     pub fn new(keypair: Keypair) -> Self {
         Self { keypair: Arc::new(keypair), ids: Arc::default() }
     }
@@ -57,7 +56,6 @@ impl Transport {
         self.proven(wire, route, session, None)
     }
 
-    /// Answers the handshake of a connection that was let in.
     pub(super) fn respond(
         &self,
         wire: Arc<dyn Wire>,
@@ -115,7 +113,6 @@ pub struct Opened {
     pub writer: Writer,
 }
 
-/// Why a connection was broken.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error(transparent)]

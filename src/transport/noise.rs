@@ -36,7 +36,6 @@ pub struct Keypair {
 }
 
 impl Keypair {
-    /// A new key from the system's random source.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut secret = Zeroizing::new([0; 32]);
         getrandom::fill(secret.as_mut())?;

@@ -10,7 +10,6 @@ use super::TAG;
 /// The length of what stands before each frame.
 const PREFIX: usize = 2;
 
-/// Both halves of a session.
 pub(super) fn halves(transport: TransportState) -> (Opener, Sealer) {
     let transport = Arc::new(Mutex::new(transport));
     let opener =

@@ -11,7 +11,6 @@ use super::{Keypair, Purpose, Session, TAG};
 use crate::protocol::{HANDSHAKE_DEADLINE, PublicKey, Refusal, VERSION};
 use crate::transport::wire::{DeadlineWire, Wire};
 
-/// The longest handshake message, in bytes.
 const LONGEST_HANDSHAKE: usize = 96;
 /// How long a responder listens to a client that it has refused, so that the refusal arrives before
 /// the connection is reset.
