@@ -87,10 +87,8 @@ impl Relations {
                 self.of.remove(&user);
             }
         }
-        match (changed, present) {
-            (false, _) => {}
-            (true, true) => *count += 1,
-            (true, false) => *count -= 1,
+        if changed {
+            *count = if present { *count + 1 } else { *count - 1 };
         }
         changed
     }

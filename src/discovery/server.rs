@@ -114,7 +114,7 @@ impl Server {
             {
                 self.take(event);
             }
-            let actions = self.decide(woken)?;
+            let actions = self.decide_and_save(woken)?;
             self.act(actions, woken);
             if let Some(question) = asked {
                 self.answer(question, woken)?;
@@ -160,21 +160,42 @@ impl Server {
     }
 
     /// Decides on what is waiting and saves it. If that fails, decides once more without changes.
-    fn decide(&mut self, woken: Instant) -> store::Result<Vec<Action>> {
+    fn decide_and_save(&mut self, woken: Instant) -> store::Result<Vec<Action>> {
         let tick = woken >= self.grace_until;
         let now = self.clock.now();
-        let mut decided = decide(&mut self.registry, &self.waiting, now, tick, Saving::Available);
+        let mut decided = self.decide(now, tick, Saving::Available);
         match self.save(&decided.decisions, woken) {
             Ok(()) => {}
             Err(error) if error.is_damage() => return Err(error),
             Err(_) => {
-                decided = decide(&mut self.registry, &self.waiting, now, tick, Saving::Unavailable);
+                decided = self.decide(now, tick, Saving::Unavailable);
                 self.registry.commit();
             }
         }
         decided.registrations.iter().for_each(|(session, told)| self.connections.registered(*session, *told));
         self.waiting.drain(..decided.events);
         Ok(decided.decisions.actions)
+    }
+
+    /// Has the registry decide on what is waiting.
+    fn decide(&mut self, now: Now, tick: bool, saving: Saving) -> Decided {
+        let mut decided = Decided::default();
+        let decisions = &mut decided.decisions;
+        for event in &self.waiting {
+            let before = decisions.actions.len();
+            if before >= MAX_ACTIONS {
+                break;
+            }
+            self.registry.handle(event, now, saving, decisions);
+            if let Event::Message { session, message: ToDiscovery::Register(_) } = event {
+                decided.registrations.push((*session, decisions.actions.len() - before));
+            }
+            decided.events += 1;
+        }
+        if tick && decided.events == self.waiting.len() {
+            self.registry.tick(now, saving, decisions);
+        }
+        decided
     }
 
     /// Saves what was decided, or takes it back. After damage there is nothing to go on with.
@@ -244,35 +265,11 @@ impl Server {
     }
 }
 
+#[derive(Default)]
 struct Decided {
     decisions: Decisions,
     /// On how many events.
     events: usize,
     /// Which sessions have registered, and how many messages each registration has led to.
     registrations: Vec<(ConnectionId, usize)>,
-}
-
-fn decide(
-    registry: &mut Registry,
-    events: &VecDeque<Event>,
-    now: Now,
-    tick: bool,
-    saving: Saving,
-) -> Decided {
-    let (mut decisions, mut registrations, mut done) = (Decisions::default(), Vec::new(), 0);
-    for event in events {
-        let before = decisions.actions.len();
-        if before >= MAX_ACTIONS {
-            break;
-        }
-        registry.handle(event, now, saving, &mut decisions);
-        if let Event::Message { session, message: ToDiscovery::Register(_) } = event {
-            registrations.push((*session, decisions.actions.len() - before));
-        }
-        done += 1;
-    }
-    if tick && done == events.len() {
-        registry.tick(now, saving, &mut decisions);
-    }
-    Decided { decisions, events: done, registrations }
 }

@@ -24,21 +24,16 @@ pub struct Caps {
 /// Lets one connection, or its handshake, be there; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    slot: Slot,
-    back: Sender<Slot>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Slot {
     from: IpAddr,
-    /// The handshake's number, if it is not the connection's slot.
+    /// The number of the handshake, if it is for that.
     handshake: Option<u64>,
+    back: Sender<(IpAddr, Option<u64>)>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         // There is room for every permit there is; only an admission that is gone does not take it.
-        let _ = self.back.try_send(self.slot);
+        let _ = self.back.try_send((self.from, self.handshake));
     }
 }
 
@@ -56,8 +51,8 @@ pub struct Admission {
     total: usize,
     handshakes: usize,
     next: u64,
-    back: Sender<Slot>,
-    returned: Receiver<Slot>,
+    back: Sender<(IpAddr, Option<u64>)>,
+    returned: Receiver<(IpAddr, Option<u64>)>,
 }
 
 impl Admission {
@@ -69,8 +64,8 @@ impl Admission {
 
     /// A permit for the connection and one for its handshake.
     pub fn admit(&mut self, from: IpAddr, wire: &Arc<dyn Wire>) -> Result<[Permit; 2], Refusal> {
-        while let Ok(slot) = self.returned.try_recv() {
-            self.give_back(slot);
+        while let Ok((from, handshake)) = self.returned.try_recv() {
+            self.give_back(from, handshake);
         }
         let from = network(from);
         let cap = if from.is_loopback() { self.caps.per_loopback } else { self.caps.per_address };
@@ -89,7 +84,7 @@ impl Admission {
         self.handshakes += 1;
         let handshakes = [None, Some(self.next)];
         self.next += 1;
-        Ok(handshakes.map(|handshake| Permit { slot: Slot { from, handshake }, back: self.back.clone() }))
+        Ok(handshakes.map(|handshake| Permit { from, handshake, back: self.back.clone() }))
     }
 
     /// Cuts the oldest handshake of the address that has the most under way, if those are more than the
@@ -110,7 +105,7 @@ impl Admission {
         true
     }
 
-    fn give_back(&mut self, Slot { from, handshake }: Slot) {
+    fn give_back(&mut self, from: IpAddr, handshake: Option<u64>) {
         let Some(host) = self.hosts.get_mut(&from) else {
             return;
         };

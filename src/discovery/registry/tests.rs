@@ -381,11 +381,8 @@ fn silence_ends_a_session() {
         world.later(millis(left));
         world.batch(&[]);
     }
-    assert_eq!(
-        millis(world.now.mono.since_start()),
-        5 + dead - 1 + dead,
-        "alice spoke once more, and then no more"
-    );
+    let ended = millis(world.now.mono.since_start());
+    assert_eq!(ended, 5 + dead - 1 + dead, "alice spoke once more, and then no more");
 }
 
 #[test]
