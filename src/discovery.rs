@@ -152,7 +152,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 
     let database = path.display().to_string();
     tracing::info!(%address, database, key = %fingerprint, "listening");
-    announce(&format!("discovery listening on {address}, database {database}, key {fingerprint}{metrics}"));
+    let line = format!("discovery listening on {address}, database {database}, key {fingerprint}{metrics}");
+    // Standard output may be closed, which is no reason not to serve.
+    let mut stdout = io::stdout();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
     let clock = Clock::start();
     let about = About { address, database, key: fingerprint, started: clock.now(), rejected };
     let served = Server::new(clock, registry, directory, control, about).serve(&events, &questions, &stopped);
@@ -165,12 +168,6 @@ fn default_database() -> anyhow::Result<PathBuf> {
     let strategy =
         etcetera::choose_base_strategy().context("no home directory for the database; use --db")?;
     Ok(strategy.data_dir().join("peerchat").join("discovery.db"))
-}
-
-/// Standard output may be closed, which is no reason not to serve.
-fn announce(line: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
 /// As many connections as wanted, if the system has the descriptors.

@@ -113,12 +113,9 @@ impl Network {
     }
 
     fn open_link(&self, connection: Connection, dialled: Option<ContactId>) {
-        let up = move |&Opened { id: link, key, route, budget, .. }: &Opened| Input::LinkUp {
-            link,
-            key,
-            dialled,
-            route,
-            budget,
+        let up = move |opened: &Opened| {
+            let &Opened { id: link, key, route, budget, .. } = opened;
+            Input::LinkUp { link, key, dialled, route, budget }
         };
         self.open(connection, up, Input::LinkSays, Input::LinkClosed);
     }

@@ -55,20 +55,18 @@ fn open(connection: Connection, from: Route, events: Sender<Inbound>) {
                 Inbound::Messages(session, messages)
             }
             Event::Closed(session, end) => {
-                log_end(from, end);
+                match end {
+                    Ok(()) => tracing::debug!(%from, "connection closed"),
+                    Err(ReadError::Frame(OpenError::Io(error))) => {
+                        tracing::debug!(%from, %error, "connection lost");
+                    }
+                    Err(error) => tracing::info!(%from, %error, "connection cut"),
+                }
                 Inbound::Closed(session)
             }
         };
         events.send(event).is_ok()
     });
-}
-
-fn log_end(from: Route, end: Result<(), ReadError>) {
-    match end {
-        Ok(()) => tracing::debug!(%from, "connection closed"),
-        Err(ReadError::Frame(OpenError::Io(error))) => tracing::debug!(%from, %error, "connection lost"),
-        Err(error) => tracing::info!(%from, %error, "connection cut"),
-    }
 }
 
 /// The loop's half of every connection.

@@ -71,7 +71,7 @@ fn serve(mut stream: DeadlineStream, admin: &Admin) -> io::Result<()> {
 fn answer(question: &str, admin: &Admin) -> anyhow::Result<String> {
     match question.split(' ').collect::<Vec<_>>()[..] {
         ["status"] => Ok(admin.status()?.text()),
-        ["status", "json"] => Ok(admin.status()?.json()),
+        ["status", "json"] => Ok(serde_json::to_string(&admin.status()?)? + "\n"),
         ["release", name] => {
             let name: Name = name.parse()?;
             released(&name, admin.release(name.clone())?.map_err(|error| anyhow!(error))?)

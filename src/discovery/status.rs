@@ -27,8 +27,8 @@ const REASONS: [(RefusedCode, &str); 9] = [
 
 /// How many refusals there were, by reason. Every reason is there from the start.
 pub fn refused(by_code: &HashMap<u16, u64>, rejected: &Rejected) -> BTreeMap<&'static str, u64> {
-    let Rejected { full, address_full, handshakes } = rejected;
-    let before = [("full", full), ("address-full", address_full), ("handshake-failed", handshakes)];
+    let Rejected { full, address_full, failed_handshakes } = rejected;
+    let before = [("full", full), ("address-full", address_full), ("handshake-failed", failed_handshakes)];
     let before = before.map(|(reason, count)| (reason, count.load(Ordering::Relaxed)));
     let after = REASONS.map(|(code, reason)| (reason, by_code.get(&code.0).copied().unwrap_or_default()));
     before.into_iter().chain(after).collect()
@@ -51,6 +51,7 @@ pub struct Status {
 }
 
 impl Status {
+    /// For people.
     pub fn text(&self) -> String {
         let Self { version, address, database, key, uptime, figures, failed_saves, refused, .. } = self;
         let Figures { users, online, sessions, connections, requests } = figures;
@@ -72,13 +73,6 @@ impl Status {
              failed saves  {failed_saves}\n\
              refused       {refused}\n"
         )
-    }
-
-    /// For scripts: one line.
-    pub fn json(&self) -> String {
-        // Nothing in it can fail to be written.
-        let json = serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
-        json + "\n"
     }
 
     /// For Prometheus, in its text format.

@@ -241,6 +241,6 @@ mod tests {
 
         drop(TcpStream::connect(remote).unwrap());
         failures.recv_timeout(Duration::from_secs(5)).unwrap();
-        assert_eq!(rejected.handshakes.load(Ordering::Relaxed), 1);
+        assert_eq!(rejected.failed_handshakes.load(Ordering::Relaxed), 1);
     }
 }

@@ -24,15 +24,12 @@ const REFUSALS: usize = 64;
 /// How long after a logged refusal others are only counted. A flood is not to fill the log, nor to wait for it.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 
-/// How many connections came to nothing since the start.
+/// How many connections came to nothing since the start, and why.
 #[derive(Debug, Default)]
 pub struct Rejected {
-    /// For want of room.
     pub full: AtomicU64,
-    /// Because their address had too many.
     pub address_full: AtomicU64,
-    /// Because their handshake failed.
-    pub handshakes: AtomicU64,
+    pub failed_handshakes: AtomicU64,
 }
 
 impl Transport {
@@ -86,7 +83,7 @@ impl Transport {
                     let route = Route::Direct { remote };
                     let outcome = transport.respond(wire, route, purpose, permits);
                     if outcome.is_err() {
-                        counts.handshakes.fetch_add(1, Ordering::Relaxed);
+                        counts.failed_handshakes.fetch_add(1, Ordering::Relaxed);
                     }
                     done(route, outcome);
                 };

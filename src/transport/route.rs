@@ -31,8 +31,6 @@ impl Route {
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Direct { remote } => remote.fmt(f),
-        }
+        self.remote().fmt(f)
     }
 }

@@ -224,10 +224,8 @@ fn of_two_clients_that_want_a_name_at_once_one_gets_it() {
     let (other, second) = world.opened(2, "127.0.0.1:2");
     let want = |session| said(session, register("alice", 1000));
     let actions = world.batch(&[first, second, want(other), want(one)]);
-    assert_eq!(
-        actions,
-        [welcome(other, 1000, &[]), vec![send(one, refused(RefusedCode::NAME_TAKEN, "alice"))]].concat()
-    );
+    let refusal = send(one, refused(RefusedCode::NAME_TAKEN, "alice"));
+    assert_eq!(actions, [welcome(other, 1000, &[]), vec![refusal]].concat());
 }
 
 #[test]
@@ -257,19 +255,12 @@ fn a_request_waits_for_a_user_who_is_offline_and_for_a_restart() {
     assert_eq!(world.say(alice, request("bob")), [told(alice, 2, "bob", 1000, false, false)]);
     world.restart();
     let bob = world.open(2);
-    assert_eq!(
-        world.say(bob, register("bob", 1001)),
-        welcome(bob, 1001, &[status(1, "alice", 1000, false, true)])
-    );
+    let request = status(1, "alice", 1000, false, true);
+    assert_eq!(world.say(bob, register("bob", 1001)), welcome(bob, 1001, &[request]));
     let alice = world.open(1);
-    assert_eq!(
-        world.say(alice, register("alice", 1000)),
-        [
-            welcome(alice, 1000, &[status(2, "bob", 1001, true, false)]),
-            vec![told(bob, 1, "alice", 1000, true, true)]
-        ]
-        .concat()
-    );
+    let mut expected = welcome(alice, 1000, &[status(2, "bob", 1001, true, false)]);
+    expected.push(told(bob, 1, "alice", 1000, true, true));
+    assert_eq!(world.say(alice, register("alice", 1000)), expected);
 }
 
 #[test]
@@ -459,10 +450,8 @@ fn an_account_has_only_so_many_requests() {
     let actions = world.say(alice, register("alice", 1000));
     assert_eq!(actions.len(), MAX_CONTACTS + 2);
     world.assert_refused(alice, request("bob"), RefusedCode::TOO_MANY_REQUESTS, "bob");
-    assert!(matches!(
-        world.say(alice, request("crowd0"))[..],
-        [Action::Send { message: ToClient::Status(_), .. }]
-    ));
+    let actions = world.say(alice, request("crowd0"));
+    assert!(matches!(actions[..], [Action::Send { message: ToClient::Status(_), .. }]));
 }
 
 #[test]
@@ -474,10 +463,8 @@ fn a_target_has_only_so_many_requests() {
     world.assert_refused(bob, request("alice"), RefusedCode::TARGET_FULL, "alice");
     let alice = world.user(1, "alice");
     assert_eq!(world.say(alice, linked("crowd0")), []);
-    assert!(matches!(
-        world.say(bob, request("alice"))[..],
-        [_, Action::Send { message: ToClient::Status(_), .. }]
-    ));
+    let actions = world.say(bob, request("alice"));
+    assert!(matches!(actions[..], [_, Action::Send { message: ToClient::Status(_), .. }]));
 }
 
 #[test]
@@ -523,15 +510,10 @@ fn what_can_not_be_saved_is_refused_and_the_rest_goes_on() {
     let carol = world.user(3, "carol");
     assert_eq!(world.say(alice, request("carol")), [not_saved(alice, "carol")]);
     world.fail_writes(false);
-    assert_eq!(
-        world.say(dave, register("dave", 1000)),
-        welcome(dave, 1000, &[]),
-        "the session is still there, and the name still free"
-    );
-    assert_eq!(
-        world.say(alice, request("carol")),
-        [told(carol, 1, "alice", 1000, true, true), told(alice, 3, "carol", 1000, true, false)]
-    );
+    // The session is still there, and the name still free.
+    assert_eq!(world.say(dave, register("dave", 1000)), welcome(dave, 1000, &[]));
+    let answer = [told(carol, 1, "alice", 1000, true, true), told(alice, 3, "carol", 1000, true, false)];
+    assert_eq!(world.say(alice, request("carol")), answer);
 }
 
 /// All that is in memory.
@@ -550,13 +532,9 @@ fn a_batch_that_fails_leaves_no_trace() {
     world.say(alice, request("bob"));
     let before = in_memory(&world);
     // The last of many changes is the one that fails.
-    world
-        .directory
-        .execute_batch(
-            "CREATE TEMP TRIGGER full BEFORE INSERT ON users WHEN NEW.name = 'eve'
-             BEGIN SELECT RAISE(ABORT, 'disk full'); END",
-        )
-        .unwrap();
+    let trigger = "CREATE TEMP TRIGGER full BEFORE INSERT ON users WHEN NEW.name = 'eve'
+                   BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    world.directory.execute_batch(trigger).unwrap();
     let sessions: Vec<_> = (3..=6).map(|key| world.opened(key, "127.0.0.1:9")).collect();
     let mut events: Vec<_> = sessions.iter().map(|(_, event)| event.clone()).collect();
     let (carol, newer, eve) = (sessions[0].0, world.opened(1, "192.0.2.1:1"), sessions[2].0);
