@@ -20,9 +20,9 @@ use crate::transport::{
 };
 
 const FRAMING: Framing = Framing { longest: MAX_RENDEZVOUS_FRAME, read_ahead: 512, fill: 16 * 1024 };
-/// How long a session that was ended here may take to read its last words and to close. A connection
-/// closed while the other side still sends would be reset, and the last words could be lost.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the client of a session that was ended here may take to read its last messages and to close. A connection
+/// closed while the other side still sends would be reset, and those messages could be lost.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub enum Inbound {
     /// A handshake is done. What a registration did not cost is given back to the refunds.
@@ -119,7 +119,7 @@ impl Connections {
                 self.open.remove(&session);
             } else if last {
                 client.writer.finish();
-                self.leaving.push_back((now + FAREWELL, session));
+                self.leaving.push_back((now + CLOSE_TIMEOUT, session));
             }
         }
     }

@@ -49,7 +49,7 @@ pub(super) struct Server {
     grace_until: Instant,
     log_limit: LogLimit,
     about: About,
-    /// How many there were, by their code.
+    /// How many clients were refused something, by the code.
     refusals: HashMap<u16, u64>,
     failed_saves: u64,
 }

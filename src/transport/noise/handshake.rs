@@ -14,7 +14,7 @@ use crate::transport::wire::{DeadlineWire, Wire};
 const LONGEST_HANDSHAKE: usize = 96;
 /// How long a responder listens to a client that it has refused, so that the refusal arrives before
 /// the connection is reset.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many bytes it then reads from it.
 const MAX_UNREAD: u64 = 2048;
 
@@ -92,7 +92,7 @@ pub fn respond(
 
 /// Says one byte in clear and lets it arrive. Takes at most a second.
 pub(in crate::transport) fn refuse(wire: &dyn Wire, byte: u8) {
-    let wire = DeadlineWire { wire, deadline: Instant::now() + LAST_WORD };
+    let wire = DeadlineWire { wire, deadline: Instant::now() + REFUSAL_TIMEOUT };
     if wire.write_all(&[byte]).is_ok() {
         wire.wire.shutdown(Shutdown::Write);
         // Unread bytes would make the kernel reset the connection, and the byte could be lost.
