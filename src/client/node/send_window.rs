@@ -231,7 +231,7 @@ mod tests {
     fn what_was_written_is_at_hand_in_order_until_it_is_too_much() {
         let mut window = caught_up(10_000);
         (1..=3).for_each(|seq| window.written(message(seq, 10), 10_000));
-        assert_eq!(frame(&mut window, 1..=0), [1, 2, 3]);
+        assert_eq!(frame(&mut window, 9..=9), [1, 2, 3]);
         assert_eq!((window.progress.sent, window.fresh_bytes), (3, 0));
         assert!(!window.is_ready());
         // Also where there is next to no text, each takes its place.
@@ -264,6 +264,23 @@ mod tests {
         assert!(!window.is_ready());
         window.acknowledge(1, 1);
         assert_eq!(frame(&mut window, 1..=9), [2]);
+    }
+
+    #[test]
+    fn a_backlog_goes_out_in_few_frames_however_little_each_acknowledgement_frees() {
+        let mut window = SendWindow::new(8 << 10, 0);
+        let (mut sent, mut frames) = (0, 0);
+        for acknowledged in 0..=400 {
+            window.acknowledge(1, acknowledged);
+            while window.is_ready() {
+                let frame = frame(&mut window, 1..=400);
+                sent += frame.len();
+                frames += usize::from(!frame.is_empty());
+                assert!(window.progress.used <= window.size);
+            }
+        }
+        assert_eq!((sent, window.progress.used), (400, 0));
+        assert!(frames <= 20, "{frames} frames");
     }
 
     #[test]
