@@ -21,9 +21,9 @@ use crate::undo::{Table, Transactional, Value, transactional};
 pub struct Conversations {
     threads: Table<BTreeMap<ContactId, Thread>>,
     current: Value<Option<ContactId>>,
-    /// How many messages are unread, of whom there are any.
+    /// How many messages are unread of each contact who has any.
     unread: Table<BTreeMap<Name, u64>>,
-    /// Of whom something is left in the journal that is to be told.
+    /// The contacts about whom something in the journal is still to be told.
     behind: Value<BTreeSet<ContactId>>,
     /// Whose unread messages must be counted again.
     uncounted: Value<BTreeSet<ContactId>>,
@@ -106,12 +106,10 @@ impl Conversations {
         self.contacts_changed();
     }
 
-    /// Which contacts the user can talk to has changed.
     pub fn contacts_changed(&mut self) {
         self.shown.names_changed = true;
     }
 
-    /// With whom the user is in conversation.
     pub fn current(&self) -> Option<ContactId> {
         *self.current
     }
@@ -215,19 +213,40 @@ impl Conversations {
         roster: &Roster,
         delivered: impl Fn(ContactId) -> Seq,
     ) -> Result<()> {
-        if self.behind.is_empty() {
+        // In silence there is nothing to catch up with.
+        if self.behind.is_empty() || fx.output.is_silent() {
             return Ok(());
         }
-        let behind: Vec<ContactId> = self.behind.iter().copied().collect();
-        for id in behind {
+        for id in self.behind.clone() {
             let (Some(thread), Some(name)) = (self.threads.get_mut(&id), roster.name(id)) else {
                 continue;
             };
-            if thread.unshown && !fx.output.is_silent() {
-                thread.unshown = !thread.show(fx, journal, id, name, self.start)?;
+            let mut room = true;
+            if thread.unshown {
+                journal.received_after(id, thread.handed, |received| {
+                    room = fx.output.has_room();
+                    if room {
+                        let replayed = received.seq <= self.start;
+                        let notice = message_notice(name, &received.message, received.arrived, replayed);
+                        fx.output.show(id, received.seq, Some(notice));
+                        thread.handed = received.seq;
+                    }
+                    room
+                })?;
+                thread.unshown = !room;
             }
             if thread.unannounced {
-                thread.unannounced = !thread.announce(fx, journal, id, name, delivered(id))?;
+                let delivered = delivered(id);
+                journal.sent_after(id, thread.announced, |sent| {
+                    room = fx.output.has_room();
+                    let told = room && sent.seq <= delivered;
+                    if told {
+                        thread.announced = sent.seq;
+                        fx.tell(Notice::Delivered { id: sent.message.cursor(), to: name.clone() });
+                    }
+                    told
+                })?;
+                thread.unannounced = !room;
             }
             if !thread.unshown && !thread.unannounced {
                 self.behind.remove(&id);
@@ -236,7 +255,7 @@ impl Conversations {
         Ok(())
     }
 
-    /// Counts again what is unread of those of whom something was read.
+    /// Counts again what is unread, where something was read.
     pub fn recount(&mut self, journal: &Journal, roster: &Roster) -> Result<()> {
         if self.uncounted.is_empty() {
             return Ok(());
@@ -294,55 +313,6 @@ impl Conversations {
     }
 }
 
-impl Thread {
-    /// Returns whether all was told.
-    fn show(
-        &mut self,
-        fx: &mut Effects,
-        journal: &Journal,
-        id: ContactId,
-        name: &Name,
-        start: Seq,
-    ) -> Result<bool> {
-        let mut all = true;
-        journal.received_after(id, self.handed, |received| {
-            all = fx.output.has_room();
-            if all {
-                let replayed = received.seq <= start;
-                let notice = message_notice(name, &received.message, received.arrived, replayed);
-                fx.output.show(id, received.seq, Some(notice));
-                self.handed = received.seq;
-            }
-            all
-        })?;
-        Ok(all)
-    }
-
-    /// Returns whether all was told.
-    fn announce(
-        &mut self,
-        fx: &mut Effects,
-        journal: &Journal,
-        id: ContactId,
-        name: &Name,
-        delivered: Seq,
-    ) -> Result<bool> {
-        let mut all = true;
-        journal.sent_after(id, self.announced, |sent| {
-            if sent.seq > delivered {
-                return false;
-            }
-            all = fx.output.has_room();
-            if all {
-                self.announced = sent.seq;
-                fx.tell(Notice::Delivered { id: sent.message.cursor(), to: name.clone() });
-            }
-            all
-        })?;
-        Ok(all)
-    }
-}
-
 fn message_notice(from: &Name, message: &Message, arrived: i64, replayed: bool) -> Notice {
     Notice::Message {
         id: message.cursor(),
@@ -365,3 +335,6 @@ impl Transactional for Shown {
         self.names_changed = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

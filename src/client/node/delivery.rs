@@ -91,7 +91,6 @@ impl Delivery {
         self.log.forget(contact);
     }
 
-    /// The last seq in the journal.
     pub fn last_seq(&self) -> Seq {
         self.log.last()
     }
@@ -199,7 +198,6 @@ impl Delivery {
         Ok(news)
     }
 
-    /// A link is over.
     pub fn close(&mut self, link: ConnectionId) {
         self.closed.push(link);
     }
@@ -348,3 +346,6 @@ impl Transactional for Delivery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ const COURTESY: Duration = Duration::from_millis(700);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// The longest back-off to a contact who may well be there: online, or discovery can't tell.
 const LAST_RETRY: Duration = Duration::from_secs(8);
-/// The longest back-off to a contact whom discovery calls offline, or who said goodbye.
+/// The longest back-off to a contact who is offline, by discovery's word, or who said goodbye.
 const LAST_RETRY_OFFLINE: Duration = Duration::from_secs(30);
 /// After how long a program that closes every connection without a proof counts as an impostor. A client that is killed
 /// or started closes them for a moment.
@@ -36,8 +36,6 @@ const MAX_ATTEMPTS: usize = 4;
 #[derive(Debug)]
 pub struct Dialer {
     targets: Table<BTreeMap<ContactId, Target>>,
-    /// How many dials are under way.
-    underway: Value<usize>,
     /// Whose last sighting is to be saved, some time.
     unsaved: Value<BTreeSet<ContactId>>,
     wake: Value<Instant>,
@@ -112,26 +110,22 @@ impl Dialer {
             |row: &ContactRow| (row.id, Target { whereabouts: row.whereabouts, ..Target::default() });
         Self {
             targets: Table::new(rows.iter().map(target).collect()),
-            underway: Value::new(0),
             unsaved: Value::default(),
             wake: Value::new(now.mono),
             rng: fastrand::Rng::with_seed(seed),
         }
     }
 
-    /// A contact about whom nothing is known yet.
     pub fn add(&mut self, id: ContactId) {
         self.targets.insert(id, Target::default());
     }
 
     pub fn remove(&mut self, id: ContactId) {
-        if self.targets.remove(&id).is_some_and(|target| target.underway) {
-            *self.underway = self.underway.saturating_sub(1);
-        }
+        self.targets.remove(&id);
         self.unsaved.remove(&id);
     }
 
-    /// Whether discovery calls the contact online; `None` while it can't be reached.
+    /// Whether discovery calls the contact online; `None` while it does not say.
     pub fn presence(&self, id: ContactId) -> Option<bool> {
         self.targets.get(&id)?.presence.map(|(online, _)| online)
     }
@@ -153,8 +147,8 @@ impl Dialer {
         })
     }
 
-    /// Something gives hope that the contact can be reached: dials as soon as it is this side's turn. With `yielding`
-    /// it is the other side's turn first.
+    /// There is hope that the contact can be reached: dials at once, or with `yielding` when the other side has had its
+    /// turn.
     pub fn dial_soon(&mut self, now: Now, id: ContactId, yielding: bool) {
         if let Some(target) = self.targets.get_mut(&id) {
             let at = now.mono + if yielding { COURTESY } else { Duration::ZERO };
@@ -244,10 +238,8 @@ impl Dialer {
 
     /// A dial is over. Another one may have waited for its place.
     pub fn dialled(&mut self, now: Now, id: ContactId) {
-        if let Some(target) = self.targets.get_mut(&id)
-            && std::mem::take(&mut target.underway)
-        {
-            *self.underway = self.underway.saturating_sub(1);
+        if let Some(target) = self.targets.get_mut(&id) {
+            target.underway = false;
         }
         self.wake_at(now.mono);
     }
@@ -273,7 +265,6 @@ impl Dialer {
         self.seen(id, now.wall);
     }
 
-    /// The contact's client says goodbye.
     pub fn note_goodbye(&mut self, now: Now, id: ContactId, reason: ByeReason) {
         if let Some(target) = self.targets.get_mut(&id) {
             target.goodbye = Some((now.wall, reason));
@@ -319,7 +310,7 @@ impl Dialer {
         true
     }
 
-    /// All those of whom discovery has said something.
+    /// The contacts whose presence is known.
     pub fn with_presence(&self) -> Vec<ContactId> {
         self.targets.iter().filter(|(_, target)| target.presence.is_some()).map(|(id, _)| *id).collect()
     }
@@ -329,7 +320,7 @@ impl Dialer {
         *self.wake
     }
 
-    /// Dials the contacts whose time it is, of those for whom `wanted` has a name and a key.
+    /// Dials the contacts whose time it is, as far as `wanted` has their name and key.
     pub fn tick<'r>(
         &mut self,
         fx: &mut Effects,
@@ -340,19 +331,20 @@ impl Dialer {
             return;
         }
         let mut wake = Instant::NEVER;
-        let mut due = Vec::new();
-        for (id, target) in self.targets.iter().filter(|(_, target)| !target.underway) {
+        let (mut due, mut underway) = (Vec::new(), 0);
+        for (id, target) in self.targets.iter() {
             match target.next {
+                _ if target.underway => underway += 1,
                 Some(next) if next > now => wake = wake.min(next),
                 Some(next) => due.push((!matches!(target.presence, Some((true, _))), next, *id)),
                 None => {}
             }
         }
-        // Whoever is there first, then whoever has waited longest: a crowd that does not answer must not keep the
-        // places.
+        // Those who are online first, then those who have waited longest: a crowd that does not answer must not keep
+        // the places.
         due.sort_unstable();
         for (.., id) in due {
-            if *self.underway >= MAX_DIALS {
+            if underway >= MAX_DIALS {
                 break;
             }
             let Some((name, key)) = wanted(id) else {
@@ -365,7 +357,7 @@ impl Dialer {
             if !addresses.is_empty() {
                 target.underway = true;
                 target.tried = now;
-                *self.underway += 1;
+                underway += 1;
                 fx.act(Action::Dial { contact: id, name: name.clone(), key, addresses });
             }
         }
@@ -407,4 +399,7 @@ impl Dialer {
     }
 }
 
-transactional!(Dialer { targets, underway, unsaved, wake });
+transactional!(Dialer { targets, unsaved, wake });
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,7 @@ use crate::undo::Transactional;
 /// What one transaction leads to. Nothing of it leaves the node before the commit.
 #[derive(Debug)]
 pub struct Effects {
-    /// The time of the step that is being decided.
     pub now: Now,
-    /// What the user is told.
     pub output: Output,
     actions: Vec<Action>,
 }
@@ -24,7 +22,6 @@ impl Effects {
         Self { now, output, actions: Vec::new() }
     }
 
-    /// Asks for something to be done.
     pub fn act(&mut self, action: Action) {
         self.actions.push(action);
     }
@@ -34,7 +31,6 @@ impl Effects {
         self.act(Action::Send(link, messages));
     }
 
-    /// Says something to discovery.
     pub fn tell_discovery(&mut self, session: ConnectionId, message: ToDiscovery) {
         self.act(Action::TellDiscovery(session, vec![message]));
     }
@@ -52,7 +48,6 @@ impl Effects {
         self.output.tell(notice);
     }
 
-    /// Tells the user that something is not as it should be.
     pub fn error(&mut self, code: Code, peer: Option<&Name>, message: String) {
         self.tell(Notice::Error(ErrorNotice { code, message, peer: peer.cloned(), id: None, text: None }));
     }

@@ -61,7 +61,6 @@ impl Exit {
         }
     }
 
-    /// A command was not done.
     pub fn note_refused(&mut self) {
         self.refused += 1;
     }
@@ -82,4 +81,35 @@ pub fn waiting() -> Status {
         STILL_WAITING,
         Some("not everything is delivered; the rest is kept and goes out at a later start".into()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support::at;
+    use super::*;
+
+    #[test]
+    fn it_stays_as_long_as_it_was_told_and_leaves_once() {
+        let longest = Some(Duration::MAX);
+        for (linger, until) in [
+            (Some(Duration::from_secs(2)), at(7_000).mono),
+            (None, Instant::NEVER),
+            (longest, Instant::NEVER),
+        ] {
+            let mut it = Exit::new(linger);
+            assert_eq!((it.deadline(), it.is_lingering()), (Instant::NEVER, false));
+            it.linger(at(5_000));
+            assert_eq!((it.deadline(), it.is_lingering()), (until, true));
+            assert!(!it.has_left() && it.leave() && !it.leave() && it.has_left() && !it.is_lingering());
+        }
+    }
+
+    #[test]
+    fn what_waits_counts_more_than_what_was_refused() {
+        let mut it = Exit::new(None);
+        assert_eq!((it.status(false), it.status(true).0), ((0, None), STILL_WAITING));
+        it.note_refused();
+        assert_eq!((it.status(false).0, it.status(true).0), (FAILED, STILL_WAITING));
+        assert!(it.status(false).1.unwrap().starts_with("1 not done"));
+    }
 }

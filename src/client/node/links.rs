@@ -25,7 +25,7 @@ pub const WINDOW: u32 = 1024 * 1024;
 const AT_ONCE: Duration = HANDSHAKE_DEADLINE.saturating_mul(2);
 /// How often it is said that a stranger was cut.
 const STRANGERS_EVERY: Duration = Duration::from_secs(10);
-/// The most connections that have not yet come to a hello.
+/// The most connections whose owner is not yet known.
 const MAX_UNKNOWN: usize = 256;
 
 /// See the module.
@@ -121,7 +121,7 @@ pub struct Closed {
     pub silence: Duration,
 }
 
-/// What is known about the owner of a key.
+/// What is to be done about a key that is no contact's.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unknown {
     /// Discovery is to be asked.
@@ -191,7 +191,6 @@ impl Links {
         self.up.get(&contact).map(|(_, since)| *since)
     }
 
-    /// Says something to a peer.
     pub fn say(&mut self, fx: &mut Effects, id: ConnectionId, messages: Vec<Peer>) {
         if let Some(link) = self.links.get_mut(&id) {
             link.last_sent = fx.now.mono;
@@ -224,7 +223,6 @@ impl Links {
         self.links.insert(id, link);
     }
 
-    /// What to do about a key that is no contact's.
     pub fn unknown(&self, key: PublicKey) -> Unknown {
         let unknown = || self.links.values().filter(|link| matches!(link.state, State::Identifying(_)));
         if unknown().count() > MAX_UNKNOWN {
@@ -288,14 +286,12 @@ impl Links {
         early
     }
 
-    /// A peer is there, whatever it says.
     pub fn received(&mut self, fx: &Effects, id: ConnectionId) {
         if let Some(link) = self.links.get_mut(&id) {
             link.last_received = fx.now.mono;
         }
     }
 
-    /// A peer says something.
     pub fn hear<'m>(&mut self, id: ConnectionId, said: &'m Peer) -> Heard<'m> {
         let Some(link) = self.links.get_mut(&id) else {
             return Heard::Nothing;
@@ -448,3 +444,6 @@ impl Links {
 }
 
 transactional!(Links { links, up, wake, strangers, blocked });
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,6 @@ impl Log {
         Ok(Self { ends: Value::new(ends), unsealed: Table::new(unsealed), epoch, segment })
     }
 
-    /// The last seq in the journal.
     pub fn last(&self) -> Seq {
         self.ends.last
     }
@@ -89,14 +88,9 @@ impl Log {
     fn said(&mut self, contact: ContactId, side: Side) {
         self.ends.last += 1;
         let seq = self.ends.last;
-        match self.unsealed.get_mut(&contact) {
-            Some(sides) => Unsealed::add(of_side(sides, side), seq),
-            None => {
-                let mut sides = [None, None];
-                Unsealed::add(of_side(&mut sides, side), seq);
-                self.unsealed.insert(contact, sides);
-            }
-        }
+        let mut sides = self.unsealed.get(&contact).copied().unwrap_or_default();
+        Unsealed::add(of_side(&mut sides, side), seq);
+        self.unsealed.insert(contact, sides);
     }
 
     /// Nothing is said with this contact any more.
@@ -126,4 +120,60 @@ transactional!(Log { ends, unsealed, epoch });
 
 fn of_side([theirs, ours]: &mut [Option<Unsealed>; 2], side: Side) -> &mut Option<Unsealed> {
     if side == Side::Ours { ours } else { theirs }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support::*;
+    use super::*;
+    use crate::undo::Transactional;
+
+    #[test]
+    fn every_message_has_its_place_and_each_start_its_epoch() {
+        let journal = journal(&["bob", "carol"]);
+        let mut log = Log::load(&journal, 7, 3).unwrap();
+        let write = |log: &mut Log| log.write(&journal, 1, Kind::TEXT, 0, b"x").unwrap();
+        let receive = |log: &mut Log, contact| {
+            log.receive(&mut journal.incoming().unwrap(), contact, &message(9, 1, "x"), 0).unwrap()
+        };
+        journal.begin().unwrap();
+        write(&mut log);
+        journal.rollback();
+        log.rollback();
+        assert_eq!((log.last(), journal.epoch(7).unwrap()), (0, None));
+        let (epoch, first) = write(&mut log);
+        assert_eq!(journal.epoch(7).unwrap(), Some(epoch));
+        assert_eq!((first, receive(&mut log, 2), write(&mut log)), (cursor(7, 1), 2, (epoch, cursor(7, 3))));
+        log.commit();
+        log.renew_epoch(8);
+        let (renewed, fourth) = write(&mut log);
+        assert!(renewed > epoch && fourth == cursor(8, 4) && log.last() == 4);
+        assert_eq!(Log::load(&journal, 9, 3).unwrap().last(), 4);
+    }
+
+    #[test]
+    fn a_segment_is_sealed_when_it_is_full_unless_the_transaction_fails() {
+        let journal = journal(&["bob", "carol"]);
+        let mut log = Log::load(&journal, 7, 3).unwrap();
+        let write = |log: &mut Log, contact| {
+            log.write(&journal, contact, Kind::TEXT, 0, b"x").unwrap();
+            log.seal(&journal).unwrap();
+            journal.sealed().unwrap()
+        };
+        assert_eq!([write(&mut log, 1), write(&mut log, 2)], [0, 0]);
+        log.commit();
+        journal.begin().unwrap();
+        assert_eq!(write(&mut log, 1), 3);
+        journal.rollback();
+        log.rollback();
+        log.renew_epoch(8);
+        assert_eq!([write(&mut log, 2), write(&mut log, 2)], [3, 3]);
+        log.commit();
+        log.forget(1);
+        assert_eq!([1, 2].map(|it| journal.count_sent_after(it, 0).unwrap()), [1, 3]);
+        // What is in no segment is found again at the next start.
+        let mut log = Log::load(&journal, 9, 3).unwrap();
+        assert_eq!([write(&mut log, 1), write(&mut log, 1)], [3, 6]);
+        assert_eq!([1, 2].map(|it| journal.count_sent_after(it, 3).unwrap()), [2, 1]);
+    }
 }

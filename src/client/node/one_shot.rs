@@ -69,3 +69,47 @@ impl OneShot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support::name;
+    use super::*;
+
+    #[test]
+    fn the_status_says_what_came_of_the_text() {
+        // Whether it was taken, refused, and up to where it is delivered; then the status, and when there is no time.
+        for (taken, refused, delivered, status, at_the_end) in [
+            (false, false, None, Some(FAILED), Some(FAILED)),
+            (true, false, Some(4), None, Some(STILL_WAITING)),
+            (true, false, Some(5), Some(0), Some(0)),
+            (true, true, Some(5), None, Some(STILL_WAITING)),
+            (true, true, None, Some(FAILED), Some(FAILED)),
+        ] {
+            let mut it = OneShot::new(name("bob"), true);
+            if taken {
+                it.taken(1, 5);
+            }
+            it.note_refused(Some(&name("carol")), "not this one");
+            it.note_refused(refused.then_some(it.to().clone()).as_ref(), "no such user");
+            for (over, expected) in [(false, status), (true, at_the_end)] {
+                let found = it.status(over, |_| delivered, |_| "offline".into());
+                assert_eq!(found.as_ref().map(|(status, _)| *status), expected, "{taken} {refused} {over}");
+                let why = found.and_then(|(_, why)| why).unwrap_or_default();
+                let expected = if expected == Some(STILL_WAITING) { "offline" } else { "no such user" };
+                assert!(why.is_empty() || why.contains(expected), "{why}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_is_taken_back_with_the_contact_who_is_there_only_for_it() {
+        for (added, taken, back) in [(true, true, Some(1)), (false, true, None), (true, false, None)] {
+            let mut it = OneShot::new(name("bob"), added);
+            if taken {
+                it.taken(1, 5);
+            }
+            assert_eq!(it.take_back("taken"), back);
+            assert_eq!(it.status(false, |_| None, |_| String::new()).unwrap().1.is_some(), back.is_some());
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(1);
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// Nobody reads: nothing is told, and no message counts as shown.
+    /// The output is never read: nothing is told, and no message counts as shown.
     silent: bool,
     /// What a script calls the command that is being answered.
     answering: Option<Reference>,
@@ -64,7 +64,6 @@ impl Output {
         Self { silent, ..Self::default() }
     }
 
-    /// Nobody reads.
     pub fn is_silent(&self) -> bool {
         self.silent
     }

@@ -1,14 +1,14 @@
 //! The session with discovery.
 //!
 //! Everything discovery says is a statement of fact, and what this side has told it may have been lost with a session:
-//! at each login discovery says what it knows of this account's contacts, and the node asks anew for those of whom
-//! nothing was said. So both sides agree after every login, whichever of them has lost what.
+//! at each login discovery says what it knows of this account's contacts, and the node asks anew for the others. So both
+//! sides agree after every login, whichever of them has lost what.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::event::{Action, ConnectionId, Problem};
-use super::super::notice::{Code, Notice, UpDown};
+use super::super::notice::{Code, DiscoveryLine, Notice, UpDown};
 use super::effects::Effects;
 use crate::protocol::rendezvous::{RefusedCode, Register, ToDiscovery};
 use crate::protocol::{DEAD_AFTER, Name, PING_AFTER, PublicKey};
@@ -38,22 +38,15 @@ pub struct Rendezvous {
     last_ping: Instant,
     /// Whether the first attempt has come to an end.
     tried: bool,
-    /// What the user was last told, and since when it is up or down on the wall clock.
-    told: Option<Told>,
-    /// Of whom discovery has spoken since the login.
-    spoken: BTreeSet<ContactId>,
+    /// What the user was last told.
+    told: DiscoveryLine,
+    /// The contacts that discovery has spoken of since the login, until it has said all that it knows.
+    spoken: Option<BTreeSet<ContactId>>,
     /// When to repeat the requests that discovery has refused for now.
     ask_again: Option<Instant>,
-    /// The contacts the request for whom was refused, which was said.
+    /// Those for whom a request was refused, which was said.
     refused: BTreeSet<Name>,
     rng: fastrand::Rng,
-}
-
-#[derive(Debug, Clone)]
-struct Told {
-    state: UpDown,
-    detail: String,
-    since: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +89,8 @@ impl Rendezvous {
             last_sent: now.mono,
             last_ping: now.mono,
             tried: false,
-            told: None,
-            spoken: BTreeSet::new(),
+            told: DiscoveryLine { state: UpDown::Down, detail: "not yet reached".into(), since: None },
+            spoken: None,
             ask_again: None,
             refused: BTreeSet::new(),
             rng: fastrand::Rng::with_seed(seed),
@@ -109,7 +102,6 @@ impl Rendezvous {
         self.phase == Phase::Out
     }
 
-    /// Whether there is a session.
     pub fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up(_))
     }
@@ -119,27 +111,11 @@ impl Rendezvous {
         self.tried
     }
 
-    /// Whether it is up, as the user was told.
-    pub fn state(&self) -> UpDown {
-        self.told.as_ref().map_or(UpDown::Down, |told| told.state)
+    /// What the user was last told.
+    pub fn told(&self) -> &DiscoveryLine {
+        &self.told
     }
 
-    /// More about that.
-    pub fn detail(&self) -> Option<&str> {
-        self.told.as_ref().map(|told| told.detail.as_str())
-    }
-
-    /// Since when that is so, on the wall clock.
-    pub fn since(&self) -> Option<i64> {
-        self.told.as_ref().map(|told| told.since)
-    }
-
-    /// What keeps discovery from being reached, as the user was told.
-    pub fn problem(&self) -> Option<&str> {
-        self.detail().filter(|_| self.state() == UpDown::Down)
-    }
-
-    /// Whether that is the session.
     pub fn is_session(&self, session: ConnectionId) -> bool {
         self.session() == Some(session)
     }
@@ -177,12 +153,11 @@ impl Rendezvous {
         self.phase = Phase::Registering(session);
         let now = fx.now.mono;
         (self.last_received, self.last_sent, self.last_ping) = (now, now, now);
-        self.spoken.clear();
+        self.spoken = Some(BTreeSet::new());
         fx.tell_discovery(session, ToDiscovery::Register(register));
         true
     }
 
-    /// An attempt to reach discovery has failed.
     pub fn failed(&mut self, fx: &mut Effects, problem: &Problem) {
         if self.phase != Phase::Dialling {
             return;
@@ -196,7 +171,7 @@ impl Rendezvous {
         } else {
             format!("the key of discovery at {endpoint} was {expected} and is {found} now")
         };
-        if self.detail() != Some(&said) {
+        if self.told.detail != said {
             let advice = "if its operator confirms it, start once with --discovery-key and that key";
             fx.error(Code::KeyChanged, None, format!("{said}; it is refused; {advice}"));
         }
@@ -239,21 +214,19 @@ impl Rendezvous {
     }
 
     fn tell(&mut self, fx: &mut Effects, state: UpDown, detail: String) {
-        let before = self.told.as_ref();
-        if before.is_some_and(|told| told.state == state && told.detail == detail) {
+        let same = self.told.state == state;
+        if same && self.told.detail == detail {
             return;
         }
-        let since = before.filter(|told| told.state == state).map_or(fx.now.wall, |told| told.since);
-        self.told = Some(Told { state, detail: detail.clone(), since });
+        let since = self.told.since.filter(|_| same).or(Some(fx.now.wall));
+        self.told = DiscoveryLine { state, detail: detail.clone(), since };
         fx.tell(Notice::Discovery { state, detail });
     }
 
-    /// Discovery has said something.
     pub fn received(&mut self, now: Now) {
         self.last_received = now.mono;
     }
 
-    /// Discovery has let this client in.
     pub fn registered(&mut self, fx: &mut Effects, detail: String) {
         if let Some(session) = self.session() {
             self.phase = Phase::Up(session);
@@ -277,7 +250,7 @@ impl Rendezvous {
             if taken { (Code::NameTaken, HOPELESS_RETRY) } else { (Code::Refused, FIRST_RETRY) };
         let advice = if taken { "; choose another name, or use the journal that holds its key" } else { "" };
         let detail = format!("{user} can't be registered: {code}{advice}");
-        if self.detail() != Some(&detail) {
+        if self.told.detail != detail {
             fx.error(kind, Some(user), detail.clone());
         }
         self.down(fx, detail.clone(), retry);
@@ -301,14 +274,15 @@ impl Rendezvous {
         }
     }
 
-    /// Discovery has spoken of a contact.
     pub fn note_spoken(&mut self, id: ContactId) {
-        self.spoken.insert(id);
+        if let Some(spoken) = &mut self.spoken {
+            spoken.insert(id);
+        }
     }
 
-    /// Discovery has said all that it knows: of whom it has spoken since the login.
+    /// Discovery has said all that it knows. Returns the contacts that it has spoken of since the login.
     pub fn take_spoken(&mut self) -> BTreeSet<ContactId> {
-        std::mem::take(&mut self.spoken)
+        self.spoken.take().unwrap_or_default()
     }
 
     /// Another client of this account has connected: this one stays out.
@@ -320,7 +294,7 @@ impl Rendezvous {
         self.tell(fx, UpDown::Down, "superseded by a newer client".into());
     }
 
-    /// Ends the session for good, with a word.
+    /// Says goodbye and ends the session for good.
     pub fn leave(&mut self, fx: &mut Effects) {
         if let Some(session) = self.session() {
             fx.tell_discovery(session, ToDiscovery::Logout);
@@ -352,7 +326,7 @@ impl Rendezvous {
     /// Dials discovery, pings it, and gives up a session in which nothing is received.
     pub fn tick(&mut self, fx: &mut Effects) -> Due {
         let now = fx.now.mono;
-        if self.phase == Phase::Out || now < self.deadline() {
+        if now < self.deadline() {
             return Due::default();
         }
         if matches!(self.phase, Phase::Waiting(_)) {
@@ -371,3 +345,6 @@ impl Rendezvous {
         Due { lost: false, ask_again: self.ask_again.take_if(|at| now >= *at).is_some() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,7 +230,6 @@ impl Roster {
         self.change(id, |identity| identity.request = request);
     }
 
-    /// There is no such user.
     pub fn withdraw(&mut self, id: ContactId) {
         if let Some(person) = self.people.get_mut(&id) {
             person.withdrawn = true;
@@ -298,7 +297,7 @@ mod tests {
         let mut roster = roster(&["bob", "carol"]);
         roster.learn(&name("bob"), KEY);
         assert!(matches!(roster.learn(&name("carol"), KEY), Learned::Changed(_)));
-        assert_eq!(roster.trust(2, None), Err(Distrust::Taken(KEY)));
+        assert_eq!((roster.trust(2, None), roster.holder(&KEY)), (Err(Distrust::Taken(KEY)), Some(1)));
         assert_eq!(roster.learn(&name("dave"), KEY), Learned::Ignored);
         assert_eq!(roster.learn(&name("dave"), OTHER), Learned::Stranger);
     }
@@ -317,6 +316,9 @@ mod tests {
     fn who_does_not_exist_is_not_known() {
         let mut roster = roster(&["bob"]);
         assert_eq!(roster.similar(&name("bab")), Some("bob"));
+        let many: Vec<_> = (0..=MAX_SIMILAR).map(|number| format!("bob{number}")).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        assert_eq!(super::tests::roster(&many).similar(&name("bob")), None, "it takes too long");
         roster.withdraw(1);
         assert_eq!((roster.named(&name("bob")), roster.known_by(&name("bob"))), (Some(1), None));
         assert_eq!(roster.similar(&name("bab")), None);

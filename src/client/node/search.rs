@@ -41,7 +41,6 @@ pub struct Query {
     pub contact: Option<ContactId>,
     /// The last that was said when it was asked: it waits for no more.
     pub up_to: Seq,
-    /// What a script calls it.
     pub reference: Option<Reference>,
 }
 
@@ -112,5 +111,83 @@ impl Search {
     /// Whether the oldest search waits for more of the index.
     fn is_wanted(&self) -> bool {
         self.waiting.front().zip(self.behind).is_some_and(|(query, first)| first <= query.up_to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support::*;
+    use super::*;
+    use crate::time::millis;
+
+    /// Adds messages to the journal, and returns its last seq.
+    fn say(search: &mut Search, journal: &Journal, count: i64) -> Seq {
+        let last = journal.last_seq().unwrap();
+        for seq in last + 1..=last + count {
+            journal.add_received(1, seq, &message(8, seq.unsigned_abs(), "word"), 0).unwrap();
+            search.said(seq);
+        }
+        last + count
+    }
+
+    fn query(up_to: Seq) -> Query {
+        Query { words: vec!["word".into()], contact: None, up_to, reference: None }
+    }
+
+    #[test]
+    fn a_search_waits_for_what_was_said_before_it_and_for_no_more() {
+        let journal = journal(&["bob"]);
+        let mut search = Search::load(at(0), &journal).unwrap();
+        let up_to = say(&mut search, &journal, 1_000);
+        assert!(search.ask(query(up_to)) && search.ask(query(0)));
+        let mut slices = 0;
+        while search.next_ready().is_none() {
+            assert_eq!((search.deadline(true), search.is_waiting()), (Instant::START, true));
+            search.follow(at(0), &journal).unwrap();
+            say(&mut search, &journal, 500);
+            slices += 1;
+        }
+        assert_eq!(slices, 4);
+        assert!(search.next_ready().is_some() && !search.is_waiting() && search.next_ready().is_none());
+        assert!(journal.not_indexed().unwrap().is_some_and(|first| first > up_to));
+    }
+
+    #[test]
+    fn the_index_follows_by_itself_when_nothing_happens() {
+        let journal = journal(&["bob"]);
+        let mut search = Search::load(at(0), &journal).unwrap();
+        search.follow(at(0), &journal).unwrap();
+        assert_eq!(search.deadline(true), Instant::NEVER);
+        let (idle, rest) = (millis(IDLE), millis(REST));
+        say(&mut search, &journal, 600);
+        search.follow(at(0), &journal).unwrap();
+        assert_eq!(search.deadline(true), at(idle).mono);
+        say(&mut search, &journal, 1);
+        search.follow(at(idle - 1), &journal).unwrap();
+        let last = 2 * idle - 1;
+        for (ms, left) in
+            [(last - 1, Some(1)), (last, Some(257)), (last + 1, Some(257)), (last + rest, Some(513))]
+        {
+            search.follow(at(ms), &journal).unwrap();
+            assert_eq!(journal.not_indexed().unwrap(), left, "{ms}");
+        }
+        // The rest after a restart, which the disk puts off.
+        let mut search = Search::load(at(0), &journal).unwrap();
+        search.postpone(at(0), Duration::from_secs(60));
+        assert_eq!(search.deadline(true), at(60_000).mono);
+        search.follow(at(60_000), &journal).unwrap();
+        assert_eq!((journal.not_indexed().unwrap(), search.deadline(true)), (None, Instant::NEVER));
+        search.postpone(at(0), Duration::ZERO);
+        assert_eq!(search.deadline(true), Instant::NEVER);
+    }
+
+    #[test]
+    fn not_more_searches_wait_than_may() {
+        let journal = journal(&["bob"]);
+        let mut search = Search::load(at(0), &journal).unwrap();
+        assert_eq!((0..100).filter(|_| search.ask(query(0))).count(), MAX_WAITING);
+        search.follow(at(0), &journal).unwrap();
+        assert_eq!((search.deadline(true), search.deadline(false)), (Instant::START, Instant::NEVER));
+        assert_eq!((search.give_up().len(), search.is_waiting()), (MAX_WAITING, false));
     }
 }

@@ -267,6 +267,23 @@ mod tests {
     }
 
     #[test]
+    fn a_backlog_goes_out_in_few_frames_however_little_each_acknowledgement_frees() {
+        let mut window = SendWindow::new(8 << 10, 0);
+        let (mut sent, mut frames) = (0, 0);
+        for acknowledged in 0..=400 {
+            window.acknowledge(1, acknowledged);
+            while window.is_ready() {
+                let frame = frame(&mut window, 1..=400);
+                sent += frame.len();
+                frames += usize::from(!frame.is_empty());
+                assert!(window.progress.used <= window.size);
+            }
+        }
+        assert_eq!((sent, window.progress.used), (400, 0));
+        assert!(frames <= 20, "{frames} frames");
+    }
+
+    #[test]
     fn a_failed_transaction_has_sent_and_acknowledged_nothing() {
         let mut window = SendWindow::new(100_000, 0);
         assert_eq!(frame(&mut window, 1..=3), [1, 2, 3]);

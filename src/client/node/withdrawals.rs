@@ -44,7 +44,6 @@ impl Withdrawals {
         self.0.keys().copied().collect()
     }
 
-    /// Discovery says that the user exists.
     pub fn note_exists(&mut self, id: ContactId) {
         if let Some(it) = self.0.get_mut(&id) {
             it.exists = true;
@@ -104,5 +103,48 @@ impl Withdrawals {
             fx.output.show(id, it.given_back, None);
         }
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support::*;
+    use super::*;
+    use crate::protocol::MAX_TEXT;
+    use crate::protocol::peer::Kind;
+    use crate::undo::Transactional;
+
+    #[test]
+    fn all_is_given_back_as_there_is_room_and_then_the_contact_can_go() {
+        let (journal, mut fx, ghost) = (journal(&["ghost"]), effects(), name("ghost"));
+        let epoch = journal.add_epoch(1, 1).unwrap();
+        let text = "x".repeat(MAX_TEXT);
+        (1..=200).for_each(|seq| journal.add_sent(1, seq, epoch, Kind::TEXT, 0, text.as_bytes()).unwrap());
+        let mut it = Withdrawals::default();
+        assert!(it.is_empty() && !it.written(1));
+        it.add(1, 50);
+        let mut rounds = Vec::new();
+        while rounds.iter().sum::<u64>() < 150 {
+            rounds.push(it.give_back(&mut fx, &journal, 1, &ghost).unwrap());
+            assert_eq!(it.give_back(&mut fx, &journal, 1, &ghost).unwrap(), 0, "there is no room");
+            // Not all is told, so what is written is not the last.
+            assert!(it.written(1) && !it.is_over(1) || rounds.len() > 1);
+            assert_eq!(codes(&told(&mut fx)).len() as u64, rounds[rounds.len() - 1]);
+        }
+        assert_eq!(rounds.len(), 2, "{rounds:?}");
+        assert!(it.written(1) && it.is_over(1) && !it.remove(1) && it.is_empty());
+    }
+
+    #[test]
+    fn who_exists_after_all_is_remembered_to_the_end() {
+        let (journal, mut fx) = (journal(&["bob"]), effects());
+        let mut it = Withdrawals::default();
+        it.add(1, 0);
+        it.note_exists(1);
+        assert_eq!((it.give_back(&mut fx, &journal, 1, &name("bob")).unwrap(), it.is_over(1)), (0, false));
+        fx.commit();
+        fx.output.take_batch(fx.now);
+        assert_eq!(fx.output.written(fx.now), [(1, 0)], "also of nothing it is known when it is written");
+        assert!(it.written(1) && it.is_over(1) && it.remove(1));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::super::command::Reference;
 use super::super::super::event::Prompt;
-use super::super::super::notice::{HistoryLine, MANY_UNREAD};
+use super::super::super::notice::MANY_UNREAD;
 use super::*;
 
 fn prompts(actions: Vec<Action>) -> Vec<Prompt> {
@@ -17,25 +17,13 @@ impl World {
 
     /// The conversations entered and left so far, with what was unread and how many lines were shown.
     fn conversations(&self) -> Vec<(Option<&str>, u64, usize)> {
-        let conversation = |notice: &'_ Notice| match notice {
-            Notice::Conversation { unread, messages, .. } => Some((*unread, messages.len())),
+        let conversations = self.notices.iter().filter_map(|notice| match notice {
+            Notice::Conversation { peer, unread, messages } => {
+                Some((peer.as_ref().map(Name::as_str), *unread, messages.len()))
+            }
             _ => None,
-        };
-        self.notices
-            .iter()
-            .filter_map(|notice| {
-                let (unread, lines) = conversation(notice)?;
-                let Notice::Conversation { peer, .. } = notice else { return None };
-                Some((peer.as_ref().map(Name::as_str), unread, lines))
-            })
-            .collect()
-    }
-
-    fn last_lines(&self) -> &[HistoryLine] {
-        match self.notices.iter().rev().find(|notice| matches!(notice, Notice::Conversation { .. })) {
-            Some(Notice::Conversation { messages, .. }) => messages,
-            _ => panic!("no conversation was entered"),
-        }
+        });
+        conversations.collect()
     }
 }
 
@@ -45,16 +33,13 @@ fn lines_go_to_whom_the_user_converses_with_and_to_nobody_else() {
     assert_eq!(texts(&world.types("hello?"), 1).len(), 0);
     assert_eq!(world.errors(), [Code::BadCommand]);
     world.types("CHAT bob");
-    assert_eq!(texts(&world.types("hello, contacts"), 1), ["hello, contacts"]);
-    assert_eq!(texts(&world.types("contacts"), 1), ["contacts"]);
-    assert_eq!(texts(&world.types("//contacts"), 1), ["/contacts"]);
-    assert_eq!(texts(&world.types("  HELP me"), 1), ["  HELP me"]);
+    for line in ["hello, contacts", "contacts", "//contacts", "  HELP me"] {
+        assert_eq!(texts(&world.types(line), 1), [line.replace("//", "/")]);
+    }
     // Commands are commands.
-    for line in ["CONTACTS", "/contacts", "HELP"] {
+    for line in ["CONTACTS", "/contacts", "HELP", "/usr/bin", &"x".repeat(MAX_TEXT + 1)] {
         assert_eq!(texts(&world.types(line), 1).len(), 0, "{line}");
     }
-    assert_eq!(texts(&world.types("/usr/bin"), 1).len(), 0);
-    assert_eq!(texts(&world.types(&"x".repeat(MAX_TEXT + 1)), 1).len(), 0);
     assert_eq!(world.errors(), [Code::BadCommand, Code::BadCommand, Code::TooLong]);
     world.types("CHAT");
     assert_eq!(texts(&world.types("anybody?"), 1).len(), 0);
@@ -82,13 +67,16 @@ fn who_can_not_enter_a_conversation_is_in_none() {
     assert_eq!(world.errors(), [Code::NotAContact, Code::BadCommand, Code::Blocked]);
     world.types("CHAT alice");
     assert_eq!(world.errors().last(), Some(&Code::NotAContact));
+    world.types("CHAT bbo hi");
+    let Some(Notice::Error(error)) = world.notices.last() else { panic!() };
+    assert!(error.message.contains("did you mean bob?"), "{}", error.message);
 }
 
 #[test]
 fn a_conversation_with_nobody_ends() {
     let mut world = World::online();
     world.step(&[typed("REQUEST ghost"), typed("CHAT ghost"), typed("boo")]);
-    let actions = world.discovery(&[ToClient::NoSuchUser(About { name: name("ghost") })]);
+    let actions = world.discovery(&[no_such_user("ghost")]);
     assert_eq!(prompts(actions).last().unwrap().conversation, None);
     assert_eq!(world.conversations().last(), Some(&(None, 0, 0)));
     world.types("boo");
@@ -117,60 +105,12 @@ fn a_message_is_unread_until_somebody_looks() {
     world.types("CHAT bob");
     assert_eq!(world.unread(), 0);
     assert_eq!(world.conversations(), [(Some("bob"), 15, 15)]);
-    // In the conversation it is read as it is shown.
-    receive(&mut world, 2);
-    assert_eq!(world.unread(), 0);
     world.types("CHAT");
     receive(&mut world, 1);
     assert_eq!(world.unread(), 1);
     // Entering shows some lines that were read before.
     world.types("CHAT bob");
-    assert_eq!(world.last_lines().len(), 10);
-}
-
-#[test]
-fn what_is_unread_is_known_after_a_restart() {
-    let mut world = World::linked(1);
-    world.says(1, &[message(8, 1, "one"), message(8, 2, "two")]);
-    world.types("HISTORY bob");
-    world.says(1, &[message(8, 3, "three")]);
-    world.later(millis(LAZY_SAVE) + 1);
-    world.restart(2);
-    let actions = world.step(&[]);
-    assert_eq!(world.unread(), 1);
-    let prompt = prompts(actions).pop().unwrap();
-    assert_eq!(prompt.unread.get(&name("bob")), Some(&1));
-    assert_eq!((prompt.conversation, prompt.contacts.as_ref()), (None, [name("bob")].as_slice()));
-}
-
-#[test]
-fn unread_messages_are_counted_up_to_a_bound() {
-    let mut world = World::linked(1);
-    let many: Vec<_> = (1..=MANY_UNREAD + 5).map(|number| message(8, number, "x")).collect();
-    world.says(1, &many);
-    assert_eq!(world.unread(), MANY_UNREAD);
-    world.restart(2);
-    assert_eq!(world.unread(), MANY_UNREAD);
-    world.types("CHAT bob");
-    assert_eq!((world.unread(), world.last_lines().len()), (0, 1000));
-}
-
-#[test]
-fn the_prompt_is_told_when_it_changes_and_only_then() {
-    let mut world = World::linked(1);
-    assert_eq!(prompts(world.step(&[])), []);
-    assert_eq!(prompts(world.types("CONTACTS")), []);
-    let told = prompts(world.says(1, &[message(8, 1, "one"), message(8, 2, "two")]));
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].unread[&name("bob")], 2);
-    let told = prompts(world.types("CHAT bob"));
-    assert_eq!((told[0].conversation.as_ref(), told[0].unread.len()), (Some(&name("bob")), 0));
-    assert_eq!(prompts(world.types("CHAT bob")), []);
-    let told = prompts(world.types("REQUEST carol"));
-    assert_eq!(told[0].contacts.as_ref(), [name("bob"), name("carol")]);
-    // It does not exist, and Tab forgets it.
-    let told = prompts(world.discovery(&[ToClient::NoSuchUser(About { name: name("carol") })]));
-    assert_eq!(told.last().unwrap().contacts.as_ref(), [name("bob")]);
+    assert_eq!(world.conversations().last(), Some(&(Some("bob"), 1, 10)));
 }
 
 #[test]
@@ -195,8 +135,7 @@ fn a_refusal_in_a_failed_transaction_counts_once() {
     world.fail(&[typed("CHAT carol hi"), typed("/nonsense"), typed("HISTORY carol")]);
     assert!(world.node.exit.status(false).1.unwrap().starts_with("3 not done"));
     world.types("REQUEST ghost");
-    let unknown = || ToClient::NoSuchUser(About { name: name("ghost") });
-    world.fail(&[Input::RendezvousSays(SESSION, vec![unknown()])]);
+    world.fail(&[says(no_such_user("ghost"))]);
     assert!(world.node.exit.status(false).1.unwrap().starts_with("3 not done"), "it is told again");
 }
 
@@ -214,16 +153,7 @@ fn who_can_not_enter_a_conversation_is_answered_once() {
     world.types("CHAT bob");
     let reference = Some(Reference::Number(1));
     let command = parse("CHAT carol").unwrap();
-    world.journal.begin().unwrap();
-    let input = Input::Command { command, reference: reference.clone() };
-    world.node.handle(world.now, &world.journal, &input).unwrap();
-    world.node.finish(world.now, &world.journal).unwrap();
-    world.journal.commit().unwrap();
-    let prints = world.node.committed().into_iter().filter_map(|action| match action {
-        Action::Print(told) => Some(told),
-        _ => None,
-    });
-    let told: Vec<_> = prints.flatten().collect();
+    let told = world.unprinted(&[Input::Command { command, reference: reference.clone() }]);
     assert!(matches!(told[0].notice, Notice::Conversation { peer: None, .. }), "{told:?}");
     assert!(matches!(told[1].notice, Notice::Error(_)), "{told:?}");
     let references: Vec<_> = told.iter().map(|told| told.reference.clone()).collect();
@@ -231,20 +161,12 @@ fn who_can_not_enter_a_conversation_is_answered_once() {
 }
 
 #[test]
-fn whom_somebody_may_have_meant_is_said_while_that_is_quickly_found() {
-    let mut world = World::with_bob();
-    let said = |world: &mut World| {
-        world.types("CHAT bbo hi");
-        match world.notices.last() {
-            Some(Notice::Error(error)) => error.message.contains("did you mean bob?"),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert!(said(&mut world));
-    for number in 0..1000 {
-        world.node.add_contact(&world.journal, &name(&format!("contact{number}"))).unwrap();
-    }
-    assert!(!said(&mut world));
+fn no_more_lines_are_shown_than_are_counted() {
+    let mut world = World::linked(1);
+    let many: Vec<_> = (1..=MANY_UNREAD + 5).map(|number| message(8, number, "x")).collect();
+    world.says(1, &many);
+    world.types("CHAT bob");
+    assert_eq!((world.unread(), world.conversations()), (0, vec![(Some("bob"), MANY_UNREAD, 1000)]));
 }
 
 #[test]
@@ -262,5 +184,6 @@ fn all_that_is_unread_is_shown_also_where_ours_stand_between() {
     assert_eq!(world.unread(), 11);
     world.types("CHAT bob");
     assert_eq!(world.conversations(), [(Some("bob"), 11, 16)]);
-    assert!(world.last_lines()[0].received.is_some());
+    let Some(Notice::Conversation { messages, .. }) = world.notices.last() else { panic!() };
+    assert!(messages[0].received.is_some());
 }
