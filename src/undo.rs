@@ -172,6 +172,11 @@ impl<T: Keyed> Table<T> {
         self.entries.find_mut(key)
     }
 
+    /// Changes the entry of a key, if there is one.
+    pub fn change(&mut self, key: &T::Key, change: impl FnOnce(&mut T::Entry)) {
+        self.get_mut(key).map(change);
+    }
+
     /// Adds an entry, or replaces the one that the key has.
     pub fn insert(&mut self, key: T::Key, entry: T::Entry) -> Option<T::Entry> {
         self.note(&key);

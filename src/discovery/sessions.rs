@@ -76,9 +76,7 @@ impl Sessions {
     }
 
     pub fn set_start(&mut self, id: ConnectionId, start: Option<u64>) {
-        if let Some(session) = self.open.get_mut(&id) {
-            session.start = start;
-        }
+        self.open.change(&id, |session| session.start = start);
     }
 
     /// Gives the session to a user, who holds it from now on.

@@ -7,7 +7,7 @@ use super::super::notice::{
 use super::super::verification;
 use super::Node;
 use super::one_shot::OneShot;
-use super::roster::{Distrust, Person};
+use super::roster::Person;
 use super::search::Query;
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
@@ -301,14 +301,7 @@ fn trust(node: &mut Node, name: &Name, digits: Option<&str>) {
     let Some(id) = known(node, name) else {
         return;
     };
-    if let Err(distrust) = node.roster.trust(id, digits) {
-        let (code, why) = match distrust {
-            Distrust::NotOffered => {
-                (Code::NothingToTrust, format!("discovery names no other key for {name}"))
-            }
-            Distrust::Other(key) => (Code::KeyChanged, format!("discovery names the key {key} for {name}")),
-            Distrust::Taken(key) => (Code::KeyChanged, format!("the key {key} belongs to another contact")),
-        };
+    if let Err((code, why)) = node.roster.trust(id, name, digits) {
         node.refuse(code, Some(name), format!("{why}; nothing was changed"));
         return;
     }
@@ -365,8 +358,7 @@ fn search_for(node: &mut Node, words: &[String], user: Option<&Name>) {
     if contact == Some(None) {
         return;
     }
-    let reference = node.fx.output.answer(None);
-    node.fx.output.answer(reference.clone());
+    let reference = node.fx.output.answering().cloned();
     let up_to = node.delivery.last_seq();
     if !node.search.ask(Query { words: words.to_vec(), contact: contact.flatten(), up_to, reference }) {
         node.refuse(Code::Refused, user, "too many searches at once; try again".into());

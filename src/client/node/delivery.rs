@@ -118,23 +118,17 @@ impl Delivery {
     /// There is no such user: nothing that was written so far is sent.
     pub fn withdraw(&mut self, contact: ContactId) {
         let last = self.log.last();
-        if let Some(it) = self.contacts.get_mut(&contact) {
-            it.outgoing.base = last.max(it.outgoing.delivered + 1);
-        }
+        self.contacts.change(&contact, |it| it.outgoing.base = last.max(it.outgoing.delivered + 1));
     }
 
     /// A message was given back to the user.
     pub fn gave_back(&mut self, contact: ContactId) {
-        if let Some(it) = self.contacts.get_mut(&contact) {
-            it.waiting = it.waiting.saturating_sub(1);
-        }
+        self.contacts.change(&contact, |it| it.waiting = it.waiting.saturating_sub(1));
     }
 
     /// The contact has another key now: nothing is sent again that went to the old one.
     pub fn start_anew(&mut self, contact: ContactId) {
-        if let Some(it) = self.contacts.get_mut(&contact) {
-            it.outgoing.base = it.outgoing.delivered;
-        }
+        self.contacts.change(&contact, |it| it.outgoing.base = it.outgoing.delivered);
     }
 
     /// Puts a message into the outbox; over `link`, if there is one, it goes at once.
@@ -148,9 +142,7 @@ impl Delivery {
         body: &[u8],
     ) -> Result<Cursor> {
         let (epoch, cursor) = self.log.write(journal, contact, kind, written, body)?;
-        if let Some(it) = self.contacts.get_mut(&contact) {
-            it.waiting += 1;
-        }
+        self.contacts.change(&contact, |it| it.waiting += 1);
         let most = AT_HAND / self.links.len().max(1);
         if let Some(link) = link.and_then(|link| self.links.get_mut(&link)) {
             let Cursor { epoch: value, number } = cursor;
@@ -162,9 +154,7 @@ impl Delivery {
 
     /// How far this side has committed what the contact wrote.
     pub fn cursors(&mut self, journal: &Journal, contact: ContactId) -> Result<Vec<Cursor>> {
-        if let Some(it) = self.contacts.get_mut(&contact) {
-            it.save_cursor(journal, contact)?;
-        }
+        self.contacts.get_mut(&contact).map_or(Ok(()), |it| it.save_cursor(journal, contact))?;
         journal.cursors(contact)
     }
 
@@ -313,9 +303,7 @@ impl Delivery {
             unsaved.extend(now.committed.filter(|committed| committed.unsaved).map(|_| *id));
         }
         for id in unsaved {
-            if let Some(it) = self.contacts.get_mut(&id) {
-                it.save_cursor(journal, id)?;
-            }
+            self.contacts.get_mut(&id).map_or(Ok(()), |it| it.save_cursor(journal, id))?;
         }
         Ok(())
     }

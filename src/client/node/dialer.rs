@@ -188,16 +188,12 @@ impl Dialer {
 
     /// Does not dial the contact until something happens.
     pub fn dial_no_more(&mut self, id: ContactId) {
-        if let Some(target) = self.targets.get_mut(&id) {
-            target.next = None;
-        }
+        self.targets.change(&id, |target| target.next = None);
     }
 
     /// The address dialled answered, but no link came up: next time the other address is tried first.
     pub fn dial_elsewhere(&mut self, id: ContactId) {
-        if let Some(target) = self.targets.get_mut(&id) {
-            target.told_is_newer = !target.told_is_newer;
-        }
+        self.targets.change(&id, |target| target.told_is_newer = !target.told_is_newer);
     }
 
     /// Those who are not dialled until something happens.
@@ -207,9 +203,7 @@ impl Dialer {
 
     /// A dial has led to a connection with this address.
     pub fn answered(&mut self, now: Now, id: ContactId, address: SocketAddr) {
-        if let Some(target) = self.targets.get_mut(&id) {
-            target.note_attempt(now, address, None);
-        }
+        self.targets.change(&id, |target| target.note_attempt(now, address, None));
         self.dialled(now, id);
         self.dial_later(now, id, true);
     }
@@ -238,17 +232,13 @@ impl Dialer {
 
     /// A dial is over. Another one may have waited for its place.
     pub fn dialled(&mut self, now: Now, id: ContactId) {
-        if let Some(target) = self.targets.get_mut(&id) {
-            target.underway = false;
-        }
+        self.targets.change(&id, |target| target.underway = false);
         self.wake_at(now.mono);
     }
 
     /// The user asks for the contact again: what was said about them before may be said again.
     pub fn forgive(&mut self, id: ContactId) {
-        if let Some(target) = self.targets.get_mut(&id) {
-            target.impostor_told = false;
-        }
+        self.targets.change(&id, |target| target.impostor_told = false);
     }
 
     /// A link is up, with a client that can be dialled at this address: what is known about reaching it starts anew.
@@ -266,9 +256,7 @@ impl Dialer {
     }
 
     pub fn note_goodbye(&mut self, now: Now, id: ContactId, reason: ByeReason) {
-        if let Some(target) = self.targets.get_mut(&id) {
-            target.goodbye = Some((now.wall, reason));
-        }
+        self.targets.change(&id, |target| target.goodbye = Some((now.wall, reason)));
     }
 
     /// The contact is known to have been there at this time, on the wall clock.
@@ -301,9 +289,7 @@ impl Dialer {
         if before == online {
             return false;
         }
-        if let Some(target) = self.targets.get_mut(&id) {
-            target.presence = online.map(|online| (online, now.wall));
-        }
+        self.targets.change(&id, |target| target.presence = online.map(|online| (online, now.wall)));
         if before == Some(true) || online == Some(true) {
             self.seen(id, now.wall);
         }

@@ -287,9 +287,7 @@ impl Links {
     }
 
     pub fn received(&mut self, fx: &Effects, id: ConnectionId) {
-        if let Some(link) = self.links.get_mut(&id) {
-            link.last_received = fx.now.mono;
-        }
+        self.links.change(&id, |link| link.last_received = fx.now.mono);
     }
 
     pub fn hear<'m>(&mut self, id: ConnectionId, said: &'m Peer) -> Heard<'m> {

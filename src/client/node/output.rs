@@ -99,6 +99,11 @@ impl Output {
         }
     }
 
+    /// What a script calls the command that is being answered.
+    pub fn answering(&self) -> Option<&Reference> {
+        self.answering.as_ref()
+    }
+
     /// What follows answers a command that a script calls this. Returns what was answered before.
     pub fn answer(&mut self, reference: Option<Reference>) -> Option<Reference> {
         std::mem::replace(&mut self.answering, reference)

@@ -8,6 +8,7 @@ use crate::store::journal::{ContactId, ContactRow, Identity, Journal, Request};
 use crate::undo::{Table, transactional};
 
 use super::super::did_you_mean::nearest;
+use super::super::notice::Code;
 
 /// The most contacts that an account may have.
 pub const MAX_CONTACTS: usize = 10_000;
@@ -51,17 +52,6 @@ pub enum Learned {
     Ignored,
     /// It is not believed: the user has to decide. The words say why.
     Changed(String),
-}
-
-/// Why a new key is not accepted.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Distrust {
-    /// Discovery names no other key.
-    NotOffered,
-    /// It is not the key that the user means.
-    Other(PublicKey),
-    /// Another contact has that key.
-    Taken(PublicKey),
 }
 
 impl Roster {
@@ -195,13 +185,19 @@ impl Roster {
     }
 
     /// The user accepts the key that discovery names, which starts with `digits` if they say so.
-    pub fn trust(&mut self, id: ContactId, digits: Option<&str>) -> Result<(), Distrust> {
-        let offered = self.get(id).and_then(|person| person.identity.offered).ok_or(Distrust::NotOffered)?;
+    ///
+    /// # Errors
+    /// Why the key is not accepted.
+    pub fn trust(&mut self, id: ContactId, name: &Name, digits: Option<&str>) -> Result<(), (Code, String)> {
+        let offered = self
+            .get(id)
+            .and_then(|person| person.identity.offered)
+            .ok_or_else(|| (Code::NothingToTrust, format!("discovery names no other key for {name}")))?;
         if !offered.to_string().starts_with(digits.unwrap_or_default()) {
-            return Err(Distrust::Other(offered));
+            return Err((Code::KeyChanged, format!("discovery names the key {offered} for {name}")));
         }
         if self.holder(&offered).is_some() {
-            return Err(Distrust::Taken(offered));
+            return Err((Code::KeyChanged, format!("the key {offered} belongs to another contact")));
         }
         self.pin(id, offered);
         self.change(id, |identity| identity.offered = None);
@@ -238,9 +234,7 @@ impl Roster {
     }
 
     fn change(&mut self, id: ContactId, change: impl FnOnce(&mut Identity)) {
-        if let Some(person) = self.people.get_mut(&id) {
-            change(&mut person.identity);
-        }
+        self.people.change(&id, |person| change(&mut person.identity));
     }
 
     /// What this transaction has changed about contacts and must be saved with it.
@@ -279,6 +273,10 @@ mod tests {
         Roster::load(&names.iter().enumerate().map(row).collect::<Vec<_>>())
     }
 
+    fn refused(roster: &mut Roster, id: ContactId, digits: Option<&str>) -> Option<Code> {
+        roster.trust(id, &name("x"), digits).err().map(|(code, _)| code)
+    }
+
     #[test]
     fn the_first_key_is_pinned_and_another_one_is_the_users_decision() {
         let mut roster = roster(&["bob"]);
@@ -286,10 +284,10 @@ mod tests {
         assert!(matches!(roster.learn(&name("bob"), OTHER), Learned::Changed(_)));
         assert_eq!(roster.learn(&name("bob"), OTHER), Learned::Ignored, "it is said once");
         assert_eq!(roster.holder(&KEY), Some(1));
-        assert_eq!(roster.trust(1, Some("03")), Err(Distrust::Other(OTHER)));
-        assert_eq!(roster.trust(1, Some("02")), Ok(()));
+        assert_eq!(refused(&mut roster, 1, Some("03")), Some(Code::KeyChanged));
+        assert_eq!(roster.trust(1, &name("bob"), Some("02")), Ok(()));
         assert_eq!((roster.holder(&KEY), roster.holder(&OTHER)), (None, Some(1)));
-        assert_eq!(roster.trust(1, None), Err(Distrust::NotOffered));
+        assert_eq!(refused(&mut roster, 1, None), Some(Code::NothingToTrust));
     }
 
     #[test]
@@ -297,7 +295,7 @@ mod tests {
         let mut roster = roster(&["bob", "carol"]);
         roster.learn(&name("bob"), KEY);
         assert!(matches!(roster.learn(&name("carol"), KEY), Learned::Changed(_)));
-        assert_eq!((roster.trust(2, None), roster.holder(&KEY)), (Err(Distrust::Taken(KEY)), Some(1)));
+        assert_eq!((refused(&mut roster, 2, None), roster.holder(&KEY)), (Some(Code::KeyChanged), Some(1)));
         assert_eq!(roster.learn(&name("dave"), KEY), Learned::Ignored);
         assert_eq!(roster.learn(&name("dave"), OTHER), Learned::Stranger);
     }

@@ -45,9 +45,7 @@ impl Withdrawals {
     }
 
     pub fn note_exists(&mut self, id: ContactId) {
-        if let Some(it) = self.0.get_mut(&id) {
-            it.exists = true;
-        }
+        self.0.entry(id).and_modify(|it| it.exists = true);
     }
 
     /// The console has written all that was given back. `false` if this is no withdrawal.
