@@ -1,6 +1,6 @@
-//! Logs, for whoever runs a program: as much as `RUST_LOG` says, to standard error or to a file.
+//! Logs, for the user or the operator: as much as `RUST_LOG` says, to standard error or to a file.
 //!
-//! A thread of its own writes them. Nobody waits for it: a standard error that nobody reads, or a disk that is
+//! A thread of its own writes them, and no other waits for it: a standard error that is not read, or a disk that is
 //! slow or full, costs lines of the log and nothing else. No message text and no secret key is ever logged.
 
 use std::fs::OpenOptions;

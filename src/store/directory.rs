@@ -1,4 +1,4 @@
-//! What discovery keeps: its key, the users, who is connected to whom and who has asked for whom.
+//! What discovery keeps: its key, the users, their connections and their requests.
 
 use std::ops::Deref;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What a client keeps: who it is, whom it knows, and everything said.
+//! What a client keeps: its account, its contacts, and everything said.
 
 use std::ops::Deref;
 use std::path::Path;

@@ -1,4 +1,4 @@
--- What a client keeps: who it is, whom it knows, what was said. Times are milliseconds since 1970,
+-- What a client keeps: its account, its contacts, what was said. Times are milliseconds since 1970,
 -- addresses are text as IP:PORT or [IP]:PORT, and a 64-bit epoch stands as the signed integer of the same bits.
 --
 -- `seq` counts everything said, in and out, through the whole journal: it is the order in which a
@@ -43,8 +43,8 @@ CREATE TABLE epoch (
     first  INTEGER NOT NULL
 ) STRICT;
 
--- What was said stands in the order of the journal and not by contact: new messages are appended, whoever they are
--- with, where each contact's would end on a page of its own. There are no foreign keys: each would be looked up for
+-- What was said stands in the order of the journal and not by contact: all new messages are appended in one place,
+-- where each contact's would end on a page of its own. There are no foreign keys: each would be looked up for
 -- every message, and a contact who is removed takes along what was said.
 CREATE TABLE sent (
     seq      INTEGER PRIMARY KEY,

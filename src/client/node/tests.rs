@@ -54,7 +54,7 @@ impl World {
         Self { now, journal, node, notices: Vec::new() }
     }
 
-    /// Registered with discovery, which knows of nobody.
+    /// Registered with discovery, which knows no other user.
     fn online() -> Self {
         let mut world = Self::new();
         world.step(&[]);

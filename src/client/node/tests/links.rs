@@ -1,4 +1,4 @@
-//! Links, and when whom to dial.
+//! Links, and when to dial.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What was written to nobody is given back, and only then forgotten.
+//! What was written to users who do not exist is given back, and only then forgotten.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn what_was_given_back_to_nobody_s_eyes_is_given_back_again_after_a_kill() {
     world.types("REQUEST ghost");
     world.types("CHAT ghost hello?");
     assert!(!world.unprinted(&[says(no_such_user("ghost"))]).is_empty());
-    // Killed before the console has written it; and meanwhile somebody has taken the name.
+    // Killed before the console has written it; and meanwhile the name is taken.
     world.restart(2);
     world.step(&[]);
     assert_eq!(world.errors(), [Code::NoSuchUser, Code::Undeliverable]);
