@@ -304,9 +304,9 @@ impl Loop {
                 self.failed.extend(self.network.dial_rendezvous(self.endpoint.clone(), key));
             }
             Action::TellDiscovery(session, messages) => self.send(session, &messages),
-            Action::Dial { contact, name, key, addresses } => {
-                tracing::debug!(%name, ?addresses, "dialling");
-                self.failed.extend(self.network.dial(contact, key, addresses));
+            Action::Dial { contact, name, key, routes } => {
+                tracing::debug!(%name, ?routes, "dialling");
+                self.failed.extend(self.network.dial(contact, key, routes));
             }
             Action::Send(link, messages) => self.send(link, &messages),
             Action::Close(link) => {

@@ -1,7 +1,6 @@
 //! What reaches the client's deciding code, and what it wants done.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::command::{Command, CommandError, Reference};
@@ -52,8 +51,8 @@ pub enum Input {
         /// How many bytes the kernel takes for the connection without waiting.
         budget: usize,
     },
-    /// What went wrong at each address, in the order tried.
-    DialFailed { contact: ContactId, problems: Vec<(SocketAddr, Problem)> },
+    /// What went wrong on each route, in the order tried.
+    DialFailed { contact: ContactId, problems: Vec<(Route, Problem)> },
     /// A peer says something.
     LinkSays(ConnectionId, Vec<Peer>),
     /// A link is over.
@@ -136,8 +135,8 @@ pub enum Action {
     DialRendezvous(Option<PublicKey>),
     /// Say something to discovery, in one frame.
     TellDiscovery(ConnectionId, Vec<ToDiscovery>),
-    /// Connect to a contact, which must prove this key, at the addresses in their order. The name is for the log.
-    Dial { contact: ContactId, name: Name, key: PublicKey, addresses: Vec<SocketAddr> },
+    /// Connect to a contact, which must prove this key, by the routes in their order. The name is for the log.
+    Dial { contact: ContactId, name: Name, key: PublicKey, routes: Vec<Route> },
     /// Say something to a peer, in one frame.
     Send(ConnectionId, Vec<Peer>),
     /// Close a connection, to a peer or to discovery.

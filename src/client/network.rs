@@ -56,15 +56,15 @@ impl Network {
         self.transport.accept(listener, CAPS, Purpose::Peer, done).map(drop)
     }
 
-    /// Dials a contact at one address after the other. Returns what came of it if there is no thread to be had.
-    pub fn dial(&self, contact: ContactId, key: PublicKey, addresses: Vec<SocketAddr>) -> Option<Input> {
+    /// Dials a contact by one route after the other. Returns what came of it if there is no thread to be had.
+    pub fn dial(&self, contact: ContactId, key: PublicKey, routes: Vec<Route>) -> Option<Input> {
         let network = self.clone();
         let dialling = move || {
             let mut problems = Vec::new();
-            for remote in addresses {
-                match network.transport.dial(Route::Direct { remote }, Purpose::Peer, Some(key)) {
+            for route in routes {
+                match network.transport.dial(route, Purpose::Peer, Some(key)) {
                     Ok(connection) => return network.open_link(connection, Some(contact)),
-                    Err(error) => problems.push((remote, peer_problem(error, key))),
+                    Err(error) => problems.push((route, peer_problem(error, key))),
                 }
             }
             network.report(Input::DialFailed { contact, problems });

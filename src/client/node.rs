@@ -399,12 +399,10 @@ impl Node {
                 self.fx.close(*session, None);
                 self.rendezvous.not_connected(&mut self.fx, NOT_SAVED);
             }
-            Input::RendezvousSays(session, messages) if self.rendezvous.is_session(*session) => {
-                let newer = messages.iter().find(|said| matches!(said, ToClient::Superseded(_)));
-                if let Some(newer) = newer {
-                    return self.discovery_says(journal, *session, newer);
-                }
-                if !messages.iter().all(|said| matches!(said, ToClient::Pong)) {
+            Input::RendezvousSays(session, messages) if messages.iter().any(ToClient::must_be_saved) => {
+                let mut others = messages.iter().filter(|said| !said.must_be_saved());
+                others.try_for_each(|said| self.discovery_says(journal, *session, said))?;
+                if self.rendezvous.is_session(*session) {
                     self.rendezvous.give_up(&mut self.fx, NOT_SAVED);
                     self.forget_presence();
                 }
@@ -416,10 +414,8 @@ impl Node {
                     self.dialer.dial_later(now, contact, false);
                 }
             }
-            Input::LinkSays(link, messages) => {
-                if !messages.iter().all(|said| matches!(said, Peer::Ping)) {
-                    self.close_link(*link, None);
-                }
+            Input::LinkSays(link, messages) if messages.iter().any(Peer::must_be_saved) => {
+                self.close_link(*link, None);
             }
             other => return self.handle(now, journal, other),
         }

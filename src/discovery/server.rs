@@ -145,8 +145,12 @@ impl Server {
         match event {
             Inbound::Opened(opened, refunds) => {
                 let Opened { id: session, key, route, writer, .. } = *opened;
+                // Every session comes over a socket of its own.
+                let Some(from) = route.remote() else {
+                    return;
+                };
                 self.connections.opened(session, route, writer, refunds);
-                self.waiting.push_back(Event::Opened { session, key, from: route.remote() });
+                self.waiting.push_back(Event::Opened { session, key, from });
             }
             Inbound::Messages(session, messages) => {
                 let messages = messages.into_iter().map(|message| Event::Message { session, message });

@@ -27,6 +27,16 @@ pub enum Peer {
     Bye(#[n(0)] Bye),
 }
 
+impl Peer {
+    /// Whether the receiver has to save what follows from it.
+    pub const fn must_be_saved(&self) -> bool {
+        match self {
+            Self::Hello(_) | Self::Message(_) | Self::Ack(_) => true,
+            Self::Ping | Self::Bye(_) => false,
+        }
+    }
+}
+
 /// A place in a client's stream of messages.
 ///
 /// The epoch is a random number drawn at every start of a client; within it numbers rise, with gaps.

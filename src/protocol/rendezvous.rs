@@ -89,6 +89,17 @@ pub enum ToClient {
     Superseded(#[n(0)] Registered),
 }
 
+impl ToClient {
+    /// Whether the client has to save what follows from it.
+    pub const fn must_be_saved(&self) -> bool {
+        match self {
+            Self::Registered(_) | Self::Refused(_) | Self::Status(_) | Self::NoSuchUser(_) => true,
+            Self::Synced | Self::Identity(_) => true,
+            Self::Pong | Self::Superseded(_) => false,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Registered {

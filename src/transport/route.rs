@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use super::wire::Wire;
 
 /// How a connection reaches the other side.
@@ -16,10 +18,11 @@ pub enum Route {
 }
 
 impl Route {
-    /// The address from which the other side is seen.
-    pub const fn remote(&self) -> SocketAddr {
-        let Self::Direct { remote } = self;
-        *remote
+    /// The other side's socket; `None` where this side does not reach it itself.
+    pub const fn remote(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Direct { remote } => Some(*remote),
+        }
     }
 
     pub(super) fn connect(&self, within: Duration) -> io::Result<Arc<dyn Wire>> {
@@ -31,6 +34,21 @@ impl Route {
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.remote().fmt(f)
+        match self {
+            Self::Direct { remote } => remote.fmt(f),
+        }
+    }
+}
+
+impl From<SocketAddr> for Route {
+    fn from(remote: SocketAddr) -> Self {
+        Self::Direct { remote }
+    }
+}
+
+/// As people read it.
+impl Serialize for Route {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }

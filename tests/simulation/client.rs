@@ -337,11 +337,11 @@ impl World {
                     self.transmit(conn, side, &messages);
                 }
             }
-            Action::Dial { contact, key, addresses, .. } => {
+            Action::Dial { contact, key, routes, .. } => {
                 self.stats.add("dials");
-                let addresses = addresses.into();
+                let routes = routes.into();
                 let dialling =
-                    Dialling { client: number, life: run.life, contact, key, addresses, problems: vec![] };
+                    Dialling { client: number, life: run.life, contact, key, routes, problems: vec![] };
                 self.schedule(self.now, Event::Dial(Box::new(dialling)));
             }
             Action::Send(link, mut messages) => {

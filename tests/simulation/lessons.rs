@@ -221,22 +221,16 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
         alice.now += 60_000;
         let actions = alice.takes(&[]);
         let dial = actions.iter().find_map(|action| match action {
-            Action::Dial { contact, addresses, .. } => Some((*contact, addresses[0])),
+            Action::Dial { contact, routes, .. } => Some((*contact, routes[0])),
             _ => None,
         });
-        let Some((contact, remote)) = dial else {
+        let Some((contact, route)) = dial else {
             continue;
         };
-        tried.push(remote);
-        let up = Input::LinkUp {
-            link,
-            key: BOB,
-            dialled: Some(contact),
-            route: Route::Direct { remote },
-            budget: 1 << 20,
-        };
+        tried.push(route);
+        let up = Input::LinkUp { link, key: BOB, dialled: Some(contact), route, budget: 1 << 20 };
         let refusal = Peer::Bye(Bye { reason: ByeReason::NOT_ACCEPTED });
         alice.takes(&[up, Input::LinkSays(link, vec![refusal]), Input::LinkClosed(link)]);
     }
-    assert!(tried.contains(&elsewhere) && tried.contains(&address()), "{tried:?}");
+    assert!(tried.contains(&elsewhere.into()) && tried.contains(&address().into()), "{tried:?}");
 }

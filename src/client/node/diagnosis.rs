@@ -1,5 +1,7 @@
 //! What is known about a contact, and the one thing that explains why they can't be reached.
 
+use std::net::SocketAddr;
+
 use super::super::notice::{
     AddressLine, Body, ContactLine, Goodbye, HistoryLine, OnOff, Reason, UpDown, Why,
 };
@@ -13,6 +15,7 @@ use crate::protocol::Name;
 use crate::protocol::peer::ByeReason;
 use crate::store::journal::{ContactId, Entry, Request};
 use crate::time::{Instant, Now};
+use crate::transport::Route;
 
 /// All that the machines know, to be read.
 pub struct View<'n> {
@@ -47,7 +50,7 @@ impl View<'_> {
             blocked: identity.blocked,
             waiting: self.delivery.waiting(id),
             unread: self.conversations.unread(id),
-            address: outlook.addresses.first().copied(),
+            address: outlook.routes.iter().find_map(Route::remote),
         })
     }
 
@@ -58,7 +61,7 @@ impl View<'_> {
         let idle = self.links.of(id).is_some()
             || person.identity.blocked
             || person.identity.key.is_none()
-            || outlook.addresses.is_empty()
+            || outlook.routes.is_empty()
             || self.rendezvous.is_out();
         let on_the_wall = |at: Instant| {
             let wait = i64::try_from(at.since(now.mono).as_millis()).unwrap_or(i64::MAX);
@@ -80,7 +83,7 @@ impl View<'_> {
         let failed = outlook
             .attempts
             .iter()
-            .any(|attempt| attempt.problem.is_some() && outlook.addresses.contains(&attempt.address));
+            .any(|attempt| attempt.problem.is_some() && outlook.routes.contains(&attempt.route));
         // A word of theirs holds until an attempt fails.
         let unwanted = outlook.goodbye.is_some_and(|(at, reason)| {
             reason == ByeReason::NOT_ACCEPTED
@@ -100,7 +103,7 @@ impl View<'_> {
             Reason::Offline
         } else if unwanted {
             Reason::NotAccepted
-        } else if outlook.addresses.is_empty() {
+        } else if outlook.routes.is_empty() {
             Reason::NoAddress
         } else if !failed {
             Reason::Dialling
@@ -163,20 +166,21 @@ fn in_words(reason: ByeReason) -> &'static str {
 
 /// Where a contact may be, those first that would be tried first.
 fn places(outlook: &Outlook<'_>) -> Vec<AddressLine> {
-    let mut addresses = outlook.addresses.clone();
-    let earlier = outlook.attempts.iter().map(|attempt| attempt.address);
-    addresses.extend(earlier.filter(|address| !outlook.addresses.contains(address)));
-    let line = |address| {
-        let attempt = outlook.attempts.iter().find(|attempt| attempt.address == address);
+    let mut routes = outlook.routes.clone();
+    let earlier = outlook.attempts.iter().map(|attempt| attempt.route);
+    routes.extend(earlier.filter(|route| !outlook.routes.contains(route)));
+    let is = |route: Route, address: Option<SocketAddr>| address.is_some() && route.remote() == address;
+    let line = |route| {
+        let attempt = outlook.attempts.iter().find(|attempt| attempt.route == route);
         AddressLine {
-            address,
-            worked: outlook.whereabouts.reached == Some(address),
-            told: outlook.whereabouts.told == Some(address),
+            address: route,
+            worked: is(route, outlook.whereabouts.reached),
+            told: is(route, outlook.whereabouts.told),
             tried: attempt.map(|attempt| attempt.at),
             problem: attempt.and_then(|attempt| attempt.problem.clone()),
         }
     };
-    addresses.into_iter().map(line).collect()
+    routes.into_iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -230,7 +234,7 @@ mod tests {
 
         fn fails(&mut self, ms: u64, port: u16) {
             self.fx.now = at(ms);
-            self.dialer.failed(at(ms), 1, &[(address(port), Problem::Other("refused".into()))]);
+            self.dialer.failed(at(ms), 1, &[(address(port).into(), Problem::Other("refused".into()))]);
         }
 
         fn down(&mut self) {
@@ -308,8 +312,13 @@ mod tests {
         it.dialer.note_goodbye(it.fx.now, 1, ByeReason::LOGOUT);
         let why = it.why();
         let problem = Some("refused".to_owned());
-        let line =
-            AddressLine { address: address(4000), worked: true, told: true, tried: Some(1_000_001), problem };
+        let line = AddressLine {
+            address: address(4000).into(),
+            worked: true,
+            told: true,
+            tried: Some(1_000_001),
+            problem,
+        };
         assert_eq!((&why.addresses[..], why.dialling), (&[line][..], false));
         assert!(why.next_dial > Some(1_000_001));
         assert_eq!(why.goodbye, Some(Goodbye { at: 1_000_001, reason: "its user left" }));
@@ -319,7 +328,8 @@ mod tests {
         );
         it.status(BOB, 4001, true);
         it.fails(2, 4001);
-        let ports: Vec<_> = it.why().addresses.iter().map(|place| place.address.port()).collect();
+        let ports: Vec<_> =
+            it.why().addresses.iter().map(|place| place.address.remote().unwrap().port()).collect();
         assert_eq!(ports, [4001, 4000]);
         it.down();
         assert!(

@@ -11,6 +11,7 @@ use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, ContactRow, Journal, Whereabouts};
 use crate::time::{Instant, Now};
+use crate::transport::Route;
 use crate::undo::{Table, Value, transactional};
 
 /// The most dials under way at once; each has a thread.
@@ -29,7 +30,7 @@ const LAST_RETRY_OFFLINE: Duration = Duration::from_secs(30);
 const SUSPICIOUS: Duration = Duration::from_secs(5);
 /// How soon after the last attempt a message is reason for another.
 const RETRY_FOR_MESSAGE: Duration = Duration::from_secs(2);
-/// How many addresses are remembered at which a contact was looked for.
+/// How many routes are remembered on which a contact was looked for.
 const MAX_ATTEMPTS: usize = 4;
 
 /// See the module.
@@ -57,7 +58,7 @@ struct Target {
     tried: Instant,
     /// Not before this time; `None` for not at all until something happens.
     next: Option<Instant>,
-    /// What came of the last attempt at each address; failures only since the last link.
+    /// What came of the last attempt on each route; failures only since the last link.
     attempts: Vec<Attempt>,
     /// The last word of their client, and when it came on the wall clock, until there is a link again.
     goodbye: Option<(i64, ByeReason)>,
@@ -66,10 +67,10 @@ struct Target {
     told_is_newer: bool,
 }
 
-/// What came of looking for a contact at an address.
+/// What came of an attempt to reach a contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    pub address: SocketAddr,
+    pub route: Route,
     /// On the wall clock.
     pub at: i64,
     pub problem: Option<String>,
@@ -78,8 +79,8 @@ pub struct Attempt {
 /// What is known about reaching a contact, to be explained.
 pub struct Outlook<'d> {
     pub whereabouts: &'d Whereabouts,
-    /// Where they may be, in the order in which it is tried.
-    pub addresses: Vec<SocketAddr>,
+    /// How they may be reached, in the order in which it is tried.
+    pub routes: Vec<Route>,
     pub attempts: &'d [Attempt],
     /// The last word of their client, and when it came on the wall clock.
     pub goodbye: Option<(i64, ByeReason)>,
@@ -89,18 +90,18 @@ pub struct Outlook<'d> {
 }
 
 impl Target {
-    fn addresses(&self) -> Vec<SocketAddr> {
+    fn routes(&self) -> Vec<Route> {
         let Whereabouts { reached, told, .. } = self.whereabouts;
         let (first, second) = if self.told_is_newer { (told, reached) } else { (reached, told) };
-        first.into_iter().chain(second.filter(|second| Some(*second) != first)).collect()
+        first.into_iter().chain(second.filter(|second| Some(*second) != first)).map(Route::from).collect()
     }
 
-    fn note_attempt(&mut self, now: Now, address: SocketAddr, problem: Option<String>) {
-        self.attempts.retain(|attempt| attempt.address != address);
+    fn note_attempt(&mut self, now: Now, route: Route, problem: Option<String>) {
+        self.attempts.retain(|attempt| attempt.route != route);
         if self.attempts.len() >= MAX_ATTEMPTS {
             self.attempts.remove(0);
         }
-        self.attempts.push(Attempt { address, at: now.wall, problem });
+        self.attempts.push(Attempt { route, at: now.wall, problem });
     }
 }
 
@@ -139,7 +140,7 @@ impl Dialer {
         let target = self.targets.get(&id)?;
         Some(Outlook {
             whereabouts: &target.whereabouts,
-            addresses: target.addresses(),
+            routes: target.routes(),
             attempts: &target.attempts,
             goodbye: target.goodbye,
             underway: target.underway,
@@ -201,24 +202,24 @@ impl Dialer {
         self.targets.iter().filter(|(_, target)| target.next.is_none()).map(|(id, _)| *id).collect()
     }
 
-    /// A dial has led to a connection with this address.
-    pub fn answered(&mut self, now: Now, id: ContactId, address: SocketAddr) {
-        self.targets.change(&id, |target| target.note_attempt(now, address, None));
+    /// A dial has led to a connection by this route.
+    pub fn answered(&mut self, now: Now, id: ContactId, route: Route) {
+        self.targets.change(&id, |target| target.note_attempt(now, route, None));
         self.dialled(now, id);
         self.dial_later(now, id, true);
     }
 
-    /// A dial has failed. Returns the address at which an impostor answers, with the reason, if that is news.
+    /// A dial has failed. Returns the route on which an impostor answers, with the reason, if that is news.
     pub fn failed(
         &mut self,
         now: Now,
         id: ContactId,
-        problems: &[(SocketAddr, Problem)],
-    ) -> Option<(SocketAddr, Problem)> {
+        problems: &[(Route, Problem)],
+    ) -> Option<(Route, Problem)> {
         self.dialled(now, id);
         let target = self.targets.get_mut(&id)?;
-        for (address, problem) in problems {
-            target.note_attempt(now, *address, Some(problem.to_string()));
+        for (route, problem) in problems {
+            target.note_attempt(now, *route, Some(problem.to_string()));
         }
         let closed = problems.iter().find(|(_, problem)| *problem == Problem::Closed);
         target.unproved = closed.map(|_| target.unproved.unwrap_or(now.mono));
@@ -339,12 +340,12 @@ impl Dialer {
             let Some(target) = self.targets.get_mut(&id) else {
                 continue;
             };
-            let addresses = target.addresses();
-            if !addresses.is_empty() {
+            let routes = target.routes();
+            if !routes.is_empty() {
                 target.underway = true;
                 target.tried = now;
                 underway += 1;
-                fx.act(Action::Dial { contact: id, name: name.clone(), key, addresses });
+                fx.act(Action::Dial { contact: id, name: name.clone(), key, routes });
             }
         }
         *self.wake = wake;

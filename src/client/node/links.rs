@@ -345,10 +345,12 @@ impl Links {
         };
         link.state = State::Up { contact, epoch: hello.epoch, since: fx.now.mono };
         // Where this side has dialled, they were reached; otherwise they say on which port they can be.
+        let remote = link.route.remote();
         let address = if link.dialled {
-            Some(link.route.remote())
+            remote
         } else {
-            (hello.port != 0).then(|| SocketAddr::new(link.route.remote().ip().to_canonical(), hello.port))
+            let listens = remote.filter(|_| hello.port != 0);
+            listens.map(|remote| SocketAddr::new(remote.ip().to_canonical(), hello.port))
         };
         let window = (link.budget / 2).min(hello.window as usize);
         let due = link.dead_at().min(link.ping_at());

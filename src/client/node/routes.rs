@@ -13,6 +13,7 @@ use crate::protocol::rendezvous::{About, Identify, RefusedCode, Register, Status
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, Incoming, Journal, Request};
+use crate::transport::Route;
 
 impl Node {
     pub(super) fn session_up(
@@ -225,10 +226,10 @@ impl Node {
         }
     }
 
-    pub(super) fn dial_failed(&mut self, id: ContactId, problems: &[(SocketAddr, Problem)]) {
+    pub(super) fn dial_failed(&mut self, id: ContactId, problems: &[(Route, Problem)]) {
         let impostor = self.dialer.failed(self.fx.now, id, problems);
-        if let (Some((address, problem)), Some(name)) = (impostor, self.roster.name(id)) {
-            let message = format!("{address} is not {name}: {problem}; nothing was sent");
+        if let (Some((route, problem)), Some(name)) = (impostor, self.roster.name(id)) {
+            let message = format!("{route} is not {name}: {problem}; nothing was sent");
             self.fx.error(Code::Impostor, Some(name), message);
         }
     }
@@ -240,12 +241,12 @@ impl Node {
         id: ConnectionId,
         dialled: Option<ContactId>,
     ) -> Result<()> {
-        let Some((key, remote)) = self.links.get(id).map(|link| (link.key, link.route.remote())) else {
+        let Some((key, route)) = self.links.get(id).map(|link| (link.key, link.route)) else {
             return Ok(());
         };
         let owner = self.roster.holder(&key);
         if let Some(contact) = dialled {
-            self.dialer.answered(self.fx.now, contact, remote);
+            self.dialer.answered(self.fx.now, contact, route);
         }
         if self.rendezvous.is_out() || dialled.is_some_and(|contact| owner != Some(contact)) {
             self.reject_link(id, ByeReason::NOT_ACCEPTED);
@@ -261,7 +262,7 @@ impl Node {
         };
         if !asked {
             self.reject_link(id, ByeReason::TRY_LATER);
-            let what = format!("{remote} was cut: discovery can't be asked who it is (key {key})");
+            let what = format!("{route} was cut: discovery can't be asked who it is (key {key})");
             self.links.stranger(&mut self.fx, &what);
         }
         Ok(())
@@ -418,11 +419,11 @@ impl Node {
 
     /// The other side breaks the rules: the link is of no use.
     pub(super) fn bad_peer(&mut self, id: ConnectionId, what: &str) {
-        let Some((key, remote)) = self.links.get(id).map(|link| (link.key, link.route.remote())) else {
+        let Some((key, route)) = self.links.get(id).map(|link| (link.key, link.route)) else {
             return;
         };
         let name = self.roster.holder(&key).and_then(|contact| self.roster.name(contact)).cloned();
-        let who = name.as_ref().map_or_else(|| remote.to_string(), ToString::to_string);
+        let who = name.as_ref().map_or_else(|| route.to_string(), ToString::to_string);
         self.close_link(id, Some(ByeReason::NOT_ACCEPTED));
         self.fx.error(Code::BadPeer, name.as_ref(), format!("the link to {who} was cut: {what}"));
     }

@@ -1,12 +1,11 @@
 //! Why a contact can't be reached, as far as this client knows.
 
-use std::net::SocketAddr;
-
 use serde::Serialize;
 
 use super::text::Look;
 use super::{ContactLine, UpDown, json};
 use crate::terminal::printable;
+use crate::transport::Route;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Why {
@@ -55,7 +54,7 @@ pub struct DiscoveryLine {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AddressLine {
-    pub address: SocketAddr,
+    pub address: Route,
     /// Whether the last link was there.
     pub worked: bool,
     /// By discovery.

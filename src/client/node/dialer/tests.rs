@@ -15,8 +15,8 @@ fn dials(it: &mut Dialer, ms: u64) -> Vec<(ContactId, Vec<u16>)> {
     fx.now = at(ms);
     it.tick(&mut fx, |_| Some((&name, BOB)));
     let dial = |action| match action {
-        Action::Dial { contact, addresses, .. } => {
-            (contact, addresses.iter().map(SocketAddr::port).collect())
+        Action::Dial { contact, routes, .. } => {
+            (contact, routes.iter().filter_map(Route::remote).map(|it| it.port()).collect())
         }
         other => panic!("{other:?}"),
     };
@@ -28,11 +28,11 @@ fn next(it: &Dialer) -> u64 {
 }
 
 fn ports(it: &Dialer) -> Vec<u16> {
-    it.outlook(1).unwrap().addresses.iter().map(SocketAddr::port).collect()
+    it.outlook(1).unwrap().routes.iter().filter_map(Route::remote).map(|it| it.port()).collect()
 }
 
 fn fails(it: &mut Dialer, ms: u64, port: u16, problem: &Problem) -> bool {
-    it.failed(at(ms), 1, &[(address(port), problem.clone())]).is_some()
+    it.failed(at(ms), 1, &[(address(port).into(), problem.clone())]).is_some()
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn the_other_side_may_have_its_turn_first_and_a_message_is_in_a_hurry() {
     assert_eq!(dials(&mut it, 700), [(1, vec![1, 2])]);
     it.dial_soon(at(701), 1, false);
     assert_eq!(dials(&mut it, 701), [], "one at a time");
-    it.answered(at(702), 1, address(1));
+    it.answered(at(702), 1, address(1).into());
     assert!(next(&it) >= 15_000);
     for (ms, expected) in [(1_000, 2_700), (2_800, 2_700)] {
         it.dial_for_message(at(ms), 1);
@@ -118,17 +118,18 @@ fn an_impostor_is_told_once_until_there_is_a_link_or_the_user_asks() {
 #[test]
 fn nothing_is_known_of_what_was_before_the_last_link() {
     let mut it = dialer();
-    it.answered(at(0), 1, address(9));
+    it.answered(at(0), 1, address(9).into());
     let refused = Problem::Other("refused".into());
     [1, 2, 3, 2, 4].into_iter().for_each(|port| _ = fails(&mut it, 0, port, &refused));
     it.note_goodbye(at(7), 1, ByeReason::LOGOUT);
     let known = |it: &Dialer| {
         let outlook = it.outlook(1).unwrap();
-        let tried: Vec<_> = outlook.attempts.iter().map(|attempt| attempt.address.port()).collect();
+        let tried: Vec<_> =
+            outlook.attempts.iter().map(|attempt| attempt.route.remote().unwrap().port()).collect();
         (tried, outlook.goodbye)
     };
     assert_eq!(known(&it), (vec![1, 3, 2, 4], Some((1_000_007, ByeReason::LOGOUT))));
-    it.answered(at(0), 1, address(3));
+    it.answered(at(0), 1, address(3).into());
     it.reached(at(0), 1, None);
     assert_eq!(known(&it), (vec![3], None));
 }

@@ -88,7 +88,7 @@ fn why_says_how_things_are_at_the_moment() {
     assert_eq!(dials(&world.later(3_000)), 0, "he left, so there is no hurry");
     assert_eq!(dials(&world.types("CHAT bob x")), 1);
     assert_eq!(why(&mut world), (Reason::Dialling, 1, true));
-    let problems = vec![(address(4000), Problem::Other("refused".into()))];
+    let problems = vec![(address(4000).into(), Problem::Other("refused".into()))];
     world.step(&[Input::DialFailed { contact: world.bob(), problems }]);
     assert_eq!(why(&mut world), (Reason::NoAnswer, 1, false));
     world.types("WHY carol");

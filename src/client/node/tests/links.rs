@@ -23,7 +23,7 @@ fn who_answers_and_wants_no_link_is_looked_for_at_the_other_address() {
     world.step(&[Input::LinkClosed(1)]);
     let first_tried = |actions: &[Action]| {
         actions.iter().find_map(|action| match action {
-            Action::Dial { addresses, .. } => addresses.first().copied(),
+            Action::Dial { routes, .. } => routes.first().and_then(Route::remote),
             _ => None,
         })
     };
