@@ -78,12 +78,8 @@ impl<P: Prompt> Terminal<P> {
         })
     }
 
-    pub fn prompt(&self) -> &P {
-        self.editor.prompt()
-    }
-
-    pub fn set_prompt(&mut self, prompt: P) {
-        self.editor.set_prompt(prompt);
+    pub fn prompt(&mut self) -> &mut P {
+        &mut self.editor.prompt
     }
 
     /// The keys that a chunk completes.

@@ -21,8 +21,6 @@ use super::notice::Told;
 use crate::terminal::Tty;
 use notify::Notifier;
 use output::Output;
-use pipe::Pipe;
-use terminal::Terminal;
 
 mod notify;
 mod output;
@@ -35,11 +33,8 @@ const COMMANDS: usize = 16;
 /// How long the console may take to write what is left at the end.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A way to show notices and to enter commands.
-trait FrontEnd: Send {
-    /// Shows batches until there are no more, and confirms each. An error ends the client.
-    fn run(self: Box<Self>, channels: &Channels) -> io::Result<()>;
-}
+/// Shows batches until there are no more, and confirms each. An error ends the client.
+type FrontEnd = Box<dyn FnOnce(&Channels) -> io::Result<()> + Send>;
 
 /// A front end's side of the channels to the client.
 struct Channels {
@@ -100,9 +95,9 @@ impl Console {
         let tty = Tty::open().filter(|_| commands && !json);
         let output = if json { Output::json() } else { Output::text(tty.is_some(), !config.quiet, made) };
         let history = config.data_dir.join(format!("{}.history", config.user));
-        let front_end: Box<dyn FrontEnd> = match tty.clone() {
-            Some(tty) => Box::new(Terminal { tty, output, history }),
-            None => Box::new(Pipe { output, json, commands }),
+        let front_end: FrontEnd = match tty.clone() {
+            Some(tty) => Box::new(|channels| terminal::run(tty, output, history, channels)),
+            None => Box::new(move |channels| pipe::run(output, json, commands, channels)),
         };
         let notifier = config.notify.clone().map(Notifier::start).transpose()?;
         let (send, batches) = bounded(OUTPUT_BATCHES);
@@ -111,7 +106,7 @@ impl Console {
         let (commands, receive) = bounded(COMMANDS);
         let channels = Channels { batches, prompts: prompts.1.clone(), commands, events };
         thread::Builder::new().name("output".into()).spawn(move || {
-            if let Err(error) = front_end.run(&channels) {
+            if let Err(error) = front_end(&channels) {
                 let gone = error.kind() == io::ErrorKind::BrokenPipe;
                 channels.output_closed((!gone).then(|| error.to_string()));
             }

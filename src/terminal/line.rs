@@ -1,6 +1,6 @@
 //! The line that is being typed: its text and cursor, its kill ring and its undo steps.
 
-use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer, WordAction};
+use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer};
 use rustyline::{At, Movement, Word};
 
 /// How many kills are kept to be yanked.
@@ -29,7 +29,7 @@ enum Last {
 
 /// Keeps what is killed, but not what is merely deleted.
 #[derive(Default)]
-struct KillRing {
+pub struct KillRing {
     kept: Vec<String>,
     killing: bool,
     /// Whether the next kill belongs to the one before.
@@ -153,30 +153,14 @@ impl Line {
         }
     }
 
-    pub fn move_by(&mut self, movement: &Movement) {
-        self.last = Last::Other;
-        _ = match movement {
-            Movement::BackwardChar(n) => self.buffer.move_backward(*n),
-            Movement::ForwardChar(n) => self.buffer.move_forward(*n),
-            Movement::BackwardWord(n, word) => self.buffer.move_to_prev_word(*word, *n),
-            Movement::ForwardWord(n, at, word) => self.buffer.move_to_next_word(*at, *word, *n),
-            Movement::BeginningOfLine => self.buffer.move_home(),
-            Movement::EndOfLine => self.buffer.move_end(),
-            _ => false,
-        };
+    /// Changes the text or moves the cursor.
+    pub fn edit(&mut self, edit: impl FnOnce(&mut LineBuffer, &mut KillRing) -> bool) {
+        self.change(Last::Other, |line| _ = edit(&mut line.buffer, &mut line.kill_ring));
     }
 
     pub fn kill(&mut self, movement: &Movement) {
         self.kill_ring.more = self.last == Last::Killed;
         self.change(Last::Killed, |line| _ = line.buffer.kill(movement, &mut line.kill_ring));
-    }
-
-    pub fn delete(&mut self) {
-        self.change(Last::Other, |line| _ = line.buffer.delete(1, &mut line.kill_ring));
-    }
-
-    pub fn backspace(&mut self) {
-        self.change(Last::Other, |line| _ = line.buffer.backspace(1, &mut line.kill_ring));
     }
 
     pub fn yank(&mut self) {
@@ -198,14 +182,6 @@ impl Line {
         };
         self.complete(self.cursor().saturating_sub(bytes), &kill);
         self.last = Last::Yanked(kill.len(), at);
-    }
-
-    pub fn transpose(&mut self) {
-        self.change(Last::Other, |line| _ = line.buffer.transpose_chars(&mut line.kill_ring));
-    }
-
-    pub fn change_word(&mut self, action: WordAction) {
-        self.change(Last::Other, |line| _ = line.buffer.edit_word(action, &mut line.kill_ring));
     }
 
     pub fn undo(&mut self) {
@@ -252,7 +228,7 @@ mod tests {
         assert_eq!(line.text(), "one ");
         line.yank();
         assert_eq!(line.text(), "one two three");
-        line.move_by(&Movement::BeginningOfLine);
+        line.edit(|line, _| line.move_home());
         line.kill(&WORD_FORWARD);
         line.yank();
         line.yank_pop();

@@ -6,37 +6,21 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{bounded, never, select};
 
+use super::Channels;
 use super::output::Output;
 use super::prompt::plain_prompt;
-use super::{Channels, FrontEnd};
 use crate::client::command::{self, Command, MAX_LINE, Reference};
 use crate::client::event::{Input, Prompt};
 use crate::client::notice::{Notice, Told};
-use crate::terminal::{self, Event, History, Prompt as _, Tty, echo};
+use crate::terminal::{Event, History, Prompt as _, Terminal, Tty, echo};
 
 /// How many bytes are gathered before they are written.
 const GATHERED: usize = 64 * 1024;
 
-pub struct Terminal {
-    pub tty: Tty,
-    pub output: Output,
-    pub history: PathBuf,
-}
-
-impl FrontEnd for Terminal {
-    fn run(self: Box<Self>, channels: &Channels) -> io::Result<()> {
-        let (history, colour) = (History::open(Some(self.history)), self.output.has_colour());
-        let terminal = terminal::Terminal::start(self.tty, history, MAX_LINE, colour)?;
-        let mut session = Session {
-            channels,
-            terminal,
-            output: self.output,
-            waiting: VecDeque::new(),
-            unanswered: Unanswered::default(),
-            unconfirmed: 0,
-        };
-        session.run()
-    }
+pub fn run(tty: Tty, output: Output, history: PathBuf, channels: &Channels) -> io::Result<()> {
+    let terminal = Terminal::start(tty, History::open(Some(history)), MAX_LINE, output.has_colour())?;
+    let (waiting, unanswered) = (VecDeque::new(), Unanswered::default());
+    Session { channels, terminal, output, waiting, unanswered, unconfirmed: 0 }.run()
 }
 
 /// Messages entered and not yet answered: they are shown once they are safe, or if they come to nothing.
@@ -71,7 +55,7 @@ impl Unanswered {
 
 struct Session<'a> {
     channels: &'a Channels,
-    terminal: terminal::Terminal<Prompt>,
+    terminal: Terminal<Prompt>,
     output: Output,
     /// Entered, and not yet taken by the loop: no key is looked at meanwhile.
     waiting: VecDeque<Input>,
@@ -96,7 +80,7 @@ impl Session<'_> {
                     Ok(notices) => self.print(&notices),
                     Err(_) => break,
                 },
-                recv(channels.prompts) -> prompt => prompt.into_iter().for_each(|it| self.terminal.set_prompt(it)),
+                recv(channels.prompts) -> prompt => prompt.into_iter().for_each(|it| *self.terminal.prompt() = it),
                 recv(keys) -> chunk => match chunk {
                     Ok(chunk) => self.take_keys(&chunk)?,
                     // The terminal is gone.
@@ -113,7 +97,7 @@ impl Session<'_> {
             {
                 self.print(&notices);
             }
-            channels.prompts.try_iter().for_each(|prompt| self.terminal.set_prompt(prompt));
+            channels.prompts.try_iter().for_each(|prompt| *self.terminal.prompt() = prompt);
         }
         self.terminal.hide();
         self.flush()
