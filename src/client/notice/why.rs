@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::text::Look;
-use super::{ContactLine, UpDown, json};
+use super::{ContactLine, UpDown, time};
 use crate::terminal::printable;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -18,7 +18,7 @@ pub struct Why {
     pub addresses: Vec<AddressLine>,
     pub dialling: bool,
     /// When the client dials next, unless something happens before.
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub next_dial: Option<i64>,
     /// Why the peer closed the last link, if it has said so since this client started.
     pub goodbye: Option<Goodbye>,
@@ -49,7 +49,7 @@ pub struct DiscoveryLine {
     pub state: UpDown,
     pub detail: String,
     /// Since when; null while it is tried for the first time.
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub since: Option<i64>,
 }
 
@@ -61,7 +61,7 @@ pub struct AddressLine {
     /// By discovery.
     pub told: bool,
     /// When it was last tried, since this client started.
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub tried: Option<i64>,
     /// Null if the contact answered.
     pub problem: Option<String>,
@@ -69,7 +69,7 @@ pub struct AddressLine {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Goodbye {
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub at: i64,
     pub reason: &'static str,
 }
