@@ -46,7 +46,6 @@ pub enum CommandError {
     Name(#[from] NameError),
     #[error("a message has at most {MAX_TEXT} bytes, this one has {}; nothing was sent", match .0 { Some(bytes) => bytes.to_string(), None => "more".into() })]
     TooLong(Option<usize>),
-    /// The terminal has cut the line off.
     #[error(
         "the terminal takes at most {MAX_TERMINAL_LINE} bytes a line and has cut this one; nothing was sent (a pipe takes more)"
     )]

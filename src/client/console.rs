@@ -48,19 +48,9 @@ struct Channels {
 }
 
 impl Channels {
-    /// Confirms that the oldest batch has been shown; false if the client is gone.
-    fn printed(&self) -> bool {
-        self.events.send(Input::Printed.into()).is_ok()
-    }
-
-    /// The user wants the client to end.
-    fn interrupt(&self) {
-        let _ = self.events.send(Input::Signal.into());
-    }
-
-    /// Nothing can be shown any more, and why, unless the reader has simply gone.
-    fn output_closed(&self, reason: Option<String>) {
-        let _ = self.events.send(Input::OutputClosed(reason).into());
+    /// False if the client is gone.
+    fn tell(&self, input: Input) -> bool {
+        self.events.send(input.into()).is_ok()
     }
 }
 
@@ -68,12 +58,11 @@ impl Channels {
 impl Drop for Channels {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.output_closed(Some("its thread has failed".into()));
+            self.tell(Input::OutputClosed(Some("its thread has failed".into())));
         }
     }
 }
 
-/// The loop's way to the front end.
 pub struct Console {
     batches: Option<Sender<Vec<Told>>>,
     /// Both ends: a prompt that the front end has not taken is replaced by the next.
@@ -99,7 +88,8 @@ impl Console {
             Some(tty) => Box::new(|channels| terminal::run(tty, output, history, channels)),
             None => Box::new(move |channels| pipe::run(output, json, commands, channels)),
         };
-        let notifier = config.notify.clone().map(Notifier::start).transpose()?;
+        let notifier =
+            config.notify.clone().map(|program| Notifier::start(program, notify::LIMIT)).transpose()?;
         let (send, batches) = bounded(OUTPUT_BATCHES);
         let prompts = bounded(1);
         let (finished, done) = bounded(1);
@@ -107,8 +97,9 @@ impl Console {
         let channels = Channels { batches, prompts: prompts.1.clone(), commands, events };
         thread::Builder::new().name("output".into()).spawn(move || {
             if let Err(error) = front_end(&channels) {
+                // A reader that has simply gone is no error.
                 let gone = error.kind() == io::ErrorKind::BrokenPipe;
-                channels.output_closed((!gone).then(|| error.to_string()));
+                channels.tell(Input::OutputClosed((!gone).then(|| error.to_string())));
             }
             let _ = finished.send(());
         })?;

@@ -17,15 +17,19 @@ use crate::transport::Route;
 /// of what is told while there is room for that many.
 pub const ANSWERS: usize = 1024 * 1024;
 
-/// Something that happened.
 #[derive(Debug)]
 pub enum Input {
     /// A line was typed or piped in.
-    Command { command: Result<Command, CommandError>, reference: Option<Reference> },
-    /// There will be no more lines.
+    Command {
+        command: Result<Command, CommandError>,
+        reference: Option<Reference>,
+    },
     InputEnded,
     /// One text is to be sent, and then the program is to end.
-    Send { to: Name, text: String },
+    Send {
+        to: Name,
+        text: String,
+    },
     /// The system or the user wants the program to end.
     Signal,
     /// The console has written the oldest batch of notices that it was given.
@@ -34,12 +38,12 @@ pub enum Input {
     OutputClosed(Option<String>),
 
     /// Discovery has proved this key.
-    RendezvousUp { session: ConnectionId, key: PublicKey },
-    /// There is no session with discovery.
+    RendezvousUp {
+        session: ConnectionId,
+        key: PublicKey,
+    },
     RendezvousFailed(Problem),
-    /// Discovery says something.
     RendezvousSays(ConnectionId, Vec<ToClient>),
-    /// The session with discovery is over.
     RendezvousClosed(ConnectionId),
 
     /// A peer has proved a key.
@@ -53,10 +57,11 @@ pub enum Input {
         budget: usize,
     },
     /// What went wrong at each address, in the order tried.
-    DialFailed { contact: ContactId, problems: Vec<(SocketAddr, Problem)> },
-    /// A peer says something.
+    DialFailed {
+        contact: ContactId,
+        problems: Vec<(SocketAddr, Problem)>,
+    },
     LinkSays(ConnectionId, Vec<Peer>),
-    /// A link is over.
     LinkClosed(ConnectionId),
 }
 
@@ -89,31 +94,21 @@ impl Input {
 }
 
 /// Why a connection did not come to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The program there does not hold the key that was expected.
+    #[error("{}", wrong_key(expected, found.as_ref()))]
     WrongKey { expected: PublicKey, found: Option<PublicKey> },
     /// It was closed before a key was proved. A program that does not hold the key that was dialled does so,
     /// and so does a client that is just being killed.
+    #[error("the program that answers there closed the connection without proving the right key")]
     Closed,
-    /// Anything else, in words.
+    #[error("{0}")]
     Other(String),
 }
 
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words = match self {
-            Self::WrongKey { expected, found: Some(found) } => &format!("its key is {found}, not {expected}"),
-            Self::WrongKey { found: None, .. } => {
-                "the program that answers there does not hold the right key"
-            }
-            Self::Closed => {
-                "the program that answers there closed the connection without proving the right key"
-            }
-            Self::Other(words) => words,
-        };
-        f.write_str(words)
-    }
+fn wrong_key(expected: &PublicKey, found: Option<&PublicKey>) -> String {
+    let found = found.map(|found| format!("its key is {found}, not {expected}"));
+    found.unwrap_or_else(|| "the program that answers there does not hold the right key".into())
 }
 
 /// What a person at a terminal sees while they type.
@@ -137,10 +132,14 @@ pub enum Action {
     /// Say something to discovery, in one frame.
     TellDiscovery(ConnectionId, Vec<ToDiscovery>),
     /// Connect to a contact, which must prove this key, at the addresses in their order. The name is for the log.
-    Dial { contact: ContactId, name: Name, key: PublicKey, addresses: Vec<SocketAddr> },
+    Dial {
+        contact: ContactId,
+        name: Name,
+        key: PublicKey,
+        addresses: Vec<SocketAddr>,
+    },
     /// Say something to a peer, in one frame.
     Send(ConnectionId, Vec<Peer>),
-    /// Close a connection, to a peer or to discovery.
     Close(ConnectionId),
     /// Give a batch of notices to the console, which answers with [`Input::Printed`].
     Print(Vec<Told>),

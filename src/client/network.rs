@@ -19,7 +19,6 @@ const DIAL_STACK: usize = 512 * 1024;
 /// How many connections are let in: in all, from one address, and before they have proved a key.
 const CAPS: Caps = Caps { total: 4096, per_address: Some(64), per_loopback: None, handshakes: 256 };
 
-/// Something for the loop.
 pub struct Event {
     /// A connection that the loop writes to from now on.
     pub opened: Option<(ConnectionId, Writer)>,
@@ -32,7 +31,6 @@ impl From<Input> for Event {
     }
 }
 
-/// What every thread that makes connections needs.
 #[derive(Clone)]
 pub struct Network {
     transport: Transport,
@@ -48,7 +46,6 @@ impl Network {
         Self { transport: Transport::new(keypair), events, ipv4_only }
     }
 
-    /// Lets peers in.
     pub fn accept(&self, listener: TcpListener) -> io::Result<()> {
         let network = self.clone();
         let done = move |from, outcome| match outcome {

@@ -12,8 +12,7 @@ use search::Search;
 
 mod search;
 
-/// How many candidates are shown.
-const CANDIDATES: usize = 60;
+const MAX_CANDIDATES: usize = 60;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
@@ -30,9 +29,7 @@ pub enum Event {
 pub enum Outcome {
     Nothing,
     Event(Event),
-    /// Ctrl+Z.
     Suspend,
-    /// Ctrl+L.
     Clear,
 }
 
@@ -199,9 +196,9 @@ impl<P: Prompt> Editor<P> {
             _ if found.start + common.len() > self.line.cursor() => self.line.complete(found.start, common),
             several => {
                 self.below =
-                    several.iter().take(CANDIDATES).map(String::as_str).collect::<Vec<_>>().join("  ");
-                if several.len() > CANDIDATES {
-                    self.below.push_str(&format!("  and {} more", several.len() - CANDIDATES));
+                    several.iter().take(MAX_CANDIDATES).map(String::as_str).collect::<Vec<_>>().join("  ");
+                if several.len() > MAX_CANDIDATES {
+                    self.below.push_str(&format!("  and {} more", several.len() - MAX_CANDIDATES));
                 }
             }
         }

@@ -1,6 +1,5 @@
 //! The bytes that a terminal sends, as keys.
 
-/// A key, or what a terminal sends like one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
     Char(char),

@@ -3,10 +3,8 @@
 use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer};
 use rustyline::{At, Movement, Word};
 
-/// How many kills are kept to be yanked.
-const KILLS: usize = 16;
-/// How many steps can be undone.
-const UNDO_STEPS: usize = 200;
+const MAX_KILLS: usize = 16;
+const MAX_UNDO_STEPS: usize = 200;
 
 pub struct Line {
     buffer: LineBuffer,
@@ -49,7 +47,7 @@ impl DeleteListener for KillRing {
             Some(kill) if direction == Direction::Backward => kill.insert_str(0, text),
             Some(kill) => kill.push_str(text),
             None => {
-                if self.kept.len() == KILLS {
+                if self.kept.len() == MAX_KILLS {
                     self.kept.remove(0);
                 }
                 self.kept.push(text.to_owned());
@@ -196,7 +194,7 @@ impl Line {
         change(self);
         self.last = last;
         if before.0 != self.text() {
-            if self.undo.len() == UNDO_STEPS {
+            if self.undo.len() == MAX_UNDO_STEPS {
                 self.undo.remove(0);
             }
             self.undo.push(before);
@@ -207,7 +205,6 @@ impl Line {
 /// One word back, or forward to its end, as readline has them.
 pub const WORD_BACK: Movement = Movement::BackwardWord(1, Word::Emacs);
 pub const WORD_FORWARD: Movement = Movement::ForwardWord(1, At::AfterEnd, Word::Emacs);
-/// Back to the last blank.
 pub const BLANK_BACK: Movement = Movement::BackwardWord(1, Word::Big);
 
 #[cfg(test)]

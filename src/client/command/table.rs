@@ -7,15 +7,12 @@ use super::{CommandError, MAX_TEXT};
 use crate::client::verification;
 use crate::protocol::Name;
 
-/// How many messages `HISTORY` shows unless told otherwise.
-const HISTORY: u32 = 20;
-/// The most messages that `HISTORY` shows at once.
+const DEFAULT_HISTORY: u32 = 20;
 const MAX_HISTORY: u32 = 1000;
 const MAX_WORDS: usize = 16;
 /// In bytes, all words of a `SEARCH` together.
 const MAX_SEARCH: usize = 400;
 
-/// A command, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Request(Name),
@@ -49,7 +46,6 @@ pub enum Command {
     Explain(Explanation),
 }
 
-/// All that is known of a command but what it does.
 pub struct Spec {
     /// In upper case, as it is typed.
     pub name: &'static str,
@@ -132,7 +128,7 @@ verified: you have compared a code with the user, see HELP VERIFY",
 1000.",
         forms: &[("history", |args| {
             let (user, count) = (args.user("peer")?, args.number("count", MAX_HISTORY)?);
-            Ok(Command::History(user, count.unwrap_or(HISTORY)))
+            Ok(Command::History(user, count.unwrap_or(DEFAULT_HISTORY)))
         })],
         writes: |_| false,
     },

@@ -22,7 +22,7 @@ pub fn run(mut output: Output, json: bool, commands: bool, channels: &Channels) 
         output.write(&notices, &mut out);
         // One write and one flush a batch; what could not be written stays unshown in the journal.
         stdout.write_all(&out).and_then(|()| stdout.flush())?;
-        if !channels.printed() {
+        if !channels.tell(Input::Printed) {
             break;
         }
     }

@@ -86,7 +86,7 @@ impl Session<'_> {
                     // The terminal is gone.
                     Err(_) => {
                         self.terminal.typed = never();
-                        channels.interrupt();
+                        channels.tell(Input::Signal);
                     }
                 },
                 recv(changes) -> _ => self.terminal.refresh()?,
@@ -118,7 +118,7 @@ impl Session<'_> {
         self.terminal.flush()?;
         for _ in 0..std::mem::take(&mut self.unconfirmed) {
             // A loop that is gone needs no answer.
-            let _ = self.channels.printed();
+            self.channels.tell(Input::Printed);
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Session<'_> {
             match self.terminal.press(key)? {
                 None => {}
                 Some(Event::Entered(lines)) => lines.into_iter().for_each(|line| self.entered(line)),
-                Some(Event::Interrupt) => self.channels.interrupt(),
+                Some(Event::Interrupt) => _ = self.channels.tell(Input::Signal),
                 Some(Event::EndOfInput) => self.waiting.push_back(Input::typed(Ok(Command::Logout))),
             }
         }
