@@ -20,16 +20,11 @@ pub const ANSWERS: usize = 1024 * 1024;
 #[derive(Debug)]
 pub enum Input {
     /// A line was typed or piped in.
-    Command {
-        command: Result<Command, CommandError>,
-        reference: Option<Reference>,
-    },
+    Command { command: Result<Command, CommandError>, reference: Option<Reference> },
+    /// There will be no more lines.
     InputEnded,
     /// One text is to be sent, and then the program is to end.
-    Send {
-        to: Name,
-        text: String,
-    },
+    Send { to: Name, text: String },
     /// The system or the user wants the program to end.
     Signal,
     /// The console has written the oldest batch of notices that it was given.
@@ -38,12 +33,12 @@ pub enum Input {
     OutputClosed(Option<String>),
 
     /// Discovery has proved this key.
-    RendezvousUp {
-        session: ConnectionId,
-        key: PublicKey,
-    },
+    RendezvousUp { session: ConnectionId, key: PublicKey },
+    /// There is no session with discovery.
     RendezvousFailed(Problem),
+    /// Discovery says something.
     RendezvousSays(ConnectionId, Vec<ToClient>),
+    /// The session with discovery is over.
     RendezvousClosed(ConnectionId),
 
     /// A peer has proved a key.
@@ -57,11 +52,10 @@ pub enum Input {
         budget: usize,
     },
     /// What went wrong at each address, in the order tried.
-    DialFailed {
-        contact: ContactId,
-        problems: Vec<(SocketAddr, Problem)>,
-    },
+    DialFailed { contact: ContactId, problems: Vec<(SocketAddr, Problem)> },
+    /// A peer says something.
     LinkSays(ConnectionId, Vec<Peer>),
+    /// A link is over.
     LinkClosed(ConnectionId),
 }
 
@@ -132,14 +126,10 @@ pub enum Action {
     /// Say something to discovery, in one frame.
     TellDiscovery(ConnectionId, Vec<ToDiscovery>),
     /// Connect to a contact, which must prove this key, at the addresses in their order. The name is for the log.
-    Dial {
-        contact: ContactId,
-        name: Name,
-        key: PublicKey,
-        addresses: Vec<SocketAddr>,
-    },
+    Dial { contact: ContactId, name: Name, key: PublicKey, addresses: Vec<SocketAddr> },
     /// Say something to a peer, in one frame.
     Send(ConnectionId, Vec<Peer>),
+    /// Close a connection, to a peer or to discovery.
     Close(ConnectionId),
     /// Give a batch of notices to the console, which answers with [`Input::Printed`].
     Print(Vec<Told>),

@@ -33,34 +33,18 @@ pub const MANY_UNREAD: u64 = 1000;
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Notice {
     /// The client listens and takes commands.
-    Ready {
-        user: Name,
-        address: SocketAddr,
-        fingerprint: PublicKey,
-    },
+    Ready { user: Name, address: SocketAddr, fingerprint: PublicKey },
     /// Whether there is a session with discovery.
-    Discovery {
-        state: UpDown,
-        detail: String,
-    },
+    Discovery { state: UpDown, detail: String },
     /// What discovery says of a contact.
-    Presence {
-        peer: Name,
-        state: OnOff,
-    },
+    Presence { peer: Name, state: OnOff },
     /// A peer has asked for a link and is a contact now.
-    Request {
-        from: Name,
-        fingerprint: PublicKey,
-    },
+    Request { from: Name, fingerprint: PublicKey },
     /// A `REQUEST` was taken: it is safe and goes on until there is a link.
-    Requested {
-        peer: Name,
-    },
-    Link {
-        peer: Name,
-        state: UpDown,
-    },
+    Requested { peer: Name },
+    /// Whether there is a link to a contact.
+    Link { peer: Name, state: UpDown },
+    /// A contact's message.
     Message {
         /// Unique for ever, together with the sender.
         id: Cursor,
@@ -89,58 +73,32 @@ pub enum Notice {
         sent: i64,
     },
     /// A contact has committed a message of ours.
-    Delivered {
-        id: Cursor,
-        to: Name,
-    },
+    Delivered { id: Cursor, to: Name },
     /// Something was not done, or is not as it should be.
     Error(ErrorNotice),
     /// Sorted by name.
-    Contacts {
-        contacts: Vec<ContactLine>,
-    },
+    Contacts { contacts: Vec<ContactLine> },
     /// How many messages are not yet delivered, and the oldest for each contact.
-    Outbox {
-        waiting: u64,
-        messages: Vec<OutboxLine>,
-    },
+    Outbox { waiting: u64, messages: Vec<OutboxLine> },
     /// The last entries, oldest first.
-    History {
-        peer: Name,
-        messages: Vec<HistoryLine>,
-    },
+    History { peer: Name, messages: Vec<HistoryLine> },
     /// The conversation that the user is in, null for none; how many of the peer's messages were unread, counted up to
     /// [`MANY_UNREAD`]; the last entries, oldest first.
-    Conversation {
-        peer: Option<Name>,
-        unread: u64,
-        messages: Vec<HistoryLine>,
-    },
+    Conversation { peer: Option<Name>, unread: u64, messages: Vec<HistoryLine> },
     /// The answer to `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
     Contact(Box<ContactLine>),
     /// Usage and meaning of every command.
-    Help {
-        commands: Vec<(&'static str, &'static str)>,
-    },
+    Help { commands: Vec<(&'static str, &'static str)> },
     /// The answer to `HELP <command>`.
     Explanation(Explanation),
+    /// The answer to `WHY`.
     Why(Box<Why>),
     /// The latest messages that contain all the words, newest first; `peer` is null for all conversations.
-    Found {
-        words: String,
-        peer: Option<Name>,
-        messages: Vec<FoundLine>,
-    },
+    Found { words: String, peer: Option<Name>, messages: Vec<FoundLine> },
     /// The code that both sides see, and whether the user has compared it.
-    Verification {
-        peer: Name,
-        code: String,
-        verified: bool,
-    },
+    Verification { peer: Name, code: String, verified: bool },
     /// The client ends; `waiting` messages are not yet delivered, and go out at a later start.
-    Bye {
-        waiting: u64,
-    },
+    Bye { waiting: u64 },
 }
 
 /// A notice as it is told.
