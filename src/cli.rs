@@ -8,7 +8,6 @@ use std::process::{self, ExitCode};
 use clap::{Arg, Command, CommandFactory, FromArgMatches, ValueEnum, value_parser};
 use clap_complete::Shell;
 
-/// What a program says about its own command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Page {
     Man,

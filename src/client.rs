@@ -14,7 +14,6 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 
 use crate::protocol::{Name, PublicKey};
 use crate::scheduling;
-use crate::store::StoreError;
 use crate::store::journal::{Journal, SEGMENT};
 use crate::time::Clock;
 use crate::transport::{self, Buffers, Writer};
@@ -39,12 +38,10 @@ pub mod verification;
 const EVENTS: usize = 256;
 /// How often the loop looks whether this machine still has the addresses that its connections were made from.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
-/// How many inputs are handled in one transaction.
-const BATCH: usize = 2048;
+const MAX_INPUTS: usize = 2048;
 /// How much one transaction takes, in messages: with more, each would wait long for the commit.
-const WEIGHT: usize = 4096;
+const MAX_WEIGHT: usize = 4096;
 
-/// How a client is started.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub user: Name,
@@ -61,7 +58,6 @@ pub struct Config {
     pub discovery_key: Option<PublicKey>,
     /// No bell rings for a message.
     pub quiet: bool,
-    /// The command that runs for each message.
     pub notify: Option<PathBuf>,
     /// The one text to be sent, in place of what is typed.
     pub send: Option<OneShot>,
@@ -118,8 +114,8 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         silent: console.is_none(),
         segment: SEGMENT,
         linger: config.linger,
-        epoch: random()?,
-        seed: random()?,
+        epoch: getrandom::u64()?,
+        seed: getrandom::u64()?,
     };
     let network = Network::new(keypair, listen, send);
     network.accept(listener).context("no thread to listen")?;
@@ -145,10 +141,6 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let first =
         config.send.iter().map(|OneShot { to, text }| Input::Send { to: to.clone(), text: text.clone() });
     client.run(first.collect())
-}
-
-fn random() -> Result<u64, StoreError> {
-    Ok(getrandom::u64()?)
 }
 
 fn signals() -> anyhow::Result<Receiver<()>> {
@@ -232,8 +224,8 @@ impl Loop {
             default(wait) => {}
         }
         let mut weight: usize = inputs.iter().map(Input::weight).sum();
-        while inputs.len() < BATCH
-            && weight < WEIGHT
+        while inputs.len() < MAX_INPUTS
+            && weight < MAX_WEIGHT
             && let Ok(event) = self.events.try_recv()
         {
             let input = open(event, &mut self.links);
@@ -242,7 +234,7 @@ impl Loop {
         }
         // Between two transactions it shows whether there is room for more answers.
         let mut answers = 0_usize;
-        while welcome && inputs.len() < BATCH && answers < ANSWERS {
+        while welcome && inputs.len() < MAX_INPUTS && answers < ANSWERS {
             if let Some(input) = self.typed.pop_front() {
                 answers = answers.saturating_add(input.answer());
                 inputs.push(input);
@@ -272,7 +264,6 @@ impl Loop {
         }
     }
 
-    /// Decides about the inputs in one transaction, and acts once it is committed.
     fn transact(&mut self, inputs: &[Input]) -> anyhow::Result<()> {
         let now = self.clock.now();
         let decided = self
@@ -290,7 +281,7 @@ impl Loop {
                 tracing::error!(%error, "the journal can't be written");
                 self.journal.rollback();
                 self.node
-                    .failed(now, &self.journal, inputs, random()?)
+                    .failed(now, &self.journal, inputs, getrandom::u64()?)
                     .context("the journal can't be read")?
             }
         };

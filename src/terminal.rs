@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 use std::thread;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, bounded, never};
 use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
@@ -32,14 +32,12 @@ mod prompt;
 mod screen;
 mod tty;
 
-/// How many chunks of typed bytes may wait.
 const CHUNKS: usize = 16;
-/// How many bytes are read at once.
 const CHUNK: usize = 4096;
 
 /// A terminal in raw mode. Dropping it restores the terminal as it was.
 pub struct Terminal<P> {
-    tty: RawMode,
+    tty: Tty,
     editor: Editor<P>,
     screen: Screen,
     decoder: Decoder,
@@ -51,39 +49,32 @@ pub struct Terminal<P> {
     pub changes: Receiver<()>,
 }
 
-struct RawMode(Tty);
-
-impl Drop for RawMode {
+impl<P> Drop for Terminal<P> {
     fn drop(&mut self) {
-        self.0.leave_raw_mode();
+        self.tty.leave_raw_mode();
     }
 }
 
 impl<P: Prompt> Terminal<P> {
     /// Takes the terminal over. A line has up to `limit` bytes.
     pub fn start(tty: Tty, history: History, limit: usize, colour: bool) -> io::Result<Self> {
-        let tty = RawMode(tty);
-        tty.0.enter_raw_mode()?;
-        let mut screen = Screen::new(colour);
-        screen.resize(Tty::size());
-        Ok(Self {
+        let mut terminal = Self {
             tty,
             editor: Editor::new(history, limit),
-            screen,
+            screen: Screen::new(colour),
             decoder: Decoder::new(limit),
             out: Vec::new(),
             hidden: false,
-            typed: read_typed()?,
+            typed: never(),
             changes: watch_changes()?,
-        })
+        };
+        terminal.refresh()?;
+        terminal.typed = read_typed()?;
+        Ok(terminal)
     }
 
-    pub fn prompt(&self) -> &P {
-        self.editor.prompt()
-    }
-
-    pub fn set_prompt(&mut self, prompt: P) {
-        self.editor.set_prompt(prompt);
+    pub fn prompt(&mut self) -> &mut P {
+        &mut self.editor.prompt
     }
 
     /// The keys that a chunk completes.
@@ -124,25 +115,23 @@ impl<P: Prompt> Terminal<P> {
         self.hidden = true;
     }
 
-    /// Stops the program until the shell continues it.
     fn suspend(&mut self) -> io::Result<()> {
         let hidden = std::mem::replace(&mut self.hidden, true);
         self.flush()?;
         self.hidden = hidden;
-        self.tty.0.leave_raw_mode();
+        self.tty.leave_raw_mode();
         signal_hook::low_level::raise(SIGTSTP)?;
         self.refresh()
     }
 
     /// Adapts to a terminal that may have another size, or have been used by other programs.
     pub fn refresh(&mut self) -> io::Result<()> {
-        self.tty.0.enter_raw_mode()?;
+        self.tty.enter_raw_mode()?;
         self.screen.resize(Tty::size());
         Ok(())
     }
 }
 
-/// Starts the thread that reads what is typed.
 fn read_typed() -> io::Result<Receiver<Vec<u8>>> {
     let (send, typed) = bounded(CHUNKS);
     thread::Builder::new().name("keys".into()).spawn(move || {

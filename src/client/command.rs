@@ -20,6 +20,9 @@ pub const MAX_TERMINAL_LINE: usize = 4095;
 /// The most bytes that a script's name for a command may have.
 pub const MAX_REFERENCE: usize = 128;
 
+/// The longest description of a mistake, in characters: parts of the line may stand in it.
+const MAX_MISTAKE: usize = 200;
+
 /// What a script calls one of its commands; every answer to it repeats that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -43,7 +46,6 @@ pub enum CommandError {
     Name(#[from] NameError),
     #[error("a message has at most {MAX_TEXT} bytes, this one has {}; nothing was sent", match .0 { Some(bytes) => bytes.to_string(), None => "more".into() })]
     TooLong(Option<usize>),
-    /// The terminal has cut the line off.
     #[error(
         "the terminal takes at most {MAX_TERMINAL_LINE} bytes a line and has cut this one; nothing was sent (a pipe takes more)"
     )]
@@ -59,6 +61,12 @@ impl CommandError {
     fn unknown(word: &str) -> Self {
         Self::Unknown(word.chars().take(Name::MAX).collect())
     }
+}
+
+/// What is wrong with a line in JSON, made safe to show and short.
+fn mistake(error: impl std::fmt::Display) -> CommandError {
+    let safe = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    CommandError::Json(error.to_string().chars().map(safe).take(MAX_MISTAKE).collect())
 }
 
 /// The command that the user may have meant, as a question.
@@ -81,8 +89,7 @@ pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
         return None;
     }
     let spec = find(word);
-    let understood =
-        spec.map_or_else(|| Err(CommandError::unknown(word)), |spec| arguments::typed(spec, rest));
+    let understood = spec.map_or_else(|| Err(CommandError::unknown(word)), |spec| spec.typed(rest));
     let certain = match line.strip_prefix('/') {
         Some(more) => !more.starts_with('/'),
         None => spec.is_some_and(|spec| line.starts_with(spec.name)),
@@ -139,7 +146,6 @@ mod tests {
             ("REQUEST bob carol", "usage: REQUEST <user>"),
             ("LOGOUT now", "usage: LOGOUT"),
             ("HISTORY bob 0", "usage: HISTORY <user> [n]; the count must be a number from 1 to 1000"),
-            ("REQUEST Bob", "names are in lower case: write \"bob\""),
             ("TRUST", "usage: TRUST <user> [key]"),
             ("SEARCH", "usage: SEARCH <words> [@user]"),
             ("SEARCH @bob", "usage: SEARCH <words> [@user]"),

@@ -21,8 +21,6 @@ use super::notice::Told;
 use crate::terminal::Tty;
 use notify::Notifier;
 use output::Output;
-use pipe::Pipe;
-use terminal::Terminal;
 
 mod notify;
 mod output;
@@ -35,11 +33,8 @@ const COMMANDS: usize = 16;
 /// How long the console may take to write what is left at the end.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A way to show notices and to enter commands.
-trait FrontEnd: Send {
-    /// Shows batches until there are no more, and confirms each. An error ends the client.
-    fn run(self: Box<Self>, channels: &Channels) -> io::Result<()>;
-}
+/// Shows batches until there are no more, and confirms each. An error ends the client.
+type FrontEnd = Box<dyn FnOnce(&Channels) -> io::Result<()> + Send>;
 
 /// A front end's side of the channels to the client.
 struct Channels {
@@ -53,19 +48,9 @@ struct Channels {
 }
 
 impl Channels {
-    /// Confirms that the oldest batch has been shown; false if the client is gone.
-    fn printed(&self) -> bool {
-        self.events.send(Input::Printed.into()).is_ok()
-    }
-
-    /// The user wants the client to end.
-    fn interrupt(&self) {
-        let _ = self.events.send(Input::Signal.into());
-    }
-
-    /// Nothing can be shown any more, and why, unless the reader has simply gone.
-    fn output_closed(&self, reason: Option<String>) {
-        let _ = self.events.send(Input::OutputClosed(reason).into());
+    /// False if the client is gone.
+    fn tell(&self, input: Input) -> bool {
+        self.events.send(input.into()).is_ok()
     }
 }
 
@@ -73,12 +58,11 @@ impl Channels {
 impl Drop for Channels {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.output_closed(Some("its thread has failed".into()));
+            self.tell(Input::OutputClosed(Some("its thread has failed".into())));
         }
     }
 }
 
-/// The loop's way to the front end.
 pub struct Console {
     batches: Option<Sender<Vec<Told>>>,
     /// Both ends: a prompt that the front end has not taken is replaced by the next.
@@ -100,20 +84,22 @@ impl Console {
         let tty = Tty::open().filter(|_| commands && !json);
         let output = if json { Output::json() } else { Output::text(tty.is_some(), !config.quiet, made) };
         let history = config.data_dir.join(format!("{}.history", config.user));
-        let front_end: Box<dyn FrontEnd> = match tty.clone() {
-            Some(tty) => Box::new(Terminal { tty, output, history }),
-            None => Box::new(Pipe { output, json, commands }),
+        let front_end: FrontEnd = match tty.clone() {
+            Some(tty) => Box::new(|channels| terminal::run(tty, output, history, channels)),
+            None => Box::new(move |channels| pipe::run(output, json, commands, channels)),
         };
-        let notifier = config.notify.clone().map(Notifier::start).transpose()?;
+        let notifier =
+            config.notify.clone().map(|program| Notifier::start(program, notify::LIMIT)).transpose()?;
         let (send, batches) = bounded(OUTPUT_BATCHES);
         let prompts = bounded(1);
         let (finished, done) = bounded(1);
         let (commands, receive) = bounded(COMMANDS);
         let channels = Channels { batches, prompts: prompts.1.clone(), commands, events };
         thread::Builder::new().name("output".into()).spawn(move || {
-            if let Err(error) = front_end.run(&channels) {
+            if let Err(error) = front_end(&channels) {
+                // A reader that has simply gone is no error.
                 let gone = error.kind() == io::ErrorKind::BrokenPipe;
-                channels.output_closed((!gone).then(|| error.to_string()));
+                channels.tell(Input::OutputClosed((!gone).then(|| error.to_string())));
             }
             let _ = finished.send(());
         })?;

@@ -16,7 +16,6 @@ use crate::transport::Route;
 /// of what is told while there is room for that many.
 pub const ANSWERS: usize = 1024 * 1024;
 
-/// Something that happened.
 #[derive(Debug)]
 pub enum Input {
     /// A line was typed or piped in.
@@ -88,31 +87,21 @@ impl Input {
 }
 
 /// Why a connection did not come to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The program there does not hold the key that was expected.
+    #[error("{}", wrong_key(expected, found.as_ref()))]
     WrongKey { expected: PublicKey, found: Option<PublicKey> },
     /// It was closed before a key was proved. A program that does not hold the key that was dialled does so,
     /// and so does a client that is just being killed.
+    #[error("the program that answers there closed the connection without proving the right key")]
     Closed,
-    /// Anything else, in words.
+    #[error("{0}")]
     Other(String),
 }
 
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words = match self {
-            Self::WrongKey { expected, found: Some(found) } => &format!("its key is {found}, not {expected}"),
-            Self::WrongKey { found: None, .. } => {
-                "the program that answers there does not hold the right key"
-            }
-            Self::Closed => {
-                "the program that answers there closed the connection without proving the right key"
-            }
-            Self::Other(words) => words,
-        };
-        f.write_str(words)
-    }
+fn wrong_key(expected: &PublicKey, found: Option<&PublicKey>) -> String {
+    let found = found.map(|found| format!("its key is {found}, not {expected}"));
+    found.unwrap_or_else(|| "the program that answers there does not hold the right key".into())
 }
 
 /// What a person at a terminal sees while they type.

@@ -31,7 +31,6 @@ impl From<Input> for Event {
     }
 }
 
-/// What every thread that makes connections needs.
 #[derive(Clone)]
 pub struct Network {
     transport: Transport,

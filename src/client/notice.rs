@@ -3,7 +3,7 @@
 //! With `--json` each notice is one JSON object; its fields are those of [`Notice`]. Otherwise it is a
 //! line or a few of plain text. Either way nothing from outside reaches the terminal as a control sequence.
 //!
-//! - `text`: notices as text; `json`: as JSON; `fast_json`: the frequent ones;
+//! - `text`: notices as text; `json`: as JSON; `fast_json`: the frequent ones; `time`: their times;
 //! - `lists`: the entries of `CONTACTS`, `OUTBOX`, `HISTORY` and `SEARCH`; `why`: the answer to `WHY`.
 
 use std::borrow::Cow;
@@ -23,6 +23,7 @@ mod fast_json;
 mod json;
 mod lists;
 mod text;
+mod time;
 mod why;
 
 /// Unread messages are counted up to this many; there may be more.
@@ -50,10 +51,10 @@ pub enum Notice {
         from: Name,
         text: Body,
         /// The sender's clock when it was written.
-        #[serde(serialize_with = "json::time")]
+        #[serde(serialize_with = "time::json")]
         sent: i64,
         /// This machine's clock when it came in.
-        #[serde(serialize_with = "json::time")]
+        #[serde(serialize_with = "time::json")]
         received: i64,
         /// Whether it came in before this start, and may have been shown then.
         replayed: bool,

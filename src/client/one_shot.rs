@@ -7,7 +7,6 @@ use anyhow::{Context, ensure};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::StoreError;
 
-/// A text to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneShot {
     pub to: Name,

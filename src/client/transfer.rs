@@ -25,7 +25,6 @@ mod passphrase;
 const WORK: u8 = 18;
 /// The most that is spent on a file from elsewhere: four times as much.
 const MAX_WORK: u8 = 20;
-/// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 
 /// An account, and the file that it goes to or comes from.

@@ -9,9 +9,7 @@ use blake2::{Blake2s256, Digest};
 
 use crate::protocol::PublicKey;
 
-/// How many digits a code has.
 const DIGITS: usize = 40;
-/// How many digits stand together.
 const GROUP: usize = 5;
 /// How often the hash is taken, to make a search dear.
 const ROUNDS: u32 = 4096;

@@ -1,18 +1,18 @@
 //! What keys do to the line that is being typed. Does no input or output.
 
-use rustyline::Movement;
-use rustyline::line_buffer::WordAction;
+use rustyline::line_buffer::{LineBuffer, WordAction};
+use rustyline::{At, Movement, Word};
 
 use super::history::History;
 use super::keys::Key;
 use super::line::{BLANK_BACK, Line, WORD_BACK, WORD_FORWARD};
 use super::prompt::Prompt;
 use super::screen::View;
+use search::Search;
 
 mod search;
 
-/// How many candidates are shown.
-const CANDIDATES: usize = 60;
+const MAX_CANDIDATES: usize = 60;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
@@ -29,9 +29,7 @@ pub enum Event {
 pub enum Outcome {
     Nothing,
     Event(Event),
-    /// Ctrl+Z.
     Suspend,
-    /// Ctrl+L.
     Clear,
 }
 
@@ -39,7 +37,7 @@ pub struct Editor<P> {
     line: Line,
     history: History,
     mode: Mode,
-    prompt: P,
+    pub prompt: P,
     /// Which line of the history is shown, and the text that it replaced.
     recalled: Option<(usize, String)>,
     /// Whether lines that were pasted may be in the text.
@@ -51,12 +49,7 @@ pub struct Editor<P> {
 #[derive(Debug, PartialEq, Eq)]
 enum Mode {
     Edit,
-    Search {
-        text: String,
-        found: Option<usize>,
-        /// The text to come back to.
-        before: String,
-    },
+    Search(Search),
     /// Asking whether these pasted entries are meant.
     Confirm(Vec<String>),
 }
@@ -75,18 +68,10 @@ impl<P: Prompt> Editor<P> {
         }
     }
 
-    pub fn set_prompt(&mut self, prompt: P) {
-        self.prompt = prompt;
-    }
-
-    pub fn prompt(&self) -> &P {
-        &self.prompt
-    }
-
     pub fn view(&self) -> View<'_> {
         let (text, cursor) = (self.line.text(), self.line.cursor());
         let below = match &self.mode {
-            Mode::Search { text, found, .. } => return self.search_view(text, *found),
+            Mode::Search(search) => return self.search_view(search),
             Mode::Confirm(entries) => self.prompt.confirmation(text, entries.len()),
             Mode::Edit if self.below.is_empty() => self.prompt.hint(text).unwrap_or_default(),
             Mode::Edit => self.below.clone(),
@@ -96,10 +81,15 @@ impl<P: Prompt> Editor<P> {
 
     pub fn key(&mut self, key: Key) -> Outcome {
         self.below.clear();
-        match &self.mode {
+        match key {
+            Key::Ctrl('z') => return Outcome::Suspend,
+            Key::Ctrl('l') => return Outcome::Clear,
+            _ => {}
+        }
+        match std::mem::replace(&mut self.mode, Mode::Edit) {
             Mode::Edit => self.edit(key),
-            Mode::Search { .. } => self.search(key),
-            Mode::Confirm(_) => self.confirm(&key),
+            Mode::Search(search) => self.search(search, key),
+            Mode::Confirm(entries) => self.confirm(entries, &key),
         }
     }
 
@@ -112,22 +102,22 @@ impl<P: Prompt> Editor<P> {
             Key::Paste(text) => self.paste(text.as_deref()),
             Key::Up | Key::Ctrl('p') => self.recall(true),
             Key::Down | Key::Ctrl('n') => self.recall(false),
-            Key::Ctrl('r' | 's') => self.start_search(),
+            Key::Ctrl('r' | 's') => self.mode = Mode::Search(Search::new(line.text())),
             Key::Ctrl('c') if line.is_empty() => return Outcome::Event(Event::Interrupt),
             Key::Ctrl('c') => self.abandon(),
             Key::Ctrl('d') if line.is_empty() => return Outcome::Event(Event::EndOfInput),
-            Key::Ctrl('z') => return Outcome::Suspend,
-            Key::Ctrl('l') => return Outcome::Clear,
             Key::Char(c) => line.type_char(c),
             Key::AltEnter => _ = line.insert("\n"),
-            Key::Backspace => line.backspace(),
-            Key::Delete | Key::Ctrl('d') => line.delete(),
-            Key::Left | Key::Ctrl('b') => line.move_by(&Movement::BackwardChar(1)),
-            Key::Right | Key::Ctrl('f') => line.move_by(&Movement::ForwardChar(1)),
-            Key::WordLeft | Key::Alt('b') => line.move_by(&WORD_BACK),
-            Key::WordRight | Key::Alt('f') => line.move_by(&WORD_FORWARD),
-            Key::Home | Key::Ctrl('a') => line.move_by(&Movement::BeginningOfLine),
-            Key::End | Key::Ctrl('e') => line.move_by(&Movement::EndOfLine),
+            Key::Backspace => line.edit(|line, kills| line.backspace(1, kills)),
+            Key::Delete | Key::Ctrl('d') => line.edit(|line, kills| line.delete(1, kills).is_some()),
+            Key::Left | Key::Ctrl('b') => line.edit(|line, _| line.move_backward(1)),
+            Key::Right | Key::Ctrl('f') => line.edit(|line, _| line.move_forward(1)),
+            Key::WordLeft | Key::Alt('b') => line.edit(|line, _| line.move_to_prev_word(Word::Emacs, 1)),
+            Key::WordRight | Key::Alt('f') => {
+                line.edit(|line, _| line.move_to_next_word(At::AfterEnd, Word::Emacs, 1))
+            }
+            Key::Home | Key::Ctrl('a') => line.edit(|line, _| line.move_home()),
+            Key::End | Key::Ctrl('e') => line.edit(|line, _| line.move_end()),
             Key::Ctrl('k') => line.kill(&Movement::EndOfLine),
             Key::Ctrl('u') => line.kill(&Movement::BeginningOfLine),
             Key::Ctrl('w') => line.kill(&BLANK_BACK),
@@ -135,10 +125,10 @@ impl<P: Prompt> Editor<P> {
             Key::Alt('d') => line.kill(&WORD_FORWARD),
             Key::Ctrl('y') => line.yank(),
             Key::Alt('y') => line.yank_pop(),
-            Key::Ctrl('t') => line.transpose(),
-            Key::Alt('u') => line.change_word(WordAction::Uppercase),
-            Key::Alt('l') => line.change_word(WordAction::Lowercase),
-            Key::Alt('c') => line.change_word(WordAction::Capitalize),
+            Key::Ctrl('t') => line.edit(LineBuffer::transpose_chars),
+            Key::Alt('u') => line.edit(|line, kills| line.edit_word(WordAction::Uppercase, kills)),
+            Key::Alt('l') => line.edit(|line, kills| line.edit_word(WordAction::Lowercase, kills)),
+            Key::Alt('c') => line.edit(|line, kills| line.edit_word(WordAction::Capitalize, kills)),
             Key::Ctrl('_') => line.undo(),
             Key::Escape | Key::Ctrl(_) | Key::Alt(_) => {}
         }
@@ -174,17 +164,11 @@ impl<P: Prompt> Editor<P> {
         Outcome::Event(Event::Entered(entries))
     }
 
-    fn confirm(&mut self, key: &Key) -> Outcome {
+    fn confirm(&mut self, entries: Vec<String>, key: &Key) -> Outcome {
         match key {
-            Key::Char('y' | 'Y') => {
-                if let Mode::Confirm(entries) = std::mem::replace(&mut self.mode, Mode::Edit) {
-                    return self.entered(entries);
-                }
-            }
-            Key::Char('n' | 'N') | Key::Escape | Key::Ctrl('c' | 'g') => self.mode = Mode::Edit,
-            Key::Ctrl('z') => return Outcome::Suspend,
-            Key::Ctrl('l') => return Outcome::Clear,
-            _ => {}
+            Key::Char('y' | 'Y') => return self.entered(entries),
+            Key::Char('n' | 'N') | Key::Escape | Key::Ctrl('c' | 'g') => {}
+            _ => self.mode = Mode::Confirm(entries),
         }
         Outcome::Nothing
     }
@@ -212,9 +196,9 @@ impl<P: Prompt> Editor<P> {
             _ if found.start + common.len() > self.line.cursor() => self.line.complete(found.start, common),
             several => {
                 self.below =
-                    several.iter().take(CANDIDATES).map(String::as_str).collect::<Vec<_>>().join("  ");
-                if several.len() > CANDIDATES {
-                    self.below.push_str(&format!("  and {} more", several.len() - CANDIDATES));
+                    several.iter().take(MAX_CANDIDATES).map(String::as_str).collect::<Vec<_>>().join("  ");
+                if several.len() > MAX_CANDIDATES {
+                    self.below.push_str(&format!("  and {} more", several.len() - MAX_CANDIDATES));
                 }
             }
         }

@@ -1,6 +1,5 @@
 //! The bytes that a terminal sends, as keys.
 
-/// A key, or what a terminal sends like one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
     Char(char),
@@ -102,28 +101,16 @@ impl Decoder {
 
     /// The character that the byte completes. What is not UTF-8 is passed over.
     fn character(&mut self, byte: u8) -> Option<char> {
-        if byte < 0x80 {
+        // A byte that does not continue a character begins another one.
+        if !(0x80..0xc0).contains(&byte) {
             self.held.clear();
-            return Some(char::from(byte));
         }
         self.held.push(byte);
-        match std::str::from_utf8(&self.held) {
-            Ok(text) => {
-                let c = text.chars().next();
-                self.held.clear();
-                c
-            }
-            Err(error) if error.error_len().is_none() => None,
-            Err(_) => {
-                // The byte may begin another one.
-                self.held.clear();
-                self.held.push(byte);
-                if std::str::from_utf8(&self.held).is_err_and(|error| error.error_len().is_some()) {
-                    self.held.clear();
-                }
-                None
-            }
+        let read = std::str::from_utf8(&self.held).map(|text| text.chars().next());
+        if !read.is_err_and(|error| error.error_len().is_none()) {
+            self.held.clear();
         }
+        read.ok().flatten()
     }
 
     fn escaped(&mut self, byte: u8) -> Option<Key> {

@@ -1,12 +1,10 @@
 //! The line that is being typed: its text and cursor, its kill ring and its undo steps.
 
-use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer, WordAction};
+use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer};
 use rustyline::{At, Movement, Word};
 
-/// How many kills are kept to be yanked.
-const KILLS: usize = 16;
-/// How many steps can be undone.
-const UNDO_STEPS: usize = 200;
+const MAX_KILLS: usize = 16;
+const MAX_UNDO_STEPS: usize = 200;
 
 pub struct Line {
     buffer: LineBuffer,
@@ -29,7 +27,7 @@ enum Last {
 
 /// Keeps what is killed, but not what is merely deleted.
 #[derive(Default)]
-struct KillRing {
+pub struct KillRing {
     kept: Vec<String>,
     killing: bool,
     /// Whether the next kill belongs to the one before.
@@ -49,7 +47,7 @@ impl DeleteListener for KillRing {
             Some(kill) if direction == Direction::Backward => kill.insert_str(0, text),
             Some(kill) => kill.push_str(text),
             None => {
-                if self.kept.len() == KILLS {
+                if self.kept.len() == MAX_KILLS {
                     self.kept.remove(0);
                 }
                 self.kept.push(text.to_owned());
@@ -153,30 +151,14 @@ impl Line {
         }
     }
 
-    pub fn move_by(&mut self, movement: &Movement) {
-        self.last = Last::Other;
-        _ = match movement {
-            Movement::BackwardChar(n) => self.buffer.move_backward(*n),
-            Movement::ForwardChar(n) => self.buffer.move_forward(*n),
-            Movement::BackwardWord(n, word) => self.buffer.move_to_prev_word(*word, *n),
-            Movement::ForwardWord(n, at, word) => self.buffer.move_to_next_word(*at, *word, *n),
-            Movement::BeginningOfLine => self.buffer.move_home(),
-            Movement::EndOfLine => self.buffer.move_end(),
-            _ => false,
-        };
+    /// Changes the text or moves the cursor.
+    pub fn edit(&mut self, edit: impl FnOnce(&mut LineBuffer, &mut KillRing) -> bool) {
+        self.change(Last::Other, |line| _ = edit(&mut line.buffer, &mut line.kill_ring));
     }
 
     pub fn kill(&mut self, movement: &Movement) {
         self.kill_ring.more = self.last == Last::Killed;
         self.change(Last::Killed, |line| _ = line.buffer.kill(movement, &mut line.kill_ring));
-    }
-
-    pub fn delete(&mut self) {
-        self.change(Last::Other, |line| _ = line.buffer.delete(1, &mut line.kill_ring));
-    }
-
-    pub fn backspace(&mut self) {
-        self.change(Last::Other, |line| _ = line.buffer.backspace(1, &mut line.kill_ring));
     }
 
     pub fn yank(&mut self) {
@@ -200,14 +182,6 @@ impl Line {
         self.last = Last::Yanked(kill.len(), at);
     }
 
-    pub fn transpose(&mut self) {
-        self.change(Last::Other, |line| _ = line.buffer.transpose_chars(&mut line.kill_ring));
-    }
-
-    pub fn change_word(&mut self, action: WordAction) {
-        self.change(Last::Other, |line| _ = line.buffer.edit_word(action, &mut line.kill_ring));
-    }
-
     pub fn undo(&mut self) {
         if let Some((text, cursor)) = self.undo.pop() {
             self.buffer.update(&text, cursor.min(text.len()), &mut self.kill_ring);
@@ -220,7 +194,7 @@ impl Line {
         change(self);
         self.last = last;
         if before.0 != self.text() {
-            if self.undo.len() == UNDO_STEPS {
+            if self.undo.len() == MAX_UNDO_STEPS {
                 self.undo.remove(0);
             }
             self.undo.push(before);
@@ -231,7 +205,6 @@ impl Line {
 /// One word back, or forward to its end, as readline has them.
 pub const WORD_BACK: Movement = Movement::BackwardWord(1, Word::Emacs);
 pub const WORD_FORWARD: Movement = Movement::ForwardWord(1, At::AfterEnd, Word::Emacs);
-/// Back to the last blank.
 pub const BLANK_BACK: Movement = Movement::BackwardWord(1, Word::Big);
 
 #[cfg(test)]
@@ -252,7 +225,7 @@ mod tests {
         assert_eq!(line.text(), "one ");
         line.yank();
         assert_eq!(line.text(), "one two three");
-        line.move_by(&Movement::BeginningOfLine);
+        line.edit(|line, _| line.move_home());
         line.kill(&WORD_FORWARD);
         line.yank();
         line.yank_pop();

@@ -18,7 +18,6 @@ pub trait Prompt: Default {
     fn confirmation(&self, text: &str, entries: usize) -> String;
 }
 
-/// What the word before the cursor may become.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Completion {
     /// Where the word begins, in bytes.

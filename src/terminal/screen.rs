@@ -12,8 +12,7 @@ use super::is_unsafe;
 
 /// The narrowest screen that is drawn for: a wide character fits.
 const MIN_WIDTH: usize = 2;
-/// How many rows what stands below may take.
-const BELOW: usize = 4;
+const MAX_BELOW: usize = 4;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct View<'a> {
@@ -25,7 +24,6 @@ pub struct View<'a> {
     pub below: String,
 }
 
-/// What is drawn, and where the cursor stands in it.
 #[derive(Debug)]
 pub struct Screen {
     width: usize,
@@ -35,7 +33,6 @@ pub struct Screen {
     cursor_row: Option<usize>,
 }
 
-/// Text cut into rows.
 struct Rows {
     rows: Vec<String>,
     /// How far the last row reaches.
@@ -121,7 +118,7 @@ impl Screen {
         let mut below = Rows::new(self.width);
         below.push(&view.below);
         let below =
-            if view.below.is_empty() { Vec::new() } else { cut(below.rows, BELOW.min(self.height / 2)) };
+            if view.below.is_empty() { Vec::new() } else { cut(below.rows, MAX_BELOW.min(self.height / 2)) };
 
         // A text that is higher than the screen is shown around the cursor.
         let most = self.height.saturating_sub(below.len()).max(1);

@@ -2,10 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize,
-    tcsetattr,
-};
+use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// Bracketed paste: the terminal puts a mark before and after what is pasted.
 const PASTE_ON: &[u8] = b"\x1b[?2004h";
@@ -29,16 +26,9 @@ impl Tty {
     /// Keys come one by one and have no effect of their own from now on.
     pub fn enter_raw_mode(&self) -> io::Result<()> {
         let mut modes = self.original.clone();
-        modes.local_modes -= LocalModes::ICANON
-            | LocalModes::ECHO
-            | LocalModes::ECHONL
-            | LocalModes::ISIG
-            | LocalModes::IEXTEN;
-        modes.input_modes -= InputModes::ICRNL | InputModes::INLCR | InputModes::IGNCR | InputModes::IXON;
+        modes.make_raw();
         // Logs and panics stay readable.
         modes.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
-        modes.special_codes[SpecialCodeIndex::VMIN] = 1;
-        modes.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
         let mut stdout = io::stdout();
         stdout.write_all(PASTE_ON).and_then(|()| stdout.flush())

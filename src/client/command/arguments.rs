@@ -5,9 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::CommandError;
-use super::json::mistake;
-use super::table::{Command, Parser, Spec};
+use super::{CommandError, mistake};
 use crate::protocol::Name;
 
 type Result<T> = std::result::Result<T, CommandError>;
@@ -18,23 +16,16 @@ pub enum Arguments<'a> {
     Json(Map<String, Value>),
 }
 
-/// Understands what is typed after the name of a command.
-pub fn typed(spec: &Spec, rest: &str) -> Result<Command> {
-    let usage = spec.usages.first().map_or(spec.name, |(usage, _)| usage);
-    let commands = spec.forms.iter().map(|(_, parser)| Arguments::Typed { usage, rest }.parse(*parser));
-    let mut fitting = commands.filter(|command| !matches!(command, Err(CommandError::Usage(_))));
-    fitting.next().unwrap_or(Err(CommandError::Usage(usage)))
-}
-
 impl Arguments<'_> {
-    pub(super) fn parse(mut self, parser: Parser) -> Result<Command> {
-        let command = parser(&mut self)?;
+    /// What the parser makes of all of them.
+    pub fn parse<T>(mut self, parser: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let parsed = parser(&mut self)?;
         match self {
             Self::Typed { usage, rest } if !rest.trim_start().is_empty() => Err(CommandError::Usage(usage)),
-            Self::Typed { .. } => Ok(command),
+            Self::Typed { .. } => Ok(parsed),
             Self::Json(fields) => match fields.keys().next() {
                 Some(field) => Err(mistake(format_args!("unknown field `{field}`"))),
-                None => Ok(command),
+                None => Ok(parsed),
             },
         }
     }
@@ -90,12 +81,16 @@ impl Arguments<'_> {
 
     /// A text that is not blank: all that is left.
     pub fn text(&mut self, field: &str) -> Result<String> {
-        let text = self.rest(field)?.ok_or_else(|| self.missing(field))?;
+        let text = self.required(field)?;
         if text.trim_start().is_empty() {
             Err(mistake(format_args!("\"{field}\" is empty")))
         } else {
             Ok(text)
         }
+    }
+
+    pub fn required(&mut self, field: &str) -> Result<String> {
+        self.rest(field)?.ok_or_else(|| self.missing(field))
     }
 
     /// All that is left, to the letter, if it is not blank.

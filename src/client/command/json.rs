@@ -3,20 +3,17 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::arguments::Arguments;
-use super::{COMMANDS, Command, CommandError, MAX_REFERENCE, Reference};
+use super::table::{COMMANDS, Command};
+use super::{CommandError, MAX_REFERENCE, Reference, mistake};
 use crate::protocol::MAX_TEXT;
 
 /// The longest line that is read, in bytes: the longest text with each byte as an escape of six, and room for
 /// what stands around it.
 pub const MAX_LINE: usize = 6 * MAX_TEXT + 1024;
-
-/// The longest description of a mistake, in characters: parts of the line may stand in it.
-const MAX_MISTAKE: usize = 200;
 
 /// Understands a line of a script, an object or what a person would type; `None` for one with nothing in it.
 pub fn parse_line(line: &str) -> Option<(Option<Reference>, Result<Command, CommandError>)> {
@@ -29,14 +26,13 @@ pub fn parse_line(line: &str) -> Option<(Option<Reference>, Result<Command, Comm
 
 /// Understands one object: what the script calls it, which is known even if the rest is wrong, and the command.
 pub fn parse(line: &str) -> (Option<Reference>, Result<Command, CommandError>) {
-    let mut object = match serde_json::from_str::<Object>(line) {
-        Ok(Object(object)) => object,
-        Err(error) => return (None, Err(mistake(error))),
-    };
-    match object.remove("ref").map(reference).transpose() {
-        Ok(reference) => (reference.flatten(), command(object)),
-        Err(error) => (None, Err(error)),
-    }
+    let mut json = serde_json::Deserializer::from_str(line);
+    let fields = json.deserialize_map(Fields).and_then(|fields| json.end().map(|()| fields));
+    let taken = fields.map_err(mistake).and_then(|mut fields| {
+        let reference = fields.remove("ref").map_or(Ok(None), reference)?;
+        Ok((reference, command(fields)))
+    });
+    taken.unwrap_or_else(|error| (None, Err(error)))
 }
 
 fn reference(value: Value) -> Result<Option<Reference>, CommandError> {
@@ -50,15 +46,12 @@ fn reference(value: Value) -> Result<Option<Reference>, CommandError> {
     }
 }
 
-fn command(mut fields: Map<String, Value>) -> Result<Command, CommandError> {
-    let word = match fields.remove("command") {
-        Some(Value::String(word)) => word,
-        Some(_) => return Err(mistake("wrong type of `command`, expected a string")),
-        None => return Err(mistake("missing field `command`")),
-    };
+fn command(fields: Map<String, Value>) -> Result<Command, CommandError> {
+    let mut arguments = Arguments::Json(fields);
+    let word = arguments.required("command")?;
     let mut forms = COMMANDS.iter().flat_map(|spec| spec.forms);
     match forms.find(|(name, _)| *name == word) {
-        Some((_, parser)) => Arguments::Json(fields).parse(*parser),
+        Some((_, parser)) => arguments.parse(parser),
         None => Err(mistake(format_args!("unknown command `{word}`"))),
     }
 }
@@ -68,43 +61,31 @@ pub fn words() -> impl Iterator<Item = &'static str> {
     COMMANDS.iter().flat_map(|spec| spec.forms).map(|(word, _)| *word)
 }
 
-/// What is wrong with a line, made safe to show and short.
-pub(super) fn mistake(error: impl fmt::Display) -> CommandError {
-    let safe = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    CommandError::Json(error.to_string().chars().map(safe).take(MAX_MISTAKE).collect())
-}
+/// Reads an object in which no field stands twice.
+struct Fields;
 
-/// An object in which no field stands twice.
-struct Object(Map<String, Value>);
+impl<'de> Visitor<'de> for Fields {
+    type Value = Map<String, Value>;
 
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Map<String, Value>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some((name, value)) = access.next_entry::<String, Value>()? {
+            if fields.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("the field `{name}` is given twice")));
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Map::new();
-                while let Some((name, value)) = access.next_entry::<String, Value>()? {
-                    if fields.contains_key(&name) {
-                        return Err(A::Error::custom(format_args!("the field `{name}` is given twice")));
-                    }
-                    fields.insert(name, value);
-                }
-                Ok(fields)
-            }
+            fields.insert(name, value);
         }
-        deserializer.deserialize_map(Fields).map(Self)
+        Ok(fields)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse as parse_typed;
+    use super::super::{MAX_MISTAKE, parse as parse_typed};
     use super::*;
     use crate::client::notice::tests::name;
     use proptest::prelude::*;

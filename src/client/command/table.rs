@@ -7,15 +7,12 @@ use super::{CommandError, MAX_TEXT};
 use crate::client::verification;
 use crate::protocol::Name;
 
-/// How many messages `HISTORY` shows unless told otherwise.
-const HISTORY: u32 = 20;
-/// The most messages that `HISTORY` shows at once.
+const DEFAULT_HISTORY: u32 = 20;
 const MAX_HISTORY: u32 = 1000;
 const MAX_WORDS: usize = 16;
 /// In bytes, all words of a `SEARCH` together.
 const MAX_SEARCH: usize = 400;
 
-/// A command, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Request(Name),
@@ -49,7 +46,6 @@ pub enum Command {
     Explain(Explanation),
 }
 
-/// All that is known of a command but what it does.
 pub struct Spec {
     /// In upper case, as it is typed.
     pub name: &'static str,
@@ -132,7 +128,7 @@ verified: you have compared a code with the user, see HELP VERIFY",
 1000.",
         forms: &[("history", |args| {
             let (user, count) = (args.user("peer")?, args.number("count", MAX_HISTORY)?);
-            Ok(Command::History(user, count.unwrap_or(HISTORY)))
+            Ok(Command::History(user, count.unwrap_or(DEFAULT_HISTORY)))
         })],
         writes: |_| false,
     },
@@ -240,6 +236,14 @@ Undelivered messages go out when you start again.",
 ];
 
 impl Spec {
+    /// Understands what is typed after the name.
+    pub(super) fn typed(&self, rest: &str) -> Result<Command, CommandError> {
+        let usage = self.usages.first().map_or(self.name, |(usage, _)| usage);
+        let commands = self.forms.iter().map(|(_, parser)| Arguments::Typed { usage, rest }.parse(parser));
+        let mut fitting = commands.filter(|command| !matches!(command, Err(CommandError::Usage(_))));
+        fitting.next().unwrap_or(Err(CommandError::Usage(usage)))
+    }
+
     /// What the first usage says for the argument after so many others, without its brackets.
     pub fn argument(&self, before: usize) -> Option<&'static str> {
         let (usage, _) = self.usages.first()?;
@@ -340,7 +344,7 @@ impl std::fmt::Display for Command {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{json, parse};
+    use super::super::parse;
     use super::*;
 
     #[test]
@@ -362,11 +366,6 @@ mod tests {
                     .replace(" [key]", " ab");
                 let command = parse(&line).unwrap().unwrap();
                 assert_eq!(command.name(), name, "{line}");
-            }
-            for (word, _) in spec.forms {
-                let error =
-                    json::parse(&format!(r#"{{"command":"{word}","x":1}}"#)).1.unwrap_err().to_string();
-                assert!(!error.contains("unknown command"), "{word}: {error}");
             }
             assert!(spec.aliases.iter().all(|alias| find(alias).is_none()), "{name}");
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,13 +12,14 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::LAST_WORDS;
 use crate::client::notice::{Notice, Told, safe_text};
+use crate::protocol::Name;
 
 /// How many messages may wait for their command; more are not announced.
 const WAITING: usize = 64;
 /// How many commands run at once.
 const AT_ONCE: usize = 4;
 /// How long a command may take before it is killed.
-const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(30);
 /// How many bytes of a message are passed to a command: the kernel takes twice that in a variable.
 const TEXT: usize = 64 * 1024;
 /// How often it is looked whether commands have ended.
@@ -26,31 +27,22 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Where messages are announced. Commands that still run when it is dropped are killed.
 pub struct Notifier {
-    notes: Sender<Note>,
+    notes: Sender<Command>,
+    program: PathBuf,
     leave: Option<Sender<()>>,
     left: Receiver<()>,
 }
 
-struct Note {
-    from: String,
-    text: String,
-}
-
 impl Notifier {
-    /// Starts the thread that runs `program`.
-    pub fn start(program: PathBuf) -> io::Result<Self> {
-        Self::with_limit(program, LIMIT)
-    }
-
-    fn with_limit(program: PathBuf, limit: Duration) -> io::Result<Self> {
+    pub fn start(program: PathBuf, limit: Duration) -> io::Result<Self> {
         let (notes, receive) = bounded(WAITING);
         let (leave, leaving) = bounded(0);
         let (leaves, left) = bounded(0);
         thread::Builder::new().name("notify".into()).spawn(move || {
-            run(&program, limit, &receive, &leaving);
+            run(limit, &receive, &leaving);
             drop(leaves);
         })?;
-        Ok(Self { notes, leave: Some(leave), left })
+        Ok(Self { notes, program, leave: Some(leave), left })
     }
 
     /// Announces the messages among the notices, except those that may have been shown before. Never waits.
@@ -58,7 +50,7 @@ impl Notifier {
         for Told { notice, .. } in batch {
             if let Notice::Message { from, text, replayed: false, .. } = notice {
                 // A few announcements are enough for a flood of messages.
-                let _ = self.notes.try_send(Note { from: from.to_string(), text: safe_text(text) });
+                let _ = self.notes.try_send(command(&self.program, from, &safe_text(text)));
             }
         }
     }
@@ -71,8 +63,8 @@ impl Drop for Notifier {
     }
 }
 
-/// Runs the program for each note until the other end of `leaving` is dropped.
-fn run(program: &PathBuf, limit: Duration, notes: &Receiver<Note>, leaving: &Receiver<()>) {
+/// Runs commands until the other end of `leaving` is dropped.
+fn run(limit: Duration, notes: &Receiver<Command>, leaving: &Receiver<()>) {
     let mut running: Vec<(Child, Instant)> = Vec::new();
     let mut failed = false;
     let none = never();
@@ -82,16 +74,16 @@ fn run(program: &PathBuf, limit: Duration, notes: &Receiver<Note>, leaving: &Rec
         select_biased! {
             recv(leaving) -> _ => break,
             recv(look) -> _ => {}
-            recv(notes) -> note => match note.map(|note| start(program, &note)) {
-                Ok(Ok(child)) => {
+            recv(notes) -> command => match command.map(|mut command| (command.spawn(), command)) {
+                Ok((Ok(child), _)) => {
                     failed = false;
                     running.push((child, Instant::now()));
                 }
-                Ok(Err(error)) if !failed => {
+                Ok((Err(error), command)) if !failed => {
                     failed = true;
-                    tracing::error!(%error, command = %program.display(), "the command for messages can't be run");
+                    tracing::error!(%error, command = %command.get_program().display(), "the command for messages can't be run");
                 }
-                Ok(Err(_)) => {}
+                Ok(_) => {}
                 Err(_) => break,
             }
         }
@@ -113,16 +105,16 @@ fn kill(child: &Child) {
     let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
 }
 
-fn start(program: &PathBuf, note: &Note) -> io::Result<Child> {
-    let text = note.text.get(..note.text.floor_char_boundary(TEXT)).unwrap_or_default();
-    Command::new(program)
-        .env("PEERCHAT_FROM", &note.from)
-        .env("PEERCHAT_TEXT", text)
+fn command(program: &Path, from: &Name, text: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env("PEERCHAT_FROM", from.as_str())
+        .env("PEERCHAT_TEXT", text.get(..text.floor_char_boundary(TEXT)).unwrap_or_default())
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
+        .stderr(Stdio::null());
+    command
 }
 
 #[cfg(test)]
@@ -152,7 +144,7 @@ mod tests {
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         let status = Command::new("mkfifo").arg(alive).status().unwrap();
         assert!(status.success());
-        (directory, Notifier::with_limit(program, limit).unwrap(), told)
+        (directory, Notifier::start(program, limit).unwrap(), told)
     }
 
     fn wait(told: &PathBuf, fits: impl Fn(&str) -> bool) -> String {
@@ -204,6 +196,6 @@ mod tests {
         // More than run at once, so those before have been ended.
         wait(&told, |text| text.matches("hang").count() > AT_ONCE);
         // What can't be run is no trouble either.
-        Notifier::start("/nowhere".into()).unwrap().announce(&flood);
+        Notifier::start("/nowhere".into(), LIMIT).unwrap().announce(&flood);
     }
 }

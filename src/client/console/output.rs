@@ -19,7 +19,6 @@ pub struct Output {
     bell: bool,
     /// The file of an account that has just been made.
     made: Option<PathBuf>,
-    /// The day of the last notice.
     day: Option<Date>,
     in_flight: InFlight,
 }
@@ -54,9 +53,8 @@ impl Output {
     /// For people. `own`: their messages are written too, for the terminal does not keep what was typed.
     pub fn text(own: bool, bell: bool, made: Option<PathBuf>) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        let is =
-            |name: &str, wanted: &dyn Fn(&str) -> bool| std::env::var(name).is_ok_and(|value| wanted(&value));
-        let plain = is("NO_COLOR", &|value| !value.is_empty()) || is("TERM", &|value| value == "dumb");
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        let plain = !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb";
         let today = terminal.then(today);
         Self::new(false, Look { colour: terminal && !plain, today, own }, bell && terminal, made)
     }

@@ -5,37 +5,28 @@ use std::thread;
 
 use crossbeam_channel::Sender;
 
+use super::Channels;
 use super::output::Output;
-use super::{Channels, FrontEnd};
 use crate::client::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, json};
 use crate::client::event::Input;
 
-pub struct Pipe {
-    pub output: Output,
-    /// Whether commands may also be JSON objects.
-    pub json: bool,
-    /// Whether commands are read at all.
-    pub commands: bool,
-}
-
-impl FrontEnd for Pipe {
-    fn run(mut self: Box<Self>, channels: &Channels) -> io::Result<()> {
-        if self.commands {
-            read_commands(self.json, channels.commands.clone())?;
-        }
-        let mut stdout = io::stdout().lock();
-        let mut out = Vec::new();
-        for notices in &channels.batches {
-            out.clear();
-            self.output.write(&notices, &mut out);
-            // One write and one flush a batch; what could not be written stays unshown in the journal.
-            stdout.write_all(&out).and_then(|()| stdout.flush())?;
-            if !channels.printed() {
-                break;
-            }
-        }
-        Ok(())
+/// Reads commands if it is to, with `json` also as JSON objects.
+pub fn run(mut output: Output, json: bool, commands: bool, channels: &Channels) -> io::Result<()> {
+    if commands {
+        read_commands(json, channels.commands.clone())?;
     }
+    let mut stdout = io::stdout().lock();
+    let mut out = Vec::new();
+    for notices in &channels.batches {
+        out.clear();
+        output.write(&notices, &mut out);
+        // One write and one flush a batch; what could not be written stays unshown in the journal.
+        stdout.write_all(&out).and_then(|()| stdout.flush())?;
+        if !channels.tell(Input::Printed) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Starts the thread that reads commands. Those that came together are handed over together.

@@ -6,37 +6,21 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{bounded, never, select};
 
+use super::Channels;
 use super::output::Output;
 use super::prompt::plain_prompt;
-use super::{Channels, FrontEnd};
 use crate::client::command::{self, Command, MAX_LINE, Reference};
 use crate::client::event::{Input, Prompt};
 use crate::client::notice::{Notice, Told};
-use crate::terminal::{self, Event, History, Prompt as _, Tty, echo};
+use crate::terminal::{Event, History, Prompt as _, Terminal, Tty, echo};
 
 /// How many bytes are gathered before they are written.
 const GATHERED: usize = 64 * 1024;
 
-pub struct Terminal {
-    pub tty: Tty,
-    pub output: Output,
-    pub history: PathBuf,
-}
-
-impl FrontEnd for Terminal {
-    fn run(self: Box<Self>, channels: &Channels) -> io::Result<()> {
-        let (history, colour) = (History::open(Some(self.history)), self.output.has_colour());
-        let terminal = terminal::Terminal::start(self.tty, history, MAX_LINE, colour)?;
-        let mut session = Session {
-            channels,
-            terminal,
-            output: self.output,
-            waiting: VecDeque::new(),
-            unanswered: Unanswered::default(),
-            unconfirmed: 0,
-        };
-        session.run()
-    }
+pub fn run(tty: Tty, output: Output, history: PathBuf, channels: &Channels) -> io::Result<()> {
+    let terminal = Terminal::start(tty, History::open(Some(history)), MAX_LINE, output.has_colour())?;
+    let (waiting, unanswered) = (VecDeque::new(), Unanswered::default());
+    Session { channels, terminal, output, waiting, unanswered, unconfirmed: 0 }.run()
 }
 
 /// Messages entered and not yet answered: they are shown once they are safe, or if they come to nothing.
@@ -71,7 +55,7 @@ impl Unanswered {
 
 struct Session<'a> {
     channels: &'a Channels,
-    terminal: terminal::Terminal<Prompt>,
+    terminal: Terminal<Prompt>,
     output: Output,
     /// Entered, and not yet taken by the loop: no key is looked at meanwhile.
     waiting: VecDeque<Input>,
@@ -96,13 +80,13 @@ impl Session<'_> {
                     Ok(notices) => self.print(&notices),
                     Err(_) => break,
                 },
-                recv(channels.prompts) -> prompt => prompt.into_iter().for_each(|it| self.terminal.set_prompt(it)),
+                recv(channels.prompts) -> prompt => prompt.into_iter().for_each(|it| *self.terminal.prompt() = it),
                 recv(keys) -> chunk => match chunk {
                     Ok(chunk) => self.take_keys(&chunk)?,
                     // The terminal is gone.
                     Err(_) => {
                         self.terminal.typed = never();
-                        channels.interrupt();
+                        channels.tell(Input::Signal);
                     }
                 },
                 recv(changes) -> _ => self.terminal.refresh()?,
@@ -113,7 +97,7 @@ impl Session<'_> {
             {
                 self.print(&notices);
             }
-            channels.prompts.try_iter().for_each(|prompt| self.terminal.set_prompt(prompt));
+            channels.prompts.try_iter().for_each(|prompt| *self.terminal.prompt() = prompt);
         }
         self.terminal.hide();
         self.flush()
@@ -134,7 +118,7 @@ impl Session<'_> {
         self.terminal.flush()?;
         for _ in 0..std::mem::take(&mut self.unconfirmed) {
             // A loop that is gone needs no answer.
-            let _ = self.channels.printed();
+            self.channels.tell(Input::Printed);
         }
         Ok(())
     }
@@ -144,7 +128,7 @@ impl Session<'_> {
             match self.terminal.press(key)? {
                 None => {}
                 Some(Event::Entered(lines)) => lines.into_iter().for_each(|line| self.entered(line)),
-                Some(Event::Interrupt) => self.channels.interrupt(),
+                Some(Event::Interrupt) => _ = self.channels.tell(Input::Signal),
                 Some(Event::EndOfInput) => self.waiting.push_back(Input::typed(Ok(Command::Logout))),
             }
         }

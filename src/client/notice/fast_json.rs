@@ -1,9 +1,7 @@
 //! The notices that come by the thousand, written as JSON without taking each field through a serializer: a client
 //! that streams spent a fifth of its time there. They are what `serde` makes of them, to the byte.
 
-use super::json::time_text;
-use super::{Body, Notice};
-use crate::protocol::Name;
+use super::{Body, Notice, time};
 use crate::protocol::peer::Cursor;
 
 /// Appends the notice if it is one of these.
@@ -11,80 +9,47 @@ pub fn write(notice: &Notice, out: &mut Vec<u8>) -> bool {
     match notice {
         Notice::Message { id, from, text: Body::Text(text), sent, received, replayed } => {
             event("message", *id, out);
-            name("from", from, out);
-            out.extend_from_slice(b",\"text\":");
+            // Nothing in a name needs to be escaped.
+            put(&[r#","from":""#, from.as_str(), r#"","text":"#], out);
             string(text, out);
-            time(",\"sent\":\"", *sent, out);
-            time(",\"received\":\"", *received, out);
-            flag(",\"replayed\":", *replayed, out);
+            for (field, at) in [(r#","sent":""#, sent), (r#","received":""#, received)] {
+                time::json_text(*at, |text| put(&[field, text, "\""], out));
+            }
+            put(&[r#","replayed":"#, flag(*replayed), "}"], out);
         }
         Notice::Queued { id, to, linked, .. } => {
             event("queued", *id, out);
-            name("to", to, out);
-            flag(",\"linked\":", *linked, out);
+            put(&[r#","to":""#, to.as_str(), r#"","linked":"#, flag(*linked), "}"], out);
         }
         Notice::Delivered { id, to } => {
             event("delivered", *id, out);
-            name("to", to, out);
+            put(&[r#","to":""#, to.as_str(), r#""}"#], out);
         }
         _ => return false,
     }
-    out.push(b'}');
     true
 }
 
+fn put(parts: &[&str], out: &mut Vec<u8>) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+}
+
+fn flag(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
 fn event(event: &str, id: Cursor, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"event\":\"");
-    out.extend_from_slice(event.as_bytes());
-    out.extend_from_slice(b"\",\"id\":\"");
-    for byte in id.epoch.to_be_bytes() {
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
-    }
-    out.push(b'-');
-    let start = out.len();
-    let mut number = id.number;
-    loop {
-        out.push(digit((number % 10) as u8));
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    if let Some(digits) = out.get_mut(start..) {
-        digits.reverse();
-    }
-    out.push(b'"');
-}
-
-fn digit(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'a' + value - 10 }
-}
-
-/// Nothing in a name needs to be escaped.
-fn name(field: &str, name: &Name, out: &mut Vec<u8>) {
-    for part in [",\"", field, "\":\"", name.as_str(), "\""] {
-        out.extend_from_slice(part.as_bytes());
-    }
-}
-
-fn time(field: &str, milliseconds: i64, out: &mut Vec<u8>) {
-    out.extend_from_slice(field.as_bytes());
-    time_text(milliseconds, |text| out.extend_from_slice(text.as_bytes()));
-    out.push(b'"');
-}
-
-fn flag(field: &str, value: bool, out: &mut Vec<u8>) {
-    out.extend_from_slice(field.as_bytes());
-    out.extend_from_slice(if value { b"true" } else { b"false" });
+    put(&[r#"{"event":""#, event, r#"","id":""#], out);
+    let hex = |shift| b"0123456789abcdef".get((id.epoch >> shift) as usize & 0xf).copied().unwrap_or(b'0');
+    out.extend((0..64).step_by(4).rev().map(hex));
+    put(&["-", &id.number.to_string(), "\""], out);
 }
 
 fn string(text: &str, out: &mut Vec<u8>) {
     let plain = |byte: &u8| (*byte >= b' ') & (*byte != b'"') & (*byte != b'\\');
     // Without a way out in the middle, for then many bytes are looked at together.
     if text.as_bytes().iter().fold(true, |all, byte| all & plain(byte)) {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
+        put(&["\"", text, "\""], out);
     } else {
         let written = serde_json::to_writer(out, text);
         debug_assert!(written.is_ok(), "a Vec takes everything");
@@ -96,6 +61,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::Name;
     use crate::protocol::peer::Kind;
 
     fn body() -> impl Strategy<Value = Body> {

@@ -1,11 +1,7 @@
 //! Notices as JSON, for scripts.
 
-use std::cell::RefCell;
-use std::fmt::Write;
-
 use serde::{Serialize, Serializer};
 
-use super::text::timestamp;
 use super::{Body, Told, fast_json};
 use crate::terminal::is_unsafe;
 
@@ -38,32 +34,6 @@ impl Serialize for Body {
             Self::Unknown(_) => serializer.serialize_none(),
         }
     }
-}
-
-pub fn time<S: Serializer>(at: &(impl Into<Option<i64>> + Copy), serializer: S) -> Result<S::Ok, S::Error> {
-    match (*at).into() {
-        Some(milliseconds) => time_text(milliseconds, |text| serializer.serialize_str(text)),
-        None => serializer.serialize_none(),
-    }
-}
-
-/// Hands over a time as JSON has it: in UTC, with milliseconds.
-pub fn time_text<T>(milliseconds: i64, take: impl FnOnce(&str) -> T) -> T {
-    // Many messages are of one second, and its day and hour are what takes long to find.
-    thread_local!(static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) });
-    LAST.with_borrow_mut(|(second, text)| {
-        let moment = timestamp(milliseconds);
-        if *second == milliseconds.div_euclid(1000) {
-            text.truncate(text.len().saturating_sub("000Z".len()));
-            let _ = write!(text, "{:03}Z", milliseconds.rem_euclid(1000));
-        } else {
-            *text = format!("{moment:.3}");
-            // Beyond the calendar all times have one text.
-            let exact = moment.as_millisecond() == milliseconds;
-            *second = if exact { milliseconds.div_euclid(1000) } else { i64::MIN };
-        }
-        take(text)
-    })
 }
 
 /// JSON leaves DEL, C1 controls and the like as they are; written as escapes they mean the same and do

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::text::{LATE, Look, body_lines, many, short};
-use super::{Body, OnOff, json};
+use super::{Body, OnOff, time};
 use crate::protocol::peer::Cursor;
 use crate::protocol::{Name, PublicKey};
 
@@ -20,16 +20,16 @@ pub struct ContactLine {
     /// Whether the user has compared the pinned key with the peer.
     pub verified: bool,
     pub linked: bool,
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub linked_since: Option<i64>,
     /// What discovery says, while it can be reached.
     pub presence: Option<OnOff>,
     /// When discovery said so first; null while it can't be reached.
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub presence_since: Option<i64>,
     /// Until when the peer was known to be there: linked, or online as discovery said. Null if the peer is there, or
     /// was never seen.
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub last_seen: Option<i64>,
     /// Whether our request has not led to a link yet.
     pub requested: bool,
@@ -45,7 +45,7 @@ pub struct OutboxLine {
     pub id: Cursor,
     pub to: Name,
     pub text: Body,
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub sent: i64,
 }
 
@@ -55,10 +55,10 @@ pub struct HistoryLine {
     pub from: Name,
     pub text: Body,
     /// When it was written, by the writer's clock.
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub sent: i64,
     /// When it came in; null for our own.
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub received: Option<i64>,
     pub delivered: bool,
 }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 
+use super::time::timestamp;
 use super::{Body, ErrorNotice, FoundLine, MANY_UNREAD, Notice, OnOff, OutboxLine, UpDown};
 use crate::protocol::{Name, PublicKey};
 use crate::terminal::printable;
@@ -226,12 +226,6 @@ impl OnOff {
     pub(in crate::client) fn word(self) -> &'static str {
         if self == Self::Online { "online" } else { "offline" }
     }
-}
-
-/// A peer may claim any time; what a calendar can't hold becomes its first or last moment.
-pub(super) fn timestamp(milliseconds: i64) -> Timestamp {
-    let bound = if milliseconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
-    Timestamp::from_millisecond(milliseconds).unwrap_or(bound)
 }
 
 pub(super) fn short(key: &PublicKey) -> String {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::text::Look;
-use super::{ContactLine, UpDown, json};
+use super::{ContactLine, UpDown, time};
 use crate::terminal::printable;
 use crate::transport::Route;
 
@@ -17,7 +17,7 @@ pub struct Why {
     pub addresses: Vec<AddressLine>,
     pub dialling: bool,
     /// When the client dials next, unless something happens before.
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub next_dial: Option<i64>,
     /// Why the peer closed the last link, if it has said so since this client started.
     pub goodbye: Option<Goodbye>,
@@ -48,7 +48,7 @@ pub struct DiscoveryLine {
     pub state: UpDown,
     pub detail: String,
     /// Since when; null while it is tried for the first time.
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub since: Option<i64>,
 }
 
@@ -60,7 +60,7 @@ pub struct AddressLine {
     /// By discovery.
     pub told: bool,
     /// When it was last tried, since this client started.
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub tried: Option<i64>,
     /// Null if the contact answered.
     pub problem: Option<String>,
@@ -68,7 +68,7 @@ pub struct AddressLine {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Goodbye {
-    #[serde(serialize_with = "json::time")]
+    #[serde(serialize_with = "time::json")]
     pub at: i64,
     pub reason: &'static str,
 }

@@ -2,8 +2,22 @@
 
 use super::{Editor, Key, Mode, Outcome, Prompt, View};
 
+#[derive(Debug, PartialEq, Eq)]
+pub struct Search {
+    wanted: String,
+    found: Option<usize>,
+    /// The text to come back to.
+    before: String,
+}
+
+impl Search {
+    pub fn new(before: &str) -> Self {
+        Self { wanted: String::new(), found: None, before: before.to_owned() }
+    }
+}
+
 impl<P: Prompt> Editor<P> {
-    pub(super) fn search_view(&self, wanted: &str, found: Option<usize>) -> View<'_> {
+    pub(super) fn search_view(&self, Search { wanted, found, .. }: &Search) -> View<'_> {
         let text = found.and_then(|index| self.history.get(index)).unwrap_or_default();
         let state = if text.is_empty() && !wanted.is_empty() { "no match for" } else { "search" };
         View {
@@ -14,55 +28,41 @@ impl<P: Prompt> Editor<P> {
         }
     }
 
-    pub(super) fn start_search(&mut self) {
-        self.mode = Mode::Search { text: String::new(), found: None, before: self.line.text().to_owned() };
-    }
-
-    pub(super) fn search(&mut self, key: Key) -> Outcome {
-        let Mode::Search { text, found, .. } = &mut self.mode else {
-            return Outcome::Nothing;
-        };
+    pub(super) fn search(&mut self, mut search: Search, key: Key) -> Outcome {
+        let Search { wanted, found, .. } = &mut search;
         let newest = self.history.len().saturating_sub(1);
         match key {
             Key::Char(c) => {
-                text.push(c);
-                *found = self.history.search(text, found.unwrap_or(newest), true);
+                wanted.push(c);
+                *found = self.history.search(wanted, found.unwrap_or(newest), true);
             }
             Key::Paste(Some(pasted)) => {
-                text.extend(pasted.chars().filter(|c| !c.is_control()).take(self.line.limit()));
-                *found = self.history.search(text, newest, true);
+                wanted.extend(pasted.chars().filter(|c| !c.is_control()).take(self.line.limit()));
+                *found = self.history.search(wanted, newest, true);
             }
             Key::Backspace => {
-                text.pop();
-                *found = self.history.search(text, newest, true);
+                wanted.pop();
+                *found = self.history.search(wanted, newest, true);
             }
             // The last match stays where there is none beyond it.
             Key::Ctrl('r') => {
                 let next = found.and_then(|at| at.checked_sub(1));
-                *found = next.and_then(|at| self.history.search(text, at, true)).or(*found);
+                *found = next.and_then(|at| self.history.search(wanted, at, true)).or(*found);
             }
             Key::Ctrl('s') => {
                 let next = found.map(|at| at + 1);
-                *found = next.and_then(|at| self.history.search(text, at, false)).or(*found);
+                *found = next.and_then(|at| self.history.search(wanted, at, false)).or(*found);
             }
-            Key::Ctrl('c' | 'g') => self.end_search(false),
-            Key::Ctrl('z') => return Outcome::Suspend,
-            Key::Ctrl('l') => return Outcome::Clear,
-            Key::Escape => self.end_search(true),
+            Key::Ctrl('c' | 'g') => return Outcome::Nothing,
             key => {
-                self.end_search(true);
+                if let Some(found) = *found {
+                    self.line.set(self.history.get(found).unwrap_or_default());
+                    self.recalled = Some((found, search.before));
+                }
                 return self.edit(key);
             }
         }
+        self.mode = Mode::Search(search);
         Outcome::Nothing
-    }
-
-    fn end_search(&mut self, accept: bool) {
-        if let Mode::Search { found, before, .. } = std::mem::replace(&mut self.mode, Mode::Edit)
-            && let Some(found) = found.filter(|_| accept)
-        {
-            self.line.set(self.history.get(found).unwrap_or_default());
-            self.recalled = Some((found, before));
-        }
     }
 }
