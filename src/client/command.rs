@@ -198,14 +198,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_text_may_be_as_long_as_a_message_and_no_longer() {
-        let text = "x".repeat(MAX_TEXT);
-        assert_eq!(parse(&format!("CHAT bob {text}")), Some(Ok(Command::Chat(name("bob"), text.clone()))));
-        let error = parse(&format!("CHAT bob {text}y")).unwrap().unwrap_err();
-        assert_eq!(error, CommandError::TooLong(Some(MAX_TEXT + 1)));
-    }
-
     proptest! {
         #[test]
         fn any_line_is_a_command_or_an_error_that_is_safe_to_print(line in any::<String>()) {

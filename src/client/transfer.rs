@@ -42,7 +42,7 @@ impl Transfer {
     /// error there is no file.
     pub fn export(&self) -> anyhow::Result<()> {
         let signals = super::signals()?;
-        let journal = self.journal();
+        let journal = super::journal_path(&self.data_dir, &self.user);
         let shown = self.file.display();
         // Both before anybody is asked for anything.
         if !journal.try_exists().with_context(|| format!("can't use {}", journal.display()))? {
@@ -74,7 +74,7 @@ impl Transfer {
     /// After an error nothing has changed.
     pub fn import(&self) -> anyhow::Result<PublicKey> {
         let signals = super::signals()?;
-        let journal = self.journal();
+        let journal = super::journal_path(&self.data_dir, &self.user);
         let shown = self.file.display();
         let mut file = File::open(&self.file).with_context(|| format!("can't read {shown}"))?;
         if journal.try_exists().with_context(|| format!("can't use {}", journal.display()))? {
@@ -94,10 +94,6 @@ impl Transfer {
             ),
             _ => error,
         })
-    }
-
-    fn journal(&self) -> PathBuf {
-        super::journal_path(&self.data_dir, &self.user)
     }
 }
 

@@ -103,9 +103,9 @@ impl<P: Prompt> Editor<P> {
             Key::Up | Key::Ctrl('p') => self.recall(true),
             Key::Down | Key::Ctrl('n') => self.recall(false),
             Key::Ctrl('r' | 's') => self.mode = Mode::Search(Search::new(line.text())),
-            Key::Ctrl('c') if line.is_empty() => return Outcome::Event(Event::Interrupt),
+            Key::Ctrl('c') if line.text().is_empty() => return Outcome::Event(Event::Interrupt),
             Key::Ctrl('c') => self.abandon(),
-            Key::Ctrl('d') if line.is_empty() => return Outcome::Event(Event::EndOfInput),
+            Key::Ctrl('d') if line.text().is_empty() => return Outcome::Event(Event::EndOfInput),
             Key::Char(c) => line.type_char(c),
             Key::AltEnter => _ = line.insert("\n"),
             Key::Backspace => line.edit(|line, kills| line.backspace(1, kills)),
@@ -180,8 +180,7 @@ impl<P: Prompt> Editor<P> {
         });
         let several = text.as_ref().is_some_and(|text| text.contains('\n'));
         if text.is_none_or(|text| !self.line.insert(&text)) {
-            self.below =
-                format!("the text does not fit into {} bytes; nothing was pasted", self.line.limit());
+            self.below = format!("the text does not fit into {} bytes; nothing was pasted", self.line.limit);
         } else {
             self.pasted |= several;
         }

@@ -8,7 +8,8 @@ const MAX_UNDO_STEPS: usize = 200;
 
 pub struct Line {
     buffer: LineBuffer,
-    limit: usize,
+    /// In bytes.
+    pub limit: usize,
     kill_ring: KillRing,
     /// What the line was, the latest last.
     undo: Vec<(String, usize)>,
@@ -79,11 +80,6 @@ impl Line {
         }
     }
 
-    /// In bytes.
-    pub fn limit(&self) -> usize {
-        self.limit
-    }
-
     pub fn text(&self) -> &str {
         self.buffer.as_str()
     }
@@ -97,18 +93,10 @@ impl Line {
         self.text().get(..self.cursor()).unwrap_or_default()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
-    }
-
     /// Replaces everything; the cursor stands at the end.
     pub fn set(&mut self, text: &str) {
         self.change(Last::Other, |line| {
-            let mut end = text.len().min(line.limit);
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            let text = text.get(..end).unwrap_or_default();
+            let text = text.get(..text.floor_char_boundary(line.limit)).unwrap_or_default();
             line.buffer.update(text, text.len(), &mut line.kill_ring);
         });
     }

@@ -170,14 +170,12 @@ connection. Have the user read the digits to you, over the telephone or face
 to face, and type what you hear: VERIFY <user> <digits>. If the user's key
 changes, the contact is no longer verified.",
         forms: &[("verify", |args| {
-            let user = args.user("peer")?;
-            let Some(code) = args.rest("code")? else {
-                return Ok(Command::Verify(user, None));
-            };
-            let code = verification::typed(&code.split_whitespace().collect::<Vec<_>>());
-            let code =
-                code.ok_or_else(|| args.invalid("code", "the 40 digits that VERIFY <user> shows".into()))?;
-            Ok(Command::Verify(user, Some(code)))
+            let (user, typed) = (args.user("peer")?, args.rest("code")?);
+            let code = typed.as_deref().and_then(verification::typed);
+            if typed.is_some() && code.is_none() {
+                return Err(args.invalid("code", "the 40 digits that VERIFY <user> shows".into()));
+            }
+            Ok(Command::Verify(user, code))
         })],
         writes: |command| matches!(command, Command::Verify(_, Some(_))),
     },

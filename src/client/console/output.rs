@@ -8,10 +8,8 @@ use jiff::civil::Date;
 
 use crate::client::notice::{Look, Notice, Told, UpDown, write_delivered, write_welcome};
 use crate::protocol::Name;
-use crate::protocol::peer::Cursor;
 
-/// How many messages in flight are remembered.
-const IN_FLIGHT: usize = 10_000;
+const MAX_IN_FLIGHT: usize = 10_000;
 
 pub struct Output {
     json: bool,
@@ -20,29 +18,8 @@ pub struct Output {
     /// The file of an account that has just been made.
     made: Option<PathBuf>,
     day: Option<Date>,
-    in_flight: InFlight,
-}
-
-/// The user's messages of this session that went out over a link that is still up, and are not yet delivered.
-#[derive(Debug, Default)]
-struct InFlight(BTreeMap<Name, BTreeSet<(u64, u64)>>);
-
-impl InFlight {
-    fn sent(&mut self, to: &Name, id: Cursor) {
-        if self.0.values().map(BTreeSet::len).sum::<usize>() < IN_FLIGHT {
-            self.0.entry(to.clone()).or_default().insert((id.epoch, id.number));
-        }
-    }
-
-    /// Whether it was in flight, so that its delivery needs no word.
-    fn arrived(&mut self, to: &Name, id: Cursor) -> bool {
-        self.0.get_mut(to).is_some_and(|ids| ids.remove(&(id.epoch, id.number)))
-    }
-
-    /// How many are not known to have arrived, now that the link is down.
-    fn stranded(&mut self, to: &Name) -> usize {
-        self.0.remove(to).map_or(0, |ids| ids.len())
-    }
+    /// The user's messages of this session that went out over a link that is still up, and are not yet delivered.
+    in_flight: BTreeMap<Name, BTreeSet<(u64, u64)>>,
 }
 
 impl Output {
@@ -60,7 +37,7 @@ impl Output {
     }
 
     fn new(json: bool, look: Look, bell: bool, made: Option<PathBuf>) -> Self {
-        Self { json, day: look.today, look, bell, made, in_flight: InFlight::default() }
+        Self { json, day: look.today, look, bell, made, in_flight: BTreeMap::new() }
     }
 
     pub fn has_colour(&self) -> bool {
@@ -90,7 +67,9 @@ impl Output {
         let mut delivered = BTreeMap::<&Name, u64>::new();
         for Told { notice, .. } in batch {
             if let Notice::Delivered { to, id } = notice {
-                if !self.in_flight.arrived(to, *id) {
+                // What was in flight needs no word.
+                let ids = self.in_flight.get_mut(to);
+                if !ids.is_some_and(|ids| ids.remove(&(id.epoch, id.number))) {
                     *delivered.entry(to).or_default() += 1;
                 }
                 continue;
@@ -105,15 +84,20 @@ impl Output {
             } else {
                 notice.write_text(look, out);
             }
+            let room = self.in_flight.values().map(BTreeSet::len).sum::<usize>() < MAX_IN_FLIGHT;
             match notice {
-                Notice::Queued { to, id, linked: true, .. } if look.own => self.in_flight.sent(to, *id),
-                Notice::Link { peer, state: UpDown::Down } => match self.in_flight.stranded(peer) {
-                    0 => {}
-                    1 => out.extend_from_slice(b"* your last message waits until there is a link again\n"),
-                    count => {
-                        _ = writeln!(out, "* your last {count} messages wait until there is a link again")
+                Notice::Queued { to, id, linked: true, .. } if look.own && room => {
+                    self.in_flight.entry(to.clone()).or_default().insert((id.epoch, id.number));
+                }
+                Notice::Link { peer, state: UpDown::Down } => {
+                    match self.in_flight.remove(peer).map_or(0, |ids| ids.len()) {
+                        0 => {}
+                        1 => _ = writeln!(out, "* your last message waits until there is a link again"),
+                        count => {
+                            _ = writeln!(out, "* your last {count} messages wait until there is a link again")
+                        }
                     }
-                },
+                }
                 _ => {}
             }
         }
@@ -131,6 +115,7 @@ fn today() -> Date {
 mod tests {
     use super::*;
     use crate::client::notice::tests::{message, name, queued};
+    use crate::protocol::peer::Cursor;
 
     fn delivered(number: u64) -> Notice {
         Notice::Delivered { id: Cursor { epoch: 1, number }, to: name("bob") }
@@ -172,7 +157,7 @@ mod tests {
             written(&mut output, vec![link(UpDown::Up), delivered(3), delivered(4)]),
             ["* bob is linked", "* bob has your 2 messages"]
         );
-        assert!(output.in_flight.0.values().all(BTreeSet::is_empty));
+        assert!(output.in_flight.values().all(BTreeSet::is_empty));
         // Those of earlier sessions too.
         assert_eq!(written(&mut output, vec![delivered(0)]), ["* bob has your message"]);
     }

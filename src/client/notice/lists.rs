@@ -110,6 +110,14 @@ impl ContactLine {
     }
 }
 
+impl FoundLine {
+    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
+        let Self { peer, line } = self;
+        let to = if line.received.is_none() { format!(" to {}", look.name(peer)) } else { String::new() };
+        body_lines(&format!("{} {}{to}: ", line.stamp(look), look.name(&line.from)), &line.text)
+    }
+}
+
 impl HistoryLine {
     pub(super) fn lines(&self, look: &Look) -> Vec<String> {
         let state = if self.delivered { "" } else { " (waiting)" };
@@ -117,7 +125,7 @@ impl HistoryLine {
     }
 
     /// When it was said, and when it was written if that was much earlier.
-    pub(super) fn stamp(&self, look: &Look) -> String {
+    fn stamp(&self, look: &Look) -> String {
         match self.received {
             Some(received) if received.abs_diff(self.sent) > LATE => {
                 look.dim(format_args!("[{}, written {}]", look.clock(received), look.clock(self.sent)))

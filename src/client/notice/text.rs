@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::civil::Date;
 
 use super::time::timestamp;
-use super::{Body, ErrorNotice, FoundLine, MANY_UNREAD, Notice, OnOff, OutboxLine, UpDown};
+use super::{Body, ErrorNotice, MANY_UNREAD, Notice, OnOff, OutboxLine, UpDown};
 use crate::protocol::{Name, PublicKey};
 use crate::terminal::printable;
 
@@ -182,15 +182,7 @@ impl Notice {
             Self::Found { words, messages, .. } if messages.is_empty() => {
                 vec![format!("* no matches for {}", printable(words))]
             }
-            Self::Found { messages, .. } => messages
-                .iter()
-                .flat_map(|FoundLine { peer, line }| {
-                    let own = line.received.is_none();
-                    let to = if own { format!(" to {}", look.name(peer)) } else { String::new() };
-                    let who = format!("{} {}{to}: ", line.stamp(look), look.name(&line.from));
-                    body_lines(&who, &line.text)
-                })
-                .collect(),
+            Self::Found { messages, .. } => messages.iter().flat_map(|found| found.lines(look)).collect(),
             Self::Verification { peer, code, verified: true } => {
                 vec![format!("* {peer} is verified: {code}")]
             }

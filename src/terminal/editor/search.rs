@@ -37,7 +37,7 @@ impl<P: Prompt> Editor<P> {
                 *found = self.history.search(wanted, found.unwrap_or(newest), true);
             }
             Key::Paste(Some(pasted)) => {
-                wanted.extend(pasted.chars().filter(|c| !c.is_control()).take(self.line.limit()));
+                wanted.extend(pasted.chars().filter(|c| !c.is_control()).take(self.line.limit));
                 *found = self.history.search(wanted, newest, true);
             }
             Key::Backspace => {
