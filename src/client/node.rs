@@ -363,12 +363,11 @@ impl Node {
 
     /// Saves what has changed about contacts. Nothing is written for what can wait.
     fn save(&mut self, now: Now, journal: &Journal) -> Result<()> {
-        let urgent = self.roster.is_unsaved() || self.dialer.is_unsaved() || self.delivery.is_unsaved();
+        let written =
+            self.roster.save(journal)? | self.dialer.save(journal)? | self.delivery.save(journal)?;
         let due = self.save_at.is_some_and(|at| now.mono >= at) || self.exit.has_left();
-        if urgent || due {
-            self.roster.save(journal)?;
-            self.dialer.save(journal)?;
-            self.delivery.save(journal)?;
+        if written || due {
+            self.dialer.save_sightings(journal)?;
             self.conversations.save(journal)?;
             self.save_at = None;
         } else if self.dialer.is_behind() || self.conversations.is_behind() {

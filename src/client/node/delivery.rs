@@ -281,31 +281,24 @@ impl Delivery {
         open.filter_map(|(id, link)| Some((*id, link.acknowledgement.take()?))).collect()
     }
 
-    /// What this transaction has changed and must be saved with it.
-    pub fn is_unsaved(&self) -> bool {
-        self.contacts.touched().any(|(_, before, now)| {
-            now.is_some_and(|now| {
-                before.map(|before| before.outgoing).unwrap_or_default() != now.outgoing
-                    || now.committed.is_some_and(|committed| committed.unsaved)
-            })
-        })
-    }
-
-    pub fn save(&mut self, journal: &Journal) -> Result<()> {
-        let mut unsaved = Vec::new();
+    /// Saves what this transaction has changed. Returns whether that was anything.
+    pub fn save(&mut self, journal: &Journal) -> Result<bool> {
+        let (mut any, mut unsaved) = (false, Vec::new());
         for (id, before, now) in self.contacts.touched() {
             let Some(now) = now else {
                 continue;
             };
             if before.map(|before| before.outgoing).unwrap_or_default() != now.outgoing {
                 journal.save_outgoing(*id, &now.outgoing)?;
+                any = true;
             }
             unsaved.extend(now.committed.filter(|committed| committed.unsaved).map(|_| *id));
         }
+        any |= !unsaved.is_empty();
         for id in unsaved {
             self.contacts.get_mut(&id).map_or(Ok(()), |it| it.save_cursor(journal, id))?;
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Makes another segment of the journal, if there is enough for one.

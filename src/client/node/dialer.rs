@@ -358,31 +358,36 @@ impl Dialer {
         }
     }
 
-    /// What this transaction has changed and must be saved with it.
-    pub fn is_unsaved(&self) -> bool {
+    /// Saves the addresses that this transaction has changed. Returns whether there were any.
+    pub fn save(&self, journal: &Journal) -> Result<bool> {
+        let mut any = false;
         let places = |target: &Target| (target.whereabouts.reached, target.whereabouts.told);
-        self.targets
-            .touched()
-            .any(|(_, before, now)| now.is_some_and(|now| before.map_or((None, None), places) != places(now)))
+        for (id, before, now) in self.targets.touched() {
+            if let Some(now) = now
+                && before.map_or((None, None), places) != places(now)
+            {
+                journal.save_whereabouts(*id, &now.whereabouts)?;
+                any = true;
+            }
+        }
+        Ok(any)
     }
 
-    /// Whether something is to be saved, some time.
+    /// Whether [`Self::save_sightings`] has something to do, some time.
     pub fn is_behind(&self) -> bool {
         !self.unsaved.is_empty()
     }
 
-    pub fn save(&mut self, journal: &Journal) -> Result<()> {
-        let changed = self.targets.touched().filter_map(|(id, before, now)| {
-            let changed = before.map(|before| before.whereabouts) != now.map(|now| now.whereabouts);
-            changed.then_some(*id)
-        });
-        let mut ids: BTreeSet<ContactId> = changed.collect();
-        if !self.unsaved.is_empty() {
-            ids.append(&mut self.unsaved);
+    /// Saves when contacts were last known to be there.
+    pub fn save_sightings(&mut self, journal: &Journal) -> Result<()> {
+        if self.unsaved.is_empty() {
+            return Ok(());
         }
-        let save =
-            |id| self.targets.get(id).map_or(Ok(()), |it| journal.save_whereabouts(*id, &it.whereabouts));
-        ids.iter().try_for_each(save)
+        for id in std::mem::take(&mut *self.unsaved) {
+            let target = self.targets.get(&id);
+            target.map_or(Ok(()), |target| journal.save_whereabouts(id, &target.whereabouts))?;
+        }
+        Ok(())
     }
 }
 

@@ -160,16 +160,15 @@ fn where_they_are_is_saved_at_once_and_when_they_were_there_some_time() {
     let mut it = Dialer::load(at(0), &journal.contacts().unwrap(), 1);
     assert!(it.set_presence(at(5), 1, Some(true)) && !it.set_presence(at(6), 1, Some(true)));
     assert_eq!((it.presence(1), it.presence_since(1)), (Some(true), Some(1_000_005)));
-    assert_eq!((it.is_behind(), it.is_unsaved(), it.with_presence()), (true, false, vec![1]));
+    assert_eq!((it.is_behind(), it.save(&journal).unwrap(), it.with_presence()), (true, false, vec![1]));
     it.commit();
-    it.save(&journal).unwrap();
+    it.save_sightings(&journal).unwrap();
     assert_eq!((saved().seen, it.is_behind()), (Some(1_000_005), false));
     it.rollback();
     assert!(it.is_behind(), "it was not saved after all");
     it.set_presence(at(7), 1, None);
     it.learn(1, Some(address(3)), true);
-    assert_eq!((it.is_unsaved(), it.with_presence()), (true, vec![]));
-    it.save(&journal).unwrap();
+    assert_eq!((it.save(&journal).unwrap(), it.with_presence()), (true, vec![]));
     assert_eq!((saved().seen, saved().told), (Some(1_000_007), Some(address(3))));
 }
 
