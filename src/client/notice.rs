@@ -207,7 +207,8 @@ impl Body {
         }
     }
 
-    fn shown(&self) -> Cow<'_, str> {
+    /// What people read.
+    pub fn shown(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => text.into(),
             Self::Unknown(Kind(kind)) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::notice::{Code, ErrorNotice, Notice};
+use super::super::notice::{Body, Code, ErrorNotice, Notice};
 use super::effects::Effects;
 use crate::protocol::Name;
 use crate::store::Result;
@@ -91,7 +91,7 @@ impl Withdrawals {
                     message: format!("not sent to {name}: there is no such user"),
                     peer: Some(name.clone()),
                     id: Some(sent.message.cursor()),
-                    text: Some(String::from_utf8_lossy(&sent.message.body).into_owned()),
+                    text: Some(Body::new(sent.message.kind, &sent.message.body).shown().into_owned()),
                 }));
             }
             all
