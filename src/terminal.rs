@@ -42,7 +42,8 @@ pub struct Terminal<P> {
     screen: Screen,
     decoder: Decoder,
     out: Vec<u8>,
-    hidden: bool,
+    /// Whether the line is not drawn.
+    pub hidden: bool,
     /// Chunks for [`decode`](Self::decode); disconnected once the terminal is gone.
     pub typed: Receiver<Vec<u8>>,
     /// Each calls for [`refresh`](Self::refresh).
@@ -108,11 +109,6 @@ impl<P: Prompt> Terminal<P> {
         stdout.write_all(&self.out).and_then(|()| stdout.flush())?;
         self.out.clear();
         Ok(())
-    }
-
-    /// Draws no line from now on.
-    pub fn hide(&mut self) {
-        self.hidden = true;
     }
 
     fn suspend(&mut self) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::io::Read;
 
 use anyhow::{Context, ensure};
 
+use super::command::CommandError;
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::StoreError;
 
@@ -20,11 +21,7 @@ impl OneShot {
         let to = to.parse()?;
         let text = if text == "-" { read(input)? } else { text.to_owned() };
         ensure!(!text.trim().is_empty(), "the text is empty; nothing was sent");
-        ensure!(
-            text.len() <= MAX_TEXT,
-            "a message has at most {MAX_TEXT} bytes, this one has {}; nothing was sent",
-            text.len()
-        );
+        ensure!(text.len() <= MAX_TEXT, CommandError::TooLong(Some(text.len())));
         Ok(Self { to, text })
     }
 
@@ -45,7 +42,7 @@ fn read(input: impl Read) -> anyhow::Result<String> {
     let most = MAX_TEXT + 3;
     let mut bytes = Vec::new();
     let read = input.take(most as u64).read_to_end(&mut bytes).context("standard input can't be read")?;
-    ensure!(read < most, "a message has at most {MAX_TEXT} bytes, this one has more; nothing was sent");
+    ensure!(read < most, CommandError::TooLong(None));
     let text = String::from_utf8(bytes).ok();
     let mut text = text.context("standard input is not UTF-8; nothing was sent")?;
     let end = if text.ends_with("\r\n") { 2 } else { usize::from(text.ends_with('\n')) };

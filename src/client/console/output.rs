@@ -13,7 +13,7 @@ const MAX_IN_FLIGHT: usize = 10_000;
 
 pub struct Output {
     json: bool,
-    look: Look,
+    pub look: Look,
     bell: bool,
     /// The file of an account that has just been made.
     made: Option<PathBuf>,
@@ -38,10 +38,6 @@ impl Output {
 
     fn new(json: bool, look: Look, bell: bool, made: Option<PathBuf>) -> Self {
         Self { json, day: look.today, look, bell, made, in_flight: BTreeMap::new() }
-    }
-
-    pub fn has_colour(&self) -> bool {
-        self.look.colour
     }
 
     pub fn write(&mut self, batch: &[Told], out: &mut Vec<u8>) {

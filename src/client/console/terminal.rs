@@ -18,7 +18,7 @@ use crate::terminal::{Event, History, Prompt as _, Terminal, Tty, echo};
 const GATHERED: usize = 64 * 1024;
 
 pub fn run(tty: Tty, output: Output, history: PathBuf, channels: &Channels) -> io::Result<()> {
-    let terminal = Terminal::start(tty, History::open(Some(history)), MAX_LINE, output.has_colour())?;
+    let terminal = Terminal::start(tty, History::open(Some(history)), MAX_LINE, output.look.colour)?;
     let (waiting, unanswered) = (VecDeque::new(), Unanswered::default());
     Session { channels, terminal, output, waiting, unanswered, unconfirmed: 0 }.run()
 }
@@ -99,7 +99,7 @@ impl Session<'_> {
             }
             channels.prompts.try_iter().for_each(|prompt| *self.terminal.prompt() = prompt);
         }
-        self.terminal.hide();
+        self.terminal.hidden = true;
         self.flush()
     }
 
@@ -109,7 +109,7 @@ impl Session<'_> {
         self.output.write(notices, out);
         self.unconfirmed += 1;
         if notices.iter().any(|told| matches!(told.notice, Notice::Bye { .. })) {
-            self.terminal.hide();
+            self.terminal.hidden = true;
         }
     }
 

@@ -110,6 +110,12 @@ impl ContactLine {
     }
 }
 
+impl OutboxLine {
+    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
+        body_lines(&format!("{} to {}: ", look.stamp(self.sent), look.name(&self.to)), &self.text)
+    }
+}
+
 impl FoundLine {
     pub(super) fn lines(&self, look: &Look) -> Vec<String> {
         let Self { peer, line } = self;

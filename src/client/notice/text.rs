@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::civil::Date;
 
 use super::time::timestamp;
-use super::{Body, ErrorNotice, MANY_UNREAD, Notice, OnOff, OutboxLine, UpDown};
+use super::{Body, ErrorNotice, MANY_UNREAD, Notice, OnOff, UpDown};
 use crate::protocol::{Name, PublicKey};
 use crate::terminal::printable;
 
@@ -148,9 +148,7 @@ impl Notice {
             Self::Contact(contact) => vec![contact.line(look)],
             Self::Outbox { waiting: 0, .. } => vec!["* everything is delivered".into()],
             Self::Outbox { waiting, messages } => {
-                let to =
-                    |line: &OutboxLine| format!("{} to {}: ", look.stamp(line.sent), look.name(&line.to));
-                let lines = messages.iter().flat_map(|line| body_lines(&to(line), &line.text));
+                let lines = messages.iter().flat_map(|line| line.lines(look));
                 lines.chain([format!("* {waiting} not yet delivered")]).collect()
             }
             Self::History { peer, messages } if messages.is_empty() => {
