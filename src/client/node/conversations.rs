@@ -195,9 +195,9 @@ impl Conversations {
 
     /// The user has read everything that the contact wrote up to there.
     pub fn mark_read(&mut self, id: ContactId, up_to: Seq) {
-        if let Some(thread) = self.threads.get_mut(&id)
-            && thread.unread > 0
-            && thread.reading.read < up_to
+        let news = |thread: &Thread| thread.unread > 0 && thread.reading.read < up_to;
+        if self.threads.get(&id).is_some_and(news)
+            && let Some(thread) = self.threads.get_mut(&id)
         {
             thread.reading.read = up_to;
             self.unsaved.insert(id);

@@ -40,9 +40,24 @@ fn flag(value: bool) -> &'static str {
 
 fn event(event: &str, id: Cursor, out: &mut Vec<u8>) {
     put(&[r#"{"event":""#, event, r#"","id":""#], out);
-    let hex = |shift| b"0123456789abcdef".get((id.epoch >> shift) as usize & 0xf).copied().unwrap_or(b'0');
-    out.extend((0..64).step_by(4).rev().map(hex));
-    put(&["-", &id.number.to_string(), "\""], out);
+    for byte in id.epoch.to_be_bytes() {
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
+    }
+    out.push(b'-');
+    let (start, mut number) = (out.len(), id.number);
+    loop {
+        out.push(digit((number % 10) as u8));
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.get_mut(start..).unwrap_or_default().reverse();
+    out.push(b'"');
+}
+
+fn digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }
 
 fn string(text: &str, out: &mut Vec<u8>) {
