@@ -414,7 +414,11 @@ impl Node {
                 }
             }
             Input::LinkSays(link, messages) if messages.iter().any(Peer::must_be_saved) => {
-                self.close_link(*link, None);
+                let goodbye = messages.iter().find(|said| matches!(said, Peer::Bye(_)));
+                match goodbye {
+                    Some(Peer::Bye(bye)) => self.goodbye(*link, bye.reason),
+                    _ => self.close_link(*link, None),
+                }
             }
             other => return self.handle(now, journal, other),
         }

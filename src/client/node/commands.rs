@@ -301,7 +301,7 @@ fn trust(node: &mut Node, name: &Name, digits: Option<&str>) {
     let Some(id) = known(node, name) else {
         return;
     };
-    if let Err((code, why)) = node.roster.trust(id, name, digits) {
+    if let Err((code, why)) = node.roster.trust(id, digits) {
         node.refuse(code, Some(name), format!("{why}; nothing was changed"));
         return;
     }
@@ -328,6 +328,10 @@ fn block(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
 
 fn set_blocked(node: &mut Node, id: ContactId, blocked: bool) {
     node.roster.set_blocked(id, blocked);
+    if let Some(name) = node.roster.name(id) {
+        node.rendezvous.forgive(name);
+    }
+    node.dialer.forgive(id);
     node.links.forgive(id);
     let line = node.view().contact(id);
     if let Some(link) = node.links.of(id).filter(|_| blocked) {

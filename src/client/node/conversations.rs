@@ -157,7 +157,10 @@ impl Conversations {
         }
         if thread.unshown || fx.output.is_silent() || !fx.output.has_room() {
             thread.unshown = true;
-            self.behind.insert(id);
+            // A set that is changed is copied.
+            if !self.behind.contains(&id) {
+                self.behind.insert(id);
+            }
         } else {
             thread.handed = seq;
             let notice = message_notice(name, message, fx.now.wall, false);

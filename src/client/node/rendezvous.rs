@@ -257,10 +257,16 @@ impl Rendezvous {
         taken.then_some(detail)
     }
 
-    /// Discovery has refused a request, which stays and is repeated later. That is said once.
-    pub fn request_refused(&mut self, fx: &mut Effects, code: RefusedCode, name: Option<&Name>) {
+    /// Discovery has refused a request, which stays and is repeated later. Of a contact that is said once.
+    pub fn request_refused(
+        &mut self,
+        fx: &mut Effects,
+        code: RefusedCode,
+        name: Option<&Name>,
+        contact: bool,
+    ) {
         self.ask_again = Some(fx.now.mono + HOPELESS_RETRY);
-        if name.is_none_or(|name| self.refused.insert(name.clone())) {
+        if name.is_none_or(|name| !contact || self.refused.insert(name.clone())) {
             let about = name.map_or_else(String::new, |name| format!(" the request for {name}"));
             let message = format!("discovery refused{about}: {code}; the client tries again later");
             fx.error(Code::Refused, name, message);

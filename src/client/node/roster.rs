@@ -188,11 +188,13 @@ impl Roster {
     ///
     /// # Errors
     /// Why the key is not accepted.
-    pub fn trust(&mut self, id: ContactId, name: &Name, digits: Option<&str>) -> Result<(), (Code, String)> {
-        let offered = self
-            .get(id)
-            .and_then(|person| person.identity.offered)
-            .ok_or_else(|| (Code::NothingToTrust, format!("discovery names no other key for {name}")))?;
+    pub fn trust(&mut self, id: ContactId, digits: Option<&str>) -> Result<(), (Code, String)> {
+        let Some(Person { name, identity, .. }) = self.get(id) else {
+            return Err((Code::NotAContact, "there is no such contact".into()));
+        };
+        let Some(offered) = identity.offered else {
+            return Err((Code::NothingToTrust, format!("discovery names no other key for {name}")));
+        };
         if !offered.to_string().starts_with(digits.unwrap_or_default()) {
             return Err((Code::KeyChanged, format!("discovery names the key {offered} for {name}")));
         }
@@ -272,7 +274,7 @@ mod tests {
     }
 
     fn refused(roster: &mut Roster, id: ContactId, digits: Option<&str>) -> Option<Code> {
-        roster.trust(id, &name("x"), digits).err().map(|(code, _)| code)
+        roster.trust(id, digits).err().map(|(code, _)| code)
     }
 
     #[test]
@@ -283,7 +285,7 @@ mod tests {
         assert_eq!(roster.learn(&name("bob"), OTHER), Learned::Ignored, "it is said once");
         assert_eq!(roster.holder(&KEY), Some(1));
         assert_eq!(refused(&mut roster, 1, Some("03")), Some(Code::KeyChanged));
-        assert_eq!(roster.trust(1, &name("bob"), Some("02")), Ok(()));
+        assert_eq!(roster.trust(1, Some("02")), Ok(()));
         assert_eq!((roster.holder(&KEY), roster.holder(&OTHER)), (None, Some(1)));
         assert_eq!(refused(&mut roster, 1, None), Some(Code::NothingToTrust));
     }

@@ -176,7 +176,8 @@ impl Node {
         name: Option<&Name>,
     ) -> Result<()> {
         if !self.rendezvous.is_registering() {
-            self.rendezvous.request_refused(&mut self.fx, code, name);
+            let contact = name.is_some_and(|name| self.roster.named(name).is_some());
+            self.rendezvous.request_refused(&mut self.fx, code, name, contact);
             return Ok(());
         }
         let taken = self.rendezvous.not_registered(&mut self.fx, &self.setup.name, code);
@@ -200,8 +201,8 @@ impl Node {
         let message =
             format!("this account was started again at {by}; this client stays out until it is restarted");
         self.fx.error(Code::Superseded, None, message);
-        self.rendezvous.superseded(&mut self.fx);
         self.links.ids().into_iter().for_each(|link| self.close_link(link, Some(ByeReason::LOGOUT)));
+        self.rendezvous.superseded(&mut self.fx);
         self.forget_presence();
     }
 
@@ -471,6 +472,7 @@ impl Node {
     /// Removes a contact with all that was said.
     pub(super) fn remove_contact(&mut self, journal: &Journal, id: ContactId) -> Result<()> {
         if let Some(name) = self.roster.remove(journal, id)? {
+            self.rendezvous.forgive(&name);
             self.dialer.remove(id);
             self.delivery.remove(id);
             self.conversations.remove(id, &name);

@@ -144,9 +144,14 @@ fn a_refused_request_is_repeated_later_and_said_once() {
     let (mut it, mut fx) = up();
     let bob = name("bob");
     for (about, said) in [(Some(&bob), 1), (Some(&bob), 0), (None, 1), (None, 1), (Some(&bob), 1)] {
-        it.request_refused(&mut fx, RefusedCode::TARGET_FULL, about);
+        it.request_refused(&mut fx, RefusedCode::TARGET_FULL, about, true);
         assert_eq!(codes(&told(&mut fx)).len(), said);
         about.is_none().then(|| it.forgive(&bob));
+    }
+    // Of a user who is no contact it is said each time, and nothing is kept.
+    for _ in 0..2 {
+        it.request_refused(&mut fx, RefusedCode::TARGET_FULL, Some(&name("carol")), false);
+        assert_eq!(codes(&told(&mut fx)).len(), 1);
     }
     let again = millis(HOPELESS_RETRY);
     for (ms, ask_again) in [(again - 1, false), (again, true), (again + 1, false)] {

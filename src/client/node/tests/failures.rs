@@ -115,3 +115,12 @@ fn nobody_waits_for_ever_for_what_can_not_be_delivered() {
         assert!(exit(&actions).is_some(), "{block}");
     }
 }
+
+#[test]
+fn a_goodbye_is_heard_in_a_failed_transaction_too() {
+    let mut world = World::linked(1);
+    world.types("CHAT bob x");
+    let bye = Peer::Bye(Bye { reason: ByeReason::LOGOUT });
+    world.fail(&[Input::LinkSays(1, vec![Peer::Ack(cursor(1, 1)), bye])]);
+    assert_eq!(dials(&world.later(3_000)), 0, "who has left is not dialled at once");
+}

@@ -46,3 +46,15 @@ fn who_is_not_in_the_answer_to_a_login_is_requested_again() {
     let actions = world.register(SESSION + 1, &[]);
     assert!(asks(&actions, &ToDiscovery::Request(About { name: name("bob") })));
 }
+
+#[test]
+fn a_user_who_is_unblocked_and_blocked_again_at_once_stays_blocked_after_a_restart() {
+    for last in ["BLOCK x", "BLOCK y"] {
+        let mut world = World::with_bob();
+        world.types("BLOCK x");
+        world.step(&[typed("UNBLOCK x"), typed(last)]);
+        world.restart(2);
+        let id = world.node.roster.named(&name(&last[6..])).unwrap();
+        assert!(world.node.roster.is_blocked(id), "{last}");
+    }
+}
