@@ -88,14 +88,14 @@ fn tour(programs: &Path) -> Result<()> {
     bob.types("CHAT alice So I see.")?;
     alice.hears_message("bob", "So I see.")?;
 
-    title("Even somebody who restarts is found, at the last address");
+    title("A contact who restarts is still found, at the last address");
     bob.leaves()?;
     alice.hears("link", &[("peer", "bob"), ("state", "down")])?;
     alice.types("CHAT bob Can you hear me without discovery?")?;
     let mut bob = client("bob", &port)?;
     bob.hears_message("alice", "Can you hear me without discovery?")?;
 
-    title("Discovery returns, and everybody is back by themselves");
+    title("Discovery returns, and all clients are back by themselves");
     discovery = Discovery::start(programs, &db, &rendezvous)?;
     alice.hears("discovery", &[("state", "up")])?;
     bob.hears("discovery", &[("state", "up")])?;

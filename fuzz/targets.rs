@@ -1,7 +1,7 @@
 //! What is fuzzed: each function takes any bytes and panics if something does not hold.
 //!
 //! They stand here once for both that call them: the fuzzer (`fuzz_targets/`) and the short run on the stable
-//! toolchain (`tests/fuzz.rs`).
+//! toolchain (`tests/hostile/fuzz.rs`).
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 
 use minicbor::{Decode, Encode};
 use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Reference, json};
-use peerchat::client::notice::{Body, Code, HistoryLine, Look, Notice, OutboxLine, Told, Trouble, UpDown};
-use peerchat::noise::{self, HandshakeError, Keypair, Purpose};
+use peerchat::client::notice::{
+    Body, Code, ErrorNotice, HistoryLine, Look, Notice, OutboxLine, Told, UpDown,
+};
 use peerchat::protocol::peer::{Cursor, Kind, Peer};
 use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
 use peerchat::protocol::{MAX_TEXT, Name, VERSION, codec};
+use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
 
 /// A function that takes any bytes.
 pub type Target = fn(&[u8]);
@@ -61,7 +63,7 @@ fn frame<T: for<'b> Decode<'b, ()> + Encode<()> + PartialEq + Debug>(data: &[u8]
     assert_eq!(codec::decode::<T>(&again).expect("reads what was written"), messages);
 }
 
-/// The first bytes of a stranger, in each of the four roles that somebody can meet one in: the first byte of the
+/// The first bytes of a stranger, in each of the four roles that a program can meet one in: the first byte of the
 /// data says which.
 pub fn handshake(data: &[u8]) {
     static KEYS: OnceLock<(Keypair, Keypair)> = OnceLock::new();
@@ -85,9 +87,9 @@ pub fn handshake(data: &[u8]) {
         noise::initiate(&near, purpose, own, Some(other.public()), deadline)
     };
     match session {
-        Ok(_) => panic!("a session with somebody who holds no key"),
+        Ok(_) => panic!("a session with a peer that holds no key"),
         Err(HandshakeError::Version { theirs }) => assert_ne!(theirs, VERSION),
-        Err(error) => assert!(!error.classified().to_string().contains(unsafe_to_show)),
+        Err(error) => assert!(!error.to_string().contains(unsafe_to_show)),
     }
 }
 
@@ -195,13 +197,14 @@ pub fn notice(data: &[u8]) {
 
 fn shown_safely(text: &str) {
     let message = text.to_owned();
-    let trouble = Trouble { code: Code::Refused, message, peer: None, id: None, text: Some(text.to_owned()) };
-    let json = written(&Notice::Error(trouble));
+    let error =
+        ErrorNotice { code: Code::Refused, message, peer: None, id: None, text: Some(text.to_owned()) };
+    let json = written(&Notice::Error(error));
     assert_eq!(json["text"].as_str(), Some(text));
 }
 
 /// Writes a notice both ways: neither does anything to a terminal, the JSON is one line, and no line of a text can
-/// pass for one of somebody else's.
+/// pass for one of another user's.
 fn written(notice: &Notice) -> serde_json::Value {
     let mut text = Vec::new();
     notice.write_text(&Look::default(), &mut text);

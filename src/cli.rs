@@ -3,28 +3,23 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::process;
+use std::process::{self, ExitCode};
 
 use clap::{Arg, Command, CommandFactory, FromArgMatches, ValueEnum, value_parser};
 use clap_complete::Shell;
 
-/// What a program says about its own command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Page {
-    /// A man page.
     Man,
-    /// Completions for bash.
     Bash,
-    /// Completions for zsh.
     Zsh,
-    /// Completions for fish.
     Fish,
 }
 
 const GENERATE: &str = "generate";
 
 /// The program's arguments. Ends the program if they are wrong, if they ask for help, or if they ask for a [`Page`]
-/// (`--generate`, for whoever packages it).
+/// (`--generate`, for packagers).
 pub fn parse<A: CommandFactory + FromArgMatches>() -> A {
     // Exclusive: what is needed otherwise is not needed with it.
     let generate =
@@ -35,6 +30,18 @@ pub fn parse<A: CommandFactory + FromArgMatches>() -> A {
         process::exit(i32::from(written.is_err()));
     }
     A::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut A::command()).exit())
+}
+
+/// The exit status of a program; an error becomes one line on standard error.
+pub fn exit_code(program: &str, ended: anyhow::Result<u8>) -> ExitCode {
+    match ended {
+        Ok(status) => status.into(),
+        Err(error) => {
+            // Standard error may be closed; the exit status says the same.
+            let _ = writeln!(io::stderr(), "{program}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn write(page: Page, mut command: Command, to: &mut impl Write) -> io::Result<()> {
@@ -52,55 +59,31 @@ fn write(page: Page, mut command: Command, to: &mut impl Write) -> io::Result<()
     to.flush()
 }
 
-/// A port to listen on.
-///
-/// # Errors
-/// What is wanted.
 pub fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "a port is a number from 0 to 65535; 0 takes a free one".into())
 }
 
-/// A port on which somebody else listens.
-///
-/// # Errors
-/// What is wanted.
 pub fn remote_port(text: &str) -> Result<u16, String> {
     let port = text.parse().ok().filter(|port| *port != 0);
     port.ok_or_else(|| "a port to connect to is a number from 1 to 65535".into())
 }
 
-/// An address of this machine to listen on.
-///
-/// # Errors
-/// What is wanted.
 pub fn address(text: &str) -> Result<IpAddr, String> {
     text.parse()
         .map_err(|_| "an IP address of this machine is wanted here, such as 127.0.0.1, 0.0.0.0 or ::".into())
 }
 
-/// An address of this machine and a port to listen on.
-///
-/// # Errors
-/// What is wanted.
 pub fn endpoint(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "an IP address and a port are wanted here, such as 127.0.0.1:9667 or [::1]:9667".into())
 }
 
-/// A host to connect to.
-///
-/// # Errors
-/// What is wanted.
 pub fn host(text: &str) -> Result<String, String> {
     let fits = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
     let host = fits.then(|| text.to_owned());
     host.ok_or_else(|| "a host's name or IP address is wanted here, such as chat.example.org or ::1".into())
 }
 
-/// A number of things.
-///
-/// # Errors
-/// What is wanted.
 pub fn count(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("a whole number from 0 to {} is wanted here", u32::MAX))
 }

@@ -12,26 +12,25 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::{Receiver, bounded, never, select};
 
-use crate::net;
 use crate::protocol::{Name, PublicKey};
 use crate::scheduling;
-use crate::store::StoreError;
-use crate::store::journal::{Journal, PART};
+use crate::store::journal::{Journal, SEGMENT};
 use crate::time::Clock;
+use crate::transport::{self, Buffers, Writer};
 use console::{Console, LAST_WORDS};
-use event::{ANSWERS, Action, Input, LinkId};
-use link::{Event, Network, Writer};
+use event::{ANSWERS, Action, ConnectionId, Input};
+use network::{Event, Network};
 use node::{Node, Setup};
-use oneshot::OneShot;
+use one_shot::OneShot;
 
 pub mod command;
 pub mod console;
+pub mod did_you_mean;
 pub mod event;
-pub mod link;
+pub mod network;
 pub mod node;
 pub mod notice;
-pub mod oneshot;
-pub mod suggest;
+pub mod one_shot;
 pub mod transfer;
 pub mod verification;
 
@@ -39,42 +38,31 @@ pub mod verification;
 const EVENTS: usize = 256;
 /// How often the loop looks whether this machine still has the addresses that its connections were made from.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
-/// How many inputs are handled in one transaction.
-const BATCH: usize = 2048;
-/// How much one transaction takes, in messages: more would keep everybody waiting for its commit.
-const WEIGHT: usize = 4096;
+const MAX_INPUTS: usize = 2048;
+/// How much one transaction takes, in messages: with more, each would wait long for the commit.
+const MAX_WEIGHT: usize = 4096;
 
-/// How a client is started.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Whose client it is.
     pub user: Name,
     /// Where it listens, and what it gives out.
     pub listen: SocketAddr,
-    /// Discovery's host, a name or an address.
+    /// A name or an address.
     pub discovery_host: String,
-    /// Discovery's port.
     pub discovery_port: u16,
-    /// Where the journals are.
     pub data_dir: PathBuf,
-    /// Whether to write JSON.
     pub json: bool,
     /// How long to stay after the end of input; `None`: until everything is delivered.
     pub linger: Option<Duration>,
-    /// The key that discovery must have.
+    /// The key that discovery must have; `None`: the one seen first.
     pub discovery_key: Option<PublicKey>,
-    /// Whether no bell is to ring for a message.
+    /// No bell rings for a message.
     pub quiet: bool,
-    /// What to run for each message.
     pub notify: Option<PathBuf>,
     /// The one text to be sent, in place of what is typed.
     pub send: Option<OneShot>,
 }
 
-/// Where the journals are unless told otherwise.
-///
-/// # Errors
-/// If the user has no home directory.
 pub fn default_data_dir() -> anyhow::Result<PathBuf> {
     use etcetera::BaseStrategy;
     let strategy = etcetera::choose_base_strategy().context("no data directory; name one with --data-dir")?;
@@ -86,39 +74,26 @@ fn journal_path(data_dir: &Path, user: &Name) -> PathBuf {
 }
 
 /// Runs a client until it ends, and returns its exit status.
-///
-/// # Errors
-/// What keeps it from starting or going on, in words for the user.
 pub fn run(config: &Config) -> anyhow::Result<u8> {
     scheduling::batch();
-    // Everything that can be wrong is found before anybody hears of this client.
+    // Everything that can be wrong is found before discovery hears of this client.
     let journal_path = journal_path(&config.data_dir, &config.user);
     let made = !journal_path.exists();
     let open = || Journal::open(&journal_path, &config.user);
     // That a client of this user runs is the better answer, where its port is taken as well.
-    let mut opened = None;
-    if let Some(one) = &config.send {
-        opened = Some(open().map_err(|error| one.explain(&config.user, error))?);
-    }
+    let one_shot = config.send.as_ref();
+    let opened = one_shot.map(|one| open().map_err(|error| one.explain(&config.user, error))).transpose()?;
     let listener =
-        net::listen(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
+        transport::listen(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
     let listen = listener.local_addr().context("can't listen")?;
     let journal = opened.map_or_else(open, Ok)?;
     let (name, keypair) = journal.identity()?;
     let signals = signals()?;
     let (send, events) = bounded::<Event>(EVENTS);
-    let options = console::Options {
-        json: config.json,
-        commands: config.send.is_none(),
-        history: Some(config.data_dir.join(format!("{}.history", config.user))),
-        quiet: config.quiet,
-        notify: config.notify.clone(),
-        made: made.then_some(journal_path),
-    };
     // What is sent alone is told by the exit status, unless a script wants to know more.
     let (console, commands) = if config.json || config.send.is_none() {
-        let (console, commands) =
-            Console::start(options, send.clone()).context("no thread for the console")?;
+        let started = Console::start(config, made.then_some(journal_path), send.clone());
+        let (console, commands) = started.context("no thread for the console")?;
         (Some(console), commands)
     } else {
         (None, never())
@@ -137,10 +112,10 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         endpoint: format!("{host}:{}", config.discovery_port),
         discovery_key: config.discovery_key,
         silent: console.is_none(),
-        part: PART,
-        linger: config.linger.map(|linger| u64::try_from(linger.as_millis()).unwrap_or(u64::MAX / 2)),
-        epoch: random()?,
-        seed: random()?,
+        segment: SEGMENT,
+        linger: config.linger,
+        epoch: getrandom::u64()?,
+        seed: getrandom::u64()?,
     };
     let network = Network::new(keypair, listen, send);
     network.accept(listener).context("no thread to listen")?;
@@ -156,17 +131,16 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         links: HashMap::new(),
         typed: VecDeque::new(),
         looked: Instant::now(),
-        plain: Vec::new(),
-        wire: Vec::new(),
+        buffers: Buffers::default(),
         failed: Vec::new(),
         exit: None,
+        events,
+        commands,
+        signals,
     };
-    let first = config.send.iter().map(OneShot::input).collect();
-    client.run(first, &events, commands, &signals)
-}
-
-fn random() -> Result<u64, StoreError> {
-    Ok(getrandom::u64()?)
+    let first =
+        config.send.iter().map(|OneShot { to, text }| Input::Send { to: to.clone(), text: text.clone() });
+    client.run(first.collect())
 }
 
 fn signals() -> anyhow::Result<Receiver<()>> {
@@ -178,6 +152,17 @@ fn signals() -> anyhow::Result<Receiver<()>> {
     Ok(signals)
 }
 
+/// Takes over the writing half of a new connection.
+fn open(event: Event, links: &mut HashMap<ConnectionId, Writer>) -> Input {
+    if let Some((id, writer)) = event.opened {
+        links.insert(id, writer);
+    }
+    if let Input::LinkClosed(id) | Input::RendezvousClosed(id) = event.input {
+        links.remove(&id);
+    }
+    event.input
+}
+
 struct Loop {
     clock: Clock,
     journal: Journal,
@@ -186,35 +171,30 @@ struct Loop {
     endpoint: String,
     /// Nothing is shown without it.
     console: Option<Console>,
-    links: HashMap<LinkId, Writer>,
+    links: HashMap<ConnectionId, Writer>,
     /// Commands that have come and are not yet taken in.
     typed: VecDeque<Input>,
-    /// When the loop last looked around.
     looked: Instant,
-    plain: Vec<u8>,
-    wire: Vec<u8>,
+    buffers: Buffers,
     /// What could not even be tried, to be taken in next.
     failed: Vec<Input>,
     exit: Option<(u8, Option<String>)>,
+    events: Receiver<Event>,
+    commands: Receiver<Vec<Input>>,
+    signals: Receiver<()>,
 }
 
 impl Loop {
-    fn run(
-        &mut self,
-        mut inputs: Vec<Input>,
-        events: &Receiver<Event>,
-        mut commands: Receiver<Vec<Input>>,
-        signals: &Receiver<()>,
-    ) -> anyhow::Result<u8> {
+    fn run(&mut self, mut inputs: Vec<Input>) -> anyhow::Result<u8> {
         while self.exit.is_none() {
             self.transact(&inputs)?;
             inputs.clear();
             if self.exit.is_none() {
-                self.wait(&mut inputs, events, &mut commands, signals);
+                self.wait(&mut inputs);
                 self.close_stranded();
             }
         }
-        self.last_words(events)?;
+        self.last_words()?;
         let (status, why) = self.exit.take().unwrap_or_default();
         tracing::info!(status, "ended");
         if let Some(why) = why {
@@ -224,47 +204,41 @@ impl Loop {
     }
 
     /// Waits for something to happen, and takes everything that has.
-    fn wait(
-        &mut self,
-        inputs: &mut Vec<Input>,
-        events: &Receiver<Event>,
-        commands: &mut Receiver<Vec<Input>>,
-        signals: &Receiver<()>,
-    ) {
+    fn wait(&mut self, inputs: &mut Vec<Input>) {
         inputs.append(&mut self.failed);
         let welcome = self.node.takes_commands(self.clock.now());
         let ready = welcome && !self.typed.is_empty();
-        let taken = if welcome && !ready { commands.clone() } else { never() };
-        let deadline = self.clock.instant(self.node.deadline());
+        let taken = if welcome && !ready { self.commands.clone() } else { never() };
+        let deadline = self.clock.to_std(self.node.deadline());
         let wait = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         let most = if self.links.is_empty() { Duration::from_secs(3600) } else { LOOK_AROUND };
         let wait = if inputs.is_empty() && !ready { wait.min(most) } else { Duration::ZERO };
         select! {
-            recv(events) -> event => inputs.extend(event.ok().map(|event| self.open(event))),
+            recv(self.events) -> event => inputs.extend(event.ok().map(|event| open(event, &mut self.links))),
             recv(taken) -> typed => match typed {
                 Ok(typed) => self.typed.extend(typed),
                 // It has said so, and would say so again and again.
-                Err(_) => *commands = never(),
+                Err(_) => self.commands = never(),
             },
-            recv(signals) -> _ => inputs.push(Input::Signal),
+            recv(self.signals) -> _ => inputs.push(Input::Signal),
             default(wait) => {}
         }
         let mut weight: usize = inputs.iter().map(Input::weight).sum();
-        while inputs.len() < BATCH
-            && weight < WEIGHT
-            && let Ok(event) = events.try_recv()
+        while inputs.len() < MAX_INPUTS
+            && weight < MAX_WEIGHT
+            && let Ok(event) = self.events.try_recv()
         {
-            let input = self.open(event);
+            let input = open(event, &mut self.links);
             weight += input.weight();
             inputs.push(input);
         }
         // Between two transactions it shows whether there is room for more answers.
         let mut answers = 0_usize;
-        while welcome && inputs.len() < BATCH && answers < ANSWERS {
+        while welcome && inputs.len() < MAX_INPUTS && answers < ANSWERS {
             if let Some(input) = self.typed.pop_front() {
                 answers = answers.saturating_add(input.answer());
                 inputs.push(input);
-            } else if let Ok(typed) = commands.try_recv() {
+            } else if let Ok(typed) = self.commands.try_recv() {
                 self.typed.extend(typed);
             } else {
                 break;
@@ -282,7 +256,7 @@ impl Loop {
         let mut lost = HashMap::new();
         for writer in self.links.values() {
             if let Some(ip) = writer.local_ip()
-                && *lost.entry(ip).or_insert_with(|| net::is_lost(ip))
+                && *lost.entry(ip).or_insert_with(|| transport::is_lost(ip))
             {
                 tracing::info!(%ip, "a connection from an address that this machine has lost is closed");
                 writer.close();
@@ -290,18 +264,6 @@ impl Loop {
         }
     }
 
-    /// Takes over the writing half of a new connection.
-    fn open(&mut self, event: Event) -> Input {
-        if let Some((id, writer)) = event.opened {
-            self.links.insert(id, writer);
-        }
-        if let Input::LinkClosed(id) | Input::RendezvousClosed(id) = event.input {
-            self.links.remove(&id);
-        }
-        event.input
-    }
-
-    /// Decides about the inputs in one transaction, and acts once it is committed.
     fn transact(&mut self, inputs: &[Input]) -> anyhow::Result<()> {
         let now = self.clock.now();
         let decided = self
@@ -319,7 +281,7 @@ impl Loop {
                 tracing::error!(%error, "the journal can't be written");
                 self.journal.rollback();
                 self.node
-                    .recover(now, &self.journal, inputs, random()?)
+                    .failed(now, &self.journal, inputs, getrandom::u64()?)
                     .context("the journal can't be read")?
             }
         };
@@ -333,15 +295,13 @@ impl Loop {
                 self.failed.extend(self.network.dial_rendezvous(self.endpoint.clone(), key));
             }
             Action::TellDiscovery(session, messages) => self.send(session, &messages),
-            Action::Dial { contact, name, key, addresses } => {
-                tracing::debug!(%name, ?addresses, "dialling");
-                self.failed.extend(self.network.dial(contact, key, addresses));
+            Action::Dial { contact, name, key, routes } => {
+                tracing::debug!(%name, ?routes, "dialling");
+                self.failed.extend(self.network.dial(contact, key, routes));
             }
             Action::Send(link, messages) => self.send(link, &messages),
             Action::Close(link) => {
-                if let Some(writer) = self.links.remove(&link) {
-                    writer.close();
-                }
+                self.links.remove(&link);
             }
             Action::Print(notices) => {
                 if let Some(console) = &self.console {
@@ -357,14 +317,16 @@ impl Loop {
         }
     }
 
-    fn send<T: minicbor::Encode<()>>(&mut self, link: LinkId, messages: &[T]) {
-        if let Some(writer) = self.links.get_mut(&link) {
-            writer.send(messages, &mut self.plain, &mut self.wire);
+    fn send<T: minicbor::Encode<()>>(&mut self, link: ConnectionId, messages: &[T]) {
+        if let Some(writer) = self.links.get_mut(&link)
+            && let Err(error) = writer.send(messages, &mut self.buffers)
+        {
+            tracing::info!(%error, "a connection did not take a frame and is closed");
         }
     }
 
     /// Lets the console finish, and saves what it has shown.
-    fn last_words(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
+    fn last_words(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + LAST_WORDS;
         let mut inputs = Vec::new();
         let Some(console) = &mut self.console else {
@@ -376,12 +338,12 @@ impl Loop {
         // Others may go on talking: only the time and the console count.
         while Instant::now() < deadline {
             select! {
-                recv(events) -> event => event.into_iter().for_each(&mut printed),
+                recv(self.events) -> event => event.into_iter().for_each(&mut printed),
                 recv(done) -> _ => break,
                 default(deadline.saturating_duration_since(Instant::now())) => break,
             }
         }
-        events.try_iter().take(EVENTS).for_each(printed);
+        self.events.try_iter().take(EVENTS).for_each(printed);
         self.transact(&inputs)
     }
 }

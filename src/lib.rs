@@ -1,31 +1,59 @@
 //! Peer-to-peer chat for the terminal: two programs, `discovery` and `client`, of one crate.
 //!
-//! Both have the same shape. Threads that block on a socket, a line or a signal put what arrives into one
-//! bounded channel. One loop takes everything that has arrived, opens a transaction, lets a plain state
-//! machine decide, commits, and only then acts: so nothing is promised, shown or acknowledged before it
-//! is on the disk, and many small things share one sync.
+//! Both have the same shape. Threads that block on a socket, a line or a signal put what arrives into bounded
+//! channels. One loop takes everything that has arrived, lets plain state machines decide, saves, and only then acts: so
+//! nothing is promised, shown or acknowledged before it is on the disk, and many small things share one sync. What a
+//! failed transaction changed in memory is taken back in one way, [`undo`], and decided once more without a disk.
 //!
 //! The rooms, in reading order; each uses only those before it:
 //!
 //! | room | what it is for |
 //! | --- | --- |
+//! | [`time`], [`undo`] | clocks as the deciding code is told them; taking back what could not be saved |
 //! | [`protocol`] | every message on the wire, the grammar of names, the limits |
-//! | [`noise`] | proven, sealed connections over TCP |
-//! | [`net`] | listening, letting in, sending without waiting |
+//! | [`transport`] | proven, sealed connections, whatever their route |
+//! | [`accounts`] | what discovery keeps, as plain data |
 //! | [`store`] | the databases; the only place with SQL |
-//! | [`time`], [`logging`], [`cli`], [`scheduling`] | clocks as the deciding code is told them; logs; command lines; turns |
-//! | [`discovery`] | the rendezvous server; [`discovery::registry`] decides |
-//! | [`client`] | the chat box; [`client::node`] decides |
+//! | `terminal` | a line editor on a terminal, for any program |
+//! | [`logging`], [`cli`], [`scheduling`] | logs; command lines; the scheduler's policy |
+//! | [`discovery`] | the rendezvous server: [`discovery::registry`] decides, a loop saves and acts |
+//! | [`client`] | the chat box: [`client::node`] decides, [`client::run`] has the loop, [`client::console`] the front ends |
+//!
+//! # Three paths
+//!
+//! The files that a value goes through, each one further and none twice. Left out is what surrounds every step in the
+//! client: `client.rs` begins a transaction and acts after its commit, `client/node.rs` and `client/node/routes.rs` call
+//! one machine after another.
+//!
+//! - **A typed line to the peer's screen.** `client/console/terminal.rs` reads it, `client/command.rs` understands it,
+//!   `client/node/commands.rs` carries it out, `client/node/delivery.rs` takes it, `client/node/log.rs` gives it its place,
+//!   `store/journal/messages.rs` writes it. `client/node/send_window.rs` puts it into a frame, and once the transaction is
+//!   committed `transport/writer.rs` seals that. At the peer `transport/connection.rs` opens the frame,
+//!   `client/node/links.rs` knows whose it is, `client/node/delivery.rs` drops what it has already, the log and the store
+//!   take the rest, `client/node/conversations.rs` tells it, `client/node/output.rs` holds it until the commit, and
+//!   `client/console/output.rs` writes it.
+//! - **A request.** `client/node/commands.rs` has `client/node/roster.rs` add a contact, `client/node/rendezvous.rs` asks
+//!   discovery. There `transport/connection.rs` reads it, `discovery/connections.rs` paces it, `discovery/server.rs` takes
+//!   it into a batch, `discovery/registry.rs` decides and yields a change, `store/directory.rs` saves that. The answer
+//!   pins the key in the client's roster, `client/node/dialer.rs` says when to dial, `client/network.rs` dials, and
+//!   `client/node/links.rs` brings the link up.
+//! - **An acknowledgement.** `client/node/delivery.rs` says what a transaction commits, `transport/writer.rs` sends it after
+//!   the commit. At the sender `client/node/links.rs` knows whose it is, `client/node/delivery.rs` takes it,
+//!   `client/node/send_window.rs` frees the window, `client/node/conversations.rs` tells that it is delivered, and
+//!   `store/journal/contacts.rs` saves how far the contact is.
+//!
+//! `CONTRIBUTING.md` lists which files to touch for a command, a message, a database or a route.
 #![deny(unsafe_code)]
 
+pub mod accounts;
 pub mod cli;
 pub mod client;
 pub mod discovery;
 pub mod logging;
-pub mod net;
-pub mod noise;
 pub mod protocol;
 pub mod scheduling;
 pub mod store;
+mod terminal;
 pub mod time;
+pub mod transport;
 pub mod undo;

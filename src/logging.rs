@@ -1,6 +1,6 @@
-//! Logs, for whoever runs a program: as much as `RUST_LOG` says, to standard error or to a file.
+//! Logs, for the user or the operator: as much as `RUST_LOG` says, to standard error or to a file.
 //!
-//! A thread of its own writes them. Nobody waits for it: a standard error that nobody reads, or a disk that is
+//! A thread of its own writes them, and no other waits for it: a standard error that is not read, or a disk that is
 //! slow or full, costs lines of the log and nothing else. No message text and no secret key is ever logged.
 
 use std::fs::OpenOptions;
@@ -10,12 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
 /// How many lines may wait to be written. Those that come when there is no room are lost, and counted.
 const WAITING: usize = 4096;
@@ -34,9 +33,6 @@ enum Entry {
 
 /// Starts to log what `RUST_LOG` asks for: to `file`, after what is in it, or to standard error. Without `RUST_LOG`
 /// it is `level` and worse; who names a file wants to read something in it, and gets all from `info` on.
-///
-/// # Errors
-/// If the file can't be written to.
 pub fn start(level: &str, file: Option<&Path>) -> anyhow::Result<Logs> {
     let output: Box<dyn Write + Send> = match file {
         None => Box::new(io::stderr()),
@@ -46,11 +42,11 @@ pub fn start(level: &str, file: Option<&Path>) -> anyhow::Result<Logs> {
         }
     };
     let (sender, entries) = bounded(WAITING);
-    let lost = Arc::new(AtomicU64::new(0));
-    let queue = Queue { entries: sender.clone(), lost: Arc::clone(&lost) };
+    let queue = Arc::new(Queue { entries: sender.clone(), lost: AtomicU64::new(0) });
+    let shared = Arc::clone(&queue);
     thread::Builder::new()
         .name("log".into())
-        .spawn(move || write(&entries, &lost, output))
+        .spawn(move || write(&entries, &shared.lost, output))
         .context("no thread to write logs")?;
     let level = if file.is_some() { "info" } else { level };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
@@ -86,30 +82,57 @@ impl Drop for Logs {
 /// Where lines wait for the thread that writes them.
 struct Queue {
     entries: Sender<Entry>,
-    lost: Arc<AtomicU64>,
+    lost: AtomicU64,
 }
 
-/// One line of the log.
-struct Line<'q>(&'q Queue);
-
-impl<'q> MakeWriter<'q> for Queue {
-    type Writer = Line<'q>;
-
-    fn make_writer(&'q self) -> Line<'q> {
-        Line(self)
-    }
-}
-
-impl Write for Line<'_> {
+impl Write for &Queue {
     /// Takes a whole line, which is how it is given.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.0.entries.try_send(Entry::Line(line.to_vec())).is_err() {
-            self.0.lost.fetch_add(1, Ordering::Relaxed);
+        if self.entries.try_send(Entry::Line(line.to_vec())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Limits how often something is logged.
+pub struct LogLimit {
+    every: Duration,
+    logged: Option<Instant>,
+    suppressed: u64,
+}
+
+impl LogLimit {
+    pub const fn new(every: Duration) -> Self {
+        Self { every, logged: None, suppressed: 0 }
+    }
+
+    /// Whether to log it this time: then how often that was suppressed since the last time.
+    pub fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < self.every) {
+            self.suppressed += 1;
+            return None;
+        }
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_counted_and_logged_now_and_then() {
+        let every = Duration::from_secs(10);
+        let (start, mut limit) = (Instant::now(), LogLimit::new(every));
+        assert_eq!(limit.admit(start), Some(0));
+        (0..1000).for_each(|_| assert_eq!(limit.admit(start), None));
+        assert_eq!(limit.admit(start + every), Some(1000));
+        assert_eq!(limit.admit(start + every), None);
     }
 }

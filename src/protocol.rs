@@ -1,12 +1,6 @@
 //! Everything that crosses a wire, and every limit that a stranger meets.
 //!
-//! `docs/protocol.md` describes the same for somebody who writes another client. The parts:
-//!
-//! - [`name`]: the one grammar of user names;
-//! - [`key`]: public keys and how they are written as fingerprints;
-//! - [`codec`]: CBOR items in a frame, checked before they are believed;
-//! - [`rendezvous`]: what a client and discovery say to each other;
-//! - [`peer`]: what two clients say to each other.
+//! `docs/protocol.md` describes the same for the author of another client.
 
 use std::time::Duration;
 
@@ -19,9 +13,7 @@ pub mod rendezvous;
 pub use key::PublicKey;
 pub use name::{Name, NameError};
 
-/// The version of the wire, sent in clear as the first byte of every connection.
-///
-/// Values from [`FIRST_REFUSAL`] up are never versions.
+/// The version of the wire, sent in clear as the first byte of every connection. Always below [`FIRST_REFUSAL`].
 pub const VERSION: u8 = 1;
 
 /// A responder that refuses answers with this byte or a higher one, see [`Refusal`].
@@ -49,22 +41,17 @@ pub const PING_AFTER: Duration = Duration::from_secs(4);
 /// A side that has heard nothing for this long takes the connection for dead.
 pub const DEAD_AFTER: Duration = Duration::from_secs(12);
 
-/// What a responder may answer in clear instead of its version.
-///
-/// The byte is not authenticated: it is only ever shown to a person.
+/// What a responder may answer in clear instead of its version. Not authenticated: it is only shown to a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Refusal {
-    /// It holds as many connections as it can.
     Full = 0x81,
-    /// It holds as many connections from this address as it allows.
     AddressFull = 0x82,
     /// Any other of its bytes: a reason that only a later version knows. Never sent.
     Unknown = FIRST_REFUSAL,
 }
 
 impl Refusal {
-    /// The refusal that a responder's first byte stands for, if it is one.
     pub fn from_byte(byte: u8) -> Option<Self> {
         let known = [Self::Full, Self::AddressFull].into_iter().find(|refusal| *refusal as u8 == byte);
         known.or((byte >= FIRST_REFUSAL).then_some(Self::Unknown))

@@ -3,8 +3,8 @@
 /// Has the threads of this process, from the calling one on, take turns rather than interrupt one another.
 ///
 /// A reader that wakes would else interrupt the loop after every request, and the loop in turn a reader: each
-/// thread then hands over a single item, and the cores spend their time on switching. `SCHED_BATCH` lets whoever
-/// runs finish, so that what has arrived is taken together. See `sched(7)`; nothing changes where it is not known.
+/// thread then hands over a single item, and the cores spend their time on switching. `SCHED_BATCH` lets the
+/// running one finish, so that what has arrived is taken together. See `sched(7)`; nothing changes where it is not known.
 pub fn batch() {
     #[cfg(target_os = "linux")]
     {

@@ -1,4 +1,4 @@
-//! Databases: opened by one process at a time, never replaced in silence, brought up to date in one piece.
+//! Databases: opened by one process at a time, and never replaced in silence.
 //!
 //! SQL stands here and nowhere else: [`directory`] is what discovery keeps, [`journal`] what a client keeps.
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row};
 
 pub mod directory;
 pub mod journal;
@@ -19,59 +19,34 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many prepared statements are kept. There are fewer different ones than this.
 const STATEMENTS: usize = 64;
 
-/// What a database is made of.
 pub struct Schema {
-    /// For people: "journal", "directory".
+    /// As errors call it.
     pub what: &'static str,
     /// Stands in the file's header and tells it from every other SQLite file.
     pub application_id: i32,
-    /// How many bytes a page of a new database has.
+    /// In bytes, of a new database.
     pub page_size: u32,
-    /// What leads from each version to the next, the first from nothing.
-    pub migrations: &'static [&'static str],
+    /// Stands in the file's header. A file of another format is refused, so a change of `tables` raises it.
+    pub format: i64,
+    pub tables: &'static str,
 }
 
-/// Why something could not be read or saved.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has it open.
     #[error("{} is in use by another process; close that one first", .0.display())]
     InUse(PathBuf),
-    /// The file is there already.
     #[error("{} is there already and was left as it was; move it away first if it is to be replaced", .0.display())]
     Exists(PathBuf),
-    /// The file is there, but is not what it should be. It was left as it was.
     #[error("{} is not a peerchat {what} or is damaged ({why}); it was left as it was: restore it from a backup, or move it away to start anew", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What it should be.
-        what: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A later version of peerchat wrote the file.
-    #[error("{} was written by a newer peerchat (format {found}, this one knows up to {known}); it was left as it was", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// The format's version in the file.
-        found: i64,
-        /// The latest format this program knows.
-        known: usize,
-    },
-    /// The file or its directory can't be used.
+    Damaged { path: PathBuf, what: &'static str, why: String },
+    /// `version` is "an older" or "a newer".
+    #[error("{} was written by {version} version of peerchat (format {found}, this one reads {known}); it was left as it was: use it with that version, or move it away to start anew", path.display())]
+    OtherVersion { path: PathBuf, version: &'static str, found: i64, known: i64 },
     #[error("can't use {}", path.display())]
-    File {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// SQLite failed: a full disk, a failing one.
+    File { path: PathBuf, source: io::Error },
+    /// The disk is full, or fails.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// The system has no random bytes.
     #[error("no random bytes from the system: {0}")]
     Random(#[from] getrandom::Error),
 }
@@ -80,25 +55,22 @@ impl StoreError {
     /// Whether it is the content that is wrong, rather than the disk or its room: nothing that waits or
     /// tries again will mend it.
     pub fn is_damage(&self) -> bool {
-        matches!(
-            self,
-            Self::Damaged { .. }
-                | Self::Sqlite(
-                    rusqlite::Error::FromSqlConversionFailure(..)
-                        | rusqlite::Error::InvalidColumnType(..)
-                        | rusqlite::Error::IntegralValueOutOfRange(..)
-                )
-        ) || matches!(
-            self,
-            Self::Sqlite(error) if matches!(
-                error.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
-            )
-        )
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
+                matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            }
+            Self::Sqlite(error) => matches!(
+                error,
+                rusqlite::Error::FromSqlConversionFailure(..)
+                    | rusqlite::Error::InvalidColumnType(..)
+                    | rusqlite::Error::IntegralValueOutOfRange(..)
+            ),
+            _ => false,
+        }
     }
 }
 
-/// What a store's operations return.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// An open database, locked against other processes until it is dropped.
@@ -119,51 +91,63 @@ impl Deref for Database {
 impl Database {
     /// Opens the database at `path`. If there is none, it is made, filled by `fill`, and only then
     /// put at `path`: a file that is there is whole, and one that is not whole is an error.
-    ///
-    /// # Errors
-    /// See [`StoreError`]; a file that is refused is left as it was.
+    /// A file that is refused is left as it was.
     pub fn open(path: &Path, schema: &Schema, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<Self> {
-        let failed = |source| StoreError::File { path: path.to_owned(), source };
         let lock = lock(path)?;
-        let exists = path.try_exists().map_err(failed)?;
+        let exists = path.try_exists().map_err(unusable(path))?;
         if !exists {
             let log = beside(path, "-wal");
-            if log.try_exists().map_err(failed)? {
+            if log.try_exists().map_err(unusable(path))? {
                 return Err(damaged(path, schema, format!("it is missing, but {} is there", log.display())));
             }
             create(path, schema, fill)?;
         }
-        let connection = connect(path, schema)?;
-        migrate(&connection, schema)?;
+        let connection = open_checked(path, schema, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        configure(&connection).map_err(|error| unreadable(path, schema, error))?;
         Ok(Self { connection, _lock: Some(lock) })
     }
 
-    /// A database in memory, which is gone with the process.
-    ///
-    /// # Errors
-    /// If `fill` fails.
     pub fn in_memory(schema: &Schema, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<Self> {
         let connection = Connection::open_in_memory()?;
         configure(&connection)?;
-        migrate(&connection, schema)?;
+        add_tables(&connection, schema)?;
         fill(&connection)?;
         Ok(Self { connection, _lock: None })
     }
 
-    /// Starts a transaction.
-    ///
-    /// # Errors
-    /// If SQLite fails.
-    pub fn begin(&self) -> Result<()> {
-        Ok(self.prepare_cached("BEGIN")?.execute([]).map(drop)?)
+    /// Changes something.
+    fn run(&self, sql: &str, params: impl Params) -> Result<()> {
+        Ok(self.prepare_cached(sql)?.execute(params).map(drop)?)
     }
 
-    /// Ends the transaction: when this returns, all of it is on the disk.
-    ///
-    /// # Errors
-    /// If the disk is full or fails. Nothing of the transaction counts then; call [`Self::rollback`].
+    /// Reads one row; an error if there is none.
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        self.prepare_cached(sql)?.query_row(params, read)
+    }
+
+    /// Reads every row.
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        Ok(self.prepare_cached(sql)?.query_map(params, read)?.collect::<Result<_, _>>()?)
+    }
+
+    pub fn begin(&self) -> Result<()> {
+        self.run("BEGIN", [])
+    }
+
+    /// Ends the transaction: when this returns, all of it is on the disk. If it fails, nothing of it counts; call
+    /// [`Self::rollback`].
     pub fn commit(&self) -> Result<()> {
-        Ok(self.prepare_cached("COMMIT")?.execute([]).map(drop)?)
+        self.run("COMMIT", [])
     }
 
     /// Forgets the transaction, if there is one.
@@ -176,9 +160,9 @@ impl Database {
         // A commit whose sync failed may stand in the log, whole, and would count again after a crash. The next
         // one that succeeds would overwrite it; until then, it is cut off.
         // An export that reads just then is not waited for.
-        let cut = self.busy_timeout(Duration::ZERO).and_then(|()| {
-            self.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
-        });
+        let cut = self
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| self.one("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0)));
         if !cut.as_ref().is_ok_and(|busy| !busy) {
             tracing::error!(?cut, "the log could not be cut");
         }
@@ -190,17 +174,15 @@ impl Database {
 
 /// The lock is on a file of its own: closing any descriptor of a database file would drop SQLite's locks on it.
 fn lock(path: &Path) -> Result<File> {
-    let failed = |source| StoreError::File { path: path.to_owned(), source };
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        create_directory(directory)
-            .map_err(|source| StoreError::File { path: directory.to_owned(), source })?;
+        create_directory(directory).map_err(unusable(directory))?;
     }
-    let file =
-        private(OpenOptions::new().write(true).create(true), &beside(path, ".lock")).map_err(failed)?;
+    let file = private(OpenOptions::new().write(true).create(true), &beside(path, ".lock"))
+        .map_err(unusable(path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.to_owned())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+        Err(TryLockError::Error(source)) => Err(unusable(path)(source)),
     }
 }
 
@@ -212,7 +194,7 @@ fn create_directory(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-/// Opens a file that nobody else may read.
+/// Opens a file that other users may not read.
 fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
@@ -237,7 +219,7 @@ fn create(path: &Path, schema: &Schema, fill: impl FnOnce(&Connection) -> Result
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "page_size", schema.page_size)?;
     connection.pragma_update(None, "application_id", schema.application_id)?;
-    migrate(&connection, schema)?;
+    add_tables(&connection, schema)?;
     fill(&connection)?;
     connection.close().map_err(|(_, error)| error)?;
     put_in_place(&unfinished, path)
@@ -245,10 +227,9 @@ fn create(path: &Path, schema: &Schema, fill: impl FnOnce(&Connection) -> Result
 
 /// An empty file under a name that only the holder of a lock uses. SQLite gives the files beside it the same mode.
 fn fresh(unfinished: &Path) -> Result<File> {
-    let failed = |source| StoreError::File { path: unfinished.to_owned(), source };
     // Left by a process that was killed. It was never in use, and the lock keeps others away.
-    remove_unfinished(unfinished).map_err(failed)?;
-    private(OpenOptions::new().write(true).create_new(true), unfinished).map_err(failed)
+    remove_unfinished(unfinished).map_err(unusable(unfinished))?;
+    private(OpenOptions::new().write(true).create_new(true), unfinished).map_err(unusable(unfinished))
 }
 
 fn remove_unfinished(unfinished: &Path) -> io::Result<()> {
@@ -263,36 +244,28 @@ fn remove_unfinished(unfinished: &Path) -> io::Result<()> {
 
 /// Gives a whole database its name, for good when this returns.
 fn put_in_place(unfinished: &Path, path: &Path) -> Result<()> {
-    let failed = |source| StoreError::File { path: unfinished.to_owned(), source };
-    File::open(unfinished).and_then(|file| file.sync_all()).map_err(failed)?;
-    fs::rename(unfinished, path).map_err(failed)?;
+    File::open(unfinished).and_then(|file| file.sync_all()).map_err(unusable(unfinished))?;
+    fs::rename(unfinished, path).map_err(unusable(unfinished))?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
-}
-
-/// Opens a file that should be a whole database of this schema. Nothing is written before that is sure.
-fn connect(path: &Path, schema: &Schema) -> Result<Connection> {
-    let connection = open_checked(path, schema, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    configure(&connection).map_err(|error| unreadable(path, schema, error))?;
-    Ok(connection)
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(unusable(unfinished))
 }
 
 fn unreadable(path: &Path, schema: &Schema, error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             damaged(path, schema, error.to_string())
         }
         _ => error.into(),
     }
 }
 
-/// The same, and as yet nothing at all is written.
+/// Opens a file that should be a whole database of this schema. Nothing is written.
 fn open_checked(path: &Path, schema: &Schema, access: OpenFlags) -> Result<Connection> {
     let wrong = |why: String| damaged(path, schema, why);
     let reads = |error| unreadable(path, schema, error);
     let length = fs::metadata(path)
         .and_then(|file| if file.is_file() { Ok(file.len()) } else { Err(io::Error::other("not a file")) })
-        .map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+        .map_err(unusable(path))?;
     if length == 0 {
         return Err(wrong("it is empty".into()));
     }
@@ -305,10 +278,16 @@ fn open_checked(path: &Path, schema: &Schema, access: OpenFlags) -> Result<Conne
         return Err(wrong("it is another program's database".into()));
     }
     let found = number("user_version")?;
-    if !usize::try_from(found).is_ok_and(|found| found <= schema.migrations.len()) {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known: schema.migrations.len() });
+    let known = schema.format;
+    if found != known {
+        let version = if found < known { "an older" } else { "a newer" };
+        return Err(StoreError::OtherVersion { path: path.to_owned(), version, found, known });
     }
     Ok(connection)
+}
+
+fn unusable(path: &Path) -> impl Fn(io::Error) -> StoreError {
+    |source| StoreError::File { path: path.to_owned(), source }
 }
 
 fn damaged(path: &Path, schema: &Schema, why: String) -> StoreError {
@@ -330,19 +309,12 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)
 }
 
-fn migrate(connection: &Connection, schema: &Schema) -> Result<()> {
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let done = usize::try_from(version).unwrap_or_default();
-    for (step, sql) in schema.migrations.iter().enumerate().skip(done) {
-        // The version is part of the transaction: a migration is done and counted, or neither.
-        let next = step + 1;
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {sql}; PRAGMA user_version = {next}; COMMIT"))?;
-    }
-    Ok(())
+fn add_tables(connection: &Connection, Schema { tables, format, .. }: &Schema) -> Result<()> {
+    Ok(connection.execute_batch(&format!("BEGIN; {tables}; PRAGMA user_version = {format}; COMMIT"))?)
 }
 
 /// A column that holds text which parses.
-fn parsed<T: std::str::FromStr>(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<T>
+fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
@@ -352,7 +324,7 @@ where
 }
 
 /// The same for a column that may be null.
-fn parsed_option<T: std::str::FromStr>(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<T>>
+fn parsed_option<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
@@ -371,7 +343,8 @@ mod tests {
         what: "test",
         application_id: 0x7465_7374,
         page_size: 4096,
-        migrations: &["CREATE TABLE a (b INTEGER) STRICT"],
+        format: 3,
+        tables: "CREATE TABLE a (b INTEGER) STRICT",
     };
 
     fn open(path: &Path) -> Result<Database> {
@@ -394,7 +367,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn nobody_else_may_read_it() {
+    fn other_users_may_not_read_it() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("deeper/x.db");
@@ -445,11 +418,19 @@ mod tests {
     }
 
     #[test]
-    fn a_later_format_is_refused() {
+    fn a_file_of_another_version_is_refused_and_left_as_it_was() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.db");
-        open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
-        assert!(matches!(open(&path), Err(StoreError::Newer { found: 2, known: 1, .. })));
+        for (format, version) in [(0, "an older"), (2, "an older"), (4, "a newer"), (-1, "an older")] {
+            _ = fs::remove_file(&path);
+            open(&path).unwrap().pragma_update(None, "user_version", format).unwrap();
+            let before = fs::read(&path).unwrap();
+            let error = open(&path).unwrap_err();
+            assert!(matches!(error, StoreError::OtherVersion { found, .. } if found == format));
+            let says = format!("{} was written by {version} version of peerchat", path.display());
+            assert!(error.to_string().starts_with(&says), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), before);
+        }
     }
 
     #[test]

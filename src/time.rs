@@ -12,20 +12,15 @@ impl Instant {
     /// Later than every other moment.
     pub const NEVER: Self = Self(Duration::MAX);
 
-    /// The moment this long after the start of the program.
-    #[must_use]
     pub const fn after_start(since: Duration) -> Self {
         Self(since)
     }
 
-    /// How long after the start of the program it is.
-    #[must_use]
     pub const fn since_start(self) -> Duration {
         self.0
     }
 
     /// How long it is after `earlier`; zero if it is not after it.
-    #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -42,18 +37,10 @@ impl std::ops::Add<Duration> for Instant {
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds since the program started. Never goes back: for deadlines.
-    pub mono: u64,
+    /// On the program's own clock: for deadlines.
+    pub mono: Instant,
     /// Milliseconds since 1970, as the system believes. May jump: only to be stored and shown.
     pub wall: i64,
-}
-
-impl Now {
-    /// The moment for deadlines.
-    #[must_use]
-    pub const fn instant(&self) -> Instant {
-        Instant(Duration::from_millis(self.mono))
-    }
 }
 
 /// Where readings come from.
@@ -61,32 +48,24 @@ impl Now {
 pub struct Clock(std::time::Instant);
 
 impl Clock {
-    /// A clock that starts now.
-    #[must_use]
     pub fn start() -> Self {
         Self(std::time::Instant::now())
     }
 
-    /// Reads both clocks.
-    #[must_use]
     pub fn now(&self) -> Now {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let wall = match since {
+        let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
         };
-        Now { mono: millis(self.0.elapsed()), wall }
+        Now { mono: Instant(self.0.elapsed()), wall }
     }
 
-    /// The instant at which [`Now::mono`] will be `mono`; `None` if it lies beyond what can be told.
-    #[must_use]
-    pub fn instant(&self, mono: u64) -> Option<std::time::Instant> {
-        self.0.checked_add(Duration::from_millis(mono))
+    /// A moment on the clock of the standard library; `None` if it lies beyond what that can tell.
+    pub fn to_std(&self, at: Instant) -> Option<std::time::Instant> {
+        self.0.checked_add(at.since_start())
     }
 }
 
-/// A duration in milliseconds.
-#[must_use]
 pub const fn millis(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis() as u64)
 }

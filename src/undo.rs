@@ -4,7 +4,7 @@
 //! before the first change in a transaction; [`Transactional::commit`] forgets the notes, and
 //! [`Transactional::rollback`] puts them back. Reading costs nothing, and no field has to remember by hand what it was.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::ops::{Deref, DerefMut};
 
@@ -16,16 +16,21 @@ pub trait Transactional {
     fn rollback(&mut self);
 }
 
-/// Several parts, as one.
-impl Transactional for [&mut dyn Transactional] {
-    fn commit(&mut self) {
-        self.iter_mut().for_each(|part| part.commit());
-    }
+/// Makes a struct follow transactions by what the fields named do.
+macro_rules! transactional {
+    ($machine:ty { $($field:ident),+ $(,)? }) => {
+        impl $crate::undo::Transactional for $machine {
+            fn commit(&mut self) {
+                $($crate::undo::Transactional::commit(&mut self.$field);)+
+            }
 
-    fn rollback(&mut self) {
-        self.iter_mut().for_each(|part| part.rollback());
-    }
+            fn rollback(&mut self) {
+                $($crate::undo::Transactional::rollback(&mut self.$field);)+
+            }
+        }
+    };
 }
+pub(crate) use transactional;
 
 /// A value of which a copy is taken before its first change in a transaction: for what is small. Every mutable access
 /// counts as a change.
@@ -73,62 +78,42 @@ impl<T> Transactional for Value<T> {
 
 /// A collection that finds its entries by key.
 pub trait Keyed {
-    /// What entries are found by.
     type Key: Ord + Clone;
-    /// What is found.
     type Entry: Clone;
 
-    /// The entry of a key.
     fn find(&self, key: &Self::Key) -> Option<&Self::Entry>;
-    /// The entry of a key, to be changed.
     fn find_mut(&mut self, key: &Self::Key) -> Option<&mut Self::Entry>;
     /// Adds an entry, or replaces the one that the key has.
     fn put(&mut self, key: Self::Key, entry: Self::Entry) -> Option<Self::Entry>;
-    /// Removes the entry of a key.
     fn take(&mut self, key: &Self::Key) -> Option<Self::Entry>;
 }
 
-impl<K: Ord + Clone, V: Clone> Keyed for BTreeMap<K, V> {
-    type Key = K;
-    type Entry = V;
+macro_rules! keyed_map {
+    ($map:ident, $($bound:ident)?) => {
+        impl<K: Ord + Clone $(+ $bound)?, V: Clone> Keyed for $map<K, V> {
+            type Key = K;
+            type Entry = V;
 
-    fn find(&self, key: &K) -> Option<&V> {
-        self.get(key)
-    }
+            fn find(&self, key: &K) -> Option<&V> {
+                self.get(key)
+            }
 
-    fn find_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.get_mut(key)
-    }
+            fn find_mut(&mut self, key: &K) -> Option<&mut V> {
+                self.get_mut(key)
+            }
 
-    fn put(&mut self, key: K, entry: V) -> Option<V> {
-        self.insert(key, entry)
-    }
+            fn put(&mut self, key: K, entry: V) -> Option<V> {
+                self.insert(key, entry)
+            }
 
-    fn take(&mut self, key: &K) -> Option<V> {
-        self.remove(key)
-    }
+            fn take(&mut self, key: &K) -> Option<V> {
+                self.remove(key)
+            }
+        }
+    };
 }
-
-impl<K: Ord + Hash + Clone, V: Clone> Keyed for HashMap<K, V> {
-    type Key = K;
-    type Entry = V;
-
-    fn find(&self, key: &K) -> Option<&V> {
-        self.get(key)
-    }
-
-    fn find_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.get_mut(key)
-    }
-
-    fn put(&mut self, key: K, entry: V) -> Option<V> {
-        self.insert(key, entry)
-    }
-
-    fn take(&mut self, key: &K) -> Option<V> {
-        self.remove(key)
-    }
-}
+keyed_map!(BTreeMap,);
+keyed_map!(HashMap, Hash);
 
 /// A vector whose keys are the places in it: an entry is added behind the last, and only the last is removed.
 impl<V: Clone> Keyed for Vec<V> {
@@ -166,6 +151,8 @@ pub struct Table<T: Keyed> {
     entries: T,
     /// What each entry was that has been touched since the last commit; `None` for none.
     before: BTreeMap<T::Key, Option<T::Entry>>,
+    /// The keys of which an entry has been removed since then: another one that follows is new.
+    removed: BTreeSet<T::Key>,
     /// The key that was touched last: entries are mostly touched many times in a row.
     last: Option<T::Key>,
 }
@@ -179,13 +166,17 @@ impl<T: Keyed + Default> Default for Table<T> {
 impl<T: Keyed> Table<T> {
     /// A collection that counts as committed.
     pub fn new(entries: T) -> Self {
-        Self { entries, before: BTreeMap::new(), last: None }
+        Self { entries, before: BTreeMap::new(), removed: BTreeSet::new(), last: None }
     }
 
-    /// The entry of a key, to be changed.
     pub fn get_mut(&mut self, key: &T::Key) -> Option<&mut T::Entry> {
         self.note(key);
         self.entries.find_mut(key)
+    }
+
+    /// Changes the entry of a key, if there is one.
+    pub fn change(&mut self, key: &T::Key, change: impl FnOnce(&mut T::Entry)) {
+        self.get_mut(key).map(change);
     }
 
     /// Adds an entry, or replaces the one that the key has.
@@ -194,24 +185,26 @@ impl<T: Keyed> Table<T> {
         self.entries.put(key, entry)
     }
 
-    /// Removes the entry of a key.
     pub fn remove(&mut self, key: &T::Key) -> Option<T::Entry> {
         self.note(key);
+        self.removed.insert(key.clone());
         self.entries.take(key)
     }
 
-    /// What has been touched since the last commit: each key with its entry then and now.
+    /// What has been touched since the last commit: each key with its entry then and now. An entry that took
+    /// the place of a removed one is new.
     pub fn touched(&self) -> impl Iterator<Item = (&T::Key, Option<&T::Entry>, Option<&T::Entry>)> {
-        self.before.iter().map(|(key, before)| (key, before.as_ref(), self.entries.find(key)))
+        self.before.iter().map(|(key, before)| {
+            let now = self.entries.find(key);
+            (key, before.as_ref().filter(|_| now.is_none() || !self.removed.contains(key)), now)
+        })
     }
 
     fn note(&mut self, key: &T::Key) {
         if self.last.as_ref() == Some(key) {
             return;
         }
-        if !self.before.contains_key(key) {
-            self.before.insert(key.clone(), self.entries.find(key).cloned());
-        }
+        self.before.entry(key.clone()).or_insert_with(|| self.entries.find(key).cloned());
         self.last = Some(key.clone());
     }
 }
@@ -227,10 +220,12 @@ impl<T: Keyed> Deref for Table<T> {
 impl<T: Keyed> Transactional for Table<T> {
     fn commit(&mut self) {
         self.before.clear();
+        self.removed.clear();
         self.last = None;
     }
 
     fn rollback(&mut self) {
+        self.removed.clear();
         self.last = None;
         // From the last key to the first, for a vector gives up only its last entry.
         while let Some((key, before)) = self.before.pop_last() {
@@ -287,9 +282,21 @@ mod tests {
                     }
                 }
                 let changed = table.touched().filter(|(_, before, now)| before != now).count();
-                prop_assert_eq!(changed == 0, *table == committed);
+                prop_assert!(changed > 0 || *table == committed);
             }
         }
+    }
+
+    #[test]
+    fn an_entry_that_was_removed_meanwhile_is_a_new_one() {
+        let mut table = Table::new(BTreeMap::from([(1, 'a'), (2, 'b')]));
+        table.remove(&1);
+        table.insert(1, 'a');
+        table.change(&2, |entry| *entry = 'c');
+        let touched: Vec<_> = table.touched().collect();
+        assert_eq!(touched, [(&1, None, Some(&'a')), (&2, Some(&'b'), Some(&'c'))]);
+        table.rollback();
+        assert_eq!(*table, BTreeMap::from([(1, 'a'), (2, 'b')]));
     }
 
     #[test]

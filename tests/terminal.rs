@@ -93,7 +93,7 @@ fn every_way_to_end_leaves_the_terminal_as_it_was() {
         for (typed, shown) in [
             ("", ">"),
             ("half-typed", "> half-typed"),
-            ("\x12search", "nothing has 'search':"),
+            ("\x12search", "no match for 'search':"),
             ("\x1b[200~one\rtwo\x1b[201~\r", "(y/n)"),
         ] {
             let mut bob = start();

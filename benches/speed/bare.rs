@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Sender, bounded};
-use peerchat::noise::{self, Keypair, Opener, Purpose, Sealer};
 use peerchat::protocol::MAX_PEER_FRAME;
+use peerchat::transport::noise::{self, Keypair, Opener, Purpose, Sealer};
 use rusqlite::{Connection, params};
 
 use crate::measure::{self, FIRST, SECOND, pinned};
@@ -220,7 +220,7 @@ impl Wire {
     }
 }
 
-/// The key of the receiver: the sender has to know it beforehand, and nobody else has to be kept out.
+/// The key of the receiver: the sender has to know it beforehand, and no one else has to be kept out.
 fn key() -> Keypair {
     Keypair::from_secret([7; 32].into())
 }

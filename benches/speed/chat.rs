@@ -7,12 +7,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use peerchat::accounts::Change;
 use peerchat::protocol::peer::{Cursor, Kind, Message};
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::directory::Directory;
-use peerchat::store::journal::Journal;
+use peerchat::store::journal::{Journal, Outgoing, Reading};
 
-use crate::crowd::address;
+use crate::crowd::new_user;
 use crate::measure::{FIRST, SECOND, ended, pinned};
 use crate::programs;
 use crate::server::{Discovery, Scratch, cpu};
@@ -176,14 +177,14 @@ pub fn make(scratch: &Scratch, messages: u64) -> Result<()> {
     {
         journal.begin()?;
         let mut contact = journal.add_contact(name)?;
-        contact.key = Some(key);
+        contact.identity.key = Some(key);
+        journal.save_identity(contact.id, &contact.identity)?;
         let last = messages.cast_signed();
         if is_sender {
-            contact.delivered = last;
+            journal.save_outgoing(contact.id, &Outgoing { delivered: last, base: 0 })?;
         } else {
-            (contact.shown, contact.read) = (last, last);
+            journal.save_reading(contact.id, &Reading { shown: last, read: last })?;
         }
-        journal.save_contact(&contact)?;
         let row = if is_sender && messages > 0 { journal.add_epoch(epoch, 1)? } else { 0 };
         for number in 1..=messages {
             let seq = number.cast_signed();
@@ -193,7 +194,7 @@ pub fn make(scratch: &Scratch, messages: u64) -> Result<()> {
                 journal.add_received(contact.id, seq, &message(number), THEN)?;
             }
             if number % FILL == 0 {
-                journal.file(journal.unfiled()?.into_iter(), seq)?;
+                journal.seal(journal.unsealed()?.into_iter(), seq)?;
                 journal.commit()?;
                 journal.begin()?;
             }
@@ -208,17 +209,10 @@ pub fn make(scratch: &Scratch, messages: u64) -> Result<()> {
 
 /// A discovery's database in which the first is connected to all others.
 pub fn register(db: &Path, names: &[Name], keys: &[PublicKey]) -> Result<()> {
-    let directory = Directory::open(db)?;
-    directory.begin()?;
-    let mut first = None;
-    for (name, key) in names.iter().zip(keys) {
-        let id = directory.add_user(name, *key, address(1), 0)?;
-        match first {
-            None => first = Some(id),
-            Some(first) => directory.add_connection(first, id, 0)?,
-        }
-    }
-    Ok(directory.commit()?)
+    let users = (1..).zip(names.iter().zip(keys)).map(|(id, (name, key))| new_user(id, name, *key));
+    let connections =
+        (2..).zip(names.iter().skip(1)).map(|(other, _)| Change::AddConnection { one: 1, other, now: 0 });
+    Ok(Directory::open(db)?.save(&users.chain(connections).collect::<Vec<_>>())?)
 }
 
 /// The two, linked: the sender on one core, the receiver on the other.

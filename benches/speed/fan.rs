@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use peerchat::noise::{self, OpenError, Opener, Purpose, Sealer};
 use peerchat::protocol::peer::{Cursor, Hello, Peer};
 use peerchat::protocol::{HANDSHAKE_DEADLINE, MAX_PEER_FRAME, Name, PublicKey, codec};
 use peerchat::store::journal::Journal;
+use peerchat::transport::noise::{self, OpenError, Opener, Purpose, Sealer};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use crate::chat::{Lines, Pair, Person, kind, place, register, text};
@@ -27,7 +27,7 @@ const PEERS: usize = 200;
 /// How many bytes each takes unacknowledged, as a client does.
 const WINDOW: u32 = 1024 * 1024;
 
-/// Somebody at the other end of a link.
+/// The peer at the other end of a link.
 struct Raw {
     stream: TcpStream,
     opener: Opener,
@@ -144,8 +144,8 @@ fn fan(options: &Options, count: u64, stalled: bool) -> Result<Stream> {
     journal.begin()?;
     for account in &accounts {
         let mut contact = journal.add_contact(&account.name)?;
-        contact.key = Some(account.keypair.public());
-        journal.save_contact(&contact)?;
+        contact.identity.key = Some(account.keypair.public());
+        journal.save_identity(contact.id, &contact.identity)?;
     }
     journal.commit()?;
     drop(journal);

@@ -1,4 +1,4 @@
-//! What makes two figures comparable: where they were measured, beside whom, and how often.
+//! What makes two figures comparable: where they were measured, beside what other load, and how often.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,9 +24,9 @@ const TICKS: f64 = 100.0;
 /// How long a program may take to end by itself.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
-/// The core of whoever sends: a client, or the one server that is under load.
+/// The core of the sender: a client, or the one server that is under load.
 pub const FIRST: usize = 0;
-/// The core of whoever receives, or of the generator that loads a server.
+/// The core of the receiver, or of the generator that loads a server.
 pub const SECOND: usize = 1;
 
 /// Runs `start` on one core (the first, second, ... that this process may use). What it spawns stays there.
@@ -95,7 +95,7 @@ impl<T> Rounds<T> {
 /// CPU time so far.
 struct Usage {
     at: Instant,
-    /// Of everybody.
+    /// Of all processes.
     all: f64,
     /// Of this process and all that it has started.
     own: f64,
@@ -108,7 +108,7 @@ impl Usage {
         let cores = stat.lines().filter(|line| line.starts_with("cpu")).count().saturating_sub(1);
         let all: Vec<f64> =
             stat.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
-        // Not idle, waiting for the disk, or at the service of interrupts, which are nobody's.
+        // Not idle, waiting for the disk, or at the service of interrupts, which belong to no process.
         let busy = [0, 1, 2, 7].iter().filter_map(|place| all.get(*place)).sum::<f64>() / TICKS;
         let own = std::process::id().to_string();
         let times = children()?.iter().map(|pid| spent(&pid.to_string())).sum::<f64>() + spent(&own);

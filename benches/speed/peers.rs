@@ -26,7 +26,7 @@ const INSTALL: &str = "on Debian: apt-get install --no-install-recommends ngircd
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server of somebody else's, killed when dropped.
+/// Another project's server, killed when dropped.
 struct Server {
     child: Child,
     address: SocketAddr,

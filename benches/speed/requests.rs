@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use peerchat::noise::OpenError;
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::rendezvous::{About, Identify, ToClient, ToDiscovery};
+use peerchat::transport::noise::OpenError;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use crate::bare;
@@ -31,7 +31,7 @@ const NAMES: [&str; 6] =
 /// How many users each of the 50 asks for: as many as an account may.
 const WANTED: usize = 1000;
 
-/// Somebody with one request in flight.
+/// A client with one request in flight.
 pub trait Asker {
     /// Its connection.
     fn stream(&self) -> &TcpStream;
@@ -92,12 +92,12 @@ pub fn load<A: Asker + Send>(askers: &mut [A], time: Duration) -> Result<Load> {
             epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), None)?;
             for event in &events {
                 let at = usize::try_from(event.data.u64())?;
-                let asker = askers.get_mut(at).context("nobody asked that")?;
+                let asker = askers.get_mut(at).context("no client asked that")?;
                 if !asker.answered()? {
                     continue;
                 }
                 let now = Instant::now();
-                let since = since.get_mut(at).context("nobody asked that")?;
+                let since = since.get_mut(at).context("no client asked that")?;
                 times.push(now - *since);
                 *since = now;
                 under_way -= 1;

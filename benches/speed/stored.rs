@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use peerchat::protocol::{Name, PublicKey};
+use peerchat::store::directory::Directory;
 
 use crate::chat::{Pair, Person, make};
 use crate::crowd::{self, Account, accounts};
@@ -97,7 +98,7 @@ fn town(options: &Options, users: usize) -> Result<Town> {
     let mut random = fastrand::Rng::with_seed(1);
     for number in ASKING..users {
         names.push(format!("user{number}").parse()?);
-        // Nobody comes to prove it.
+        // No client comes to prove it.
         let mut key = [0; 32];
         random.fill(&mut key);
         keys.push(PublicKey(key));
@@ -108,12 +109,8 @@ fn town(options: &Options, users: usize) -> Result<Town> {
 }
 
 fn write(scratch: &Scratch, names: &[Name], keys: &[PublicKey]) -> Result<()> {
-    let directory = peerchat::store::directory::Directory::open(&scratch.db())?;
-    directory.begin()?;
-    for (name, key) in names.iter().zip(keys) {
-        directory.add_user(name, *key, crowd::address(1), 0)?;
-    }
-    Ok(directory.commit()?)
+    let users = (1..).zip(names.iter().zip(keys)).map(|(id, (name, key))| crowd::new_user(id, name, *key));
+    Ok(Directory::open(&scratch.db())?.save(&users.collect::<Vec<_>>())?)
 }
 
 fn users(options: &Options) -> Result<Row> {

@@ -11,7 +11,7 @@ use crate::crowd::{self, Client, Crowd, at_once};
 use crate::server::{Discovery, Scratch};
 use crate::{ms, quantile, spread};
 
-/// How many contacts one user has to whom a change is pushed: as many as one may have.
+/// How many contacts one user has that a change is pushed to: as many as one may have.
 const CONTACTS: usize = 1000;
 /// How many look-ups are timed.
 const LOOKUPS: usize = 5000;
@@ -38,7 +38,7 @@ pub fn run(programs: &Path, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// The same, without a judgement; an error only if somebody is lost.
+/// The same, without a judgement; an error only if a client is lost.
 pub fn measure(programs: &Path, count: usize) -> Result<Figures> {
     println!("\n== {count} clients online");
     ensure!(count >= 2, "two clients at least");
@@ -81,7 +81,7 @@ pub fn measure(programs: &Path, count: usize) -> Result<Figures> {
             status_of(client, crowd::address(1000 + port))?;
         }
         pushes.push(start.elapsed());
-        // They have nobody to ping for them.
+        // No thread pings for them.
         first.0.ping()?;
     }
     println!("   a change of address, until the last of {contacts} contacts has it: {}", spread(&mut pushes));
@@ -98,8 +98,8 @@ pub fn measure(programs: &Path, count: usize) -> Result<Figures> {
     let (before, start) = (discovery.cpu()?, Instant::now());
     let mut times = Vec::with_capacity(LOOKUPS);
     for at in 0..LOOKUPS {
-        let whom = accounts.get(at * 7919 % count).unwrap_or(asks);
-        times.push(first.0.identify(whom.keypair.public())?);
+        let target = accounts.get(at * 7919 % count).unwrap_or(asks);
+        times.push(first.0.identify(target.keypair.public())?);
     }
     let (took, busy) = (start.elapsed().as_secs_f64(), (discovery.cpu()? - before).as_secs_f64());
     println!(

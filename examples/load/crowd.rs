@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use peerchat::noise::{self, Keypair, OpenError, Opener, Purpose, Sealer};
+use peerchat::accounts::{self, Change, UserId};
 use peerchat::protocol::rendezvous::{Identify, Register, ToClient, ToDiscovery};
 use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, Name, PING_AFTER, PublicKey, codec};
-use peerchat::store::directory::{Directory, UserId};
+use peerchat::store::directory::Directory;
+use peerchat::transport::noise::{self, Keypair, OpenError, Opener, Purpose, Sealer};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// How many handshakes are done at once when a crowd is brought up.
@@ -26,7 +27,7 @@ const PER_ADDRESS: usize = 250;
 /// A thread here does nothing deep.
 const STACK: usize = 256 * 1024;
 
-/// Who somebody is.
+/// Who a client is.
 pub struct Account {
     pub name: Name,
     pub keypair: Keypair,
@@ -46,19 +47,26 @@ pub fn accounts(first: usize, count: usize) -> Result<Vec<Arc<Account>>> {
 
 /// Writes a database in which `accounts` exist, and are connected as `pairs` of places in it says.
 pub fn write(db: &Path, accounts: &[Arc<Account>], pairs: &[(usize, usize)]) -> Result<()> {
-    let directory = Directory::open(db)?;
-    directory.begin()?;
-    let add =
-        |account: &Arc<Account>| directory.add_user(&account.name, account.keypair.public(), address(1), 0);
-    let ids: Vec<UserId> = accounts.iter().map(add).collect::<Result<_, _>>()?;
-    for (a, b) in pairs {
-        let (a, b) = ids.get(*a).zip(ids.get(*b)).context("no such place")?;
-        directory.add_connection(*a, *b, 0)?;
+    let id = |place: usize| UserId::try_from(place).map(|place| place + 1);
+    let mut changes = Vec::new();
+    for (place, account) in accounts.iter().enumerate() {
+        changes.push(new_user(id(place)?, &account.name, account.keypair.public()));
     }
-    Ok(directory.commit()?)
+    for (one, other) in pairs {
+        changes.push(Change::AddConnection { one: id(*one)?, other: id(*other)?, now: 0 });
+    }
+    Ok(Directory::open(db)?.save(&changes)?)
 }
 
-/// Where a client says that it listens. Nobody does.
+/// A user who has never been online.
+pub fn new_user(id: UserId, name: &Name, key: PublicKey) -> Change {
+    Change::AddUser {
+        account: accounts::Account { id, name: name.clone(), key, address: address(1) },
+        now: 0,
+    }
+}
+
+/// Where a client says that it listens. None does.
 pub fn address(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
@@ -76,8 +84,7 @@ impl Client {
     pub fn connect(to: SocketAddr, account: &Account) -> Result<Self> {
         let deadline = Instant::now() + HANDSHAKE_DEADLINE;
         let stream = dial(to, account.from)?;
-        let session = noise::initiate(&stream, Purpose::Rendezvous, &account.keypair, None, deadline)
-            .map_err(noise::HandshakeError::classified)?;
+        let session = noise::initiate(&stream, Purpose::Rendezvous, &account.keypair, None, deadline)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEAD_AFTER))?;
         stream.set_write_timeout(Some(DEAD_AFTER))?;

@@ -83,7 +83,7 @@ pub fn run(programs: &Path, count: usize) -> Result<()> {
         discovery.logged()
     );
     discovery.expect_alive()?;
-    ensure!(refused > 0, "nobody was told that it is full");
+    ensure!(refused > 0, "no client was told that it is full");
     ensure!(most.threads <= CAP as u64 + 16, "more threads than connections let in");
     ensure!(
         most.descriptors <= CAP as u64 + 128,
@@ -99,7 +99,7 @@ pub fn run(programs: &Path, count: usize) -> Result<()> {
         ensure!(start.elapsed() < Duration::from_secs(10), "no login 10 s after the flood");
         thread::sleep(Duration::from_millis(50));
     }
-    println!("   after the flood somebody gets in within {:.2} s", start.elapsed().as_secs_f64());
+    println!("   after the flood a client gets in within {:.2} s", start.elapsed().as_secs_f64());
     println!("   {} pings of the standing sessions, each answered; none lost", crowd.finish()?);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Sockets that send nothing or a byte a second, and somebody honest among them.
+//! Sockets that send nothing or a byte a second, and an honest client among them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

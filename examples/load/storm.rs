@@ -17,16 +17,16 @@ use crate::{ms, quantile, spread};
 
 /// How long discovery is away.
 const AWAY: Duration = Duration::from_secs(10);
-/// How many dial at once. Enough that hardly anybody ever waits for one, as is checked.
+/// How many dial at once. Enough that hardly a client ever waits for one, as is checked.
 const DIALLERS: usize = 256;
 /// The stack of each.
 const STACK: usize = 256 * 1024;
-/// Everybody has so many contacts on either side, who are told.
+/// Each client has so many contacts on either side, who are told.
 const CONTACTS: usize = 5;
 /// The back-off of a client, see `client::node::rendezvous`, in milliseconds.
 const FIRST_RETRY: u64 = 500;
 const LAST_RETRY: u64 = 15_000;
-/// Everybody is back by then.
+/// All clients are back by then.
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
 /// What came of it.
@@ -126,7 +126,7 @@ struct Tried {
     registered: bool,
 }
 
-/// Threads that dial for everybody, and put who is back into the crowd.
+/// Threads that dial for all clients, and put those that are back into the crowd.
 fn diallers(to: SocketAddr, crowd: &Arc<Crowd>) -> Result<Diallers> {
     let ((tries, trying), (told, tried)) = (unbounded::<Try>(), unbounded());
     let mut threads = Vec::new();
@@ -158,7 +158,7 @@ struct Returned {
     dials: usize,
 }
 
-/// Everybody has lost the session just now, and tries until all are back.
+/// Every client has just lost its session, and tries until all are back.
 fn come_back(accounts: &[Arc<Account>], tries: &Sender<Try>, tried: &Receiver<Tried>) -> Result<Returned> {
     let lost = Instant::now();
     let mut failures = vec![0_u32; accounts.len()];

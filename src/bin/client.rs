@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use peerchat::cli;
-use peerchat::client::oneshot::OneShot;
+use peerchat::client::one_shot::OneShot;
 use peerchat::client::transfer::Transfer;
 use peerchat::client::{self, Config};
 use peerchat::logging;
@@ -49,7 +49,8 @@ struct Arguments {
     json: bool,
     /// How long to wait for deliveries when piped input ends, or with --send
     #[arg(long, value_name = "SECONDS|forever", default_value = "10", value_parser = linger)]
-    linger: Linger,
+    // By its full name: clap takes an `Option` for an argument that may be missing.
+    linger: std::option::Option<Duration>,
     /// The key that discovery must have, in place of the one seen first
     #[arg(long, value_name = "FINGERPRINT")]
     discovery_key: Option<PublicKey>,
@@ -76,17 +77,12 @@ struct Arguments {
     log_file: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy)]
-struct Linger(Option<Duration>);
-
-fn linger(text: &str) -> Result<Linger, String> {
+fn linger(text: &str) -> Result<Option<Duration>, String> {
     if text == "forever" {
-        return Ok(Linger(None));
+        return Ok(None);
     }
-    match text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
-        Some(linger) => Ok(Linger(Some(linger))),
-        None => Err("a number of seconds or the word forever is wanted here".into()),
-    }
+    let linger = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    linger.map(Some).ok_or_else(|| "a number of seconds or the word forever is wanted here".into())
 }
 
 fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
@@ -117,7 +113,7 @@ fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
         discovery_port: arguments.dport,
         data_dir,
         json: arguments.json,
-        linger: arguments.linger.0,
+        linger: arguments.linger,
         discovery_key: arguments.discovery_key,
         quiet: arguments.quiet,
         notify: arguments.notify,
@@ -129,12 +125,5 @@ fn main() -> ExitCode {
     let arguments: Arguments = cli::parse();
     // People read the console, not a log.
     let logs = logging::start("error", arguments.log_file.as_deref());
-    let status = logs.and_then(|_logs| run(arguments));
-    match status {
-        Ok(status) => status.into(),
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "client: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::exit_code("client", logs.and_then(|_logs| run(arguments)))
 }

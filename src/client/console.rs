@@ -1,10 +1,10 @@
-//! What a person or a script sees and types. Threads of its own write and read, so that the loop never
-//! waits for either.
+//! What the user or a script sees and types. A `FrontEnd` writes and reads in threads of its own, so that the loop
+//! never waits for either. `Channels` is all that it knows of the client: another front end is another file here, and a
+//! line in [`Console::start`].
 //!
-//! - `output`: how notices are written; `notify`: a command is run for each message;
-//! - `plain`: standard input and output as they are;
-//! - `terminal`: a person at a terminal, with `editor` (what keys do), `keys` (what bytes mean), `line`,
-//!   `history`, `complete`, `screen` (what is drawn) and `tty` (the terminal's modes).
+//! - `pipe`: plain standard input and output, also for `--json`;
+//! - `terminal`: a user at a terminal; `prompt`: what the prompt shows and Tab completes;
+//! - `output`: how notices are written; `notify`: runs a command for each message.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,54 +13,59 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use super::Config;
 use super::event::{Input, Prompt};
-use super::link::Event;
+use super::network::Event;
 use super::node::OUTPUT_BATCHES;
 use super::notice::Told;
-use history::History;
+use crate::terminal::Tty;
 use notify::Notifier;
 use output::Output;
-use terminal::Terminal;
-use tty::Tty;
 
-mod complete;
-mod editor;
-mod history;
-mod keys;
-mod line;
 mod notify;
 mod output;
-mod plain;
-mod screen;
+mod pipe;
+mod prompt;
 mod terminal;
-mod tty;
 
 /// How many groups of commands may wait to be taken. What was read together is handed over together.
 const COMMANDS: usize = 16;
 /// How long the console may take to write what is left at the end.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How the console is to be.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Whether to write JSON.
-    pub json: bool,
-    /// Whether commands come from standard input.
-    pub commands: bool,
-    /// Where to keep what was typed at a terminal.
-    pub history: Option<PathBuf>,
-    /// Whether no bell is to ring for a message.
-    pub quiet: bool,
-    /// What to run for each message.
-    pub notify: Option<PathBuf>,
-    /// The journal, if it has just been made.
-    pub made: Option<PathBuf>,
+/// Shows batches until there are no more, and confirms each. An error ends the client.
+type FrontEnd = Box<dyn FnOnce(&Channels) -> io::Result<()> + Send>;
+
+/// A front end's side of the channels to the client.
+struct Channels {
+    /// Notices to be shown, in order. Closed at the end.
+    batches: Receiver<Vec<Told>>,
+    /// What the prompt shows from now on.
+    prompts: Receiver<Prompt>,
+    /// Commands entered; those that came together go together.
+    commands: Sender<Vec<Input>>,
+    events: Sender<Event>,
 }
 
-/// The way to standard output.
+impl Channels {
+    /// False if the client is gone.
+    fn tell(&self, input: Input) -> bool {
+        self.events.send(input.into()).is_ok()
+    }
+}
+
+/// Also a front end that panics ends the client.
+impl Drop for Channels {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.tell(Input::OutputClosed(Some("its thread has failed".into())));
+        }
+    }
+}
+
 pub struct Console {
     batches: Option<Sender<Vec<Told>>>,
-    /// Both ends: a prompt that nobody has looked at is replaced by the next.
+    /// Both ends: a prompt that the front end has not taken is replaced by the next.
     prompts: (Sender<Prompt>, Receiver<Prompt>),
     done: Receiver<()>,
     tty: Option<Tty>,
@@ -68,41 +73,36 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts the threads that write and read. Each batch written is answered with [`Input::Printed`]. Also
-    /// returns where commands come from.
-    ///
-    /// # Errors
-    /// If there is no thread to be had.
-    pub fn start(options: Options, events: Sender<Event>) -> io::Result<(Self, Receiver<Vec<Input>>)> {
+    /// Starts the front end. Each batch shown is answered with [`Input::Printed`]. `made`: the journal, if it has just
+    /// been made. Also returns where commands come from.
+    pub fn start(
+        config: &Config,
+        made: Option<PathBuf>,
+        events: Sender<Event>,
+    ) -> io::Result<(Self, Receiver<Vec<Input>>)> {
+        let (json, commands) = (config.json, config.send.is_none());
+        let tty = Tty::open().filter(|_| commands && !json);
+        let output = if json { Output::json() } else { Output::text(tty.is_some(), !config.quiet, made) };
+        let history = config.data_dir.join(format!("{}.history", config.user));
+        let front_end: FrontEnd = match tty.clone() {
+            Some(tty) => Box::new(|channels| terminal::run(tty, output, history, channels)),
+            None => Box::new(move |channels| pipe::run(output, json, commands, channels)),
+        };
+        let notifier =
+            config.notify.clone().map(|program| Notifier::start(program, notify::LIMIT)).transpose()?;
         let (send, batches) = bounded(OUTPUT_BATCHES);
         let prompts = bounded(1);
         let (finished, done) = bounded(1);
         let (commands, receive) = bounded(COMMANDS);
-        let tty = Tty::open().filter(|_| options.commands && !options.json);
-        let notifier = options.notify.map(Notifier::start).transpose()?;
-        let writer = thread::Builder::new().name("output".into());
-        if let Some(tty) = tty.clone() {
-            let output = Output::text(true, !options.quiet, options.made);
-            let history = History::open(options.history);
-            let prompts = prompts.1.clone();
-            let terminal = Terminal { tty, output, history, batches, prompts, commands, events };
-            writer.spawn(move || {
-                terminal.run();
-                let _ = finished.send(());
-            })?;
-        } else {
-            if options.commands {
-                plain::read_commands(options.json, commands)?;
+        let channels = Channels { batches, prompts: prompts.1.clone(), commands, events };
+        thread::Builder::new().name("output".into()).spawn(move || {
+            if let Err(error) = front_end(&channels) {
+                // A reader that has simply gone is no error.
+                let gone = error.kind() == io::ErrorKind::BrokenPipe;
+                channels.tell(Input::OutputClosed((!gone).then(|| error.to_string())));
             }
-            let output = match options {
-                Options { json: true, .. } => Output::json(),
-                Options { quiet, made, .. } => Output::text(false, !quiet, made),
-            };
-            writer.spawn(move || {
-                plain::write_all(output, &batches, &events);
-                let _ = finished.send(());
-            })?;
-        }
+            let _ = finished.send(());
+        })?;
         Ok((Self { batches: Some(send), prompts, done, tty, notifier }, receive))
     }
 
@@ -118,7 +118,7 @@ impl Console {
         }
     }
 
-    /// The prompt is to show this from now on. Never waits; the latest counts.
+    /// What the prompt shows from now on. Never waits; the latest counts.
     pub fn prompt(&self, prompt: Prompt) {
         let (send, receive) = &self.prompts;
         if let Err(TrySendError::Full(prompt)) = send.try_send(prompt) {
@@ -127,14 +127,14 @@ impl Console {
         }
     }
 
-    /// No batch will follow: the receiver answers once all are written.
+    /// No batch will follow; the receiver answers once all are written.
     pub fn finish(&mut self) -> &Receiver<()> {
         self.batches = None;
         &self.done
     }
 }
 
-/// Whatever ends the client, the terminal is as it was.
+/// The terminal is restored, whatever ends the client.
 impl Drop for Console {
     fn drop(&mut self) {
         if let Some(tty) = &self.tty {
@@ -143,10 +143,4 @@ impl Drop for Console {
             tty.restore_modes();
         }
     }
-}
-
-/// What could not be written ends the program; that nobody reads any more is no error.
-fn output_failed(events: &Sender<Event>, error: &io::Error) {
-    let reason = (error.kind() != io::ErrorKind::BrokenPipe).then(|| error.to_string());
-    let _ = events.send(Input::OutputClosed(reason).into());
 }

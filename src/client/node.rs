@@ -1,58 +1,76 @@
 //! Decides everything that the client does, and does none of it.
 //!
-//! A [`Node`] is told what happened ([`Input`]) and what time it is, reads and writes the journal inside
-//! the caller's transaction, and says what is to be done ([`Action`]). The caller acts only after the
-//! transaction is on the disk: so nothing is promised, shown or acknowledged before it is kept.
+//! A [`Node`] is told what happened ([`Input`]) and what time it is, reads and writes the journal inside the caller's
+//! transaction, and says what is to be done ([`Action`]). The caller acts only after the transaction is on the disk: so
+//! nothing is promised, shown or acknowledged before it is kept.
 //!
-//! - `rendezvous`: the conversation with discovery;
-//! - `contacts`: who is who, and when to dial them;
+//! The node is a conductor: it routes what happens to small machines, each of which owns its fields, and holds no rules of
+//! its own. In reading order:
+//!
+//! - `roster`: who is who, and whose key is pinned;
+//! - `rendezvous`: the session with discovery;
+//! - `dialer`: where contacts are, and when to dial them;
 //! - `links`: from a proven key to a link that both sides keep;
-//! - `delivery`: messages out and in, with `outbound`: what is on its way over a link;
-//! - `output`: what is told, and what nobody has read yet;
-//! - `commands`: what the user types;
-//! - `attention`: what the user looks at;
-//! - `search`: looking for words;
-//! - `why`: what is known about reaching somebody;
-//! - `errand`: one text, and then the end.
+//! - `delivery`: messages out and in, with `log` (their order) and `send_window` (what is on its way);
+//! - `conversations`: what the user has seen;
+//! - `withdrawals`: what is given back of users who do not exist;
+//! - `output`: what is told, and what the console has not written yet;
+//! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
+//!
+//! `routes` is the rest of the conductor, what discovery and peers say; `commands` carries out what the user types.
 
-use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::command::Reference;
-use super::event::{Action, Input, LinkId};
-use super::notice::{Code, Notice, Trouble};
+use super::event::{Action, Input};
+use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
-use crate::protocol::rendezvous::ToDiscovery;
+use crate::protocol::rendezvous::ToClient;
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ContactId, EpochId, Journal, Seq};
-use crate::time::Now;
+use crate::store::journal::{ContactId, Journal, Request, Seq};
+use crate::time::{Instant, Now};
+use crate::undo::{Transactional, Value, transactional};
 
-mod attention;
 mod commands;
-mod contacts;
+mod conversations;
 mod delivery;
-mod errand;
+mod diagnosis;
+mod dialer;
+mod effects;
+mod exit;
 mod links;
-mod outbound;
+mod log;
+mod one_shot;
 mod output;
 mod rendezvous;
+mod roster;
+mod routes;
 mod search;
-mod why;
+mod send_window;
+mod withdrawals;
 
-use attention::Attention;
-use contacts::Contact;
-use errand::Errand;
-use links::Link;
+use conversations::Conversations;
+use delivery::Delivery;
+use diagnosis::View;
+use dialer::Dialer;
+use effects::Effects;
+use exit::{Exit, Status};
+pub use exit::{FAILED, STILL_WAITING};
+use links::Links;
+use one_shot::OneShot;
 pub use output::BATCHES as OUTPUT_BATCHES;
 use output::Output;
-use rendezvous::Rendezvous;
-use search::Index;
+use rendezvous::{Due, Rendezvous};
+use roster::{Person, Roster};
+use search::Search;
+use withdrawals::Withdrawals;
 
-/// How long what may be lost without harm (who has been shown what) waits for another reason to
-/// write to the disk, in milliseconds.
-const LAZY_SAVE: u64 = 500;
-/// How long after a failed write the disk is left alone, in milliseconds.
-const AFTER_FAILURE: u64 = 2_000;
+/// How long what may be lost without harm (up to where messages were shown) waits for another reason to write to the
+/// disk.
+const LAZY_SAVE: Duration = Duration::from_millis(500);
+/// How long after a failed write the disk is left alone.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// Why a session with discovery is given up when a transaction fails.
 const NOT_SAVED: &str = "the disk is full or fails";
 
@@ -64,17 +82,17 @@ pub struct Setup {
     /// The account's public key.
     pub key: PublicKey,
     /// Where the client takes links: what is given out.
-    pub listen: std::net::SocketAddr,
-    /// Which discovery: what its key is pinned under.
+    pub listen: SocketAddr,
+    /// Which discovery, `HOST:PORT`: what its key is pinned under.
     pub endpoint: String,
     /// The key that discovery must have, if the user said so.
     pub discovery_key: Option<PublicKey>,
-    /// How long to stay after the last line of input, in milliseconds; `None`: until all is delivered.
-    pub linger: Option<u64>,
-    /// Whether nobody reads: nothing is told then, and no message counts as shown.
+    /// How long to stay after the last line of input; `None`: until all is delivered.
+    pub linger: Option<Duration>,
+    /// Whether the output is never read: nothing is told then, and no message counts as shown.
     pub silent: bool,
-    /// How many messages of the journal make a part of it, in which it is noted where each contact's stand.
-    pub part: Seq,
+    /// How many messages make a segment of the journal.
+    pub segment: Seq,
     /// A random number that no start of this client has had.
     pub epoch: u64,
     /// Where the jitter of back-offs comes from.
@@ -84,446 +102,477 @@ pub struct Setup {
 /// The state of a client, owned by its loop.
 pub struct Node {
     setup: Setup,
-    contacts: BTreeMap<ContactId, Contact>,
-    by_name: HashMap<Name, ContactId>,
-    by_key: HashMap<PublicKey, ContactId>,
-    links: BTreeMap<LinkId, Link>,
-    dialling: usize,
-    rendezvous: Rendezvous,
-    output: Output,
-    attention: Attention,
-    index: Index,
-    actions: Vec<Action>,
-    rng: fastrand::Rng,
-    /// The last seq in the journal.
-    seq: Seq,
-    /// Where each contact's messages stand is filed up to here.
-    filed: Seq,
-    /// Messages up to here were in the journal at the start.
-    start: Seq,
-    /// The epoch under which messages are written, with its row once there is one.
-    epoch: (u64, Option<EpochId>),
-    /// Counts transactions, so that a failed one can tell what it touched.
-    batch: u64,
-    /// How many of the console's answers have been counted in this transaction.
-    answers: usize,
-    /// When timers are to be looked at again.
-    wake: u64,
+    fx: Effects,
+    roster: Roster,
+    rendezvous: Value<Rendezvous>,
+    dialer: Dialer,
+    links: Links,
+    delivery: Delivery,
+    conversations: Conversations,
+    withdrawals: Value<Withdrawals>,
+    search: Value<Search>,
+    one_shot: Value<Option<OneShot>>,
+    exit: Value<Exit>,
     /// When what can wait is saved.
-    save_at: Option<u64>,
-    leaving: Leaving,
-    /// What the program was started for, if it is to end with that.
-    errand: Option<Errand>,
-    /// What a script calls the command that is being answered.
-    answering: Option<Reference>,
-    /// How many commands were refused, or taken and given back later.
-    refused: u64,
-    /// How many were at the last commit.
-    refused_before: u64,
-    /// When it was last said that a stranger was cut, and how many were, with that one, since.
-    strangers: (u64, u64),
-}
-
-/// Whether the program is about to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leaving {
-    No,
-    /// When everything is delivered, or at this time.
-    Lingering(Option<u64>),
-    /// It has ended.
-    Left,
+    save_at: Option<Instant>,
 }
 
 impl Node {
     /// A node with what its journal holds, and the first things to be done.
     ///
     /// # Errors
-    /// If the journal can't be read.
+    /// The journal can't be read.
     pub fn new(setup: Setup, now: Now, journal: &Journal) -> Result<Self> {
-        let seq = journal.last_seq()?;
-        let key = pinned(&setup, journal)?;
+        let rows = journal.contacts()?;
+        let pinned = journal.rendezvous(&setup.endpoint)?.map(|(key, _)| key);
+        let delivery = Delivery::load(journal, &rows, setup.epoch, setup.segment)?;
         let mut node = Self {
-            contacts: BTreeMap::new(),
-            by_name: HashMap::new(),
-            by_key: HashMap::new(),
-            links: BTreeMap::new(),
-            dialling: 0,
-            rendezvous: Rendezvous::new(now, key),
-            output: Output::new(setup.silent),
-            attention: Attention::default(),
-            index: Index::default(),
-            actions: Vec::new(),
-            rng: fastrand::Rng::with_seed(setup.seed),
-            seq,
-            filed: seq,
-            start: seq,
-            epoch: (setup.epoch, None),
-            batch: 1,
-            answers: 0,
-            wake: now.mono,
+            fx: Effects::new(now, Output::new(setup.silent)),
+            roster: Roster::load(&rows),
+            rendezvous: Value::new(Rendezvous::new(
+                now,
+                setup.endpoint.clone(),
+                pinned,
+                setup.discovery_key,
+                setup.seed,
+            )),
+            dialer: Dialer::load(now, &rows, setup.seed.wrapping_add(1)),
+            links: Links::new(setup.key),
+            conversations: Conversations::load(journal, &rows, delivery.last_seq())?,
+            delivery,
+            withdrawals: Value::default(),
+            search: Value::new(Search::load(now, journal)?),
+            one_shot: Value::default(),
+            exit: Value::new(Exit::new(setup.linger)),
             save_at: None,
-            leaving: Leaving::No,
-            errand: None,
-            answering: None,
-            refused: 0,
-            refused_before: 0,
-            strangers: (0, 0),
             setup,
         };
-        node.load_contacts(now, journal)?;
-        node.load_index(now, journal)?;
-        node.tell(
-            now,
-            Notice::Ready {
-                user: node.setup.name.clone(),
-                address: node.setup.listen,
-                fingerprint: node.setup.key,
-            },
-        );
-        node.tell_withdrawn_again(now);
+        node.fx.tell(Notice::Ready {
+            user: node.setup.name.clone(),
+            address: node.setup.listen,
+            fingerprint: node.setup.key,
+        });
+        node.dial_given_up();
+        // An earlier start may have ended before it had said so.
+        for row in rows.iter().filter(|row| row.is_withdrawn()) {
+            node.withdrawals.add(row.id, row.outgoing.delivered);
+            node.tell_withdrawn(row.id);
+        }
+        // All of this holds, whatever becomes of the first transaction.
+        node.commit();
         Ok(node)
     }
 
     /// Takes in what happened. Call [`Self::finish`] after the last input of a transaction.
     ///
     /// # Errors
-    /// If the journal fails; then roll back and call [`Self::recover`].
+    /// The journal fails; then roll back and call [`Self::failed`].
     pub fn handle(&mut self, now: Now, journal: &Journal, input: &Input) -> Result<()> {
-        if self.leaving == Leaving::Left && !matches!(input, Input::Printed) {
+        self.fx.now = now;
+        if self.exit.has_left() && !matches!(input, Input::Printed) {
             return Ok(());
         }
         match input {
             Input::Command { command, reference } => {
-                self.answering.clone_from(reference);
+                self.fx.output.answer(reference.clone());
                 let done = match command {
-                    Ok(command) => self.command(now, journal, command),
+                    Ok(command) => commands::carry_out(self, journal, command),
                     Err(error) => {
-                        self.command_error(now, error);
+                        commands::refuse_line(self, error);
                         Ok(())
                     }
                 };
-                self.answering = None;
-                done
+                self.fx.output.answer(None);
+                return done;
             }
-            Input::InputEnded => {
-                self.linger(now);
-                Ok(())
-            }
-            Input::Send { to, text } => self.send_one(now, journal, to, text),
-            Input::Signal => {
-                let (status, why) = self.errand_ends(true).unwrap_or((0, None));
-                self.leave(now, status, why);
-                Ok(())
-            }
-            Input::OutputClosed(error) => {
-                let (status, why) = match (error, self.waits()) {
-                    (Some(error), _) => (FAILED, Some(format!("standard output can't be written: {error}"))),
-                    (None, true) => (STILL_WAITING, Some(WAITS.to_owned())),
-                    (None, false) => (0, None),
-                };
-                let (status, why) = self.errand_ends(true).unwrap_or((status, why));
-                self.leave(now, status, why);
-                Ok(())
-            }
-            Input::Printed => {
-                self.answers += 1;
-                self.printed(now);
-                Ok(())
-            }
-            Input::RendezvousUp { session, key } => self.rendezvous_up(now, journal, *session, *key),
-            Input::RendezvousFailed(problem) => {
-                self.rendezvous_failed(now, problem);
-                Ok(())
-            }
+            Input::Send { to, text } => return commands::send_one_shot(self, journal, to, text),
+            Input::RendezvousUp { session, key } => return self.session_up(journal, *session, *key),
             Input::RendezvousSays(session, messages) => {
-                self.heard_discovery(now, *session);
-                messages.iter().try_for_each(|message| self.discovery_says(now, journal, *session, message))
+                if self.rendezvous.is_session(*session) {
+                    self.rendezvous.received(now);
+                }
+                return messages.iter().try_for_each(|said| self.discovery_says(journal, *session, said));
             }
-            Input::RendezvousClosed(session) => {
-                self.rendezvous_closed(now, *session);
-                Ok(())
-            }
-            Input::LinkUp { link, key, dialled, remote, budget } => {
-                let proved = Link::new(now, *key, dialled.is_some(), *remote, *budget);
-                self.link_proved(now, journal, *link, *dialled, proved)
-            }
-            Input::DialFailed { contact, problems } => {
-                self.dial_failed(now, *contact, problems);
-                Ok(())
+            Input::LinkUp { link, key, dialled, route, budget } => {
+                self.links.add(&self.fx, *link, *key, dialled.is_some(), *route, *budget);
+                return self.link_proved(journal, *link, *dialled);
             }
             Input::LinkSays(link, messages) => {
-                self.heard_peer(now, *link);
+                self.links.received(&self.fx, *link);
                 let mut incoming = journal.incoming()?;
-                messages.iter().try_for_each(|said| self.peer_says(now, journal, &mut incoming, *link, said))
+                return messages
+                    .iter()
+                    .try_for_each(|said| self.peer_says(journal, &mut incoming, *link, said));
             }
-            Input::LinkClosed(link) => {
-                self.link_closed(now, *link);
-                Ok(())
+            Input::InputEnded => self.exit.linger(now),
+            Input::Signal => self.leave_or((0, None)),
+            Input::OutputClosed(error) => self.output_closed(error.as_ref()),
+            Input::Printed => self.printed(),
+            Input::RendezvousFailed(problem) => {
+                self.rendezvous.failed(&mut self.fx, problem);
+                self.forget_presence();
             }
+            Input::RendezvousClosed(session) => {
+                if self.rendezvous.closed(&mut self.fx, *session) {
+                    self.forget_presence();
+                }
+            }
+            Input::DialFailed { contact, problems } => self.dial_failed(*contact, problems),
+            Input::LinkClosed(link) => self.close_link(*link, None),
         }
+        Ok(())
     }
 
-    /// Completes a transaction with everything that follows from the inputs taken in. Commit then and
-    /// call [`Self::committed`], or [`Self::recover`] if it can't be committed.
+    /// Completes a transaction with everything that follows from the inputs taken in. Commit then and call
+    /// [`Self::committed`], or [`Self::failed`] if it can't be committed.
     ///
     /// # Errors
-    /// If the journal fails; then roll back and call [`Self::recover`].
+    /// The journal fails; then roll back and call [`Self::failed`].
     pub fn finish(&mut self, now: Now, journal: &Journal) -> Result<()> {
-        self.output.look(now);
-        if now.mono >= self.wake {
-            self.tick(now);
+        self.follow_up(now, journal)?;
+        self.remove_withdrawn(journal)?;
+        while self.fx.output.has_room()
+            && let Some(query) = self.search.next_ready()
+        {
+            commands::answer_search(self, journal, query)?;
         }
-        self.send_messages(now, journal)?;
-        self.acknowledge(now);
-        self.catch_up(now, journal)?;
-        self.recount(journal)?;
-        self.follow_index(now, journal)?;
-        self.file(journal)?;
-        self.leave_when_done(now);
+        self.search.follow(now, journal)?;
+        self.delivery.seal(journal)?;
+        self.leave_when_done();
         self.save(now, journal)
     }
 
     /// The transaction is on the disk: now, and not before, this is to be done.
     pub fn committed(&mut self) -> Vec<Action> {
-        self.batch += 1;
-        self.answers = 0;
-        self.refused_before = self.refused;
-        self.index.committed();
-        self.print();
-        let prompt = self.prompt();
-        self.actions.extend(prompt.map(Action::Prompt));
-        std::mem::take(&mut self.actions)
+        self.commit();
+        let now = self.fx.now;
+        if let Some(batch) = self.fx.output.take_batch(now) {
+            self.fx.act(Action::Print(batch));
+        }
+        let unlinked = self.conversations.current().filter(|id| self.links.of(*id).is_none());
+        let waiting = unlinked.map_or(0, |id| self.delivery.waiting(id));
+        if let Some(prompt) = self.conversations.prompt(&self.roster, waiting) {
+            self.fx.act(Action::Prompt(prompt));
+        }
+        self.fx.take_actions()
     }
 
-    /// When [`Self::finish`] must be called, whatever happens, on the clock of [`Now::mono`].
-    #[must_use]
-    pub fn deadline(&self) -> u64 {
-        [self.save_at, self.index.at].into_iter().flatten().fold(self.wake, u64::min)
-    }
-
-    /// Whether commands are welcome. While the console can't keep up they wait, unless nobody reads it at all.
-    #[must_use]
-    pub fn takes_commands(&self, now: Now) -> bool {
-        self.output.has_room() || self.output.is_stuck(now)
-    }
-
-    /// Takes back everything since the last commit: the disk did not take it. Whatever a failed
-    /// transaction touched is read from the journal again; links whose state it changed are closed, for
-    /// both sides then find out anew where they are. `inputs` are those of the transaction, `epoch` is a
-    /// fresh random number.
+    /// The disk did not take the transaction: takes back everything since the last commit, and decides on `inputs`, which
+    /// were those of the transaction, once more without a disk. What had to be saved is refused; connections over which
+    /// something was said that had to be saved are closed, for both sides then find out anew where they are. `epoch` is
+    /// a fresh random number.
     ///
     /// # Errors
-    /// If the journal can't even be read.
-    pub fn recover(
+    /// The journal can't even be read.
+    pub fn failed(
         &mut self,
         now: Now,
         journal: &Journal,
         inputs: &[Input],
         epoch: u64,
     ) -> Result<Vec<Action>> {
-        let decided = std::mem::take(&mut self.actions);
-        self.output.roll_back();
-        self.attention.roll_back();
-        self.refused = self.refused_before;
-        if let Some(errand) = &mut self.errand {
-            errand.roll_back(self.batch);
-        }
-        self.seq = journal.last_seq()?;
-        // What the console has written it has written, also if the transaction did not get that far.
-        let answers = inputs.iter().filter(|input| matches!(input, Input::Printed)).count();
-        (self.answers..answers).for_each(|_| self.printed(now));
-        self.load_contacts(now, journal)?;
-        self.load_index(now, journal)?;
-        self.give_up_searches(now);
-        for action in decided {
-            self.keep_action(now, action);
-        }
-        self.epoch = (epoch, None);
-        self.links.values_mut().for_each(|link| link.outbound.read_again());
-        self.rendezvous.set_key(pinned(&self.setup, journal)?);
-        let touched: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| link.touched == self.batch).map(|(id, _)| *id).collect();
-        for link in touched {
-            self.close_link(now, link, None);
-        }
-        if self.rendezvous.touched == self.batch {
-            self.drop_rendezvous(now, NOT_SAVED);
-        }
-        for input in inputs {
-            match input {
-                Input::Command { command: Ok(command), reference } => {
-                    let command = match self.meaning(command) {
-                        Ok(command) if command.is_written() => command,
-                        _ => {
-                            self.handle(now, journal, input)?;
-                            continue;
-                        }
-                    };
-                    self.refused += 1;
-                    let trouble = Trouble {
-                        code: Code::NotSaved,
-                        message: format!("not saved, and not done: {command}; the disk is full or fails"),
-                        peer: command.user().cloned(),
-                        id: None,
-                        text: command.text().map(str::to_owned),
-                    };
-                    self.answering.clone_from(reference);
-                    self.tell(now, Notice::Error(trouble));
-                    self.answering = None;
-                }
-                Input::Send { .. } => self.send_failed(now),
-                Input::LinkUp { link, dialled, .. } => {
-                    if let Some(contact) = dialled {
-                        self.dialled(now, *contact);
-                    }
-                    self.actions.push(Action::Close(*link));
-                }
-                Input::LinkSays(link, _) => self.close_link(now, *link, None),
-                Input::RendezvousUp { session, .. } => self.rendezvous_unused(now, *session),
-                Input::RendezvousSays(session, _) => self.rendezvous_unheard(now, *session),
-                Input::Printed => {}
-                other => self.handle(now, journal, other)?,
-            }
-        }
+        self.rollback();
+        self.fx.now = now;
+        self.delivery.renew_epoch(epoch);
+        commands::refuse_searches(
+            self,
+            Code::NotSaved,
+            "the disk is full or fails, and so the index can't be updated",
+        );
+        self.search.postpone(now, AFTER_FAILURE);
+        inputs.iter().try_for_each(|input| self.handle_unsaved(now, journal, input))?;
+        self.follow_up(now, journal)?;
+        self.leave_when_done();
         self.save_at = Some(now.mono + AFTER_FAILURE);
         Ok(self.committed())
     }
 
-    /// Does what was decided in a failed transaction if it depends on nothing that was to be saved: it
-    /// is noted as done, and nothing would lead to it again.
-    fn keep_action(&mut self, now: Now, action: Action) {
-        let kept = match &action {
-            Action::DialRendezvous(_) | Action::Close(_) => true,
-            // Also to somebody added in that transaction, who is no contact any more.
-            Action::Dial { contact, .. } => self.contacts.contains_key(contact),
-            Action::Send(_, messages) => matches!(messages[..], [Peer::Bye(_)]),
-            Action::TellDiscovery(_, messages) => matches!(messages[..], [ToDiscovery::Logout]),
-            Action::Exit(..) => {
-                self.tell_bye(now);
-                true
+    /// When [`Self::finish`] must be called, whatever happens, on the clock of [`Now::mono`].
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        let room = self.fx.output.has_room();
+        [
+            self.rendezvous.deadline(),
+            self.dialer.deadline(),
+            self.links.deadline(),
+            self.search.deadline(room),
+            self.fx.output.deadline(),
+            self.exit.deadline(),
+            self.save_at.unwrap_or(Instant::NEVER),
+        ]
+        .into_iter()
+        .fold(Instant::NEVER, Instant::min)
+    }
+
+    /// Whether commands are welcome. While the console can't keep up they wait, unless its output is unread.
+    #[must_use]
+    pub fn takes_commands(&self, now: Now) -> bool {
+        self.fx.output.has_room() || self.fx.output.is_stuck(now)
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            roster: &self.roster,
+            rendezvous: &self.rendezvous,
+            dialer: &self.dialer,
+            links: &self.links,
+            delivery: &self.delivery,
+            conversations: &self.conversations,
+        }
+    }
+
+    /// What follows from the inputs and the time and needs nothing to be written.
+    fn follow_up(&mut self, now: Now, journal: &Journal) -> Result<()> {
+        self.fx.now = now;
+        self.fx.output.tick(now);
+        self.tick();
+        for (link, frame) in self.delivery.frames(journal)? {
+            self.links.say(&mut self.fx, link, frame);
+        }
+        for (link, cursor) in self.delivery.acknowledgements() {
+            self.links.say(&mut self.fx, link, vec![Peer::Ack(cursor)]);
+        }
+        let delivered = |id| self.delivery.delivered(id);
+        self.conversations.catch_up(&mut self.fx, journal, &self.roster, delivered)?;
+        self.give_back(journal)?;
+        self.conversations.recount(journal, &self.roster)
+    }
+
+    /// Everything that happens by the clock.
+    fn tick(&mut self) {
+        if self.fx.now.mono >= self.rendezvous.deadline() {
+            let Due { lost, ask_again } = self.rendezvous.tick(&mut self.fx);
+            if lost {
+                self.forget_presence();
             }
-            Action::Print(_) | Action::Prompt(_) => false,
-        };
-        if kept {
-            self.actions.push(action);
+            if ask_again {
+                self.ask_unconfirmed();
+            }
         }
-    }
-
-    /// Looks at everything that happens by the clock, and notes when to look again.
-    fn tick(&mut self, now: Now) {
-        self.wake = u64::MAX;
-        self.tick_rendezvous(now);
-        self.tick_links(now);
-        self.tick_dials(now);
-        if let Leaving::Lingering(Some(until)) = self.leaving {
-            self.wake_at(until);
+        for link in self.links.tick(&mut self.fx) {
+            tracing::info!(link, "nothing received for too long");
+            self.close_link(link, None);
         }
-        if let Some(at) = self.output.stuck_at() {
-            self.wake_at(at);
-        }
-    }
-
-    fn wake_at(&mut self, mono: u64) {
-        self.wake = self.wake.min(mono);
+        let Self { fx, roster, rendezvous, dialer, links, .. } = self;
+        dialer.tick(fx, |id| {
+            let person = roster.get(id).filter(|person| !person.identity.blocked)?;
+            let free = links.of(id).is_none() && !rendezvous.is_out();
+            Some((&person.name, person.identity.key.filter(|_| free)?))
+        });
     }
 
     /// Saves what has changed about contacts. Nothing is written for what can wait.
     fn save(&mut self, now: Now, journal: &Journal) -> Result<()> {
-        let due = self.save_at.is_some_and(|at| now.mono >= at) || self.leaving == Leaving::Left;
-        if !due && !self.contacts.values().any(Contact::is_unsaved) {
-            return Ok(());
+        let written =
+            self.roster.save(journal)? | self.dialer.save(journal)? | self.delivery.save(journal)?;
+        let due = self.save_at.is_some_and(|at| now.mono >= at) || self.exit.has_left();
+        if written || due {
+            self.dialer.save_sightings(journal)?;
+            self.conversations.save(journal)?;
+            self.save_at = None;
+        } else if self.dialer.is_behind() || self.conversations.is_behind() {
+            self.save_at.get_or_insert(now.mono + LAZY_SAVE);
         }
-        self.contacts.values_mut().try_for_each(|contact| contact.save(journal))?;
-        self.save_at = None;
         Ok(())
     }
 
-    /// Stays until everything is delivered, or as long as it was told.
-    fn linger(&mut self, now: Now) {
-        self.leaving = Leaving::Lingering(self.setup.linger.map(|linger| now.mono.saturating_add(linger)));
-        self.wake = now.mono;
-    }
-
-    fn leave_when_done(&mut self, now: Now) {
-        let Leaving::Lingering(until) = self.leaving else {
-            return;
-        };
-        // Nothing is delivered to somebody who is blocked, so nobody waits for that.
-        let hopeful = self.contacts.values().any(|contact| contact.waits() && !contact.row.blocked);
-        // Once the account has been started somewhere else, nothing is delivered from here.
-        let over = until.is_some_and(|until| now.mono >= until) || self.rendezvous.is_out();
-        if self.errand.is_some() {
-            if let Some((status, why)) = self.errand_ends(over) {
-                self.leave(now, status, why);
+    /// Decides on an input of a transaction that has failed, with nothing saved.
+    fn handle_unsaved(&mut self, now: Now, journal: &Journal, input: &Input) -> Result<()> {
+        if self.exit.has_left() {
+            return self.handle(now, journal, input);
+        }
+        match input {
+            Input::Command { command: Ok(command), reference } => {
+                return match commands::meaning(self, command) {
+                    Ok(command) if command.is_written() => {
+                        commands::refuse_unsaved(self, &command, reference.clone());
+                        Ok(())
+                    }
+                    _ => self.handle(now, journal, input),
+                };
             }
-            return;
-        }
-        let busy = !self.rendezvous.tried() || !self.output.is_read() || self.index.is_waiting();
-        if over || (!hopeful && !busy) {
-            self.refuse_searches(now);
-            let (status, why) = match (self.waits(), self.refused) {
-                (true, _) => (STILL_WAITING, Some(WAITS.to_owned())),
-                (false, 0) => (0, None),
-                (false, refused) => {
-                    (FAILED, Some(format!("{refused} not done, see the errors in the output")))
+            Input::Send { .. } => {
+                self.leave((FAILED, Some("not saved, and not sent: the disk is full or fails".into())));
+            }
+            Input::RendezvousUp { session, .. } => {
+                self.fx.close(*session, None);
+                self.rendezvous.not_connected(&mut self.fx, NOT_SAVED);
+            }
+            Input::RendezvousSays(session, messages) if messages.iter().any(ToClient::must_be_saved) => {
+                let mut others = messages.iter().filter(|said| !said.must_be_saved());
+                others.try_for_each(|said| self.discovery_says(journal, *session, said))?;
+                if self.rendezvous.is_session(*session) {
+                    self.rendezvous.give_up(&mut self.fx, NOT_SAVED);
+                    self.forget_presence();
                 }
-            };
-            self.leave(now, status, why);
+            }
+            Input::LinkUp { link, dialled, .. } => {
+                self.fx.close(*link, None);
+                if let Some(contact) = *dialled {
+                    self.dialer.dialled(now, contact);
+                    self.dialer.dial_later(now, contact, false);
+                }
+            }
+            Input::LinkSays(link, messages) if messages.iter().any(Peer::must_be_saved) => {
+                let goodbye = messages.iter().find(|said| matches!(said, Peer::Bye(_)));
+                match goodbye {
+                    Some(Peer::Bye(bye)) => self.goodbye(*link, bye.reason),
+                    _ => self.close_link(*link, None),
+                }
+            }
+            other => return self.handle(now, journal, other),
+        }
+        Ok(())
+    }
+
+    /// The console has written its oldest batch.
+    fn printed(&mut self) {
+        for (contact, seq) in self.fx.output.written(self.fx.now) {
+            if self.withdrawals.is_empty() || !self.withdrawals.written(contact) {
+                self.conversations.written(contact, seq);
+            }
+        }
+        if let Some(dropped) = self.fx.output.take_dropped() {
+            let message = format!(
+                "the output was not read, and {dropped} notices were dropped (no messages); CONTACTS and OUTBOX say how things are"
+            );
+            self.fx.error(Code::OutputBehind, None, message);
         }
     }
 
-    /// Whether something is still to reach somebody.
-    fn waits(&self) -> bool {
-        self.contacts.values().any(Contact::waits)
-    }
-
-    /// Says goodbye to everybody.
-    fn leave(&mut self, now: Now, status: u8, why: Option<String>) {
-        if self.leaving == Leaving::Left {
-            return;
+    /// Gives back what was written to users who do not exist, as far as there is room.
+    fn give_back(&mut self, journal: &Journal) -> Result<()> {
+        if self.withdrawals.is_empty() || self.fx.output.is_silent() {
+            return Ok(());
         }
-        self.leaving = Leaving::Left;
-        self.say_goodbye(now);
-        self.refuse_searches(now);
-        self.tell_bye(now);
-        self.actions.push(Action::Exit(status, why));
+        for id in self.withdrawals.ids() {
+            if let Some(name) = self.roster.name(id) {
+                let count = self.withdrawals.give_back(&mut self.fx, journal, id, name)?;
+                (0..count).for_each(|_| self.delivery.gave_back(id));
+            }
+        }
+        Ok(())
     }
 
-    fn tell_bye(&mut self, now: Now) {
-        let waiting = self.contacts.values().map(|contact| contact.waiting).sum();
-        self.tell(now, Notice::Bye { waiting });
+    /// Removes the users who do not exist, once all that was written to them has been given back.
+    fn remove_withdrawn(&mut self, journal: &Journal) -> Result<()> {
+        if self.withdrawals.is_empty() {
+            return Ok(());
+        }
+        for id in self.withdrawals.ids() {
+            // In silence the exit status says what came of a single text, and the rest is for the next start.
+            let name = self.roster.name(id).cloned();
+            let one_shot = self.one_shot.as_ref().is_some_and(|it| Some(it.to()) == name.as_ref());
+            if self.withdrawals.is_over(id) || (self.fx.output.is_silent() && one_shot) {
+                let exists = self.withdrawals.remove(id);
+                self.remove_contact(journal, id)?;
+                if let Some(name) = name.filter(|_| exists) {
+                    // It was said while nothing could come of it.
+                    self.ask_for(&name);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A command was not done.
-    fn refuse(&mut self, now: Now, code: Code, peer: Option<&Name>, message: String) {
-        self.refused += 1;
-        if let Some(errand) = &mut self.errand {
-            errand.refused(self.batch, peer, &message);
+    fn refuse(&mut self, code: Code, peer: Option<&Name>, message: String) {
+        self.exit.note_refused();
+        if let Some(one_shot) = &mut *self.one_shot {
+            one_shot.note_refused(peer, &message);
         }
-        self.tell_or_refuse(now, error(code, peer, message), true);
+        self.fx.error(code, peer, message);
     }
 
-    fn trouble(&mut self, now: Now, code: Code, peer: Option<&Name>, message: String) {
-        self.tell(now, error(code, peer, message));
+    fn one_shot_status(&self, over: bool) -> Option<Status> {
+        let delivered = |id| self.roster.get(id).map(|_| self.delivery.delivered(id));
+        self.one_shot.as_ref()?.status(over, delivered, |id| self.view().why_not_delivered(id))
+    }
+
+    /// Ends the program with what came of its one text, or else with `status`.
+    fn leave_or(&mut self, status: Status) {
+        let status = self.one_shot_status(true).unwrap_or(status);
+        self.leave(status);
+    }
+
+    /// Standard output has been closed, or can't be written.
+    fn output_closed(&mut self, error: Option<&String>) {
+        self.leave_or(match error {
+            Some(error) => (FAILED, Some(format!("standard output can't be written: {error}"))),
+            None if self.waits() => exit::waiting(),
+            None => (0, None),
+        });
+    }
+
+    /// Whether something is not delivered, to contacts or to discovery.
+    fn waits(&self) -> bool {
+        let unconfirmed = |person: &Person| person.identity.request == Request::Unconfirmed;
+        self.delivery.all_waiting().next().is_some() || self.roster.iter().any(|(_, it)| unconfirmed(it))
+    }
+
+    fn leave_when_done(&mut self) {
+        if !self.exit.is_lingering() {
+            return;
+        }
+        // Once the account has been started somewhere else, nothing is delivered from here.
+        let over = self.fx.now.mono >= self.exit.deadline() || self.rendezvous.is_out();
+        if self.one_shot.is_some() {
+            if let Some(status) = self.one_shot_status(over) {
+                self.leave(status);
+            }
+            return;
+        }
+        // Nothing is delivered to a contact who is blocked, so the program does not wait for that.
+        let hopeful = self.roster.iter().any(|(id, person)| {
+            let waits = person.identity.request == Request::Unconfirmed || self.delivery.waiting(id) > 0;
+            waits && !person.identity.blocked
+        });
+        let busy = !self.rendezvous.tried() || !self.fx.output.is_read() || self.search.is_waiting();
+        if over || (!hopeful && !busy) {
+            self.refuse_searches_at_end();
+            let status = self.exit.status(self.waits());
+            self.leave(status);
+        }
+    }
+
+    fn refuse_searches_at_end(&mut self) {
+        commands::refuse_searches(self, Code::Refused, "the client leaves before the index is up to date");
+    }
+
+    /// Says goodbye to discovery and every peer, and ends the program.
+    fn leave(&mut self, status: Status) {
+        if !self.exit.leave() {
+            return;
+        }
+        // It is saved with the last transaction when they were there last.
+        let is_there =
+            |id: &ContactId| self.links.of(*id).is_some() || self.dialer.presence(*id) == Some(true);
+        let there: Vec<ContactId> = self.roster.iter().map(|(id, _)| id).filter(is_there).collect();
+        there.into_iter().for_each(|id| self.dialer.seen(id, self.fx.now.wall));
+        self.links.ids().into_iter().for_each(|link| self.delivery.close(link));
+        self.links.leave(&mut self.fx);
+        self.rendezvous.leave(&mut self.fx);
+        self.refuse_searches_at_end();
+        let waiting = self.delivery.all_waiting().map(|(_, count)| count).sum();
+        self.fx.tell(Notice::Bye { waiting });
+        let (status, why) = status;
+        self.fx.act(Action::Exit(status, why));
     }
 }
 
-fn error(code: Code, peer: Option<&Name>, message: String) -> Notice {
-    Notice::Error(Trouble { code, message, peer: peer.cloned(), id: None, text: None })
-}
-
-/// The key that discovery must prove: the one that the user names, else the one that was pinned.
-fn pinned(setup: &Setup, journal: &Journal) -> Result<Option<PublicKey>> {
-    let pinned = || Ok(journal.rendezvous(&setup.endpoint)?.map(|(key, _)| key));
-    setup.discovery_key.map_or_else(pinned, |key| Ok(Some(key)))
-}
-
-const WAITS: &str = "not everything is delivered; the rest is kept and goes out at a later start";
-
-/// The exit status when something failed for good.
-pub const FAILED: u8 = 1;
-/// The exit status when something still waits.
-pub const STILL_WAITING: u8 = 3;
+transactional!(Node {
+    fx,
+    roster,
+    rendezvous,
+    dialer,
+    links,
+    delivery,
+    conversations,
+    withdrawals,
+    search,
+    one_shot,
+    exit,
+});
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use age::scrypt::{Identity, Recipient};
 use age::secrecy::SecretString;
-use age::{DecryptError, Decryptor, EncryptError, Encryptor};
+use age::{DecryptError, Decryptor, Encryptor};
 use anyhow::{Context, anyhow, bail};
 use crossbeam_channel::Receiver;
 use tempfile::NamedTempFile;
@@ -25,30 +25,24 @@ mod passphrase;
 const WORK: u8 = 18;
 /// The most that is spent on a file from elsewhere: four times as much.
 const MAX_WORK: u8 = 20;
-/// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 
 /// An account, and the file that it goes to or comes from.
 #[derive(Debug, Clone)]
 pub struct Transfer {
-    /// Whose account.
     pub user: Name,
-    /// Where the journals are.
     pub data_dir: PathBuf,
-    /// The encrypted file.
     pub file: PathBuf,
-    /// What holds the passphrase; else it is asked for.
+    /// The user is asked for the passphrase without it.
     pub passphrase_file: Option<PathBuf>,
 }
 
 impl Transfer {
-    /// Writes the account to the file, which must not be there yet. A client of the account may be running.
-    ///
-    /// # Errors
-    /// What went wrong, in words for the user; there is no file then.
+    /// Writes the account to the file, which must not be there yet. A client of the account may be running. After an
+    /// error there is no file.
     pub fn export(&self) -> anyhow::Result<()> {
         let signals = super::signals()?;
-        let journal = self.journal();
+        let journal = super::journal_path(&self.data_dir, &self.user);
         let shown = self.file.display();
         // Both before anybody is asked for anything.
         if !journal.try_exists().with_context(|| format!("can't use {}", journal.display()))? {
@@ -77,12 +71,10 @@ impl Transfer {
     }
 
     /// Makes the account that the file holds this machine's; there must be none of that name yet. Returns its key.
-    ///
-    /// # Errors
-    /// What went wrong, in words for the user; nothing has changed then.
+    /// After an error nothing has changed.
     pub fn import(&self) -> anyhow::Result<PublicKey> {
         let signals = super::signals()?;
-        let journal = self.journal();
+        let journal = super::journal_path(&self.data_dir, &self.user);
         let shown = self.file.display();
         let mut file = File::open(&self.file).with_context(|| format!("can't read {shown}"))?;
         if journal.try_exists().with_context(|| format!("can't use {}", journal.display()))? {
@@ -97,15 +89,11 @@ impl Transfer {
             Some(StoreError::Damaged { why, .. }) => {
                 anyhow!("{shown} holds no whole journal of {} ({why}); nothing was changed", self.user)
             }
-            Some(StoreError::Newer { found, known, .. }) => anyhow!(
-                "{shown} was written by a newer peerchat (format {found}, this one knows up to {known}); nothing was changed"
+            Some(StoreError::OtherVersion { version, found, known, .. }) => anyhow!(
+                "{shown} was written by {version} version of peerchat (format {found}, this one reads {known}): import it with that version; nothing was changed"
             ),
             _ => error,
         })
-    }
-
-    fn journal(&self) -> PathBuf {
-        super::journal_path(&self.data_dir, &self.user)
     }
 }
 
@@ -118,9 +106,7 @@ fn seal(
 ) -> anyhow::Result<()> {
     let mut recipient = Recipient::new(passphrase);
     recipient.set_work_factor(WORK);
-    let encryptor = Encryptor::with_recipients(iter::once(&recipient as _))
-        .map_err(|error: EncryptError| anyhow!(error))?;
-    let mut sealed = encryptor.wrap_output(to)?;
+    let mut sealed = Encryptor::with_recipients(iter::once(&recipient as _))?.wrap_output(to)?;
     copy(from, &mut sealed, signals)?;
     sealed.finish()?.flush()?;
     Ok(())

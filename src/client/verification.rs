@@ -1,17 +1,15 @@
-//! The code that two people compare to know that nobody stands between them.
+//! The code that two people compare to know that no attacker stands between them.
 //!
-//! It is made of both public keys, so that both see the same. Whoever wants to stand between them without
-//! being noticed must find two keys of his own, one to show to each, whose codes are equal. Of 40 digits
-//! (133 bits) that takes about 2^66 tries by the birthday paradox, each of which costs a key and
-//! `ROUNDS` rounds of the hash: some 2^78 hashes, offline and before the two have compared.
+//! It is made of both public keys, so that both see the same. To stand between them unnoticed, an attacker must find
+//! two keys, one to show to each, whose codes are equal. Of 40 digits (133 bits) that takes about 2^66 tries by the
+//! birthday paradox, each of which costs a key and `ROUNDS` rounds of the hash: some 2^78 hashes, offline and before
+//! the two have compared.
 
 use blake2::{Blake2s256, Digest};
 
 use crate::protocol::PublicKey;
 
-/// How many digits a code has.
 const DIGITS: usize = 40;
-/// How many digits stand together.
 const GROUP: usize = 5;
 /// How often the hash is taken, to make a search dear.
 const ROUNDS: u32 = 4096;
@@ -19,7 +17,6 @@ const ROUNDS: u32 = 4096;
 const LABEL: &[u8] = b"peerchat verification code 1";
 
 /// The digits of the code for two keys, in whichever order, without spaces.
-#[must_use]
 pub fn code(one: PublicKey, other: PublicKey) -> String {
     let (first, second) = if one <= other { (one, other) } else { (other, one) };
     let keys = [first.0, second.0].concat();
@@ -33,16 +30,14 @@ pub fn code(one: PublicKey, other: PublicKey) -> String {
 }
 
 /// The same in groups, to be read aloud.
-#[must_use]
 pub fn grouped(code: &str) -> String {
     let digits: Vec<char> = code.chars().collect();
     digits.chunks(GROUP).map(String::from_iter).collect::<Vec<_>>().join(" ")
 }
 
-/// The digits of a code as somebody has typed it; `None` if it can't be one.
-#[must_use]
-pub fn typed(words: &[&str]) -> Option<String> {
-    let digits = words.concat();
+/// The digits of a code as it was typed; `None` if it can't be one.
+pub fn typed(text: &str) -> Option<String> {
+    let digits: String = text.split_whitespace().collect();
     (digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(digits)
 }
 
@@ -69,11 +64,10 @@ mod tests {
     #[test]
     fn a_code_reads_back_however_it_is_grouped() {
         let code = code(A, B);
-        let shown = grouped(&code);
-        assert_eq!(typed(&shown.split(' ').collect::<Vec<_>>()), Some(code.clone()));
-        assert_eq!(typed(&[&code]), Some(code.clone()));
-        assert_eq!(typed(&[&code[1..]]), None);
-        assert_eq!(typed(&["yes"]), None);
-        assert_eq!(typed(&[&"x".repeat(DIGITS)]), None);
+        for wrong in [&code[1..], "yes", &"x".repeat(DIGITS)] {
+            assert_eq!(typed(wrong), None);
+        }
+        assert_eq!(typed(&grouped(&code)), Some(code.clone()));
+        assert_eq!(typed(&code), Some(code));
     }
 }

@@ -1,61 +1,42 @@
-//! Figures for Prometheus: `GET /metrics` over HTTP, and nothing else.
+//! Metrics for Prometheus: `GET /metrics` over HTTP, and nothing else.
 //!
-//! A few threads take one connection each at a time, and each connection has a deadline: whoever scrapes slowly, or
-//! sends anything at all, takes a thread for that long and nothing from anybody else.
+//! A few threads serve one connection each at a time, and each connection has a deadline: a slow or hostile client
+//! occupies a thread for that long, and nothing else.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::thread;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use super::desk::Desk;
-use super::timed::Timed;
+use socket2::Socket;
 
-/// How many connections are served at a time.
-const SCRAPERS: usize = 4;
-/// How long one connection may take.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// The longest request, in bytes.
-const REQUEST: u64 = 8 * 1024;
-/// How long to wait when no connection can be accepted.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+use super::admin::Admin;
+use super::deadline_stream::DeadlineStream;
 
-/// Serves metrics for ever, and says where.
-///
-/// # Errors
-/// If it can't listen, or a thread can't be had.
-pub fn serve(address: SocketAddr, desk: &Desk) -> io::Result<SocketAddr> {
-    let listener = Arc::new(TcpListener::bind(address)?);
+const THREADS: usize = 4;
+const TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_REQUEST: u64 = 8 * 1024;
+
+/// Serves metrics until the program ends. Returns the address.
+pub fn serve(address: SocketAddr, admin: &Admin) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
-    for _ in 0..SCRAPERS {
-        let (listener, desk) = (Arc::clone(&listener), desk.clone());
-        thread::Builder::new().name("metrics".into()).spawn(move || {
-            loop {
-                let served = listener.accept().map(|(stream, from)| (answer(stream, &desk), from));
-                match served {
-                    Ok((Ok(()), _)) => {}
-                    Ok((Err(error), from)) => tracing::debug!(%from, %error, "metrics not delivered"),
-                    Err(error) => {
-                        tracing::warn!(%error, "could not accept a connection for metrics");
-                        thread::sleep(EXHAUSTED);
-                    }
-                }
-            }
-        })?;
+    let listener = Socket::from(listener);
+    for _ in 0..THREADS {
+        let admin = admin.clone();
+        let answer = move |stream| answer(stream, &admin);
+        DeadlineStream::serve("metrics", listener.try_clone()?, TIMEOUT, answer)?;
     }
     Ok(address)
 }
 
-fn answer(stream: TcpStream, desk: &Desk) -> io::Result<()> {
-    let mut stream = Timed::new(stream, DEADLINE);
-    let head = stream.lines(REQUEST, <[u8]>::is_empty)?;
+fn answer(mut stream: DeadlineStream, admin: &Admin) -> io::Result<()> {
+    let head = stream.lines(MAX_REQUEST, <[u8]>::is_empty)?;
     let first = head.as_ref().and_then(|head| head.first()).map_or(&[][..], Vec::as_slice);
-    stream.finish(respond(first, desk).as_bytes())
+    stream.finish(respond(first, admin).as_bytes())
 }
 
-/// What a request that begins with this line is answered.
-fn respond(line: &[u8], desk: &Desk) -> String {
+/// The answer to a request that begins with this line.
+fn respond(line: &[u8], admin: &Admin) -> String {
     let mut words = line.split(|byte| *byte == b' ');
     let mut word = || words.next().unwrap_or_default();
     let (method, target, version) = (word(), word(), word());
@@ -66,15 +47,13 @@ fn respond(line: &[u8], desk: &Desk) -> String {
         && matches!(version, b"HTTP/1.0" | b"HTTP/1.1")
         && words.next().is_none();
     let (status, more, body) = match (method, path) {
-        _ if !well_formed => {
-            ("400 Bad Request", "", "this is not a request that is understood here\n".into())
-        }
-        (b"GET", b"/metrics") => match desk.status() {
+        _ if !well_formed => ("400 Bad Request", "", "malformed request\n".into()),
+        (b"GET", b"/metrics") => match admin.status() {
             Ok(status) => ("200 OK", "", status.metrics()),
             Err(busy) => ("503 Service Unavailable", "", format!("{busy}\n")),
         },
         (_, b"/metrics") => ("405 Method Not Allowed", "Allow: GET\r\n", "use GET\n".into()),
-        _ => ("404 Not Found", "", "there is only /metrics\n".into()),
+        _ => ("404 Not Found", "", "not found; the metrics are at /metrics\n".into()),
     };
     let length = body.len();
     format!(

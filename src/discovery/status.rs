@@ -1,17 +1,18 @@
-//! What an operator is told of a running discovery: for people, for scripts, and for Prometheus.
+//! The status of a running discovery: for people, for scripts, and for Prometheus.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::registry::{Action, Figures};
+use super::registry::Figures;
 use crate::protocol::PublicKey;
-use crate::protocol::rendezvous::{RefusedCode, ToClient};
+use crate::protocol::rendezvous::RefusedCode;
+use crate::transport::Rejected;
 
-/// Why clients are refused something, as it is counted.
 const REASONS: [(RefusedCode, &str); 9] = [
     (RefusedCode::NAME_TAKEN, "name-taken"),
     (RefusedCode::KEY_IN_USE, "key-in-use"),
@@ -24,57 +25,29 @@ const REASONS: [(RefusedCode, &str); 9] = [
     (RefusedCode::RELEASED, "released"),
 ];
 
-/// How often what was refused, by reason. Every reason is there from the start.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct Refusals(BTreeMap<&'static str, u64>);
-
-impl Default for Refusals {
-    fn default() -> Self {
-        Self(REASONS.iter().map(|(_, reason)| (*reason, 0)).collect())
-    }
+/// How many refusals there were, by reason. Every reason is there from the start.
+pub fn refused(by_code: &HashMap<u16, u64>, rejected: &Rejected) -> BTreeMap<&'static str, u64> {
+    let Rejected { full, address_full, failed_handshakes } = rejected;
+    let before = [("full", full), ("address-full", address_full), ("handshake-failed", failed_handshakes)];
+    let before = before.map(|(reason, count)| (reason, count.load(Ordering::Relaxed)));
+    let after = REASONS.map(|(code, reason)| (reason, by_code.get(&code.0).copied().unwrap_or_default()));
+    before.into_iter().chain(after).collect()
 }
 
-impl Refusals {
-    /// Counts the refusals among what is done.
-    pub fn count(&mut self, actions: &[Action]) {
-        for action in actions {
-            if let Action::Send { message: ToClient::Refused(refused), .. } = action
-                && let Some((_, reason)) = REASONS.iter().find(|(code, _)| *code == refused.code)
-            {
-                *self.0.entry(reason).or_default() += 1;
-            }
-        }
-    }
-
-    /// Adds a reason that is counted somewhere else.
-    pub fn set(&mut self, reason: &'static str, count: u64) {
-        self.0.insert(reason, count);
-    }
-}
-
-/// A discovery at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
-    /// The program's version.
     pub version: &'static str,
-    /// Where it listens.
     pub address: SocketAddr,
-    /// Its database.
     pub database: String,
-    /// Its key.
     pub key: PublicKey,
-    /// For how many seconds it has been running.
+    /// How long it has been running, in seconds.
     pub uptime: u64,
     /// When it was started, in seconds since 1970.
     pub started: i64,
-    /// How much there is.
     #[serde(flatten)]
     pub figures: Figures,
-    /// How often a transaction could not be saved.
     pub failed_saves: u64,
-    /// What was refused since the start.
-    pub refused: Refusals,
+    pub refused: BTreeMap<&'static str, u64>,
 }
 
 impl Status {
@@ -83,12 +56,8 @@ impl Status {
         let Self { version, address, database, key, uptime, figures, failed_saves, refused, .. } = self;
         let Figures { users, online, sessions, connections, requests } = figures;
         let uptime = SignedDuration::from_secs(i64::try_from(*uptime).unwrap_or(i64::MAX));
-        let refused: Vec<String> = refused
-            .0
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(reason, count)| format!("{reason} {count}"))
-            .collect();
+        let refused = refused.iter().filter(|(_, count)| **count > 0);
+        let refused: Vec<_> = refused.map(|(reason, count)| format!("{reason} {count}")).collect();
         let refused = if refused.is_empty() { "nothing".into() } else { refused.join(", ") };
         format!(
             "version       {version}\n\
@@ -106,43 +75,34 @@ impl Status {
         )
     }
 
-    /// For scripts: one line.
-    pub fn json(&self) -> String {
-        // Nothing in it can fail to be written.
-        let json = serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
-        json + "\n"
-    }
-
     /// For Prometheus, in its text format.
     pub fn metrics(&self) -> String {
         let Figures { users, online, sessions, connections, requests } = self.figures;
-        let mut text = String::new();
-        let mut metric = |name: &str, kind: &str, help: &str, samples: &[(String, i128)]| {
-            // Writing into a String does not fail.
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in samples {
-                let _ = writeln!(text, "{name}{labels} {value}");
-            }
-        };
-        let one = |value: u64| [(String::new(), i128::from(value))];
-        let version = format!("{{version=\"{}\"}}", self.version);
-        let started = [(String::new(), i128::from(self.started))];
-        let refused: Vec<_> = self
-            .refused
-            .0
-            .iter()
-            .map(|(reason, count)| (format!("{{reason=\"{reason}\"}}"), i128::from(*count)))
-            .collect();
-        metric("peerchat_build_info", "gauge", "The version that runs.", &[(version, 1)]);
-        metric("peerchat_start_time_seconds", "gauge", "When it was started, since 1970.", &started);
-        metric("peerchat_users", "gauge", "Accounts.", &one(users));
-        metric("peerchat_users_online", "gauge", "Accounts with a live session.", &one(online));
-        metric("peerchat_sessions", "gauge", "Connections whose key is proved.", &one(sessions));
-        metric("peerchat_connections", "gauge", "Pairs of users who have been linked.", &one(connections));
-        metric("peerchat_requests_pending", "gauge", "Requests that are not yet settled.", &one(requests));
+        let one = |value| vec![(String::new(), i128::from(value))];
+        let by_reason = |(reason, count): (&_, &_)| (format!("{{reason=\"{reason}\"}}"), i128::from(*count));
+        let build = vec![(format!("{{version=\"{}\"}}", self.version), 1)];
         let saves = one(self.failed_saves);
-        metric("peerchat_failed_saves_total", "counter", "Transactions that could not be saved.", &saves);
-        metric("peerchat_refusals_total", "counter", "What was refused, by reason.", &refused);
+        let started = vec![(String::new(), i128::from(self.started))];
+        let refused = self.refused.iter().map(by_reason).collect();
+        let metrics = [
+            ("build_info", "gauge", "The running version.", build),
+            ("start_time_seconds", "gauge", "When discovery was started, in seconds since 1970.", started),
+            ("users", "gauge", "Registered accounts.", one(users)),
+            ("users_online", "gauge", "Accounts with a live session.", one(online)),
+            ("sessions", "gauge", "Connections that have proved their key.", one(sessions)),
+            ("connections", "gauge", "Pairs of users who have been linked.", one(connections)),
+            ("requests_pending", "gauge", "Requests that are waiting for an answer.", one(requests)),
+            ("failed_saves_total", "counter", "Transactions that could not be saved.", saves),
+            ("refusals_total", "counter", "Refusals, by reason.", refused),
+        ];
+        let mut text = String::new();
+        for (name, kind, help, samples) in metrics {
+            // Writing into a String does not fail.
+            let _ = writeln!(text, "# HELP peerchat_{name} {help}\n# TYPE peerchat_{name} {kind}");
+            for (labels, value) in samples {
+                let _ = writeln!(text, "peerchat_{name}{labels} {value}");
+            }
+        }
         text
     }
 }

@@ -130,7 +130,6 @@ pub mod address {
     use minicbor::decode::{Decoder, Error};
     use minicbor::encode::{Encoder, Write};
 
-    /// Writes an address.
     pub fn encode<C, W: Write>(
         address: &SocketAddr,
         e: &mut Encoder<W>,
@@ -143,7 +142,6 @@ pub mod address {
         }
     }
 
-    /// Reads an address.
     pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<SocketAddr, Error> {
         let at = d.position();
         let bytes = d.bytes()?;
@@ -163,7 +161,6 @@ pub mod address {
     pub mod option {
         use super::{Decoder, Encoder, Error, SocketAddr, Write};
 
-        /// Writes the address, or null.
         pub fn encode<C, W: Write>(
             address: &Option<SocketAddr>,
             e: &mut Encoder<W>,
@@ -175,7 +172,6 @@ pub mod address {
             }
         }
 
-        /// Reads an address, or null.
         pub fn decode<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Option<SocketAddr>, Error> {
             if d.datatype()? == minicbor::data::Type::Null {
                 return d.null().map(|()| None);
@@ -183,12 +179,10 @@ pub mod address {
             super::decode(d, context).map(Some)
         }
 
-        /// What a missing field stands for.
+        // How the derive macros ask what a missing field stands for, and whether one may be missing.
         pub fn nil() -> Option<Option<SocketAddr>> {
             Some(None)
         }
-
-        /// Whether the field can be left out.
         pub fn is_nil(address: &Option<SocketAddr>) -> bool {
             address.is_none()
         }

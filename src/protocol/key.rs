@@ -1,24 +1,22 @@
-//! Public keys: who somebody is.
+//! Public keys: who a user is.
 
 use std::fmt;
 use std::str::FromStr;
 
-use minicbor::decode::{Decode, Decoder};
-use minicbor::encode::{Encode, Encoder, Write};
+use minicbor::{Decode, Encode};
 
 /// A Curve25519 public key, the only identity that peerchat believes in.
 ///
 /// Its fingerprint is the whole key in 64 hexadecimal digits, so that comparing fingerprints compares keys.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PublicKey(pub [u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
+#[cbor(transparent)]
+pub struct PublicKey(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
 
-/// A text that is not a fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a fingerprint is 64 hexadecimal digits")]
 pub struct NotAFingerprint;
 
 impl PublicKey {
-    /// The key in `bytes`, if there are exactly 32.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
@@ -40,11 +38,8 @@ impl FromStr for PublicKey {
     type Err = NotAFingerprint;
 
     fn from_str(text: &str) -> Result<Self, NotAFingerprint> {
-        let digits: Vec<u8> = text
-            .chars()
-            .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-            .collect::<Option<_>>()
-            .ok_or(NotAFingerprint)?;
+        let digit = |c: char| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digits: Vec<u8> = text.chars().map(digit).collect::<Option<_>>().ok_or(NotAFingerprint)?;
         let (pairs, []) = digits.as_chunks::<2>() else {
             return Err(NotAFingerprint);
         };
@@ -56,24 +51,6 @@ impl FromStr for PublicKey {
 impl serde::Serialize for PublicKey {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-impl<C> Encode<C> for PublicKey {
-    fn encode<W: Write>(
-        &self,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.bytes(&self.0)?.ok()
-    }
-}
-
-impl<'b, C> Decode<'b, C> for PublicKey {
-    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
-        let at = d.position();
-        Self::from_slice(d.bytes()?)
-            .ok_or_else(|| minicbor::decode::Error::message("a key has 32 bytes").at(at))
     }
 }
 

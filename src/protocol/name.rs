@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use minicbor::decode::{Decode, Decoder};
-use minicbor::encode::{Encode, Encoder, Write};
+use minicbor::decode::{self, Decode, Decoder};
+use minicbor::encode::{self, Encode, Encoder, Write};
 
 /// A user's name: 1 to [`Name::MAX`] characters, each of `a`–`z`, `0`–`9`, `.`, `_` or `-`, the first a
 /// letter or a digit.
@@ -19,19 +19,15 @@ impl Name {
     /// The longest name, in characters (which are bytes).
     pub const MAX: usize = 32;
 
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing at all.
     #[error("a name can't be empty")]
     Empty,
-    /// More than [`Name::MAX`] bytes.
     #[error("a name has at most {max} characters, this one has {0} bytes", max = Name::MAX)]
     TooLong(usize),
     /// Capital letters, which are left out so that no two names differ only in case.
@@ -40,7 +36,6 @@ pub enum NameError {
     /// A character outside the grammar. It is escaped here, so that the error is safe to print.
     #[error("a name can't contain {0:?}: use the letters a to z, digits, '.', '_' and '-'")]
     Character(char),
-    /// A first character that is neither letter nor digit.
     #[error("a name starts with a letter or a digit, not with {0:?}")]
     Start(char),
 }
@@ -88,19 +83,15 @@ impl serde::Serialize for Name {
 }
 
 impl<C> Encode<C> for Name {
-    fn encode<W: Write>(
-        &self,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
         e.str(&self.0)?.ok()
     }
 }
 
 impl<'b, C> Decode<'b, C> for Name {
-    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
         let at = d.position();
-        d.str()?.parse().map_err(|_| minicbor::decode::Error::message("not a user name").at(at))
+        d.str()?.parse().map_err(|_| decode::Error::message("not a user name").at(at))
     }
 }
 

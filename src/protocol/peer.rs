@@ -12,10 +12,8 @@ use super::Name;
 /// From one client to the other.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Peer {
-    /// The first message of each side.
     #[n(0)]
     Hello(#[n(0)] Hello),
-    /// Something said.
     #[n(1)]
     Message(#[n(0)] Message),
     /// Everything up to here is committed.
@@ -29,17 +27,25 @@ pub enum Peer {
     Bye(#[n(0)] Bye),
 }
 
-/// A place in somebody's stream of messages.
+impl Peer {
+    /// Whether the receiver has to save what follows from it.
+    pub const fn must_be_saved(&self) -> bool {
+        match self {
+            Self::Hello(_) | Self::Message(_) | Self::Ack(_) => true,
+            Self::Ping | Self::Bye(_) => false,
+        }
+    }
+}
+
+/// A place in a client's stream of messages.
 ///
 /// The epoch is a random number drawn at every start of a client; within it numbers rise, with gaps.
 /// Together with the sender's key they name a message for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Cursor {
-    /// Which start of the sender.
     #[n(0)]
     pub epoch: u64,
-    /// Which message of that epoch.
     #[n(1)]
     pub number: u64,
 }
@@ -56,7 +62,6 @@ impl serde::Serialize for Cursor {
     }
 }
 
-/// The body of [`Peer::Hello`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Hello {
@@ -68,7 +73,6 @@ pub struct Hello {
     /// the same key.
     #[n(1)]
     pub epoch: u64,
-    /// The port on which the sender takes links.
     #[n(2)]
     pub port: u16,
     /// How many bytes of messages the sender takes unacknowledged (see `docs/protocol.md`).
@@ -83,29 +87,24 @@ pub struct Hello {
 /// The most epochs that a [`Hello`] speaks of.
 pub const MAX_CURSORS: u32 = 32;
 
-/// The body of [`Peer::Message`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Message {
     /// The sender's epoch when it was written.
     #[n(0)]
     pub epoch: u64,
-    /// Its number in that epoch.
     #[n(1)]
     pub number: u64,
-    /// What the body is.
     #[n(2)]
     pub kind: Kind,
     /// The sender's clock when it was written, in milliseconds since 1970. Shown, never relied on.
     #[n(3)]
     pub sent: i64,
-    /// What was said.
     #[cbor(n(4), with = "minicbor::bytes")]
     pub body: Vec<u8>,
 }
 
 impl Message {
-    /// Which message this is.
     pub fn cursor(&self) -> Cursor {
         Cursor { epoch: self.epoch, number: self.number }
     }
@@ -122,11 +121,9 @@ impl Kind {
     pub const TEXT: Self = Self(1);
 }
 
-/// The body of [`Peer::Bye`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Bye {
-    /// Why.
     #[n(0)]
     pub reason: ByeReason,
 }

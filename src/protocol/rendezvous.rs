@@ -11,7 +11,6 @@ use minicbor::{Decode, Encode};
 use super::codec::address;
 use super::{Name, PublicKey};
 
-/// From a client to discovery.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ToDiscovery {
     /// "I am this user, and I listen there."
@@ -35,7 +34,6 @@ pub enum ToDiscovery {
     Logout,
 }
 
-/// The body of [`ToDiscovery::Register`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Register {
@@ -52,37 +50,30 @@ pub struct Register {
     pub start: Option<u64>,
 }
 
-/// A message that is about one user.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct About {
-    /// The user.
     #[n(0)]
     pub name: Name,
 }
 
-/// The body of [`ToDiscovery::Identify`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Identify {
-    /// The key that somebody has proved to hold.
     #[n(0)]
     pub key: PublicKey,
 }
 
-/// From discovery to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ToClient {
     /// The registration stands. What discovery knows of this user's contacts follows, then [`Self::Synced`].
     #[n(0)]
     Registered(#[n(0)] Registered),
-    /// Something was not done.
     #[n(1)]
     Refused(#[n(0)] Refused),
     /// What discovery knows of a user; pushed whenever it changes.
     #[n(2)]
     Status(#[n(0)] Status),
-    /// There is no user of this name.
     #[n(3)]
     NoSuchUser(#[n(0)] About),
     /// Every contact that discovery knows of has been told.
@@ -91,7 +82,6 @@ pub enum ToClient {
     /// The answer to [`ToDiscovery::Identify`].
     #[n(5)]
     Identity(#[n(0)] Identity),
-    /// The answer to [`ToDiscovery::Ping`].
     #[n(6)]
     Pong,
     /// The account has registered from somewhere else: this session is over, and the client is to stay out.
@@ -99,7 +89,17 @@ pub enum ToClient {
     Superseded(#[n(0)] Registered),
 }
 
-/// The body of [`ToClient::Registered`] and [`ToClient::Superseded`].
+impl ToClient {
+    /// Whether the client has to save what follows from it.
+    pub const fn must_be_saved(&self) -> bool {
+        match self {
+            Self::Registered(_) | Self::Refused(_) | Self::Status(_) | Self::NoSuchUser(_) => true,
+            Self::Synced | Self::Identity(_) => true,
+            Self::Pong | Self::Superseded(_) => false,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Registered {
@@ -109,14 +109,12 @@ pub struct Registered {
     pub address: SocketAddr,
 }
 
-/// The body of [`ToClient::Refused`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Refused {
-    /// Why, for programs.
     #[n(0)]
     pub code: RefusedCode,
-    /// The user whom the refused message was about, if any.
+    /// The user that the refused message was about.
     #[n(1)]
     pub name: Option<Name>,
 }
@@ -127,11 +125,8 @@ pub struct Refused {
 pub struct RefusedCode(#[n(0)] pub u16);
 
 impl RefusedCode {
-    /// The name belongs to another key.
     pub const NAME_TAKEN: Self = Self(1);
-    /// The key already has another name.
     pub const KEY_IN_USE: Self = Self(2);
-    /// Too many new names from this address for now.
     pub const TOO_MANY_NAMES: Self = Self(3);
     /// The account has as many requests and connections as it may have.
     pub const TOO_MANY_REQUESTS: Self = Self(4);
@@ -141,9 +136,7 @@ impl RefusedCode {
     pub const NOT_SAVED: Self = Self(6);
     /// Something other than a registration came first.
     pub const NOT_REGISTERED: Self = Self(7);
-    /// A request for oneself.
     pub const YOURSELF: Self = Self(8);
-    /// The operator of discovery has taken the name from this key.
     pub const RELEASED: Self = Self(9);
 }
 
@@ -166,20 +159,15 @@ impl fmt::Display for RefusedCode {
     }
 }
 
-/// The body of [`ToClient::Status`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Status {
-    /// The user.
     #[n(0)]
     pub name: Name,
-    /// The key that the name is bound to.
     #[n(1)]
     pub key: PublicKey,
-    /// Where the user was last reachable.
     #[cbor(n(2), with = "address::option", has_nil)]
     pub address: Option<SocketAddr>,
-    /// Whether the user has a live session.
     #[n(3)]
     pub online: bool,
     /// Whether the user has asked for a channel to the one who is told.
@@ -187,14 +175,11 @@ pub struct Status {
     pub asks: bool,
 }
 
-/// The body of [`ToClient::Identity`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Identity {
-    /// The key asked about.
     #[n(0)]
     pub key: PublicKey,
-    /// The name bound to it, if there is one.
     #[n(1)]
     pub name: Option<Name>,
 }

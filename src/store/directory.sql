@@ -14,7 +14,7 @@ CREATE TABLE users (
     seen        INTEGER NOT NULL
 ) STRICT;
 
--- Who has been linked with whom, once a pair.
+-- Which users have been linked, once a pair.
 CREATE TABLE connections (
     a      INTEGER NOT NULL REFERENCES users (id),
     b      INTEGER NOT NULL REFERENCES users (id),
@@ -23,11 +23,19 @@ CREATE TABLE connections (
     CHECK (a < b)
 ) STRICT, WITHOUT ROWID;
 
--- Who has asked for whom and is not yet linked.
+-- Which users have asked for others, and are not yet linked.
 CREATE TABLE requests (
     asker   INTEGER NOT NULL REFERENCES users (id),
     target  INTEGER NOT NULL REFERENCES users (id),
     asked   INTEGER NOT NULL,
     PRIMARY KEY (asker, target),
     CHECK (asker <> target)
+) STRICT, WITHOUT ROWID;
+
+-- The names that the operator has freed, each with the last key that it was taken from: that key can't take the
+-- name again.
+CREATE TABLE released (
+    name  TEXT PRIMARY KEY,
+    key   BLOB NOT NULL CHECK (length(key) = 32),
+    freed INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -1,4 +1,4 @@
-//! What a client keeps: who it is, whom it knows, and everything said.
+//! What a client keeps: its account, its contacts, and everything said.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -7,29 +7,26 @@ use rusqlite::{OptionalExtension, params};
 use zeroize::Zeroizing;
 
 use super::{Database, Result, Schema, parsed};
-use crate::noise::Keypair;
 use crate::protocol::{Name, PublicKey};
+use crate::transport::noise::Keypair;
 
 mod contacts;
 mod messages;
-mod parts;
 mod search;
+mod segments;
 mod transfer;
 
-pub use contacts::{ContactRow, Request};
+pub use contacts::{ContactRow, Identity, Outgoing, Reading, Request, Whereabouts};
 pub use messages::{Entry, Incoming, Received, Sent};
-pub use parts::{PART, Side, Unfiled};
+pub use segments::{SEGMENT, Side, Unsealed};
 pub use transfer::Copy;
 
 const SCHEMA: Schema = Schema {
     what: "journal",
     application_id: i32::from_be_bytes(*b"pchJ"),
     page_size: 4096,
-    migrations: &[
-        include_str!("journal.sql"),
-        include_str!("journal/version2.sql"),
-        include_str!("journal/version3.sql"),
-    ],
+    format: 5,
+    tables: include_str!("journal.sql"),
 };
 
 /// The row of a contact.
@@ -52,10 +49,8 @@ impl Deref for Journal {
 }
 
 impl Journal {
-    /// Opens the journal of `name` at `path`, or makes one with a new key.
-    ///
-    /// # Errors
-    /// See [`StoreError`](super::StoreError); the journal of another name is refused as damaged.
+    /// Opens the journal of `name` at `path`, or makes one with a new key. The journal of another name is refused as
+    /// damaged.
     pub fn open(path: &Path, name: &Name) -> Result<Self> {
         let journal = Self(Database::open(path, &SCHEMA, |connection| {
             insert_identity(connection, name, &Keypair::generate()?)
@@ -65,73 +60,45 @@ impl Journal {
     }
 
     /// A journal in memory, for tests.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn in_memory(name: &Name, keypair: &Keypair) -> Result<Self> {
         Database::in_memory(&SCHEMA, |connection| insert_identity(connection, name, keypair)).map(Self)
     }
 
     /// Whose journal it is.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn identity(&self) -> Result<(Name, Keypair)> {
-        Ok(self.query_row("SELECT name, secret FROM identity", [], |row| {
+        Ok(self.one("SELECT name, secret FROM identity", [], |row| {
             Ok((parsed(row, 0)?, Keypair::from_secret(Zeroizing::new(row.get(1)?))))
         })?)
     }
 
     /// The key pinned for the discovery at `endpoint`, and whether the account has been registered there.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn rendezvous(&self, endpoint: &str) -> Result<Option<(PublicKey, bool)>> {
-        Ok(self
-            .prepare_cached("SELECT key, registered FROM rendezvous WHERE endpoint = ?1")?
-            .query_row([endpoint], |row| Ok((PublicKey(row.get(0)?), row.get(1)?)))
-            .optional()?)
+        let sql = "SELECT key, registered FROM rendezvous WHERE endpoint = ?1";
+        Ok(self.one(sql, [endpoint], |row| Ok((PublicKey(row.get(0)?), row.get(1)?))).optional()?)
     }
 
     /// Whether the account has been registered with any discovery, ever.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn registered_anywhere(&self) -> Result<bool> {
-        Ok(self
-            .query_row("SELECT EXISTS (SELECT 1 FROM rendezvous WHERE registered)", [], |row| row.get(0))?)
+        Ok(self.one("SELECT EXISTS (SELECT 1 FROM rendezvous WHERE registered)", [], |row| row.get(0))?)
     }
 
-    /// Pins `key` for the discovery at `endpoint`.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn pin_rendezvous(&self, endpoint: &str, key: PublicKey) -> Result<()> {
-        self.prepare_cached(
+        self.run(
             "INSERT INTO rendezvous (endpoint, key) VALUES (?1, ?2)
              ON CONFLICT DO UPDATE SET key = excluded.key, registered = 0 WHERE key <> excluded.key",
-        )?
-        .execute(params![endpoint, key.0])?;
-        Ok(())
+            params![endpoint, key.0],
+        )
     }
 
     /// Notes that the account is registered with the discovery at `endpoint`.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn set_registered(&self, endpoint: &str) -> Result<()> {
-        self.prepare_cached("UPDATE rendezvous SET registered = 1 WHERE endpoint = ?1 AND NOT registered")?
-            .execute([endpoint])?;
-        Ok(())
+        self.run("UPDATE rendezvous SET registered = 1 WHERE endpoint = ?1 AND NOT registered", [endpoint])
     }
 }
 
 fn insert_identity(connection: &rusqlite::Connection, name: &Name, keypair: &Keypair) -> Result<()> {
-    connection.execute(
-        "INSERT INTO identity (only, name, secret) VALUES (1, ?1, ?2)",
-        params![name.as_str(), keypair.secret()],
-    )?;
-    Ok(())
+    let sql = "INSERT INTO identity (only, name, secret) VALUES (1, ?1, ?2)";
+    Ok(connection.execute(sql, params![name.as_str(), keypair.secret()]).map(drop)?)
 }
 
 #[cfg(test)]

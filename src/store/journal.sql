@@ -1,4 +1,4 @@
--- What a client keeps: who it is, whom it knows, what was said. Times are milliseconds since 1970,
+-- What a client keeps: its account, its contacts, what was said. Times are milliseconds since 1970,
 -- addresses are text as IP:PORT or [IP]:PORT, and a 64-bit epoch stands as the signed integer of the same bits.
 --
 -- `seq` counts everything said, in and out, through the whole journal: it is the order in which a
@@ -17,26 +17,22 @@ CREATE TABLE rendezvous (
     registered  INTEGER NOT NULL DEFAULT 0 CHECK (registered IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 
+-- What the columns mean stands in contacts.rs.
 CREATE TABLE contact (
     id         INTEGER PRIMARY KEY,
     name       TEXT NOT NULL UNIQUE,
-    -- The pinned key; unknown until discovery has answered the request.
     key        BLOB UNIQUE CHECK (length(key) = 32),
-    -- Another key that discovery has named since, until the user decides.
     offered    BLOB CHECK (length(offered) = 32),
-    -- 0: nothing asked; 1: a request that discovery has not yet confirmed; 2: one that it keeps.
-    request    INTEGER NOT NULL CHECK (request IN (0, 1, 2)),
+    verified   BLOB CHECK (length(verified) = 32),
+    request    INTEGER NOT NULL DEFAULT 0 CHECK (request IN (0, 1, 2)),
     blocked    INTEGER NOT NULL DEFAULT 0 CHECK (blocked IN (0, 1)),
-    -- Where the last link reached them, and where discovery last said that they are.
     reached    TEXT,
     told       TEXT,
-    -- All of ours up to this seq has been delivered.
+    seen       INTEGER,
     delivered  INTEGER NOT NULL DEFAULT 0,
-    -- Nothing of ours up to this seq is sent again, whatever they say: it went to an earlier key, or, if that is
-    -- beyond what is delivered and no key is known, there is no such user and it is to be given back.
     base       INTEGER NOT NULL DEFAULT 0,
-    -- All of theirs up to this seq has been shown.
-    shown      INTEGER NOT NULL DEFAULT 0
+    shown      INTEGER NOT NULL DEFAULT 0,
+    read       INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- The starts of this client that wrote something.
@@ -47,27 +43,28 @@ CREATE TABLE epoch (
     first  INTEGER NOT NULL
 ) STRICT;
 
+-- What was said stands in the order of the journal and not by contact: all new messages are appended in one place,
+-- where each contact's would end on a page of its own. There are no foreign keys: each would be looked up for
+-- every message, and a contact who is removed takes along what was said.
 CREATE TABLE sent (
-    contact  INTEGER NOT NULL REFERENCES contact (id),
-    seq      INTEGER NOT NULL,
-    epoch    INTEGER NOT NULL REFERENCES epoch (id),
+    seq      INTEGER PRIMARY KEY,
+    contact  INTEGER NOT NULL,
+    epoch    INTEGER NOT NULL,
     kind     INTEGER NOT NULL,
     written  INTEGER NOT NULL,
-    body     BLOB NOT NULL,
-    PRIMARY KEY (contact, seq)
-) STRICT, WITHOUT ROWID;
+    body     BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE received (
-    contact  INTEGER NOT NULL REFERENCES contact (id),
-    seq      INTEGER NOT NULL,
+    seq      INTEGER PRIMARY KEY,
+    contact  INTEGER NOT NULL,
     epoch    INTEGER NOT NULL,
     number   INTEGER NOT NULL,
     kind     INTEGER NOT NULL,
     written  INTEGER NOT NULL,
     arrived  INTEGER NOT NULL,
-    body     BLOB NOT NULL,
-    PRIMARY KEY (contact, seq)
-) STRICT, WITHOUT ROWID;
+    body     BLOB NOT NULL
+) STRICT;
 
 -- How far each contact's messages are committed here, per start of theirs.
 CREATE TABLE cursor (
@@ -78,3 +75,29 @@ CREATE TABLE cursor (
     seq      INTEGER NOT NULL,
     PRIMARY KEY (contact, epoch)
 ) STRICT, WITHOUT ROWID;
+
+-- Where one contact's messages stand: `count` of ours (1) or theirs (0) from `first` to `last`, and what else is
+-- between those is with others. What is above `sealed.up_to` is in no segment yet.
+CREATE TABLE segment (
+    contact  INTEGER NOT NULL,
+    ours     INTEGER NOT NULL CHECK (ours IN (0, 1)),
+    last     INTEGER NOT NULL,
+    first    INTEGER NOT NULL,
+    count    INTEGER NOT NULL,
+    PRIMARY KEY (contact, ours, last)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sealed (
+    only     INTEGER PRIMARY KEY CHECK (only = 1),
+    up_to    INTEGER NOT NULL,
+    -- The words of everything up to here are in `search`; the rest follows when there is time.
+    indexed  INTEGER NOT NULL
+) STRICT;
+INSERT INTO sealed VALUES (1, 0, 0);
+
+-- The words of what was said, by the seq of the message, which is the row's number here. The text itself is not
+-- kept a second time. `owner` is the contact's id as a word: it finds the messages of one contact as fast as all.
+CREATE VIRTUAL TABLE search USING fts5 (
+    owner, body, contact UNINDEXED,
+    content = '', contentless_delete = 1, contentless_unindexed = 1
+);

@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use fastrand::Rng;
 use peerchat::client::command::Command;
 use peerchat::client::event::{ANSWERS, Action, Input};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
-use peerchat::noise::Keypair;
 use peerchat::protocol::peer::Peer;
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::StoreError;
 use peerchat::store::journal::Journal;
+use peerchat::time::millis;
+use peerchat::transport::noise::Keypair;
 use rusqlite::OptionalExtension;
 
 use super::dial::Dialling;
@@ -122,7 +124,8 @@ impl World {
         }
         client.life += 1;
         client.crash = None;
-        let linger = [None, Some(0), Some(5_000)][usize::try_from(seed % 3).unwrap()];
+        let linger =
+            [None, Some(Duration::ZERO), Some(Duration::from_secs(5))][usize::try_from(seed % 3).unwrap()];
         let setup = Setup {
             name: client.name.clone(),
             key: client.keypair.public(),
@@ -130,7 +133,7 @@ impl World {
             endpoint: "discovery:7667".into(),
             discovery_key: None,
             silent: false,
-            part: 5,
+            segment: 5,
             linger,
             epoch: client.epoch,
             seed,
@@ -219,11 +222,14 @@ impl World {
             self.clients[number].input_ended = false;
         }
         let lost = self.loses_commit().then(|| Snapshot::take(&self.clients[number].journal));
+        // A client that updates its index writes, and does nothing else that can be seen.
+        let written = self.clients[number].journal.total_changes();
         let Some(actions) = self.transact(number, &mut run, clock, &inputs) else {
             return self.client_crashes(number, run, false);
         };
         self.note(|| shortened(&format!("user{number} {inputs:?} -> {actions:?}")));
-        run.idle = if inputs.is_empty() && actions.is_empty() { run.idle + 1 } else { 0 };
+        let wrote = self.clients[number].journal.total_changes() != written;
+        run.idle = if inputs.is_empty() && actions.is_empty() && !wrote { run.idle + 1 } else { 0 };
         if run.idle > IDLE_TURNS {
             self.fail(format!("user{number} comes round and round with nothing to do"));
         }
@@ -246,7 +252,7 @@ impl World {
             }
             return self.client_ends(number, run);
         }
-        let deadline = run.started.saturating_add(run.node.deadline());
+        let deadline = run.started.saturating_add(millis(run.node.deadline().since_start()));
         let at = match run.exit {
             Some((_, until)) => until,
             None if self.mutation == Some(Mutation::NoTimers) => u64::MAX,
@@ -315,7 +321,10 @@ impl World {
                 journal.rollback();
                 let epoch = self.rng.u64(..);
                 self.note(|| format!("user{number} could not save"));
-                Some(run.node.recover(now, &journal, inputs, epoch).expect("the journal can be read"))
+                if self.mutation == Some(Mutation::KeepFailed) {
+                    return Some(run.node.committed());
+                }
+                Some(run.node.failed(now, &journal, inputs, epoch).expect("the journal can be read"))
             }
         }
     }
@@ -331,11 +340,11 @@ impl World {
                     self.transmit(conn, side, &messages);
                 }
             }
-            Action::Dial { contact, key, addresses, .. } => {
+            Action::Dial { contact, key, routes, .. } => {
                 self.stats.add("dials");
-                let addresses = addresses.into();
+                let routes = routes.into();
                 let dialling =
-                    Dialling { client: number, life: run.life, contact, key, addresses, problems: vec![] };
+                    Dialling { client: number, life: run.life, contact, key, routes, problems: vec![] };
                 self.schedule(self.now, Event::Dial(Box::new(dialling)));
             }
             Action::Send(link, mut messages) => {

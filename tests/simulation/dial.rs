@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use peerchat::client::event::{Input, Problem};
 use peerchat::protocol::PublicKey;
 use peerchat::store::journal::ContactId;
+use peerchat::transport::Route;
 
 use super::mutation::Mutation;
 use super::wire::End;
@@ -18,8 +19,8 @@ pub struct Dialling {
     pub life: u64,
     pub contact: ContactId,
     pub key: PublicKey,
-    pub addresses: VecDeque<SocketAddr>,
-    pub problems: Vec<(SocketAddr, Problem)>,
+    pub routes: VecDeque<Route>,
+    pub problems: Vec<(Route, Problem)>,
 }
 
 impl World {
@@ -27,13 +28,13 @@ impl World {
     pub fn dial(&mut self, mut dialling: Box<Dialling>) {
         let own = Pid::Client(dialling.client);
         let end = End { pid: own, life: dialling.life, id: 0, open: true };
-        let Some(address) = dialling.addresses.front().copied() else {
+        let Some(route) = dialling.routes.front().copied() else {
             let Dialling { contact, problems, .. } = *dialling;
             return self.post(end, Input::DialFailed { contact, problems });
         };
         let delay = self.rng.u64(1..=self.plan.dial_latency);
         let target = self.clients.iter().position(|client| {
-            client.run.as_ref().is_some_and(|run| run.exit.is_none()) && client.address == address
+            client.run.as_ref().is_some_and(|run| run.exit.is_none()) && Route::from(client.address) == route
         });
         let wait = match target {
             Some(target) if self.parted(own, Pid::Client(target)) => Err((5000, "timeout")),
@@ -83,10 +84,10 @@ impl World {
         let half = self.fault_happens(self.plan.half_shake);
         let remote = SocketAddr::new(self.clients[dialling.client].address.ip(), 40_000);
         let ups = [
-            (dialler, dialling.key, Some(dialling.contact), dialling.addresses[0]),
-            (acceptor, self.clients[dialling.client].keypair.public(), None, remote),
+            (dialler, dialling.key, Some(dialling.contact), dialling.routes[0]),
+            (acceptor, self.clients[dialling.client].keypair.public(), None, remote.into()),
         ];
-        for (side, (end, key, dialled, remote)) in ups.into_iter().enumerate() {
+        for (side, (end, key, dialled, route)) in ups.into_iter().enumerate() {
             if let Pid::Client(number) = end.pid
                 && let Some(run) = &mut self.clients[number].run
             {
@@ -100,7 +101,7 @@ impl World {
             let at = self.now + self.rng.u64(0..=self.plan.latency);
             self.not_before(conn, side, at);
             let budget = if self.mutation == Some(Mutation::NoWindow) { 1 << 30 } else { budget };
-            let up = Input::LinkUp { link: end.id, key, dialled, remote, budget };
+            let up = Input::LinkUp { link: end.id, key, dialled, route, budget };
             self.schedule(at, Event::Up(end, up));
         }
     }
@@ -108,8 +109,8 @@ impl World {
 
 impl Dialling {
     fn fails(&mut self, problem: Problem) {
-        if let Some(address) = self.addresses.pop_front() {
-            self.problems.push((address, problem));
+        if let Some(route) = self.routes.pop_front() {
+            self.problems.push((route, problem));
         }
     }
 }

@@ -4,20 +4,22 @@ use std::net::SocketAddr;
 
 use fastrand::Rng;
 use peerchat::client::command::Command;
-use peerchat::client::event::{Action, Input, LinkId, Problem};
+use peerchat::client::event::{Action, ConnectionId, Input, Problem};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
 use peerchat::protocol::peer::{Bye, ByeReason, Hello, Kind, Message, Peer};
 use peerchat::protocol::rendezvous::{Registered, Status, ToClient, ToDiscovery};
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::journal::Journal;
-use peerchat::time::Now;
+use peerchat::time::{Instant, Now};
+use peerchat::transport::Route;
 
 use super::client::keypair;
+use super::world::moment;
 
 const BOB: PublicKey = PublicKey([7; 32]);
-const SESSION: LinkId = 1;
-const LINK: LinkId = 2;
+const SESSION: ConnectionId = 1;
+const LINK: ConnectionId = 2;
 
 struct Alice {
     node: Node,
@@ -44,18 +46,18 @@ impl Alice {
             endpoint: "discovery:7667".into(),
             discovery_key: None,
             silent: false,
-            part: 5,
+            segment: 5,
             linger: None,
             epoch: 1,
             seed: 1,
         };
-        let node = Node::new(setup, Now { mono: 0, wall: 0 }, &journal).unwrap();
+        let node = Node::new(setup, Now { mono: Instant::START, wall: 0 }, &journal).unwrap();
         Self { node, journal, now: 0 }
     }
 
     fn clock(&mut self) -> Now {
         self.now += 1;
-        Now { mono: self.now, wall: 0 }
+        Now { mono: moment(self.now), wall: 0 }
     }
 
     /// A transaction that is committed.
@@ -75,13 +77,13 @@ impl Alice {
         inputs.iter().for_each(|input| self.node.handle(now, &self.journal, input).unwrap());
         self.node.finish(now, &self.journal).unwrap();
         self.journal.rollback();
-        self.node.recover(now, &self.journal, inputs, self.now).unwrap()
+        self.node.failed(now, &self.journal, inputs, self.now).unwrap()
     }
 
     /// A transaction that fails before any of its inputs is looked at.
     fn fails_at_once(&mut self, inputs: &[Input]) -> Vec<Action> {
         let now = self.clock();
-        self.node.recover(now, &self.journal, inputs, self.now).unwrap()
+        self.node.failed(now, &self.journal, inputs, self.now).unwrap()
     }
 
     /// A session with discovery, which says where bob is.
@@ -99,7 +101,13 @@ impl Alice {
 
     /// A link to bob, who writes something.
     fn hears(&mut self) -> Vec<Action> {
-        let up = Input::LinkUp { link: LINK, key: BOB, dialled: None, remote: address(), budget: 1 << 20 };
+        let up = Input::LinkUp {
+            link: LINK,
+            key: BOB,
+            dialled: None,
+            route: Route::Direct { remote: address() },
+            budget: 1 << 20,
+        };
         let hello = Hello { name: name("bob"), epoch: 5, port: 4000, window: 1 << 20, cursors: Vec::new() };
         let message = Message { epoch: 5, number: 1, kind: Kind::TEXT, sent: 0, body: b"hi".to_vec() };
         self.takes(&[up, Input::LinkSays(LINK, vec![Peer::Hello(hello), Peer::Message(message)])])
@@ -195,7 +203,7 @@ fn the_loop_rests_while_nobody_reads() {
     alice.now += 10_000;
     alice.takes(&[]);
     alice.takes(&[]);
-    assert!(alice.node.deadline() > alice.now, "{} at {}", alice.node.deadline(), alice.now);
+    assert!(alice.node.deadline() > moment(alice.now), "{:?} at {}", alice.node.deadline(), alice.now);
 }
 
 #[test]
@@ -213,16 +221,16 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
         alice.now += 60_000;
         let actions = alice.takes(&[]);
         let dial = actions.iter().find_map(|action| match action {
-            Action::Dial { contact, addresses, .. } => Some((*contact, addresses[0])),
+            Action::Dial { contact, routes, .. } => Some((*contact, routes[0])),
             _ => None,
         });
-        let Some((contact, remote)) = dial else {
+        let Some((contact, route)) = dial else {
             continue;
         };
-        tried.push(remote);
-        let up = Input::LinkUp { link, key: BOB, dialled: Some(contact), remote, budget: 1 << 20 };
+        tried.push(route);
+        let up = Input::LinkUp { link, key: BOB, dialled: Some(contact), route, budget: 1 << 20 };
         let refusal = Peer::Bye(Bye { reason: ByeReason::NOT_ACCEPTED });
         alice.takes(&[up, Input::LinkSays(link, vec![refusal]), Input::LinkClosed(link)]);
     }
-    assert!(tried.contains(&elsewhere) && tried.contains(&address()), "{tried:?}");
+    assert!(tried.contains(&elsewhere.into()) && tried.contains(&address().into()), "{tried:?}");
 }

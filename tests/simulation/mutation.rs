@@ -35,10 +35,12 @@ pub enum Mutation {
     AnyKey,
     /// That something was shown is forgotten.
     ForgetShown,
+    /// What a failed transaction decided is not taken back.
+    KeepFailed,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::AckBeforeCommit,
         Self::ShowBeforeCommit,
         Self::ForgetOnSend,
@@ -52,6 +54,7 @@ impl Mutation {
         Self::NoTimers,
         Self::AnyKey,
         Self::ForgetShown,
+        Self::KeepFailed,
     ];
 }
 

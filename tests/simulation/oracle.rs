@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use peerchat::client::command::Command;
 use peerchat::client::event::Input;
-use peerchat::client::notice::{Body, Code, ContactLine, Notice, Trouble};
+use peerchat::client::notice::{Body, Code, ContactLine, ErrorNotice, Notice};
 use peerchat::protocol::Name;
 use peerchat::protocol::peer::{Cursor, Message, Peer};
 use peerchat::protocol::rendezvous::ToClient;
@@ -271,7 +271,7 @@ impl World {
             if let Notice::Message { id, from, text: Body::Text(text), replayed, .. } = notice {
                 self.message_shown(client, *id, from, text, *replayed);
             }
-            if let Notice::Error(Trouble { code: Code::Undeliverable, id: Some(id), .. }) = notice
+            if let Notice::Error(ErrorNotice { code: Code::Undeliverable, id: Some(id), .. }) = notice
                 && let Some(number) = self.oracle.find(client, *id)
             {
                 self.stats.add("messages given back");
@@ -345,7 +345,7 @@ impl World {
                     }
                     _ => self.fail(format!("user{client} says that {id} is delivered, and it is not")),
                 },
-                Notice::Error(trouble) if trouble.code == Code::Superseded => {
+                Notice::Error(error) if error.code == Code::Superseded => {
                     self.oracle.superseded += 1;
                     self.oracle.out.insert(client, self.clients[client].life);
                 }
@@ -360,8 +360,8 @@ impl World {
                     }
                 }
                 Notice::Contacts { contacts } => self.oracle.contacts[client] = Some(contacts.clone()),
-                Notice::Error(trouble) if trouble.code == Code::BadPeer => {
-                    self.fail(format!("user{client}: {}", trouble.message));
+                Notice::Error(error) if error.code == Code::BadPeer => {
+                    self.fail(format!("user{client}: {}", error.message));
                 }
                 _ => {}
             }
@@ -465,6 +465,6 @@ impl World {
 
 /// Whose contact this account is or wants to be: not somebody who was only ever blocked by name.
 fn asked_for(journal: &Journal) -> Vec<Name> {
-    let asked = |row: &ContactRow| row.key.is_some() || row.request != Request::None;
+    let asked = |row: &ContactRow| row.identity.key.is_some() || row.identity.request != Request::None;
     journal.contacts().unwrap().into_iter().filter(asked).map(|row| row.name).collect()
 }

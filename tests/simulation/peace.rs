@@ -40,7 +40,7 @@ impl World {
             return;
         }
         let rows = self.clients[number].journal.contacts().unwrap();
-        for row in rows.into_iter().filter(|row| row.blocked) {
+        for row in rows.into_iter().filter(|row| row.identity.blocked) {
             self.command(number, Command::Unblock(row.name));
         }
     }
@@ -125,11 +125,15 @@ impl World {
             let rows = client.journal.contacts().unwrap();
             for row in &rows {
                 let others = (0..self.clients.len()).filter(|other| self.clients[*other].name == row.name);
-                let waiting = client.journal.count_sent_after(row.id, row.delivered).unwrap();
+                let waiting = client.journal.count_sent_after(row.id, row.outgoing.delivered).unwrap();
                 let linked: usize =
                     others.filter_map(|other| links.get(&(number.min(other), number.max(other)))).sum();
                 pairs += usize::from(linked > 0);
-                if linked != 1 || waiting > 0 || row.request != Request::None || row.key.is_none() {
+                if linked != 1
+                    || waiting > 0
+                    || row.identity.request != Request::None
+                    || row.identity.key.is_none()
+                {
                     return Some(format!("user{number}: {row:?}, {waiting} waiting, {linked} links"));
                 }
             }

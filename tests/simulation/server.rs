@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use peerchat::discovery::registry::{Action, Event as Heard, Limits, Registry};
-use peerchat::noise::Keypair;
+use peerchat::discovery::registry::{Action, Decisions, Event as Heard, Limits, Registry, Saving};
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::rendezvous::{Identity, Status, ToClient};
 use peerchat::store;
 use peerchat::store::directory::Directory;
+use peerchat::time::{Now, millis};
+use peerchat::transport::noise::Keypair;
+use peerchat::undo::Transactional;
 
 use super::client::keypair;
 use super::disk::{Crash, Disk};
@@ -56,7 +58,7 @@ impl World {
         self.discovery.life += 1;
         self.note(|| "discovery starts".into());
         let limits = Limits { new_names: 64, new_names_loopback: None };
-        let registry = Registry::load(&self.discovery.directory, limits).unwrap();
+        let registry = Registry::new(self.discovery.directory.load().unwrap(), limits);
         self.discovery.run = Some(ServerRun {
             registry,
             started: self.now,
@@ -152,32 +154,32 @@ impl World {
         }
         let directory = Rc::clone(&self.discovery.directory);
         let clock = self.clock(run.started, self.discovery.skew);
-        let mut actions = Vec::new();
+        let (mut done, mut decisions) = decide(&mut run, clock, Saving::Available);
         let broken = self.discovery.disk.take(now);
-        let decided = (|| {
+        let saved: store::Result<()> = (|| {
             directory.begin()?;
             broken.arm(&directory);
-            let done = handle(&mut run, clock, Some(&directory), &mut actions)?;
+            directory.apply(&decisions.changes)?;
             if crash == Some(Crash::Decided) {
-                return Ok(done);
+                return Ok(());
             }
             broken.before_commit(&directory)?;
-            directory.commit()?;
-            Ok(done)
+            directory.commit()
         })();
         broken.disarm(&directory);
         if crash == Some(Crash::Decided) {
             directory.rollback();
             return self.discovery_crashes(run, false);
         }
-        let done = decided.unwrap_or_else(|_: store::StoreError| {
+        if saved.is_err() {
             self.stats.add("discovery could not save");
             directory.rollback();
-            run.registry.undo();
-            actions.clear();
-            handle(&mut run, clock, None, &mut actions).expect("nothing to fail without a directory")
-        });
-        run.registry.keep();
+            run.registry.rollback();
+            (done, decisions) = decide(&mut run, clock, Saving::Unavailable);
+            assert_eq!(decisions.changes, []);
+        }
+        run.registry.commit();
+        let actions = decisions.actions;
         run.waiting.drain(..done);
         if crash == Some(Crash::Committed) {
             return self.discovery_crashes(run, false);
@@ -207,7 +209,7 @@ impl World {
         if crash.is_some() {
             return self.discovery_crashes(run, false);
         }
-        let deadline = run.registry.deadline().map(|at| at + run.started);
+        let deadline = run.registry.deadline().map(|at| millis(at.since_start()) + run.started);
         let more = !run.waiting.is_empty();
         self.discovery.run = Some(run);
         if more {
@@ -262,19 +264,15 @@ impl World {
     }
 }
 
-fn handle(
-    run: &mut ServerRun,
-    now: peerchat::time::Now,
-    directory: Option<&Directory>,
-    actions: &mut Vec<Action>,
-) -> store::Result<usize> {
+fn decide(run: &mut ServerRun, now: Now, saving: Saving) -> (usize, Decisions) {
+    let mut decisions = Decisions::default();
     let mut done = 0;
     for event in run.waiting.iter().take(BATCH) {
-        run.registry.handle(event, now, directory, actions)?;
+        run.registry.handle(event, now, saving, &mut decisions);
         done += 1;
     }
     if done == run.waiting.len() {
-        run.registry.tick(now, directory, actions)?;
+        run.registry.tick(now, saving, &mut decisions);
     }
-    Ok(done)
+    (done, decisions)
 }

@@ -49,7 +49,7 @@ impl Snapshot {
         if database.table_exists(None, "search").unwrap() {
             database
                 .execute_batch(
-                    "INSERT INTO search (search) VALUES ('delete-all'); UPDATE filed SET indexed = 0",
+                    "INSERT INTO search (search) VALUES ('delete-all'); UPDATE sealed SET indexed = 0",
                 )
                 .unwrap();
         }

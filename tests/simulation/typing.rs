@@ -39,7 +39,7 @@ impl World {
             _ => self.clients[other].name.clone(),
         };
         let row = self.clients[number].journal.contacts().unwrap().into_iter().find(|row| row.name == name);
-        let known = row.as_ref().is_some_and(|row| row.key.is_some());
+        let known = row.as_ref().is_some_and(|row| row.identity.key.is_some());
         // Whoever trusts any key that a liar names has what they asked for; this one has asked the other.
         let key =
             self.clients.iter().find(|client| client.name == name).map(|client| client.keypair.public());

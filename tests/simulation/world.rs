@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, hash_map::DefaultHasher};
 use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 use fastrand::Rng;
 use peerchat::client::event::Input;
 use peerchat::discovery::registry::Event as Heard;
 use peerchat::protocol::PublicKey;
-use peerchat::time::Now;
+use peerchat::time::{Instant, Now};
 
 use super::client::Client;
 use super::dial::Dialling;
@@ -189,7 +190,10 @@ impl World {
     /// The clocks as a program that started at `started` reads them.
     pub fn clock(&self, started: u64, skew: i64) -> Now {
         let now = i64::try_from(self.now).unwrap();
-        Now { mono: self.now - started, wall: 1_700_000_000_000_i64.saturating_add(now).saturating_add(skew) }
+        Now {
+            mono: moment(self.now - started),
+            wall: 1_700_000_000_000_i64.saturating_add(now).saturating_add(skew),
+        }
     }
 
     /// Whether nothing gets from one program to the other.
@@ -212,4 +216,9 @@ impl World {
         }
         links
     }
+}
+
+/// A moment so many milliseconds after the start of a program.
+pub fn moment(milliseconds: u64) -> Instant {
+    Instant::after_start(Duration::from_millis(milliseconds))
 }

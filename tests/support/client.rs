@@ -20,7 +20,7 @@ pub struct Client {
     child: Child,
     stdin: Option<ChildStdin>,
     events: mpsc::Receiver<Value>,
-    /// Everything it has said, for whoever reads a failure.
+    /// Everything it has said, for the reader of a failure.
     log: Vec<Value>,
 }
 
@@ -79,7 +79,7 @@ impl Client {
         let (send, events) = mpsc::channel();
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                // A line cut short by kill -9 is nobody's fault.
+                // A line may be cut short by kill -9.
                 if let Ok(event) = serde_json::from_str(&line)
                     && send.send(event).is_err()
                 {

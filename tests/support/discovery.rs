@@ -8,9 +8,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use peerchat::noise::{self, Keypair, Opener, Purpose, Sealer};
 use peerchat::protocol::rendezvous::{About, Identify, RefusedCode, Register, Status, ToClient, ToDiscovery};
 use peerchat::protocol::{Name, PublicKey, codec};
+use peerchat::transport::noise::{self, Keypair, Opener, Purpose, Sealer};
 
 /// Longer than anything here takes on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(20);

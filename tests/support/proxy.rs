@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use peerchat::noise::{self, Keypair, Purpose, Sealer};
 use peerchat::protocol::rendezvous::{Identity, Registered, Status, ToClient, ToDiscovery};
 use peerchat::protocol::{MAX_RENDEZVOUS_FRAME, Name, PublicKey, codec};
+use peerchat::transport::noise::{self, Keypair, Purpose, Sealer};
 use socket2::{Domain, Socket, Type};
 
 use super::discovery::PATIENCE;
 
-/// From where the proxy dials: the other side takes this for the dialler's address, where nobody listens. So
+/// From where the proxy dials: the other side takes this for the dialler's address, where no program listens. So
 /// who is dialled can't dial back around the proxy.
 const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 /// How many bytes the handshake of a link takes, from the dialler and to it.

@@ -49,7 +49,7 @@ impl Terminal {
         terminal
     }
 
-    /// One of which nothing is read yet: whoever writes to it is stopped soon.
+    /// One of which nothing is read yet: a program that writes to it is soon stopped.
     pub fn unread(command: Command) -> Self {
         let (pty, pts) = open().unwrap();
         pty.resize(pty_process::Size::new(24, 80)).unwrap();

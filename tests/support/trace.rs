@@ -30,7 +30,7 @@ pub fn traced(program: &Command, log: &Path, inject: Option<&str>) -> Command {
     strace
 }
 
-/// Everything that changes a file, and everything that somebody else can see.
+/// Everything that changes a file, and everything that another process can see.
 pub const CALLS: &str = "pwrite64,fdatasync,fsync,ftruncate,unlink,rename,sendto,write";
 
 /// How often each call was made by the thread that made it most.

@@ -1,4 +1,4 @@
-//! ngircd: lines from one user to another. Nothing is stored, and nobody says that a line has arrived.
+//! ngircd: lines from one user to another. Nothing is stored, and no reply says that a line has arrived.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -64,7 +64,7 @@ fn log_in(server: &Server, name: &str) -> Result<TcpStream> {
     // The end of the message of the day, or that there is none: nothing follows.
     while !(line.contains(" 376 ") || line.contains(" 422 ")) {
         line.clear();
-        ensure!(reader.read_line(&mut line)? > 0, "ngircd lets nobody in");
+        ensure!(reader.read_line(&mut line)? > 0, "ngircd lets no client in");
     }
     Ok(stream)
 }
@@ -94,7 +94,7 @@ fn take(stream: &mut BufReader<TcpStream>, shown: &AtomicU64) -> Result<()> {
         let said = String::from_utf8_lossy(&line);
         let number = said.split(" :").nth(1).and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
         if number != Some(expected) {
-            // Nobody waits for more.
+            // Nothing waits for more.
             shown.store(COUNT, Ordering::Relaxed);
             anyhow::bail!("{said:?} instead of {expected}");
         }

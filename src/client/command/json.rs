@@ -1,29 +1,21 @@
-//! Commands as JSON objects, one a line: for scripts, whose texts may have several lines, and who want to know
-//! which answer belongs to what they said.
-//!
-//! Nothing is guessed: a field that is unknown, missing, given twice or of another type is an error.
+//! Commands as JSON objects, one a line: for scripts, whose texts may have several lines, and which want to know
+//! which answer belongs to which command.
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::super::verification;
-use super::{
-    Command, CommandError, Explanation, HISTORY, MAX_HISTORY, MAX_REFERENCE, Reference, search_words,
-};
+use super::arguments::Arguments;
+use super::table::{COMMANDS, Command};
+use super::{CommandError, MAX_REFERENCE, Reference, mistake};
 use crate::protocol::MAX_TEXT;
 
 /// The longest line that is read, in bytes: the longest text with each byte as an escape of six, and room for
 /// what stands around it.
 pub const MAX_LINE: usize = 6 * MAX_TEXT + 1024;
 
-/// The longest description of a mistake, in characters: parts of the line may stand in it.
-const MAX_MISTAKE: usize = 200;
-
 /// Understands a line of a script, an object or what a person would type; `None` for one with nothing in it.
-#[must_use]
 pub fn parse_line(line: &str) -> Option<(Option<Reference>, Result<Command, CommandError>)> {
     if line.trim_start().starts_with('{') {
         Some(parse(line))
@@ -34,14 +26,13 @@ pub fn parse_line(line: &str) -> Option<(Option<Reference>, Result<Command, Comm
 
 /// Understands one object: what the script calls it, which is known even if the rest is wrong, and the command.
 pub fn parse(line: &str) -> (Option<Reference>, Result<Command, CommandError>) {
-    let mut object = match serde_json::from_str::<Object>(line) {
-        Ok(Object(object)) => object,
-        Err(error) => return (None, Err(mistake(&error))),
-    };
-    match object.remove("ref").map(reference).transpose() {
-        Ok(reference) => (reference.flatten(), command(object)),
-        Err(error) => (None, Err(error)),
-    }
+    let mut json = serde_json::Deserializer::from_str(line);
+    let fields = json.deserialize_map(Fields).and_then(|fields| json.end().map(|()| fields));
+    let taken = fields.map_err(mistake).and_then(|mut fields| {
+        let reference = fields.remove("ref").map_or(Ok(None), reference)?;
+        Ok((reference, command(fields)))
+    });
+    taken.unwrap_or_else(|error| (None, Err(error)))
 }
 
 fn reference(value: Value) -> Result<Option<Reference>, CommandError> {
@@ -49,120 +40,55 @@ fn reference(value: Value) -> Result<Option<Reference>, CommandError> {
         Value::Null => Ok(None),
         Value::String(text) if text.len() <= MAX_REFERENCE => Ok(Some(Reference::Text(text))),
         Value::Number(number) if number.as_i64().is_some() => Ok(number.as_i64().map(Reference::Number)),
-        _ => Err(CommandError::Json(format!(
+        _ => Err(mistake(format_args!(
             "\"ref\" must be a string of at most {MAX_REFERENCE} bytes or an integer of 64 bits"
         ))),
     }
 }
 
-fn command(object: Map<String, Value>) -> Result<Command, CommandError> {
-    let call = Call::deserialize(Value::Object(object)).map_err(|error| mistake(&error))?;
-    Ok(match call {
-        Call::Request { peer } => Command::Request(peer.parse()?),
-        Call::Chat { to, text } => {
-            let to = to.parse()?;
-            if text.trim().is_empty() {
-                return Err(CommandError::Json("\"text\" is empty".into()));
-            }
-            if text.len() > MAX_TEXT {
-                return Err(CommandError::TooLong(Some(text.len())));
-            }
-            Command::Chat(to, text)
-        }
-        Call::Converse { peer } => Command::Converse(peer.map(|peer| peer.parse()).transpose()?),
-        Call::Logout {} => Command::Logout,
-        Call::Contacts {} => Command::Contacts,
-        Call::Outbox {} => Command::Outbox,
-        Call::History { peer, count } => match count.unwrap_or(HISTORY) {
-            count @ 1..=MAX_HISTORY => Command::History(peer.parse()?, count),
-            _ => return Err(CommandError::Json(format!("\"count\" must be from 1 to {MAX_HISTORY}"))),
-        },
-        Call::Search { words, peer } => Command::Search {
-            words: search_words(&words.split_whitespace().collect::<Vec<_>>())?,
-            user: peer.map(|peer| peer.parse()).transpose()?,
-        },
-        Call::Why { peer } => Command::Why(peer.parse()?),
-        Call::Verify { peer, code } => {
-            let typed = |code: String| {
-                verification::typed(&code.split_whitespace().collect::<Vec<_>>())
-                    .ok_or_else(|| CommandError::Json("\"code\" must have 40 digits".into()))
-            };
-            Command::Verify(peer.parse()?, code.map(typed).transpose()?)
-        }
-        Call::Trust { peer, key } => Command::Trust(peer.parse()?, key.map(|key| key.to_ascii_lowercase())),
-        Call::Block { peer } => Command::Block(peer.parse()?),
-        Call::Unblock { peer } => Command::Unblock(peer.parse()?),
-        Call::Help { about: None } => Command::Help,
-        Call::Help { about: Some(about) } => Explanation::of(&about)
-            .map(Command::Explain)
-            .ok_or_else(|| CommandError::Json("\"about\" must be a command".into()))?,
-    })
+fn command(fields: Map<String, Value>) -> Result<Command, CommandError> {
+    let mut arguments = Arguments::Json(fields);
+    let word = arguments.required("command")?;
+    let mut forms = COMMANDS.iter().flat_map(|spec| spec.forms);
+    match forms.find(|(name, _)| *name == word) {
+        Some((_, parser)) => arguments.parse(parser),
+        None => Err(mistake(format_args!("unknown command `{word}`"))),
+    }
 }
 
-/// The commands with their fields.
-#[derive(Deserialize)]
-#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
-enum Call {
-    Request { peer: String },
-    Chat { to: String, text: String },
-    Converse { peer: Option<String> },
-    Logout {},
-    Contacts {},
-    Outbox {},
-    History { peer: String, count: Option<u32> },
-    Search { words: String, peer: Option<String> },
-    Why { peer: String },
-    Verify { peer: String, code: Option<String> },
-    Trust { peer: String, key: Option<String> },
-    Block { peer: String },
-    Unblock { peer: String },
-    Help { about: Option<String> },
+/// What the commands are called.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().flat_map(|spec| spec.forms).map(|(word, _)| *word)
 }
 
-/// What `serde` says about it, made safe to show and short.
-fn mistake(error: &serde_json::Error) -> CommandError {
-    let safe = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    CommandError::Json(error.to_string().chars().map(safe).take(MAX_MISTAKE).collect())
-}
+/// Reads an object in which no field stands twice.
+struct Fields;
 
-/// An object in which no field stands twice.
-struct Object(Map<String, Value>);
+impl<'de> Visitor<'de> for Fields {
+    type Value = Map<String, Value>;
 
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Map<String, Value>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some((name, value)) = access.next_entry::<String, Value>()? {
+            if fields.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("the field `{name}` is given twice")));
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Map::new();
-                while let Some((name, value)) = access.next_entry::<String, Value>()? {
-                    if fields.contains_key(&name) {
-                        return Err(A::Error::custom(format_args!("the field `{name}` stands there twice")));
-                    }
-                    fields.insert(name, value);
-                }
-                Ok(fields)
-            }
+            fields.insert(name, value);
         }
-        deserializer.deserialize_map(Fields).map(Self)
+        Ok(fields)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{HELP, parse as parse_typed};
+    use super::super::{MAX_MISTAKE, parse as parse_typed};
     use super::*;
-    use crate::protocol::Name;
+    use crate::client::notice::tests::name;
     use proptest::prelude::*;
-
-    fn name(name: &str) -> Name {
-        name.parse().unwrap()
-    }
 
     fn said(line: &str) -> Command {
         parse(line).1.unwrap()
@@ -192,11 +118,6 @@ mod tests {
             (r#"{"command":"logout"}"#, "LOGOUT"),
         ] {
             assert_eq!(said(line), parse_typed(typed).unwrap().unwrap(), "{line}");
-        }
-        for (usage, _) in HELP {
-            let word = usage.split(' ').next().unwrap().to_lowercase();
-            let error = parse(&format!(r#"{{"command":"{word}","x":1}}"#)).1.unwrap_err().to_string();
-            assert!(!error.contains("unknown variant"), "{word}: {error}");
         }
     }
 
@@ -238,16 +159,20 @@ mod tests {
             (r#"{"command":"help""#, "EOF"),
             (r#"{"command":"help"} HELP"#, "trailing characters"),
             ("{}", "missing field `command`"),
-            (r#"{"command":"SHOUT"}"#, "unknown variant `SHOUT`"),
+            (r#"{"command":"SHOUT"}"#, "unknown command `SHOUT`"),
             (r#"{"command":["help"]}"#, "expected"),
             (r#"{"command":"help","loud":true}"#, "unknown field `loud`"),
             (r#"{"command":"chat","to":"bob"}"#, "missing field `text`"),
             (r#"{"command":"chat","to":"bob","text":5}"#, "expected a string"),
             (r#"{"command":"chat","to":"bob","text":" \n"}"#, "\"text\" is empty"),
-            (r#"{"command":"chat","to":"bob","to":"carol","text":"x"}"#, "`to` stands there twice"),
+            (r#"{"command":"chat","to":"bob","to":"carol","text":"x"}"#, "`to` is given twice"),
             (r#"{"command":"chat","to":"Bob","text":"x"}"#, "names are in lower case"),
-            (r#"{"command":"history","peer":"bob","count":0}"#, "from 1 to 1000"),
-            (r#"{"command":"history","peer":"bob","count":"5"}"#, "expected u32"),
+            (r#"{"command":"history","peer":"bob","count":0}"#, "\"count\" must be a number from 1 to 1000"),
+            (r#"{"command":"history","peer":"bob","count":"5"}"#, "\"count\" must be a number"),
+            (r#"{"command":"history","peer":null}"#, "missing field `peer`"),
+            (r#"{"command":"search","words":" "}"#, "\"words\" is empty"),
+            (r#"{"command":"verify","peer":"bob","code":""}"#, "\"code\" must be the 40 digits"),
+            (r#"{"command":"help","about":"quit"}"#, "did you mean LOGOUT?"),
             (r#"{"command":"help","ref":1.5}"#, "\"ref\" must be"),
             (r#"{"command":"help","ref":9223372036854775808}"#, "\"ref\" must be"),
             (r#"{"command":"help","ref":{"a":1}}"#, "\"ref\" must be"),

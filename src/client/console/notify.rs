@@ -1,8 +1,8 @@
-//! Runs a command for each message that comes in, and lets no command do any harm to the chat.
+//! Runs a command for each message that comes in. No command can hold up the chat.
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,56 +12,45 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::LAST_WORDS;
 use crate::client::notice::{Notice, Told, safe_text};
+use crate::protocol::Name;
 
 /// How many messages may wait for their command; more are not announced.
 const WAITING: usize = 64;
 /// How many commands run at once.
 const AT_ONCE: usize = 4;
 /// How long a command may take before it is killed.
-const LIMIT: Duration = Duration::from_secs(30);
-/// How many bytes of a message a command is told: the kernel takes twice that for a variable.
+pub const LIMIT: Duration = Duration::from_secs(30);
+/// How many bytes of a message are passed to a command: the kernel takes twice that in a variable.
 const TEXT: usize = 64 * 1024;
 /// How often it is looked whether commands have ended.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Where messages are announced. Commands that still run when it is dropped are killed.
 pub struct Notifier {
-    notes: Sender<Note>,
+    notes: Sender<Command>,
+    program: PathBuf,
     leave: Option<Sender<()>>,
     left: Receiver<()>,
 }
 
-struct Note {
-    from: String,
-    text: String,
-}
-
 impl Notifier {
-    /// Starts the thread that runs `program`.
-    ///
-    /// # Errors
-    /// If there is no thread to be had.
-    pub fn start(program: PathBuf) -> io::Result<Self> {
-        Self::with_limit(program, LIMIT)
-    }
-
-    fn with_limit(program: PathBuf, limit: Duration) -> io::Result<Self> {
+    pub fn start(program: PathBuf, limit: Duration) -> io::Result<Self> {
         let (notes, receive) = bounded(WAITING);
         let (leave, leaving) = bounded(0);
         let (leaves, left) = bounded(0);
         thread::Builder::new().name("notify".into()).spawn(move || {
-            run(&program, limit, &receive, &leaving);
+            run(limit, &receive, &leaving);
             drop(leaves);
         })?;
-        Ok(Self { notes, leave: Some(leave), left })
+        Ok(Self { notes, program, leave: Some(leave), left })
     }
 
     /// Announces the messages among the notices, except those that may have been shown before. Never waits.
     pub fn announce(&self, batch: &[Told]) {
         for Told { notice, .. } in batch {
             if let Notice::Message { from, text, replayed: false, .. } = notice {
-                // A flood of messages is seen anyway.
-                let _ = self.notes.try_send(Note { from: from.to_string(), text: safe_text(text) });
+                // A few announcements are enough for a flood of messages.
+                let _ = self.notes.try_send(command(&self.program, from, &safe_text(text)));
             }
         }
     }
@@ -74,8 +63,8 @@ impl Drop for Notifier {
     }
 }
 
-/// Runs the program for each note until nobody holds the other end of `leaving`.
-fn run(program: &PathBuf, limit: Duration, notes: &Receiver<Note>, leaving: &Receiver<()>) {
+/// Runs commands until the other end of `leaving` is dropped.
+fn run(limit: Duration, notes: &Receiver<Command>, leaving: &Receiver<()>) {
     let mut running: Vec<(Child, Instant)> = Vec::new();
     let mut failed = false;
     let none = never();
@@ -85,16 +74,16 @@ fn run(program: &PathBuf, limit: Duration, notes: &Receiver<Note>, leaving: &Rec
         select_biased! {
             recv(leaving) -> _ => break,
             recv(look) -> _ => {}
-            recv(notes) -> note => match note.map(|note| start(program, &note)) {
-                Ok(Ok(child)) => {
+            recv(notes) -> command => match command.map(|mut command| (command.spawn(), command)) {
+                Ok((Ok(child), _)) => {
                     failed = false;
                     running.push((child, Instant::now()));
                 }
-                Ok(Err(error)) if !failed => {
+                Ok((Err(error), command)) if !failed => {
                     failed = true;
-                    tracing::error!(%error, command = %program.display(), "can't be run for a message");
+                    tracing::error!(%error, command = %command.get_program().display(), "the command for messages can't be run");
                 }
-                Ok(Err(_)) => {}
+                Ok(_) => {}
                 Err(_) => break,
             }
         }
@@ -116,16 +105,16 @@ fn kill(child: &Child) {
     let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
 }
 
-fn start(program: &PathBuf, note: &Note) -> io::Result<Child> {
-    let text = note.text.get(..note.text.floor_char_boundary(TEXT)).unwrap_or_default();
-    Command::new(program)
-        .env("PEERCHAT_FROM", &note.from)
-        .env("PEERCHAT_TEXT", text)
+fn command(program: &Path, from: &Name, text: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env("PEERCHAT_FROM", from.as_str())
+        .env("PEERCHAT_TEXT", text.get(..text.floor_char_boundary(TEXT)).unwrap_or_default())
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
+        .stderr(Stdio::null());
+    command
 }
 
 #[cfg(test)]
@@ -134,35 +123,28 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::client::notice::Body;
+    use crate::client::notice::tests;
     use crate::protocol::MAX_TEXT;
-    use crate::protocol::peer::Cursor;
 
     fn message(text: &str, replayed: bool) -> Told {
-        Told::from(Notice::Message {
-            id: Cursor { epoch: 1, number: 1 },
-            from: "bob".parse().unwrap(),
-            text: Body::Text(text.into()),
-            sent: 0,
-            received: 0,
-            replayed,
-        })
+        tests::message(text, replayed).into()
     }
 
-    /// A command that appends a line for each message, and holds the pipe `alive` and goes on for a while if it is
-    /// told so.
-    fn command(directory: &std::path::Path) -> (PathBuf, PathBuf) {
-        let (program, told) = (directory.join("notify"), directory.join("told"));
+    /// With a command that adds each message to the file that is returned, and, if it is told so, holds the pipe
+    /// `alive` and goes on for a while.
+    fn started(limit: Duration) -> (tempfile::TempDir, Notifier, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let [program, told, alive] = ["notify", "told", "alive"].map(|name| directory.path().join(name));
         let script = format!(
-            "#!/bin/sh\ncase \"$PEERCHAT_TEXT\" in hang*) exec 3<>{}/alive;; esac\nprintf '%s: %s|' \"$PEERCHAT_FROM\" \"$PEERCHAT_TEXT\" >> {}\ncase \"$PEERCHAT_TEXT\" in hang*) sleep 1000; true;; esac\n",
-            directory.display(),
+            "#!/bin/sh\ncase \"$PEERCHAT_TEXT\" in hang*) exec 3<>{};; esac\nprintf '%s: %s|' \"$PEERCHAT_FROM\" \"$PEERCHAT_TEXT\" >> {}\ncase \"$PEERCHAT_TEXT\" in hang*) sleep 1000; true;; esac\n",
+            alive.display(),
             told.display()
         );
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-        let status = Command::new("mkfifo").arg(directory.join("alive")).status().unwrap();
+        let status = Command::new("mkfifo").arg(alive).status().unwrap();
         assert!(status.success());
-        (program, told)
+        (directory, Notifier::start(program, limit).unwrap(), told)
     }
 
     fn wait(told: &PathBuf, fits: impl Fn(&str) -> bool) -> String {
@@ -179,9 +161,7 @@ mod tests {
 
     #[test]
     fn it_is_told_who_and_what_and_nothing_of_it_is_run() {
-        let directory = tempfile::tempdir().unwrap();
-        let (program, told) = command(directory.path());
-        let notifier = Notifier::start(program).unwrap();
+        let (_directory, notifier, told) = started(LIMIT);
         notifier.announce(&[message("again", true), message("$(touch x); `id`\0\u{1b}[2J\nsecond", false)]);
         let text = wait(&told, |text| text.ends_with('|'));
         assert_eq!(text, "bob: $(touch x); `id`\\u{0}\\u{1b}[2J\nsecond|");
@@ -189,9 +169,7 @@ mod tests {
 
     #[test]
     fn a_text_that_fits_into_no_variable_is_cut() {
-        let directory = tempfile::tempdir().unwrap();
-        let (program, told) = command(directory.path());
-        let notifier = Notifier::start(program).unwrap();
+        let (_directory, notifier, told) = started(LIMIT);
         notifier.announce(&[message(&"\u{1}".repeat(MAX_TEXT), false)]);
         let text = wait(&told, |text| text.ends_with('|'));
         assert_eq!(text.len(), "bob: ".len() + TEXT + "|".len());
@@ -199,13 +177,11 @@ mod tests {
 
     #[test]
     fn nothing_that_it_started_is_left_behind() {
-        let directory = tempfile::tempdir().unwrap();
-        let (program, told) = command(directory.path());
-        let notifier = Notifier::start(program).unwrap();
+        let (_directory, notifier, told) = started(LIMIT);
         let flood: Vec<_> = (0..100).map(|_| message("hang", false)).collect();
         notifier.announce(&flood);
         wait(&told, |text| text.matches("hang").count() == AT_ONCE);
-        let mut alive = std::fs::File::open(directory.path().join("alive")).unwrap();
+        let mut alive = std::fs::File::open(told.with_file_name("alive")).unwrap();
         drop(notifier);
         let (send, ended) = bounded(1);
         thread::spawn(move || send.send(alive.read_to_end(&mut Vec::new())));
@@ -214,14 +190,12 @@ mod tests {
 
     #[test]
     fn commands_that_hang_are_few_and_are_ended() {
-        let directory = tempfile::tempdir().unwrap();
-        let (program, told) = command(directory.path());
-        let notifier = Notifier::with_limit(program, Duration::from_millis(300)).unwrap();
+        let (_directory, notifier, told) = started(Duration::from_millis(300));
         let flood: Vec<_> = (0..1000).map(|_| message("hang", false)).collect();
         notifier.announce(&flood);
         // More than run at once, so those before have been ended.
         wait(&told, |text| text.matches("hang").count() > AT_ONCE);
         // What can't be run is no trouble either.
-        Notifier::start("/nowhere".into()).unwrap().announce(&flood);
+        Notifier::start("/nowhere".into(), LIMIT).unwrap().announce(&flood);
     }
 }

@@ -1,88 +1,45 @@
-//! How notices are written: for scripts, for a file, or for a person at a terminal.
+//! How notices are written: for scripts, for a file, or for a user at a terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 
 use jiff::civil::Date;
 
 use crate::client::notice::{Look, Notice, Told, UpDown, write_delivered, write_welcome};
 use crate::protocol::Name;
-use crate::protocol::peer::Cursor;
 
-/// Of how many messages that are on their way it is remembered that nothing needs to be said.
-const UNDER_WAY: usize = 10_000;
+const MAX_IN_FLIGHT: usize = 10_000;
 
-/// Writes notices.
 pub struct Output {
     json: bool,
-    look: Look,
+    pub look: Look,
     bell: bool,
     /// The file of an account that has just been made.
     made: Option<PathBuf>,
-    /// The day of the last notice.
     day: Option<Date>,
-    own: Own,
-}
-
-/// What has become of the user's own messages of this session.
-#[derive(Debug, Default)]
-struct Own {
-    /// Went out over a link that still stands.
-    under_way: BTreeMap<Name, BTreeSet<(u64, u64)>>,
-    count: usize,
-}
-
-impl Own {
-    fn sent(&mut self, to: &Name, id: Cursor) {
-        if self.count < UNDER_WAY
-            && self.under_way.entry(to.clone()).or_default().insert((id.epoch, id.number))
-        {
-            self.count += 1;
-        }
-    }
-
-    /// Whether it went out at once, so that nobody has been told that it waits.
-    fn arrived(&mut self, to: &Name, id: Cursor) -> bool {
-        let arrived = self.under_way.get_mut(to).is_some_and(|ids| ids.remove(&(id.epoch, id.number)));
-        self.count -= usize::from(arrived);
-        arrived
-    }
-
-    /// How many are not known to have arrived, now that there is no link.
-    fn stranded(&mut self, to: &Name) -> usize {
-        let stranded = self.under_way.remove(to).map_or(0, |ids| ids.len());
-        self.count -= stranded;
-        stranded
-    }
+    /// The user's messages of this session that went out over a link that is still up, and are not yet delivered.
+    in_flight: BTreeMap<Name, BTreeSet<(u64, u64)>>,
 }
 
 impl Output {
-    /// For scripts.
     pub fn json() -> Self {
         Self::new(true, Look::default(), false, None)
     }
 
-    /// For people. `own`: what they say is written too, for it does not stand there as they have typed it.
+    /// For people. `own`: their messages are written too, for the terminal does not keep what was typed.
     pub fn text(own: bool, bell: bool, made: Option<PathBuf>) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        let is =
-            |name: &str, wanted: &dyn Fn(&str) -> bool| std::env::var(name).is_ok_and(|value| wanted(&value));
-        let plain = is("NO_COLOR", &|value| !value.is_empty()) || is("TERM", &|value| value == "dumb");
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        let plain = !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb";
         let today = terminal.then(today);
         Self::new(false, Look { colour: terminal && !plain, today, own }, bell && terminal, made)
     }
 
     fn new(json: bool, look: Look, bell: bool, made: Option<PathBuf>) -> Self {
-        Self { json, day: look.today, look, bell, made, own: Own::default() }
+        Self { json, day: look.today, look, bell, made, in_flight: BTreeMap::new() }
     }
 
-    /// Whether there are colours.
-    pub fn has_colour(&self) -> bool {
-        self.look.colour
-    }
-
-    /// Appends a batch.
     pub fn write(&mut self, batch: &[Told], out: &mut Vec<u8>) {
         if self.json {
             batch.iter().for_each(|told| told.write_json(out));
@@ -99,14 +56,16 @@ impl Output {
     fn write_text(&mut self, batch: &[Told], out: &mut Vec<u8>) {
         let look = &self.look;
         if let Some(today) = look.today.filter(|_| look.today != self.day) {
-            out.extend_from_slice(today.strftime("-- %A, %Y-%m-%d --\n").to_string().as_bytes());
+            _ = writeln!(out, "{}", today.strftime("-- %A, %Y-%m-%d --"));
         }
         self.day = look.today;
-        // Deliveries are told together, before what comes after them.
+        // Deliveries in a row are told together.
         let mut delivered = BTreeMap::<&Name, u64>::new();
         for Told { notice, .. } in batch {
             if let Notice::Delivered { to, id } = notice {
-                if !self.own.arrived(to, *id) {
+                // What was in flight needs no word.
+                let ids = self.in_flight.get_mut(to);
+                if !ids.is_some_and(|ids| ids.remove(&(id.epoch, id.number))) {
                     *delivered.entry(to).or_default() += 1;
                 }
                 continue;
@@ -114,22 +73,27 @@ impl Output {
             for (to, count) in std::mem::take(&mut delivered) {
                 write_delivered(to, count, look, out);
             }
-            match (notice, self.made.take()) {
-                (Notice::Ready { user, .. }, Some(made)) => write_welcome(user, &made, look, out),
-                (notice, made) => {
-                    self.made = made;
-                    notice.write_text(look, out);
-                }
+            if let Notice::Ready { user, .. } = notice
+                && let Some(made) = self.made.take()
+            {
+                write_welcome(user, &made, look, out);
+            } else {
+                notice.write_text(look, out);
             }
+            let room = self.in_flight.values().map(BTreeSet::len).sum::<usize>() < MAX_IN_FLIGHT;
             match notice {
-                Notice::Queued { to, id, linked: true, .. } if look.own => self.own.sent(to, *id),
-                Notice::Link { peer, state: UpDown::Down } => match self.own.stranded(peer) {
-                    0 => {}
-                    1 => out.extend_from_slice(b"* your last message waits until there is a link again\n"),
-                    count => out.extend_from_slice(
-                        format!("* your last {count} messages wait until there is a link again\n").as_bytes(),
-                    ),
-                },
+                Notice::Queued { to, id, linked: true, .. } if look.own && room => {
+                    self.in_flight.entry(to.clone()).or_default().insert((id.epoch, id.number));
+                }
+                Notice::Link { peer, state: UpDown::Down } => {
+                    match self.in_flight.remove(peer).map_or(0, |ids| ids.len()) {
+                        0 => {}
+                        1 => _ = writeln!(out, "* your last message waits until there is a link again"),
+                        count => {
+                            _ = writeln!(out, "* your last {count} messages wait until there is a link again")
+                        }
+                    }
+                }
                 _ => {}
             }
         }
@@ -146,22 +110,11 @@ fn today() -> Date {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::notice::Body;
-
-    fn name(name: &str) -> Name {
-        name.parse().unwrap()
-    }
-
-    fn id(number: u64) -> Cursor {
-        Cursor { epoch: 1, number }
-    }
-
-    fn queued(number: u64, linked: bool) -> Notice {
-        Notice::Queued { id: id(number), to: name("bob"), linked, text: Body::Text("hi".into()), sent: 0 }
-    }
+    use crate::client::notice::tests::{message, name, queued};
+    use crate::protocol::peer::Cursor;
 
     fn delivered(number: u64) -> Notice {
-        Notice::Delivered { id: id(number), to: name("bob") }
+        Notice::Delivered { id: Cursor { epoch: 1, number }, to: name("bob") }
     }
 
     fn link(state: UpDown) -> Notice {
@@ -179,19 +132,19 @@ mod tests {
         String::from_utf8(out).unwrap().lines().map(without_time).collect()
     }
 
-    fn person() -> Output {
+    fn at_a_terminal() -> Output {
         Output::new(false, Look { own: true, ..Look::default() }, true, None)
     }
 
     #[test]
     fn own_messages_are_shown_once_and_what_waits_is_told() {
-        let mut output = person();
+        let mut output = at_a_terminal();
         assert_eq!(written(&mut output, vec![queued(1, true), delivered(1)]), ["to bob: hi"]);
         assert_eq!(written(&mut output, vec![queued(2, true), queued(3, true)]).len(), 2);
         assert_eq!(
             written(&mut output, vec![delivered(2), link(UpDown::Down), queued(4, false)]),
             [
-                "* bob is not linked any more",
+                "* bob is no longer linked",
                 "* your last message waits until there is a link again",
                 "to bob (waiting): hi"
             ]
@@ -200,25 +153,16 @@ mod tests {
             written(&mut output, vec![link(UpDown::Up), delivered(3), delivered(4)]),
             ["* bob is linked", "* bob has your 2 messages"]
         );
-        assert_eq!(output.own.count, 0);
+        assert!(output.in_flight.values().all(BTreeSet::is_empty));
         // Those of earlier sessions too.
         assert_eq!(written(&mut output, vec![delivered(0)]), ["* bob has your message"]);
     }
 
     #[test]
     fn a_bell_rings_once_and_not_for_what_is_shown_again() {
-        let message = |replayed| Notice::Message {
-            id: id(1),
-            from: name("bob"),
-            text: Body::Text("hi".into()),
-            sent: 0,
-            received: 0,
-            replayed,
-        };
-        for (messages, bells) in
-            [(vec![message(false), message(false)], 1), (vec![message(true)], 0), (vec![], 0)]
-        {
-            let text = written(&mut person(), messages).join("\n");
+        for (replayed, bells) in [(&[false, false][..], 1), (&[true], 0), (&[], 0)] {
+            let messages = replayed.iter().map(|replayed| message("hi", *replayed)).collect();
+            let text = written(&mut at_a_terminal(), messages).join("\n");
             assert_eq!(text.matches('\u{7}').count(), bells);
         }
     }
@@ -238,7 +182,7 @@ mod tests {
         let ready = || Notice::Ready {
             user: name("alice"),
             address: "127.0.0.1:1".parse().unwrap(),
-            fingerprint: crate::noise::Keypair::generate().unwrap().public(),
+            fingerprint: crate::transport::noise::Keypair::generate().unwrap().public(),
         };
         let lines = written(&mut output, vec![ready()]);
         assert_eq!(lines.len(), 4);

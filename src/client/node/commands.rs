@@ -1,358 +1,421 @@
-//! What the user types.
+//! What the user types, carried out by the machines of a node.
 
-use super::super::command::{Command, CommandError, HELP};
-use super::super::notice::{Body, Code, HistoryLine, Notice, OutboxLine, UpDown};
+use super::super::command::{self, Command, CommandError, Reference};
+use super::super::notice::{
+    Body, Code, ErrorNotice, FoundLine, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown,
+};
 use super::super::verification;
 use super::Node;
-use super::outbound::AT_HAND;
-use crate::protocol::peer::{ByeReason, Cursor, Kind, Message};
-use crate::protocol::rendezvous::{About, ToDiscovery};
+use super::one_shot::OneShot;
+use super::roster::Person;
+use super::search::Query;
+use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Entry, Journal, Request, Sent, Side};
-use crate::time::Now;
+use crate::store::journal::{ContactId, Journal, Request};
 
 /// How many messages `OUTBOX` shows of each contact.
 const OUTBOX_EACH: usize = 20;
 /// How many messages `OUTBOX` shows in all.
 const OUTBOX_ALL: usize = 200;
+/// How many messages a search shows.
+const FOUND: u32 = 20;
+/// How many entries of a conversation are shown at least when it is entered.
+const LAST_LINES: u64 = 10;
 
-impl Node {
-    pub(super) fn command(&mut self, now: Now, journal: &Journal, command: &Command) -> Result<()> {
-        match command {
-            Command::Request(name) => self.request(now, journal, name),
-            Command::Chat(name, text) => self.chat(now, journal, name, text),
-            Command::Converse(name) => self.converse(now, journal, name.as_ref()),
-            Command::Line { .. } => match self.meaning(command) {
-                // What a line means is never another line.
-                Ok(Command::Line { .. }) => Ok(()),
-                Ok(meant) => self.command(now, journal, &meant),
-                Err(error) => {
-                    self.command_error(now, &error);
-                    Ok(())
-                }
-            },
-            Command::Logout => {
-                self.leave(now, 0, None);
-                Ok(())
-            }
-            Command::Contacts => {
-                let known = self.contacts.values().filter(|contact| !contact.row.is_withdrawn());
-                let mut contacts: Vec<_> = known.map(|contact| contact.line()).collect();
-                contacts.sort_by(|one, other| one.peer.cmp(&other.peer));
-                self.tell(now, Notice::Contacts { contacts });
-                Ok(())
-            }
-            Command::Outbox => self.outbox(now, journal),
-            Command::History(name, count) => self.history(now, journal, name, *count),
-            Command::Search { words, user } => self.search(now, words, user.as_ref()),
-            Command::Why(name) => self.with_contact(now, name, |node, id| {
-                node.why(now, id);
-                Ok(())
-            }),
-            Command::Verify(name, code) => self.with_contact(now, name, |node, id| {
-                node.verify(now, id, code.as_deref());
-                Ok(())
-            }),
-            Command::Trust(name, key) => {
-                self.with_contact(now, name, |node, id| node.trust(now, id, key.as_deref()))
-            }
-            Command::Block(name) => {
-                // Also somebody who has not yet asked.
-                if !self.by_name.contains_key(name) && *name != self.setup.name {
-                    self.add_contact(journal, name)?;
-                }
-                self.with_contact(now, name, |node, id| {
-                    node.set_blocked(now, id, true);
-                    Ok(())
-                })
-            }
-            Command::Unblock(name) => self.with_contact(now, name, |node, id| node.unblock(now, journal, id)),
-            Command::Help => {
-                self.tell(now, Notice::Help { commands: HELP });
-                Ok(())
-            }
-            Command::Explain(about) => {
-                self.tell(now, Notice::Explanation(*about));
-                Ok(())
-            }
+pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -> Result<()> {
+    match command {
+        Command::Request(name) => return request_user(node, journal, name),
+        Command::Chat(name, text) => return chat(node, journal, name, text),
+        Command::Converse(name) => return converse(node, journal, name.as_ref()),
+        Command::Line { .. } => match meaning(node, command) {
+            // What a line means is never another line.
+            Ok(Command::Line { .. }) => {}
+            Ok(meant) => return carry_out(node, journal, &meant),
+            Err(error) => refuse_line(node, &error),
+        },
+        Command::Logout => node.leave((0, None)),
+        Command::Contacts => {
+            let view = node.view();
+            let mut contacts: Vec<_> = node.roster.known().filter_map(|(id, _)| view.contact(id)).collect();
+            contacts.sort_by(|one, other| one.peer.cmp(&other.peer));
+            node.fx.tell(Notice::Contacts { contacts });
         }
+        Command::Outbox => return outbox(node, journal),
+        Command::History(name, count) => return history(node, journal, name, *count),
+        Command::Search { words, user } => search_for(node, words, user.as_ref()),
+        Command::Why(name) => {
+            let why = known(node, name).and_then(|id| node.view().why(node.fx.now, id));
+            why.into_iter().for_each(|why| node.fx.tell(Notice::Why(Box::new(why))));
+        }
+        Command::Verify(name, code) => verify(node, name, code.as_deref()),
+        Command::Trust(name, key) => trust(node, name, key.as_deref()),
+        Command::Block(name) => return block(node, journal, name),
+        Command::Unblock(name) => return unblock(node, journal, name),
+        Command::Help => node.fx.tell(Notice::Help { commands: command::usages().collect() }),
+        Command::Explain(about) => node.fx.tell(Notice::Explanation(*about)),
     }
+    Ok(())
+}
 
-    pub(super) fn command_error(&mut self, now: Now, error: &CommandError) {
-        let code = match error {
-            CommandError::TooLong(_) | CommandError::Cut => Code::TooLong,
-            _ => Code::BadCommand,
+/// What a line means here and now.
+pub(super) fn meaning(node: &Node, command: &Command) -> Result<Command, CommandError> {
+    let with = node.conversations.current().and_then(|id| node.roster.name(id));
+    match (command, with) {
+        (Command::Line { text, .. }, Some(to)) => Ok(Command::Chat(to.clone(), text.clone())),
+        (Command::Line { otherwise, .. }, None) => (**otherwise).clone(),
+        (command, _) => Ok(command.clone()),
+    }
+}
+
+/// A line that is no command was not done.
+pub(super) fn refuse_line(node: &mut Node, error: &CommandError) {
+    let code = match error {
+        CommandError::TooLong(_) | CommandError::Cut => Code::TooLong,
+        _ => Code::BadCommand,
+    };
+    node.refuse(code, None, error.to_string());
+}
+
+/// A command could not be saved, and so was not done.
+pub(super) fn refuse_unsaved(node: &mut Node, command: &Command, reference: Option<Reference>) {
+    node.exit.note_refused();
+    node.fx.output.answer(reference);
+    node.fx.tell(Notice::Error(ErrorNotice {
+        code: Code::NotSaved,
+        message: format!("not saved, and not done: {command}; the disk is full or fails"),
+        peer: command.user().cloned(),
+        id: None,
+        text: command.text().map(str::to_owned),
+    }));
+    node.fx.output.answer(None);
+}
+
+/// The contact of this name; says so if there is none.
+fn known(node: &mut Node, name: &Name) -> Option<ContactId> {
+    let known = node.roster.known_by(name);
+    if known.is_none() {
+        refuse_unknown(node, name);
+    }
+    known
+}
+
+fn refuse_unknown(node: &mut Node, name: &Name) {
+    let message = if *name == node.setup.name {
+        "that is yourself".into()
+    } else {
+        let similar = node.roster.similar(name).map_or_else(
+            || format!("; REQUEST {name} first"),
+            |similar| format!("; did you mean {similar}? If not, REQUEST {name} first"),
+        );
+        format!("{name} is not a contact{similar}")
+    };
+    node.refuse(Code::NotAContact, Some(name), message);
+}
+
+fn refuse_blocked(node: &mut Node, name: &Name) {
+    node.refuse(Code::Blocked, Some(name), format!("{name} is blocked; UNBLOCK {name} first"));
+}
+
+fn request_user(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
+    if *name == node.setup.name {
+        node.refuse(Code::BadCommand, Some(name), "that is yourself".into());
+        return Ok(());
+    }
+    let known = match node.roster.named(name) {
+        None => node.add_contact(journal, name)?,
+        known => known,
+    };
+    let Some((id, person)) = known.and_then(|id| Some((id, node.roster.get(id)?))) else {
+        node.refuse(Code::Refused, Some(name), "there are too many contacts".into());
+        return Ok(());
+    };
+    if person.withdrawn {
+        node.refuse(Code::NoSuchUser, Some(name), format!("there is no user {name}"));
+        return Ok(());
+    }
+    if person.identity.blocked {
+        refuse_blocked(node, name);
+        return Ok(());
+    }
+    let linked = node.links.of(id).is_some();
+    if !linked && person.identity.request == Request::None {
+        node.roster.set_request(id, Request::Unconfirmed);
+    }
+    node.dialer.forgive(id);
+    node.rendezvous.forgive(name);
+    node.ask_for(name);
+    node.dial_soon(id);
+    node.fx.tell(Notice::Requested { peer: name.clone() });
+    if linked {
+        node.fx.tell(Notice::Link { peer: name.clone(), state: UpDown::Up });
+    }
+    Ok(())
+}
+
+fn chat(node: &mut Node, journal: &Journal, name: &Name, text: &str) -> Result<()> {
+    if text.len() > MAX_TEXT {
+        refuse_line(node, &CommandError::TooLong(Some(text.len())));
+        return Ok(());
+    }
+    match known(node, name) {
+        Some(id) => write(node, journal, id, name, Kind::TEXT, text.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// Puts a message into the outbox.
+fn write(
+    node: &mut Node,
+    journal: &Journal,
+    id: ContactId,
+    name: &Name,
+    kind: Kind,
+    body: &[u8],
+) -> Result<()> {
+    if node.roster.is_blocked(id) {
+        refuse_blocked(node, name);
+        return Ok(());
+    }
+    let (link, now) = (node.links.of(id), node.fx.now);
+    let message = node.delivery.write(journal, id, link, kind, now.wall, body)?;
+    node.search.said(node.delivery.last_seq());
+    node.conversations.mark_read(id, node.conversations.handed(id));
+    if link.is_none() {
+        node.dialer.dial_for_message(now, id);
+    }
+    let (to, text) = (name.clone(), Body::new(kind, body));
+    node.fx.tell(Notice::Queued { id: message, to, linked: link.is_some(), text, sent: now.wall });
+    Ok(())
+}
+
+fn outbox(node: &mut Node, journal: &Journal) -> Result<()> {
+    let (mut messages, mut waiting) = (Vec::new(), 0);
+    for (id, count) in node.delivery.all_waiting() {
+        waiting += count;
+        let mut each = OUTBOX_EACH.min(OUTBOX_ALL.saturating_sub(messages.len()));
+        let Some(name) = node.roster.name(id).filter(|_| each > 0) else {
+            continue;
         };
-        self.refuse(now, code, None, error.to_string());
-    }
-
-    fn with_contact(
-        &mut self,
-        now: Now,
-        name: &Name,
-        then: impl FnOnce(&mut Self, ContactId) -> Result<()>,
-    ) -> Result<()> {
-        match self.known(name) {
-            Some(id) => then(self, id),
-            None => {
-                self.refuse_unknown(now, name);
-                Ok(())
-            }
-        }
-    }
-
-    fn request(&mut self, now: Now, journal: &Journal, name: &Name) -> Result<()> {
-        if *name == self.setup.name {
-            self.refuse(now, Code::BadCommand, Some(name), "that is yourself".into());
-            return Ok(());
-        }
-        if !self.by_name.contains_key(name) && self.add_contact(journal, name)?.is_none() {
-            self.refuse(now, Code::Refused, Some(name), "there are too many contacts".into());
-            return Ok(());
-        }
-        let Some(contact) = self.contact_named(name) else {
-            return Ok(());
-        };
-        if contact.row.is_withdrawn() {
-            self.refuse(now, Code::NoSuchUser, Some(name), format!("there is no user {name}"));
-            return Ok(());
-        }
-        if contact.row.blocked {
-            self.refuse_blocked(now, name);
-            return Ok(());
-        }
-        if contact.link.is_none() && contact.row.request == Request::None {
-            contact.row.request = Request::Unconfirmed;
-            contact.dirty = true;
-        }
-        contact.refused = None;
-        let (id, linked) = (contact.row.id, contact.link.is_some());
-        self.ask_discovery(now, ToDiscovery::Request(About { name: name.clone() }));
-        self.dial_soon(now, id);
-        self.tell(now, Notice::Requested { peer: name.clone() });
-        if linked {
-            self.tell(now, Notice::Link { peer: name.clone(), state: UpDown::Up });
-        }
-        Ok(())
-    }
-
-    fn chat(&mut self, now: Now, journal: &Journal, name: &Name, text: &str) -> Result<()> {
-        if text.len() > MAX_TEXT {
-            self.command_error(now, &CommandError::TooLong(Some(text.len())));
-            return Ok(());
-        }
-        self.with_contact(now, name, |node, id| node.write(now, journal, id, Kind::TEXT, text.as_bytes()))
-    }
-
-    /// Puts a message into the outbox.
-    fn write(&mut self, now: Now, journal: &Journal, id: ContactId, kind: Kind, body: &[u8]) -> Result<()> {
-        let Some(contact) = self.contacts.get_mut(&id) else {
-            return Ok(());
-        };
-        let name = contact.row.name.clone();
-        if contact.row.blocked {
-            self.refuse_blocked(now, &name);
-            return Ok(());
-        }
-        let seq = self.seq + 1;
-        let epoch = match self.epoch.1 {
-            Some(epoch) => epoch,
-            None => *self.epoch.1.insert(journal.add_epoch(self.epoch.0, seq)?),
-        };
-        journal.add_sent(id, seq, epoch, kind, now.wall, body)?;
-        self.seq = seq;
-        contact.waiting += 1;
-        contact.said(Side::Ours, seq);
-        self.index.add(seq);
-        let read = contact.handed;
-        let most = AT_HAND / self.links.len().max(1);
-        let link = contact.link.and_then(|link| self.links.get_mut(&link));
-        let linked = link.is_some();
-        let cursor = Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() };
-        if let Some(link) = link {
-            let Cursor { epoch: epoch_value, number } = cursor;
-            let message = Message { epoch: epoch_value, number, kind, sent: now.wall, body: body.to_owned() };
-            link.outbound.written(Sent { seq, epoch, message }, most);
-        }
-        self.mark_read(now, id, read);
-        self.dial_for_message(now, id);
-        let text = Body::new(kind, body);
-        self.tell(now, Notice::Queued { id: cursor, to: name, linked, text, sent: now.wall });
-        Ok(())
-    }
-
-    fn outbox(&mut self, now: Now, journal: &Journal) -> Result<()> {
-        let mut messages = Vec::new();
-        let mut waiting = 0;
-        for contact in self.contacts.values().filter(|contact| contact.waiting > 0) {
-            waiting += contact.waiting;
-            let mut each = OUTBOX_EACH.min(OUTBOX_ALL.saturating_sub(messages.len()));
-            if each == 0 {
-                continue;
-            }
-            journal.sent_after(contact.row.id, contact.row.delivered, |sent| {
-                each -= 1;
-                messages.push(OutboxLine {
-                    id: sent.message.cursor(),
-                    to: contact.row.name.clone(),
-                    text: Body::new(sent.message.kind, &sent.message.body),
-                    sent: sent.message.sent,
-                });
-                each > 0
-            })?;
-        }
-        self.tell(now, Notice::Outbox { waiting, messages });
-        Ok(())
-    }
-
-    fn history(&mut self, now: Now, journal: &Journal, name: &Name, count: u32) -> Result<()> {
-        self.with_contact(now, name, |node, id| {
-            let messages = node.history_lines(journal, id, count)?;
-            node.mark_read(now, id, node.seq);
-            node.tell(now, Notice::History { peer: name.clone(), messages });
-            Ok(())
-        })
-    }
-
-    /// The last entries of the conversation with a contact.
-    pub(super) fn history_lines(
-        &self,
-        journal: &Journal,
-        id: ContactId,
-        count: u32,
-    ) -> Result<Vec<HistoryLine>> {
-        let entries = journal.history(id, count)?;
-        Ok(entries.into_iter().filter_map(|entry| self.history_line(id, entry)).collect())
-    }
-
-    /// An entry of the conversation with a contact.
-    pub(super) fn history_line(&self, id: ContactId, entry: Entry) -> Option<HistoryLine> {
-        let contact = self.contacts.get(&id)?;
-        Some(match entry {
-            Entry::Sent(sent) => HistoryLine {
+        journal.sent_after(id, node.delivery.delivered(id), |sent| {
+            each -= 1;
+            messages.push(OutboxLine {
                 id: sent.message.cursor(),
-                from: self.setup.name.clone(),
+                to: name.clone(),
                 text: Body::new(sent.message.kind, &sent.message.body),
                 sent: sent.message.sent,
-                received: None,
-                delivered: sent.seq <= contact.row.delivered,
-            },
-            Entry::Received(received) => HistoryLine {
-                id: received.message.cursor(),
-                from: contact.row.name.clone(),
-                text: Body::new(received.message.kind, &received.message.body),
-                sent: received.message.sent,
-                received: Some(received.arrived),
-                delivered: true,
-            },
-        })
+            });
+            each > 0
+        })?;
     }
+    node.fx.tell(Notice::Outbox { waiting, messages });
+    Ok(())
+}
 
-    /// Shows the code to be compared with a contact, or takes the one that the user has heard from them.
-    fn verify(&mut self, now: Now, id: ContactId, heard: Option<&str>) {
-        let own = self.setup.key;
-        let Some(contact) = self.contacts.get_mut(&id) else {
+fn history(node: &mut Node, journal: &Journal, name: &Name, count: u32) -> Result<()> {
+    if let Some(id) = known(node, name) {
+        let messages = history_lines(node, journal, id, count)?;
+        node.conversations.mark_read(id, node.delivery.last_seq());
+        node.fx.tell(Notice::History { peer: name.clone(), messages });
+    }
+    Ok(())
+}
+
+/// The last entries of the conversation with a contact.
+fn history_lines(node: &Node, journal: &Journal, id: ContactId, count: u32) -> Result<Vec<HistoryLine>> {
+    let (view, own) = (node.view(), &node.setup.name);
+    let entries = journal.history(id, count)?;
+    Ok(entries.into_iter().filter_map(|entry| view.history_line(own, id, entry)).collect())
+}
+
+/// The user enters a conversation, or leaves the one that they are in. Who can't enter one is in none: what is typed
+/// next was not meant for anyone else.
+fn converse(node: &mut Node, journal: &Journal, name: Option<&Name>) -> Result<()> {
+    let Some(name) = name else {
+        node.conversations.enter(None);
+        tell_no_conversation(node);
+        return Ok(());
+    };
+    let known = node.roster.known_by(name);
+    let Some(id) = known.filter(|id| !node.roster.is_blocked(*id)) else {
+        leave_conversation(node);
+        match known {
+            Some(_) => refuse_blocked(node, name),
+            None => refuse_unknown(node, name),
+        }
+        return Ok(());
+    };
+    let unread = node.conversations.unread(id);
+    let count = unread + node.conversations.own_among_unread(journal, id)?;
+    let count = u32::try_from(count.clamp(LAST_LINES, MANY_UNREAD)).unwrap_or(u32::MAX);
+    let messages = history_lines(node, journal, id, count)?;
+    node.conversations.enter(Some(id));
+    node.conversations.mark_read(id, node.delivery.last_seq());
+    node.fx.tell(Notice::Conversation { peer: Some(name.clone()), unread, messages });
+    Ok(())
+}
+
+/// The user can't go on with the conversation that they are in.
+pub(super) fn leave_conversation(node: &mut Node) {
+    if node.conversations.enter(None) {
+        // What a command asked for is another matter, and is answered by itself.
+        let answering = node.fx.output.answer(None);
+        tell_no_conversation(node);
+        node.fx.output.answer(answering);
+    }
+}
+
+fn tell_no_conversation(node: &mut Node) {
+    node.fx.tell(Notice::Conversation { peer: None, unread: 0, messages: Vec::new() });
+}
+
+/// Shows the code to be compared with a contact, or takes the one that the user has heard from them.
+fn verify(node: &mut Node, name: &Name, heard: Option<&str>) {
+    let Some(id) = known(node, name) else {
+        return;
+    };
+    let Some(key) = node.roster.get(id).and_then(|person| person.identity.key) else {
+        let message = format!("discovery has not said yet who {name} is: there is no key to verify");
+        node.refuse(Code::UnknownKey, Some(name), message);
+        return;
+    };
+    let code = verification::code(node.setup.key, key);
+    let grouped = verification::grouped(&code);
+    if let Some(heard) = heard {
+        if heard != code {
+            let message = format!(
+                "that is not the code for {name}, which is {grouped}; nothing was changed. If {name} sees another one, an attacker may stand between you"
+            );
+            node.refuse(Code::WrongCode, Some(name), message);
             return;
-        };
-        let name = contact.row.name.clone();
-        let Some(key) = contact.row.key else {
-            let message = format!("discovery has not said yet who {name} is: there is no key to verify");
-            self.refuse(now, Code::UnknownKey, Some(&name), message);
-            return;
-        };
-        let code = verification::code(own, key);
-        if let Some(heard) = heard {
-            if heard != code {
-                let message = format!(
-                    "that is not the code for {name}, which is {}; nothing was changed. If {name} sees another one, somebody may stand between you",
-                    verification::grouped(&code)
-                );
-                self.refuse(now, Code::WrongCode, Some(&name), message);
-                return;
-            }
-            contact.row.verified = Some(key);
-            contact.dirty = true;
         }
-        let verified = contact.is_verified();
-        let code = verification::grouped(&code);
-        self.tell(now, Notice::Verification { peer: name, code, verified });
+        node.roster.set_verified(id);
     }
+    let verified = node.roster.get(id).is_some_and(Person::is_verified);
+    node.fx.tell(Notice::Verification { peer: name.clone(), code: grouped, verified });
+}
 
-    /// The user accepts a contact's new key, which starts with `digits` if they say so. What the old key's
-    /// holder has stays with them: nothing of it is sent again to the new one.
-    fn trust(&mut self, now: Now, id: ContactId, digits: Option<&str>) -> Result<()> {
-        let Some(contact) = self.contacts.get_mut(&id) else {
-            return Ok(());
-        };
-        let name = contact.row.name.clone();
-        let Some(offered) = contact.row.offered else {
-            let message = format!("discovery names no other key for {name}; nothing was changed");
-            self.refuse(now, Code::NothingToTrust, Some(&name), message);
-            return Ok(());
-        };
-        if !offered.to_string().starts_with(digits.unwrap_or_default()) {
-            let message = format!("discovery names the key {offered} for {name}; nothing was changed");
-            self.refuse(now, Code::KeyChanged, Some(&name), message);
-            return Ok(());
-        }
-        if self.by_key.contains_key(&offered) {
-            let message = format!("the key {offered} belongs to another contact; nothing was changed");
-            self.refuse(now, Code::KeyChanged, Some(&name), message);
-            return Ok(());
-        }
-        let old = contact.row.key.replace(offered);
-        contact.row.offered = None;
-        contact.row.base = contact.row.delivered;
-        contact.dirty = true;
-        let link = contact.link;
-        let line = contact.line();
-        if let Some(old) = old {
-            self.by_key.remove(&old);
-        }
-        self.by_key.insert(offered, id);
-        if let Some(link) = link {
-            self.close_link(now, link, Some(ByeReason::NOT_ACCEPTED));
-        }
-        self.ask_discovery(now, ToDiscovery::Request(About { name }));
-        self.dial_soon(now, id);
-        self.tell(now, Notice::Contact(Box::new(line)));
-        Ok(())
+/// The user accepts a contact's new key, which starts with `digits` if they say so. What the holder of the old key
+/// has stays with them: nothing of it is sent again to the new one.
+fn trust(node: &mut Node, name: &Name, digits: Option<&str>) {
+    let Some(id) = known(node, name) else {
+        return;
+    };
+    if let Err((code, why)) = node.roster.trust(id, digits) {
+        node.refuse(code, Some(name), format!("{why}; nothing was changed"));
+        return;
     }
+    node.delivery.start_anew(id);
+    let line = node.view().contact(id);
+    if let Some(link) = node.links.of(id) {
+        node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
+    }
+    node.ask_for(name);
+    node.dial_soon(id);
+    line.into_iter().for_each(|line| node.fx.tell(Notice::Contact(Box::new(line))));
+}
 
-    fn set_blocked(&mut self, now: Now, id: ContactId, blocked: bool) {
-        let Some(contact) = self.contacts.get_mut(&id) else {
-            return;
-        };
-        contact.row.blocked = blocked;
-        contact.dirty = true;
-        contact.refused = None;
-        let line = contact.line();
-        if let (true, Some(link)) = (blocked, contact.link) {
-            self.close_link(now, link, Some(ByeReason::NOT_ACCEPTED));
-        }
-        self.tell(now, Notice::Contact(Box::new(line)));
+fn block(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
+    // Also a user who has not yet asked.
+    if node.roster.named(name).is_none() && *name != node.setup.name {
+        node.add_contact(journal, name)?;
     }
+    if let Some(id) = known(node, name) {
+        set_blocked(node, id, true);
+    }
+    Ok(())
+}
 
-    fn unblock(&mut self, now: Now, journal: &Journal, id: ContactId) -> Result<()> {
-        self.set_blocked(now, id, false);
-        let Some(contact) = self.contacts.get(&id) else {
-            return Ok(());
-        };
-        if contact.row.key.is_none() && contact.row.request == Request::None {
-            // Blocked beforehand, and never more than a name.
-            return self.remove_contact(journal, id);
-        }
-        // Nobody has asked about them while they were blocked.
-        let name = contact.row.name.clone();
-        self.ask_discovery(now, ToDiscovery::Request(About { name }));
-        self.dial_soon(now, id);
-        Ok(())
+fn set_blocked(node: &mut Node, id: ContactId, blocked: bool) {
+    node.roster.set_blocked(id, blocked);
+    if let Some(name) = node.roster.name(id) {
+        node.rendezvous.forgive(name);
     }
+    node.dialer.forgive(id);
+    node.links.forgive(id);
+    let line = node.view().contact(id);
+    if let Some(link) = node.links.of(id).filter(|_| blocked) {
+        node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
+    }
+    line.into_iter().for_each(|line| node.fx.tell(Notice::Contact(Box::new(line))));
+}
 
-    /// A contact who is not about to be forgotten.
-    pub(super) fn known(&self, name: &Name) -> Option<ContactId> {
-        let id = self.by_name.get(name)?;
-        self.contacts.get(id).filter(|contact| !contact.row.is_withdrawn()).map(|contact| contact.row.id)
+fn unblock(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
+    let Some(id) = known(node, name) else {
+        return Ok(());
+    };
+    set_blocked(node, id, false);
+    let only_a_name =
+        |person: &Person| person.identity.key.is_none() && person.identity.request == Request::None;
+    if node.roster.get(id).is_some_and(only_a_name) {
+        // Blocked beforehand, and never more than a name.
+        return node.remove_contact(journal, id);
     }
+    // Discovery was not asked about them while they were blocked.
+    node.ask_for(name);
+    node.dial_soon(id);
+    Ok(())
+}
+
+fn search_for(node: &mut Node, words: &[String], user: Option<&Name>) {
+    let contact = user.map(|name| known(node, name));
+    if contact == Some(None) {
+        return;
+    }
+    let reference = node.fx.output.answering().cloned();
+    let up_to = node.delivery.last_seq();
+    if !node.search.ask(Query { words: words.to_vec(), contact: contact.flatten(), up_to, reference }) {
+        node.refuse(Code::Refused, user, "too many searches at once; try again".into());
+    }
+}
+
+pub(super) fn answer_search(node: &mut Node, journal: &Journal, query: Query) -> Result<()> {
+    let Query { words, contact, reference, .. } = query;
+    let mut messages = Vec::new();
+    for (id, entry) in journal.search(&words, contact, FOUND)? {
+        let line = node.view().history_line(&node.setup.name, id, entry);
+        if let (Some(peer), Some(line)) = (node.roster.name(id).cloned(), line) {
+            messages.push(FoundLine { peer, line });
+        }
+    }
+    let peer = contact.and_then(|id| node.roster.name(id)).cloned();
+    let answering = node.fx.output.answer(reference);
+    node.fx.tell(Notice::Found { words: words.join(" "), peer, messages });
+    node.fx.output.answer(answering);
+    Ok(())
+}
+
+/// The searches that still wait can't be answered.
+pub(super) fn refuse_searches(node: &mut Node, code: Code, why: &str) {
+    if !node.search.is_waiting() {
+        return;
+    }
+    let answering = node.fx.output.answer(None);
+    for query in node.search.give_up() {
+        node.fx.output.answer(query.reference);
+        node.refuse(code, None, format!("{why}: there was no search"));
+    }
+    node.fx.output.answer(answering);
+}
+
+/// Takes one text, after a request for its recipient if they are not known, and stays until they have it.
+pub(super) fn send_one_shot(node: &mut Node, journal: &Journal, to: &Name, text: &str) -> Result<()> {
+    node.exit.linger(node.fx.now);
+    let added = node.roster.known_by(to).is_none();
+    *node.one_shot = Some(OneShot::new(to.clone(), added));
+    if added {
+        request_user(node, journal, to)?;
+    }
+    if node.roster.known_by(to).is_none() {
+        return Ok(());
+    }
+    let before = node.delivery.last_seq();
+    chat(node, journal, to, text)?;
+    let seq = node.delivery.last_seq();
+    if let (Some(id), Some(one_shot)) = (node.roster.known_by(to), &mut *node.one_shot)
+        && seq > before
+    {
+        one_shot.taken(id, seq);
+    }
+    Ok(())
 }

@@ -1,82 +1,99 @@
-//! The conversation with discovery.
+//! The session with discovery.
 //!
-//! Everything discovery says is a statement of fact, and what this side has told it may have been lost
-//! with a session: at each login discovery says what it knows of this account's contacts, and the
-//! node asks anew for those of whom nothing was said. So both sides agree after every login, whichever
-//! of them has lost what.
+//! Everything discovery says is a statement of fact, and what this side has told it may have been lost with a session:
+//! at each login discovery says what it knows of this account's contacts, and the node asks anew for the others. So both
+//! sides agree after every login, whichever of them has lost what.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::time::Duration;
 
-use super::super::event::{Action, LinkId, Problem};
-use super::super::notice::{Code, Notice, UpDown};
-use super::contacts::Contact;
-use super::{FAILED, Node};
-use crate::protocol::peer::ByeReason;
-use crate::protocol::rendezvous::{About, RefusedCode, Register, Status, ToClient, ToDiscovery};
+use super::super::event::{Action, ConnectionId, Problem};
+use super::super::notice::{Code, DiscoveryLine, Notice, UpDown};
+use super::effects::Effects;
+use crate::protocol::rendezvous::{RefusedCode, Register, ToDiscovery};
 use crate::protocol::{DEAD_AFTER, Name, PING_AFTER, PublicKey};
-use crate::store::Result;
-use crate::store::journal::{ContactId, Journal, Request};
-use crate::time::{Now, millis};
+use crate::store::journal::ContactId;
+use crate::time::{Instant, Now};
 
-/// The back-off after a first failure, in milliseconds; it doubles with each.
-const FIRST_RETRY: u64 = 500;
-/// The longest back-off, in milliseconds. When discovery returns, all its clients are back within twice this.
-const LAST_RETRY: u64 = 15_000;
+/// The back-off after a first failure; it doubles with each.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// The longest back-off. When discovery returns, all its clients are back within twice this.
+const LAST_RETRY: Duration = Duration::from_secs(15);
 /// The back-off where trying again soon is of no use: the name is taken, the key is another one.
-const HOPELESS_RETRY: u64 = 60_000;
+const HOPELESS_RETRY: Duration = Duration::from_secs(60);
 
-/// How things stand with discovery.
-#[derive(Debug)]
+/// See the module.
+#[derive(Debug, Clone)]
 pub struct Rendezvous {
+    /// Which discovery: `HOST:PORT`.
+    endpoint: String,
     phase: Phase,
     /// The key that it must prove, once one is pinned.
     key: Option<PublicKey>,
+    /// Whether the user has named that key.
+    key_given: bool,
     failures: u32,
-    heard: u64,
-    said: u64,
-    pinged: u64,
+    last_received: Instant,
+    last_sent: Instant,
+    last_ping: Instant,
     /// Whether the first attempt has come to an end.
     tried: bool,
     /// What the user was last told.
-    told: Option<(UpDown, String)>,
-    /// Since when it is up or down, by the clock on the wall.
-    since: i64,
-    /// Of whom discovery has spoken since the login.
-    spoken: BTreeSet<ContactId>,
+    told: DiscoveryLine,
+    /// The contacts that discovery has spoken of since the login, until it has said all that it knows.
+    spoken: Option<BTreeSet<ContactId>>,
     /// When to repeat the requests that discovery has refused for now.
-    ask_again: Option<u64>,
-    /// The transaction that changed it last.
-    pub touched: u64,
+    ask_again: Option<Instant>,
+    /// Those for whom a request was refused, which was said.
+    refused: BTreeSet<Name>,
+    rng: fastrand::Rng,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Until this time.
-    Waiting(u64),
+    Waiting(Instant),
     Dialling,
     /// Asked to be let in.
-    Registering(LinkId),
-    Up(LinkId),
+    Registering(ConnectionId),
+    Up(ConnectionId),
     /// Another client has this account now: this one stays out.
     Out,
 }
 
+/// What follows from the time.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// The session is over.
+    pub lost: bool,
+    /// The requests that discovery has not confirmed are to be repeated.
+    pub ask_again: bool,
+}
+
 impl Rendezvous {
-    pub fn new(now: Now, key: Option<PublicKey>) -> Self {
+    /// `pinned` is the key that discovery at `endpoint` had before, `given` the one that the user says it must have.
+    pub fn new(
+        now: Now,
+        endpoint: String,
+        pinned: Option<PublicKey>,
+        given: Option<PublicKey>,
+        seed: u64,
+    ) -> Self {
         Self {
+            endpoint,
             phase: Phase::Waiting(now.mono),
-            key,
+            key: given.or(pinned),
+            key_given: given.is_some(),
             failures: 0,
-            heard: now.mono,
-            said: now.mono,
-            pinged: now.mono,
+            last_received: now.mono,
+            last_sent: now.mono,
+            last_ping: now.mono,
             tried: false,
-            told: None,
-            since: 0,
-            spoken: BTreeSet::new(),
+            told: DiscoveryLine { state: UpDown::Down, detail: "not yet reached".into(), since: None },
+            spoken: None,
             ask_again: None,
-            touched: 0,
+            refused: BTreeSet::new(),
+            rng: fastrand::Rng::with_seed(seed),
         }
     }
 
@@ -85,7 +102,6 @@ impl Rendezvous {
         self.phase == Phase::Out
     }
 
-    /// Whether there is a session.
     pub fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up(_))
     }
@@ -95,389 +111,246 @@ impl Rendezvous {
         self.tried
     }
 
-    /// Ends the session, if there is one.
-    pub fn leave(&mut self) -> Option<LinkId> {
-        let session = self.session();
-        self.phase = Phase::Out;
-        session
+    /// What the user was last told.
+    pub fn told(&self) -> &DiscoveryLine {
+        &self.told
     }
 
-    /// Whether it is up, as the user was told.
-    pub fn state(&self) -> UpDown {
-        self.told.as_ref().map_or(UpDown::Down, |(state, _)| *state)
+    pub fn is_session(&self, session: ConnectionId) -> bool {
+        self.session() == Some(session)
     }
 
-    /// More about that.
-    pub fn detail(&self) -> Option<&str> {
-        self.told.as_ref().map(|(_, detail)| detail.as_str())
-    }
-
-    /// Since when that is so, by the clock on the wall.
-    pub fn since(&self) -> Option<i64> {
-        self.told.as_ref().map(|_| self.since)
-    }
-
-    /// What keeps it from being reached, as the user was told.
-    pub fn problem(&self) -> Option<&str> {
-        self.told.as_ref().filter(|(state, _)| *state == UpDown::Down).map(|(_, detail)| detail.as_str())
-    }
-
-    /// Takes the pinned key as it is in the journal.
-    pub fn set_key(&mut self, key: Option<PublicKey>) {
-        self.key = key;
-    }
-
-    fn session(&self) -> Option<LinkId> {
+    fn session(&self) -> Option<ConnectionId> {
         match self.phase {
             Phase::Registering(session) | Phase::Up(session) => Some(session),
             _ => None,
         }
     }
-}
 
-impl Node {
-    /// Says something to discovery, if it can be reached.
-    pub(super) fn ask_discovery(&mut self, now: Now, message: ToDiscovery) -> bool {
-        let Phase::Up(session) = self.rendezvous.phase else {
+    /// Says something to discovery. Returns whether it can be reached.
+    pub fn ask(&mut self, fx: &mut Effects, message: ToDiscovery) -> bool {
+        let Phase::Up(session) = self.phase else {
             return false;
         };
-        self.rendezvous.said = now.mono;
-        self.actions.push(Action::TellDiscovery(session, vec![message]));
+        self.last_sent = fx.now.mono;
+        fx.tell_discovery(session, message);
         true
     }
 
-    pub(super) fn rendezvous_up(
+    /// A session stands, with a discovery that has proved `key`. Returns whether it is used.
+    pub fn connected(
         &mut self,
-        now: Now,
-        journal: &Journal,
-        session: LinkId,
+        fx: &mut Effects,
+        session: ConnectionId,
         key: PublicKey,
-    ) -> Result<()> {
-        if self.rendezvous.phase != Phase::Dialling {
-            self.actions.push(Action::Close(session));
-            return Ok(());
+        register: Register,
+    ) -> bool {
+        if self.phase != Phase::Dialling {
+            fx.close(session, None);
+            return false;
         }
-        journal.pin_rendezvous(&self.setup.endpoint, key)?;
-        let rendezvous = &mut self.rendezvous;
-        rendezvous.key = Some(key);
-        rendezvous.phase = Phase::Registering(session);
-        (rendezvous.heard, rendezvous.said, rendezvous.pinged) = (now.mono, now.mono, now.mono);
-        rendezvous.touched = self.batch;
-        rendezvous.spoken.clear();
-        let start = Some(self.setup.epoch);
-        let register = Register { name: self.setup.name.clone(), listen: self.setup.listen, start };
-        self.actions.push(Action::TellDiscovery(session, vec![ToDiscovery::Register(register)]));
-        self.wake_at(now.mono);
-        Ok(())
+        self.key = Some(key);
+        self.phase = Phase::Registering(session);
+        let now = fx.now.mono;
+        (self.last_received, self.last_sent, self.last_ping) = (now, now, now);
+        self.spoken = Some(BTreeSet::new());
+        fx.tell_discovery(session, ToDiscovery::Register(register));
+        true
     }
 
-    pub(super) fn rendezvous_failed(&mut self, now: Now, problem: &Problem) {
-        if self.rendezvous.phase != Phase::Dialling {
+    pub fn failed(&mut self, fx: &mut Effects, problem: &Problem) {
+        if self.phase != Phase::Dialling {
             return;
         }
-        if let Problem::WrongKey { expected, found: Some(found) } = problem {
-            let endpoint = self.setup.endpoint.clone();
-            let said = if self.setup.discovery_key.is_some() {
-                format!("discovery at {endpoint} has the key {found}, not the one that was given, {expected}")
-            } else {
-                format!("the key of discovery at {endpoint} was {expected} and is {found} now")
-            };
-            if self.rendezvous.told.as_ref().is_none_or(|(_, detail)| *detail != said) {
-                let advice = "if its operator confirms it, start once with --discovery-key and that key";
-                self.trouble(now, Code::KeyChanged, None, format!("{said}; it is refused; {advice}"));
-            }
-            self.rendezvous_down(now, said, HOPELESS_RETRY);
+        let Problem::WrongKey { expected, found: Some(found) } = problem else {
+            return self.not_connected(fx, &problem.to_string());
+        };
+        let endpoint = &self.endpoint;
+        let said = if self.key_given {
+            format!("discovery at {endpoint} has the key {found}, not the one that was given, {expected}")
         } else {
-            self.rendezvous_down(now, problem.to_string(), FIRST_RETRY);
+            format!("the key of discovery at {endpoint} was {expected} and is {found} now")
+        };
+        if self.told.detail != said {
+            let advice = "if its operator confirms it, start once with --discovery-key and that key";
+            fx.error(Code::KeyChanged, None, format!("{said}; it is refused; {advice}"));
         }
+        self.down(fx, said, HOPELESS_RETRY);
     }
 
-    pub(super) fn rendezvous_closed(&mut self, now: Now, session: LinkId) {
-        if self.rendezvous.session() == Some(session) {
-            self.rendezvous_down(now, "it closed the connection".into(), FIRST_RETRY);
+    /// A session has ended by itself. Returns whether it was this one.
+    pub fn closed(&mut self, fx: &mut Effects, session: ConnectionId) -> bool {
+        let ours = self.is_session(session);
+        if ours {
+            self.down(fx, "it closed the connection".into(), FIRST_RETRY);
         }
+        ours
     }
 
     /// Ends a session that is of no use.
-    pub(super) fn drop_rendezvous(&mut self, now: Now, why: &str) {
-        if let Some(session) = self.rendezvous.session() {
-            self.actions.push(Action::Close(session));
-            self.rendezvous_down(now, why.into(), FIRST_RETRY);
+    pub fn give_up(&mut self, fx: &mut Effects, why: &str) {
+        if let Some(session) = self.session() {
+            fx.close(session, None);
+            self.down(fx, why.into(), FIRST_RETRY);
         }
     }
 
-    /// A session came up in a transaction that failed, perhaps before it got that far.
-    pub(super) fn rendezvous_unused(&mut self, now: Now, session: LinkId) {
-        self.actions.push(Action::Close(session));
-        if self.rendezvous.phase == Phase::Dialling {
-            self.rendezvous_down(now, super::NOT_SAVED.into(), FIRST_RETRY);
+    /// An attempt to reach discovery came to nothing.
+    pub fn not_connected(&mut self, fx: &mut Effects, why: &str) {
+        if self.phase == Phase::Dialling {
+            self.down(fx, why.into(), FIRST_RETRY);
         }
     }
 
-    /// What was said in a session may not have been heard, for the transaction failed: it is said again
-    /// in the next one.
-    pub(super) fn rendezvous_unheard(&mut self, now: Now, session: LinkId) {
-        if self.rendezvous.session() == Some(session) {
-            self.drop_rendezvous(now, super::NOT_SAVED);
-        }
-    }
-
-    fn rendezvous_down(&mut self, now: Now, detail: String, first_retry: u64) {
-        let rendezvous = &mut self.rendezvous;
-        rendezvous.tried = true;
-        let wait = (first_retry << rendezvous.failures.min(16)).min(LAST_RETRY.max(first_retry));
-        rendezvous.failures += 1;
+    fn down(&mut self, fx: &mut Effects, detail: String, first_retry: Duration) {
+        self.tried = true;
+        let most = LAST_RETRY.max(first_retry);
+        let wait = first_retry.saturating_mul(1 << self.failures.min(16)).min(most);
+        self.failures += 1;
         // All of it is chance but a little, so that a crowd does not come back at once.
-        let next = now.mono + wait / 8 + self.rng.u64(0..=wait);
-        rendezvous.phase = Phase::Waiting(next);
-        self.wake_at(next);
-        self.tell_rendezvous(now, UpDown::Down, detail);
-        // Nobody can say any more who is online.
-        let all: Vec<ContactId> = self.contacts.keys().copied().collect();
-        all.into_iter().for_each(|contact| self.set_presence(now, contact, None));
+        let chance = self.rng.u64(0..=u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        self.phase = Phase::Waiting(fx.now.mono + wait / 8 + Duration::from_millis(chance));
+        self.tell(fx, UpDown::Down, detail);
     }
 
-    fn tell_rendezvous(&mut self, now: Now, state: UpDown, detail: String) {
-        let told = Some((state, detail.clone()));
-        if self.rendezvous.told != told {
-            if self.rendezvous.told.as_ref().is_none_or(|(before, _)| *before != state) {
-                self.rendezvous.since = now.wall;
-            }
-            self.rendezvous.told = told;
-            self.tell(now, Notice::Discovery { state, detail });
-        }
-    }
-
-    /// Discovery is there, whatever it says.
-    pub(super) fn heard_discovery(&mut self, now: Now, session: LinkId) {
-        if self.rendezvous.session() == Some(session) {
-            self.rendezvous.heard = now.mono;
-        }
-    }
-
-    /// Discovery says something.
-    pub(super) fn discovery_says(
-        &mut self,
-        now: Now,
-        journal: &Journal,
-        session: LinkId,
-        said: &ToClient,
-    ) -> Result<()> {
-        if self.rendezvous.session() != Some(session) {
-            return Ok(());
-        }
-        if matches!(said, ToClient::Pong) {
-            return Ok(());
-        }
-        self.rendezvous.touched = self.batch;
-        match said {
-            ToClient::Pong => {}
-            ToClient::Registered(registered) => {
-                journal.set_registered(&self.setup.endpoint)?;
-                self.rendezvous.phase = Phase::Up(session);
-                self.rendezvous.failures = 0;
-                self.rendezvous.tried = true;
-                let detail = format!("registered as {} at {}", self.setup.name, registered.address);
-                self.tell_rendezvous(now, UpDown::Up, detail);
-            }
-            ToClient::Refused(refused) => self.refused(now, journal, refused.code, refused.name.as_ref())?,
-            ToClient::Status(status) => self.status(now, journal, status)?,
-            ToClient::NoSuchUser(about) => self.no_such_user(now, &about.name),
-            ToClient::Synced => self.synced(now),
-            ToClient::Identity(identity) => {
-                self.identified(now, journal, identity.key, identity.name.as_ref())?;
-            }
-            ToClient::Superseded(newer) => self.superseded(now, newer.address.ip()),
-        }
-        Ok(())
-    }
-
-    fn status(&mut self, now: Now, journal: &Journal, status: &Status) -> Result<()> {
-        if status.name == self.setup.name {
-            return Ok(());
-        }
-        // Also for somebody whom this journal does not know but discovery calls connected: it was
-        // restored from a backup, and they are still a contact on their side.
-        let Some(id) = self.asked_by(now, journal, &status.name, status.key)? else {
-            if let Some(id) = self.by_name.get(&status.name) {
-                self.rendezvous.spoken.insert(*id);
-            }
-            return Ok(());
-        };
-        self.rendezvous.spoken.insert(id);
-        self.learn_status(now, id, status.address, status.online);
-        let Some(contact) = self.contacts.get_mut(&id) else {
-            return Ok(());
-        };
-        if contact.row.request == Request::Unconfirmed {
-            contact.row.request = Request::Kept;
-            contact.dirty = true;
-        }
-        if contact.link.is_some() && (status.asks || contact.row.request == Request::Kept) {
-            self.report_link(now, id);
-        }
-        Ok(())
-    }
-
-    /// Discovery has said all that it knows: asks for the others.
-    fn synced(&mut self, now: Now) {
-        self.dial_given_up(now);
-        let contacts: Vec<(ContactId, Name, bool)> = self
-            .contacts
-            .values()
-            .filter(|contact| !contact.row.blocked && !contact.row.is_withdrawn())
-            .map(|contact| (contact.row.id, contact.row.name.clone(), contact.link.is_some()))
-            .collect();
-        for (id, name, linked) in contacts {
-            if !self.rendezvous.spoken.contains(&id) {
-                self.ask_discovery(now, ToDiscovery::Request(About { name }));
-            }
-            if linked {
-                self.report_link(now, id);
-            }
-        }
-    }
-
-    /// There is no such user: what was meant for one is given back. A contact whose key is known does
-    /// exist, whatever this discovery (which may have lost its database) knows.
-    fn no_such_user(&mut self, now: Now, name: &Name) {
-        let last = self.seq;
-        let Some(contact) = self.contact_named(name).filter(|contact| {
-            contact.row.key.is_none() && !contact.row.blocked && !contact.row.is_withdrawn()
-        }) else {
+    fn tell(&mut self, fx: &mut Effects, state: UpDown, detail: String) {
+        let same = self.told.state == state;
+        if same && self.told.detail == detail {
             return;
-        };
-        contact.row.base = last.max(contact.row.delivered + 1);
-        contact.row.request = Request::None;
-        contact.dirty = true;
-        let id = contact.row.id;
-        self.tell_withdrawn(now, id);
-        self.attention.contacts_changed();
-        self.leave_conversation_with(now, id);
+        }
+        let since = self.told.since.filter(|_| same).or(Some(fx.now.wall));
+        self.told = DiscoveryLine { state, detail: detail.clone(), since };
+        fx.tell(Notice::Discovery { state, detail });
     }
 
-    /// Says that there is no such user.
-    fn tell_withdrawn(&mut self, now: Now, id: ContactId) {
-        let Some(contact) = self.contacts.get(&id) else {
-            return;
-        };
-        let name = contact.row.name.clone();
-        let what = match contact.waiting {
-            0 => "the request is withdrawn".to_owned(),
-            waiting => format!("the request is withdrawn, and so is what waited for {name} ({waiting})"),
-        };
-        self.refuse(now, Code::NoSuchUser, Some(&name), format!("there is no user {name}; {what}"));
+    pub fn received(&mut self, now: Now) {
+        self.last_received = now.mono;
     }
 
-    /// Says again of whom an earlier start may have said it to nobody.
-    pub(super) fn tell_withdrawn_again(&mut self, now: Now) {
-        let withdrawn = |contact: &&Contact| contact.row.is_withdrawn();
-        let all: Vec<ContactId> =
-            self.contacts.values().filter(withdrawn).map(|contact| contact.row.id).collect();
-        all.into_iter().for_each(|contact| self.tell_withdrawn(now, contact));
+    pub fn registered(&mut self, fx: &mut Effects, detail: String) {
+        if let Some(session) = self.session() {
+            self.phase = Phase::Up(session);
+            self.failures = 0;
+            self.tried = true;
+            self.tell(fx, UpDown::Up, detail);
+        }
     }
 
-    fn refused(&mut self, now: Now, journal: &Journal, code: RefusedCode, name: Option<&Name>) -> Result<()> {
-        let Phase::Registering(session) = self.rendezvous.phase else {
-            self.request_refused(now, code, name);
-            return Ok(());
-        };
-        self.actions.push(Action::Close(session));
+    /// Whether discovery has not yet answered the registration.
+    pub fn is_registering(&self) -> bool {
+        matches!(self.phase, Phase::Registering(_))
+    }
+
+    /// Discovery does not register `user`. Returns why, in words, if the name will not become free soon.
+    pub fn not_registered(&mut self, fx: &mut Effects, user: &Name, code: RefusedCode) -> Option<String> {
+        let session = self.session()?;
+        fx.close(session, None);
         let taken = matches!(code, RefusedCode::NAME_TAKEN | RefusedCode::KEY_IN_USE | RefusedCode::RELEASED);
         let (kind, retry) =
             if taken { (Code::NameTaken, HOPELESS_RETRY) } else { (Code::Refused, FIRST_RETRY) };
         let advice = if taken { "; choose another name, or use the journal that holds its key" } else { "" };
-        let detail = format!("{} can't be registered: {code}{advice}", self.setup.name);
-        if self.rendezvous.told.as_ref().is_none_or(|(_, told)| *told != detail) {
-            let own = self.setup.name.clone();
-            self.trouble(now, kind, Some(&own), detail.clone());
+        let detail = format!("{user} can't be registered: {code}{advice}");
+        if self.told.detail != detail {
+            fx.error(kind, Some(user), detail.clone());
         }
-        self.rendezvous_down(now, detail.clone(), retry);
-        // Somebody who was never registered has nothing to stay for.
-        if taken && !journal.registered_anywhere()? {
-            self.take_errand_back(journal, &detail)?;
-            if self.contacts.is_empty() {
-                self.leave(now, FAILED, Some(detail));
-            }
-        }
-        Ok(())
+        self.down(fx, detail.clone(), retry);
+        taken.then_some(detail)
     }
 
-    /// The request stays, and is repeated later; it is said once.
-    fn request_refused(&mut self, now: Now, code: RefusedCode, name: Option<&Name>) {
-        self.rendezvous.ask_again = Some(now.mono + HOPELESS_RETRY);
-        self.wake_at(now.mono + HOPELESS_RETRY);
-        let said = name
-            .and_then(|name| self.contact_named(name))
-            .is_some_and(|contact| contact.refused.replace(Code::Refused) == Some(Code::Refused));
-        if !said {
-            let whom = name.map_or_else(String::new, |name| format!(" the request for {name}"));
-            self.trouble(
-                now,
-                Code::Refused,
-                name,
-                format!("discovery refused{whom}: {code}; it is tried again later"),
-            );
+    /// Discovery has refused a request, which stays and is repeated later. Of a contact that is said once.
+    pub fn request_refused(
+        &mut self,
+        fx: &mut Effects,
+        code: RefusedCode,
+        name: Option<&Name>,
+        contact: bool,
+    ) {
+        self.ask_again = Some(fx.now.mono + HOPELESS_RETRY);
+        if name.is_none_or(|name| !contact || self.refused.insert(name.clone())) {
+            let about = name.map_or_else(String::new, |name| format!(" the request for {name}"));
+            let message = format!("discovery refused{about}: {code}; the client tries again later");
+            fx.error(Code::Refused, name, message);
         }
     }
 
-    fn ask_again(&mut self, now: Now) {
-        let unconfirmed: Vec<Name> = self
-            .contacts
-            .values()
-            .filter(|contact| contact.row.request == Request::Unconfirmed)
-            .map(|contact| contact.row.name.clone())
-            .collect();
-        for name in unconfirmed {
-            self.ask_discovery(now, ToDiscovery::Request(About { name }));
+    /// The user asks again, or there is a link: a refusal is news again.
+    pub fn forgive(&mut self, name: &Name) {
+        if !self.refused.is_empty() {
+            self.refused.remove(name);
         }
     }
 
-    fn superseded(&mut self, now: Now, address: IpAddr) {
-        let session = self.rendezvous.leave();
-        let detail = format!(
-            "this account was started again at {address}; this client stays out until it is restarted"
-        );
-        self.trouble(now, Code::Superseded, None, detail.clone());
-        let links: Vec<LinkId> = self.links.keys().copied().collect();
-        links.into_iter().for_each(|link| self.close_link(now, link, Some(ByeReason::LOGOUT)));
-        self.actions.extend(session.map(Action::Close));
-        self.tell_rendezvous(now, UpDown::Down, "superseded by a newer client".into());
-        let all: Vec<ContactId> = self.contacts.keys().copied().collect();
-        all.into_iter().for_each(|contact| self.set_presence(now, contact, None));
+    pub fn note_spoken(&mut self, id: ContactId) {
+        if let Some(spoken) = &mut self.spoken {
+            spoken.insert(id);
+        }
     }
 
-    /// Dials discovery, pings it, and gives up a session in which nothing is heard.
-    pub(super) fn tick_rendezvous(&mut self, now: Now) {
-        match self.rendezvous.phase {
-            Phase::Waiting(until) if now.mono >= until => {
-                self.rendezvous.phase = Phase::Dialling;
-                self.actions.push(Action::DialRendezvous(self.rendezvous.key));
-            }
-            Phase::Waiting(until) => self.wake_at(until),
+    /// Discovery has said all that it knows. Returns the contacts that it has spoken of since the login.
+    pub fn take_spoken(&mut self) -> BTreeSet<ContactId> {
+        self.spoken.take().unwrap_or_default()
+    }
+
+    /// Another client of this account has connected: this one stays out.
+    pub fn superseded(&mut self, fx: &mut Effects) {
+        if let Some(session) = self.session() {
+            fx.close(session, None);
+        }
+        self.phase = Phase::Out;
+        self.tell(fx, UpDown::Down, "superseded by a newer client".into());
+    }
+
+    /// Says goodbye and ends the session for good.
+    pub fn leave(&mut self, fx: &mut Effects) {
+        if let Some(session) = self.session() {
+            fx.tell_discovery(session, ToDiscovery::Logout);
+            fx.close(session, None);
+        }
+        self.phase = Phase::Out;
+    }
+
+    /// When [`Self::tick`] is due.
+    pub fn deadline(&self) -> Instant {
+        match self.phase {
+            Phase::Waiting(until) => until,
             Phase::Registering(_) | Phase::Up(_) => {
-                let dead = self.rendezvous.heard + millis(DEAD_AFTER);
-                if now.mono >= dead {
-                    self.drop_rendezvous(now, "nothing heard from it for too long");
-                    return;
-                }
-                // Not everything is answered: a ping is also how this side hears something.
-                let due = |this: &Rendezvous| this.pinged.max(this.said.min(this.heard)) + millis(PING_AFTER);
-                if now.mono >= due(&self.rendezvous) {
-                    self.rendezvous.pinged = now.mono;
-                    self.ask_discovery(now, ToDiscovery::Ping);
-                }
-                match self.rendezvous.ask_again {
-                    Some(at) if now.mono >= at => {
-                        self.rendezvous.ask_again = None;
-                        self.ask_again(now);
-                    }
-                    Some(at) => self.wake_at(at),
-                    None => {}
-                }
-                self.wake_at(dead.min(due(&self.rendezvous)));
+                let again = self.ask_again.unwrap_or(Instant::NEVER);
+                (self.last_received + DEAD_AFTER).min(self.ping_due()).min(again)
             }
-            Phase::Dialling | Phase::Out => {}
+            Phase::Dialling | Phase::Out => Instant::NEVER,
         }
+    }
+
+    /// Not everything is answered: a ping is also how this side hears something.
+    fn ping_due(&self) -> Instant {
+        match self.phase {
+            Phase::Up(_) => self.last_ping.max(self.last_sent.min(self.last_received)) + PING_AFTER,
+            _ => Instant::NEVER,
+        }
+    }
+
+    /// Dials discovery, pings it, and gives up a session in which nothing is received.
+    pub fn tick(&mut self, fx: &mut Effects) -> Due {
+        let now = fx.now.mono;
+        if now < self.deadline() {
+            return Due::default();
+        }
+        if matches!(self.phase, Phase::Waiting(_)) {
+            self.phase = Phase::Dialling;
+            fx.act(Action::DialRendezvous(self.key));
+            return Due::default();
+        }
+        if now >= self.last_received + DEAD_AFTER {
+            self.give_up(fx, "nothing received from it for too long");
+            return Due { lost: true, ask_again: false };
+        }
+        if now >= self.ping_due() {
+            self.last_ping = now;
+            self.ask(fx, ToDiscovery::Ping);
+        }
+        Due { lost: false, ask_again: self.ask_again.take_if(|at| now >= *at).is_some() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,182 +1,193 @@
-//! Looking for words in everything that was said.
+//! Searches that wait for the index of words.
 //!
-//! Nobody who writes or receives pays for the index: it follows in slices while nothing else happens, and in
-//! slices, between which everything else goes on, before a search is answered.
+//! The index is updated in the background; sending never waits for it. It follows in slices while nothing else happens,
+//! and in slices, between which everything else goes on, before a search is answered.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::super::command::Reference;
-use super::super::notice::{Code, FoundLine, Notice};
-use super::{AFTER_FAILURE, Node};
-use crate::protocol::Name;
 use crate::store::Result;
 use crate::store::journal::{ContactId, Journal, Seq};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 /// How many messages are added to the index in one transaction.
 const SLICE: u32 = 256;
 /// How many bytes of text.
 const SLICE_BYTES: usize = 128 * 1024;
-/// How long nothing must be said before the index follows, in milliseconds.
-const IDLE: u64 = 5_000;
-/// How long it rests between two slices that nobody waits for, in milliseconds.
-const REST: u64 = 50;
-/// How many messages are shown.
-const FOUND: u32 = 20;
+/// How long nothing must be said before the index follows.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long it rests between two slices that no search waits for.
+const REST: Duration = Duration::from_millis(50);
 /// How many searches may wait for the index.
 const MAX_WAITING: usize = 64;
 
 /// See the module.
-#[derive(Debug, Default)]
-pub struct Index {
-    /// The first message that is not in it.
-    behind: Option<Seq>,
-    /// Something has been said in this transaction.
-    busy: bool,
-    /// When it follows, unless somebody waits for it.
-    pub at: Option<u64>,
-    waiting: VecDeque<Search>,
-    /// How many of them have been answered in this transaction.
-    answered: usize,
-    /// How many waited at the last commit.
-    kept: usize,
-}
-
 #[derive(Debug, Clone)]
-struct Search {
-    words: Vec<String>,
-    contact: Option<ContactId>,
-    /// The last that was said when it was asked: it waits for no more.
-    up_to: Seq,
-    reference: Option<Reference>,
+pub struct Search {
+    /// The first message that is not in the index.
+    behind: Option<Seq>,
+    /// Something has been said since the index was last looked at.
+    busy: bool,
+    /// When the index follows, unless a search waits for it.
+    at: Instant,
+    waiting: VecDeque<Query>,
 }
 
-impl Index {
-    /// What is behind, by the journal.
-    pub fn load(&mut self, now: Now, behind: Option<Seq>, rest: u64) {
-        self.behind = behind;
-        self.busy = false;
-        self.at = self.behind.map(|_| now.mono.saturating_add(rest));
+/// What the user looks for.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub words: Vec<String>,
+    pub contact: Option<ContactId>,
+    /// The last that was said when it was asked: it waits for no more.
+    pub up_to: Seq,
+    pub reference: Option<Reference>,
+}
+
+impl Search {
+    pub fn load(now: Now, journal: &Journal) -> Result<Self> {
+        let behind = journal.not_indexed()?;
+        Ok(Self { behind, busy: behind.is_some(), at: now.mono, waiting: VecDeque::new() })
     }
 
-    /// Something was said.
-    pub fn add(&mut self, seq: Seq) {
+    /// A message was added to the journal.
+    pub fn said(&mut self, seq: Seq) {
         self.behind.get_or_insert(seq);
         self.busy = true;
     }
 
-    /// Whether somebody waits for an answer.
-    pub fn is_waiting(&self) -> bool {
-        self.waiting.len() > self.answered
+    /// Adds a search. Returns whether there is room for it.
+    pub fn ask(&mut self, query: Query) -> bool {
+        let room = self.waiting.len() < MAX_WAITING;
+        if room {
+            self.waiting.push_back(query);
+        }
+        room
     }
 
-    /// What was answered is answered.
-    pub fn committed(&mut self) {
-        self.waiting.drain(..self.answered);
-        (self.answered, self.kept) = (0, self.waiting.len());
+    /// Whether a search waits for its answer.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The oldest search, if the index has all that it asks for.
+    pub fn next_ready(&mut self) -> Option<Query> {
+        if self.is_wanted() { None } else { self.waiting.pop_front() }
+    }
+
+    /// The searches that can't be answered any more.
+    pub fn give_up(&mut self) -> VecDeque<Query> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// The disk fails: the index is left alone for this long.
+    pub fn postpone(&mut self, now: Now, rest: Duration) {
+        self.busy = false;
+        self.at = if self.behind.is_some() { now.mono + rest.max(IDLE) } else { Instant::NEVER };
+    }
+
+    /// Lets the index follow a little, where it is time.
+    pub fn follow(&mut self, now: Now, journal: &Journal) -> Result<()> {
+        if std::mem::take(&mut self.busy) {
+            self.at = now.mono + IDLE;
+        }
+        let due = now.mono >= self.at;
+        let next = self.is_wanted() || (due && self.behind.is_some());
+        if next {
+            self.behind = journal.index(SLICE, SLICE_BYTES)?;
+        }
+        if next || due {
+            self.at = if self.behind.is_some() { now.mono + REST } else { Instant::NEVER };
+        }
+        Ok(())
+    }
+
+    /// When [`Self::follow`] is due. At once while a search waits and the output has room for its answer: where it has
+    /// none, what the console has written leads here again.
+    pub fn deadline(&self, room: bool) -> Instant {
+        if self.is_waiting() && room { Instant::START } else { self.at }
     }
 
     /// Whether the oldest search waits for more of the index.
     fn is_wanted(&self) -> bool {
-        let search = self.waiting.get(self.answered);
-        search.zip(self.behind).is_some_and(|(search, first)| first <= search.up_to)
+        self.waiting.front().zip(self.behind).is_some_and(|(query, first)| first <= query.up_to)
     }
 }
 
-impl Node {
-    /// Takes the index up at the start, and after a transaction that failed.
-    pub(super) fn load_index(&mut self, now: Now, journal: &Journal) -> Result<()> {
-        self.index.load(now, journal.not_indexed()?, IDLE.max(AFTER_FAILURE));
-        Ok(())
-    }
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support::*;
+    use super::*;
+    use crate::time::millis;
 
-    /// The user looks for something.
-    pub(super) fn search(&mut self, now: Now, words: &[String], user: Option<&Name>) -> Result<()> {
-        let contact = match user.map(|name| (self.known(name), name)) {
-            Some((None, name)) => {
-                self.refuse_unknown(now, name);
-                return Ok(());
-            }
-            Some((contact, _)) => contact,
-            None => None,
-        };
-        if self.index.waiting.len() >= MAX_WAITING {
-            self.refuse(now, Code::Refused, user, "too many searches at once; try again".into());
-            return Ok(());
+    /// Adds messages to the journal, and returns its last seq.
+    fn say(search: &mut Search, journal: &Journal, count: i64) -> Seq {
+        let last = journal.last_seq().unwrap();
+        for seq in last + 1..=last + count {
+            journal.add_received(1, seq, &message(8, seq.unsigned_abs(), "word"), 0).unwrap();
+            search.said(seq);
         }
-        let reference = self.answering.clone();
-        self.index.waiting.push_back(Search { words: words.to_vec(), contact, up_to: self.seq, reference });
-        self.wake_at(now.mono);
-        Ok(())
+        last + count
     }
 
-    /// Answers the searches that can be answered, as far as there is room, and lets the index follow a little where it
-    /// is time.
-    pub(super) fn follow_index(&mut self, now: Now, journal: &Journal) -> Result<()> {
-        while !self.index.is_wanted()
-            && self.output.has_room()
-            && let Some(search) = self.index.waiting.get(self.index.answered).cloned()
+    fn query(up_to: Seq) -> Query {
+        Query { words: vec!["word".into()], contact: None, up_to, reference: None }
+    }
+
+    #[test]
+    fn a_search_waits_for_what_was_said_before_it_and_for_no_more() {
+        let journal = journal(&["bob"]);
+        let mut search = Search::load(at(0), &journal).unwrap();
+        let up_to = say(&mut search, &journal, 1_000);
+        assert!(search.ask(query(up_to)) && search.ask(query(0)));
+        let mut slices = 0;
+        while search.next_ready().is_none() {
+            assert_eq!((search.deadline(true), search.is_waiting()), (Instant::START, true));
+            search.follow(at(0), &journal).unwrap();
+            say(&mut search, &journal, 500);
+            slices += 1;
+        }
+        assert_eq!(slices, 4);
+        assert!(search.next_ready().is_some() && !search.is_waiting() && search.next_ready().is_none());
+        assert!(journal.not_indexed().unwrap().is_some_and(|first| first > up_to));
+    }
+
+    #[test]
+    fn the_index_follows_by_itself_when_nothing_happens() {
+        let journal = journal(&["bob"]);
+        let mut search = Search::load(at(0), &journal).unwrap();
+        search.follow(at(0), &journal).unwrap();
+        assert_eq!(search.deadline(true), Instant::NEVER);
+        let (idle, rest) = (millis(IDLE), millis(REST));
+        say(&mut search, &journal, 600);
+        search.follow(at(0), &journal).unwrap();
+        assert_eq!(search.deadline(true), at(idle).mono);
+        say(&mut search, &journal, 1);
+        search.follow(at(idle - 1), &journal).unwrap();
+        let last = 2 * idle - 1;
+        for (ms, left) in
+            [(last - 1, Some(1)), (last, Some(257)), (last + 1, Some(257)), (last + rest, Some(513))]
         {
-            self.index.answered += 1;
-            self.answer(now, journal, search)?;
+            search.follow(at(ms), &journal).unwrap();
+            assert_eq!(journal.not_indexed().unwrap(), left, "{ms}");
         }
-        if std::mem::take(&mut self.index.busy) {
-            self.index.at = Some(now.mono + IDLE);
-        }
-        let due = self.index.at.is_some_and(|at| now.mono >= at);
-        let next = self.index.is_wanted() || (due && self.index.behind.is_some());
-        if next {
-            self.index.behind = journal.index(SLICE, SLICE_BYTES)?;
-        }
-        if next || due {
-            self.index.at = self.index.behind.map(|_| now.mono + REST);
-        }
-        // Where there is no room, what the console has written leads here again.
-        if self.index.is_waiting() && self.output.has_room() {
-            self.wake_at(now.mono);
-        }
-        Ok(())
+        // The rest after a restart, which the disk puts off.
+        let mut search = Search::load(at(0), &journal).unwrap();
+        search.postpone(at(0), Duration::from_secs(60));
+        assert_eq!(search.deadline(true), at(60_000).mono);
+        search.follow(at(60_000), &journal).unwrap();
+        assert_eq!((journal.not_indexed().unwrap(), search.deadline(true)), (None, Instant::NEVER));
+        search.postpone(at(0), Duration::ZERO);
+        assert_eq!(search.deadline(true), Instant::NEVER);
     }
 
-    fn answer(&mut self, now: Now, journal: &Journal, search: Search) -> Result<()> {
-        let Search { words, contact, reference, .. } = search;
-        let name = |id| self.contacts.get(&id).map(|contact| contact.row.name.clone());
-        let mut messages = Vec::new();
-        for (id, entry) in journal.search(&words, contact, FOUND)? {
-            if let (Some(peer), Some(line)) = (name(id), self.history_line(id, entry)) {
-                messages.push(FoundLine { peer, line });
-            }
-        }
-        let peer = contact.and_then(name);
-        self.answering = reference;
-        self.tell(now, Notice::Found { words: words.join(" "), peer, messages });
-        self.answering = None;
-        Ok(())
-    }
-
-    /// The program ends before the searches that still wait can be answered.
-    pub(super) fn refuse_searches(&mut self, now: Now) {
-        let answering = self.answering.take();
-        while let Some(search) = self.index.waiting.get(self.index.answered).cloned() {
-            self.index.answered += 1;
-            self.answering = search.reference;
-            let message = "the client leaves before the index is up to date: nothing was looked for";
-            self.refuse(now, Code::Refused, None, message.into());
-        }
-        self.answering = answering;
-    }
-
-    /// The transaction that should have brought the index on has failed, and so would the next. What was typed in it is
-    /// taken in again.
-    pub(super) fn give_up_searches(&mut self, now: Now) {
-        let waiting = std::mem::take(&mut self.index.waiting);
-        let kept = std::mem::take(&mut self.index.kept);
-        self.index.answered = 0;
-        for search in waiting.into_iter().take(kept) {
-            self.answering = search.reference;
-            let message = "the index can't be brought up to date, for the disk is full or fails: nothing was looked for";
-            self.refuse(now, Code::NotSaved, None, message.into());
-            self.answering = None;
-        }
+    #[test]
+    fn not_more_searches_wait_than_may() {
+        let journal = journal(&["bob"]);
+        let mut search = Search::load(at(0), &journal).unwrap();
+        assert_eq!((0..100).filter(|_| search.ask(query(0))).count(), MAX_WAITING);
+        search.follow(at(0), &journal).unwrap();
+        assert_eq!((search.deadline(true), search.deadline(false)), (Instant::START, Instant::NEVER));
+        assert_eq!((search.give_up().len(), search.is_waiting()), (MAX_WAITING, false));
     }
 }

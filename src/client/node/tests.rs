@@ -1,45 +1,35 @@
 //! The rules of a node one by one, with a supplied clock. How they hold together is shown by the
 //! simulation of whole networks.
 
-use std::net::SocketAddr;
-
 use super::super::command::{Command, parse};
-use super::super::event::{Action, Input, LinkId, Problem};
-use super::super::notice::{Code, Notice, Told, UpDown};
+use super::super::event::{Action, ConnectionId, Input};
+use super::super::notice::{Body, Code, Notice, Told, UpDown};
 use super::*;
-use crate::noise::Keypair;
-use crate::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
-use crate::protocol::rendezvous::{About, Identity, Registered, Status, ToClient, ToDiscovery};
-use crate::protocol::{DEAD_AFTER, MAX_TEXT, PING_AFTER};
+use crate::protocol::peer::{Bye, ByeReason, Cursor, Peer};
+use crate::protocol::rendezvous::{About, Identify, Identity, Registered, Status, ToClient, ToDiscovery};
+use crate::protocol::{DEAD_AFTER, MAX_TEXT};
 use crate::time::millis;
+use crate::transport::Route;
+use support::{BOB, OTHER, OWN, address, closed, codes, cursor, name, sent};
 
 mod acquaintance;
-mod attention;
-mod delivery;
-mod errand;
+mod conversations;
 mod failures;
 mod keys;
 mod links;
+mod one_shot;
 mod search;
+pub(super) mod support;
 mod withdrawn;
 
-const OWN: PublicKey = PublicKey([5; 32]);
-const BOB: PublicKey = PublicKey([7; 32]);
-const SESSION: LinkId = 1000;
+const DISCOVERY: PublicKey = PublicKey([9; 32]);
+const SESSION: ConnectionId = 1000;
 
 struct World {
     now: Now,
     journal: Journal,
     node: Node,
     notices: Vec<Notice>,
-}
-
-fn name(text: &str) -> Name {
-    text.parse().unwrap()
-}
-
-fn address(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 fn setup(epoch: u64) -> Setup {
@@ -50,8 +40,8 @@ fn setup(epoch: u64) -> Setup {
         endpoint: "localhost:7667".into(),
         discovery_key: None,
         silent: false,
-        part: 5,
-        linger: Some(10_000),
+        segment: 5,
+        linger: Some(Duration::from_secs(10)),
         epoch,
         seed: 1,
     }
@@ -59,32 +49,30 @@ fn setup(epoch: u64) -> Setup {
 
 impl World {
     fn new() -> Self {
-        let journal = Journal::in_memory(&name("alice"), &Keypair::generate().unwrap()).unwrap();
-        let now = Now { mono: 0, wall: 1_000_000 };
+        let (journal, now) = (support::journal(&[]), support::at(0));
         let node = Node::new(setup(1), now, &journal).unwrap();
         Self { now, journal, node, notices: Vec::new() }
     }
 
-    /// Registered with discovery, which knows of nobody.
+    /// Registered with discovery, which knows no other user.
     fn online() -> Self {
         let mut world = Self::new();
         world.step(&[]);
-        world.step(&[Input::RendezvousUp { session: SESSION, key: PublicKey([9; 32]) }]);
-        world.discovery(&[ToClient::Registered(Registered { address: address(1) }), ToClient::Synced]);
+        world.register(SESSION, &[]);
         world
     }
 
     /// The same, with bob as a contact.
     fn with_bob() -> Self {
         let mut world = Self::online();
-        world.discovery(&[status("bob", BOB, true)]);
-        let contact = world.bob().row.id;
+        world.discovery(&[status("bob", BOB, 4000, true)]);
+        let contact = world.bob();
         world.step(&[Input::DialFailed { contact, problems: Vec::new() }]);
         world
     }
 
     /// The same, and bob's link is up.
-    fn linked(link: LinkId) -> Self {
+    fn linked(link: ConnectionId) -> Self {
         let mut world = Self::with_bob();
         world.link(link, false, 1, &[]);
         world
@@ -92,35 +80,34 @@ impl World {
 
     /// One transaction, committed.
     fn step(&mut self, inputs: &[Input]) -> Vec<Action> {
-        self.journal.begin().unwrap();
-        inputs.iter().for_each(|input| self.node.handle(self.now, &self.journal, input).unwrap());
-        self.node.finish(self.now, &self.journal).unwrap();
-        self.journal.commit().unwrap();
-        let actions = self.node.committed();
+        let actions = self.commit(inputs);
         self.read(actions)
+    }
+
+    /// The same; nothing that it tells is printed.
+    fn commit(&mut self, inputs: &[Input]) -> Vec<Action> {
+        self.decide(inputs);
+        self.journal.commit().unwrap();
+        self.node.committed()
+    }
+
+    fn unprinted(&mut self, inputs: &[Input]) -> Vec<Told> {
+        let printed = |action| if let Action::Print(told) = action { Some(told) } else { None };
+        self.commit(inputs).into_iter().filter_map(printed).flatten().collect()
     }
 
     /// One transaction that can't be committed.
     fn fail(&mut self, inputs: &[Input]) -> Vec<Action> {
-        self.journal.begin().unwrap();
-        inputs.iter().for_each(|input| self.node.handle(self.now, &self.journal, input).unwrap());
-        self.node.finish(self.now, &self.journal).unwrap();
+        self.decide(inputs);
         self.journal.rollback();
-        let actions = self.node.recover(self.now, &self.journal, inputs, 77).unwrap();
+        let actions = self.node.failed(self.now, &self.journal, inputs, 77).unwrap();
         self.read(actions)
     }
 
-    /// One transaction, committed; nothing that it tells is printed.
-    fn unprinted(&mut self, inputs: &[Input]) -> Vec<Told> {
+    fn decide(&mut self, inputs: &[Input]) {
         self.journal.begin().unwrap();
         inputs.iter().for_each(|input| self.node.handle(self.now, &self.journal, input).unwrap());
         self.node.finish(self.now, &self.journal).unwrap();
-        self.journal.commit().unwrap();
-        let printed = self.node.committed().into_iter().filter_map(|action| match action {
-            Action::Print(told) => Some(told),
-            _ => None,
-        });
-        printed.flatten().collect()
     }
 
     /// Prints what is to be printed, at once.
@@ -130,6 +117,7 @@ impl World {
             if let Action::Print(notices) = action {
                 self.notices.extend(notices.into_iter().map(|told| told.notice));
                 self.node.handle(self.now, &self.journal, &Input::Printed).unwrap();
+                self.node.commit();
             } else {
                 rest.push(action);
             }
@@ -138,8 +126,16 @@ impl World {
     }
 
     fn later(&mut self, ms: u64) -> Vec<Action> {
-        self.now.mono += ms;
+        self.wait(ms);
         self.step(&[])
+    }
+
+    /// A session with discovery comes up, in which it says this.
+    fn register(&mut self, session: ConnectionId, said: &[ToClient]) -> Vec<Action> {
+        self.step(&[Input::RendezvousUp { session, key: DISCOVERY }]);
+        let registered = ToClient::Registered(Registered { address: address(1) });
+        let said = [&[registered, ToClient::Synced], said].concat();
+        self.step(&[Input::RendezvousSays(session, said)])
     }
 
     fn discovery(&mut self, messages: &[ToClient]) -> Vec<Action> {
@@ -151,15 +147,14 @@ impl World {
     }
 
     /// Bob proves his key and says hello.
-    fn link(&mut self, link: LinkId, dialled: bool, epoch: u64, cursors: &[Cursor]) -> Vec<Action> {
-        let dialled = dialled.then(|| self.node.by_name[&name("bob")]);
-        let up = Input::LinkUp { link, key: BOB, dialled, remote: address(4000), budget: 1 << 20 };
-        let mut actions = self.step(&[up]);
+    fn link(&mut self, link: ConnectionId, dialled: bool, epoch: u64, cursors: &[Cursor]) -> Vec<Action> {
+        let dialled = dialled.then(|| self.bob());
+        let mut actions = self.step(&[proved(link, BOB, dialled)]);
         actions.extend(self.says(link, &[hello(epoch, cursors)]));
         actions
     }
 
-    fn says(&mut self, link: LinkId, messages: &[Peer]) -> Vec<Action> {
+    fn says(&mut self, link: ConnectionId, messages: &[Peer]) -> Vec<Action> {
         self.step(&[Input::LinkSays(link, messages.to_vec())])
     }
 
@@ -169,28 +164,29 @@ impl World {
         self.notices.clear();
     }
 
-    fn bob(&self) -> &Contact {
-        &self.node.contacts[&self.node.by_name[&name("bob")]]
+    fn wait(&mut self, ms: u64) {
+        self.now.mono = self.now.mono + Duration::from_millis(ms);
+        self.now.wall += i64::try_from(ms).unwrap();
+    }
+
+    fn bob(&self) -> ContactId {
+        self.node.roster.named(&name("bob")).unwrap()
+    }
+
+    fn key(&self) -> Option<PublicKey> {
+        self.node.roster.get(self.bob()).unwrap().identity.key
     }
 
     fn shown(&self) -> Vec<&str> {
-        let text = |notice: &_| match notice {
-            Notice::Message { text: super::super::notice::Body::Text(text), .. } => Some(text.clone()),
+        let shown = self.notices.iter().filter_map(|notice| match notice {
+            Notice::Message { text: Body::Text(text), .. } => Some(&**text),
             _ => None,
-        };
-        self.notices.iter().filter_map(text).map(|text| &*text.leak()).collect()
+        });
+        shown.collect()
     }
 
     fn errors(&self) -> Vec<Code> {
-        let code = |notice: &Notice| match notice {
-            Notice::Error(trouble) => Some(trouble.code),
-            _ => None,
-        };
-        self.notices.iter().filter_map(code).collect()
-    }
-
-    fn delivered(&self) -> usize {
-        self.notices.iter().filter(|notice| matches!(notice, Notice::Delivered { .. })).count()
+        codes(&self.notices)
     }
 }
 
@@ -198,31 +194,34 @@ fn typed(line: &str) -> Input {
     Input::typed(parse(line).unwrap())
 }
 
-fn status(who: &str, key: PublicKey, asks: bool) -> ToClient {
-    ToClient::Status(Status { name: name(who), key, address: Some(address(4000)), online: true, asks })
+fn status(who: &str, key: PublicKey, port: u16, online: bool) -> ToClient {
+    let address = Some(address(port));
+    ToClient::Status(Status { name: name(who), key, address, online, asks: online })
 }
 
 fn hello(epoch: u64, cursors: &[Cursor]) -> Peer {
-    Peer::Hello(Hello { name: name("bob"), epoch, port: 4000, window: 1 << 20, cursors: cursors.to_vec() })
+    Peer::Hello(support::hello(epoch, cursors))
 }
 
 fn message(epoch: u64, number: u64, text: &str) -> Peer {
-    Peer::Message(Message { epoch, number, kind: Kind::TEXT, sent: 0, body: text.into() })
+    Peer::Message(support::message(epoch, number, text))
 }
 
-fn cursor(epoch: u64, number: u64) -> Cursor {
-    Cursor { epoch, number }
+/// A peer proves this key.
+fn proved(link: ConnectionId, key: PublicKey, dialled: Option<ContactId>) -> Input {
+    let route = Route::Direct { remote: address(4000) };
+    Input::LinkUp { link, key, dialled, route, budget: 1 << 20 }
 }
 
-fn sent(actions: &[Action], to: LinkId) -> Vec<&Peer> {
-    let frames = actions.iter().filter_map(|action| match action {
-        Action::Send(link, messages) if *link == to => Some(messages),
-        _ => None,
-    });
-    frames.flatten().collect()
+fn says(said: ToClient) -> Input {
+    Input::RendezvousSays(SESSION, vec![said])
 }
 
-fn texts(actions: &[Action], to: LinkId) -> Vec<String> {
+fn no_such_user(who: &str) -> ToClient {
+    ToClient::NoSuchUser(About { name: name(who) })
+}
+
+fn texts(actions: &[Action], to: ConnectionId) -> Vec<String> {
     let texts = sent(actions, to).into_iter().filter_map(|said| match said {
         Peer::Message(message) => Some(String::from_utf8(message.body.clone()).unwrap()),
         _ => None,
@@ -230,8 +229,10 @@ fn texts(actions: &[Action], to: LinkId) -> Vec<String> {
     texts.collect()
 }
 
-fn closed(actions: &[Action], link: LinkId) -> bool {
-    actions.iter().any(|action| matches!(action, Action::Close(closed) if *closed == link))
+fn exit(actions: &[Action]) -> Option<(u8, Option<String>)> {
+    let exit =
+        |action: &_| if let Action::Exit(status, why) = action { Some((*status, why.clone())) } else { None };
+    actions.iter().find_map(exit)
 }
 
 fn dials(actions: &[Action]) -> usize {

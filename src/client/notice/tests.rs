@@ -1,16 +1,26 @@
 use super::*;
+use crate::terminal::is_unsafe;
 use proptest::prelude::*;
 use serde_json::json;
 
-fn message(text: &str) -> Notice {
+pub fn name(name: &str) -> Name {
+    name.parse().unwrap()
+}
+
+pub fn message(text: &str, replayed: bool) -> Notice {
     Notice::Message {
         id: Cursor { epoch: 0xab, number: 7 },
-        from: "bob".parse().unwrap(),
+        from: name("bob"),
         text: Body::Text(text.into()),
         sent: 1_000,
         received: 2_000,
-        replayed: false,
+        replayed,
     }
+}
+
+pub fn queued(number: u64, linked: bool) -> Notice {
+    let id = Cursor { epoch: 1, number };
+    Notice::Queued { id, to: name("bob"), linked, text: Body::Text("hi".into()), sent: 0 }
 }
 
 fn written(write: impl Fn(&mut Vec<u8>)) -> String {
@@ -21,15 +31,16 @@ fn written(write: impl Fn(&mut Vec<u8>)) -> String {
 
 #[test]
 fn json_has_the_documented_fields() {
-    let line = written(|out| Told::from(message("hi")).write_json(out));
+    let line = written(|out| Told::from(message("hi", false)).write_json(out));
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(
         value,
         json!({"event": "message", "id": "00000000000000ab-7", "from": "bob", "text": "hi",
                "sent": "1970-01-01T00:00:01.000Z", "received": "1970-01-01T00:00:02.000Z", "replayed": false})
     );
-    let trouble = Trouble { code: Code::NoSuchUser, message: "no".into(), peer: None, id: None, text: None };
-    let line = written(|out| Told::from(Notice::Error(trouble.clone())).write_json(out));
+    let error =
+        ErrorNotice { code: Code::NoSuchUser, message: "no".into(), peer: None, id: None, text: None };
+    let line = written(|out| Told::from(Notice::Error(error.clone())).write_json(out));
     assert_eq!(line, "{\"event\":\"error\",\"code\":\"no-such-user\",\"message\":\"no\"}\n");
     let mut bye = Told::from(Notice::Bye { waiting: 2 });
     assert_eq!(written(|out| bye.write_json(out)), "{\"event\":\"bye\",\"waiting\":2}\n");
@@ -45,7 +56,7 @@ fn json_has_the_documented_fields() {
 #[test]
 fn any_time_can_be_written() {
     for sent in [i64::MIN, -1, 0, i64::MAX] {
-        let mut notice = message("x");
+        let mut notice = message("x", false);
         if let Notice::Message { sent: at, .. } = &mut notice {
             *at = sent;
         }
@@ -55,48 +66,38 @@ fn any_time_can_be_written() {
     }
 }
 
-#[test]
-fn history_tells_both_times_where_they_differ_much_and_what_waits() {
-    let line = |sent, received, delivered| HistoryLine {
+fn line(received: Option<i64>, delivered: bool) -> HistoryLine {
+    HistoryLine {
         id: Cursor { epoch: 1, number: 1 },
-        from: "bob".parse().unwrap(),
+        from: name("bob"),
         text: Body::Text("hi".into()),
-        sent,
+        sent: 0,
         received,
         delivered,
-    };
-    let messages = vec![
-        line(0, Some(1_000), true),
-        line(0, Some(3_600_000), true),
-        line(0, None, false),
-        line(0, None, true),
-    ];
-    let history = Notice::History { peer: "bob".parse().unwrap(), messages };
-    let text = written(|out| history.write_text(&Look::default(), out));
-    let lines: Vec<_> = text.lines().collect();
-    assert_eq!(
-        lines.iter().map(|line| line.contains("written")).collect::<Vec<_>>(),
-        [false, true, false, false]
-    );
-    assert_eq!(
-        lines.iter().map(|line| line.contains("waiting")).collect::<Vec<_>>(),
-        [false, false, true, false]
-    );
+    }
+}
+
+#[test]
+fn history_tells_both_times_where_they_differ_much_and_what_waits() {
+    for (received, delivered, late, waiting) in [
+        (Some(1_000), true, false, false),
+        (Some(3_600_000), true, true, false),
+        (None, false, false, true),
+        (None, true, false, false),
+    ] {
+        let messages = vec![line(received, delivered)];
+        let history = Notice::History { peer: name("bob"), messages };
+        let text = written(|out| history.write_text(&Look::default(), out));
+        assert_eq!((text.contains("written"), text.contains("waiting")), (late, waiting), "{text}");
+    }
 }
 
 #[test]
 fn what_is_unread_stands_below_a_line_that_says_so() {
-    let line = |received: Option<i64>| HistoryLine {
-        id: Cursor { epoch: 1, number: 1 },
-        from: "bob".parse().unwrap(),
-        text: Body::Text("hi".into()),
-        sent: 0,
-        received,
-        delivered: true,
-    };
-    let messages = [Some(1), None, Some(2), None, Some(3), None].map(line).to_vec();
+    let messages =
+        [Some(1), None, Some(2), None, Some(3), None].map(|received| line(received, true)).to_vec();
     for (unread, expected) in [(0, None), (1, Some(4)), (2, Some(2)), (3, Some(0)), (MANY_UNREAD, Some(0))] {
-        let peer = Some("bob".parse().unwrap());
+        let peer = Some(name("bob"));
         let entered = Notice::Conversation { peer, unread, messages: messages.clone() };
         let text = written(|out| entered.write_text(&Look::default(), out));
         assert_eq!(text.lines().position(|line| line.ends_with("unread:")), expected, "{text}");
@@ -104,8 +105,8 @@ fn what_is_unread_stands_below_a_line_that_says_so() {
 }
 
 #[test]
-fn a_second_line_can_not_pass_for_somebody_else() {
-    let text = written(|out| message("hi\n[12:00] carol: lies\r\n").write_text(&Look::default(), out));
+fn a_second_line_can_not_pass_for_another_sender() {
+    let text = written(|out| message("hi\n[12:00] carol: lies\r\n", false).write_text(&Look::default(), out));
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[0].ends_with("bob: hi"));
     assert_eq!(&lines[1..], ["    [12:00] carol: lies", "    "]);
@@ -115,13 +116,13 @@ proptest! {
     #[test]
     fn nothing_unsafe_is_ever_written(text in any::<String>()) {
         let text = format!("{text}\u{1b}]0;title\u{7}\u{9b}31m\u{7f}\u{202e}\u{2066}\r");
-        for notice in [message(&text), Notice::Discovery { state: UpDown::Down, detail: text.clone() }] {
+        for notice in [message(&text, false), Notice::Discovery { state: UpDown::Down, detail: text.clone() }] {
             let shown = written(|out| notice.write_text(&Look::default(), out));
             prop_assert!(!shown.chars().any(|c| c != '\n' && is_unsafe(c)));
             let json = written(|out| Told::from(notice.clone()).write_json(out));
             prop_assert!(!json.trim_end_matches('\n').chars().any(is_unsafe));
         }
-        let json = written(|out| Told::from(message(&text)).write_json(out));
+        let json = written(|out| Told::from(message(&text, false)).write_json(out));
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         prop_assert_eq!(value["text"].as_str().unwrap(), text);
     }

@@ -16,10 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 const MAX: usize = 1024;
 const TERMINAL: &str = "/dev/tty";
 
-/// Gets the passphrase from `file`, else from the terminal; there twice if it is a `new` one.
-///
-/// # Errors
-/// If there is none, or `signals` says that the program is to end.
+/// Gets the passphrase from `file`, else from the terminal; there twice if it is a `new` one. A signal ends it.
 pub fn get(file: Option<&Path>, new: bool, signals: &Receiver<()>) -> anyhow::Result<SecretString> {
     let passphrase = match file {
         Some(path) => {

@@ -1,170 +1,180 @@
-//! The contacts.
+//! The people the user knows.
+//!
+//! A contact's row has several owners in the client, each of whom saves its own part of it.
 
 use std::net::SocketAddr;
 
-use rusqlite::params;
+use rusqlite::{Row, params};
 
 use super::super::{Result, parsed, parsed_option};
 use super::{ContactId, Journal, Seq};
 use crate::protocol::{Name, PublicKey};
 
-/// How far a request for somebody has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far our request for a contact is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Request {
-    /// Nothing was asked, or it led to a link.
+    #[default]
     None,
-    /// Discovery has not yet answered.
+    /// Discovery has not yet confirmed it.
     Unconfirmed,
-    /// Discovery knows both and keeps the request.
+    /// Discovery keeps it.
     Kept,
+}
+
+/// Who a contact is, and what the user has decided about them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The pinned key; unknown until discovery has answered the request.
+    pub key: Option<PublicKey>,
+    /// Another key that discovery has named since, until the user decides.
+    pub offered: Option<PublicKey>,
+    /// The key that the user has compared with them.
+    pub verified: Option<PublicKey>,
+    pub request: Request,
+    pub blocked: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Where the last link reached them.
+    pub reached: Option<SocketAddr>,
+    /// Where discovery last said that they are.
+    pub told: Option<SocketAddr>,
+    /// When they were last linked, or online as discovery says, in milliseconds since 1970.
+    pub seen: Option<i64>,
+}
+
+/// How far a contact has what we wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outgoing {
+    /// All of ours up to here is delivered.
+    pub delivered: Seq,
+    /// Nothing of ours up to here is sent again, whatever they say: it went to an earlier key. Beyond `delivered`
+    /// with no key known: there is no such user, and it is to be given back.
+    pub base: Seq,
+}
+
+/// How far the user has what a contact wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// All of theirs up to here was shown.
+    pub shown: Seq,
+    /// All of theirs up to here was read.
+    pub read: Seq,
 }
 
 /// A contact as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContactRow {
-    /// The row.
     pub id: ContactId,
-    /// Their name.
     pub name: Name,
-    /// The pinned key.
-    pub key: Option<PublicKey>,
-    /// Another key that discovery has named since.
-    pub offered: Option<PublicKey>,
-    /// How far our request for them has come.
-    pub request: Request,
-    /// Whether the user wants nothing from them.
-    pub blocked: bool,
-    /// Where the last link reached them.
-    pub reached: Option<SocketAddr>,
-    /// Where discovery last said that they are.
-    pub told: Option<SocketAddr>,
-    /// All of ours up to here is delivered.
-    pub delivered: Seq,
-    /// Nothing of ours up to here is sent again. Beyond `delivered` for somebody who does not exist.
-    pub base: Seq,
-    /// All of theirs up to here was shown.
-    pub shown: Seq,
-    /// All of theirs up to here has been looked at.
-    pub read: Seq,
-    /// When this client last knew that they were there, in milliseconds since 1970.
-    pub seen: Option<i64>,
-    /// The key that the user has compared with them.
-    pub verified: Option<PublicKey>,
+    pub identity: Identity,
+    pub whereabouts: Whereabouts,
+    pub outgoing: Outgoing,
+    pub reading: Reading,
 }
 
 impl ContactRow {
+    /// A contact of whom only the name is known.
+    pub fn new(id: ContactId, name: Name) -> Self {
+        Self {
+            id,
+            name,
+            identity: Identity::default(),
+            whereabouts: Whereabouts::default(),
+            outgoing: Outgoing::default(),
+            reading: Reading::default(),
+        }
+    }
+
     /// Whether there turned out to be no such user: what was written to them is not sent but given back, and then
-    /// they are forgotten.
-    #[must_use]
+    /// the contact is removed.
     pub fn is_withdrawn(&self) -> bool {
-        self.key.is_none() && self.base > self.delivered
+        self.identity.key.is_none() && self.outgoing.base > self.outgoing.delivered
     }
 }
 
 impl Journal {
-    /// Every contact, by row.
-    ///
-    /// # Errors
-    /// If SQLite fails or a row is damaged.
+    /// Every contact, in the order in which they were added.
     pub fn contacts(&self) -> Result<Vec<ContactRow>> {
-        let mut statement = self.prepare_cached(
-            "SELECT id, name, key, offered, request, blocked, reached, told, delivered, base, shown, read,
-                    seen, verified
+        self.all(
+            "SELECT id, name, key, offered, verified, request, blocked, reached, told, seen, delivered, base,
+                    shown, read
              FROM contact ORDER BY id",
-        )?;
-        let rows = statement.query_map([], |row| {
-            Ok(ContactRow {
-                id: row.get(0)?,
-                name: parsed(row, 1)?,
-                key: row.get::<_, Option<_>>(2)?.map(PublicKey),
-                offered: row.get::<_, Option<_>>(3)?.map(PublicKey),
-                request: match row.get(4)? {
-                    0 => Request::None,
-                    1 => Request::Unconfirmed,
-                    2 => Request::Kept,
-                    other => return Err(rusqlite::Error::IntegralValueOutOfRange(4, other)),
-                },
-                blocked: row.get(5)?,
-                reached: parsed_option(row, 6)?,
-                told: parsed_option(row, 7)?,
-                delivered: row.get(8)?,
-                base: row.get(9)?,
-                shown: row.get(10)?,
-                read: row.get(11)?,
-                seen: row.get(12)?,
-                verified: row.get::<_, Option<_>>(13)?.map(PublicKey),
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+            [],
+            contact,
+        )
     }
 
-    /// Adds a contact about whom nothing but the name is known.
-    ///
-    /// # Errors
-    /// If SQLite fails; the name must be new.
+    /// Adds a contact; the name must be new.
     pub fn add_contact(&self, name: &Name) -> Result<ContactRow> {
-        self.prepare_cached("INSERT INTO contact (name, request) VALUES (?1, 0)")?
-            .execute([name.as_str()])?;
-        Ok(ContactRow {
-            id: self.last_insert_rowid(),
-            name: name.clone(),
-            key: None,
-            offered: None,
-            request: Request::None,
-            blocked: false,
-            reached: None,
-            told: None,
-            delivered: 0,
-            base: 0,
-            shown: 0,
-            read: 0,
-            seen: None,
-            verified: None,
-        })
+        self.run("INSERT INTO contact (name) VALUES (?1)", [name.as_str()])?;
+        Ok(ContactRow::new(self.last_insert_rowid(), name.clone()))
     }
 
-    /// Saves everything about a contact but the name.
-    ///
-    /// # Errors
-    /// If SQLite fails.
-    pub fn save_contact(&self, contact: &ContactRow) -> Result<()> {
-        let request = match contact.request {
+    pub fn save_identity(&self, contact: ContactId, identity: &Identity) -> Result<()> {
+        let Identity { key, offered, verified, request, blocked } = identity;
+        let bytes = |key: &Option<PublicKey>| key.map(|key| key.0);
+        let request = match request {
             Request::None => 0,
             Request::Unconfirmed => 1,
             Request::Kept => 2,
         };
-        self.prepare_cached(
-            "UPDATE contact SET key = ?2, offered = ?3, request = ?4, blocked = ?5, reached = ?6, told = ?7,
-                                delivered = ?8, base = ?9, shown = ?10, read = ?11, seen = ?12, verified = ?13
-             WHERE id = ?1",
-        )?
-        .execute(params![
-            contact.id,
-            contact.key.map(|key| key.0),
-            contact.offered.map(|key| key.0),
-            request,
-            contact.blocked,
-            contact.reached.map(|address| address.to_string()),
-            contact.told.map(|address| address.to_string()),
-            contact.delivered,
-            contact.base,
-            contact.shown,
-            contact.read,
-            contact.seen,
-            contact.verified.map(|key| key.0),
-        ])?;
-        Ok(())
+        self.run(
+            "UPDATE contact SET key = ?2, offered = ?3, verified = ?4, request = ?5, blocked = ?6 WHERE id = ?1",
+            params![contact, bytes(key), bytes(offered), bytes(verified), request, blocked],
+        )
+    }
+
+    pub fn save_whereabouts(&self, contact: ContactId, whereabouts: &Whereabouts) -> Result<()> {
+        let Whereabouts { reached, told, seen } = whereabouts;
+        let text = |address: &Option<SocketAddr>| address.map(|address| address.to_string());
+        self.run(
+            "UPDATE contact SET reached = ?2, told = ?3, seen = ?4 WHERE id = ?1",
+            params![contact, text(reached), text(told), seen],
+        )
+    }
+
+    pub fn save_outgoing(&self, contact: ContactId, Outgoing { delivered, base }: &Outgoing) -> Result<()> {
+        let sql = "UPDATE contact SET delivered = ?2, base = ?3 WHERE id = ?1";
+        self.run(sql, [&contact, delivered, base])
+    }
+
+    pub fn save_reading(&self, contact: ContactId, Reading { shown, read }: &Reading) -> Result<()> {
+        self.run("UPDATE contact SET shown = ?2, read = ?3 WHERE id = ?1", [&contact, shown, read])
     }
 
     /// Removes a contact and all that was said.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn remove_contact(&self, contact: ContactId) -> Result<()> {
         self.remove_said(contact)?;
-        for sql in ["DELETE FROM cursor WHERE contact = ?1", "DELETE FROM contact WHERE id = ?1"] {
-            self.prepare_cached(sql)?.execute([contact])?;
-        }
-        Ok(())
+        self.run("DELETE FROM cursor WHERE contact = ?1", [contact])?;
+        self.run("DELETE FROM contact WHERE id = ?1", [contact])
     }
+}
+
+fn contact(row: &Row<'_>) -> rusqlite::Result<ContactRow> {
+    let key = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<_>>(column)?.map(PublicKey));
+    Ok(ContactRow {
+        id: row.get(0)?,
+        name: parsed(row, 1)?,
+        identity: Identity {
+            key: key(2)?,
+            offered: key(3)?,
+            verified: key(4)?,
+            request: match row.get(5)? {
+                0 => Request::None,
+                1 => Request::Unconfirmed,
+                2 => Request::Kept,
+                other => return Err(rusqlite::Error::IntegralValueOutOfRange(5, other)),
+            },
+            blocked: row.get(6)?,
+        },
+        whereabouts: Whereabouts {
+            reached: parsed_option(row, 7)?,
+            told: parsed_option(row, 8)?,
+            seen: row.get(9)?,
+        },
+        outgoing: Outgoing { delivered: row.get(10)?, base: row.get(11)? },
+        reading: Reading { shown: row.get(12)?, read: row.get(13)? },
+    })
 }

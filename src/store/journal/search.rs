@@ -8,30 +8,24 @@ use crate::protocol::peer::Kind;
 
 impl Journal {
     /// The first message that is not in the index, if there is one.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn not_indexed(&self) -> Result<Option<Seq>> {
-        Ok(self
-            .prepare_cached(
-                "SELECT min(seq) FROM (
-                     SELECT min(seq) AS seq FROM sent WHERE seq > (SELECT indexed FROM filed)
-                     UNION ALL
-                     SELECT min(seq) FROM received WHERE seq > (SELECT indexed FROM filed))",
-            )?
-            .query_row([], |row| row.get(0))?)
+        Ok(self.one(
+            "SELECT min(seq) FROM (
+                 SELECT min(seq) AS seq FROM sent WHERE seq > (SELECT indexed FROM sealed)
+                 UNION ALL
+                 SELECT min(seq) FROM received WHERE seq > (SELECT indexed FROM sealed))",
+            [],
+            |row| row.get(0),
+        )?)
     }
 
     /// Adds the next messages to the index, about as many as `messages` and `bytes` say, and returns the first that
     /// is not in it, if there are more.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn index(&self, messages: u32, bytes: usize) -> Result<Option<Seq>> {
         let mut both = self.prepare_cached(
-            "SELECT seq, contact, kind, body FROM sent WHERE seq > (SELECT indexed FROM filed)
+            "SELECT seq, contact, kind, body FROM sent WHERE seq > (SELECT indexed FROM sealed)
              UNION ALL
-             SELECT seq, contact, kind, body FROM received WHERE seq > (SELECT indexed FROM filed)
+             SELECT seq, contact, kind, body FROM received WHERE seq > (SELECT indexed FROM sealed)
              ORDER BY seq LIMIT ?1",
         )?;
         let mut add =
@@ -50,28 +44,24 @@ impl Journal {
             }
         }
         if let Some(last) = last {
-            self.prepare_cached("UPDATE filed SET indexed = ?1")?.execute([last])?;
+            self.run("UPDATE sealed SET indexed = ?1", [last])?;
         }
         self.not_indexed()
     }
 
     /// The latest `count` messages in the index that hold all these words, the last of which may go on; newest
     /// first. Only those of `contact`, if it is given.
-    ///
-    /// # Errors
-    /// If SQLite fails.
     pub fn search(
         &self,
         words: &[String],
         contact: Option<ContactId>,
         count: u32,
     ) -> Result<Vec<(ContactId, Entry)>> {
-        let mut statement = self.prepare_cached(
+        let found: Vec<(Seq, ContactId)> = self.all(
             "SELECT rowid, contact FROM search WHERE search MATCH ?1 ORDER BY rowid DESC LIMIT ?2",
+            params![expression(words, contact), count],
+            |row| row.try_into(),
         )?;
-        let rows = statement
-            .query_map(params![expression(words, contact), count], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let found: Vec<(Seq, ContactId)> = rows.collect::<Result<_, _>>()?;
         let mut entries = Vec::with_capacity(found.len());
         for (seq, contact) in found {
             entries.extend(self.entry(contact, seq)?.map(|entry| (contact, entry)));

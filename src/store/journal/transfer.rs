@@ -8,13 +8,13 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
 use super::super::{
-    Database, Result, Schema, StoreError, beside, fresh, lock, migrate, open_checked, put_in_place,
-    remove_unfinished,
+    Database, Result, StoreError, add_tables, beside, damaged, fresh, lock, open_checked, put_in_place,
+    remove_unfinished, unusable,
 };
 use super::{Journal, SCHEMA};
 use crate::protocol::{Name, PublicKey};
 
-/// A copy of a journal as it was at one moment, in one file beside it. It is not encrypted, nobody else may read it,
+/// A copy of a journal as it was at one moment, in one file beside it. It is not encrypted, other users may not read it,
 /// and it is gone when this is dropped; if the process is killed, the next copy takes it away.
 #[derive(Debug)]
 pub struct Copy {
@@ -24,10 +24,6 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// The copy, to be read.
-    ///
-    /// # Errors
-    /// If the system does not let it be read.
     pub fn open(&self) -> io::Result<File> {
         File::open(&self.path)
     }
@@ -43,9 +39,7 @@ impl Drop for Copy {
 
 impl Journal {
     /// Copies the journal of `name` at `path`. A client that has it open goes on meanwhile.
-    ///
-    /// # Errors
-    /// See [`StoreError`]; nothing is left behind then.
+    /// If it fails, nothing is left behind.
     pub fn copy(path: &Path, name: &Name) -> Result<Copy> {
         let original = open_checked(path, &SCHEMA, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         check_owner(&original, path, name)?;
@@ -53,17 +47,14 @@ impl Journal {
         let copy = Copy { _lock: lock(&place)?, path: place };
         fresh(&copy.path)?;
         // Absolute, so that no name can be taken for a URI.
-        let absolute = std::path::absolute(&copy.path)
-            .map_err(|source| StoreError::File { path: copy.path.clone(), source })?;
+        let absolute = std::path::absolute(&copy.path).map_err(unusable(&copy.path))?;
         let target = ToSqlOutput::Borrowed(ValueRef::Text(absolute.as_os_str().as_encoded_bytes()));
         original.execute("VACUUM INTO ?1", [target])?;
         Ok(copy)
     }
 
     /// Puts a journal of `name` at `path`, where there is none: what `fill` writes, once it has been found to be whole.
-    ///
-    /// # Errors
-    /// See [`StoreError`], or what `fill` fails with; everything is as it was then.
+    /// If it fails, everything is as it was.
     pub fn import<E: From<StoreError>>(
         path: &Path,
         name: &Name,
@@ -72,7 +63,7 @@ impl Journal {
         let _lock = lock(path)?;
         for suffix in ["", "-wal"] {
             let there = beside(path, suffix);
-            if there.try_exists().map_err(|source| StoreError::File { path: there.clone(), source })? {
+            if there.try_exists().map_err(unusable(&there))? {
                 return Err(StoreError::Exists(there).into());
             }
         }
@@ -94,7 +85,7 @@ impl Journal {
 
 /// Finds out whether the file is a whole journal of `name`, and whose key it holds.
 fn check(path: &Path, name: &Name) -> Result<PublicKey> {
-    let wrong = |why: String| StoreError::Damaged { path: path.to_owned(), what: SCHEMA.what, why };
+    let wrong = |why| damaged(path, &SCHEMA, why);
     let connection = open_checked(path, &SCHEMA, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let found = |error: StoreError| if error.is_damage() { wrong(error.to_string()) } else { error };
     let sqlite = |error: rusqlite::Error| found(error.into());
@@ -106,11 +97,8 @@ fn check(path: &Path, name: &Name) -> Result<PublicKey> {
     if connection.prepare("PRAGMA foreign_key_check")?.exists([]).map_err(sqlite)? {
         return Err(wrong("it refers to contacts that it does not hold".into()));
     }
-    let version: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
-    let migrations = usize::try_from(version).ok().and_then(|version| SCHEMA.migrations.get(..version));
     let expected = Connection::open_in_memory()?;
-    migrate(&expected, &Schema { migrations: migrations.unwrap_or_default(), ..SCHEMA })?;
+    add_tables(&expected, &SCHEMA)?;
     if columns(&connection).map_err(sqlite)? != columns(&expected)? {
         return Err(wrong("its tables are not those of a journal".into()));
     }
@@ -133,7 +121,7 @@ fn columns(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 
 /// Whether it is the journal of `name`.
 pub(super) fn check_owner(connection: &Connection, path: &Path, name: &Name) -> Result<()> {
-    let wrong = |why| StoreError::Damaged { path: path.to_owned(), what: SCHEMA.what, why };
+    let wrong = |why| damaged(path, &SCHEMA, why);
     let owner: String = connection.query_row("SELECT name FROM identity", [], |row| row.get(0)).map_err(
         |error| match error {
             rusqlite::Error::QueryReturnedNoRows => wrong("it holds no identity".into()),
@@ -152,8 +140,8 @@ mod tests {
     use std::io::{Read, Write};
 
     use super::*;
-    use crate::noise::Keypair;
     use crate::protocol::peer::Kind;
+    use crate::transport::noise::Keypair;
 
     fn name(name: &str) -> Name {
         name.parse().unwrap()
@@ -211,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_left_by_somebody_who_was_killed_is_taken_away() {
+    fn a_copy_left_by_a_killed_process_is_taken_away() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("alice.journal");
         drop(Journal::open(&path, &name("alice")).unwrap());
@@ -270,8 +258,13 @@ mod tests {
             assert!(!files(directory.path()).iter().any(|file| file.starts_with("alice.journal.new")));
             assert!(!path.exists());
         }
-        let newer = sql("PRAGMA user_version = 1000");
-        assert!(matches!(import(&path, &newer), Err(StoreError::Newer { .. })));
+        for (other, expected) in
+            [(sql("PRAGMA user_version = 1000"), "a newer"), (sql("PRAGMA user_version = 4"), "an older")]
+        {
+            let error = import(&path, &other).expect_err(expected);
+            assert!(matches!(error, StoreError::OtherVersion { version, .. } if version == expected));
+            assert!(!path.exists());
+        }
 
         import(&path, &good).unwrap();
         assert!(matches!(import(&path, &good), Err(StoreError::Exists(_))));

@@ -5,19 +5,15 @@ use super::*;
 #[test]
 fn what_was_not_printed_before_a_kill_is_shown_again_and_marked() {
     let mut world = World::linked(1);
-    world.journal.begin().unwrap();
-    let says = Input::LinkSays(1, vec![message(8, 1, "one")]);
-    world.node.handle(world.now, &world.journal, &says).unwrap();
-    world.node.finish(world.now, &world.journal).unwrap();
-    world.journal.commit().unwrap();
-    drop(world.node.committed());
+    world.commit(&[Input::LinkSays(1, vec![message(8, 1, "one")])]);
     world.restart(2);
     world.step(&[]);
     let replayed =
         world.notices.iter().any(|notice| matches!(notice, Notice::Message { replayed: true, .. }));
     assert!(replayed, "{:?}", world.notices);
     // It is saved that it has been shown, some time later.
-    world.later(LAZY_SAVE + 1);
+    world.step(&[]);
+    world.later(millis(LAZY_SAVE) + 1);
     world.restart(3);
     world.step(&[]);
     assert_eq!(world.shown().len(), 0);
@@ -45,23 +41,25 @@ fn a_failed_transaction_promises_nothing_and_repeats_nothing() {
 }
 
 #[test]
+fn the_start_outlives_a_failed_transaction() {
+    let mut world = World::new();
+    world.fail(&[]);
+    assert!(matches!(world.notices[..], [Notice::Ready { .. }]), "{:?}", world.notices);
+}
+
+#[test]
 fn commands_that_write_nothing_are_carried_out_even_then() {
     let mut world = World::linked(1);
     world.fail(&[typed("CONTACTS"), typed("HELP")]);
     assert_eq!(world.errors(), []);
     assert!(world.notices.iter().any(|notice| matches!(notice, Notice::Contacts { .. })));
     let actions = world.fail(&[typed("LOGOUT")]);
-    assert!(actions.iter().any(|action| matches!(action, Action::Exit(0, None))));
+    assert_eq!(exit(&actions), Some((0, None)));
 }
 
 #[test]
 fn the_end_of_input_waits_for_what_is_waiting_and_no_longer_than_it_may() {
-    let status_of = |actions: &[Action]| {
-        actions.iter().find_map(|action| match action {
-            Action::Exit(status, _) => Some(*status),
-            _ => None,
-        })
-    };
+    let status_of = |actions: &[Action]| exit(actions).map(|(status, _)| status);
     let mut world = World::linked(1);
     world.types("CHAT bob one");
     assert_eq!(status_of(&world.step(&[Input::InputEnded])), None);
@@ -73,19 +71,14 @@ fn the_end_of_input_waits_for_what_is_waiting_and_no_longer_than_it_may() {
     world.types("CHAT bob one");
     world.step(&[Input::InputEnded]);
     assert_eq!(status_of(&world.later(9_999)), None);
-    assert!(world.node.deadline() <= world.now.mono + 1);
+    assert!(world.node.deadline() <= world.now.mono + Duration::from_millis(1));
     assert_eq!(status_of(&world.later(1)), Some(STILL_WAITING));
 }
 
 #[test]
 fn every_command_that_writes_is_refused_when_nothing_can_be_written() {
-    for (line, written) in [
-        ("CHAT bob x", true),
-        ("REQUEST carol", true),
-        ("BLOCK bob", true),
-        ("OUTBOX", false),
-        ("HELP", false),
-    ] {
+    let lines = [("CHAT bob x", true), ("REQUEST carol", true), ("BLOCK bob", true), ("OUTBOX", false)];
+    for (line, written) in lines {
         let Some(Ok(command)) = parse(line) else { panic!("{line}") };
         assert_eq!(Command::is_written(&command), written, "{line}");
         let mut world = World::with_bob();
@@ -98,7 +91,7 @@ fn every_command_that_writes_is_refused_when_nothing_can_be_written() {
 fn what_is_told_of_connections_survives_a_failed_transaction() {
     let mut world = World::linked(1);
     let superseded = ToClient::Superseded(Registered { address: address(3) });
-    world.fail(&[Input::RendezvousSays(SESSION, vec![superseded])]);
+    world.fail(&[says(superseded)]);
     assert_eq!(world.errors(), [Code::Superseded]);
     let mut world = World::linked(1);
     world.fail(&[Input::RendezvousClosed(SESSION)]);
@@ -108,12 +101,9 @@ fn what_is_told_of_connections_survives_a_failed_transaction() {
 
 #[test]
 fn nobody_waits_for_ever_for_what_can_not_be_delivered() {
-    let exits = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Exit(..)));
-    let mut forever = setup(1);
-    forever.linger = None;
     for block in [true, false] {
         let mut world = World::with_bob();
-        world.node.setup = forever.clone();
+        world.node.exit = Value::new(Exit::new(None));
         world.types("CHAT bob x");
         if block {
             world.types("BLOCK bob");
@@ -122,6 +112,15 @@ fn nobody_waits_for_ever_for_what_can_not_be_delivered() {
         }
         let mut actions = world.step(&[Input::InputEnded]);
         actions.extend(world.step(&[]));
-        assert!(exits(&actions), "{block}");
+        assert!(exit(&actions).is_some(), "{block}");
     }
+}
+
+#[test]
+fn a_goodbye_is_heard_in_a_failed_transaction_too() {
+    let mut world = World::linked(1);
+    world.types("CHAT bob x");
+    let bye = Peer::Bye(Bye { reason: ByeReason::LOGOUT });
+    world.fail(&[Input::LinkSays(1, vec![Peer::Ack(cursor(1, 1)), bye])]);
+    assert_eq!(dials(&world.later(3_000)), 0, "who has left is not dialled at once");
 }

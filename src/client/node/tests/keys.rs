@@ -2,40 +2,39 @@
 
 use super::*;
 
-#[test]
-fn another_key_is_refused_until_it_is_trusted() {
-    const OTHER: PublicKey = PublicKey([8; 32]);
-    let mut world = World::with_bob();
-    world.types("CHAT bob secret");
-    world.discovery(&[status("bob", OTHER, true), status("bob", OTHER, true)]);
-    assert_eq!(world.errors(), [Code::KeyChanged], "said once");
-    let up = |link| Input::LinkUp { link, key: OTHER, dialled: None, remote: address(6), budget: 1 << 20 };
-    world.step(&[up(1)]);
-    let name_of = |key| ToClient::Identity(Identity { key, name: Some(name("bob")) });
-    let actions = world.discovery(&[name_of(OTHER)]);
-    assert!(closed(&actions, 1) && texts(&actions, 1).is_empty());
-    world.types("TRUST bob");
-    let actions = world.step(&[up(2), Input::LinkSays(2, vec![hello(1, &[])])]);
-    assert_eq!(texts(&actions, 2), ["secret"]);
-    // The old key's holder is a stranger now.
-    let old = Input::LinkUp { link: 3, key: BOB, dialled: None, remote: address(6), budget: 1 << 20 };
-    let actions = world.step(&[old]);
-    assert!(actions.iter().any(
-        |action| matches!(action, Action::TellDiscovery(_, said) if matches!(said[..], [ToDiscovery::Identify(_)]))
-    ));
+fn asks(actions: &[Action], question: &ToDiscovery) -> bool {
+    let asks =
+        |action: &Action| matches!(action, Action::TellDiscovery(_, said) if said[..] == [question.clone()]);
+    actions.iter().any(asks)
 }
 
 #[test]
-fn discovery_that_names_one_key_for_two_users_changes_nothing() {
+fn another_key_is_refused_until_it_is_trusted() {
     let mut world = World::with_bob();
-    world.discovery(&[status("mallory", BOB, true)]);
-    assert!(!world.node.by_name.contains_key(&name("mallory")));
+    world.types("CHAT bob secret");
+    world.discovery(&[status("bob", OTHER, 4000, true), status("bob", OTHER, 4000, true)]);
+    assert_eq!(world.errors(), [Code::KeyChanged], "said once");
+    world.step(&[proved(1, OTHER, None)]);
+    let actions = world.discovery(&[ToClient::Identity(Identity { key: OTHER, name: Some(name("bob")) })]);
+    assert!(closed(&actions, 1) && texts(&actions, 1).is_empty());
+    world.types("TRUST bob");
+    let actions = world.step(&[proved(2, OTHER, None), Input::LinkSays(2, vec![hello(1, &[])])]);
+    assert_eq!(texts(&actions, 2), ["secret"]);
+    // The old key's holder is a stranger now.
+    let actions = world.step(&[proved(3, BOB, None)]);
+    assert!(asks(&actions, &ToDiscovery::Identify(Identify { key: BOB })));
+}
+
+#[test]
+fn a_key_that_the_user_does_not_mean_or_another_contact_has_is_not_trusted() {
+    let mut world = World::with_bob();
     world.types("REQUEST carol");
-    world.discovery(&[status("carol", BOB, false)]);
-    assert_eq!(world.errors(), [Code::KeyChanged]);
+    world.discovery(&[status("bob", OTHER, 4000, true), status("carol", BOB, 4000, false)]);
+    world.types("TRUST bob 0909");
     world.types("TRUST carol");
-    assert_eq!(world.bob().row.key, Some(BOB));
-    assert_eq!(world.node.by_key[&BOB], world.bob().row.id);
+    assert_eq!((world.errors(), world.key()), (vec![Code::KeyChanged; 4], Some(BOB)));
+    world.types("TRUST bob 0808");
+    assert_eq!(world.key(), Some(OTHER));
 }
 
 #[test]
@@ -43,25 +42,19 @@ fn who_is_not_in_the_answer_to_a_login_is_requested_again() {
     let mut world = World::with_bob();
     world.step(&[Input::RendezvousClosed(SESSION)]);
     let actions = world.later(2_000);
-    assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous(Some(_)))));
-    world.step(&[Input::RendezvousUp { session: SESSION + 1, key: PublicKey([9; 32]) }]);
-    let says = |messages: Vec<ToClient>| Input::RendezvousSays(SESSION + 1, messages);
-    let registered = ToClient::Registered(Registered { address: address(1) });
-    let actions = world.step(&[says(vec![registered, ToClient::Synced])]);
-    let asked = ToDiscovery::Request(About { name: name("bob") });
-    assert!(
-        actions
-            .iter()
-            .any(|action| matches!(action, Action::TellDiscovery(_, said) if said[..] == [asked.clone()]))
-    );
+    assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous(Some(DISCOVERY)))));
+    let actions = world.register(SESSION + 1, &[]);
+    assert!(asks(&actions, &ToDiscovery::Request(About { name: name("bob") })));
 }
 
 #[test]
-fn trust_of_a_named_key_takes_no_other() {
-    let mut world = World::with_bob();
-    world.discovery(&[status("bob", PublicKey([8; 32]), true)]);
-    world.types("TRUST bob 0909");
-    assert_eq!(world.bob().row.key, Some(BOB));
-    world.types("TRUST bob 0808");
-    assert_eq!(world.bob().row.key, Some(PublicKey([8; 32])));
+fn a_user_who_is_unblocked_and_blocked_again_at_once_stays_blocked_after_a_restart() {
+    for last in ["BLOCK x", "BLOCK y"] {
+        let mut world = World::with_bob();
+        world.types("BLOCK x");
+        world.step(&[typed("UNBLOCK x"), typed(last)]);
+        world.restart(2);
+        let id = world.node.roster.named(&name(&last[6..])).unwrap();
+        assert!(world.node.roster.is_blocked(id), "{last}");
+    }
 }

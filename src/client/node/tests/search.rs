@@ -1,28 +1,25 @@
 //! Looking for words.
 
-use super::super::super::notice::Body;
-use super::super::search::Index;
+use super::super::super::command::Reference;
 use super::*;
 
 impl World {
-    /// The last answer to a search, if there is one.
-    fn found(&self) -> Option<Vec<String>> {
-        self.notices.iter().rev().find_map(|notice| match notice {
-            Notice::Found { messages, .. } => Some(
-                messages
-                    .iter()
-                    .map(|found| match &found.line.text {
-                        Body::Text(text) => format!("{} {}: {text}", found.peer, found.line.from),
-                        Body::Unknown(_) => panic!("{found:?}"),
-                    })
-                    .collect(),
-            ),
-            _ => None,
-        })
+    fn hear_words(&mut self, count: u64) {
+        let many: Vec<_> = (1..=count).map(|number| message(8, number, "word")).collect();
+        self.says(1, &many);
     }
 
-    fn index(&self) -> &Index {
-        &self.node.index
+    /// The last answer to a search, if there is one.
+    fn found(&self) -> Option<Vec<String>> {
+        let found = self.notices.iter().rev().find_map(|notice| match notice {
+            Notice::Found { messages, .. } => Some(messages),
+            _ => None,
+        });
+        let lines = found?.iter().map(|found| match &found.line.text {
+            Body::Text(text) => format!("{} {}: {text}", found.peer, found.line.from),
+            other => panic!("{other:?}"),
+        });
+        Some(lines.collect())
     }
 }
 
@@ -41,55 +38,10 @@ fn what_was_just_said_is_found() {
     world.types("SEARCH boat @dave");
     assert_eq!(world.errors(), [Code::NotAContact]);
     // Who does not exist is not found.
-    world.discovery(&[ToClient::NoSuchUser(About { name: name("carol") })]);
+    world.discovery(&[no_such_user("carol")]);
     world.types("SEARCH boats");
     world.step(&[]);
     assert_eq!(world.found().unwrap(), [""; 0]);
-}
-
-#[test]
-fn a_search_lets_others_go_on_while_the_index_follows() {
-    let mut world = World::linked(1);
-    let many: Vec<_> = (1..=2_000).map(|number| message(8, number, &format!("word{number}"))).collect();
-    world.says(1, &many);
-    world.types("SEARCH word1");
-    let mut turns = 0;
-    while world.found().is_none() {
-        assert!(world.node.deadline() <= world.now.mono, "it goes on at once");
-        turns += 1;
-        assert_eq!(texts(&world.types("CHAT bob hi"), 1).len(), 1);
-        world.says(1, &[Peer::Ack(cursor(1, u64::MAX))]);
-    }
-    assert!((3..20).contains(&turns), "{turns}");
-    assert_eq!(world.found().unwrap().len(), 20);
-    assert_eq!(world.found().unwrap()[0], "bob bob: word1999");
-}
-
-#[test]
-fn the_index_follows_by_itself_when_nothing_happens() {
-    let mut world = World::linked(1);
-    let many: Vec<_> = (1..=600).map(|number| message(8, number, "word")).collect();
-    world.says(1, &many);
-    world.later(4_000);
-    world.says(1, &[message(8, 601, "word")]);
-    world.later(4_000);
-    assert!(world.journal.not_indexed().unwrap().is_some(), "there was no rest yet");
-    let mut slices = 0;
-    while world.index().at.is_some() {
-        world.now.mono = world.node.deadline();
-        world.step(&[]);
-        slices += 1;
-        assert!(slices < 50);
-        world.discovery(&[ToClient::Pong]);
-        world.says(1, &[Peer::Ping]);
-    }
-    assert_eq!(world.journal.not_indexed().unwrap(), None);
-    // The rest after a restart.
-    world.says(1, &[message(8, 602, "late")]);
-    world.restart(2);
-    world.step(&[]);
-    world.later(10_000);
-    assert_eq!(world.journal.not_indexed().unwrap(), None);
 }
 
 #[test]
@@ -100,7 +52,7 @@ fn a_search_that_can_not_be_indexed_says_so() {
     assert_eq!(world.errors(), [], "it is still to be looked for");
     world.fail(&[]);
     assert_eq!(world.errors(), [Code::NotSaved]);
-    assert!(world.index().at > Some(world.now.mono), "it is not tried again at once");
+    assert!(world.node.search.deadline(false) > world.now.mono, "it is not tried again at once");
     world.link(2, false, 1, &[]);
     world.types("SEARCH one");
     world.step(&[]);
@@ -110,15 +62,13 @@ fn a_search_that_can_not_be_indexed_says_so() {
 #[test]
 fn the_end_of_input_waits_for_the_answer() {
     let mut world = World::linked(1);
-    let many: Vec<_> = (1..=600).map(|number| message(8, number, "word")).collect();
-    world.says(1, &many);
+    world.hear_words(600);
     let mut actions = world.step(&[typed("SEARCH word"), Input::InputEnded]);
-    let exits = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Exit(..)));
-    assert!(!exits(&actions));
+    assert_eq!(exit(&actions), None);
     for _ in 0..6 {
         actions.extend(world.step(&[]));
     }
-    assert!(exits(&actions) && world.found().is_some());
+    assert!(exit(&actions).is_some() && world.found().is_some());
 }
 
 #[test]
@@ -133,7 +83,7 @@ fn every_search_is_answered_however_long_the_answers_are() {
     let searches: Vec<_> = (0..64).map(|_| typed("SEARCH word")).collect();
     world.step(&searches);
     let mut told = world.unprinted(&[]);
-    assert!(!world.node.output.has_room(), "{}", told.len());
+    assert!(!world.node.fx.output.has_room(), "{}", told.len());
     told.extend(world.unprinted(&[]));
     assert!(world.node.deadline() > world.now.mono, "nothing is to be done before something is read");
     let found = |notice: &Notice| matches!(notice, Notice::Found { .. });
@@ -148,28 +98,6 @@ fn every_search_is_answered_however_long_the_answers_are() {
 }
 
 #[test]
-fn who_keeps_talking_keeps_nobody_from_being_answered() {
-    let mut world = World::linked(1);
-    let mut number = 0;
-    let mut talk = |world: &mut World| {
-        let many: Vec<_> = (number + 1..=number + 300).map(|number| message(8, number, "word")).collect();
-        number += 300;
-        world.says(1, &many);
-    };
-    talk(&mut world);
-    world.types("SEARCH word");
-    for _ in 0..10 {
-        talk(&mut world);
-    }
-    assert_eq!(world.found().unwrap().len(), 20);
-    // What was said before a search is looked for, and the index follows to the end later.
-    world.types("SEARCH @bob word");
-    (0..20).for_each(|_| _ = world.step(&[]));
-    assert!(world.notices.iter().filter(|notice| matches!(notice, Notice::Found { .. })).count() == 2);
-    assert_eq!(world.journal.not_indexed().unwrap(), None);
-}
-
-#[test]
 fn a_search_that_waits_is_answered_before_the_end() {
     let command = |line: &str, reference| Input::Command {
         command: parse(line).unwrap(),
@@ -177,19 +105,15 @@ fn a_search_that_waits_is_answered_before_the_end() {
     };
     for end in [command("LOGOUT", 3), Input::Signal] {
         let mut world = World::linked(1);
-        let many: Vec<_> = (1..=2_000).map(|number| message(8, number, "word")).collect();
-        world.says(1, &many);
+        world.hear_words(2_000);
         world.step(&[command("SEARCH word", 1), command("SEARCH @bob word", 2)]);
         let logout = matches!(end, Input::Command { .. });
-        let told: Vec<_> = world
-            .unprinted(&[end])
-            .into_iter()
-            .map(|Told { notice, reference, .. }| match notice {
-                Notice::Error(trouble) => (Some(trouble.code), reference),
-                Notice::Bye { .. } => (None, reference),
-                other => panic!("{other:?}"),
-            })
-            .collect();
+        let told = world.unprinted(&[end]).into_iter().map(|Told { notice, reference }| match notice {
+            Notice::Error(error) => (Some(error.code), reference),
+            Notice::Bye { .. } => (None, reference),
+            other => panic!("{other:?}"),
+        });
+        let told: Vec<_> = told.collect();
         let number = |number| Some(Reference::Number(number));
         let bye = if logout { number(3) } else { None };
         let refused = Some(Code::Refused);
@@ -197,8 +121,7 @@ fn a_search_that_waits_is_answered_before_the_end() {
     }
     // The same where a transaction fails.
     let mut world = World::linked(1);
-    let many: Vec<_> = (1..=2_000).map(|number| message(8, number, "word")).collect();
-    world.says(1, &many);
+    world.hear_words(2_000);
     world.types("SEARCH word");
     world.fail(&[Input::Signal]);
     assert_eq!(world.errors(), [Code::NotSaved]);
@@ -208,10 +131,9 @@ fn a_search_that_waits_is_answered_before_the_end() {
 #[test]
 fn who_stays_no_longer_says_what_was_not_looked_for() {
     let mut world = World::linked(1);
-    world.node.setup.linger = Some(0);
-    let many: Vec<_> = (1..=2_000).map(|number| message(8, number, "word")).collect();
-    world.says(1, &many);
+    world.node.exit = Value::new(Exit::new(Some(Duration::ZERO)));
+    world.hear_words(2_000);
     let actions = world.step(&[typed("SEARCH word"), Input::InputEnded]);
-    assert!(actions.iter().any(|action| matches!(action, Action::Exit(FAILED, Some(_)))), "{actions:?}");
+    assert!(matches!(exit(&actions), Some((FAILED, Some(_)))), "{actions:?}");
     assert_eq!(world.errors(), [Code::Refused]);
 }

@@ -4,12 +4,10 @@ use super::*;
 
 impl World {
     fn try_release(&mut self, text: &str) -> Result<(Option<PublicKey>, Vec<Action>)> {
-        let mut actions = Vec::new();
-        self.directory.begin()?;
-        let released = self.registry.release(&name(text), self.now, &self.directory, &mut actions)?;
-        self.directory.commit()?;
-        self.registry.keep();
-        Ok((released, actions))
+        let mut decisions = Decisions::default();
+        let released = self.registry.release(&name(text), self.now, &mut decisions);
+        self.save(&decisions)?;
+        Ok((released, decisions.actions))
     }
 
     fn release(&mut self, text: &str) -> (Option<PublicKey>, Vec<Action>) {
@@ -23,10 +21,9 @@ impl World {
 }
 
 /// Alice is connected with bob, has asked for carol, and dave has asked for her. All but carol are there.
-fn acquainted() -> (World, [SessionId; 3]) {
+fn acquainted() -> (World, [ConnectionId; 3]) {
     let mut world = World::limited(Limits { new_names: 10, new_names_loopback: None });
-    let [alice, bob, carol] =
-        [(1, "alice"), (2, "bob"), (3, "carol")].map(|(key, name)| world.user(key, name));
+    let [alice, bob, carol] = world.users(["alice", "bob", "carol"]);
     world.say(bob, request("alice"));
     world.say(alice, linked("bob"));
     world.say(alice, request("carol"));
@@ -50,24 +47,15 @@ fn figures_count_what_is_there_also_after_a_restart() {
 }
 
 #[test]
-fn a_name_that_is_freed_goes_to_the_first_other_key() {
+fn a_released_name_goes_to_the_first_other_key() {
     let (mut world, [alice, bob, dave]) = acquainted();
     let (key, actions) = world.release("alice");
     assert_eq!(key, Some(PublicKey([1; 32])));
-    assert_eq!(
-        actions,
-        [
-            Action::Close { session: alice },
-            send(bob, status(1, "alice", 1000, false, false)),
-            send(dave, status(1, "alice", 1000, false, false)),
-        ]
-    );
+    let offline = [bob, dave].map(|session| told(session, 1, "alice", 1000, false, false));
+    assert_eq!((&actions[0], &actions[1..]), (&close(alice), &offline[..]));
     assert_eq!(world.figures(), [3, 2, 2, 0, 0]);
     assert_eq!((world.count("users"), world.count("connections"), world.count("requests")), (3, 0, 0));
-    assert_eq!(
-        world.say(bob, request("alice")),
-        [send(bob, ToClient::NoSuchUser(About { name: name("alice") }))]
-    );
+    assert_eq!(world.say(bob, request("alice")), [no_such_user(bob, "alice")]);
     assert_eq!(world.say(bob, linked("alice")), []);
 
     for restart in [false, true] {
@@ -76,24 +64,16 @@ fn a_name_that_is_freed_goes_to_the_first_other_key() {
         }
         // Its own client comes back by itself. It may have any other name.
         let back = world.open(1);
-        assert_eq!(
-            world.say(back, register("alice", 1000)),
-            [send(back, refused(RefusedCode::RELEASED, "alice"))]
-        );
+        world.assert_refused(back, register("alice", 1000), RefusedCode::RELEASED, "alice");
         world.close(back);
     }
     world.user(1, "alice-2");
     let new = world.open(5);
-    // Nothing of whom the name knew before.
-    assert_eq!(
-        world.say(new, register("alice", 2000)),
-        [send(new, registered("127.0.0.1:2000")), send(new, ToClient::Synced)]
-    );
+    // Nothing about the users that the name knew before.
+    assert_eq!(world.say(new, register("alice", 2000)), welcome(new, 2000, &[]));
     let bob = world.user(2, "bob");
-    assert_eq!(
-        world.say(bob, request("alice")),
-        [send(new, status(2, "bob", 1000, true, true)), send(bob, status(5, "alice", 2000, true, false))]
-    );
+    let answer = [told(new, 2, "bob", 1000, true, true), told(bob, 5, "alice", 2000, true, false)];
+    assert_eq!(world.say(bob, request("alice")), answer);
     world.restart();
     assert_eq!(world.figures(), [5, 0, 0, 0, 1]);
 }
@@ -106,16 +86,13 @@ fn a_decision_can_be_taken_back() {
     world.user(2, "alice");
     assert_eq!(world.release("alice").0, Some(PublicKey([2; 32])));
     let second = world.open(2);
-    assert_eq!(
-        world.say(second, register("alice", 1)),
-        [send(second, refused(RefusedCode::RELEASED, "alice"))]
-    );
+    world.assert_refused(second, register("alice", 1), RefusedCode::RELEASED, "alice");
     world.user(1, "alice");
     assert_eq!(world.figures(), [1, 1, 2, 0, 0]);
 }
 
 #[test]
-fn a_name_that_nobody_has_can_not_be_freed() {
+fn a_name_without_a_holder_can_not_be_released() {
     let (mut world, _) = acquainted();
     let before = world.figures();
     assert_eq!(world.release("eve"), (None, vec![]));
@@ -132,31 +109,27 @@ fn a_decision_that_can_not_be_saved_never_was() {
         "CREATE TRIGGER full BEFORE DELETE ON users BEGIN SELECT RAISE(FAIL, 'full'); END",
     ] {
         world.directory.execute_batch(trigger).unwrap();
-        let before = (world.figures(), remembered(&world));
+        let before = (world.figures(), in_memory(&world));
         assert!(world.try_release("alice").is_err());
-        world.directory.rollback();
-        world.registry.undo();
-        assert_eq!((world.figures(), remembered(&world)), before);
+        assert_eq!((world.figures(), in_memory(&world)), before);
         world.directory.execute_batch("DROP TRIGGER full").unwrap();
     }
     // She is still there, and so is what was asked.
     assert_eq!(world.say(alice, ToDiscovery::Ping), [send(alice, ToClient::Pong)]);
-    assert_eq!(world.say(bob, request("alice")), [send(bob, status(1, "alice", 1000, true, false))]);
-    assert_eq!(world.say(dave, request("alice")), [send(dave, status(1, "alice", 1000, true, false))]);
+    assert_eq!(world.say(bob, request("alice")), [told(bob, 1, "alice", 1000, true, false)]);
+    assert_eq!(world.say(dave, request("alice")), [told(dave, 1, "alice", 1000, true, false)]);
     // Also where all was decided and the commit failed, and after an earlier decision on the name.
     world.release("alice");
     world.user(7, "alice");
-    let before = (world.figures(), remembered(&world));
+    let before = (world.figures(), in_memory(&world));
+    let mut decisions = Decisions::default();
+    world.registry.release(&name("alice"), world.now, &mut decisions);
     world.directory.begin().unwrap();
-    let mut actions = Vec::new();
-    world.registry.release(&name("alice"), world.now, &world.directory, &mut actions).unwrap();
+    world.directory.apply(&decisions.changes).unwrap();
     world.directory.rollback();
-    world.registry.undo();
-    assert_eq!((world.figures(), remembered(&world)), before);
+    world.registry.rollback();
+    assert_eq!((world.figures(), in_memory(&world)), before);
     let first = world.open(1);
-    assert_eq!(
-        world.say(first, register("alice", 1)),
-        [send(first, refused(RefusedCode::NAME_TAKEN, "alice"))]
-    );
+    world.assert_refused(first, register("alice", 1), RefusedCode::NAME_TAKEN, "alice");
     assert_eq!(world.release("alice").0, Some(PublicKey([7; 32])));
 }

@@ -1,0 +1,130 @@
+//! The arguments of a command, typed or in JSON: one parser reads both.
+//!
+//! Typed arguments are read in order, those in JSON by the names of their fields. Nothing is guessed: an argument
+//! that is missing, of another type or left over is an error.
+
+use serde_json::{Map, Value};
+
+use super::{CommandError, mistake};
+use crate::protocol::Name;
+
+type Result<T> = std::result::Result<T, CommandError>;
+
+/// The arguments that no parser has read yet.
+pub enum Arguments<'a> {
+    Typed { usage: &'static str, rest: &'a str },
+    Json(Map<String, Value>),
+}
+
+impl Arguments<'_> {
+    /// What the parser makes of all of them.
+    pub fn parse<T>(mut self, parser: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let parsed = parser(&mut self)?;
+        match self {
+            Self::Typed { usage, rest } if !rest.trim_start().is_empty() => Err(CommandError::Usage(usage)),
+            Self::Typed { .. } => Ok(parsed),
+            Self::Json(fields) => match fields.keys().next() {
+                Some(field) => Err(mistake(format_args!("unknown field `{field}`"))),
+                None => Ok(parsed),
+            },
+        }
+    }
+
+    pub fn user(&mut self, field: &str) -> Result<Name> {
+        let user = self.optional_user(field)?;
+        user.ok_or_else(|| self.missing(field))
+    }
+
+    pub fn optional_user(&mut self, field: &str) -> Result<Option<Name>> {
+        Ok(self.word(field)?.map(|name| name.parse()).transpose()?)
+    }
+
+    /// A user that is typed with an `@`, before or after all that is left.
+    pub fn mentioned_user(&mut self, field: &str) -> Result<Option<Name>> {
+        let Self::Typed { rest, .. } = self else {
+            return self.optional_user(field);
+        };
+        let text = rest.trim();
+        let (first, after) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let (before, last) = text.rsplit_once(char::is_whitespace).unwrap_or(("", text));
+        for (word, others) in [(first, after), (last, before)] {
+            if let Some(name) = word.strip_prefix('@') {
+                *rest = others;
+                return Ok(Some(name.parse()?));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A number from 1 to `most`.
+    pub fn number(&mut self, field: &'static str, most: u32) -> Result<Option<u32>> {
+        let number = match self {
+            Self::Typed { .. } => self.word(field)?.map(|word| word.parse().ok()),
+            Self::Json(fields) => take(fields, field).map(|value| value.as_u64()?.try_into().ok()),
+        };
+        match number {
+            None => Ok(None),
+            Some(Some(number)) if (1..=most).contains(&number) => Ok(Some(number)),
+            Some(_) => Err(self.invalid(field, format!("a number from 1 to {most}"))),
+        }
+    }
+
+    pub fn word(&mut self, field: &str) -> Result<Option<String>> {
+        let Self::Typed { rest, .. } = self else {
+            return self.rest(field);
+        };
+        let start = rest.trim_start();
+        let (word, after) = start.split_once(char::is_whitespace).unwrap_or((start, ""));
+        *rest = after;
+        Ok(Some(word).filter(|word| !word.is_empty()).map(str::to_owned))
+    }
+
+    /// A text that is not blank: all that is left.
+    pub fn text(&mut self, field: &str) -> Result<String> {
+        let text = self.required(field)?;
+        if text.trim_start().is_empty() {
+            Err(mistake(format_args!("\"{field}\" is empty")))
+        } else {
+            Ok(text)
+        }
+    }
+
+    pub fn required(&mut self, field: &str) -> Result<String> {
+        self.rest(field)?.ok_or_else(|| self.missing(field))
+    }
+
+    /// All that is left, to the letter, if it is not blank.
+    pub fn rest(&mut self, field: &str) -> Result<Option<String>> {
+        match self {
+            Self::Typed { rest, .. } => {
+                let rest = std::mem::take(rest);
+                Ok(Some(rest).filter(|rest| !rest.trim_start().is_empty()).map(str::to_owned))
+            }
+            Self::Json(fields) => match take(fields, field) {
+                None => Ok(None),
+                Some(Value::String(text)) => Ok(Some(text)),
+                Some(_) => Err(mistake(format_args!("wrong type of `{field}`, expected a string"))),
+            },
+        }
+    }
+
+    fn missing(&self, field: &str) -> CommandError {
+        match self {
+            Self::Typed { usage, .. } => CommandError::Usage(usage),
+            Self::Json(_) => mistake(format_args!("missing field `{field}`")),
+        }
+    }
+
+    /// The error that an argument is not what it must be.
+    pub fn invalid(&self, field: &'static str, must_be: String) -> CommandError {
+        match self {
+            Self::Typed { usage, .. } => CommandError::Invalid { usage, argument: field, must_be },
+            Self::Json(_) => mistake(format_args!("\"{field}\" must be {must_be}")),
+        }
+    }
+}
+
+/// Takes a field away; `null` stands for one that is not there.
+fn take(fields: &mut Map<String, Value>, field: &str) -> Option<Value> {
+    fields.remove(field).filter(|value| !value.is_null())
+}

@@ -1,0 +1,371 @@
+//! The one table of commands. A command is added here: a variant of [`Command`] and a row of [`COMMANDS`].
+
+use serde::Serialize;
+
+use super::arguments::Arguments;
+use super::{CommandError, MAX_TEXT};
+use crate::client::verification;
+use crate::protocol::Name;
+
+const DEFAULT_HISTORY: u32 = 20;
+const MAX_HISTORY: u32 = 1000;
+const MAX_WORDS: usize = 16;
+/// In bytes, all words of a `SEARCH` together.
+const MAX_SEARCH: usize = 400;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Request(Name),
+    Chat(Name, String),
+    /// Enter the conversation with a contact, or leave it.
+    Converse(Option<Name>),
+    /// A message for the current conversation. Outside a conversation the line may be a command all the same.
+    Line {
+        text: String,
+        otherwise: Box<Result<Self, CommandError>>,
+    },
+    Logout,
+    Contacts,
+    Outbox,
+    /// Show so many of the last messages with a contact.
+    History(Name, u32),
+    /// Find the messages with all contacts, or with one, that contain all the words; the last may be the beginning of
+    /// a word.
+    Search {
+        words: Vec<String>,
+        user: Option<Name>,
+    },
+    Why(Name),
+    /// Show the code to compare with a contact, or mark the contact as verified if it is this one.
+    Verify(Name, Option<String>),
+    /// Accept a contact's new key, if it starts with the digits that are given.
+    Trust(Name, Option<String>),
+    Block(Name),
+    Unblock(Name),
+    Help,
+    Explain(Explanation),
+}
+
+pub struct Spec {
+    /// In upper case, as it is typed.
+    pub name: &'static str,
+    /// What other programs call it, for hints: they are not commands here.
+    pub(super) aliases: &'static [&'static str],
+    /// Each usage and its meaning, which fit into 80 columns together. Tab completes `user` and `command` in the
+    /// first.
+    pub usages: &'static [(&'static str, &'static str)],
+    /// What `HELP <command>` adds, in lines for 80 columns.
+    more: &'static str,
+    /// What the command is called in JSON, and how it is made of its arguments. A typed line is the first that fits.
+    pub(super) forms: &'static [(&'static str, Parser)],
+    /// Whether the command changes the journal.
+    writes: fn(&Command) -> bool,
+}
+
+pub(super) type Parser = fn(&mut Arguments<'_>) -> Result<Command, CommandError>;
+
+/// Every command, in the order of `HELP`.
+pub static COMMANDS: &[Spec] = &[
+    Spec {
+        name: "REQUEST",
+        aliases: &["ADD", "INVITE", "CONNECT"],
+        usages: &[("REQUEST <user>", "connect to a user, now or once you are both online")],
+        more: "Discovery passes your request on, and keeps it while the user is away. Once
+you are linked, each of you is a contact of the other. If there is no such
+user, the request is withdrawn, and unsent messages are given back to you.",
+        forms: &[("request", |args| Ok(Command::Request(args.user("peer")?)))],
+        writes: |_| true,
+    },
+    Spec {
+        name: "CHAT",
+        aliases: &["MSG", "M", "QUERY", "TELL", "SAY", "TO"],
+        usages: &[
+            ("CHAT <user> <message>", "send a message; it waits while the user is away"),
+            ("CHAT [user]", "enter a conversation; CHAT alone leaves it"),
+        ],
+        more: "In a conversation, each line you type is a message to that user, unless it is
+a command in upper case or starts with /. Type //x to send /x. A line that
+starts with a space is sent exactly as you type it.
+A message is safe on your disk before it is reported as sent. It is delivered
+once and in order, however long you or the user are away.",
+        forms: &[
+            ("chat", |args| {
+                let (user, text) = (args.user("to")?, args.text("text")?);
+                if text.len() > MAX_TEXT {
+                    return Err(CommandError::TooLong(Some(text.len())));
+                }
+                Ok(Command::Chat(user, text))
+            }),
+            ("converse", |args| Ok(Command::Converse(args.optional_user("peer")?))),
+        ],
+        writes: |command| matches!(command, Command::Chat(..)),
+    },
+    Spec {
+        name: "CONTACTS",
+        aliases: &["NAMES", "LIST", "ROSTER", "FRIENDS"],
+        usages: &[("CONTACTS", "list your contacts and whether they are online")],
+        more: "linked: there is a live connection
+online: discovery says so
+offline: with the time at which the user was last known to be online
+unread: messages that you have not seen yet
+verified: you have compared a code with the user, see HELP VERIFY",
+        forms: &[("contacts", |_| Ok(Command::Contacts))],
+        writes: |_| false,
+    },
+    Spec {
+        name: "OUTBOX",
+        aliases: &[],
+        usages: &[("OUTBOX", "list messages that are not delivered yet")],
+        more: "The oldest undelivered messages to each contact, and how many there are.",
+        forms: &[("outbox", |_| Ok(Command::Outbox))],
+        writes: |_| false,
+    },
+    Spec {
+        name: "HISTORY",
+        aliases: &[],
+        usages: &[("HISTORY <user> [n]", "show the last n messages with a user (20 by default)")],
+        more: "(waiting) marks your messages that the user does not have yet. n is at most
+1000.",
+        forms: &[("history", |args| {
+            let (user, count) = (args.user("peer")?, args.number("count", MAX_HISTORY)?);
+            Ok(Command::History(user, count.unwrap_or(DEFAULT_HISTORY)))
+        })],
+        writes: |_| false,
+    },
+    Spec {
+        name: "SEARCH",
+        aliases: &["LASTLOG", "FIND", "GREP"],
+        usages: &[("SEARCH <words> [@user]", "search all conversations, or the one with that user")],
+        more: "The latest 20 messages that contain all the words, newest first. The last
+word may be the beginning of a longer one. @user may stand before or after
+the words.",
+        forms: &[("search", |args| {
+            let user = args.mentioned_user("peer")?;
+            let words: Vec<String> = args.text("words")?.split_whitespace().map(str::to_owned).collect();
+            if words.len() > MAX_WORDS || words.iter().map(String::len).sum::<usize>() > MAX_SEARCH {
+                return Err(
+                    args.invalid("words", format!("at most {MAX_WORDS}, of {MAX_SEARCH} bytes in all"))
+                );
+            }
+            Ok(Command::Search { words, user })
+        })],
+        writes: |_| false,
+    },
+    Spec {
+        name: "WHY",
+        aliases: &[],
+        usages: &[("WHY <user>", "explain why a user can't be reached")],
+        more: "The reason comes first. Then come what discovery says, the known addresses,
+when each was tried and with what result, when the next attempt is due, and
+how many messages are waiting.",
+        forms: &[("why", |args| Ok(Command::Why(args.user("peer")?)))],
+        writes: |_| false,
+    },
+    Spec {
+        name: "VERIFY",
+        aliases: &[],
+        usages: &[("VERIFY <user> [code]", "compare a code of 40 digits to verify a user's key")],
+        more: "You and the user see the same 40 digits, unless a third party intercepts your
+connection. Have the user read the digits to you, over the telephone or face
+to face, and type what you hear: VERIFY <user> <digits>. If the user's key
+changes, the contact is no longer verified.",
+        forms: &[("verify", |args| {
+            let (user, typed) = (args.user("peer")?, args.rest("code")?);
+            let code = typed.as_deref().and_then(verification::typed);
+            if typed.is_some() && code.is_none() {
+                return Err(args.invalid("code", "the 40 digits that VERIFY <user> shows".into()));
+            }
+            Ok(Command::Verify(user, code))
+        })],
+        writes: |command| matches!(command, Command::Verify(_, Some(_))),
+    },
+    Spec {
+        name: "TRUST",
+        aliases: &[],
+        usages: &[("TRUST <user> [key]", "accept a user's new key; [key]: its first digits")],
+        more: "When discovery names another key for a contact, nothing is sent to them until
+you accept it. First ask them, in some other way, whether the key is theirs.
+If you type its first digits, no other key is accepted by mistake.",
+        forms: &[("trust", |args| {
+            let (user, key) = (args.user("peer")?, args.word("key")?);
+            Ok(Command::Trust(user, key.map(|key| key.to_ascii_lowercase())))
+        })],
+        writes: |_| true,
+    },
+    Spec {
+        name: "BLOCK",
+        aliases: &["IGNORE"],
+        usages: &[("BLOCK <user>", "accept nothing more from a user")],
+        more: "The user's connections are refused, and their messages stay with them. You can
+also block a user who has not contacted you.",
+        forms: &[("block", |args| Ok(Command::Block(args.user("peer")?)))],
+        writes: |_| true,
+    },
+    Spec {
+        name: "UNBLOCK",
+        aliases: &["UNIGNORE"],
+        usages: &[("UNBLOCK <user>", "accept a blocked user's messages again")],
+        more: "Messages that the user wrote in the meantime arrive now.",
+        forms: &[("unblock", |args| Ok(Command::Unblock(args.user("peer")?)))],
+        writes: |_| true,
+    },
+    Spec {
+        name: "HELP",
+        aliases: &[],
+        usages: &[("HELP [command]", "show this list, or more about a command")],
+        more: "For example, HELP CHAT.",
+        forms: &[("help", |args| match args.word("about")? {
+            None => Ok(Command::Help),
+            Some(word) => {
+                Explanation::of(&word).map(Command::Explain).ok_or_else(|| CommandError::unknown(&word))
+            }
+        })],
+        writes: |_| false,
+    },
+    Spec {
+        name: "LOGOUT",
+        aliases: &["QUIT", "EXIT", "Q", "LOGOFF"],
+        usages: &[("LOGOUT", "leave; undelivered messages are kept")],
+        more: "Ctrl+C and Ctrl+D do the same. Your contacts see that you are gone.
+Undelivered messages go out when you start again.",
+        forms: &[("logout", |_| Ok(Command::Logout))],
+        writes: |_| false,
+    },
+];
+
+impl Spec {
+    /// Understands what is typed after the name.
+    pub(super) fn typed(&self, rest: &str) -> Result<Command, CommandError> {
+        let usage = self.usages.first().map_or(self.name, |(usage, _)| usage);
+        let commands = self.forms.iter().map(|(_, parser)| Arguments::Typed { usage, rest }.parse(parser));
+        let mut fitting = commands.filter(|command| !matches!(command, Err(CommandError::Usage(_))));
+        fitting.next().unwrap_or(Err(CommandError::Usage(usage)))
+    }
+
+    /// What the first usage says for the argument after so many others, without its brackets.
+    pub fn argument(&self, before: usize) -> Option<&'static str> {
+        let (usage, _) = self.usages.first()?;
+        let argument = usage.split(' ').nth(before.saturating_add(1))?;
+        Some(argument.trim_matches(['<', '>', '[', ']']))
+    }
+}
+
+/// The command of this name, in upper or lower case and perhaps after a `/`.
+pub fn find(word: &str) -> Option<&'static Spec> {
+    let name = word.strip_prefix('/').unwrap_or(word);
+    COMMANDS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name))
+}
+
+pub fn usages() -> impl Iterator<Item = (&'static str, &'static str)> {
+    COMMANDS.iter().flat_map(|spec| spec.usages).copied()
+}
+
+/// A command, its usages and more about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    pub command: &'static str,
+    pub usages: &'static [(&'static str, &'static str)],
+    pub more: &'static str,
+}
+
+impl Explanation {
+    pub fn of(command: &str) -> Option<Self> {
+        find(command).map(|spec| Self { command: spec.name, usages: spec.usages, more: spec.more })
+    }
+}
+
+impl Command {
+    /// Whether it changes the journal. What a [`Command::Line`] does only the client's node knows.
+    pub fn is_written(&self) -> bool {
+        find(self.name()).is_some_and(|spec| (spec.writes)(self))
+    }
+
+    pub fn user(&self) -> Option<&Name> {
+        match self {
+            Self::Request(name)
+            | Self::Chat(name, _)
+            | Self::History(name, _)
+            | Self::Why(name)
+            | Self::Verify(name, _)
+            | Self::Trust(name, _)
+            | Self::Block(name)
+            | Self::Unblock(name) => Some(name),
+            Self::Converse(name) | Self::Search { user: name, .. } => name.as_ref(),
+            Self::Line { .. }
+            | Self::Logout
+            | Self::Contacts
+            | Self::Outbox
+            | Self::Help
+            | Self::Explain(_) => None,
+        }
+    }
+
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Chat(_, text) | Self::Line { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The name of its row; a line has none.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "REQUEST",
+            Self::Chat(..) | Self::Converse(_) => "CHAT",
+            Self::Line { .. } => "a line",
+            Self::Logout => "LOGOUT",
+            Self::Contacts => "CONTACTS",
+            Self::Outbox => "OUTBOX",
+            Self::History(..) => "HISTORY",
+            Self::Search { .. } => "SEARCH",
+            Self::Why(_) => "WHY",
+            Self::Verify(..) => "VERIFY",
+            Self::Trust(..) => "TRUST",
+            Self::Block(_) => "BLOCK",
+            Self::Unblock(_) => "UNBLOCK",
+            Self::Help | Self::Explain(_) => "HELP",
+        }
+    }
+}
+
+/// The command without the text that it sends.
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self, self.user()) {
+            (Self::Explain(about), _) => write!(f, "{} {}", self.name(), about.command),
+            (Self::Search { .. }, Some(user)) => write!(f, "{} @{user}", self.name()),
+            (_, Some(user)) => write!(f, "{} {user}", self.name()),
+            (_, None) => f.write_str(self.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    #[test]
+    fn every_row_holds_together() {
+        for spec in COMMANDS {
+            let name = spec.name;
+            assert!(!spec.usages.is_empty() && !spec.more.is_empty(), "{name}");
+            assert!(spec.more.lines().all(|line| line.len() <= 78), "{name}: {}", spec.more);
+            for (usage, meaning) in spec.usages {
+                assert!(usage.starts_with(name) && usage.len() <= 24 && meaning.len() <= 53, "{usage}");
+                let line = usage
+                    .replace(" <user>", " bob")
+                    .replace(" <message>", " x")
+                    .replace(" [n]", "")
+                    .replace(" <words> [@user]", " x")
+                    .replace(" [code]", "")
+                    .replace(" [command]", " chat")
+                    .replace(" [user]", "")
+                    .replace(" [key]", " ab");
+                let command = parse(&line).unwrap().unwrap();
+                assert_eq!(command.name(), name, "{line}");
+            }
+            assert!(spec.aliases.iter().all(|alias| find(alias).is_none()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+use super::super::tests::support::*;
+use super::*;
+use crate::time::millis;
+
+const KEY: PublicKey = PublicKey([9; 32]);
+
+fn new(pinned: Option<PublicKey>, given: Option<PublicKey>) -> (Rendezvous, Effects) {
+    (Rendezvous::new(at(0), "host:1".into(), pinned, given, 1), effects())
+}
+
+/// Lets the time come to dial. Returns the key that is expected.
+fn dial(it: &mut Rendezvous, fx: &mut Effects) -> Option<PublicKey> {
+    fx.take_actions();
+    fx.now.mono = it.deadline();
+    it.tick(fx);
+    match fx.take_actions()[..] {
+        [Action::DialRendezvous(key)] => key,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+fn connected(it: &mut Rendezvous, fx: &mut Effects, session: ConnectionId) -> bool {
+    let register = Register { name: name("alice"), listen: address(1), start: None };
+    it.connected(fx, session, KEY, register)
+}
+
+fn up() -> (Rendezvous, Effects) {
+    let (mut it, mut fx) = new(None, None);
+    dial(&mut it, &mut fx);
+    connected(&mut it, &mut fx, 1);
+    it.registered(&mut fx, "registered".into());
+    (it, fx)
+}
+
+#[test]
+fn it_says_nothing_before_it_is_let_in_and_has_one_session() {
+    let (mut it, mut fx) = new(Some(OTHER), Some(KEY));
+    assert_eq!(dial(&mut it, &mut fx), Some(KEY), "the user has the last word");
+    assert!(connected(&mut it, &mut fx, 1) && !connected(&mut it, &mut fx, 2));
+    assert!(closed(&fx.take_actions(), 2) && it.is_session(1) && it.is_registering());
+    assert!(!it.ask(&mut fx, ToDiscovery::Ping) && !it.tried());
+    it.registered(&mut fx, "registered".into());
+    assert!(it.ask(&mut fx, ToDiscovery::Ping) && it.is_up() && it.tried());
+    it.note_spoken(7);
+    assert_eq!(it.take_spoken().len(), 1);
+    it.note_spoken(7);
+    assert!(it.take_spoken().is_empty(), "nothing is kept that is not asked for");
+    assert!(!it.closed(&mut fx, 2) && it.closed(&mut fx, 1) && !it.is_up());
+    dial(&mut it, &mut fx);
+    assert!(connected(&mut it, &mut fx, 3));
+    it.leave(&mut fx);
+    assert!(closed(&fx.take_actions(), 3) && it.is_out() && it.deadline() == Instant::NEVER);
+}
+
+#[test]
+fn it_is_dialled_ever_later_but_always_again() {
+    let wrong = Problem::WrongKey { expected: KEY, found: Some(OTHER) };
+    for (problem, first, last) in [(Problem::Closed, 500, 15_000), (wrong, 60_000, 60_000)] {
+        let (mut it, mut fx) = new(None, None);
+        for failures in 0..30 {
+            dial(&mut it, &mut fx);
+            it.failed(&mut fx, &problem);
+            let wait = last.min(first << failures);
+            let waits = millis(it.deadline().since(fx.now.mono));
+            assert!((wait / 8..=wait + wait / 8).contains(&waits), "{failures}: {waits}");
+        }
+        dial(&mut it, &mut fx);
+        connected(&mut it, &mut fx, 1);
+        it.registered(&mut fx, "registered".into());
+        it.closed(&mut fx, 1);
+        assert!(millis(it.deadline().since(fx.now.mono)) <= 563, "it was there");
+    }
+}
+
+#[test]
+fn silence_on_either_side_is_broken_and_that_of_discovery_taken_for_its_end() {
+    let (ping, dead) = (millis(PING_AFTER), millis(DEAD_AFTER));
+    // Whether this side says something all the time, and whether discovery does.
+    for (says, hears) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (mut it, mut fx) = up();
+        fx.take_actions();
+        let mut lost = None;
+        for ms in (0..=2 * dead).step_by(1000).take_while(|_| it.is_up()).collect::<Vec<_>>() {
+            fx.now = at(ms);
+            if says && it.is_up() {
+                it.ask(&mut fx, ToDiscovery::Logout);
+            }
+            if hears {
+                it.received(fx.now);
+            }
+            lost = lost.or(it.tick(&mut fx).lost.then_some(ms));
+        }
+        let is_ping = |action: &&Action| matches!(action, Action::TellDiscovery(1, said) if said[..] == [ToDiscovery::Ping]);
+        let pings = fx.take_actions().iter().filter(is_ping).count() as u64;
+        let expected = if says && hears {
+            0
+        } else if hears {
+            2 * dead / ping
+        } else {
+            dead / ping - 1
+        };
+        assert_eq!((pings, lost), (expected, (!hears).then_some(dead)), "{says} {hears}");
+    }
+    let (mut it, mut fx) = new(None, None);
+    dial(&mut it, &mut fx);
+    connected(&mut it, &mut fx, 1);
+    assert_eq!(it.deadline(), at(dead).mono, "it may also not answer the registration");
+}
+
+#[test]
+fn another_key_is_refused_and_that_is_said_once() {
+    for (given, words) in [(None, "host:1 was"), (Some(KEY), "not the one that was given")] {
+        let (mut it, mut fx) = new(Some(KEY), given);
+        for (found, expected) in [(OTHER, 1), (OTHER, 0), (BOB, 1)] {
+            dial(&mut it, &mut fx);
+            it.failed(&mut fx, &Problem::WrongKey { expected: KEY, found: Some(found) });
+            assert_eq!(codes(&told(&mut fx)), vec![Code::KeyChanged; expected]);
+            assert!(it.told().detail.contains(words), "{:?}", it.told());
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_is_hopeless_and_everything_else_is_not() {
+    use RefusedCode as Refused;
+    let taken = [Refused::NAME_TAKEN, Refused::KEY_IN_USE, Refused::RELEASED];
+    for code in (1..=9).map(RefusedCode) {
+        let (mut it, mut fx) = new(None, None);
+        let hopeless = taken.contains(&code);
+        for expected in [1, 0] {
+            dial(&mut it, &mut fx);
+            connected(&mut it, &mut fx, 1);
+            assert_eq!(it.not_registered(&mut fx, &name("alice"), code).is_some(), hopeless);
+            assert!(closed(&fx.take_actions(), 1));
+            assert_eq!(it.deadline() >= fx.now.mono + HOPELESS_RETRY / 8, hopeless);
+            let said = if hopeless { Code::NameTaken } else { Code::Refused };
+            assert_eq!(codes(&told(&mut fx)), vec![said; expected]);
+        }
+    }
+}
+
+#[test]
+fn a_refused_request_is_repeated_later_and_said_once() {
+    let (mut it, mut fx) = up();
+    let bob = name("bob");
+    for (about, said) in [(Some(&bob), 1), (Some(&bob), 0), (None, 1), (None, 1), (Some(&bob), 1)] {
+        it.request_refused(&mut fx, RefusedCode::TARGET_FULL, about, true);
+        assert_eq!(codes(&told(&mut fx)).len(), said);
+        about.is_none().then(|| it.forgive(&bob));
+    }
+    // Of a user who is no contact it is said each time, and nothing is kept.
+    for _ in 0..2 {
+        it.request_refused(&mut fx, RefusedCode::TARGET_FULL, Some(&name("carol")), false);
+        assert_eq!(codes(&told(&mut fx)).len(), 1);
+    }
+    let again = millis(HOPELESS_RETRY);
+    for (ms, ask_again) in [(again - 1, false), (again, true), (again + 1, false)] {
+        fx.now = at(ms);
+        it.received(fx.now);
+        assert_eq!(it.tick(&mut fx), Due { lost: false, ask_again });
+    }
+}
+
+#[test]
+fn its_state_is_told_when_it_changes() {
+    let (mut it, mut fx) = up();
+    let is = |it: &Rendezvous, fx: &mut Effects| {
+        (it.told().state, it.told().since.unwrap() - 1_000_000, told(fx).len())
+    };
+    assert_eq!(is(&it, &mut fx), (UpDown::Up, 0, 1));
+    fx.now = at(5);
+    it.give_up(&mut fx, "no use");
+    assert!(closed(&fx.take_actions(), 1));
+    assert_eq!(is(&it, &mut fx), (UpDown::Down, 5, 1));
+    for (why, news) in [("no use", 0), ("no answer", 1)] {
+        dial(&mut it, &mut fx);
+        fx.now.wall += 1;
+        it.not_connected(&mut fx, why);
+        it.not_connected(&mut fx, "not while it is not dialled");
+        assert_eq!((it.told().detail.as_str(), is(&it, &mut fx)), (why, (UpDown::Down, 5, news)));
+    }
+    dial(&mut it, &mut fx);
+    connected(&mut it, &mut fx, 2);
+    it.superseded(&mut fx);
+    assert!(closed(&fx.take_actions(), 2) && it.is_out());
+    assert_eq!(is(&it, &mut fx), (UpDown::Down, 5, 1));
+}

@@ -1,0 +1,84 @@
+//! What the tests of the machines and of the whole node share.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::super::super::event::{Action, ConnectionId};
+use super::super::super::notice::{Code, Notice};
+use super::super::effects::Effects;
+use super::super::output::Output;
+use crate::protocol::peer::{Cursor, Hello, Kind, Message, Peer};
+use crate::protocol::{Name, PublicKey};
+use crate::store::journal::Journal;
+use crate::time::{Instant, Now};
+use crate::transport::noise::Keypair;
+use crate::undo::Transactional;
+
+pub const OWN: PublicKey = PublicKey([5; 32]);
+pub const BOB: PublicKey = PublicKey([7; 32]);
+pub const OTHER: PublicKey = PublicKey([8; 32]);
+
+pub fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// This many milliseconds after the start.
+pub fn at(ms: u64) -> Now {
+    let wall = 1_000_000 + i64::try_from(ms).unwrap();
+    Now { mono: Instant::after_start(Duration::from_millis(ms)), wall }
+}
+
+/// The journal of alice, whose contacts have the ids 1, 2 and so on.
+pub fn journal(contacts: &[&str]) -> Journal {
+    let journal = Journal::in_memory(&name("alice"), &Keypair::generate().unwrap()).unwrap();
+    contacts.iter().for_each(|it| _ = journal.add_contact(&name(it)).unwrap());
+    journal
+}
+
+pub fn effects() -> Effects {
+    Effects::new(at(0), Output::new(false))
+}
+
+/// What was told since the last call, which the console writes at once.
+pub fn told(fx: &mut Effects) -> Vec<Notice> {
+    fx.commit();
+    let told = fx.output.take_batch(fx.now).unwrap_or_default();
+    fx.output.written(fx.now);
+    told.into_iter().map(|told| told.notice).collect()
+}
+
+pub fn codes<'n>(notices: impl IntoIterator<Item = &'n Notice>) -> Vec<Code> {
+    let code = |notice: &Notice| match notice {
+        Notice::Error(error) => Some(error.code),
+        _ => None,
+    };
+    notices.into_iter().filter_map(code).collect()
+}
+
+pub fn hello(epoch: u64, cursors: &[Cursor]) -> Hello {
+    Hello { name: name("bob"), epoch, port: 4000, window: 1 << 20, cursors: cursors.to_vec() }
+}
+
+pub fn message(epoch: u64, number: u64, text: &str) -> Message {
+    Message { epoch, number, kind: Kind::TEXT, sent: 0, body: text.into() }
+}
+
+pub fn cursor(epoch: u64, number: u64) -> Cursor {
+    Cursor { epoch, number }
+}
+
+pub fn sent(actions: &[Action], to: ConnectionId) -> Vec<&Peer> {
+    let frames = actions.iter().filter_map(|action| match action {
+        Action::Send(link, messages) if *link == to => Some(messages),
+        _ => None,
+    });
+    frames.flatten().collect()
+}
+
+pub fn closed(actions: &[Action], link: ConnectionId) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Close(closed) if *closed == link))
+}

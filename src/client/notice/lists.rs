@@ -1,0 +1,142 @@
+//! The entries of lists: contacts, and messages of the outbox, of a conversation and of a search.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::text::{LATE, Look, body_lines, many, short};
+use super::{Body, OnOff, time};
+use crate::protocol::peer::Cursor;
+use crate::protocol::{Name, PublicKey};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContactLine {
+    pub peer: Name,
+    /// The pinned key, once it is known.
+    pub fingerprint: Option<PublicKey>,
+    /// Another key that discovery names, and that `TRUST` would accept.
+    pub offered: Option<PublicKey>,
+    /// Whether the user has compared the pinned key with the peer.
+    pub verified: bool,
+    pub linked: bool,
+    #[serde(serialize_with = "time::json")]
+    pub linked_since: Option<i64>,
+    /// What discovery says, while it can be reached.
+    pub presence: Option<OnOff>,
+    /// When discovery said so first; null while it can't be reached.
+    #[serde(serialize_with = "time::json")]
+    pub presence_since: Option<i64>,
+    /// Until when the peer was known to be there: linked, or online as discovery said. Null if the peer is there, or
+    /// was never seen.
+    #[serde(serialize_with = "time::json")]
+    pub last_seen: Option<i64>,
+    /// Whether our request has not led to a link yet.
+    pub requested: bool,
+    pub blocked: bool,
+    pub waiting: u64,
+    /// Counted up to [`MANY_UNREAD`](super::MANY_UNREAD).
+    pub unread: u64,
+    pub address: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutboxLine {
+    pub id: Cursor,
+    pub to: Name,
+    pub text: Body,
+    #[serde(serialize_with = "time::json")]
+    pub sent: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HistoryLine {
+    pub id: Cursor,
+    pub from: Name,
+    pub text: Body,
+    /// When it was written, by the writer's clock.
+    #[serde(serialize_with = "time::json")]
+    pub sent: i64,
+    /// When it came in; null for our own.
+    #[serde(serialize_with = "time::json")]
+    pub received: Option<i64>,
+    pub delivered: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FoundLine {
+    /// The other side of the conversation.
+    pub peer: Name,
+    #[serde(flatten)]
+    pub line: HistoryLine,
+}
+
+impl ContactLine {
+    pub(super) fn line(&self, look: &Look) -> String {
+        let mut line = format!("  {:<16} ", self.peer);
+        match self.linked_since {
+            Some(since) => _ = write!(line, "linked since {}", look.clock(since)),
+            None => line.push_str("not linked"),
+        }
+        if let Some(presence) = self.presence {
+            let _ = write!(line, ", discovery says {}", presence.word());
+        }
+        match self.last_seen {
+            // Discovery has told the moment itself.
+            Some(seen) if self.presence_since == Some(seen) => {
+                _ = write!(line, " since {}", look.clock(seen))
+            }
+            Some(seen) => _ = write!(line, ", last seen {}", look.clock(seen)),
+            None => {}
+        }
+        let marks =
+            [(self.verified, ", verified"), (self.requested, ", requested"), (self.blocked, ", blocked")];
+        line.extend(marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark));
+        if self.waiting > 0 {
+            let _ = write!(line, ", {} waiting", self.waiting);
+        }
+        if self.unread > 0 {
+            let _ = write!(line, ", {} unread", many(self.unread));
+        }
+        match (self.fingerprint, self.offered) {
+            (Some(key), None) => _ = write!(line, ", key {}", short(&key)),
+            (Some(key), Some(other)) => {
+                let (key, other) = (short(&key), short(&other));
+                _ = write!(line, ", KEY CHANGED from {key} to {other} (TRUST {} accepts it)", self.peer);
+            }
+            (None, _) => {}
+        }
+        line
+    }
+}
+
+impl OutboxLine {
+    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
+        body_lines(&format!("{} to {}: ", look.stamp(self.sent), look.name(&self.to)), &self.text)
+    }
+}
+
+impl FoundLine {
+    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
+        let Self { peer, line } = self;
+        let to = if line.received.is_none() { format!(" to {}", look.name(peer)) } else { String::new() };
+        body_lines(&format!("{} {}{to}: ", line.stamp(look), look.name(&line.from)), &line.text)
+    }
+}
+
+impl HistoryLine {
+    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
+        let state = if self.delivered { "" } else { " (waiting)" };
+        body_lines(&format!("{} {}{state}: ", self.stamp(look), look.name(&self.from)), &self.text)
+    }
+
+    /// When it was said, and when it was written if that was much earlier.
+    fn stamp(&self, look: &Look) -> String {
+        match self.received {
+            Some(received) if received.abs_diff(self.sent) > LATE => {
+                look.dim(format_args!("[{}, written {}]", look.clock(received), look.clock(self.sent)))
+            }
+            _ => look.stamp(self.sent),
+        }
+    }
+}

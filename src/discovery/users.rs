@@ -1,0 +1,101 @@
+//! The accounts in memory, sized for a million of them: one small row each, which everything else refers to by its
+//! index.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::accounts::{Account, UserId};
+use crate::protocol::{Name, PublicKey};
+use crate::undo::{Table, transactional};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserIndex(u32);
+
+impl UserIndex {
+    /// More users than can be told apart fit into no machine's memory.
+    pub(super) fn new(row: usize) -> Self {
+        Self(u32::try_from(row).unwrap_or(u32::MAX))
+    }
+
+    fn row(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+#[derive(Debug)]
+pub struct Users {
+    /// In the order of their ids. Includes accounts that were released: nothing leads to them any more.
+    accounts: Table<Vec<Account>>,
+    by_name: Table<HashMap<Name, UserIndex>>,
+    by_key: Table<HashMap<PublicKey, UserIndex>>,
+    /// The released names, each with the last key that it was taken from.
+    released: Table<HashMap<Name, PublicKey>>,
+}
+
+impl Users {
+    /// Starts with these accounts, in the order of their ids, and these released names.
+    pub fn new(accounts: Vec<Account>, released: Vec<(Name, PublicKey)>) -> Self {
+        let indexed = || accounts.iter().enumerate().map(|(row, account)| (UserIndex::new(row), account));
+        let by_name = indexed().map(|(user, account)| (account.name.clone(), user)).collect();
+        let by_key = indexed().map(|(user, account)| (account.key, user)).collect();
+        Self {
+            by_name: Table::new(by_name),
+            by_key: Table::new(by_key),
+            released: Table::new(released.into_iter().collect()),
+            accounts: Table::new(accounts),
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub fn named(&self, name: &Name) -> Option<UserIndex> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn holder(&self, key: &PublicKey) -> Option<UserIndex> {
+        self.by_key.get(key).copied()
+    }
+
+    pub fn with_id(&self, id: UserId) -> Option<UserIndex> {
+        self.accounts.binary_search_by_key(&id, |account| account.id).ok().map(UserIndex::new)
+    }
+
+    pub fn get(&self, user: UserIndex) -> Option<&Account> {
+        self.accounts.get(user.row())
+    }
+
+    /// The last key that this name was taken from, if it was ever released.
+    pub fn released_from(&self, name: &Name) -> Option<PublicKey> {
+        self.released.get(name).copied()
+    }
+
+    /// Adds an account with a name and a key that no other has.
+    pub fn add(&mut self, name: Name, key: PublicKey, address: SocketAddr) -> (UserIndex, Account) {
+        let user = UserIndex::new(self.accounts.len());
+        let id = self.accounts.last().map_or(1, |last| last.id.saturating_add(1));
+        let account = Account { id, name: name.clone(), key, address };
+        self.by_name.insert(name, user);
+        self.by_key.insert(key, user);
+        self.accounts.insert(user.row(), account.clone());
+        (user, account)
+    }
+
+    pub fn set_address(&mut self, user: UserIndex, address: SocketAddr) {
+        if let Some(account) = self.accounts.get_mut(&user.row()) {
+            account.address = address;
+        }
+    }
+
+    /// Releases a user's name. The caller has forgotten the user's session and relations.
+    pub fn release(&mut self, user: UserIndex) {
+        if let Some(Account { name, key, .. }) = self.accounts.get(user.row()) {
+            self.by_name.remove(name);
+            self.by_key.remove(key);
+            self.released.insert(name.clone(), *key);
+        }
+    }
+}
+
+transactional!(Users { accounts, by_name, by_key, released });

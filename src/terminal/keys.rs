@@ -1,0 +1,291 @@
+//! The bytes that a terminal sends, as keys.
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    Char(char),
+    /// Ctrl and a letter, which is in lower case, or one of `@[\]^_`.
+    Ctrl(char),
+    /// Alt (or Escape before it) and a character.
+    Alt(char),
+    Enter,
+    AltEnter,
+    Tab,
+    Backspace,
+    AltBackspace,
+    Delete,
+    Left,
+    Right,
+    Up,
+    Down,
+    WordLeft,
+    WordRight,
+    Home,
+    End,
+    Escape,
+    /// Pasted text, its lines ended by `\n`; `None` if it was longer than the limit.
+    Paste(Option<String>),
+}
+
+const ESCAPE: u8 = 0x1b;
+const DELETE: u8 = 0x7f;
+/// The longest sequence that means something.
+const MAX_SEQUENCE: usize = 32;
+const PASTE_END: &[u8] = b"\x1b[201~";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ground,
+    Escape,
+    /// After Escape and `[`.
+    Csi,
+    /// After Escape and `O`: keys in the terminal's other mode.
+    Ss3,
+    /// Between the two marks around what is pasted.
+    Paste,
+}
+
+/// Decodes bytes into keys, however they are cut into pieces.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    /// The bytes so far of a character, a sequence or a paste.
+    held: Vec<u8>,
+    limit: usize,
+    too_long: bool,
+}
+
+impl Decoder {
+    /// Pastes of more than `limit` bytes are passed on without their text.
+    pub fn new(limit: usize) -> Self {
+        Self { state: State::Ground, held: Vec::new(), limit, too_long: false }
+    }
+
+    /// The keys that `bytes` complete. An Escape at their end is the key itself: what a terminal sends for
+    /// other keys comes in one piece.
+    pub fn keys(&mut self, bytes: &[u8]) -> Vec<Key> {
+        let mut keys = Vec::new();
+        for byte in bytes {
+            keys.extend(self.byte(*byte));
+        }
+        if self.state == State::Escape {
+            self.state = State::Ground;
+            keys.push(Key::Escape);
+        }
+        keys
+    }
+
+    fn byte(&mut self, byte: u8) -> Option<Key> {
+        match self.state {
+            State::Ground => self.plain(byte),
+            State::Escape => self.escaped(byte),
+            State::Csi | State::Ss3 => self.sequence(byte),
+            State::Paste => self.pasted(byte),
+        }
+    }
+
+    fn plain(&mut self, byte: u8) -> Option<Key> {
+        if byte == ESCAPE {
+            self.held.clear();
+            self.state = State::Escape;
+            return None;
+        }
+        let c = self.character(byte)?;
+        Some(match c {
+            '\r' | '\n' => Key::Enter,
+            '\t' => Key::Tab,
+            '\u{8}' | '\u{7f}' => Key::Backspace,
+            '\0'..='\u{1f}' => Key::Ctrl(char::from(byte | 0x40).to_ascii_lowercase()),
+            c => Key::Char(c),
+        })
+    }
+
+    /// The character that the byte completes. What is not UTF-8 is passed over.
+    fn character(&mut self, byte: u8) -> Option<char> {
+        // A byte that does not continue a character begins another one.
+        if !(0x80..0xc0).contains(&byte) {
+            self.held.clear();
+        }
+        self.held.push(byte);
+        let read = std::str::from_utf8(&self.held).map(|text| text.chars().next());
+        if !read.is_err_and(|error| error.error_len().is_none()) {
+            self.held.clear();
+        }
+        read.ok().flatten()
+    }
+
+    fn escaped(&mut self, byte: u8) -> Option<Key> {
+        self.state = State::Ground;
+        match byte {
+            b'[' => self.state = State::Csi,
+            b'O' => self.state = State::Ss3,
+            ESCAPE => {
+                self.state = State::Escape;
+                return Some(Key::Escape);
+            }
+            b'\r' | b'\n' => return Some(Key::AltEnter),
+            0x08 | DELETE => return Some(Key::AltBackspace),
+            b' '..DELETE => return Some(Key::Alt(char::from(byte))),
+            _ => return self.plain(byte),
+        }
+        None
+    }
+
+    fn sequence(&mut self, byte: u8) -> Option<Key> {
+        match byte {
+            b' '..=b'?' if self.state == State::Csi => {
+                // Whatever is longer means nothing here, and is passed over up to its end.
+                if self.held.len() < MAX_SEQUENCE {
+                    self.held.push(byte);
+                }
+                None
+            }
+            b'@'..DELETE => {
+                self.state = State::Ground;
+                let held = std::mem::take(&mut self.held);
+                self.finished(&held, byte)
+            }
+            _ => {
+                self.state = State::Ground;
+                self.held.clear();
+                self.plain(byte)
+            }
+        }
+    }
+
+    /// What a sequence means: its parameters, and the byte that ends it.
+    fn finished(&mut self, parameters: &[u8], end: u8) -> Option<Key> {
+        let mut numbers = parameters
+            .split(|byte| *byte == b';')
+            .map(|number| std::str::from_utf8(number).ok().and_then(|number| number.parse::<u16>().ok()));
+        let first = numbers.next().flatten();
+        // Shift is 1, Alt 2, Ctrl 4, all above 1.
+        let by_word = numbers.next().flatten().is_some_and(|modifiers| modifiers.saturating_sub(1) & 6 != 0);
+        match (end, first) {
+            (b'A', _) => Some(Key::Up),
+            (b'B', _) => Some(Key::Down),
+            (b'C', _) if by_word => Some(Key::WordRight),
+            (b'D', _) if by_word => Some(Key::WordLeft),
+            (b'C', _) => Some(Key::Right),
+            (b'D', _) => Some(Key::Left),
+            (b'H', _) | (b'~', Some(1 | 7)) => Some(Key::Home),
+            (b'F', _) | (b'~', Some(4 | 8)) => Some(Key::End),
+            (b'~', Some(3)) => Some(Key::Delete),
+            (b'M', None) => Some(Key::Enter),
+            (b'~', Some(200)) => {
+                self.state = State::Paste;
+                self.too_long = false;
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn pasted(&mut self, byte: u8) -> Option<Key> {
+        self.held.push(byte);
+        if self.held.ends_with(PASTE_END) {
+            let end = self.held.len() - PASTE_END.len();
+            self.held.truncate(end);
+            let text = String::from_utf8_lossy(&std::mem::take(&mut self.held)).replace("\r\n", "\n");
+            self.state = State::Ground;
+            return Some(Key::Paste((!self.too_long).then(|| text.replace('\r', "\n"))));
+        }
+        if self.held.len() > self.limit + PASTE_END.len() {
+            self.too_long = true;
+            // Only what may begin the mark at the end is still of interest.
+            let seen = self.held.len() - PASTE_END.len();
+            self.held.drain(..seen);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keys(bytes: &[u8]) -> Vec<Key> {
+        Decoder::new(100).keys(bytes)
+    }
+
+    #[test]
+    fn keys_as_terminals_send_them() {
+        for (bytes, key) in [
+            (&b"a"[..], Key::Char('a')),
+            ("é".as_bytes(), Key::Char('é')),
+            ("好".as_bytes(), Key::Char('好')),
+            ("🦀".as_bytes(), Key::Char('🦀')),
+            (b"\r", Key::Enter),
+            (b"\n", Key::Enter),
+            (b"\t", Key::Tab),
+            (b"\x01", Key::Ctrl('a')),
+            (b"\x12", Key::Ctrl('r')),
+            (b"\x1f", Key::Ctrl('_')),
+            (b"\x7f", Key::Backspace),
+            (b"\x1b", Key::Escape),
+            (b"\x1bb", Key::Alt('b')),
+            (b"\x1bP", Key::Alt('P')),
+            (b"\x1b\r", Key::AltEnter),
+            (b"\x1b\x7f", Key::AltBackspace),
+            (b"\x1b[A", Key::Up),
+            (b"\x1bOA", Key::Up),
+            (b"\x1b[D", Key::Left),
+            (b"\x1b[1;5D", Key::WordLeft),
+            (b"\x1b[1;3C", Key::WordRight),
+            (b"\x1b[1;2C", Key::Right),
+            (b"\x1b[H", Key::Home),
+            (b"\x1bOF", Key::End),
+            (b"\x1b[4~", Key::End),
+            (b"\x1b[3~", Key::Delete),
+            (b"\x1b[200~one\rtwo\r\nthree\nfour\x1b[201~", Key::Paste(Some("one\ntwo\nthree\nfour".into()))),
+            (b"\x1b[200~\x1b[A\x03\x1b[201~", Key::Paste(Some("\x1b[A\x03".into()))),
+        ] {
+            assert_eq!(keys(bytes), [key], "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_means_nothing_is_passed_over() {
+        assert_eq!(keys(b"a\x1b[24;80Rb"), [Key::Char('a'), Key::Char('b')]);
+        assert_eq!(keys(b"\x1b[<0;3;4mb"), [Key::Char('b')]);
+        assert_eq!(keys(b"\xff\xc3b\xe5\xa5"), [Key::Char('b')]);
+        let mut long = vec![b'1'; 10_000];
+        long.splice(0..0, *b"\x1b[");
+        long.extend(b"~x");
+        assert_eq!(keys(&long), [Key::Char('x')]);
+    }
+
+    #[test]
+    fn a_paste_keeps_to_its_limit_of_memory() {
+        let mut decoder = Decoder::new(10);
+        assert!(decoder.keys(b"\x1b[200~").is_empty());
+        for _ in 0..1000 {
+            assert!(decoder.keys(b"0123456789").is_empty());
+            assert!(decoder.held.len() < 100);
+        }
+        assert_eq!(decoder.keys(b"\x1b[201~a"), [Key::Paste(None), Key::Char('a')]);
+        assert_eq!(decoder.keys(b"\x1b[200~b\x1b[201~"), [Key::Paste(Some("b".into()))]);
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_not_matter_where_bytes_are_cut(
+            pieces in prop::collection::vec(prop_oneof![
+                any::<u8>().prop_map(|byte| vec![byte]),
+                "[a-zé好]{1,5}".prop_map(String::into_bytes),
+                Just(b"\x1b[A".to_vec()), Just(b"\x1b[200~".to_vec()), Just(b"\x1b[201~".to_vec()),
+            ], 0..30),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let bytes = pieces.concat();
+            let cut = cut.index(bytes.len() + 1);
+            let (one, other) = bytes.split_at(cut);
+            // An Escape at the end of a piece is a key of its own.
+            prop_assume!(one.last() != Some(&ESCAPE));
+            let mut decoder = Decoder::new(100);
+            let mut together = decoder.keys(one);
+            together.extend(decoder.keys(other));
+            prop_assert_eq!(together, keys(&bytes));
+        }
+    }
+}

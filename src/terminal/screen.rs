@@ -1,0 +1,287 @@
+//! Draws the line that is being typed below all output, and erases it again.
+//!
+//! Only relative movements are used: asking the terminal where its cursor is takes time, and some terminals do not
+//! answer.
+
+use std::io::Write as _;
+
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+use super::is_unsafe;
+
+/// The narrowest screen that is drawn for: a wide character fits.
+const MIN_WIDTH: usize = 2;
+const MAX_BELOW: usize = 4;
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct View<'a> {
+    /// What stands before the text, from its longest form to its shortest.
+    pub prompts: Vec<String>,
+    pub text: &'a str,
+    /// In bytes.
+    pub cursor: usize,
+    pub below: String,
+}
+
+#[derive(Debug)]
+pub struct Screen {
+    width: usize,
+    height: usize,
+    colour: bool,
+    /// In which of the rows drawn the cursor is; `None` while nothing is drawn.
+    cursor_row: Option<usize>,
+}
+
+struct Rows {
+    rows: Vec<String>,
+    /// How far the last row reaches.
+    column: usize,
+    width: usize,
+}
+
+impl Rows {
+    fn new(width: usize) -> Self {
+        Self { rows: vec![String::new()], column: 0, width }
+    }
+
+    fn next(&mut self) {
+        self.rows.push(String::new());
+        self.column = 0;
+    }
+
+    fn push(&mut self, text: &str) {
+        for grapheme in text.graphemes(true) {
+            if grapheme.ends_with('\n') {
+                self.next();
+                continue;
+            }
+            let shown = match grapheme {
+                "\t" => " ",
+                it if it.chars().any(is_unsafe) => "?",
+                it => it,
+            };
+            let cells = shown.width();
+            if self.column + cells > self.width {
+                self.next();
+            }
+            self.column += cells;
+            if let Some(row) = self.rows.last_mut() {
+                row.push_str(shown);
+            }
+        }
+    }
+
+    /// Where the next character would stand.
+    fn end(&mut self) -> (usize, usize) {
+        if self.column == self.width {
+            self.next();
+        }
+        (self.rows.len() - 1, self.column)
+    }
+}
+
+impl Screen {
+    pub fn new(colour: bool) -> Self {
+        Self { width: 80, height: 24, colour, cursor_row: None }
+    }
+
+    /// The terminal has this width and height now; zero if unknown. Where the terminal has wrapped rows anew, a stale
+    /// row may stay, but no line of output is erased.
+    pub fn resize(&mut self, (width, height): (usize, usize)) {
+        self.width = if width == 0 { 80 } else { width.max(MIN_WIDTH) };
+        self.height = if height == 0 { 24 } else { height };
+        self.cursor_row = self.cursor_row.map(|row| row.min(self.height - 1));
+    }
+
+    pub fn erase(&mut self, out: &mut Vec<u8>) {
+        if let Some(row) = self.cursor_row.take() {
+            up(out, row);
+            out.extend_from_slice(b"\r\x1b[J");
+        }
+    }
+
+    pub fn clear(&mut self, out: &mut Vec<u8>) {
+        self.cursor_row = None;
+        out.extend_from_slice(b"\x1b[H\x1b[2J");
+    }
+
+    /// Draws. Nothing must be drawn already.
+    pub fn draw(&mut self, view: &View, out: &mut Vec<u8>) {
+        let mut rows = Rows::new(self.width);
+        let prompt = self.prompt(view);
+        rows.push(prompt);
+        let (before, after) = view.text.split_at_checked(view.cursor).unwrap_or((view.text, ""));
+        rows.push(before);
+        let (cursor_row, cursor_column) = rows.end();
+        rows.push(after);
+        let mut below = Rows::new(self.width);
+        below.push(&view.below);
+        let below =
+            if view.below.is_empty() { Vec::new() } else { cut(below.rows, MAX_BELOW.min(self.height / 2)) };
+
+        // A text that is higher than the screen is shown around the cursor.
+        let most = self.height.saturating_sub(below.len()).max(1);
+        let first = cursor_row.saturating_sub(most / 2).min(rows.rows.len().saturating_sub(most));
+        let shown: Vec<_> = rows.rows.iter().skip(first).take(most).collect();
+        let last = shown.len() + below.len() - 1;
+        for (at, row) in shown.into_iter().enumerate() {
+            if at > 0 {
+                out.extend_from_slice(b"\r\n");
+            }
+            match row.strip_prefix(prompt).filter(|_| self.colour && at + first == 0) {
+                Some(rest) => _ = write!(out, "\x1b[1m{prompt}\x1b[m{rest}"),
+                None => out.extend_from_slice(row.as_bytes()),
+            }
+        }
+        for row in below {
+            let (dim, plain) = if self.colour { ("\x1b[2m", "\x1b[m") } else { ("", "") };
+            _ = write!(out, "\r\n{dim}{row}{plain}");
+        }
+        let cursor_row = cursor_row - first;
+        up(out, last - cursor_row);
+        out.push(b'\r');
+        if cursor_column > 0 {
+            _ = write!(out, "\x1b[{cursor_column}C");
+        }
+        self.cursor_row = Some(cursor_row);
+    }
+
+    /// The longest form that leaves half of the row, or the shortest.
+    fn prompt<'a>(&self, view: &'a View) -> &'a str {
+        let fits = |prompt: &&String| prompt.width() <= self.width / 2;
+        view.prompts.iter().find(fits).or(view.prompts.last()).map_or("", String::as_str)
+    }
+}
+
+/// A line that was entered, as it stays above what is typed next.
+pub fn echo(prompt: &str, text: &str, out: &mut Vec<u8>) {
+    let safe = |c: char| match c {
+        '\t' => ' ',
+        '\n' => c,
+        c if is_unsafe(c) => '?',
+        c => c,
+    };
+    let text: String = text.chars().map(safe).collect();
+    _ = writeln!(out, "{prompt}{}", text.replace('\n', "\n    "));
+}
+
+fn up(out: &mut Vec<u8>, rows: usize) {
+    if rows > 0 {
+        _ = write!(out, "\x1b[{rows}A");
+    }
+}
+
+/// The first rows, the last of them saying that there are more.
+fn cut(mut rows: Vec<String>, most: usize) -> Vec<String> {
+    if rows.len() > most {
+        rows.truncate(most);
+        if let Some(last) = rows.last_mut() {
+            "…".clone_into(last);
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A terminal of this size with some lines of output, which fit into any.
+    fn terminal(width: u16, height: u16, colour: bool) -> (vt100::Parser, Screen) {
+        let mut terminal = vt100::Parser::new(height.try_into().unwrap(), width.try_into().unwrap(), 1000);
+        terminal.process(b"1\r\n2\r\n");
+        let mut screen = Screen::new(colour);
+        screen.resize((width.into(), height.into()));
+        (terminal, screen)
+    }
+
+    fn show(terminal: &mut vt100::Parser, out: &mut Vec<u8>) {
+        // As the system's line discipline does it.
+        terminal.process(String::from_utf8_lossy(out).replace('\n', "\r\n").as_bytes());
+        out.clear();
+    }
+
+    fn view(text: &str, cursor: usize) -> View<'_> {
+        View { prompts: vec!["bob> ".into(), "> ".into()], text, cursor, below: String::new() }
+    }
+
+    fn rows(terminal: &vt100::Parser) -> Vec<String> {
+        let rows = terminal.screen().rows(0, terminal.screen().size().1.get());
+        let mut rows: Vec<_> = rows.map(|row| row.trim_end().to_owned()).collect();
+        while rows.last().is_some_and(String::is_empty) {
+            rows.pop();
+        }
+        rows
+    }
+
+    #[test]
+    fn wide_characters_and_the_last_column() {
+        for (text, cursor, expected, position) in [
+            ("", 0, &["bob>"][..], (0, 5)),
+            ("hello", 5, &["bob> hello"], (1, 0)),
+            ("hello", 2, &["bob> hello"], (0, 7)),
+            ("好好好", 9, &["bob> 好好", "好"], (1, 2)),
+            ("好好好", 3, &["bob> 好好", "好"], (0, 7)),
+            ("e\u{301}x", 3, &["bob> e\u{301}x"], (0, 6)),
+            ("a\nb\tc", 1, &["bob> a", "b c"], (0, 6)),
+            ("\u{1b}x", 2, &["bob> ?x"], (0, 7)),
+        ] {
+            let (mut terminal, mut screen) = terminal(10, 6, true);
+            let mut out = Vec::new();
+            screen.draw(&view(text, cursor), &mut out);
+            show(&mut terminal, &mut out);
+            assert_eq!(rows(&terminal)[2..], *expected, "{text:?}");
+            let (row, column) = position;
+            assert_eq!(terminal.screen().cursor_position(), (2 + row, column), "{text:?}");
+            screen.erase(&mut out);
+            show(&mut terminal, &mut out);
+            assert_eq!(rows(&terminal), ["1", "2"]);
+        }
+    }
+
+    #[test]
+    fn a_text_higher_than_the_screen_is_shown_around_the_cursor() {
+        let text: String = (0..50).map(|line| format!("line {line}\n")).collect();
+        let (mut terminal, mut screen) = terminal(20, 5, false);
+        let mut out = Vec::new();
+        for line in [0, 25, 49] {
+            let cursor = text.find(&format!("line {line}\n")).unwrap();
+            screen.erase(&mut out);
+            screen.draw(&view(&text, cursor), &mut out);
+            show(&mut terminal, &mut out);
+            let (row, _) = terminal.screen().cursor_position();
+            assert!(rows(&terminal)[usize::from(row)].ends_with(&format!("line {line}")));
+        }
+    }
+
+    proptest! {
+        /// Whatever is drawn in between, what was printed is all there and nothing else is.
+        #[test]
+        fn what_is_drawn_goes_without_a_trace(
+            (width, height) in (2u16..40, 2u16..12),
+            steps in prop::collection::vec(("[a-z 好é\n]{0,60}", any::<prop::sample::Index>(), "[a-z ]{0,80}"), 1..10),
+        ) {
+            let (mut terminal, mut screen) = terminal(width, height, false);
+            let mut out = Vec::new();
+            for (text, cursor, below) in &steps {
+                let mut cursor = cursor.index(text.len() + 1);
+                while !text.is_char_boundary(cursor) {
+                    cursor -= 1;
+                }
+                screen.draw(&View { below: below.clone(), ..view(text, cursor) }, &mut out);
+                show(&mut terminal, &mut out);
+                screen.erase(&mut out);
+                out.extend_from_slice(b"x\n");
+                show(&mut terminal, &mut out);
+            }
+            terminal.screen_mut().set_scrollback(0);
+            let mut expected = vec!["1", "2"];
+            expected.extend(steps.iter().map(|_| "x"));
+            let shown = rows(&terminal);
+            prop_assert_eq!(&shown[..], &expected[expected.len() - shown.len()..]);
+            prop_assert!(shown.len() >= expected.len().min(usize::from(height) - 1).min(1));
+        }
+    }
+}

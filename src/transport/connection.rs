@@ -1,0 +1,246 @@
+//! From a handshake to a connection: one thread that reads, and a [`Writer`] for the loop.
+//!
+//! A thread that reads never writes to its socket: the kernel keeps 32 KiB for each thread that has sent,
+//! and there may be ten thousand.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use minicbor::Decode;
+
+use super::admission::Permit;
+use super::noise::{self, HandshakeError, Keypair, OpenError, Opener, Purpose, Session};
+use super::route::Route;
+use super::wire::Wire;
+use super::writer::Writer;
+use crate::protocol::codec::{self, CodecError};
+use crate::protocol::{HANDSHAKE_DEADLINE, PublicKey};
+
+/// The stack of a thread that does a handshake, in bytes; it needs 24 KiB of it.
+///
+/// Smaller than [`READER_STACK`], or the C library gives the used stacks of handshakes to the readers that
+/// follow, and all that a handshake has touched stays resident for them: that was 8 KiB a session.
+pub(super) const HANDSHAKE_STACK: usize = 128 * 1024;
+/// The stack of a thread that reads one socket, in bytes; it needs 12 KiB of it. There may be ten thousand.
+const READER_STACK: usize = 192 * 1024;
+const _: () = assert!(HANDSHAKE_STACK < READER_STACK, "see there");
+
+/// Names a connection. Never used again within a process.
+pub type ConnectionId = u64;
+
+/// What every connection of a program has in common. Cloned into each thread that makes one.
+#[derive(Clone)]
+pub struct Transport {
+    keypair: Arc<Keypair>,
+    ids: Arc<AtomicU64>,
+}
+
+impl Transport {
+    pub fn new(keypair: Keypair) -> Self {
+        Self { keypair: Arc::new(keypair), ids: Arc::default() }
+    }
+
+    /// Connects within [`HANDSHAKE_DEADLINE`]. For the key see [`noise::initiate`].
+    pub fn dial(
+        &self,
+        route: Route,
+        purpose: Purpose,
+        key: Option<PublicKey>,
+    ) -> Result<Connection, HandshakeError> {
+        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        let wire = route.connect(HANDSHAKE_DEADLINE)?;
+        let session = noise::initiate(&*wire, purpose, &self.keypair, key, deadline)?;
+        self.proven(wire, route, session, None)
+    }
+
+    pub(super) fn respond(
+        &self,
+        wire: Arc<dyn Wire>,
+        route: Route,
+        purpose: Purpose,
+        [connection, handshake]: [Permit; 2],
+    ) -> Result<Connection, HandshakeError> {
+        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        let session = noise::respond(&*wire, purpose, &self.keypair, deadline);
+        drop(handshake);
+        self.proven(wire, route, session?, Some(connection))
+    }
+
+    fn proven(
+        &self,
+        wire: Arc<dyn Wire>,
+        route: Route,
+        session: Session,
+        permit: Option<Permit>,
+    ) -> Result<Connection, HandshakeError> {
+        let budget = wire.prepare()?;
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        Ok(Connection { id, route, budget, wire, session, permit })
+    }
+}
+
+/// How a program frames what it reads and sends, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Framing {
+    /// The longest plaintext of a frame that is accepted.
+    pub longest: usize,
+    /// How much a reader takes from its wire at a time.
+    pub read_ahead: usize,
+    /// How much plaintext goes into one frame that is sent, unless a single message is longer.
+    pub fill: usize,
+}
+
+/// What happens to a connection: it is opened first and closed last, each once.
+pub enum Event<M> {
+    /// The loop writes to it from now on. Boxed, for events pass through the stacks of ten thousand readers.
+    Opened(Box<Opened>),
+    /// The messages of one frame, in order.
+    Messages(ConnectionId, Vec<M>),
+    /// Nothing more will come, for this reason if it was broken.
+    Closed(ConnectionId, Result<(), ReadError>),
+}
+
+/// A connection whose other side has proved a key.
+pub struct Opened {
+    pub id: ConnectionId,
+    pub key: PublicKey,
+    pub route: Route,
+    /// How many bytes the wire takes without waiting.
+    pub budget: usize,
+    pub writer: Writer,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Frame(#[from] OpenError),
+    #[error(transparent)]
+    Message(#[from] CodecError),
+}
+
+/// A proven connection that nothing reads yet.
+pub struct Connection {
+    id: ConnectionId,
+    route: Route,
+    budget: usize,
+    wire: Arc<dyn Wire>,
+    session: Session,
+    permit: Option<Permit>,
+}
+
+impl Connection {
+    /// Hands the connection over: `deliver` gets all its events, the first one here and the others in a thread that
+    /// reads. It may wait, so that the other side is read more slowly; it returns `false` once the program has
+    /// ended.
+    pub fn open<M: for<'b> Decode<'b, ()> + 'static>(
+        self,
+        framing: Framing,
+        mut deliver: impl FnMut(Event<M>) -> bool + Send + 'static,
+    ) {
+        let Self { id, route, budget, wire, session, permit } = self;
+        let Session { remote: key, opener, sealer } = session;
+        let writer = Writer { wire: Arc::clone(&wire), sealer, fill: framing.fill };
+        if !deliver(Event::Opened(Box::new(Opened { id, key, route, budget, writer }))) {
+            return;
+        }
+        // Boxed, or it would stand on its thread's stack several times, which was 4 KiB a session.
+        let deliver = Box::new(deliver);
+        let mut reader =
+            Box::new(Reader { id, wire, opener, framing, end: Ok(()), deliver, _permit: permit });
+        // Without a thread the reader is dropped, and so reports the end.
+        if let Err(error) = spawn("reader", READER_STACK, move || reader.end = reader.read()) {
+            tracing::warn!(%route, %error, "no thread to read a connection");
+        }
+    }
+}
+
+/// Reads one connection, and reports its end when dropped: exactly once, whatever ends it.
+struct Reader<M> {
+    id: ConnectionId,
+    wire: Arc<dyn Wire>,
+    opener: Opener,
+    framing: Framing,
+    end: Result<(), ReadError>,
+    deliver: Box<dyn FnMut(Event<M>) -> bool + Send>,
+    _permit: Option<Permit>,
+}
+
+impl<M: for<'b> Decode<'b, ()>> Reader<M> {
+    fn read(&mut self) -> Result<(), ReadError> {
+        let (mut wire, Framing { longest, read_ahead, .. }) = (&*self.wire, self.framing);
+        while let Some(frame) = self.opener.read(&mut wire, longest, read_ahead)? {
+            let messages = codec::decode(frame)?;
+            if !(self.deliver)(Event::Messages(self.id, messages)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<M> Drop for Reader<M> {
+    fn drop(&mut self) {
+        let end = std::mem::replace(&mut self.end, Ok(()));
+        (self.deliver)(Event::Closed(self.id, end));
+    }
+}
+
+pub(super) fn spawn(name: &str, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.into()).stack_size(stack).spawn(run).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use crossbeam_channel::{Receiver, unbounded};
+
+    use super::*;
+    use crate::protocol::peer::Peer;
+    use crate::transport::{Buffers, Caps};
+
+    const FRAMING: Framing = Framing { longest: 100, read_ahead: 512, fill: 100 };
+
+    #[test]
+    fn a_connection_is_opened_first_and_closed_once_and_a_failure_is_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let remote = listener.local_addr().unwrap();
+        let keypair = Keypair::generate().unwrap();
+        let (key, bob) = (keypair.public(), Transport::new(keypair));
+        let caps = Caps { total: 10, per_address: None, per_loopback: None, handshakes: 10 };
+        let (send, events) = unbounded::<Event<Peer>>();
+        let (failed, failures) = unbounded();
+        let rejected = bob
+            .accept(listener, caps, Purpose::Peer, move |_, outcome| match outcome {
+                Ok(connection) => {
+                    let send = send.clone();
+                    connection.open(FRAMING, move |event| send.send(event).is_ok());
+                }
+                Err(error) => failed.send(error).unwrap(),
+            })
+            .unwrap();
+
+        let alice = Transport::new(Keypair::generate().unwrap());
+        let dialled = alice.dial(Route::Direct { remote }, Purpose::Peer, Some(key)).unwrap();
+        let (send, own) = unbounded::<Event<Peer>>();
+        dialled.open(FRAMING, move |event| send.send(event).is_ok());
+        let next = |events: &Receiver<_>| events.recv_timeout(Duration::from_secs(5)).unwrap();
+        let (Event::Opened(mut near), Event::Opened(far)) = (next(&own), next(&events)) else {
+            panic!("not opened first");
+        };
+        near.writer.send(&[Peer::Ping, Peer::Ping], &mut Buffers::default()).unwrap();
+        assert!(matches!(next(&events), Event::Messages(id, said) if id == far.id && said.len() == 2));
+        drop(near.writer);
+        assert!(matches!(next(&own), Event::Closed(id, Ok(())) if id == near.id));
+        assert!(matches!(next(&events), Event::Closed(id, Ok(())) if id == far.id));
+        assert!(own.recv_timeout(Duration::from_secs(5)).is_err(), "the reader has ended, and said so once");
+
+        drop(TcpStream::connect(remote).unwrap());
+        failures.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!(rejected.failed_handshakes.load(Ordering::Relaxed), 1);
+    }
+}

@@ -1,0 +1,135 @@
+//! The fuzz targets on the stable toolchain, for a few seconds, with inputs from a seed. `fuzz/Cargo.toml` says how
+//! to run them for longer, and better.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use peerchat::protocol::codec;
+use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
+use peerchat::protocol::rendezvous::{
+    About, Identify, Identity, Refused, RefusedCode, Register, Registered, Status, ToClient, ToDiscovery,
+};
+use peerchat::protocol::{Name, PublicKey};
+
+#[path = "../../fuzz/targets.rs"]
+mod targets;
+
+/// How long each target runs. `PEERCHAT_FUZZ_SECONDS` changes it.
+const EACH: Duration = Duration::from_millis(1400);
+
+/// Good inputs, of which bad ones are made.
+fn examples() -> Vec<Vec<u8>> {
+    let name = || "alice".parse::<Name>().unwrap();
+    let key = PublicKey([7; 32]);
+    let (v4, v6) = ("192.0.2.7:4000".parse().unwrap(), "[2001:db8::1]:65535".parse().unwrap());
+    let cursor = Cursor { epoch: 0x1122_3344_5566_7788, number: 42 };
+    let cursors = vec![cursor; 3];
+    let hello = Hello { name: name(), epoch: u64::MAX, port: 4000, window: 1 << 20, cursors };
+    let body = "hi bob\n\u{1b}]0;x\u{7}\u{202e}".into();
+    let Cursor { epoch, number } = cursor;
+    let message = Message { epoch, number, kind: Kind::TEXT, sent: 1_700_000_000_000, body };
+    let status = Status { name: name(), key, address: Some(v6), online: true, asks: false };
+    let mut examples = Vec::new();
+    let mut add = |encode: &dyn Fn(&mut Vec<u8>)| {
+        let mut frame = Vec::new();
+        encode(&mut frame);
+        examples.push(frame);
+    };
+    for said in [
+        Peer::Hello(hello),
+        Peer::Message(message),
+        Peer::Ack(cursor),
+        Peer::Ping,
+        Peer::Bye(Bye { reason: ByeReason::LOGOUT }),
+    ] {
+        add(&|frame| codec::encode(&said, frame));
+    }
+    for said in [
+        ToDiscovery::Register(Register { name: name(), listen: v4, start: Some(7) }),
+        ToDiscovery::Request(About { name: name() }),
+        ToDiscovery::Identify(Identify { key }),
+        ToDiscovery::Logout,
+    ] {
+        add(&|frame| codec::encode(&said, frame));
+    }
+    for said in [
+        ToClient::Registered(Registered { address: v4 }),
+        ToClient::Refused(Refused { code: RefusedCode::NOT_SAVED, name: Some(name()) }),
+        ToClient::Status(status),
+        ToClient::Identity(Identity { key, name: None }),
+        ToClient::Synced,
+    ] {
+        add(&|frame| codec::encode(&said, frame));
+    }
+    examples.extend(
+        ["REQUEST bob", "/chat bob hello\r", "HISTORY bob 20", "alice", "x.y_z-0", "\u{9b}31m", "logout "]
+            .map(|line| line.as_bytes().to_vec()),
+    );
+    examples.extend(
+        [
+            r#"{"command":"chat","to":"bob","text":"two\nlines\u009b","ref":"7"}"#,
+            r#"{"command":"history","peer":"bob","count":5,"ref":-7}"#,
+        ]
+        .map(|line| line.as_bytes().to_vec()),
+    );
+    examples.push([&[0, 1][..], &[9; 48]].concat());
+    examples
+}
+
+/// The input of this number: the same always and everywhere.
+fn input(number: u64, examples: &[Vec<u8>]) -> Vec<u8> {
+    let mut rng = Rng::with_seed(number);
+    let mut input = Vec::new();
+    for _ in 0..rng.usize(0..4) {
+        match rng.u8(0..5) {
+            0 => input.extend((0..rng.usize(0..64)).map(|_| rng.u8(..))),
+            1 => input.extend((0..rng.usize(0..8)).flat_map(|_| rng.char(..).to_string().into_bytes())),
+            _ => input.extend(rng.choice(examples).unwrap()),
+        }
+    }
+    for _ in 0..rng.usize(0..4) {
+        let at = rng.usize(0..=input.len());
+        match rng.u8(0..6) {
+            0 => input.truncate(at),
+            1 => input.insert(at, rng.u8(..)),
+            // What lengths and CBOR's headers are made of.
+            2 => input.insert(
+                at,
+                *rng.choice(&[0, 1, 0x18, 0x1b, 0x5f, 0x80, 0x82, 0x9f, 0xa1, 0xbb, 0xff]).unwrap(),
+            ),
+            3 => {
+                let end = rng.usize(at..=input.len());
+                input.extend_from_within(at..end);
+            }
+            _ => {
+                if let Some(byte) = input.get_mut(at) {
+                    *byte ^= 1 << rng.u8(0..8);
+                }
+            }
+        }
+    }
+    input
+}
+
+#[test]
+fn every_target_takes_any_bytes() {
+    let each = std::env::var("PEERCHAT_FUZZ_SECONDS")
+        .map_or(EACH, |seconds| Duration::from_secs_f64(seconds.parse().expect("a number of seconds")));
+    let examples = examples();
+    let mut all = 0;
+    for (name, target) in targets::ALL {
+        let end = Instant::now() + each;
+        let mut number = 0;
+        while Instant::now() < end {
+            let input = input(number, &examples);
+            if catch_unwind(AssertUnwindSafe(|| target(&input))).is_err() {
+                panic!("target {name} fails on input {number}: {input:02x?}");
+            }
+            number += 1;
+        }
+        println!("{name}: {number} inputs");
+        all += number;
+    }
+    println!("{all} inputs in all");
+}

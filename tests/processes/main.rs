@@ -1,0 +1,29 @@
+//! The real programs: started, used, killed, cut off and started again, each test in a directory of its own.
+//!
+//! ```text
+//! cargo test --test processes              # all of them
+//! cargo test --test processes crash::      # one file
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backup;
+mod chat;
+mod conversation;
+mod crash;
+mod discovery;
+mod ends;
+mod keys;
+#[cfg(target_os = "linux")]
+mod network;
+mod operating;
+mod operator;
+mod proxy;
+mod scripting;
+mod stalled;
+#[cfg(target_os = "linux")]
+mod sweep;
+mod transfer;
