@@ -1,7 +1,7 @@
 //! The discovery server: which users exist, which are online, and which of them ask for others.
 //!
 //! [`registry`] decides, on top of [`users`], their [`relations`], their [`sessions`] and a [`quota`]; it does no I/O.
-//! [`connections`] are the sockets, `server` is the loop between them. The operator's questions reach the
+//! [`mod@connections`] are the sockets, `server` is the loop between them. The operator's questions reach the
 //! loop through [`admin`], from [`control`] and [`metrics`]; [`operator`] is the side that asks. Here all of it is started.
 //!
 //! What is bounded, and by what:
