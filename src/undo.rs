@@ -56,6 +56,7 @@ impl<T> Deref for Value<T> {
 }
 
 impl<T: Clone> DerefMut for Value<T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut T {
         if self.before.is_none() {
             self.before = Some(self.now.clone());
@@ -200,10 +201,14 @@ impl<T: Keyed> Table<T> {
         })
     }
 
+    #[inline]
     fn note(&mut self, key: &T::Key) {
-        if self.last.as_ref() == Some(key) {
-            return;
+        if self.last.as_ref() != Some(key) {
+            self.note_another(key);
         }
+    }
+
+    fn note_another(&mut self, key: &T::Key) {
         self.before.entry(key.clone()).or_insert_with(|| self.entries.find(key).cloned());
         self.last = Some(key.clone());
     }
