@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// Far longer than any step takes.
-const PATIENCE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(15);
 
 fn main() -> ExitCode {
     let tour = build().and_then(|programs| {
@@ -192,7 +192,7 @@ impl Discovery {
         let mut command = Command::new(programs.join("discovery"));
         command.arg("--db").arg(db).args(["127.0.0.1", port]).stdout(Stdio::piped());
         let mut process = Running(command.spawn().context("discovery does not start")?);
-        let line = lines(&mut process.0)?.recv_timeout(PATIENCE).context("discovery says nothing")?;
+        let line = lines(&mut process.0)?.recv_timeout(DEADLINE).context("discovery says nothing")?;
         println!("discovery  {line}");
         let address = line.split("listening on ").nth(1).and_then(|rest| rest.split(',').next());
         let port = address.and_then(|address| address.rsplit(':').next()).context("no port in that")?;
@@ -218,7 +218,7 @@ impl Discovery {
 }
 
 fn wait(child: &mut Child) -> Result<Option<i32>> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait()? {
             return Ok(status.code());
@@ -265,7 +265,7 @@ impl Chatter {
 
     /// Waits for an event with these fields; shows all that come.
     fn hears(&mut self, kind: &str, fields: &[(&str, &str)]) -> Result<Value> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = self.events.recv_timeout(left) else {

@@ -274,7 +274,7 @@ fn a_bell_rings_for_a_message_and_a_command_is_run() {
     let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &options);
     alice.say("CHAT bob two");
     bob.expect("alice: two");
-    let deadline = std::time::Instant::now() + support::discovery::PATIENCE;
+    let deadline = std::time::Instant::now() + support::discovery::DEADLINE;
     while !told.exists() {
         assert!(std::time::Instant::now() < deadline);
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -287,7 +287,7 @@ fn a_bell_rings_for_a_message_and_a_command_is_run() {
     bob.expect_end(0);
     let (send, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || send.send(alive.read_to_end(&mut Vec::new())));
-    ended.recv_timeout(support::discovery::PATIENCE).expect("the command goes on").unwrap();
+    ended.recv_timeout(support::discovery::DEADLINE).expect("the command goes on").unwrap();
 }
 
 #[test]

@@ -24,7 +24,7 @@ mod redis;
 /// How to have them all.
 const INSTALL: &str = "on Debian: apt-get install --no-install-recommends ngircd mosquitto redis-server";
 /// How long a server may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Another project's server, killed when dropped.
 struct Server {
@@ -44,7 +44,7 @@ impl Server {
         let start = Instant::now();
         while TcpStream::connect(server.address).is_err() {
             ensure!(server.child.try_wait()?.is_none(), "{} ended at once", program.display());
-            ensure!(start.elapsed() < PATIENCE, "{} does not listen", program.display());
+            ensure!(start.elapsed() < DEADLINE, "{} does not listen", program.display());
             thread::sleep(Duration::from_millis(20));
         }
         Ok(server)

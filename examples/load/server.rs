@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use crossbeam_channel::bounded;
 
 /// Far longer than discovery takes to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(20);
 /// What `/proc` counts CPU time in, on every Linux.
 const TICKS: u64 = 100;
 
@@ -74,7 +74,7 @@ impl Discovery {
         thread::spawn(move || {
             BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        let line = lines.recv_timeout(PATIENCE).context("discovery says nothing")?;
+        let line = lines.recv_timeout(DEADLINE).context("discovery says nothing")?;
         let address = line.split("listening on ").nth(1).and_then(|rest| rest.split(',').next());
         discovery.address =
             address.and_then(|address| address.parse().ok()).context("no address in its line")?;

@@ -12,8 +12,8 @@ use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, MAX_RENDEZVOUS_FRAME, V
 
 fn plain(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
     stream
 }
 
@@ -103,7 +103,7 @@ fn who_drips_is_cut_at_the_deadline_and_delays_nobody() {
     Raw::synced(discovery.address, &key, "alice", 1).0.nothing_unheard();
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     while dripping.write_all(&[0]).is_ok() {
-        assert!(started.elapsed() < PATIENCE, "never cut");
+        assert!(started.elapsed() < DEADLINE, "never cut");
         thread::sleep(Duration::from_millis(250));
     }
     assert!(started.elapsed() >= HANDSHAKE_DEADLINE);
@@ -264,7 +264,7 @@ fn who_does_not_read_is_cut_and_delays_nobody() {
     let discovery = Discovery::start(&db);
     drop(Raw::synced(discovery.address, &key, "stalled", 1));
     discovery.signal("-TERM");
-    discovery.ended(PATIENCE);
+    discovery.ended(DEADLINE);
     connect_to_a_crowd(&db);
 
     let discovery = Discovery::start(&db);

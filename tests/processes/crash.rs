@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
-use crate::support::discovery::{Discovery, PATIENCE, scratch};
+use crate::support::discovery::{DEADLINE, Discovery, scratch};
 
 /// How many times something is killed, in all tests of this file together.
 const KILLS: usize = 200;
@@ -131,7 +131,7 @@ fn storm(seed: u64, kills: usize, victims: &[Victim]) {
         bob.read(Duration::from_millis(1));
     }
     // Peace: everything still in a pipe or an outbox finds its way.
-    let deadline = Instant::now() + PATIENCE * 2;
+    let deadline = Instant::now() + DEADLINE * 2;
     let done =
         |from: &Person, to: &Person| from.unanswered.is_empty() && from.promised.last() <= to.shown.last();
     while !(done(&alice, &bob) && done(&bob, &alice)) && Instant::now() < deadline {

@@ -174,7 +174,7 @@ fn who_falls_silent_is_offline() {
     silent.status();
     let started = Instant::now();
     a.stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-    while started.elapsed() < PATIENCE {
+    while started.elapsed() < DEADLINE {
         match a.ask(&ToDiscovery::Ping) {
             ToClient::Pong => std::thread::sleep(Duration::from_millis(200)),
             ToClient::Status(status) => {
@@ -247,7 +247,7 @@ fn what_was_acknowledged_survives_kills_at_any_time() {
     all.clear();
     let (status, stderr) = {
         discovery.signal("-TERM");
-        discovery.ended(PATIENCE)
+        discovery.ended(DEADLINE)
     };
     assert!(status.success(), "{stderr}");
     let connection = rusqlite::Connection::open(&db).unwrap();
@@ -308,7 +308,7 @@ fn a_full_disk_refuses_changes_and_nothing_else() {
     assert!(matches!(a.ask(&register("alice", full)), ToClient::Registered(_)));
     is(&b.status(), "alice", full, true, true);
     discovery.signal("-TERM");
-    let (status, stderr) = discovery.ended(PATIENCE);
+    let (status, stderr) = discovery.ended(DEADLINE);
     assert!(status.success());
     assert!(stderr.contains("can't save") && stderr.lines().count() == 1, "{stderr}");
 
@@ -343,7 +343,7 @@ fn a_closed_standard_output_or_error_is_no_trouble() {
         .spawn()
         .unwrap();
     drop((child.stdout.take(), child.stderr.take()));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     let key = keypair();
     let raw = loop {
         match Raw::try_connect(free, &key) {
@@ -401,7 +401,7 @@ fn a_damaged_or_foreign_database_is_refused_and_left_as_it_was() {
     let discovery = Discovery::start(&db);
     drop(Raw::synced(discovery.address, &keypair(), "alice", 1));
     discovery.signal("-TERM");
-    discovery.ended(PATIENCE);
+    discovery.ended(DEADLINE);
     let whole = fs::read(&db).unwrap();
     let mut garbled = whole.clone();
     garbled[..100].fill(0xa5);
@@ -433,14 +433,14 @@ fn caps_refuse_with_a_reason_and_places_come_back() {
     let mut inside: Vec<Raw> = (0..3).map(|_| Raw::connect(full.address, &keypair())).collect();
     let refusal = |address| {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut said = Vec::new();
         stream.read_to_end(&mut said).unwrap();
         said
     };
     assert_eq!(refusal(full.address), [Refusal::Full as u8]);
     inside.pop().unwrap().stream.shutdown(Shutdown::Both).unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     while Raw::try_connect(full.address, &keypair()).is_err() {
         assert!(Instant::now() < deadline, "no place comes back");
     }

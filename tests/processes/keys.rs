@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::support::client::{Client, command, linked_pair};
-use crate::support::discovery::{Discovery, PATIENCE, scratch};
+use crate::support::discovery::{DEADLINE, Discovery, scratch};
 use peerchat::protocol::peer::{Hello, Kind, Message, Peer};
 use peerchat::protocol::{MAX_PEER_FRAME, PublicKey, VERSION, codec};
 use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
@@ -193,10 +193,10 @@ struct Stranger {
 impl Stranger {
     fn connect(to: SocketAddr, own: &Keypair, key: &str) -> Result<Self, HandshakeError> {
         let stream = TcpStream::connect(to)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         let key = Some(key.parse().unwrap());
         let session = noise::initiate(&stream, Purpose::Peer, own, key, deadline)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
         Ok(Self { stream, session })
     }
 
@@ -270,7 +270,7 @@ fn who_does_not_know_the_key_learns_nothing_from_the_port() {
 
     // Another version is answered with the version that is spoken here, and nothing else.
     let mut stream = TcpStream::connect(alice.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(&[VERSION + 1; 100]).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
@@ -278,7 +278,7 @@ fn who_does_not_know_the_key_learns_nothing_from_the_port() {
 
     // Garbage that starts like a connection gets no answer at all.
     let mut stream = TcpStream::connect(alice.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(&[[VERSION; 1].as_slice(), &[0xaa; 200]].concat()).unwrap();
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::support::client::{self, Client};
-use crate::support::discovery::{self, Discovery, PATIENCE, Raw, fails, keypair, scratch};
+use crate::support::discovery::{self, DEADLINE, Discovery, Raw, fails, keypair, scratch};
 use rusqlite::Connection;
 
 const PROGRAMS: [&str; 2] = [env!("CARGO_BIN_EXE_client"), env!("CARGO_BIN_EXE_discovery")];
@@ -87,7 +87,7 @@ fn logs_go_into_a_private_file_after_what_is_there() {
         let (mut raw, _) = Raw::synced(discovery.address, &keypair(), "alice", 1);
         raw.nothing_unheard();
         discovery.signal("-TERM");
-        let (status, stderr) = discovery.ended(PATIENCE);
+        let (status, stderr) = discovery.ended(DEADLINE);
         assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
         let after = fs::read_to_string(&log).unwrap();
         assert!(after.starts_with(&before) && after[before.len()..].contains("listening"), "{after}");
@@ -152,7 +152,7 @@ fn a_log_that_nobody_reads_delays_nobody() {
     raw.contacts();
     raw.nothing_unheard();
     discovery.signal("-TERM");
-    let (status, stderr) = discovery.ended(PATIENCE);
+    let (status, stderr) = discovery.ended(DEADLINE);
     assert!(status.success());
     let logged = stderr.matches("no handshake").count();
     assert!((100..2000).contains(&logged), "the pipe was full: {logged}");
@@ -217,7 +217,7 @@ fn no_message_and_no_secret_is_logged_at_any_level() {
     alice.log_out();
     bob.log_out();
     discovery.signal("-TERM");
-    assert!(discovery.ended(PATIENCE).0.success());
+    assert!(discovery.ended(DEADLINE).0.success());
 
     let mut forbidden = spellings(&secret(&db, "server"));
     for name in ["alice", "bob"] {

@@ -11,7 +11,7 @@ use std::process::Output;
 
 use crate::support::client::{Client, linked_pair};
 use crate::support::discovery::{
-    Discovery, PATIENCE, Raw, command, fails, keypair, linked, register, request, scratch,
+    DEADLINE, Discovery, Raw, command, fails, keypair, linked, register, request, scratch,
 };
 use peerchat::protocol::rendezvous::RefusedCode;
 use serde_json::Value;
@@ -110,7 +110,7 @@ fn without_a_running_discovery_there_is_no_status() {
 
     let discovery = Discovery::start(&db);
     discovery.signal("-TERM");
-    assert!(discovery.ended(PATIENCE).0.success());
+    assert!(discovery.ended(DEADLINE).0.success());
     assert!(!socket(&db).exists());
     assert!(error(&db, &["--status"]).contains(&none));
 
@@ -128,7 +128,7 @@ fn something_in_the_place_of_the_socket_is_left_there_and_keeps_nobody_from_serv
     let discovery = Discovery::start(&db);
     Raw::synced(discovery.address, &keypair(), "alice", 1);
     discovery.signal("-TERM");
-    let (status, stderr) = discovery.ended(PATIENCE);
+    let (status, stderr) = discovery.ended(DEADLINE);
     assert!(status.success() && stderr.contains("no socket for --status"), "{stderr}");
     assert_eq!(fs::read_to_string(socket(&db)).unwrap(), "mine");
 }
@@ -163,7 +163,7 @@ fn metrics(discovery: &Discovery) -> SocketAddr {
 /// Sends a whole request and reads to the end.
 fn http(to: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let _ = stream.write_all(request);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = String::new();
@@ -292,7 +292,7 @@ fn whatever_is_sent_for_metrics_is_answered_or_cut_and_harms_nobody() {
     assert_eq!(scrape(address)["peerchat_users_online"], 1.0);
     alice.nothing_unheard();
     for mut stream in [silent, halfway, unread] {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.read_to_end(&mut Vec::new()).unwrap();
     }
 }
@@ -338,7 +338,7 @@ fn a_freed_name_goes_to_another_key_and_contacts_are_warned() {
 
     assert!(error(&db, &["--release", "nobody"]).contains("there is no user nobody"));
     discovery.signal("-TERM");
-    let (_, stderr) = discovery.ended(PATIENCE);
+    let (_, stderr) = discovery.ended(DEADLINE);
     assert!(stderr.contains("name released") && stderr.contains(&alice.fingerprint), "{stderr}");
 }
 

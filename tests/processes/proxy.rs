@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
-use crate::support::discovery::{PATIENCE, scratch};
+use crate::support::discovery::{DEADLINE, scratch};
 use crate::support::proxy::{Fault, Proxy, Rendezvous, Way};
 
 /// How many messages each of the two writes for every fault.
@@ -52,7 +52,7 @@ impl Pair {
     /// Waits until each has been told that the other has everything.
     fn expect_delivered(&mut self) {
         for client in [&mut self.alice, &mut self.bob] {
-            let deadline = Instant::now() + PATIENCE * 2;
+            let deadline = Instant::now() + DEADLINE * 2;
             while count(client, "delivered") < self.written {
                 let left = deadline.saturating_duration_since(Instant::now());
                 assert!(client.next(left).is_some(), "{} waits in vain: {:#?}", client.name, client.log());
@@ -104,14 +104,14 @@ fn harm(way: Way) {
         pair.write();
         pair.expect_delivered();
         // A frame that is only missing shows with the next one, at the latest a ping.
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         while links(&pair.alice, "down") <= number {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(pair.alice.next(left).is_some(), "{fault:?}: the link was kept");
         }
         assert_eq!(pair.proxy.harmed(), number + 1);
         while links(&pair.alice, "up") <= number + 1 {
-            assert!(pair.alice.next(PATIENCE).is_some(), "{fault:?}: no new link");
+            assert!(pair.alice.next(DEADLINE).is_some(), "{fault:?}: no new link");
         }
         pair.check();
         println!("{way:?} {fault:?}: healed after {:?}", started.elapsed());
@@ -140,7 +140,7 @@ fn acknowledgements_that_are_lost_for_long_double_nothing() {
     let started = Instant::now();
     // Nothing that bob says arrives: link after link is given up, and bob hears the same again and again.
     while pair.proxy.connections() < before + 3 {
-        assert!(started.elapsed() < PATIENCE * 3, "not dialled again");
+        assert!(started.elapsed() < DEADLINE * 3, "not dialled again");
         pair.alice.next(Duration::from_millis(50));
     }
     assert_eq!(count(&pair.alice, "delivered"), 0, "delivered is what bob has said");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, command};
 use crate::support::discovery::{
-    self, Discovery, PATIENCE, Raw, keypair, linked, register, request, scratch,
+    self, DEADLINE, Discovery, Raw, keypair, linked, register, request, scratch,
 };
 use crate::support::trace::{counts, places, possible, traced};
 use peerchat::protocol::rendezvous::{RefusedCode, Status, ToClient, ToDiscovery};
@@ -289,7 +289,7 @@ impl Receiver {
             }
             self.write(alice, name, 1);
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         while self.delivered < LINES {
             match alice.next(Duration::from_millis(10)) {
                 Some(event) => self.delivered += usize::from(event["event"] == "delivered"),
@@ -419,7 +419,7 @@ impl Visit<'_> {
 
     /// Says something until it is done, or is refused for good: whether it is done, and the answer.
     fn ask(&self, raw: &mut Raw, message: &ToDiscovery) -> Result<Option<ToClient>, Gone> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             Self::say(raw, message)?;
             match Self::hear(raw)? {
@@ -524,7 +524,7 @@ fn sweep_discovery(calls: &[&str], most: usize, insists: bool, inject: impl Fn(&
     let visit = Visit { address: discovery.address, keys: &keys, insists: true };
     assert!(visit.pay(&mut done).is_ok() && done.moved);
     discovery.signal("-TERM");
-    discovery.ended(PATIENCE);
+    discovery.ended(DEADLINE);
     let mut counts = counts(&db.with_extension("trace"));
     counts.retain(|call, _| calls.contains(&call.as_str()));
     let (mut unstarted, mut interrupted, mut refused) = (0, 0, 0);
@@ -549,7 +549,7 @@ fn sweep_discovery(calls: &[&str], most: usize, insists: bool, inject: impl Fn(&
                 if whole {
                     discovery.signal("-TERM");
                 }
-                let (status, stderr) = discovery.ended(PATIENCE);
+                let (status, stderr) = discovery.ended(DEADLINE);
                 assert!(!stderr.contains("panicked"), "{stderr}");
                 // Killed perhaps only while it ends.
                 assert!(status.success() || inject.contains("KILL"), "{stderr}");
@@ -565,7 +565,7 @@ fn sweep_discovery(calls: &[&str], most: usize, insists: bool, inject: impl Fn(&
         let visit = Visit { address: discovery.address, keys: &keys, insists: true };
         assert!(visit.pay(&mut done).is_ok() && done.moved);
         discovery.signal("-TERM");
-        discovery.ended(PATIENCE);
+        discovery.ended(DEADLINE);
         let database = rusqlite::Connection::open(&db).unwrap();
         let one = |sql: &str| database.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
         assert_eq!(one("PRAGMA integrity_check"), "ok");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::discovery::{PATIENCE, wait};
+use super::discovery::{DEADLINE, wait};
 
 /// A running client that writes JSON, killed when dropped.
 pub struct Client {
@@ -120,7 +120,7 @@ impl Client {
 
     /// The next event of this kind for which `fits` holds; what comes before is passed over.
     pub fn wait(&mut self, kind: &str, mut fits: impl FnMut(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.next(left) {
@@ -140,7 +140,7 @@ impl Client {
 
     /// The next event; `None` once it has ended and everything was read.
     pub fn next_or_end(&mut self) -> Option<Value> {
-        match self.events.recv_timeout(PATIENCE) {
+        match self.events.recv_timeout(DEADLINE) {
             Ok(event) => {
                 self.log.push(event.clone());
                 Some(event)
@@ -173,7 +173,7 @@ impl Client {
     pub fn expect_gone(&mut self, peer: &str) {
         let (mut unlinked, mut offline) = (false, false);
         while !(unlinked && offline) {
-            let event = self.next(PATIENCE).unwrap_or_else(|| panic!("{peer} is not gone: {:#?}", self.log));
+            let event = self.next(DEADLINE).unwrap_or_else(|| panic!("{peer} is not gone: {:#?}", self.log));
             unlinked |= event["event"] == "link" && event["peer"] == peer && event["state"] == "down";
             offline |= event["event"] == "presence" && event["peer"] == peer && event["state"] == "offline";
         }
@@ -216,7 +216,7 @@ impl Client {
 
     /// Everything that was said until the end of its output.
     pub fn rest(&mut self) -> &[Value] {
-        while self.next(PATIENCE).is_some() {}
+        while self.next(DEADLINE).is_some() {}
         &self.log
     }
 
@@ -228,7 +228,7 @@ impl Client {
 
     /// How it ended, and what it wrote to standard error.
     pub fn ended(&mut self) -> (ExitStatus, String) {
-        let status = wait(&mut self.child, PATIENCE);
+        let status = wait(&mut self.child, DEADLINE);
         let mut stderr = String::new();
         if let Some(mut pipe) = self.child.stderr.take() {
             pipe.read_to_string(&mut stderr).unwrap();

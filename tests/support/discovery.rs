@@ -13,7 +13,7 @@ use peerchat::protocol::{Name, PublicKey, codec};
 use peerchat::transport::noise::{self, Keypair, Opener, Purpose, Sealer};
 
 /// Longer than anything here takes on a machine that is busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A running discovery, killed when dropped.
 pub struct Discovery {
@@ -50,7 +50,7 @@ impl Discovery {
             BufReader::new(stdout).read_line(&mut line).unwrap();
             let _ = sender.send(line);
         });
-        let line = lines.recv_timeout(PATIENCE).expect("discovery says where it listens");
+        let line = lines.recv_timeout(DEADLINE).expect("discovery says where it listens");
         let address = line.split("listening on ").nth(1).and_then(|rest| rest.split(',').next());
         let Some(address) = address.and_then(|address| address.parse().ok()) else {
             let mut stderr = String::new();
@@ -114,7 +114,7 @@ pub fn command(db: &Path) -> Command {
 /// Runs a discovery that is expected to end by itself.
 pub fn fails(mut command: Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait(&mut child, PATIENCE);
+    wait(&mut child, DEADLINE);
     child.wait_with_output().unwrap()
 }
 
@@ -165,9 +165,9 @@ impl Raw {
 
     pub fn try_connect(to: SocketAddr, own: &Keypair) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(to)?;
-        let session = noise::initiate(&stream, Purpose::Rendezvous, own, None, Instant::now() + PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let session = noise::initiate(&stream, Purpose::Rendezvous, own, None, Instant::now() + DEADLINE)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
         let noise::Session { remote, opener, sealer } = session;
         Ok(Self { stream, discovery: remote, opener, sealer, unread: Default::default() })

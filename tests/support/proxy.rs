@@ -12,7 +12,7 @@ use peerchat::protocol::{MAX_RENDEZVOUS_FRAME, Name, PublicKey, codec};
 use peerchat::transport::noise::{self, Keypair, Purpose, Sealer};
 use socket2::{Domain, Socket, Type};
 
-use super::discovery::PATIENCE;
+use super::discovery::DEADLINE;
 
 /// From where the proxy dials: the other side takes this for the dialler's address, where no program listens. So
 /// who is dialled can't dial back around the proxy.
@@ -228,7 +228,7 @@ impl Rendezvous {
     }
 
     fn serve(stream: &TcpStream, key: &Keypair, told: &Mutex<Told>) -> Option<()> {
-        let session = noise::respond(stream, Purpose::Rendezvous, key, Instant::now() + PATIENCE).ok()?;
+        let session = noise::respond(stream, Purpose::Rendezvous, key, Instant::now() + DEADLINE).ok()?;
         let mut unused = Some(session.sealer);
         let mut opener = session.opener;
         let mut own: Option<Name> = None;

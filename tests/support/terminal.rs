@@ -13,7 +13,7 @@ use std::time::Instant;
 use pty_process::blocking::{Command, open};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-use super::discovery::{PATIENCE, wait};
+use super::discovery::{DEADLINE, wait};
 
 /// How many lines the terminal remembers.
 const SCROLLBACK: usize = 20_000;
@@ -98,7 +98,7 @@ impl Terminal {
 
     /// Waits until the screen is as it should be.
     pub fn wait(&mut self, what: &str, fits: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         while !fits(self) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
@@ -189,13 +189,13 @@ impl Terminal {
 
     /// How it ended.
     pub fn status(&mut self) -> ExitStatus {
-        wait(&mut self.child, PATIENCE)
+        wait(&mut self.child, DEADLINE)
     }
 
     /// How it ended; what it had written by then is on the screen.
     pub fn ended(&mut self) -> ExitStatus {
         let status = self.status();
-        while let Ok(bytes) = self.output.recv_timeout(PATIENCE) {
+        while let Ok(bytes) = self.output.recv_timeout(DEADLINE) {
             self.take(&bytes);
         }
         status

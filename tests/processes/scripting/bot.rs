@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
-use crate::support::discovery::{Discovery, PATIENCE, scratch};
+use crate::support::discovery::{DEADLINE, Discovery, scratch};
 
 /// Builds the bot the way these tests were built.
 fn built() -> PathBuf {
@@ -59,7 +59,7 @@ fn the_bot_greets_and_answers_each_message_once_though_it_is_killed_between_two(
     alice.say(r#"{"command":"chat","to":"echo","text":"one\ntwo"}"#);
     alice.expect_message("echo", "echo: one\ntwo");
     // Killed before it has noted that, it would answer again.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     let noted = || std::fs::read_to_string(directory.join("notes")).unwrap().lines().count();
     while noted() < 2 {
         assert!(Instant::now() < deadline);
@@ -71,7 +71,7 @@ fn the_bot_greets_and_answers_each_message_once_though_it_is_killed_between_two(
     alice.say("CHAT echo while you were away");
     alice.wait("queued", |_| true);
     let mut bot = Bot::start(&program, directory, &discovery);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     loop {
         // The client of the one that was killed may still hold the journal for a moment.
         match alice.next(Duration::from_millis(100)) {
