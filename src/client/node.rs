@@ -17,7 +17,8 @@
 //! - `output`: what is told, and what the console has not written yet;
 //! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
 //!
-//! `routes` is the rest of the conductor, what discovery and peers say; `commands` carries out what the user types.
+//! `routes` is the rest of the conductor, what discovery and peers say; `commands` carries out what the user types; `leaving` is how
+//! the program ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::protocol::peer::Peer;
 use crate::protocol::rendezvous::ToClient;
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Journal, Request, Seq};
+use crate::store::journal::{Journal, Seq};
 use crate::time::{Instant, Now};
 use crate::undo::{Transactional, Value, transactional};
 
@@ -39,6 +40,7 @@ mod diagnosis;
 mod dialer;
 mod effects;
 mod exit;
+mod leaving;
 mod links;
 mod log;
 mod one_shot;
@@ -55,14 +57,14 @@ use delivery::Delivery;
 use diagnosis::View;
 use dialer::Dialer;
 use effects::Effects;
-use exit::{Exit, Status};
+use exit::Exit;
 pub use exit::{FAILED, STILL_WAITING};
 use links::Links;
 use one_shot::OneShot;
 pub use output::BATCHES as OUTPUT_BATCHES;
 use output::Output;
 use rendezvous::{Due, Rendezvous};
-use roster::{Person, Roster};
+use roster::Roster;
 use search::Search;
 use withdrawals::Withdrawals;
 
@@ -77,9 +79,7 @@ const NOT_SAVED: &str = "the disk is full or fails";
 /// What a node is from the start.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The account's name.
     pub name: Name,
-    /// The account's public key.
     pub key: PublicKey,
     /// Where the client takes links: what is given out.
     pub listen: SocketAddr,
@@ -205,8 +205,8 @@ impl Node {
                     .try_for_each(|said| self.peer_says(journal, &mut incoming, *link, said));
             }
             Input::InputEnded => self.exit.linger(now),
-            Input::Signal => self.leave_or((0, None)),
-            Input::OutputClosed(error) => self.output_closed(error.as_ref()),
+            Input::Signal => leaving::leave_or(self, (0, None)),
+            Input::OutputClosed(error) => leaving::output_closed(self, error.as_ref()),
             Input::Printed => self.printed(),
             Input::RendezvousFailed(problem) => {
                 self.rendezvous.failed(&mut self.fx, problem);
@@ -238,7 +238,7 @@ impl Node {
         }
         self.search.follow(now, journal)?;
         self.delivery.seal(journal)?;
-        self.leave_when_done();
+        leaving::leave_when_done(self);
         self.save(now, journal)
     }
 
@@ -282,13 +282,12 @@ impl Node {
         self.search.postpone(now, AFTER_FAILURE);
         inputs.iter().try_for_each(|input| self.handle_unsaved(now, journal, input))?;
         self.follow_up(now, journal)?;
-        self.leave_when_done();
+        leaving::leave_when_done(self);
         self.save_at = Some(now.mono + AFTER_FAILURE);
         Ok(self.committed())
     }
 
     /// When [`Self::finish`] must be called, whatever happens, on the clock of [`Now::mono`].
-    #[must_use]
     pub fn deadline(&self) -> Instant {
         let room = self.fx.output.has_room();
         [
@@ -305,7 +304,6 @@ impl Node {
     }
 
     /// Whether commands are welcome. While the console can't keep up they wait, unless its output is unread.
-    #[must_use]
     pub fn takes_commands(&self, now: Now) -> bool {
         self.fx.output.has_room() || self.fx.output.is_stuck(now)
     }
@@ -392,7 +390,10 @@ impl Node {
                 };
             }
             Input::Send { .. } => {
-                self.leave((FAILED, Some("not saved, and not sent: the disk is full or fails".into())));
+                leaving::leave(
+                    self,
+                    (FAILED, Some("not saved, and not sent: the disk is full or fails".into())),
+                );
             }
             Input::RendezvousUp { session, .. } => {
                 self.fx.close(*session, None);
@@ -482,81 +483,6 @@ impl Node {
             one_shot.note_refused(peer, &message);
         }
         self.fx.error(code, peer, message);
-    }
-
-    fn one_shot_status(&self, over: bool) -> Option<Status> {
-        let delivered = |id| self.roster.get(id).map(|_| self.delivery.delivered(id));
-        self.one_shot.as_ref()?.status(over, delivered, |id| self.view().why_not_delivered(id))
-    }
-
-    /// Ends the program with what came of its one text, or else with `status`.
-    fn leave_or(&mut self, status: Status) {
-        let status = self.one_shot_status(true).unwrap_or(status);
-        self.leave(status);
-    }
-
-    /// Standard output has been closed, or can't be written.
-    fn output_closed(&mut self, error: Option<&String>) {
-        self.leave_or(match error {
-            Some(error) => (FAILED, Some(format!("standard output can't be written: {error}"))),
-            None if self.waits() => exit::waiting(),
-            None => (0, None),
-        });
-    }
-
-    /// Whether something is not delivered, to contacts or to discovery.
-    fn waits(&self) -> bool {
-        let unconfirmed = |person: &Person| person.identity.request == Request::Unconfirmed;
-        self.delivery.all_waiting().next().is_some() || self.roster.iter().any(|(_, it)| unconfirmed(it))
-    }
-
-    fn leave_when_done(&mut self) {
-        if !self.exit.is_lingering() {
-            return;
-        }
-        // Once the account has been started somewhere else, nothing is delivered from here.
-        let over = self.fx.now.mono >= self.exit.deadline() || self.rendezvous.is_out();
-        if self.one_shot.is_some() {
-            if let Some(status) = self.one_shot_status(over) {
-                self.leave(status);
-            }
-            return;
-        }
-        // Nothing is delivered to a contact who is blocked, so the program does not wait for that.
-        let hopeful = self.roster.iter().any(|(id, person)| {
-            let waits = person.identity.request == Request::Unconfirmed || self.delivery.waiting(id) > 0;
-            waits && !person.identity.blocked
-        });
-        let busy = !self.rendezvous.tried() || !self.fx.output.is_read() || self.search.is_waiting();
-        if over || (!hopeful && !busy) {
-            self.refuse_searches_at_end();
-            let status = self.exit.status(self.waits());
-            self.leave(status);
-        }
-    }
-
-    fn refuse_searches_at_end(&mut self) {
-        commands::refuse_searches(self, Code::Refused, "the client leaves before the index is up to date");
-    }
-
-    /// Says goodbye to discovery and every peer, and ends the program.
-    fn leave(&mut self, status: Status) {
-        if !self.exit.leave() {
-            return;
-        }
-        // It is saved with the last transaction when they were there last.
-        let is_there =
-            |id: &ContactId| self.links.of(*id).is_some() || self.dialer.presence(*id) == Some(true);
-        let there: Vec<ContactId> = self.roster.iter().map(|(id, _)| id).filter(is_there).collect();
-        there.into_iter().for_each(|id| self.dialer.seen(id, self.fx.now.wall));
-        self.links.ids().into_iter().for_each(|link| self.delivery.close(link));
-        self.links.leave(&mut self.fx);
-        self.rendezvous.leave(&mut self.fx);
-        self.refuse_searches_at_end();
-        let waiting = self.delivery.all_waiting().map(|(_, count)| count).sum();
-        self.fx.tell(Notice::Bye { waiting });
-        let (status, why) = status;
-        self.fx.act(Action::Exit(status, why));
     }
 }
 

@@ -5,10 +5,10 @@ use super::super::notice::{
     Body, Code, ErrorNotice, FoundLine, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown,
 };
 use super::super::verification;
-use super::Node;
 use super::one_shot::OneShot;
 use super::roster::Person;
 use super::search::Query;
+use super::{Node, leaving};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
@@ -34,7 +34,7 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
             Ok(meant) => return carry_out(node, journal, &meant),
             Err(error) => refuse_line(node, &error),
         },
-        Command::Logout => node.leave((0, None)),
+        Command::Logout => leaving::leave(node, (0, None)),
         Command::Contacts => {
             let view = node.view();
             let mut contacts: Vec<_> = node.roster.known().filter_map(|(id, _)| view.contact(id)).collect();

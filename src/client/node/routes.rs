@@ -7,7 +7,7 @@ use super::super::notice::{Code, Notice, UpDown};
 use super::delivery::Delivered;
 use super::links::{Greeting, Heard, Unknown, WINDOW};
 use super::roster::Learned;
-use super::{FAILED, Node, Setup, commands};
+use super::{FAILED, Node, Setup, commands, leaving};
 use crate::protocol::peer::{ByeReason, Hello, Peer};
 use crate::protocol::rendezvous::{About, Identify, RefusedCode, Register, Status, ToClient, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
@@ -190,7 +190,7 @@ impl Node {
                 self.remove_contact(journal, contact)?;
             }
             if self.roster.is_empty() {
-                self.leave((FAILED, Some(detail)));
+                leaving::leave(self, (FAILED, Some(detail)));
             }
         }
         Ok(())

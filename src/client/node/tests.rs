@@ -8,6 +8,7 @@ use super::*;
 use crate::protocol::peer::{Bye, ByeReason, Cursor, Peer};
 use crate::protocol::rendezvous::{About, Identify, Identity, Registered, Status, ToClient, ToDiscovery};
 use crate::protocol::{DEAD_AFTER, MAX_TEXT};
+use crate::store::journal::ContactId;
 use crate::time::millis;
 use crate::transport::Route;
 use support::{BOB, OTHER, OWN, address, closed, codes, cursor, name, sent};
