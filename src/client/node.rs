@@ -115,6 +115,8 @@ pub struct Node {
     exit: Value<Exit>,
     /// When what can wait is saved.
     save_at: Option<Instant>,
+    /// Until when the disk is left alone, for a write has failed.
+    rests_until: Instant,
 }
 
 impl Node {
@@ -145,6 +147,7 @@ impl Node {
             one_shot: Value::default(),
             exit: Value::new(Exit::new(setup.linger)),
             save_at: None,
+            rests_until: now.mono,
             setup,
         };
         node.fx.tell(Notice::Ready {
@@ -283,7 +286,8 @@ impl Node {
         inputs.iter().try_for_each(|input| self.handle_unsaved(now, journal, input))?;
         self.follow_up(now, journal)?;
         leaving::leave_when_done(self);
-        self.save_at = Some(now.mono + AFTER_FAILURE);
+        self.rests_until = now.mono + AFTER_FAILURE;
+        self.save_at = Some(self.rests_until);
         Ok(self.committed())
     }
 
@@ -457,7 +461,7 @@ impl Node {
 
     /// Removes the users who do not exist, once all that was written to them has been given back.
     fn remove_withdrawn(&mut self, journal: &Journal) -> Result<()> {
-        if self.withdrawals.is_empty() {
+        if self.withdrawals.is_empty() || self.fx.now.mono < self.rests_until {
             return Ok(());
         }
         for id in self.withdrawals.ids() {
