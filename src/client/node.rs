@@ -453,7 +453,7 @@ impl Node {
         for id in self.withdrawals.ids() {
             if let Some(name) = self.roster.name(id) {
                 let count = self.withdrawals.give_back(&mut self.fx, journal, id, name)?;
-                (0..count).for_each(|_| self.delivery.gave_back(id));
+                self.delivery.gave_back(id, count);
             }
         }
         Ok(())

@@ -121,9 +121,9 @@ impl Delivery {
         self.contacts.change(&contact, |it| it.outgoing.base = last.max(it.outgoing.delivered + 1));
     }
 
-    /// A message was given back to the user.
-    pub fn gave_back(&mut self, contact: ContactId) {
-        self.contacts.change(&contact, |it| it.waiting = it.waiting.saturating_sub(1));
+    /// So many messages were given back to the user.
+    pub fn gave_back(&mut self, contact: ContactId, count: u64) {
+        self.contacts.change(&contact, |it| it.waiting = it.waiting.saturating_sub(count));
     }
 
     /// The contact has another key now: nothing is sent again that went to the old one.

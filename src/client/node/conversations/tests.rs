@@ -4,7 +4,7 @@ use super::super::tests::support::*;
 use super::*;
 use crate::protocol::peer::Kind;
 
-/// The conversations of a user with contacts, among whom bob has the id 1.
+/// The conversations of a user with contacts, of which bob has the id 1.
 struct World {
     journal: Journal,
     fx: Effects,
@@ -60,7 +60,7 @@ impl World {
     /// Who the user talks to, what is unread, what waits, and how many contacts there are.
     fn prompt(&mut self, waiting: u64) -> Option<String> {
         let Prompt { conversation, unread, waiting, contacts } = self.it.prompt(&self.roster, waiting)?;
-        let conversation = conversation.map_or("nobody".into(), |name| name.to_string());
+        let conversation = conversation.map_or("none".into(), |name| name.to_string());
         Some(format!(
             "{conversation} {:?} {waiting} {}",
             unread.into_values().collect::<Vec<_>>(),
@@ -89,7 +89,7 @@ fn a_message_is_unread_until_the_user_looks() {
     world.look();
     let mut world = World::load(world.journal);
     assert_eq!((world.it.unread(1), world.it.current(), world.look()), (2, None, vec![]));
-    assert_eq!(world.prompt(0).unwrap(), "nobody [2] 0 1");
+    assert_eq!(world.prompt(0).unwrap(), "none [2] 0 1");
     // What was written in between counts with what is unread when the conversation is shown.
     let epoch = world.journal.add_epoch(7, 7).unwrap();
     world.journal.add_sent(1, 7, epoch, Kind::TEXT, 0, b"x").unwrap();
@@ -126,7 +126,11 @@ fn what_there_is_no_room_for_is_told_later_in_order() {
     let mut world = World::load(world.journal);
     world.fx.output = Output::new(true);
     world.receive(1);
-    assert_eq!((world.look(), world.it.handed(1), world.it.unread(1)), (vec![], 9, 7), "nobody reads");
+    assert_eq!(
+        (world.look(), world.it.handed(1), world.it.unread(1)),
+        (vec![], 9, 7),
+        "the output is not read"
+    );
 }
 
 #[test]
@@ -135,9 +139,9 @@ fn the_prompt_is_told_when_it_changes_and_only_then() {
     let is = |world: &mut World, waiting, expected| {
         assert_eq!((world.prompt(waiting).as_deref(), world.prompt(waiting)), (Some(expected), None));
     };
-    is(&mut world, 0, "nobody [] 0 2");
+    is(&mut world, 0, "none [] 0 2");
     world.receive(2);
-    is(&mut world, 0, "nobody [2] 0 2");
+    is(&mut world, 0, "none [2] 0 2");
     world.look();
     world.it.enter(Some(1));
     is(&mut world, 3, "bob [2] 3 2");
@@ -149,7 +153,7 @@ fn the_prompt_is_told_when_it_changes_and_only_then() {
     world.it.contacts_changed();
     is(&mut world, 0, "bob [] 0 1");
     world.it.remove(1, &name("bob"));
-    is(&mut world, 0, "nobody [] 0 1");
+    is(&mut world, 0, "none [] 0 1");
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn a_failed_transaction_leaves_everything_as_it_was() {
     world.it.rollback();
     world.fx.rollback();
     assert_eq!((world.it.unread(1), world.it.current(), world.it.is_behind()), (1, None, false));
-    assert_eq!(world.prompt(0).unwrap(), "nobody [1] 0 1");
+    assert_eq!(world.prompt(0).unwrap(), "none [1] 0 1");
     world.receive(1);
     assert_eq!((world.look(), world.it.unread(1)), (vec![2], 2));
 }

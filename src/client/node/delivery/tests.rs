@@ -161,7 +161,7 @@ fn what_is_not_to_be_sent_is_not_sent() {
     let mut world = World::new();
     world.write(None, 2);
     world.it.withdraw(1);
-    world.it.gave_back(1);
+    world.it.gave_back(1, 1);
     world.out(1);
     assert!(world.journal.contacts().unwrap()[0].is_withdrawn() && world.it.waiting(1) == 1);
     world.open(1, &[]);

@@ -3,7 +3,7 @@ use super::*;
 use crate::time::millis;
 use crate::undo::Transactional;
 
-/// Contact 1, whom the last link has reached at port 1 and discovery has placed at port 2.
+/// Contact 1: the last link reached them at port 1, and discovery says that they are at port 2.
 fn dialer() -> Dialer {
     let whereabouts = Whereabouts { reached: Some(address(1)), told: Some(address(2)), seen: None };
     Dialer::load(at(0), &[ContactRow { whereabouts, ..ContactRow::new(1, name("bob")) }], 1)
@@ -142,7 +142,7 @@ fn a_crowd_that_does_not_answer_does_not_keep_others_from_being_dialled() {
     (1..=101).for_each(|id| it.dial_soon(at(0), id, false));
     it.set_presence(at(0), 101, Some(true));
     let mut dialled = BTreeSet::new();
-    // Each dial takes long, but nobody is tried twice before everybody was.
+    // Each dial takes long, but no contact is tried twice before all were.
     for round in 0..4 {
         let underway: Vec<_> = dials(&mut it, round * 5_000).into_iter().map(|(id, _)| id).collect();
         assert!(underway.len() <= MAX_DIALS && (round > 0 || underway[0] == 101), "{underway:?}");
