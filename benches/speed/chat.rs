@@ -172,6 +172,7 @@ pub fn make(scratch: &Scratch, messages: u64) -> Result<()> {
         kind: Kind::TEXT,
         sent: THEN,
         body: body.clone().into_bytes(),
+        original: None,
     };
     for (journal, name, key, is_sender) in [(&alice, &names[1], bobs, true), (&bob, &names[0], alices, false)]
     {

@@ -46,7 +46,14 @@ impl Raw {
         let noise::Session { opener, sealer, .. } = session;
         let mut raw = Self { stream, opener, sealer, wire: Vec::new(), next: first };
         let name = account.name.clone();
-        raw.say(&Peer::Hello(Hello { name, epoch: first, port: 0, window: WINDOW, cursors: Vec::new() }))?;
+        raw.say(&Peer::Hello(Hello {
+            name,
+            epoch: first,
+            port: 0,
+            window: WINDOW,
+            cursors: Vec::new(),
+            hold: None,
+        }))?;
         let frame = raw.opener.read(&mut &raw.stream, MAX_PEER_FRAME, MAX_PEER_FRAME)?.context("cut")?;
         ensure!(
             matches!(codec::decode(frame)?.first(), Some(Peer::Hello(_))),

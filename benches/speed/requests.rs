@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use peerchat::protocol::PublicKey;
-use peerchat::protocol::rendezvous::{About, Identify, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{Identify, Request, ToClient, ToDiscovery};
 use peerchat::transport::noise::OpenError;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
@@ -214,7 +214,7 @@ impl Asker for Wants<'_> {
         let Some(account) = self.wanted.next() else {
             return Ok(false);
         };
-        self.client.say(&[ToDiscovery::Request(About { name: account.name.clone() })])?;
+        self.client.say(&[ToDiscovery::Request(Request { name: account.name.clone(), typed: true })])?;
         Ok(true)
     }
 

@@ -114,6 +114,7 @@ impl Client {
             name: account.name.clone(),
             listen: address(port),
             start: None,
+            strangers: peerchat::protocol::rendezvous::Strangers::All,
         })])
     }
 

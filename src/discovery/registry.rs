@@ -13,7 +13,8 @@ use super::sessions::{Session, Sessions};
 use super::users::{UserIndex, Users};
 use crate::accounts::{Account, Change, Snapshot, UserId};
 use crate::protocol::rendezvous::{
-    About, Identity, Refused, RefusedCode, Register, Registered, Status, ToClient, ToDiscovery, given_out,
+    About, Asks, Identity, Refused, RefusedCode, Register, Registered, Request, Status, ToClient,
+    ToDiscovery, given_out,
 };
 use crate::protocol::{Name, PublicKey};
 use crate::time::{Instant, Now};
@@ -201,9 +202,9 @@ impl Turn<'_> {
             (ToDiscovery::Ping, _) => self.send(session, ToClient::Pong),
             (ToDiscovery::Logout, _) => self.end(session),
             (ToDiscovery::Request(about), Some(asker)) => self.request(session, asker, &about.name),
-            (ToDiscovery::Linked(about), Some(user)) => self.linked(session, user, &about.name),
+            (ToDiscovery::Drop(_), Some(_)) => {}
             (ToDiscovery::Identify(asked), Some(_)) => self.identify(session, asked.key),
-            (ToDiscovery::Request(About { name }) | ToDiscovery::Linked(About { name }), None) => {
+            (ToDiscovery::Request(Request { name, .. }) | ToDiscovery::Drop(About { name }), None) => {
                 self.refuse(session, RefusedCode::NOT_REGISTERED, Some(name));
             }
             (ToDiscovery::Identify(_), None) => self.refuse(session, RefusedCode::NOT_REGISTERED, None),
@@ -311,7 +312,9 @@ impl Turn<'_> {
             return self.refuse(session, RefusedCode::YOURSELF, Some(name));
         }
         if !self.relations.connected(asker, target) && !self.relations.asks(asker, target) {
-            if let Err(code) = self.ask(asker, target) {
+            let answers = self.relations.asks(target, asker);
+            let done = if answers { self.connect(asker, target) } else { self.ask(asker, target) };
+            if let Err(code) = done {
                 return self.refuse(session, code, Some(name));
             }
             if let Some(theirs) = self.sessions.of(target) {
@@ -335,17 +338,6 @@ impl Turn<'_> {
             self.change(Change::AddRequest { asker, target, now: self.now.wall });
         }
         Ok(())
-    }
-
-    fn linked(&mut self, session: ConnectionId, user: UserIndex, name: &Name) {
-        // Only the user who was asked settles a request: a stranger must not be able to make a connection alone, which
-        // could never be undone. Without a request there is nothing to do.
-        if let Some(other) = self.users.named(name)
-            && self.relations.asks(other, user)
-            && let Err(code) = self.connect(user, other)
-        {
-            self.refuse(session, code, Some(name));
-        }
     }
 
     fn connect(&mut self, user: UserIndex, other: UserIndex) -> Result<(), RefusedCode> {
@@ -413,8 +405,9 @@ impl Turn<'_> {
                 name: name.clone(),
                 key: *key,
                 address: Some(*address),
-                online: self.sessions.of(user).is_some(),
-                asks: self.relations.asks(user, told),
+                online: Some(self.sessions.of(user).is_some()),
+                asks: if self.relations.asks(user, told) { Asks::Typed } else { Asks::No },
+                connected: self.relations.connected(user, told),
             };
             self.send(session, ToClient::Status(status));
         }

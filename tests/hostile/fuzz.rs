@@ -8,7 +8,8 @@ use fastrand::Rng;
 use peerchat::protocol::codec;
 use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
 use peerchat::protocol::rendezvous::{
-    About, Identify, Identity, Refused, RefusedCode, Register, Registered, Status, ToClient, ToDiscovery,
+    Asks, Identify, Identity, Refused, RefusedCode, Register, Registered, Request, Status, Strangers,
+    ToClient, ToDiscovery,
 };
 use peerchat::protocol::{Name, PublicKey};
 
@@ -25,11 +26,12 @@ fn examples() -> Vec<Vec<u8>> {
     let (v4, v6) = ("192.0.2.7:4000".parse().unwrap(), "[2001:db8::1]:65535".parse().unwrap());
     let cursor = Cursor { epoch: 0x1122_3344_5566_7788, number: 42 };
     let cursors = vec![cursor; 3];
-    let hello = Hello { name: name(), epoch: u64::MAX, port: 4000, window: 1 << 20, cursors };
+    let hello = Hello { name: name(), epoch: u64::MAX, port: 4000, window: 1 << 20, cursors, hold: None };
     let body = "hi bob\n\u{1b}]0;x\u{7}\u{202e}".into();
     let Cursor { epoch, number } = cursor;
-    let message = Message { epoch, number, kind: Kind::TEXT, sent: 1_700_000_000_000, body };
-    let status = Status { name: name(), key, address: Some(v6), online: true, asks: false };
+    let message = Message { epoch, number, kind: Kind::TEXT, sent: 1_700_000_000_000, body, original: None };
+    let status =
+        Status { name: name(), key, address: Some(v6), online: Some(true), asks: Asks::No, connected: true };
     let mut examples = Vec::new();
     let mut add = |encode: &dyn Fn(&mut Vec<u8>)| {
         let mut frame = Vec::new();
@@ -46,8 +48,13 @@ fn examples() -> Vec<Vec<u8>> {
         add(&|frame| codec::encode(&said, frame));
     }
     for said in [
-        ToDiscovery::Register(Register { name: name(), listen: v4, start: Some(7) }),
-        ToDiscovery::Request(About { name: name() }),
+        ToDiscovery::Register(Register {
+            name: name(),
+            listen: v4,
+            start: Some(7),
+            strangers: Strangers::All,
+        }),
+        ToDiscovery::Request(Request { name: name(), typed: true }),
         ToDiscovery::Identify(Identify { key }),
         ToDiscovery::Logout,
     ] {

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::support::discovery::*;
 use peerchat::protocol::Refusal;
-use peerchat::protocol::rendezvous::{About, Identity, RefusedCode, Status, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{About, Asks, Identity, RefusedCode, Status, ToClient, ToDiscovery};
 use peerchat::transport::noise::Keypair;
 
 fn is(status: &Status, name: &str, port: u16, online: bool, asks: bool) {
     let address = Some(([127, 0, 0, 1], port).into());
     let found = (status.name.as_str(), status.address, status.online, status.asks);
-    assert_eq!(found, (name, address, online, asks));
+    let asks = if asks { Asks::Typed } else { Asks::No };
+    assert_eq!(found, (name, address, Some(online), asks));
 }
 
 #[test]

@@ -229,11 +229,12 @@ fn hello(name: &str) -> Peer {
         port: 1,
         window: 1 << 20,
         cursors: Vec::new(),
+        hold: None,
     })
 }
 
 fn message(number: u64, text: &str) -> Peer {
-    Peer::Message(Message { epoch: 1, number, kind: Kind::TEXT, sent: 0, body: text.into() })
+    Peer::Message(Message { epoch: 1, number, kind: Kind::TEXT, sent: 0, body: text.into(), original: None })
 }
 
 #[test]
@@ -391,7 +392,8 @@ fn a_later_kind_of_message_is_kept_and_acknowledged() {
     let discovery = Discovery::start(&db);
     let mut alice = Client::online(directory.path(), "alice", discovery.address);
     let (_, mut link) = known_peer(&discovery, &mut alice, "robot");
-    let later = Message { epoch: 1, number: 7, kind: Kind(900), sent: 0, body: vec![0xff; 10] };
+    let later =
+        Message { epoch: 1, number: 7, kind: Kind(900), sent: 0, body: vec![0xff; 10], original: None };
     link.say(&[hello("robot"), Peer::Message(later.clone())]);
     let shown = alice.wait("message", |_| true);
     assert_eq!((&shown["from"], &shown["text"]), (&"robot".into(), &serde_json::Value::Null));

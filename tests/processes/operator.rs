@@ -97,7 +97,7 @@ fn status_tells_the_operator_and_nobody_else_how_it_is_doing() {
         "{text}"
     );
     assert!(lines.contains(&vec!["refused", "name-taken", "1"]), "{text}");
-    assert!(!alice.status().online, "carol");
+    assert!(alice.status().online == Some(false), "carol");
     alice.nothing_unheard();
 }
 

@@ -479,7 +479,9 @@ impl Visit<'_> {
         assert!(matches!(answer, ToClient::Status(_)), "{answer:?}");
         done.request = true;
         if !related_before {
-            assert!(matches!(Self::hear(bob)?, ToClient::Status(alice) if alice.asks));
+            assert!(
+                matches!(Self::hear(bob)?, ToClient::Status(alice) if alice.asks != peerchat::protocol::rendezvous::Asks::No)
+            );
         }
         // Nothing answers it but a refusal: with the pong it is done, or is known not to be.
         let mut saved = false;

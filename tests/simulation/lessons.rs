@@ -8,7 +8,7 @@ use peerchat::client::event::{Action, ConnectionId, Input, Problem};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
 use peerchat::protocol::peer::{Bye, ByeReason, Hello, Kind, Message, Peer};
-use peerchat::protocol::rendezvous::{Registered, Status, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{Asks, Registered, Status, ToClient, ToDiscovery};
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::journal::Journal;
 use peerchat::time::{Instant, Now};
@@ -90,7 +90,14 @@ impl Alice {
     fn logs_in(&mut self) {
         self.takes(&[]);
         self.takes(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]) }]);
-        let bob = Status { name: name("bob"), key: BOB, address: Some(address()), online: true, asks: true };
+        let bob = Status {
+            name: name("bob"),
+            key: BOB,
+            address: Some(address()),
+            online: Some(true),
+            asks: Asks::Typed,
+            connected: false,
+        };
         let says = vec![
             ToClient::Registered(Registered { address: address() }),
             ToClient::Status(bob),
@@ -108,8 +115,16 @@ impl Alice {
             route: Route::Direct { remote: address() },
             budget: 1 << 20,
         };
-        let hello = Hello { name: name("bob"), epoch: 5, port: 4000, window: 1 << 20, cursors: Vec::new() };
-        let message = Message { epoch: 5, number: 1, kind: Kind::TEXT, sent: 0, body: b"hi".to_vec() };
+        let hello = Hello {
+            name: name("bob"),
+            epoch: 5,
+            port: 4000,
+            window: 1 << 20,
+            cursors: Vec::new(),
+            hold: None,
+        };
+        let message =
+            Message { epoch: 5, number: 1, kind: Kind::TEXT, sent: 0, body: b"hi".to_vec(), original: None };
         self.takes(&[up, Input::LinkSays(LINK, vec![Peer::Hello(hello), Peer::Message(message)])])
     }
 }
@@ -213,7 +228,14 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
     alice.hears();
     // Bob is told to be elsewhere, and an older client of his refuses links at the old address.
     let elsewhere: SocketAddr = "192.0.2.9:4000".parse().unwrap();
-    let moved = Status { name: name("bob"), key: BOB, address: Some(elsewhere), online: true, asks: false };
+    let moved = Status {
+        name: name("bob"),
+        key: BOB,
+        address: Some(elsewhere),
+        online: Some(true),
+        asks: Asks::No,
+        connected: true,
+    };
     alice.takes(&[Input::RendezvousSays(SESSION, vec![ToClient::Status(moved)])]);
     let mut tried = Vec::new();
     alice.takes(&[Input::LinkClosed(LINK)]);

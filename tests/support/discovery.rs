@@ -8,7 +8,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use peerchat::protocol::rendezvous::{About, Identify, RefusedCode, Register, Status, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{
+    Identify, RefusedCode, Register, Request, Status, Strangers, ToClient, ToDiscovery,
+};
 use peerchat::protocol::{Name, PublicKey, codec};
 use peerchat::transport::noise::{self, Keypair, Opener, Purpose, Sealer};
 
@@ -134,15 +136,20 @@ pub fn name(text: &str) -> Name {
 }
 
 pub fn register(text: &str, port: u16) -> ToDiscovery {
-    ToDiscovery::Register(Register { name: name(text), listen: ([127, 0, 0, 1], port).into(), start: None })
+    ToDiscovery::Register(Register {
+        name: name(text),
+        listen: ([127, 0, 0, 1], port).into(),
+        start: None,
+        strangers: Strangers::All,
+    })
 }
 
 pub fn request(text: &str) -> ToDiscovery {
-    ToDiscovery::Request(About { name: name(text) })
+    ToDiscovery::Request(Request { name: name(text), typed: true })
 }
 
 pub fn linked(text: &str) -> ToDiscovery {
-    ToDiscovery::Linked(About { name: name(text) })
+    ToDiscovery::Request(Request { name: name(text), typed: false })
 }
 
 pub fn identify(key: PublicKey) -> ToDiscovery {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use peerchat::protocol::rendezvous::{Identity, Registered, Status, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{Asks, Identity, Registered, Status, ToClient, ToDiscovery};
 use peerchat::protocol::{MAX_RENDEZVOUS_FRAME, Name, PublicKey, codec};
 use peerchat::transport::noise::{self, Keypair, Purpose, Sealer};
 use socket2::{Domain, Socket, Type};
@@ -181,7 +181,9 @@ impl Told {
     fn status(&self, name: &Name, asks: bool) -> Option<ToClient> {
         let (key, ..) = self.sessions.get(name)?;
         let address = self.addresses.get(name).copied();
-        Some(ToClient::Status(Status { name: name.clone(), key: *key, address, online: true, asks }))
+        let asks = if asks { Asks::Typed } else { Asks::No };
+        let (name, key, connected) = (name.clone(), *key, true);
+        Some(ToClient::Status(Status { name, key, address, online: Some(true), asks, connected }))
     }
 
     fn tell(&mut self, name: &Name, messages: &[ToClient]) {

@@ -146,7 +146,8 @@ impl Delivery {
         let most = AT_HAND / self.links.len().max(1);
         if let Some(link) = link.and_then(|link| self.links.get_mut(&link)) {
             let Cursor { epoch: value, number } = cursor;
-            let message = Message { epoch: value, number, kind, sent: written, body: body.to_owned() };
+            let message =
+                Message { epoch: value, number, kind, sent: written, body: body.to_owned(), original: None };
             link.window.written(Sent { seq: self.log.last(), epoch, message }, most);
         }
         Ok(cursor)

@@ -211,7 +211,12 @@ mod tests {
             let (mut fx, mut rendezvous) =
                 (effects(), Rendezvous::new(at(0), "host:1".into(), None, None, 1));
             rendezvous.tick(&mut fx);
-            let register = Register { name: name("alice"), listen: address(1), start: None };
+            let register = Register {
+                name: name("alice"),
+                listen: address(1),
+                start: None,
+                strangers: crate::protocol::rendezvous::Strangers::All,
+            };
             rendezvous.connected(&mut fx, 1, OTHER, register);
             rendezvous.registered(&mut fx, "registered".into());
             Self {

@@ -309,6 +309,9 @@ impl Links {
                 Heard::Nothing
             }
             (_, Peer::Ping) => Heard::Nothing,
+            (State::Up { .. }, Peer::Hold(_) | Peer::Resume | Peer::Rewound | Peer::Skipped(_)) => {
+                Heard::Nothing
+            }
             (State::Identifying(_) | State::Greeted(_), _) | (State::Up { .. }, Peer::Hello(_)) => {
                 Heard::Broken("something was said out of turn")
             }

@@ -9,7 +9,9 @@ use super::links::{Greeting, Heard, Unknown, WINDOW};
 use super::roster::Learned;
 use super::{FAILED, Node, Setup, commands, leaving};
 use crate::protocol::peer::{ByeReason, Hello, Peer};
-use crate::protocol::rendezvous::{About, Identify, RefusedCode, Register, Status, ToClient, ToDiscovery};
+use crate::protocol::rendezvous::{
+    Asks, Identify, RefusedCode, Register, Request as Ask, Status, Strangers, ToClient, ToDiscovery,
+};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, Incoming, Journal, Request};
@@ -23,7 +25,8 @@ impl Node {
         key: PublicKey,
     ) -> Result<()> {
         let Setup { name, listen, epoch, .. } = &self.setup;
-        let register = Register { name: name.clone(), listen: *listen, start: Some(*epoch) };
+        let register =
+            Register { name: name.clone(), listen: *listen, start: Some(*epoch), strangers: Strangers::All };
         if self.rendezvous.connected(&mut self.fx, session, key, register) {
             journal.pin_rendezvous(&self.setup.endpoint, key)?;
         }
@@ -54,6 +57,7 @@ impl Node {
             ToClient::Synced => self.synced(),
             ToClient::Identity(found) => return self.identified(journal, found.key, found.name.as_ref()),
             ToClient::Superseded(newer) => self.superseded(newer.address),
+            ToClient::Dropped(_) => {}
         }
         Ok(())
     }
@@ -72,16 +76,19 @@ impl Node {
             return Ok(());
         };
         let linked = self.links.of(id).is_some();
-        if self.dialer.learn(id, status.address, status.online) && !linked {
+        if self.dialer.learn(id, status.address, status.online == Some(true)) && !linked {
             self.dial_soon(id);
         }
-        if self.dialer.set_presence(self.fx.now, id, Some(status.online)) && !self.roster.is_blocked(id) {
-            self.fx.tell(Notice::Presence { peer: status.name.clone(), state: status.online.into() });
+        if self.dialer.set_presence(self.fx.now, id, status.online) && !self.roster.is_blocked(id) {
+            self.fx.tell(Notice::Presence {
+                peer: status.name.clone(),
+                state: (status.online == Some(true)).into(),
+            });
         }
         if self.request(id) == Request::Unconfirmed {
             self.roster.set_request(id, Request::Kept);
         }
-        if linked && (status.asks || self.request(id) == Request::Kept) {
+        if linked && (status.asks != Asks::No || self.request(id) == Request::Kept) {
             self.report_link(id);
         }
         Ok(())
@@ -136,7 +143,7 @@ impl Node {
     }
 
     pub(super) fn ask_for(&mut self, name: &Name) {
-        self.rendezvous.ask(&mut self.fx, ToDiscovery::Request(About { name: name.clone() }));
+        self.rendezvous.ask(&mut self.fx, ToDiscovery::Request(Ask { name: name.clone(), typed: true }));
     }
 
     /// There is no such user: what was meant for one is given back. A contact whose key is known does exist, whatever
@@ -306,6 +313,7 @@ impl Node {
             port: self.setup.listen.port(),
             window: WINDOW,
             cursors: self.delivery.cursors(journal, contact)?,
+            hold: None,
         };
         match self.links.greet(&mut self.fx, id, contact, hello) {
             Some(early) => self.greeted(journal, id, contact, &early),
@@ -390,7 +398,7 @@ impl Node {
         let Some(name) = self.roster.name(id).cloned() else {
             return;
         };
-        let told = self.rendezvous.ask(&mut self.fx, ToDiscovery::Linked(About { name }));
+        let told = self.rendezvous.ask(&mut self.fx, ToDiscovery::Request(Ask { name, typed: false }));
         if told && self.request(id) == Request::Kept {
             self.roster.set_request(id, Request::None);
         }

@@ -206,7 +206,8 @@ mod tests {
 
     fn message(seq: Seq, bytes: usize) -> Sent {
         let number = seq.cast_unsigned();
-        let message = Message { epoch: 1, number, kind: Kind::TEXT, sent: 0, body: vec![b'x'; bytes] };
+        let message =
+            Message { epoch: 1, number, kind: Kind::TEXT, sent: 0, body: vec![b'x'; bytes], original: None };
         Sent { seq, epoch: 1, message }
     }
 

@@ -197,7 +197,9 @@ fn typed(line: &str) -> Input {
 
 fn status(who: &str, key: PublicKey, port: u16, online: bool) -> ToClient {
     let address = Some(address(port));
-    ToClient::Status(Status { name: name(who), key, address, online, asks: online })
+    let asks =
+        if online { crate::protocol::rendezvous::Asks::Typed } else { crate::protocol::rendezvous::Asks::No };
+    ToClient::Status(Status { name: name(who), key, address, online: Some(online), asks, connected: !online })
 }
 
 fn hello(epoch: u64, cursors: &[Cursor]) -> Peer {

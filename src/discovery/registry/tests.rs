@@ -146,15 +146,20 @@ fn name(text: &str) -> Name {
 }
 
 fn register(name_: &str, port: u16) -> ToDiscovery {
-    ToDiscovery::Register(Register { name: name(name_), listen: ([0, 0, 0, 0], port).into(), start: None })
+    ToDiscovery::Register(Register {
+        name: name(name_),
+        listen: ([0, 0, 0, 0], port).into(),
+        start: None,
+        strangers: crate::protocol::rendezvous::Strangers::All,
+    })
 }
 
 fn request(text: &str) -> ToDiscovery {
-    ToDiscovery::Request(About { name: name(text) })
+    ToDiscovery::Request(Request { name: name(text), typed: true })
 }
 
 fn linked(text: &str) -> ToDiscovery {
-    ToDiscovery::Linked(About { name: name(text) })
+    ToDiscovery::Request(Request { name: name(text), typed: false })
 }
 
 fn send(session: ConnectionId, message: ToClient) -> Action {
@@ -171,7 +176,9 @@ fn status(key: u8, text: &str, port: u16, online: bool, asks: bool) -> ToClient 
 
 fn status_at(key: u8, text: &str, address: SocketAddr, online: bool, asks: bool) -> ToClient {
     let (name, key, address) = (name(text), PublicKey([key; 32]), Some(address));
-    ToClient::Status(Status { name, key, address, online, asks })
+    let asks =
+        if asks { crate::protocol::rendezvous::Asks::Typed } else { crate::protocol::rendezvous::Asks::No };
+    ToClient::Status(Status { name, key, address, online: Some(online), asks, connected: false })
 }
 
 fn told(session: ConnectionId, key: u8, text: &str, port: u16, online: bool, asks: bool) -> Action {
@@ -570,7 +577,12 @@ fn a_client_that_comes_again_does_not_supersede_itself() {
     world.user(1, "alice");
     let of_start = |port| {
         let listen = ([0, 0, 0, 0], port).into();
-        ToDiscovery::Register(Register { name: name("alice"), listen, start: Some(7) })
+        ToDiscovery::Register(Register {
+            name: name("alice"),
+            listen,
+            start: Some(7),
+            strangers: crate::protocol::rendezvous::Strangers::All,
+        })
     };
     let [lost, current] = [(); 2].map(|()| world.open(1));
     let superseded = |actions: &[Action]| {

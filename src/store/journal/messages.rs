@@ -63,6 +63,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         kind: Kind(row.get(3)?),
         sent: row.get(4)?,
         body: row.get(5)?,
+        original: None,
     })
 }
 

@@ -17,7 +17,8 @@ fn contact(journal: &Journal, name: &str) -> ContactId {
 }
 
 fn receive(journal: &Journal, contact: ContactId, seq: Seq, body: &[u8]) {
-    let message = Message { epoch: 1, number: 1, kind: Kind::TEXT, sent: 0, body: body.to_vec() };
+    let message =
+        Message { epoch: 1, number: 1, kind: Kind::TEXT, sent: 0, body: body.to_vec(), original: None };
     journal.add_received(contact, seq, &message, 5).unwrap();
 }
 
@@ -126,7 +127,8 @@ fn a_conversation_stands_in_order() {
         if seq % 2 == 1 {
             journal.add_sent(bob, seq, epoch, Kind::TEXT, 0, &[]).unwrap();
         } else {
-            let message = Message { epoch: 1, number: 1, kind: Kind(9), sent: 0, body: vec![] };
+            let message =
+                Message { epoch: 1, number: 1, kind: Kind(9), sent: 0, body: vec![], original: None };
             journal.add_received(bob, seq, &message, 5).unwrap();
         }
     }

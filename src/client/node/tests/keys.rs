@@ -44,7 +44,10 @@ fn who_is_not_in_the_answer_to_a_login_is_requested_again() {
     let actions = world.later(2_000);
     assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous(Some(DISCOVERY)))));
     let actions = world.register(SESSION + 1, &[]);
-    assert!(asks(&actions, &ToDiscovery::Request(About { name: name("bob") })));
+    assert!(asks(
+        &actions,
+        &ToDiscovery::Request(crate::protocol::rendezvous::Request { name: name("bob"), typed: true })
+    ));
 }
 
 #[test]

@@ -60,11 +60,11 @@ pub fn codes<'n>(notices: impl IntoIterator<Item = &'n Notice>) -> Vec<Code> {
 }
 
 pub fn hello(epoch: u64, cursors: &[Cursor]) -> Hello {
-    Hello { name: name("bob"), epoch, port: 4000, window: 1 << 20, cursors: cursors.to_vec() }
+    Hello { name: name("bob"), epoch, port: 4000, window: 1 << 20, cursors: cursors.to_vec(), hold: None }
 }
 
 pub fn message(epoch: u64, number: u64, text: &str) -> Message {
-    Message { epoch, number, kind: Kind::TEXT, sent: 0, body: text.into() }
+    Message { epoch, number, kind: Kind::TEXT, sent: 0, body: text.into(), original: None }
 }
 
 pub fn cursor(epoch: u64, number: u64) -> Cursor {
