@@ -57,6 +57,9 @@ struct Arguments {
     /// Send one text to a user, and end once they have it; '-' sends what standard input holds
     #[arg(long, num_args = 2, value_names = ["USER", "TEXT"], allow_hyphen_values = true, conflicts_with = "transfer")]
     send: Option<Vec<String>>,
+    /// Take nothing from peers while the disk has less than this free [default: 256 MiB, or 5 % of a small one]
+    #[arg(long, value_name = "MIB", value_parser = cli::mebibytes)]
+    keep_free: Option<u64>,
     /// Ring no bell for a message
     #[arg(long)]
     quiet: bool,
@@ -115,6 +118,7 @@ fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
         json: arguments.json,
         linger: arguments.linger,
         discovery_key: arguments.discovery_key,
+        keep_free: arguments.keep_free,
         quiet: arguments.quiet,
         notify: arguments.notify,
         send,
