@@ -269,7 +269,7 @@ mod tests {
     }
 
     fn roster(names: &[&str]) -> Roster {
-        let row = |(index, it): (usize, &&str)| ContactRow::new(index as ContactId + 1, name(it));
+        let row = |(index, it): (usize, &&str)| ContactRow::new(index as ContactId + 1, name(it), Standing::Contact);
         Roster::load(&names.iter().enumerate().map(row).collect::<Vec<_>>())
     }
 

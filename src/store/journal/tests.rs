@@ -13,7 +13,7 @@ fn cursor(epoch: u64, number: u64) -> Cursor {
 }
 
 fn contact(journal: &Journal, name: &str) -> ContactId {
-    journal.add_contact(&name.parse().unwrap()).unwrap().id
+    journal.add_contact(&name.parse().unwrap(), Standing::Contact).unwrap().id
 }
 
 fn receive(journal: &Journal, contact: ContactId, seq: Seq, body: &[u8]) {
@@ -44,7 +44,7 @@ fn a_missing_identity_is_an_error_and_not_a_new_one() {
 #[test]
 fn a_contact_reads_back() {
     let journal = journal();
-    let mut bob = journal.add_contact(&"bob".parse().unwrap()).unwrap();
+    let mut bob = journal.add_contact(&"bob".parse().unwrap(), Standing::Contact).unwrap();
     bob.identity = Identity {
         key: Some(PublicKey([7; 32])),
         offered: Some(PublicKey([8; 32])),

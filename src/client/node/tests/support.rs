@@ -35,7 +35,7 @@ pub fn at(ms: u64) -> Now {
 /// The journal of alice, whose contacts have the ids 1, 2 and so on.
 pub fn journal(contacts: &[&str]) -> Journal {
     let journal = Journal::in_memory(&name("alice"), &Keypair::generate().unwrap()).unwrap();
-    contacts.iter().for_each(|it| _ = journal.add_contact(&name(it)).unwrap());
+    contacts.iter().for_each(|it| _ = journal.add_contact(&name(it), Standing::Contact).unwrap());
     journal
 }
 
