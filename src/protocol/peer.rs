@@ -123,6 +123,11 @@ impl HoldReason {
     pub const DISK_FULL: Self = Self(2);
 }
 
+/// How many messages are taken from a stranger until answered: enough to say who one is and what one wants.
+pub const STRANGER_MESSAGES: u64 = 20;
+/// How many bytes those have at most: two of the longest texts.
+pub const STRANGER_BYTES: u64 = 2 * super::MAX_TEXT as u64;
+
 /// The most epochs that a [`Hello`] speaks of.
 pub const MAX_CURSORS: u32 = 32;
 

@@ -324,6 +324,7 @@ fn message_notice(from: &Name, message: &Message, arrived: i64, replayed: bool) 
         sent: message.sent,
         received: arrived,
         replayed,
+        stranger: false,
     }
 }
 

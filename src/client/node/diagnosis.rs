@@ -47,9 +47,11 @@ impl View<'_> {
             presence_since: self.dialer.presence_since(id),
             last_seen: outlook.whereabouts.seen.filter(|_| !is_there),
             requested: identity.request != Request::None,
+            stranger: false,
             blocked: identity.blocked,
             waiting: self.delivery.waiting(id),
             unread: self.conversations.unread(id),
+            bytes: 0,
             address: outlook.routes.iter().find_map(Route::remote),
         })
     }

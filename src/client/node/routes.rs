@@ -110,7 +110,12 @@ impl Node {
             Learned::Stranger => {
                 if let Some(id) = self.add_contact(journal, name)? {
                     self.roster.learn(name, key);
-                    self.fx.tell(Notice::Request { from: name.clone(), fingerprint: key });
+                    self.fx.tell(Notice::Request {
+                        from: name.clone(),
+                        fingerprint: key,
+                        stranger: false,
+                        resembles: None,
+                    });
                     return Ok(Some(id));
                 }
                 let message = format!("{name} asks for you, but there are too many contacts");
