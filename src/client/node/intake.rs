@@ -6,18 +6,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::event::Space;
-use crate::protocol::peer::HoldReason;
+use crate::protocol::peer::{HoldReason, STRANGER_BYTES, STRANGER_MESSAGES};
 use crate::protocol::rendezvous::{REQUEST_LASTS, Strangers as Policy};
 use crate::store::Result;
 use crate::store::journal::{ContactId, ContactRow, Journal, Standing};
 use crate::time::{Instant, Now};
 use crate::undo::{Table, Value, transactional};
 
-/// How many messages of a stranger are taken.
-pub const MESSAGES: u64 = 20;
-/// How many bytes the bodies of those may have together.
-pub const BYTES: u64 = 64 * 1024;
-/// How many strangers there may be. With [`BYTES`] for each they take less than 8 MiB of the disk.
+/// How many strangers there may be. With [`STRANGER_BYTES`] for each they take less than 8 MiB of the disk.
 pub const STRANGERS: usize = 100;
 /// How many links strangers may have at once.
 pub const LINKS: usize = 16;
@@ -109,7 +105,7 @@ impl Intake {
             return Some(HoldReason::DISK_FULL);
         }
         let full =
-            |it: &Stranger| it.full || it.messages >= MESSAGES || it.bytes >= BYTES;
+            |it: &Stranger| it.full || it.messages >= STRANGER_MESSAGES || it.bytes >= STRANGER_BYTES;
         self.strangers.get(&id).is_some_and(full).then_some(HoldReason::NOT_ANSWERED)
     }
 
@@ -125,7 +121,7 @@ impl Intake {
             return Ok(());
         };
         let bytes = it.bytes.saturating_add(bytes as u64);
-        if bytes > BYTES {
+        if bytes > STRANGER_BYTES {
             return Err(HoldReason::NOT_ANSWERED);
         }
         it.messages += 1;

@@ -131,6 +131,13 @@ impl Journal {
         Ok(self.one(sql, [value.cast_signed()], |row| row.get(0)).optional()?)
     }
 
+    /// The name for ever of the message of ours that stands at `seq`, or stood there.
+    pub fn cursor_at(&self, seq: Seq) -> Result<Option<Cursor>> {
+        let sql = "SELECT value FROM epoch WHERE first <= ?1 ORDER BY id DESC LIMIT 1";
+        let epoch: Option<i64> = self.one(sql, [seq], |row| row.get(0)).optional()?;
+        Ok(epoch.map(|epoch| Cursor { epoch: epoch.cast_unsigned(), number: seq.cast_unsigned() }))
+    }
+
     pub fn add_sent(
         &self,
         contact: ContactId,
