@@ -35,8 +35,12 @@ pub struct SendWindow {
 struct Progress {
     /// Everything up to here has been sent.
     sent: Seq,
+    /// Everything up to here has been acknowledged over this link, or was before it.
+    acknowledged: Seq,
     /// How many bytes are unacknowledged.
     used: usize,
+    /// Nothing is sent for now.
+    held: bool,
 }
 
 #[derive(Debug)]
@@ -44,8 +48,8 @@ struct Before {
     progress: Progress,
     /// How many of the messages that were unacknowledged still are.
     left: usize,
-    /// What was acknowledged of them.
-    acknowledged: Vec<Unacknowledged>,
+    /// The others of them.
+    taken: Vec<Unacknowledged>,
 }
 
 /// A message that was sent.
@@ -61,7 +65,7 @@ pub struct Unacknowledged {
 impl SendWindow {
     /// A window of `size` bytes, in which what comes after `sent` goes out.
     pub fn new(size: usize, sent: Seq) -> Self {
-        let progress = Progress { sent, used: 0 };
+        let progress = Progress { sent, acknowledged: sent, ..Progress::default() };
         Self { size, progress, reading: true, ..Self::default() }
     }
 
@@ -70,7 +74,22 @@ impl SendWindow {
     /// Each acknowledgement frees a little, and if that were filled at once, a backlog would go out in ever smaller
     /// frames (the silly window syndrome, RFC 813): half of the window must be free.
     pub fn is_ready(&self) -> bool {
-        (self.reading || !self.fresh.is_empty()) && self.progress.used <= self.size / 2
+        let Progress { held, used, .. } = self.progress;
+        !held && (self.reading || !self.fresh.is_empty()) && used <= self.size / 2
+    }
+
+    /// Nothing is sent until this is taken back. What is unacknowledged stays so.
+    pub fn hold(&mut self, held: bool) {
+        self.note();
+        self.progress.held = held;
+    }
+
+    /// The other side has not taken what it has not acknowledged: that is sent again, as soon as something may be.
+    pub fn rewind(&mut self) {
+        self.note();
+        while self.take_first().is_some() {}
+        self.progress.sent = self.progress.acknowledged;
+        self.read_again();
     }
 
     /// A message was written. It is kept at hand if it is the next, and if that makes no more than `most` bytes.
@@ -87,12 +106,22 @@ impl SendWindow {
     /// The other side has committed everything up to this message: takes the oldest that it covers out of the window.
     pub fn acknowledge(&mut self, epoch: EpochId, number: Seq) -> Option<Unacknowledged> {
         self.note();
-        let covered = |first: &mut Unacknowledged| (first.epoch, first.seq) <= (epoch, number);
-        let first = self.unacknowledged.pop_front_if(covered)?;
+        let first = self.unacknowledged.front()?;
+        if (first.epoch, first.seq) > (epoch, number) {
+            return None;
+        }
+        let first = self.take_first()?;
+        self.progress.acknowledged = first.seq;
+        Some(first)
+    }
+
+    /// Takes the oldest out of the window, and notes that it was there.
+    fn take_first(&mut self) -> Option<Unacknowledged> {
+        let first = self.unacknowledged.pop_front()?;
         self.progress.used -= first.cost;
         if let Some(before) = self.before.as_mut().filter(|before| before.left > 0) {
             before.left -= 1;
-            before.acknowledged.push(first);
+            before.taken.push(first);
         }
         Some(first)
     }
@@ -137,7 +166,7 @@ impl SendWindow {
 
     fn note(&mut self) {
         let (progress, left) = (self.progress, self.unacknowledged.len());
-        self.before.get_or_insert(Before { progress, left, acknowledged: Vec::new() });
+        self.before.get_or_insert(Before { progress, left, taken: Vec::new() });
     }
 }
 
@@ -147,10 +176,10 @@ impl Transactional for SendWindow {
     }
 
     fn rollback(&mut self) {
-        if let Some(Before { progress, left, acknowledged }) = self.before.take() {
+        if let Some(Before { progress, left, taken }) = self.before.take() {
             self.progress = progress;
             self.unacknowledged.truncate(left);
-            acknowledged.into_iter().rev().for_each(|first| self.unacknowledged.push_front(first));
+            taken.into_iter().rev().for_each(|first| self.unacknowledged.push_front(first));
         }
         // What was written may not be in the journal, which has the last word.
         self.read_again();
@@ -297,5 +326,49 @@ mod tests {
         window.rollback();
         assert_eq!((window.progress.used, window.unacknowledged.len()), (used, 3));
         assert_eq!(frame(&mut window, 1..=5), [4, 5]);
+    }
+
+    #[test]
+    fn what_was_not_taken_is_sent_again_once_the_window_is_not_held_any_more() {
+        let mut window = SendWindow::new(100_000, 0);
+        assert_eq!(frame(&mut window, 1..=5), [1, 2, 3, 4, 5]);
+        (1..=2).for_each(|seq| _ = window.acknowledge(1, seq));
+        window.commit();
+        for taken_back in [true, false] {
+            window.written(message(6, 10), 10_000);
+            window.rewind();
+            window.hold(true);
+            assert_eq!((window.progress.used, window.is_ready()), (0, false));
+            if taken_back {
+                window.rollback();
+                assert_eq!((window.unacknowledged.len(), window.is_ready()), (3, true));
+                assert_eq!(window.acknowledge(1, 3).map(|it| it.seq), Some(3));
+                window.rollback();
+            }
+        }
+        window.commit();
+        window.hold(false);
+        assert!(window.is_ready());
+        assert_eq!(frame(&mut window, 1..=6), [3, 4, 5, 6]);
+        window.rollback();
+        assert!(!window.is_ready(), "it is held, as it was");
+        assert_eq!((window.progress.sent, window.unacknowledged.len()), (2, 0));
+    }
+
+    #[test]
+    fn what_was_sent_and_rewound_in_a_failed_transaction_is_as_it_was() {
+        let mut window = SendWindow::new(100_000, 7);
+        assert_eq!(frame(&mut window, 8..=9), [8, 9]);
+        window.commit();
+        (10..=11).for_each(|seq| window.written(message(seq, 10), 10_000));
+        assert_eq!(frame(&mut window, 8..=11), [10, 11]);
+        window.acknowledge(1, 8);
+        window.rewind();
+        assert_eq!(frame(&mut window, 8..=11), [9, 10, 11]);
+        window.rollback();
+        assert_eq!((window.progress.sent, window.progress.acknowledged), (9, 7));
+        assert_eq!(window.unacknowledged.iter().map(|it| it.seq).collect::<Vec<_>>(), [8, 9]);
+        window.rewind();
+        assert_eq!(frame(&mut window, 8..=11), [8, 9, 10, 11]);
     }
 }
