@@ -128,7 +128,8 @@ impl Delivery {
             let waiting = journal.count_sent_after(row.id, row.outgoing.delivered)?;
             // An earlier start may have sent all that it wrote.
             let transmitted = log.last();
-            contacts.insert(row.id, Exchange { outgoing: row.outgoing, waiting, transmitted, committed: None });
+            contacts
+                .insert(row.id, Exchange { outgoing: row.outgoing, waiting, transmitted, committed: None });
         }
         let contacts = Table::new(contacts);
         Ok(Self { log, contacts, links: BTreeMap::new(), opened: Vec::new(), closed: Vec::new() })
@@ -339,7 +340,7 @@ impl Delivery {
             && let Some(first) = link.window.acknowledge(epoch, number)
         {
             if self.note_delivered(contact, first.seq) {
-                news.push((first.seq, first.id));
+                news.push((first.seq, first.cursor));
             }
         }
         Ok(news)
@@ -429,12 +430,17 @@ impl Delivery {
             // It was on the way when we said that we do not take it.
             link.inward.dropped = link.inward.dropped.saturating_add(message.body.len());
             let honest = link.inward.dropped <= 2 * WINDOW as usize;
-            return Ok(if honest { Received::Dropped } else { Received::Broken("it sends what is not taken") });
+            return Ok(if honest {
+                Received::Dropped
+            } else {
+                Received::Broken("it sends what is not taken")
+            });
         }
         if link.inward.holding.is_some() {
             return Ok(Received::Broken("it sends what is not taken"));
         }
-        if message.original.is_some_and(|first| first.epoch == cursor.epoch && first.number >= cursor.number) {
+        if message.original.is_some_and(|first| first.epoch == cursor.epoch && first.number >= cursor.number)
+        {
             return Ok(Received::Broken("it repeats what comes later"));
         }
         let committed = match it.committed {
@@ -451,6 +457,12 @@ impl Delivery {
             link.acknowledgement = Some(cursor);
             return Ok(Received::Dropped);
         }
+        if let Err(reason) = take() {
+            let cursor = link.acknowledgement.take();
+            *link.inward =
+                Inward { holding: Some(reason), unanswered: 1 + link.inward.unanswered, dropped: 0 };
+            return Ok(Received::Held(Hold { reason, cursor }));
+        }
         let last = self.log.last();
         if let Some(first) = message.original {
             // Its cursor is looked up, and may be that of this epoch.
@@ -462,11 +474,6 @@ impl Delivery {
                 it.committed = Some(Committed { cursor, seq: last, unsaved: true });
                 return Ok(Received::Dropped);
             }
-        }
-        if let Err(reason) = take() {
-            let cursor = link.acknowledgement.take();
-            *link.inward = Inward { holding: Some(reason), unanswered: 1 + link.inward.unanswered, dropped: 0 };
-            return Ok(Received::Held(Hold { reason, cursor }));
         }
         link.acknowledgement = Some(cursor);
         let seq = self.log.receive(incoming, contact, message, arrived)?;

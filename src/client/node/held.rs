@@ -46,7 +46,7 @@ impl Held {
     ) {
         let Some(reason) = reason.filter(|_| waiting > 0) else {
             if self.contacts.get(&id).is_some() {
-                self.contacts.remove(&id);
+                self.forget(id);
             }
             return;
         };
@@ -62,6 +62,11 @@ impl Held {
                 fx.tell(Notice::Held { to: to.clone(), reason, waiting });
             }
         }
+    }
+
+    /// Nothing waits for the contact any more.
+    pub fn forget(&mut self, id: ContactId) {
+        self.contacts.remove(&id);
     }
 
     /// Why messages of ours wait for the contact.

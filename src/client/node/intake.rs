@@ -104,8 +104,7 @@ impl Intake {
         if *self.space == Space::Low {
             return Some(HoldReason::DISK_FULL);
         }
-        let full =
-            |it: &Stranger| it.full || it.messages >= STRANGER_MESSAGES || it.bytes >= STRANGER_BYTES;
+        let full = |it: &Stranger| it.full || it.messages >= STRANGER_MESSAGES || it.bytes >= STRANGER_BYTES;
         self.strangers.get(&id).is_some_and(full).then_some(HoldReason::NOT_ANSWERED)
     }
 

@@ -129,12 +129,7 @@ impl Roster {
     }
 
     /// Adds a user; `None` if there are too many.
-    pub fn add(
-        &mut self,
-        journal: &Journal,
-        name: &Name,
-        standing: Standing,
-    ) -> Result<Option<ContactRow>> {
+    pub fn add(&mut self, journal: &Journal, name: &Name, standing: Standing) -> Result<Option<ContactRow>> {
         if self.people.len() >= MAX_CONTACTS {
             return Ok(None);
         }
@@ -312,7 +307,9 @@ mod tests {
     }
 
     fn roster(names: &[&str]) -> Roster {
-        let row = |(index, it): (usize, &&str)| ContactRow::new(index as ContactId + 1, name(it), Standing::Contact);
+        let row = |(index, it): (usize, &&str)| {
+            ContactRow::new(index as ContactId + 1, name(it), Standing::Contact)
+        };
         Roster::load(&names.iter().enumerate().map(row).collect::<Vec<_>>())
     }
 

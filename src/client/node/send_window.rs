@@ -157,8 +157,13 @@ impl SendWindow {
         Ok(frame.messages)
     }
 
+    /// Everything up to here has been sent.
+    pub fn sent(&self) -> Seq {
+        self.progress.sent
+    }
+
     /// What follows is only in the journal.
-    fn read_again(&mut self) {
+    pub fn read_again(&mut self) {
         self.reading = true;
         self.fresh.clear();
         self.fresh_bytes = 0;
@@ -220,7 +225,7 @@ impl Frame {
         self.cost = 0;
         window.progress.used += cost;
         window.progress.sent = sent.seq;
-        let cursor = sent.message.cursor();
+        let cursor = sent.message.id();
         window.unacknowledged.push_back(Unacknowledged { seq: sent.seq, epoch: sent.epoch, cursor, cost });
         self.messages.push(Peer::Message(sent.message));
         Ok(())

@@ -265,7 +265,8 @@ impl Journal {
     /// Whether a message of `contact` is missing here, by those notes. It is not from now on, nor is any before it.
     pub fn take_missing(&self, contact: ContactId, Cursor { epoch, number }: Cursor) -> Result<bool> {
         let place = [contact, epoch.cast_signed(), number.cast_signed()];
-        let sql = "UPDATE missing SET after = ?3 WHERE contact = ?1 AND epoch = ?2 AND after < ?3 AND up_to >= ?3";
+        let sql =
+            "UPDATE missing SET after = ?3 WHERE contact = ?1 AND epoch = ?2 AND after < ?3 AND up_to >= ?3";
         if self.prepare_cached(sql)?.execute(place)? == 0 {
             return Ok(false);
         }
@@ -393,11 +394,12 @@ pub struct Incoming<'j>(CachedStatement<'j>);
 impl Incoming<'_> {
     /// Adds one, which came in at `arrived`, in milliseconds since 1970.
     pub fn add(&mut self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<()> {
+        let id = message.id();
         self.0.execute(params![
             seq,
             contact,
-            message.epoch.cast_signed(),
-            message.number.cast_signed(),
+            id.epoch.cast_signed(),
+            id.number.cast_signed(),
             message.kind.0,
             message.sent,
             arrived,
