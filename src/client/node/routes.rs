@@ -340,7 +340,7 @@ impl Node {
                 }
             }
             Heard::Acknowledgement(contact, cursor) => {
-                let delivered = self.delivery.acknowledged(journal, id, cursor)?;
+                let delivered = self.delivery.acknowledged(self.fx.now.mono, journal, id, cursor)?;
                 self.tell_delivered(contact, delivered);
             }
             Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),
