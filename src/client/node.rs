@@ -236,6 +236,10 @@ impl Node {
             }
             Input::DialFailed { contact, problems } => self.dial_failed(*contact, problems),
             Input::LinkClosed(link) => self.close_link(*link, None),
+            Input::Alive(connection) if self.rendezvous.is_session(*connection) => {
+                self.rendezvous.received(now)
+            }
+            Input::Alive(connection) => self.links.received(&self.fx, *connection),
         }
         Ok(())
     }
@@ -346,11 +350,12 @@ impl Node {
         self.fx.now = now;
         self.fx.output.tick(now);
         self.tick();
-        for (link, frame) in self.delivery.frames(journal)? {
-            self.links.say(&mut self.fx, link, frame);
-        }
+        // On a thin line a frame takes long.
         for (link, cursor) in self.delivery.acknowledgements() {
             self.links.say(&mut self.fx, link, vec![Peer::Ack(cursor)]);
+        }
+        for (link, frame) in self.delivery.frames(now.mono, journal)? {
+            self.links.say(&mut self.fx, link, frame);
         }
         let delivered = |id| self.delivery.delivered(id);
         self.conversations.catch_up(&mut self.fx, journal, &self.roster, delivered)?;

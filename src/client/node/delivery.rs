@@ -13,6 +13,7 @@ use super::send_window::SendWindow;
 use crate::protocol::peer::{Cursor, Hello, Hold, HoldReason, Kind, Message, Peer};
 use crate::store::Result;
 use crate::store::journal::{ContactId, ContactRow, Incoming, Journal, Lost, Outgoing, Sent, Seq};
+use crate::time::Instant;
 use crate::undo::{Table, Transactional, Value};
 
 /// How many bytes of memory messages may take that were just written and are kept at hand, for all links together.
@@ -325,6 +326,7 @@ impl Delivery {
     /// The other side acknowledges: what is delivered by that.
     pub fn acknowledged(
         &mut self,
+        now: Instant,
         journal: &Journal,
         link: ConnectionId,
         up_to: Cursor,
@@ -337,7 +339,7 @@ impl Delivery {
         let contact = *contact;
         let number = Seq::try_from(up_to.number).unwrap_or(Seq::MAX);
         while let Some(link) = self.links.get_mut(&link)
-            && let Some(first) = link.window.acknowledge(epoch, number)
+            && let Some(first) = link.window.acknowledge(now, epoch, number)
         {
             if self.note_delivered(contact, first.seq) {
                 news.push((first.seq, first.cursor));
@@ -482,12 +484,14 @@ impl Delivery {
     }
 
     /// What goes out now: over every link what there is and what its window takes.
-    pub fn frames(&mut self, journal: &Journal) -> Result<Vec<(ConnectionId, Vec<Peer>)>> {
+    pub fn frames(&mut self, now: Instant, journal: &Journal) -> Result<Vec<(ConnectionId, Vec<Peer>)>> {
         let mut frames = Vec::new();
         for (id, link) in self.links.iter_mut().filter(|(id, _)| !self.closed.contains(id)) {
             while link.window.is_ready() {
                 let contact = link.contact;
-                let frame = link.window.next_frame(|after, each| journal.sent_after(contact, after, each))?;
+                let read =
+                    |after, each: &mut dyn FnMut(Sent) -> bool| journal.sent_after(contact, after, each);
+                let frame = link.window.next_frame(now, read)?;
                 if frame.is_empty() {
                     break;
                 }

@@ -332,7 +332,7 @@ impl Node {
             Heard::Rewound => self.delivery.rewound(id),
             Heard::Skipped(contact, up_to) => self.delivery.skipped(journal, contact, up_to)?,
             Heard::Acknowledgement(contact, cursor) => {
-                let delivered = self.delivery.acknowledged(journal, id, cursor)?;
+                let delivered = self.delivery.acknowledged(self.fx.now.mono, journal, id, cursor)?;
                 self.tell_delivered(contact, delivered);
             }
             Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),

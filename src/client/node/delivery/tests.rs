@@ -28,7 +28,7 @@ impl World {
 
     /// What goes out over a link, in a transaction that is committed.
     fn out(&mut self, link: ConnectionId) -> Vec<Cursor> {
-        let frames = self.it.frames(&self.journal).unwrap();
+        let frames = self.it.frames(at(0).mono, &self.journal).unwrap();
         self.it.seal(&self.journal).unwrap();
         self.it.save(&self.journal).unwrap();
         self.it.commit();
@@ -38,7 +38,7 @@ impl World {
     }
 
     fn acknowledged(&mut self, link: ConnectionId, up_to: Cursor) -> Vec<Seq> {
-        let news = self.it.acknowledged(&self.journal, link, up_to).unwrap();
+        let news = self.it.acknowledged(at(0).mono, &self.journal, link, up_to).unwrap();
         news.into_iter().map(|(seq, _)| seq).collect()
     }
 
@@ -141,7 +141,7 @@ fn a_failed_transaction_has_said_and_heard_nothing() {
     world.write(Some(1), 3);
     assert_eq!(world.receive(1, &[(8, 2), (9, 1)]), [(8, 2), (9, 1)]);
     world.acknowledged(1, cursor(7, 1));
-    assert_eq!(world.it.frames(&world.journal).unwrap().len(), 1);
+    assert_eq!(world.it.frames(at(0).mono, &world.journal).unwrap().len(), 1);
     world.it.close(1);
     world.open(2, &[]);
     world.it.withdraw(1);
