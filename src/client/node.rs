@@ -23,10 +23,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::event::{Action, Input};
+use super::event::{Action, Input, Space};
 use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
-use crate::protocol::rendezvous::ToClient;
+use crate::protocol::rendezvous::{Strangers, ToClient};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{Journal, Seq};
@@ -87,6 +87,8 @@ pub struct Setup {
     pub endpoint: String,
     /// The key that discovery must have, if the user said so.
     pub discovery_key: Option<PublicKey>,
+    /// How users are met whom this user has neither asked for nor answered.
+    pub strangers: Strangers,
     /// How long to stay after the last line of input; `None`: until all is delivered.
     pub linger: Option<Duration>,
     /// Whether the output is never read: nothing is told then, and no message counts as shown.
@@ -113,6 +115,7 @@ pub struct Node {
     search: Value<Search>,
     one_shot: Value<Option<OneShot>>,
     exit: Value<Exit>,
+    space: Value<Space>,
     /// When what can wait is saved.
     save_at: Option<Instant>,
     /// Until when the disk is left alone, for a write has failed.
@@ -146,6 +149,7 @@ impl Node {
             search: Value::new(Search::load(now, journal)?),
             one_shot: Value::default(),
             exit: Value::new(Exit::new(setup.linger)),
+            space: Value::default(),
             save_at: None,
             rests_until: now.mono,
             setup,
@@ -211,6 +215,7 @@ impl Node {
             Input::Signal => leaving::leave_or(self, (0, None)),
             Input::OutputClosed(error) => leaving::output_closed(self, error.as_ref()),
             Input::Printed => self.printed(),
+            Input::Disk(space) => self.disk(*space),
             Input::RendezvousFailed(problem) => {
                 self.rendezvous.failed(&mut self.fx, problem);
                 self.forget_presence();
@@ -430,6 +435,11 @@ impl Node {
         Ok(())
     }
 
+    /// The room on the journal's disk has changed.
+    fn disk(&mut self, space: Space) {
+        *self.space = space;
+    }
+
     /// The console has written its oldest batch.
     fn printed(&mut self) {
         for (contact, seq) in self.fx.output.written(self.fx.now) {
@@ -502,6 +512,7 @@ transactional!(Node {
     search,
     one_shot,
     exit,
+    space,
 });
 
 #[cfg(test)]
