@@ -7,7 +7,7 @@
 //! The node is a conductor: it routes what happens to small machines, each of which owns its fields, and holds no rules of
 //! its own. In reading order:
 //!
-//! - `roster`: who is who, and whose key is pinned;
+//! - `roster`: who is who, and whose key is pinned; `trust`: which new key the user means;
 //! - `rendezvous`: the session with discovery;
 //! - `dialer`: where contacts are, and when to dial them;
 //! - `links`: from a proven key to a link that both sides keep;
@@ -55,6 +55,7 @@ mod roster;
 mod routes;
 mod search;
 mod send_window;
+mod trust;
 mod withdrawals;
 
 use conversations::Conversations;

@@ -50,9 +50,7 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         }
         Command::Verify(name, code) => verify(node, name, code.as_deref()),
         Command::Trust(name, key) => trust(node, name, key.as_deref()),
-        Command::TrustDiscovery(_) => {
-            node.refuse(Code::BadCommand, None, "TRUST discovery is not there yet".into())
-        }
+        Command::TrustDiscovery(digits) => return trust_discovery(node, journal, digits.as_deref()),
         Command::Accept(name) => accept(node, name),
         Command::Forget(name) => return forget(node, journal, name),
         Command::Resend(name) => return resend(node, journal, name),
@@ -309,14 +307,14 @@ fn verify(node: &mut Node, name: &Name, heard: Option<&str>) {
     node.fx.tell(Notice::Verification { peer: name.clone(), code: grouped, verified });
 }
 
-/// The user accepts a contact's new key, which starts with `digits` if they say so. What the holder of the old key
+/// The user accepts a contact's new key, if the digits name it. What the holder of the old key
 /// has stays with them: nothing of it is sent again to the new one.
 fn trust(node: &mut Node, name: &Name, digits: Option<&str>) {
     let Some(id) = known(node, name) else {
         return;
     };
-    if let Err((code, why)) = node.roster.trust(id, digits) {
-        node.refuse(code, Some(name), format!("{why}; nothing was changed"));
+    if let Err((code, why)) = node.roster.trust(id, node.setup.key, digits) {
+        node.refuse(code, Some(name), format!("nothing was changed: {why}"));
         return;
     }
     node.delivery.start_anew(id);
@@ -349,6 +347,18 @@ fn forget(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     if let Some(id) = known(node, name) {
         acquaintance::forget(node, journal, id, name)?;
         node.fx.tell(Notice::Forgotten { peer: name.clone() });
+    }
+    Ok(())
+}
+
+/// The user accepts discovery's new key, if the digits name it.
+fn trust_discovery(node: &mut Node, journal: &Journal, digits: Option<&str>) -> Result<()> {
+    match node.rendezvous.trust(node.fx.now, digits) {
+        Ok(fingerprint) => {
+            journal.pin_rendezvous(&node.setup.endpoint, fingerprint)?;
+            node.fx.tell(Notice::Trusted { fingerprint });
+        }
+        Err((code, why)) => node.refuse(code, None, format!("nothing was changed: {why}")),
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::undo::{Table, transactional};
 
 use super::super::did_you_mean::nearest;
 use super::super::notice::Code;
+use super::trust;
 
 /// The most contacts that an account may have.
 pub const MAX_CONTACTS: usize = 10_000;
@@ -184,7 +185,6 @@ impl Roster {
             pinned => {
                 let verified = person.is_verified();
                 self.change(id, |identity| identity.offered = Some(key));
-                let short = key.to_string().get(..16).unwrap_or_default().to_owned();
                 let held = match pinned {
                     Some(pinned) if verified => format!(
                         "WARNING: you have VERIFIED {name}, and another person may be posing as {name} now. Their key was {pinned}"
@@ -193,26 +193,29 @@ impl Roster {
                     None => format!("the key that discovery names for {name} belongs to another contact"),
                 };
                 Learned::Changed(format!(
-                    "{held}; discovery now says {key}. Nothing is sent under it. Ask {name} in another way; if it is right, TRUST {name} {short}"
+                    "{held}; discovery now says {key}. Nothing is sent under it. Ask {name} in another way: TRUST {name} and the digits that {name} tells you accept it"
                 ))
             }
         }
     }
 
-    /// The user accepts the key that discovery names, which starts with `digits` if they say so.
+    /// The user accepts the key that discovery names, if the digits name it. `own` is this account's key.
     ///
     /// # Errors
     /// Why the key is not accepted.
-    pub fn trust(&mut self, id: ContactId, digits: Option<&str>) -> Result<(), (Code, String)> {
+    pub fn trust(
+        &mut self,
+        id: ContactId,
+        own: PublicKey,
+        digits: Option<&str>,
+    ) -> Result<(), (Code, String)> {
         let Some(Person { name, identity, .. }) = self.get(id) else {
             return Err((Code::NotAContact, "there is no such contact".into()));
         };
         let Some(offered) = identity.offered else {
             return Err((Code::NothingToTrust, format!("discovery names no other key for {name}")));
         };
-        if !offered.to_string().starts_with(digits.unwrap_or_default()) {
-            return Err((Code::KeyChanged, format!("discovery names the key {offered} for {name}")));
-        }
+        trust::names(digits, offered, Some(own)).map_err(|why| (Code::KeyChanged, why))?;
         if self.holder(&offered).is_some() {
             return Err((Code::KeyChanged, format!("the key {offered} belongs to another contact")));
         }
@@ -301,6 +304,7 @@ mod tests {
 
     const KEY: PublicKey = PublicKey([1; 32]);
     const OTHER: PublicKey = PublicKey([2; 32]);
+    const OWN: PublicKey = PublicKey([5; 32]);
 
     fn name(name: &str) -> Name {
         name.parse().unwrap()
@@ -314,7 +318,7 @@ mod tests {
     }
 
     fn refused(roster: &mut Roster, id: ContactId, digits: Option<&str>) -> Option<Code> {
-        roster.trust(id, digits).err().map(|(code, _)| code)
+        roster.trust(id, OWN, digits).err().map(|(code, _)| code)
     }
 
     #[test]
@@ -324,8 +328,11 @@ mod tests {
         assert!(matches!(roster.learn(&name("bob"), OTHER), Learned::Changed(_)));
         assert_eq!(roster.learn(&name("bob"), OTHER), Learned::Ignored, "it is said once");
         assert_eq!(roster.holder(&KEY), Some(1));
-        assert_eq!(refused(&mut roster, 1, Some("03")), Some(Code::KeyChanged));
-        assert_eq!(roster.trust(1, Some("02")), Ok(()));
+        let digits = |digit: &str| digit.repeat(8);
+        for wrong in [None, Some("02"), Some(&*digits("03"))] {
+            assert_eq!(refused(&mut roster, 1, wrong), Some(Code::KeyChanged));
+        }
+        assert_eq!(roster.trust(1, OWN, Some(&digits("02"))), Ok(()));
         assert_eq!((roster.holder(&KEY), roster.holder(&OTHER)), (None, Some(1)));
         assert_eq!(refused(&mut roster, 1, None), Some(Code::NothingToTrust));
     }
@@ -335,7 +342,9 @@ mod tests {
         let mut roster = roster(&["bob", "carol"]);
         roster.learn(&name("bob"), KEY);
         assert!(matches!(roster.learn(&name("carol"), KEY), Learned::Changed(_)));
-        assert_eq!((refused(&mut roster, 2, None), roster.holder(&KEY)), (Some(Code::KeyChanged), Some(1)));
+        let digits = KEY.to_string();
+        let refused = refused(&mut roster, 2, Some(&digits));
+        assert_eq!((refused, roster.holder(&KEY)), (Some(Code::KeyChanged), Some(1)));
         assert_eq!(roster.learn(&name("dave"), KEY), Learned::Ignored);
         assert_eq!(roster.learn(&name("dave"), OTHER), Learned::Stranger);
     }

@@ -315,7 +315,7 @@ impl Node {
             }
             Heard::Hold(contact, hold) => {
                 if let Some(cursor) = hold.cursor {
-                    let delivered = self.delivery.acknowledged(journal, id, cursor)?;
+                    let delivered = self.delivery.acknowledged(self.fx.now.mono, journal, id, cursor)?;
                     self.tell_delivered(contact, delivered);
                 }
                 if self.delivery.hold(id, hold.reason) {
