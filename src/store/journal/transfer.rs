@@ -103,7 +103,7 @@ fn check(path: &Path, name: &Name) -> Result<PublicKey> {
         return Err(wrong("its tables are not those of a journal".into()));
     }
     check_owner(&connection, path, name)?;
-    let journal = Journal(Database { connection, _lock: None });
+    let journal = Journal(Database { connection, place: None, _lock: None });
     let (_, keypair) = journal.identity().map_err(found)?;
     Ok(keypair.public())
 }
