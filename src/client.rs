@@ -20,6 +20,7 @@ use crate::time::Clock;
 use crate::transport::{self, Buffers, Writer};
 use console::{Console, LAST_WORDS};
 use event::{ANSWERS, Action, ConnectionId, Input};
+use floor::Floor;
 use network::{Event, Network};
 use node::{Node, Setup};
 use one_shot::OneShot;
@@ -28,6 +29,7 @@ pub mod command;
 pub mod console;
 pub mod did_you_mean;
 pub mod event;
+mod floor;
 pub mod network;
 pub mod node;
 pub mod notice;
@@ -58,6 +60,8 @@ pub struct Config {
     /// The key that discovery must have; `None`: the one seen first.
     pub discovery_key: Option<PublicKey>,
     pub strangers: Strangers,
+    /// How many bytes of the disk are kept free of what peers send; `None`: 256 MiB, or a twentieth of a small one.
+    pub keep_free: Option<u64>,
     /// No bell rings for a message.
     pub quiet: bool,
     pub notify: Option<PathBuf>,
@@ -91,6 +95,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let journal = opened.map_or_else(open, Ok)?;
     let (name, keypair) = journal.identity()?;
     let signals = signals()?;
+    let floor = Floor::new(journal_path.clone(), config.keep_free);
     let (send, events) = bounded::<Event>(EVENTS);
     // What is sent alone is told by the exit status, unless a script wants to know more.
     let (console, commands) = if config.json || config.send.is_none() {
@@ -134,6 +139,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         links: HashMap::new(),
         typed: VecDeque::new(),
         looked: Instant::now(),
+        floor,
         buffers: Buffers::default(),
         failed: Vec::new(),
         exit: None,
@@ -178,6 +184,7 @@ struct Loop {
     /// Commands that have come and are not yet taken in.
     typed: VecDeque<Input>,
     looked: Instant,
+    floor: Floor,
     buffers: Buffers,
     /// What could not even be tried, to be taken in next.
     failed: Vec<Input>,
@@ -189,11 +196,15 @@ struct Loop {
 
 impl Loop {
     fn run(&mut self, mut inputs: Vec<Input>) -> anyhow::Result<u8> {
+        self.look_at_disk(&mut inputs);
         while self.exit.is_none() {
             self.transact(&inputs)?;
             inputs.clear();
             if self.exit.is_none() {
                 self.wait(&mut inputs);
+                if self.floor.is_low() || inputs.iter().any(Input::is_from_peers) {
+                    self.look_at_disk(&mut inputs);
+                }
                 self.close_stranded();
             }
         }
@@ -214,7 +225,11 @@ impl Loop {
         let taken = if welcome && !ready { self.commands.clone() } else { never() };
         let deadline = self.clock.to_std(self.node.deadline());
         let wait = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
-        let most = if self.links.is_empty() { Duration::from_secs(3600) } else { LOOK_AROUND };
+        let most = if self.links.is_empty() && !self.floor.is_low() {
+            Duration::from_secs(3600)
+        } else {
+            LOOK_AROUND
+        };
         let wait = if inputs.is_empty() && !ready { wait.min(most) } else { Duration::ZERO };
         select! {
             recv(self.events) -> event => inputs.extend(event.ok().map(|event| open(event, &mut self.links))),
@@ -246,6 +261,13 @@ impl Loop {
             } else {
                 break;
             }
+        }
+    }
+
+    /// The disk is what the rest of the transaction is decided by.
+    fn look_at_disk(&mut self, inputs: &mut Vec<Input>) {
+        if let Some(space) = self.floor.look(Instant::now()) {
+            inputs.insert(0, Input::Disk(space));
         }
     }
 

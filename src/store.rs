@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row};
 
 pub mod directory;
 pub mod journal;
+pub mod space;
 
 /// How long SQLite waits for another process (a backup, say) that holds the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -61,6 +61,9 @@ struct Arguments {
     /// How users are met whom you have neither asked for nor answered
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     strangers: Strangers,
+    /// Take nothing from peers while the disk has less than this free [default: 256 MiB, or 5 % of a small one]
+    #[arg(long, value_name = "MIB", value_parser = cli::mebibytes)]
+    keep_free: Option<u64>,
     /// Ring no bell for a message
     #[arg(long)]
     quiet: bool,
@@ -120,6 +123,7 @@ fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
         linger: arguments.linger,
         discovery_key: arguments.discovery_key,
         strangers: arguments.strangers,
+        keep_free: arguments.keep_free,
         quiet: arguments.quiet,
         notify: arguments.notify,
         send,

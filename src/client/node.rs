@@ -23,7 +23,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::event::{Action, Input};
+use super::event::{Action, Input, Space};
 use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
 use crate::protocol::rendezvous::{Strangers, ToClient};
@@ -115,6 +115,7 @@ pub struct Node {
     search: Value<Search>,
     one_shot: Value<Option<OneShot>>,
     exit: Value<Exit>,
+    space: Value<Space>,
     /// When what can wait is saved.
     save_at: Option<Instant>,
     /// Until when the disk is left alone, for a write has failed.
@@ -148,6 +149,7 @@ impl Node {
             search: Value::new(Search::load(now, journal)?),
             one_shot: Value::default(),
             exit: Value::new(Exit::new(setup.linger)),
+            space: Value::default(),
             save_at: None,
             rests_until: now.mono,
             setup,
@@ -213,6 +215,7 @@ impl Node {
             Input::Signal => leaving::leave_or(self, (0, None)),
             Input::OutputClosed(error) => leaving::output_closed(self, error.as_ref()),
             Input::Printed => self.printed(),
+            Input::Disk(space) => self.disk(*space),
             Input::RendezvousFailed(problem) => {
                 self.rendezvous.failed(&mut self.fx, problem);
                 self.forget_presence();
@@ -432,6 +435,11 @@ impl Node {
         Ok(())
     }
 
+    /// The room on the journal's disk has changed.
+    fn disk(&mut self, space: Space) {
+        *self.space = space;
+    }
+
     /// The console has written its oldest batch.
     fn printed(&mut self) {
         for (contact, seq) in self.fx.output.written(self.fx.now) {
@@ -504,6 +512,7 @@ transactional!(Node {
     search,
     one_shot,
     exit,
+    space,
 });
 
 #[cfg(test)]
