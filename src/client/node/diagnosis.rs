@@ -221,6 +221,7 @@ mod tests {
         dialer: Dialer,
         links: Links,
         delivery: Delivery,
+        held: Held,
         conversations: Conversations,
     }
 
@@ -247,6 +248,7 @@ mod tests {
                 dialer: Dialer::load(at(0), &rows, 1),
                 links: Links::new(OWN),
                 delivery: Delivery::load(&journal, &rows, 7, 5).unwrap(),
+                held: Held::new(),
                 conversations: Conversations::load(&journal, &rows, 0).unwrap(),
             }
         }
@@ -275,8 +277,8 @@ mod tests {
         }
 
         fn view(&self) -> View<'_> {
-            let Self { roster, rendezvous, dialer, links, delivery, conversations, .. } = self;
-            View { roster, rendezvous, dialer, links, delivery, conversations }
+            let Self { roster, rendezvous, dialer, links, delivery, held, conversations, .. } = self;
+            View { roster, rendezvous, dialer, links, delivery, held, conversations }
         }
 
         fn why(&self) -> Why {

@@ -51,13 +51,16 @@ fn a_contact_reads_back() {
         verified: Some(PublicKey([9; 32])),
         request: Request::Kept,
         blocked: true,
+        standing: Standing::Stranger,
+        told_at: Some(9),
+        version: 2,
     };
     bob.whereabouts = Whereabouts {
         reached: Some("192.0.2.1:5".parse().unwrap()),
         told: Some("[2001:db8::1]:6".parse().unwrap()),
         seen: Some(-5),
     };
-    bob.outgoing = Outgoing { delivered: 1, base: 2 };
+    bob.outgoing = Outgoing { delivered: 1, base: 2, lost: Lost { after: 5, to: 6 } };
     bob.reading = Reading { shown: 3, read: 4 };
     journal.save_identity(bob.id, &bob.identity).unwrap();
     journal.save_whereabouts(bob.id, &bob.whereabouts).unwrap();

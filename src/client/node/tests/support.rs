@@ -9,7 +9,7 @@ use super::super::effects::Effects;
 use super::super::output::Output;
 use crate::protocol::peer::{Cursor, Hello, Kind, Message, Peer};
 use crate::protocol::{Name, PublicKey};
-use crate::store::journal::Journal;
+use crate::store::journal::{Journal, Standing};
 use crate::time::{Instant, Now};
 use crate::transport::noise::Keypair;
 use crate::undo::Transactional;
