@@ -134,6 +134,7 @@ pub fn command_line(data: &[u8]) {
                 Command::Chat(who, _) => assert_eq!(again, Some(Ok(Command::Converse(Some(who))))),
                 Command::Search { .. } => assert!(matches!(again, Some(Err(_)))),
                 Command::Trust(who, _) => assert_eq!(again, Some(Ok(Command::Trust(who, None)))),
+                Command::TrustDiscovery(_) => assert_eq!(again, Some(Ok(Command::TrustDiscovery(None)))),
                 Command::Verify(who, _) => assert_eq!(again, Some(Ok(Command::Verify(who, None)))),
                 Command::History(who, _) => {
                     assert!(matches!(again, Some(Ok(Command::History(other, _))) if who == other));

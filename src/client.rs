@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::{Receiver, bounded, never, select};
 
+use crate::protocol::rendezvous::Strangers;
 use crate::protocol::{Name, PublicKey};
 use crate::scheduling;
 use crate::store::StoreError;
@@ -59,6 +60,7 @@ pub struct Config {
     pub linger: Option<Duration>,
     /// The key that discovery must have; `None`: the one seen first.
     pub discovery_key: Option<PublicKey>,
+    pub strangers: Strangers,
     /// How many bytes of the disk are kept free of what peers send; `None`: 256 MiB, or a twentieth of a small one.
     pub keep_free: Option<u64>,
     /// No bell rings for a message.
@@ -117,6 +119,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         listen,
         endpoint: format!("{host}:{}", config.discovery_port),
         discovery_key: config.discovery_key,
+        strangers: config.strangers,
         silent: console.is_none(),
         segment: SEGMENT,
         linger: config.linger,

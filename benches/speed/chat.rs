@@ -98,7 +98,11 @@ pub fn text(number: u64) -> String {
 impl Person {
     pub fn start(core: usize, directory: &Path, name: &str, discovery: SocketAddr) -> Result<Self> {
         let mut command = Command::new(programs()?.join("client"));
-        command.env_remove("RUST_LOG").arg("--json").arg("--data-dir").arg(directory);
+        command
+            .env_remove("RUST_LOG")
+            .args(["--json", "--strangers", "all"])
+            .arg("--data-dir")
+            .arg(directory);
         command.args([name, "0", "127.0.0.1", "127.0.0.1", &discovery.port().to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let start = Instant::now();

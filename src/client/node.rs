@@ -26,7 +26,7 @@ use std::time::Duration;
 use super::event::{Action, Input, Space};
 use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
-use crate::protocol::rendezvous::ToClient;
+use crate::protocol::rendezvous::{Strangers, ToClient};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{Journal, Seq};
@@ -87,6 +87,8 @@ pub struct Setup {
     pub endpoint: String,
     /// The key that discovery must have, if the user said so.
     pub discovery_key: Option<PublicKey>,
+    /// How users are met whom this user has neither asked for nor answered.
+    pub strangers: Strangers,
     /// How long to stay after the last line of input; `None`: until all is delivered.
     pub linger: Option<Duration>,
     /// Whether the output is never read: nothing is told then, and no message counts as shown.

@@ -50,6 +50,12 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         }
         Command::Verify(name, code) => verify(node, name, code.as_deref()),
         Command::Trust(name, key) => trust(node, name, key.as_deref()),
+        Command::TrustDiscovery(_) => {
+            node.refuse(Code::BadCommand, None, "TRUST discovery is not there yet".into())
+        }
+        Command::Accept(name) | Command::Forget(name) | Command::Resend(name) => {
+            node.refuse(Code::BadCommand, Some(name), format!("{command}: that is not there yet"));
+        }
         Command::Block(name) => return block(node, journal, name),
         Command::Unblock(name) => return unblock(node, journal, name),
         Command::Help => node.fx.tell(Notice::Help { commands: command::usages().collect() }),

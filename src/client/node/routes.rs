@@ -10,7 +10,7 @@ use super::roster::Learned;
 use super::{FAILED, Node, Setup, commands, leaving};
 use crate::protocol::peer::{ByeReason, Hello, Peer};
 use crate::protocol::rendezvous::{
-    Asks, Identify, RefusedCode, Register, Request as Ask, Status, Strangers, ToClient, ToDiscovery,
+    Asks, Identify, RefusedCode, Register, Request as Ask, Status, ToClient, ToDiscovery,
 };
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
@@ -24,9 +24,9 @@ impl Node {
         session: ConnectionId,
         key: PublicKey,
     ) -> Result<()> {
-        let Setup { name, listen, epoch, .. } = &self.setup;
+        let Setup { name, listen, epoch, strangers, .. } = &self.setup;
         let register =
-            Register { name: name.clone(), listen: *listen, start: Some(*epoch), strangers: Strangers::All };
+            Register { name: name.clone(), listen: *listen, start: Some(*epoch), strangers: *strangers };
         if self.rendezvous.connected(&mut self.fx, session, key, register) {
             journal.pin_rendezvous(&self.setup.endpoint, key)?;
         }
