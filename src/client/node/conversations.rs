@@ -13,7 +13,7 @@ use super::roster::Roster;
 use crate::protocol::Name;
 use crate::protocol::peer::{Cursor, Message};
 use crate::store::Result;
-use crate::store::journal::{ContactId, ContactRow, Journal, Reading, Seq};
+use crate::store::journal::{ContactId, ContactRow, Journal, Reading, Seq, dropped};
 use crate::undo::{Table, Transactional, Value, transactional};
 
 /// See the module.
@@ -163,7 +163,7 @@ impl Conversations {
             }
         } else {
             thread.handed = seq;
-            let notice = message_notice(name, message, fx.now.wall, false);
+            let notice = message_notice(name, message, dropped(message), fx.now.wall, false);
             fx.output.show(id, seq, Some(notice));
         }
     }
@@ -230,7 +230,13 @@ impl Conversations {
                     room = fx.output.has_room();
                     if room {
                         let replayed = received.seq <= self.start;
-                        let notice = message_notice(name, &received.message, received.arrived, replayed);
+                        let notice = message_notice(
+                            name,
+                            &received.message,
+                            received.dropped,
+                            received.arrived,
+                            replayed,
+                        );
                         fx.output.show(id, received.seq, Some(notice));
                         thread.handed = received.seq;
                     }
@@ -316,11 +322,17 @@ impl Conversations {
     }
 }
 
-fn message_notice(from: &Name, message: &Message, arrived: i64, replayed: bool) -> Notice {
+fn message_notice(
+    from: &Name,
+    message: &Message,
+    dropped: Option<u64>,
+    arrived: i64,
+    replayed: bool,
+) -> Notice {
     Notice::Message {
         id: message.cursor(),
         from: from.clone(),
-        text: Body::new(message.kind, &message.body),
+        text: Body::of(message, dropped),
         sent: message.sent,
         received: arrived,
         replayed,

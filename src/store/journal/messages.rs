@@ -7,6 +7,16 @@ use super::segments::{Segment, Side, of_side};
 use super::{ContactId, EpochId, Journal, Seq};
 use crate::protocol::peer::{Cursor, Kind, MAX_CURSORS, Message};
 
+/// How many bytes of a body are kept whose kind only a later version knows. Of a longer one only its length is: nobody
+/// can read it here, and it would fill the disk.
+pub const MAX_UNKNOWN: usize = 4096;
+
+/// How many bytes of a message of theirs are not kept, if its body is not.
+pub fn dropped(message: &Message) -> Option<u64> {
+    let length = message.body.len();
+    (!message.kind.is_known() && length > MAX_UNKNOWN).then_some(length as u64)
+}
+
 /// What [`Sent::read`] and [`Received::read`] read, of what a side said with one contact (`?1`).
 macro_rules! select {
     ($side:expr, $which:literal) => {
@@ -17,7 +27,8 @@ macro_rules! select {
                 $which
             ),
             Side::Theirs => concat!(
-                "SELECT seq, epoch, number, kind, written, body, arrived FROM received WHERE contact = ?1 AND seq ",
+                "SELECT seq, epoch, number, kind, written, body, arrived, length
+                 FROM received WHERE contact = ?1 AND seq ",
                 $which
             ),
         }
@@ -48,11 +59,14 @@ pub struct Received {
     pub message: Message,
     /// In milliseconds since 1970.
     pub arrived: i64,
+    /// How many bytes its body had, if that was not kept: see [`MAX_UNKNOWN`].
+    pub dropped: Option<u64>,
 }
 
 impl Received {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { seq: row.get(0)?, message: message(row)?, arrived: row.get(6)? })
+        let dropped = row.get::<_, Option<i64>>(7)?.map(i64::unsigned_abs);
+        Ok(Self { seq: row.get(0)?, message: message(row)?, arrived: row.get(6)?, dropped })
     }
 }
 
@@ -221,14 +235,14 @@ impl Journal {
 
     /// Adds a message of theirs, which came in at `arrived`, in milliseconds since 1970.
     pub fn add_received(&self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<()> {
-        self.incoming()?.add(contact, seq, message, arrived)
+        self.incoming()?.add(contact, seq, message, arrived).map(drop)
     }
 
     /// To add several messages of theirs.
     pub fn incoming(&self) -> Result<Incoming<'_>> {
         Ok(Incoming(self.prepare_cached(
-            "INSERT INTO received (seq, contact, epoch, number, kind, written, arrived, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO received (seq, contact, epoch, number, kind, written, arrived, body, length)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?))
     }
 
@@ -318,8 +332,10 @@ impl Journal {
 pub struct Incoming<'j>(CachedStatement<'j>);
 
 impl Incoming<'_> {
-    /// Adds one, which came in at `arrived`, in milliseconds since 1970.
-    pub fn add(&mut self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<()> {
+    /// Adds one, which came in at `arrived`, in milliseconds since 1970. Returns how many bytes of its body are kept.
+    pub fn add(&mut self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<usize> {
+        let dropped = dropped(message);
+        let body = if dropped.is_some() { &[] } else { &*message.body };
         self.0.execute(params![
             seq,
             contact,
@@ -328,8 +344,9 @@ impl Incoming<'_> {
             message.kind.0,
             message.sent,
             arrived,
-            message.body,
+            body,
+            dropped.map(u64::cast_signed),
         ])?;
-        Ok(())
+        Ok(body.len())
     }
 }
