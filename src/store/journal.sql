@@ -70,7 +70,9 @@ CREATE TABLE received (
     kind     INTEGER NOT NULL,
     written  INTEGER NOT NULL,
     arrived  INTEGER NOT NULL,
-    body     BLOB NOT NULL
+    body     BLOB NOT NULL,
+    -- How long a body was that was not kept; null if it was.
+    length   INTEGER
 ) STRICT;
 
 -- How far each contact's messages are committed here, per start of theirs.
@@ -93,14 +95,15 @@ CREATE TABLE missing (
     PRIMARY KEY (contact, epoch, up_to)
 ) STRICT, WITHOUT ROWID;
 
--- Where one contact's messages stand: `count` of ours (1) or theirs (0) from `first` to `last`, and what else is
--- between those is with others. What is above `sealed.up_to` is in no segment yet.
+-- Where one contact's messages stand: `count` of ours (1) or theirs (0) from `first` to `last`, with `bytes` of bodies,
+-- and what else is between those is with others. What is above `sealed.up_to` is in no segment yet.
 CREATE TABLE segment (
     contact  INTEGER NOT NULL,
     ours     INTEGER NOT NULL CHECK (ours IN (0, 1)),
     last     INTEGER NOT NULL,
     first    INTEGER NOT NULL,
     count    INTEGER NOT NULL,
+    bytes    INTEGER NOT NULL,
     PRIMARY KEY (contact, ours, last)
 ) STRICT, WITHOUT ROWID;
 
