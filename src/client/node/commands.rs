@@ -37,7 +37,10 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Logout => leaving::leave(node, (0, None)),
         Command::Contacts => {
             let view = node.view();
-            let mut contacts: Vec<_> = node.roster.known().filter_map(|(id, _)| view.contact(id)).collect();
+            let mut contacts = Vec::new();
+            for (id, _) in node.roster.known() {
+                contacts.extend(view.contact(journal, id)?);
+            }
             contacts.sort_by(|one, other| one.peer.cmp(&other.peer));
             node.fx.tell(Notice::Contacts { contacts });
         }
@@ -45,13 +48,16 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::History(name, count) => return history(node, journal, name, *count),
         Command::Search { words, user } => search_for(node, words, user.as_ref()),
         Command::Why(name) => {
-            let why = known(node, name).and_then(|id| node.view().why(node.fx.now, id));
-            why.into_iter().for_each(|why| node.fx.tell(Notice::Why(Box::new(why))));
+            if let Some(id) = known(node, name)
+                && let Some(why) = node.view().why(node.fx.now, journal, id)?
+            {
+                node.fx.tell(Notice::Why(Box::new(why)));
+            }
         }
         Command::Verify(name, code) => verify(node, name, code.as_deref()),
-        Command::Trust(name, key) => trust(node, name, key.as_deref()),
+        Command::Trust(name, key) => return trust(node, journal, name, key.as_deref()),
         Command::TrustDiscovery(digits) => return trust_discovery(node, journal, digits.as_deref()),
-        Command::Accept(name) => accept(node, name),
+        Command::Accept(name) => return accept(node, journal, name),
         Command::Forget(name) => return forget(node, journal, name),
         Command::Resend(name) => return resend(node, journal, name),
         Command::Block(name) => return block(node, journal, name),
@@ -309,38 +315,40 @@ fn verify(node: &mut Node, name: &Name, heard: Option<&str>) {
 
 /// The user accepts a contact's new key, if the digits name it. What the holder of the old key
 /// has stays with them: nothing of it is sent again to the new one.
-fn trust(node: &mut Node, name: &Name, digits: Option<&str>) {
+fn trust(node: &mut Node, journal: &Journal, name: &Name, digits: Option<&str>) -> Result<()> {
     let Some(id) = known(node, name) else {
-        return;
+        return Ok(());
     };
     if let Err((code, why)) = node.roster.trust(id, node.setup.key, digits) {
         node.refuse(code, Some(name), format!("nothing was changed: {why}"));
-        return;
+        return Ok(());
     }
     node.delivery.start_anew(id);
-    let line = node.view().contact(id);
+    let line = node.view().contact(journal, id)?;
     if let Some(link) = node.links.of(id) {
         node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
     }
     node.ask_for(name, true);
     node.dial_soon(id);
     line.into_iter().for_each(|line| node.fx.tell(Notice::Contact(Box::new(line))));
+    Ok(())
 }
 
 /// The user answers a stranger.
-fn accept(node: &mut Node, name: &Name) {
+fn accept(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let Some(id) = known(node, name) else {
-        return;
+        return Ok(());
     };
     if node.roster.is_blocked(id) {
         refuse_blocked(node, name);
-        return;
+        return Ok(());
     }
     if node.roster.standing(id) == Some(Standing::Stranger) {
         acquaintance::answer(node, id, name);
     }
-    let line = node.view().contact(id);
+    let line = node.view().contact(journal, id)?;
     line.into_iter().for_each(|line| node.fx.tell(Notice::Contact(Box::new(line))));
+    Ok(())
 }
 
 fn forget(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
@@ -389,32 +397,33 @@ fn block(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
         node.add_contact(journal, name, Standing::Stranger)?;
     }
     if let Some(id) = known(node, name) {
-        set_blocked(node, id, true);
+        set_blocked(node, journal, id, true)?;
         node.intake.remove(id);
         acquaintance::drop_pair(node, id, name);
     }
     Ok(())
 }
 
-fn set_blocked(node: &mut Node, id: ContactId, blocked: bool) {
+fn set_blocked(node: &mut Node, journal: &Journal, id: ContactId, blocked: bool) -> Result<()> {
     node.roster.set_blocked(id, blocked);
     if let Some(name) = node.roster.name(id) {
         node.rendezvous.forgive(name);
     }
     node.dialer.forgive(id);
     node.links.forgive(id);
-    let line = node.view().contact(id);
+    let line = node.view().contact(journal, id)?;
     if let Some(link) = node.links.of(id).filter(|_| blocked) {
         node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
     }
     line.into_iter().for_each(|line| node.fx.tell(Notice::Contact(Box::new(line))));
+    Ok(())
 }
 
 fn unblock(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let Some(id) = known(node, name) else {
         return Ok(());
     };
-    set_blocked(node, id, false);
+    set_blocked(node, journal, id, false)?;
     if node.roster.standing(id) == Some(Standing::Contact) {
         // Blocking has ended the pair at discovery.
         acquaintance::answer(node, id, name);

@@ -159,6 +159,11 @@ impl Delivery {
         self.log.last()
     }
 
+    /// How many bytes of what was said with the contact are kept, on both sides.
+    pub fn bytes(&self, journal: &Journal, contact: ContactId) -> Result<u64> {
+        self.log.bytes(journal, contact)
+    }
+
     /// Messages are written under this epoch from now on.
     pub fn renew_epoch(&mut self, epoch: u64) {
         self.log.renew_epoch(epoch);
