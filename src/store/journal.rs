@@ -15,7 +15,7 @@ mod search;
 mod segments;
 mod transfer;
 
-pub use contacts::{ContactRow, Identity, Outgoing, Reading, Request, Whereabouts};
+pub use contacts::{ContactRow, Identity, Lost, Outgoing, Reading, Request, Standing, Whereabouts};
 pub use messages::{Entry, Incoming, Received, Sent};
 pub use segments::{SEGMENT, Side, Unsealed};
 pub use transfer::Copy;
