@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use curve25519_dalek::MontgomeryPoint;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use minicbor::decode::{Decoder, Error};
 use minicbor::{Decode, Encode};
 
 /// The key of an account, the only identity that peerchat believes in: a public key of Ed25519 (RFC 8032) whose
@@ -14,7 +15,10 @@ use minicbor::{Decode, Encode};
 /// [XEdDSA](https://signal.org/docs/specifications/xeddsa/), one form names the other.
 ///
 /// Its fingerprint is the whole key in 64 hexadecimal digits, so that comparing fingerprints compares keys.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
+///
+/// Any bytes can stand here. Those that can't be an account's key are refused where they come from outside: by
+/// handshakes, and when a message is decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode)]
 #[cbor(transparent)]
 pub struct PublicKey(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
 
@@ -86,6 +90,14 @@ impl PublicKey {
     fn point(&self) -> Option<EdwardsPoint> {
         let point = is_canonical(&self.0).then(|| CompressedEdwardsY(self.0).decompress())??;
         (!point.is_small_order()).then_some(point)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for PublicKey {
+    fn decode(d: &mut Decoder<'b>, context: &mut C) -> Result<Self, Error> {
+        let at = d.position();
+        let key = Self(minicbor::bytes::decode(d, context)?);
+        if key.is_valid() { Ok(key) } else { Err(Error::message("no key of an account").at(at)) }
     }
 }
 
@@ -165,6 +177,16 @@ pub mod tests {
         for point in EIGHT_TORSION {
             assert!(!PublicKey(point.compress().to_bytes()).is_valid());
             assert!(!is_contributory(&point.to_montgomery().to_bytes()));
+        }
+    }
+
+    #[test]
+    fn only_a_key_is_decoded() {
+        let decoded = |key: PublicKey| minicbor::decode::<PublicKey>(&minicbor::to_vec(key).unwrap());
+        let key = PublicKey((ED25519_BASEPOINT_POINT * Scalar::from(2_u64)).compress().to_bytes());
+        assert_eq!(decoded(key).ok(), key.is_valid().then_some(key));
+        for point in weak_points() {
+            assert!(decoded(PublicKey(point)).is_err());
         }
     }
 
