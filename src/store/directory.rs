@@ -4,9 +4,8 @@ use std::ops::Deref;
 use std::path::Path;
 
 use rusqlite::params;
-use zeroize::Zeroizing;
 
-use super::{Database, Result, Schema, parsed};
+use super::{Database, Result, Schema, keypair, parsed};
 use crate::accounts::{Account, Change, Snapshot};
 use crate::protocol::PublicKey;
 use crate::transport::noise::Keypair;
@@ -17,7 +16,7 @@ const SCHEMA: Schema = Schema {
     // Each user who comes, moves or goes changes a row of about a hundred bytes somewhere in the file, and with it a
     // page goes to the log. With pages of 4 KiB a third fewer registrations were saved in a second.
     page_size: 1024,
-    format: 3,
+    format: 4,
     tables: include_str!("directory.sql"),
 };
 
@@ -46,8 +45,7 @@ impl Directory {
     }
 
     pub fn keypair(&self) -> Result<Keypair> {
-        let secret = self.one("SELECT secret FROM server", [], |row| row.get(0))?;
-        Ok(Keypair::from_secret(Zeroizing::new(secret)))
+        Ok(self.one("SELECT secret FROM server", [], |row| keypair(row, 0))?)
     }
 
     pub fn load(&self) -> Result<Snapshot> {
