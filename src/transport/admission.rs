@@ -1,11 +1,12 @@
 //! How many connections are let in, and of which addresses.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr, Shutdown};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Shutdown};
 use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::network::{greediest, network};
 use super::wire::Wire;
 use crate::protocol::Refusal;
 
@@ -17,11 +18,13 @@ pub struct Caps {
     pub per_address: Option<usize>,
     /// The same for addresses of this machine itself.
     pub per_loopback: Option<usize>,
-    /// That have not yet proved a key. Of more, the oldest of the address with the most is cut.
+    /// That are not established: they have not yet proved a key, or not yet registered where that is wanted. Of more,
+    /// the oldest of the network with the most is cut.
     pub handshakes: usize,
 }
 
-/// Lets one connection, or its handshake, be there; given back when dropped.
+/// Lets one connection, or its handshake, be there; given back when dropped. The second one also stands for a session
+/// until its owner drops it.
 #[derive(Debug)]
 pub struct Permit {
     from: IpAddr,
@@ -40,14 +43,14 @@ impl Drop for Permit {
 #[derive(Default)]
 struct Host {
     connections: usize,
-    /// Those that have not yet proved a key, oldest first.
+    /// Those that are not established, oldest first.
     handshakes: BTreeMap<u64, Weak<dyn Wire>>,
 }
 
 /// Counts connections. Owned by the accepting thread; permits come back through a channel, so nothing is locked.
 pub struct Admission {
     caps: Caps,
-    hosts: HashMap<IpAddr, Host>,
+    hosts: BTreeMap<IpAddr, Host>,
     total: usize,
     handshakes: usize,
     next: u64,
@@ -59,7 +62,7 @@ impl Admission {
     pub fn new(caps: Caps) -> Self {
         // Each connection has at most one of either kind.
         let (back, returned) = bounded(2 * caps.total);
-        Self { caps, hosts: HashMap::new(), total: 0, handshakes: 0, next: 0, back, returned }
+        Self { caps, hosts: BTreeMap::new(), total: 0, handshakes: 0, next: 0, back, returned }
     }
 
     /// A permit for the connection and one for its handshake.
@@ -87,12 +90,12 @@ impl Admission {
         Ok(handshakes.map(|handshake| Permit { from, handshake, back: self.back.clone() }))
     }
 
-    /// Cuts the oldest handshake of the address that has the most under way, if those are more than the
-    /// newcomer's: so it takes very many addresses to keep others out by saying nothing.
+    /// Cuts the oldest handshake of the network that has the most under way, if those are more than the newcomer's: so it
+    /// takes very many networks to keep others out by saying nothing.
     fn make_room(&mut self, newcomer: IpAddr) -> bool {
-        let own = self.hosts.get(&newcomer).map_or(0, |host| host.handshakes.len());
-        let most = self.hosts.values_mut().max_by_key(|host| host.handshakes.len());
-        let Some(greedy) = most.filter(|host| host.handshakes.len() > own) else {
+        let counts = self.hosts.iter().map(|(address, host)| (*address, host.handshakes.len()));
+        let greedy = greediest(counts.filter(|(_, count)| *count > 0), Some(newcomer));
+        let Some(greedy) = greedy.and_then(|address| self.hosts.get_mut(&address)) else {
             return false;
         };
         if let Some((_, oldest)) = greedy.handshakes.pop_first() {
@@ -119,16 +122,6 @@ impl Admission {
         if host.connections == 0 && host.handshakes.is_empty() {
             self.hosts.remove(&from);
         }
-    }
-}
-
-/// What counts as one address: an IPv6 host commonly has a whole network of 64 bits to itself.
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) if !ip.is_loopback() => {
-            IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)))
-        }
-        other => other,
     }
 }
 

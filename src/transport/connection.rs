@@ -61,12 +61,11 @@ impl Transport {
         wire: Arc<dyn Wire>,
         route: Route,
         purpose: Purpose,
-        [connection, handshake]: [Permit; 2],
+        permits: [Permit; 2],
     ) -> Result<Connection, HandshakeError> {
         let deadline = Instant::now() + HANDSHAKE_DEADLINE;
-        let session = noise::respond(&*wire, purpose, &self.keypair, deadline);
-        drop(handshake);
-        self.proven(wire, route, session?, Some(connection))
+        let session = noise::respond(&*wire, purpose, &self.keypair, deadline)?;
+        self.proven(wire, route, session, Some(permits))
     }
 
     fn proven(
@@ -74,11 +73,11 @@ impl Transport {
         wire: Arc<dyn Wire>,
         route: Route,
         session: Session,
-        permit: Option<Permit>,
+        permits: Option<[Permit; 2]>,
     ) -> Result<Connection, HandshakeError> {
         let budget = wire.prepare()?;
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Ok(Connection { id, route, budget, wire, session, permit })
+        Ok(Connection { id, route, budget, wire, session, permits })
     }
 }
 
@@ -111,6 +110,8 @@ pub struct Opened {
     /// How many bytes the wire takes without waiting.
     pub budget: usize,
     pub writer: Writer,
+    /// Of a connection that was let in: dropped once it is established.
+    pub handshake: Option<Permit>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +129,7 @@ pub struct Connection {
     budget: usize,
     wire: Arc<dyn Wire>,
     session: Session,
-    permit: Option<Permit>,
+    permits: Option<[Permit; 2]>,
 }
 
 impl Connection {
@@ -140,10 +141,11 @@ impl Connection {
         framing: Framing,
         mut deliver: impl FnMut(Event<M>) -> bool + Send + 'static,
     ) {
-        let Self { id, route, budget, wire, session, permit } = self;
+        let Self { id, route, budget, wire, session, permits } = self;
+        let (permit, handshake) = permits.map(|[connection, handshake]| (connection, handshake)).unzip();
         let Session { remote: key, opener, sealer } = session;
         let writer = Writer { wire: Arc::clone(&wire), sealer, fill: framing.fill };
-        if !deliver(Event::Opened(Box::new(Opened { id, key, route, budget, writer }))) {
+        if !deliver(Event::Opened(Box::new(Opened { id, key, route, budget, writer, handshake }))) {
             return;
         }
         // Boxed, or it would stand on its thread's stack several times, which was 4 KiB a session.
