@@ -10,9 +10,13 @@ use super::network::{greediest, network};
 use super::wire::Wire;
 use crate::protocol::Refusal;
 
+/// How many connections above the total there may be for a moment: those that were cut, until their threads have ended.
+const OVERLAP: usize = 64;
+
 /// How many connections are let in.
 #[derive(Clone, Copy, Debug)]
 pub struct Caps {
+    /// Of more, those that are not established give way.
     pub total: usize,
     /// From one address (an IPv6 network of 64 bits counts as one), if that is limited.
     pub per_address: Option<usize>,
@@ -61,7 +65,7 @@ pub struct Admission {
 impl Admission {
     pub fn new(caps: Caps) -> Self {
         // Each connection has at most one of either kind.
-        let (back, returned) = bounded(2 * caps.total);
+        let (back, returned) = bounded(2 * (caps.total + OVERLAP));
         Self { caps, hosts: BTreeMap::new(), total: 0, handshakes: 0, next: 0, back, returned }
     }
 
@@ -76,8 +80,8 @@ impl Admission {
         if cap.is_some_and(|cap| held >= cap) {
             return Err(Refusal::AddressFull);
         }
-        if self.total >= self.caps.total || (self.handshakes >= self.caps.handshakes && !self.make_room(from))
-        {
+        let full = self.total >= self.caps.total || self.handshakes >= self.caps.handshakes;
+        if full && (self.total >= self.caps.total + OVERLAP || !self.make_room(from)) {
             return Err(Refusal::Full);
         }
         let host = self.hosts.entry(from).or_default();
@@ -90,8 +94,8 @@ impl Admission {
         Ok(handshakes.map(|handshake| Permit { from, handshake, back: self.back.clone() }))
     }
 
-    /// Cuts the oldest handshake of the network that has the most under way, if those are more than the newcomer's: so it
-    /// takes very many networks to keep others out by saying nothing.
+    /// Cuts the oldest handshake of the network that has the most under way, if those are more than the newcomer's would
+    /// be: so it takes very many networks to keep others out by saying nothing.
     fn make_room(&mut self, newcomer: IpAddr) -> bool {
         let counts = self.hosts.iter().map(|(address, host)| (*address, host.handshakes.len()));
         let greedy = greediest(counts.filter(|(_, count)| *count > 0), Some(newcomer));
@@ -199,6 +203,45 @@ mod tests {
         drop((connection, handshake));
         let _fifth = admission.admit_some(third).unwrap();
         assert_eq!((admission.total, admission.handshakes, admission.hosts.len()), (3, 3, 1));
+    }
+
+    #[test]
+    fn a_network_with_many_addresses_makes_room_for_others() {
+        let mut admission = admission(100, 10, 8);
+        let held = [(); 8].map(|()| stream());
+        let permits: Vec<_> = (0..)
+            .zip(&held)
+            .map(|(low, (stream, _))| {
+                let from = format!("2001:db8:1:{low:x}::1").parse().unwrap();
+                admission.admit(from, &wire(stream)).unwrap()
+            })
+            .collect();
+        // None of these addresses has more than one, but their network has all.
+        assert_eq!(admission.admit_some("2001:db8:1:ff::1").unwrap_err(), Refusal::Full);
+        let honest =
+            [admission.admit_some("192.0.2.1").unwrap(), admission.admit_some("2001:db8:2::1").unwrap()];
+        assert_eq!(admission.hosts.values().filter(|host| host.handshakes.is_empty()).count(), 2);
+        drop((permits, honest));
+    }
+
+    #[test]
+    fn who_is_established_stays_and_the_others_give_way_when_it_is_full() {
+        let mut admission = admission(4, 10, 10);
+        let [greedy, honest] = ["192.0.2.1", "198.51.100.1"];
+        let established = admission.admit_some(greedy).unwrap();
+        let [_connection, handshake] = established;
+        drop(handshake);
+        let silent = [(); 3].map(|()| admission.admit_some(greedy).unwrap());
+        assert_eq!(admission.admit_some(greedy).unwrap_err(), Refusal::Full);
+        let [_one, handshake] = admission.admit_some(honest).unwrap();
+        drop(handshake);
+        let _other = admission.admit_some(honest).unwrap();
+        assert_eq!((admission.total, admission.handshakes), (6, 2));
+        // What was cut is gone as soon as its thread has ended.
+        drop(silent);
+        let _third = admission.admit_some(honest).unwrap();
+        assert_eq!((admission.total, admission.handshakes), (4, 2));
+        assert_eq!(admission.admit_some(honest).unwrap_err(), Refusal::Full);
     }
 
     #[test]

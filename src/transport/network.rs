@@ -29,8 +29,8 @@ pub fn network(address: IpAddr) -> IpAddr {
 }
 
 /// Which address, as [`network`] has it, is to give way to a newcomer: one of the widest network that has most, in it of
-/// the narrower one that has most, and so on. `None` if all these are the newcomer's own. So what one customer of a
-/// provider holds is held against this customer, from however many addresses.
+/// the narrower one that has most, and so on. `None` if none of them has more than the newcomer's would have. So what one
+/// customer of a provider holds counts together, from however many addresses.
 ///
 /// `counts` are in the order of their addresses, and none is 0.
 pub fn greediest(
@@ -45,12 +45,14 @@ pub fn greediest(
         let inside =
             |address: IpAddr| within.is_none_or(|(wider, chosen)| at(address, wider) == Some(chosen));
         let own = newcomer.and_then(|newcomer| at(newcomer, level));
-        let (mut group, mut most) = ((0, false, None), (0, false, None));
+        let newcomers = (usize::from(own.is_some()), own.is_some(), own);
+        let (mut group, mut most) = ((0, false, None), newcomers);
         for (address, count) in counts.clone().filter(|(address, _)| inside(*address)) {
             let network = at(address, level);
-            let before = if group.2 == network { group.0 } else { 0 };
+            let is_own = own.is_some() && own == network;
+            let before = if group.2 == network { group.0 } else { usize::from(is_own) };
             // Of two that have as much, the newcomer's own: an equal does not give way.
-            group = (before + count, own == network, network);
+            group = (before + count, is_own, network);
             most = most.max(group);
         }
         newcomer = newcomer.filter(|_| most.1);
@@ -97,12 +99,13 @@ mod tests {
 
     #[test]
     fn nobody_gives_way_to_an_equal() {
-        let counts = [("192.0.2.1", 2), ("192.0.2.2", 1), ("198.51.100.1", 2)];
+        let counts = [("192.0.2.1", 3), ("192.0.2.2", 1), ("198.51.100.1", 2)];
         assert_eq!(gives_way(&counts, Some("192.0.2.1")), None, "it has most itself");
         assert_eq!(gives_way(&counts, Some("192.0.2.2")), Some(ip("192.0.2.1")));
         assert_eq!(gives_way(&counts, Some("203.0.113.1")), Some(ip("192.0.2.1")));
+        assert_eq!(gives_way(&[("192.0.2.1", 2), ("192.0.2.2", 1)], Some("192.0.2.2")), None);
         let equal = [("192.0.2.1", 1), ("198.51.100.1", 1)];
         assert_eq!(gives_way(&equal, Some("192.0.2.1")), None);
-        assert_eq!(gives_way(&equal, Some("203.0.113.1")), Some(ip("198.51.100.1")));
+        assert_eq!(gives_way(&equal, Some("203.0.113.1")), None);
     }
 }
