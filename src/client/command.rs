@@ -146,7 +146,8 @@ mod tests {
             ("REQUEST bob carol", "usage: REQUEST <user>"),
             ("LOGOUT now", "usage: LOGOUT"),
             ("HISTORY bob 0", "usage: HISTORY <user> [n]; the count must be a number from 1 to 1000"),
-            ("TRUST", "usage: TRUST <user> [key]"),
+            ("TRUST", "usage: TRUST <user> <digits>"),
+            ("REQUEST discovery", "\"discovery\" is the server's name, and no user's"),
             ("SEARCH", "usage: SEARCH <words> [@user]"),
             ("SEARCH @bob", "usage: SEARCH <words> [@user]"),
             (

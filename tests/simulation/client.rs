@@ -11,6 +11,7 @@ use peerchat::client::event::{ANSWERS, Action, Input};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
 use peerchat::protocol::peer::Peer;
+use peerchat::protocol::rendezvous::Strangers;
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::StoreError;
 use peerchat::store::journal::Journal;
@@ -132,6 +133,7 @@ impl World {
             listen: client.address,
             endpoint: "discovery:7667".into(),
             discovery_key: None,
+            strangers: Strangers::All,
             silent: false,
             segment: 5,
             linger,

@@ -8,7 +8,7 @@ use peerchat::client::event::{Action, ConnectionId, Input, Problem};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
 use peerchat::protocol::peer::{Bye, ByeReason, Hello, Kind, Message, Peer};
-use peerchat::protocol::rendezvous::{Asks, Registered, Status, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{Asks, Registered, Status, Strangers, ToClient, ToDiscovery};
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::journal::Journal;
 use peerchat::time::{Instant, Now};
@@ -45,6 +45,7 @@ impl Alice {
             listen: address(),
             endpoint: "discovery:7667".into(),
             discovery_key: None,
+            strangers: Strangers::All,
             silent: false,
             segment: 5,
             linger: None,

@@ -58,17 +58,30 @@ impl Log {
         body: &[u8],
     ) -> Result<(EpochId, Cursor)> {
         let seq = self.ends.last + 1;
-        let epoch = match *self.epoch {
-            (_, Some(row)) => row,
-            (value, None) => {
-                let row = journal.add_epoch(value, seq)?;
-                *self.epoch = (value, Some(row));
-                row
-            }
-        };
+        let epoch = self.epoch(journal, seq)?;
         journal.add_sent(contact, seq, epoch, kind, written, body)?;
-        self.said(contact, Side::Ours);
+        self.said(contact, Side::Ours, body.len());
         Ok((epoch, Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() }))
+    }
+
+    /// Adds a message of ours once more, for its contact has lost it.
+    pub fn repeat(&mut self, journal: &Journal, contact: ContactId, original: Seq) -> Result<()> {
+        let seq = self.ends.last + 1;
+        let epoch = self.epoch(journal, seq)?;
+        let bytes = journal.repeat_sent(seq, epoch, original)?;
+        self.said(contact, Side::Ours, bytes);
+        Ok(())
+    }
+
+    /// The row of the epoch under which the message at `seq` is written.
+    fn epoch(&mut self, journal: &Journal, seq: Seq) -> Result<EpochId> {
+        let (value, row) = *self.epoch;
+        if let Some(row) = row {
+            return Ok(row);
+        }
+        let row = journal.add_epoch(value, seq)?;
+        *self.epoch = (value, Some(row));
+        Ok(row)
     }
 
     /// Adds a message of theirs, which came in at `arrived` on the wall clock. Returns its seq.
@@ -80,17 +93,23 @@ impl Log {
         arrived: i64,
     ) -> Result<Seq> {
         let seq = self.ends.last + 1;
-        incoming.add(contact, seq, message, arrived)?;
-        self.said(contact, Side::Theirs);
+        let kept = incoming.add(contact, seq, message, arrived)?;
+        self.said(contact, Side::Theirs, kept);
         Ok(seq)
     }
 
-    fn said(&mut self, contact: ContactId, side: Side) {
+    fn said(&mut self, contact: ContactId, side: Side, bytes: usize) {
         self.ends.last += 1;
         let seq = self.ends.last;
         let mut sides = self.unsealed.get(&contact).copied().unwrap_or_default();
-        Unsealed::add(of_side(&mut sides, side), seq);
+        Unsealed::add(of_side(&mut sides, side), seq, bytes);
         self.unsealed.insert(contact, sides);
+    }
+
+    /// How many bytes of bodies the journal keeps of what was said with this contact, on both sides.
+    pub fn bytes(&self, journal: &Journal, contact: ContactId) -> Result<u64> {
+        let unsealed = self.unsealed.get(&contact).into_iter().flatten().flatten();
+        Ok(journal.sealed_bytes(contact)? + unsealed.map(|it| it.bytes).sum::<u64>())
     }
 
     /// Nothing is said with this contact any more.
@@ -173,7 +192,9 @@ mod tests {
         assert_eq!([1, 2].map(|it| journal.count_sent_after(it, 0).unwrap()), [1, 3]);
         // What is in no segment is found again at the next start.
         let mut log = Log::load(&journal, 9, 3).unwrap();
+        assert_eq!([1, 2].map(|it| log.bytes(&journal, it).unwrap()), [1, 3]);
         assert_eq!([write(&mut log, 1), write(&mut log, 1)], [3, 6]);
+        assert_eq!([1, 2].map(|it| log.bytes(&journal, it).unwrap()), [3, 3]);
         assert_eq!([1, 2].map(|it| journal.count_sent_after(it, 3).unwrap()), [2, 1]);
     }
 }

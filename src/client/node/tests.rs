@@ -6,7 +6,9 @@ use super::super::event::{Action, ConnectionId, Input};
 use super::super::notice::{Body, Code, Notice, Told, UpDown};
 use super::*;
 use crate::protocol::peer::{Bye, ByeReason, Cursor, Peer};
-use crate::protocol::rendezvous::{About, Identify, Identity, Registered, Status, ToClient, ToDiscovery};
+use crate::protocol::rendezvous::{
+    About, Identify, Identity, Registered, Status, Strangers, ToClient, ToDiscovery,
+};
 use crate::protocol::{DEAD_AFTER, MAX_TEXT};
 use crate::store::journal::ContactId;
 use crate::time::millis;
@@ -40,6 +42,7 @@ fn setup(epoch: u64) -> Setup {
         listen: address(1),
         endpoint: "localhost:7667".into(),
         discovery_key: None,
+        strangers: Strangers::All,
         silent: false,
         segment: 5,
         linger: Some(Duration::from_secs(10)),
