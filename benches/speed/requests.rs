@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use peerchat::discovery::registry::MAX_UNANSWERED;
-use peerchat::discovery::registry::MAX_UNANSWERED;
+use peerchat::protocol::PublicKey;
 use peerchat::protocol::rendezvous::{About, Identify, Request, ToClient, ToDiscovery};
 use peerchat::transport::noise::OpenError;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
