@@ -83,8 +83,8 @@ pub struct Options {
     /// itself]
     #[arg(long, value_name = "N", value_parser = cli::count)]
     max_new_names: Option<u32>,
-    /// How many questions about users who do not exist one account may ask in an hour [default: 100, and no
-    /// limit for this machine itself]
+    /// How many questions about users who do not exist one account may ask in an hour, and one address four
+    /// times as many [default: 100, and no limit for the addresses of this machine itself]
     #[arg(long, value_name = "N", value_parser = cli::count)]
     max_questions: Option<u32>,
     /// Serve figures for Prometheus there, at /metrics
@@ -139,7 +139,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let directory = Directory::open(&path)?;
     let keypair = directory.keypair().with_context(|| path.display().to_string())?;
     let fingerprint = keypair.public();
-    let limit = |given: Option<u32>, default| Limit { elsewhere: given.unwrap_or(default), loopback: given };
+    let limit =
+        |given: Option<u32>, default| Limit { each: given.unwrap_or(default), loopback: given.is_some() };
     let limits = Limits {
         new_names: limit(max_new_names, DEFAULT_NEW_NAMES),
         questions: limit(max_questions, DEFAULT_QUESTIONS),

@@ -29,20 +29,19 @@ pub enum Kind {
     UnknownKey,
 }
 
-/// How often something may be done in an hour, by the narrowest that is counted.
+/// How often something may be done in an hour.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limit {
-    /// From anywhere else.
-    pub elsewhere: u32,
-    /// From this machine itself, if that is limited.
-    pub loopback: Option<u32>,
+    /// By each account, and, if no accounts are counted, from each address (an IPv6 network of 64 bits counts as one).
+    pub each: u32,
+    /// Whether networks are limited too that are this machine itself.
+    pub loopback: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Of one address (an IPv6 network of 64 bits counts as one).
     pub new_names: Limit,
-    /// Of one account, about users who do not exist.
+    /// About users who do not exist.
     pub questions: Limit,
 }
 
@@ -91,11 +90,11 @@ impl Quota {
         from: IpAddr,
     ) -> impl Iterator<Item = (By, Duration)> + use<> {
         let Limits { new_names, questions } = self.limits;
-        let Limit { elsewhere, loopback } = if kind == Kind::NewName { new_names } else { questions };
-        let limit = if from.to_canonical().is_loopback() { loopback } else { Some(elsewhere) };
-        let networks = networks(from).into_iter().enumerate().rev();
+        let Limit { each, loopback } = if kind == Kind::NewName { new_names } else { questions };
+        let is_limited = loopback || !from.to_canonical().is_loopback();
+        let networks = networks(from).into_iter().enumerate().rev().filter(move |_| is_limited);
         let all = user.map(By::Account).into_iter().chain(networks.map(|(width, ip)| By::Network(width, ip)));
-        let limits = iter::successors(limit, |limit| Some(limit.saturating_mul(WIDER)));
+        let limits = iter::successors(Some(each), |limit| Some(limit.saturating_mul(WIDER)));
         all.zip(limits).map(|(by, limit)| (by, WINDOW / limit.max(1)))
     }
 }
@@ -106,7 +105,7 @@ transactional!(Quota { replenished });
 mod tests {
     use super::*;
 
-    const LIMIT: Limit = Limit { elsewhere: 10, loopback: None };
+    const LIMIT: Limit = Limit { each: 10, loopback: false };
 
     fn quota() -> Quota {
         Quota::new(Limits { new_names: LIMIT, questions: LIMIT })
@@ -142,7 +141,10 @@ mod tests {
         assert_eq!(allowed(&mut quota, 1, "192.0.2.1", 30, start + WINDOW / 10), 1);
         assert_eq!(allowed(&mut quota, 1, "192.0.2.1", 30, start + WINDOW / 2), 4);
         assert_eq!(allowed(&mut quota, 1, "192.0.2.1", 30, start + WINDOW * 9), 10, "no more is saved up");
-        assert_eq!(allowed(&mut quota, 1, "127.0.0.1", 30, start), 30, "this machine is not limited");
+        let here = |quota: &mut Quota| {
+            (2..10).map(|user| allowed(quota, user, "127.0.0.1", 30, start)).sum::<usize>()
+        };
+        assert_eq!(here(&mut quota), 80, "this machine is not limited, its accounts are");
     }
 
     #[test]

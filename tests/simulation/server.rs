@@ -57,7 +57,7 @@ impl World {
         }
         self.discovery.life += 1;
         self.note(|| "discovery starts".into());
-        let limit = Limit { elsewhere: 100, loopback: None };
+        let limit = Limit { each: 100, loopback: false };
         let limits = Limits { new_names: limit, questions: limit };
         let registry = Registry::new(self.discovery.directory.load().unwrap(), limits);
         self.discovery.run = Some(ServerRun {

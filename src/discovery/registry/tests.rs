@@ -29,7 +29,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::limited(limits(3, None))
+        Self::limited(limits(3, false))
     }
 
     fn limited(limits: Limits) -> Self {
@@ -167,9 +167,9 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-/// Limits on new names; questions are not limited on this machine.
-fn limits(elsewhere: u32, loopback: Option<u32>) -> Limits {
-    Limits { new_names: Limit { elsewhere, loopback }, questions: Limit { elsewhere: 5, loopback: None } }
+/// Limits on new names, and five questions.
+fn limits(each: u32, loopback: bool) -> Limits {
+    Limits { new_names: Limit { each, loopback }, questions: Limit { each: 5, loopback: false } }
 }
 
 fn register(name: &str, port: u16) -> ToDiscovery {

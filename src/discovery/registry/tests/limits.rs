@@ -31,7 +31,7 @@ fn new_names_of_one_network_are_counted() {
 
 #[test]
 fn this_machine_is_limited_if_wanted() {
-    let mut world = World::limited(limits(9, Some(1)));
+    let mut world = World::limited(limits(1, true));
     world.user(1, "alice");
     let session = world.open(2);
     world.assert_refused(session, register("bob", 1), RefusedCode::TOO_MANY_NAMES, "bob");
@@ -257,8 +257,7 @@ fn refusals_are_bounded_and_the_oldest_goes_first() {
 
 #[test]
 fn questions_about_users_who_do_not_exist_are_bounded() {
-    let mut world =
-        World::limited(Limits { questions: Limit { elsewhere: 5, loopback: Some(5) }, ..limits(9, None) });
+    let mut world = World::new();
     let [alice, bob] = world.users(["alice", "bob"]);
     let [strangers_key, bobs_key] = [9, 2].map(|key| PublicKey([key; 32]));
     for _ in 0..5 {

@@ -23,7 +23,7 @@ impl World {
 
 /// Alice is connected with bob, has asked for carol, and dave has asked for her. All but carol are there.
 fn acquainted() -> (World, [ConnectionId; 3]) {
-    let mut world = World::limited(limits(10, None));
+    let mut world = World::limited(limits(10, false));
     let [alice, bob, carol] = world.users(["alice", "bob", "carol"]);
     world.say(bob, request("alice"));
     world.say(alice, request("bob"));

@@ -50,7 +50,7 @@ pub(super) fn in_memory(world: &World) -> Vec<String> {
 
 #[test]
 fn a_batch_that_fails_leaves_no_trace() {
-    let mut world = World::limited(limits(1, Some(4)));
+    let mut world = World::limited(limits(4, true));
     let [alice, bob] = world.users(["alice", "bob"]);
     world.say(alice, request("bob"));
     let before = in_memory(&world);
