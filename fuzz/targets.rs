@@ -180,8 +180,9 @@ pub fn notice(data: &[u8]) {
     let peer: Name = "bob".parse().expect("a name");
     let text = Body::new(kind, said);
     let lossy = String::from_utf8_lossy(said);
+    let (replayed, stranger) = (b & 2 == 0, b & 8 == 0);
     let message =
-        Notice::Message { id, from: peer.clone(), text: text.clone(), sent, received, replayed: b & 2 == 0 };
+        Notice::Message { id, from: peer.clone(), text: text.clone(), sent, received, replayed, stranger };
     let json = written(&message);
     let expected = matches!(text, Body::Text(_)).then(|| lossy.as_ref());
     assert_eq!(json["text"].as_str(), expected);

@@ -4,6 +4,7 @@
 //! line or a few of plain text. Either way nothing from outside reaches the terminal as a control sequence.
 //!
 //! - `text`: notices as text; `json`: as JSON; `fast_json`: the frequent ones; `time`: their times;
+//! - `numbers`: counts and sizes as people read them;
 //! - `lists`: the entries of `CONTACTS`, `OUTBOX`, `HISTORY` and `SEARCH`; `why`: the answer to `WHY`.
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ pub use why::{AddressLine, DiscoveryLine, Goodbye, Reason, Why};
 mod fast_json;
 mod json;
 mod lists;
+mod numbers;
 mod text;
 mod time;
 mod why;
@@ -38,8 +40,18 @@ pub enum Notice {
     Discovery { state: UpDown, detail: String },
     /// What discovery says of a contact.
     Presence { peer: Name, state: OnOff },
-    /// A peer has asked for a link and is a contact now.
-    Request { from: Name, fingerprint: PublicKey },
+    /// A user asks for this one: a stranger until answered, or a contact at once.
+    Request {
+        from: Name,
+        fingerprint: PublicKey,
+        /// Whether the user has to answer.
+        stranger: bool,
+        /// A contact whose name looks much like this one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resembles: Option<Name>,
+    },
+    /// A stranger has had what a stranger may have until answered; the rest stays with them.
+    Full { from: Name },
     /// A `REQUEST` was taken: it is safe and goes on until there is a link.
     Requested { peer: Name },
     /// Whether there is a link to a contact.
@@ -58,6 +70,9 @@ pub enum Notice {
         received: i64,
         /// Whether it came in before this start, and may have been shown then.
         replayed: bool,
+        /// Whether its sender has not been answered.
+        #[serde(skip_serializing_if = "is_false")]
+        stranger: bool,
     },
     /// A message is safe on the disk.
     Queued {
@@ -74,6 +89,16 @@ pub enum Notice {
     },
     /// A contact has committed a message of ours.
     Delivered { id: Cursor, to: Name },
+    /// A peer takes no more for now: so many messages wait here until it does.
+    Held { to: Name, reason: HeldReason, waiting: u64 },
+    /// A peer does not have so many messages that it had: they are not sent again without the user's word.
+    Lost { peer: Name, messages: u64 },
+    /// The answer to `RESEND`: so many messages are sent again.
+    Resent { peer: Name, messages: u64 },
+    /// The answer to `FORGET`.
+    Forgotten { peer: Name },
+    /// The answer to `TRUST discovery`: the key that it must have from now on.
+    Trusted { fingerprint: PublicKey },
     /// Something was not done, or is not as it should be.
     Error(ErrorNotice),
     /// Sorted by name.
@@ -85,7 +110,7 @@ pub enum Notice {
     /// The conversation that the user is in, null for none; how many of the peer's messages were unread, counted up to
     /// [`MANY_UNREAD`]; the last entries, oldest first.
     Conversation { peer: Option<Name>, unread: u64, messages: Vec<HistoryLine> },
-    /// The answer to `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
+    /// The answer to `ACCEPT`, `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
     Contact(Box<ContactLine>),
     /// Usage and meaning of every command.
     Help { commands: Vec<(&'static str, &'static str)> },
@@ -151,6 +176,12 @@ pub enum Code {
     TooLong,
     /// The disk is full or fails: nothing was kept.
     NotSaved,
+    /// The disk is nearly full: nothing is taken from peers.
+    DiskFull,
+    /// The other side has ended the contact, or has not answered in time.
+    Dropped,
+    /// `RESEND` of a contact who has lost nothing.
+    NothingLost,
     /// By discovery.
     Refused,
     /// An unknown peer connected, and was cut.
@@ -170,6 +201,16 @@ pub enum Code {
 pub enum UpDown {
     Up,
     Down,
+}
+
+/// Why a peer takes no messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldReason {
+    /// Its user has not answered this one, and has taken what may come from a stranger.
+    NotAnswered,
+    /// Its disk is nearly full.
+    DiskFull,
 }
 
 /// Whether a user has a session with discovery.
@@ -240,6 +281,9 @@ impl Notice {
                 | Self::Discovery { .. }
                 | Self::Presence { .. }
                 | Self::Request { .. }
+                | Self::Full { .. }
+                | Self::Held { .. }
+                | Self::Lost { .. }
                 | Self::Link { .. }
                 | Self::Message { .. }
                 | Self::Delivered { .. }
@@ -262,6 +306,10 @@ impl Notice {
         };
         content + size_of::<Told>() + MAX_REFERENCE
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[cfg(test)]

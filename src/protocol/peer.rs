@@ -123,6 +123,11 @@ impl HoldReason {
     pub const DISK_FULL: Self = Self(2);
 }
 
+/// How many messages are taken from a stranger until answered: enough to say who one is and what one wants.
+pub const STRANGER_MESSAGES: u64 = 20;
+/// How many bytes those have at most: two of the longest texts.
+pub const STRANGER_BYTES: u64 = 2 * super::MAX_TEXT as u64;
+
 /// The most epochs that a [`Hello`] speaks of.
 pub const MAX_CURSORS: u32 = 32;
 
@@ -147,8 +152,14 @@ pub struct Message {
 }
 
 impl Message {
+    /// Where it stands in the stream of messages.
     pub fn cursor(&self) -> Cursor {
         Cursor { epoch: self.epoch, number: self.number }
+    }
+
+    /// Its name for ever, also when it is sent again.
+    pub fn id(&self) -> Cursor {
+        self.original.unwrap_or_else(|| self.cursor())
     }
 }
 

@@ -16,7 +16,7 @@ mod search;
 mod segments;
 mod transfer;
 
-pub use contacts::{ContactRow, Identity, Outgoing, Reading, Request, Whereabouts};
+pub use contacts::{ContactRow, Identity, Lost, Outgoing, Reading, Request, Standing, Whereabouts};
 pub use messages::{Entry, Incoming, MAX_UNKNOWN, Received, Sent, dropped};
 pub use segments::{SEGMENT, Side, Unsealed};
 pub use transfer::Copy;

@@ -24,15 +24,22 @@ CREATE TABLE contact (
     key        BLOB UNIQUE CHECK (length(key) = 32),
     offered    BLOB CHECK (length(offered) = 32),
     verified   BLOB CHECK (length(verified) = 32),
-    request    INTEGER NOT NULL DEFAULT 0 CHECK (request IN (0, 1, 2)),
+    request    INTEGER NOT NULL DEFAULT 0 CHECK (request BETWEEN 0 AND 4),
     blocked    INTEGER NOT NULL DEFAULT 0 CHECK (blocked IN (0, 1)),
+    standing   INTEGER NOT NULL CHECK (standing IN (0, 1, 2)),
+    told_at    INTEGER,
+    version    INTEGER NOT NULL DEFAULT 0,
     reached    TEXT,
     told       TEXT,
     seen       INTEGER,
     delivered  INTEGER NOT NULL DEFAULT 0,
     base       INTEGER NOT NULL DEFAULT 0,
+    lost_after INTEGER NOT NULL DEFAULT 0,
+    lost_to    INTEGER NOT NULL DEFAULT 0,
     shown      INTEGER NOT NULL DEFAULT 0,
-    read       INTEGER NOT NULL DEFAULT 0
+    read       INTEGER NOT NULL DEFAULT 0,
+    -- Of the bodies of what was said, on both sides, as far as it is in segments.
+    bytes      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- The starts of this client that wrote something.
@@ -52,7 +59,9 @@ CREATE TABLE sent (
     epoch    INTEGER NOT NULL,
     kind     INTEGER NOT NULL,
     written  INTEGER NOT NULL,
-    body     BLOB NOT NULL
+    body     BLOB NOT NULL,
+    -- The seq of the message that this one repeats, because the contact has lost it.
+    repeats  INTEGER
 ) STRICT;
 
 CREATE TABLE received (
@@ -78,15 +87,24 @@ CREATE TABLE cursor (
     PRIMARY KEY (contact, epoch)
 ) STRICT, WITHOUT ROWID;
 
--- Where one contact's messages stand: `count` of ours (1) or theirs (0) from `first` to `last`, with `bytes` of bodies,
--- and what else is between those is with others. What is above `sealed.up_to` is in no segment yet.
+-- What each contact has sent and does not send by itself again, because it takes it for delivered: of the start `epoch`,
+-- what comes after `after`, up to `up_to`. It was in this journal once.
+CREATE TABLE missing (
+    contact  INTEGER NOT NULL REFERENCES contact (id),
+    epoch    INTEGER NOT NULL,
+    after    INTEGER NOT NULL,
+    up_to    INTEGER NOT NULL,
+    PRIMARY KEY (contact, epoch, up_to)
+) STRICT, WITHOUT ROWID;
+
+-- Where one contact's messages stand: `count` of ours (1) or theirs (0) from `first` to `last`, and what else is
+-- between those is with others. What is above `sealed.up_to` is in no segment yet.
 CREATE TABLE segment (
     contact  INTEGER NOT NULL,
     ours     INTEGER NOT NULL CHECK (ours IN (0, 1)),
     last     INTEGER NOT NULL,
     first    INTEGER NOT NULL,
     count    INTEGER NOT NULL,
-    bytes    INTEGER NOT NULL,
     PRIMARY KEY (contact, ours, last)
 ) STRICT, WITHOUT ROWID;
 

@@ -75,7 +75,12 @@ fn a_changed_key_is_refused_until_it_is_trusted() {
     assert_eq!((&bob["linked"], &bob["waiting"]), (&false.into(), &1.into()));
     assert!(!other_bob.settle().iter().any(|event| event["event"] == "message" || event["event"] == "link"));
 
-    alice.say("TRUST bob");
+    // Neither a digit nor none is enough to take whatever key is named at this moment.
+    for digits in ["", &other_bob.fingerprint[..1], &other_bob.fingerprint[..15]] {
+        alice.say(&format!("TRUST bob {digits}"));
+        alice.expect_error("key-changed");
+    }
+    alice.say(&format!("TRUST bob {}", &other_bob.fingerprint[..16]));
     alice.wait("contact", |event| event["fingerprint"] == other_bob.fingerprint);
     other_bob.expect_message("alice", "for bob's eyes only");
     alice.expect_delivered(1);
@@ -97,7 +102,7 @@ fn what_an_old_key_was_sent_is_not_sent_to_the_new_one() {
     rename_key(&db, "bob", &other_bob.fingerprint);
     let _discovery = Discovery::start_at(&db, &[], &address.port().to_string());
     alice.expect_error("key-changed");
-    alice.say("TRUST bob");
+    alice.say(&format!("TRUST bob {}", other_bob.fingerprint));
     alice.expect_link("bob");
     alice.say("CHAT bob hello, new bob");
     other_bob.expect_message("alice", "hello, new bob");
@@ -130,6 +135,34 @@ fn another_discovery_at_the_same_place_is_refused() {
     let options = ["--discovery-key", key.as_str()];
     let mut alice = Client::start_with(directory.path(), "alice", 0, address, &options);
     alice.expect_error("key-changed");
+}
+
+#[test]
+fn a_discovery_that_is_rebuilt_is_trusted_by_its_digits_without_a_restart() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let address = discovery.address;
+    let mut alice = Client::online(directory.path(), "alice", address);
+    let mut bob = Client::online(directory.path(), "bob", address);
+    discovery.kill();
+    let rebuilt = Discovery::start_at(&directory.path().join("other.db"), &[], &address.port().to_string());
+    let key = rebuilt.line.trim().rsplit(' ').next().unwrap();
+    for client in [&mut alice, &mut bob] {
+        client.expect_error("key-changed");
+        // Without digits, and with too few, it only tells what it would be.
+        for digits in ["", &key[..1], &key[..15]] {
+            client.say(&format!("TRUST discovery {digits}"));
+            let refused = client.expect_error("key-changed");
+            assert!(refused["message"].as_str().unwrap().starts_with("nothing was changed"), "{refused}");
+        }
+        client.say(&format!("TRUST discovery {}", key[..16].to_uppercase()));
+        client.wait("trusted", |event| event["fingerprint"] == key);
+        client.wait("discovery", |event| event["state"] == "up");
+    }
+    alice.say("REQUEST bob");
+    bob.expect_link("alice");
+    alice.log_out();
+    Client::online(directory.path(), "alice", address).log_out();
 }
 
 #[test]
@@ -406,6 +439,8 @@ fn a_later_kind_of_message_is_kept_and_acknowledged() {
         let frame = link.session.opener.read(&mut &link.stream, MAX_PEER_FRAME, 4096).unwrap().unwrap();
         heard.extend(codec::decode::<Peer>(frame).unwrap());
     }
+    alice.say("CONTACTS");
+    assert_eq!(alice.wait("contacts", |_| true)["contacts"][0]["bytes"], 10);
     alice.log_out();
     let journal = std::fs::read(directory.path().join("alice.journal")).unwrap();
     let kept = journal.windows(5000).filter(|bytes| bytes.iter().all(|byte| *byte == 0xff)).count();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::numbers::size;
 use super::text::{LATE, Look, body_lines, many, short};
 use super::{Body, OnOff, time};
 use crate::protocol::peer::Cursor;
@@ -33,10 +34,14 @@ pub struct ContactLine {
     pub last_seen: Option<i64>,
     /// Whether our request has not led to a link yet.
     pub requested: bool,
+    /// Whether the peer asks for this user and has not been answered.
+    pub stranger: bool,
     pub blocked: bool,
     pub waiting: u64,
     /// Counted up to [`MANY_UNREAD`](super::MANY_UNREAD).
     pub unread: u64,
+    /// How many bytes of the disk all that was said takes.
+    pub bytes: u64,
     pub address: Option<SocketAddr>,
 }
 
@@ -89,8 +94,12 @@ impl ContactLine {
             Some(seen) => _ = write!(line, ", last seen {}", look.clock(seen)),
             None => {}
         }
-        let marks =
-            [(self.verified, ", verified"), (self.requested, ", requested"), (self.blocked, ", blocked")];
+        let marks = [
+            (self.stranger, ", asks for you"),
+            (self.verified, ", verified"),
+            (self.requested, ", requested"),
+            (self.blocked, ", blocked"),
+        ];
         line.extend(marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark));
         if self.waiting > 0 {
             let _ = write!(line, ", {} waiting", self.waiting);
@@ -98,11 +107,14 @@ impl ContactLine {
         if self.unread > 0 {
             let _ = write!(line, ", {} unread", many(self.unread));
         }
+        if self.bytes > 0 {
+            let _ = write!(line, ", {} on this disk", size(self.bytes));
+        }
         match (self.fingerprint, self.offered) {
             (Some(key), None) => _ = write!(line, ", key {}", short(&key)),
             (Some(key), Some(other)) => {
                 let (key, other) = (short(&key), short(&other));
-                _ = write!(line, ", KEY CHANGED from {key} to {other} (TRUST {} accepts it)", self.peer);
+                _ = write!(line, ", KEY CHANGED from {key} to {other} (see HELP TRUST)");
             }
             (None, _) => {}
         }

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use jiff::civil::Date;
 
+use super::numbers::{messages as counted, size};
 use super::time::timestamp;
-use super::{Body, ErrorNotice, MANY_UNREAD, Notice, OnOff, UpDown};
+use super::{Body, ErrorNotice, HeldReason, MANY_UNREAD, Notice, OnOff, UpDown};
+use crate::protocol::peer::{STRANGER_BYTES, STRANGER_MESSAGES};
 use crate::protocol::{Name, PublicKey};
 use crate::terminal::printable;
 
@@ -110,10 +112,62 @@ impl Notice {
                 vec![format!("* discovery: {} ({})", state.word(), printable(detail))]
             }
             Self::Presence { peer, state } => vec![format!("* discovery says {peer} is {}", state.word())],
-            Self::Request { from, fingerprint } => vec![format!(
-                "* {from} sent you a request and is now a contact (key {}; BLOCK {from} to refuse)",
-                short(fingerprint)
+            Self::Request { from, fingerprint, stranger, resembles } => {
+                let key = short(fingerprint);
+                let asks = if *stranger {
+                    format!("* {from} asks for you (key {key}): ACCEPT {from} answers, FORGET {from} refuses")
+                } else {
+                    format!(
+                        "* {from} sent you a request and is now a contact (key {key}; BLOCK {from} to refuse)"
+                    )
+                };
+                let alike = resembles
+                    .as_ref()
+                    .map(|known| format!("! look closely: {from} is not {known}, who is a contact of yours"));
+                std::iter::once(asks).chain(alike).collect()
+            }
+            Self::Full { from } => vec![format!(
+                "* {from} has more to say than is taken from a stranger: ACCEPT {from} takes it, FORGET {from} ends it"
             )],
+            Self::Held { to, reason, waiting } => {
+                let (why, until) = match reason {
+                    HeldReason::NotAnswered => (
+                        format!(
+                            "{to} has not answered you yet, and takes no more than {STRANGER_MESSAGES} messages and {} until then",
+                            size(STRANGER_BYTES)
+                        ),
+                        format!("once {to} answers"),
+                    ),
+                    HeldReason::DiskFull => (
+                        format!("{to}'s disk is nearly full, and takes nothing more"),
+                        "once there is room".to_owned(),
+                    ),
+                };
+                let waits = match waiting {
+                    0 => String::new(),
+                    1 => format!("; 1 message waits here and goes out {until}"),
+                    _ => format!("; {} wait here and go out {until}", counted(*waiting)),
+                };
+                vec![format!("* {why}{waits}")]
+            }
+            Self::Lost { peer, messages } => vec![
+                format!(
+                    "! {peer}'s client has lost {} that it had; nothing is sent again",
+                    counted(*messages)
+                ),
+                "  It happens when a backup is restored, and looks the same when another person has the key"
+                    .into(),
+                format!(
+                    "  of {peer}. Ask {peer} in another way; RESEND {peer} sends the lost messages again"
+                ),
+            ],
+            Self::Resent { peer, messages } => {
+                vec![format!("* {peer} is sent again what was lost: {}", counted(*messages))]
+            }
+            Self::Forgotten { peer } => vec![format!("* {peer} is forgotten, with all that was said")],
+            Self::Trusted { fingerprint } => {
+                vec![format!("* discovery has the key {} from now on", short(fingerprint))]
+            }
             Self::Requested { peer } => vec![format!("* request sent to {peer}")],
             Self::Link { peer, state: UpDown::Up } => vec![format!("* {peer} is linked")],
             Self::Link { peer, state: UpDown::Down } => vec![format!("* {peer} is no longer linked")],

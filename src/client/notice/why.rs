@@ -32,6 +32,14 @@ pub enum Reason {
     Superseded,
     KeyChanged,
     UnknownKey,
+    /// The user has not answered: a client dials only contacts.
+    Stranger,
+    /// The contact has not answered this user's request.
+    NotAnswered,
+    /// The other side has ended the contact, or has not answered in time.
+    Dropped,
+    /// The contact is linked, but its disk is nearly full.
+    DiskFull,
     /// The contact's client does not accept links from this account.
     NotAccepted,
     Offline,
@@ -134,12 +142,20 @@ impl Why {
             Reason::Blocked => format!("you have blocked {who}; UNBLOCK {who} undoes that"),
             Reason::Superseded => format!("this client stays offline: {detail}"),
             Reason::KeyChanged => {
-                format!("discovery names another key for {who}; nothing is sent until you TRUST {who}")
+                format!("discovery names another key for {who}; nothing is sent until you TRUST it")
             }
             Reason::UnknownKey if self.discovery.state == UpDown::Down => {
                 format!("{who} was never reached, and discovery is not reachable: {detail}")
             }
             Reason::UnknownKey => format!("discovery has not told the key of {who} yet"),
+            Reason::Stranger => {
+                format!("{who} is a stranger, and this client dials only contacts; ACCEPT {who} answers")
+            }
+            Reason::NotAnswered => format!("{who} has not answered your request"),
+            Reason::Dropped => {
+                format!("{who} has ended the contact, or did not answer in 30 days; REQUEST {who} asks again")
+            }
+            Reason::DiskFull => format!("{who}'s disk is nearly full, and takes nothing more"),
             Reason::NotAccepted => format!("{who}'s client answers, but does not accept a link from you"),
             Reason::Offline => format!("discovery says {who} is offline{last_seen}"),
             Reason::NoAddress => format!("no address of {who} is known{last_seen}"),
