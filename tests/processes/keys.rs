@@ -438,6 +438,8 @@ fn a_later_kind_of_message_is_kept_and_acknowledged() {
         let frame = link.session.opener.read(&mut &link.stream, MAX_PEER_FRAME, 4096).unwrap().unwrap();
         heard.extend(codec::decode::<Peer>(frame).unwrap());
     }
+    alice.say("CONTACTS");
+    assert_eq!(alice.wait("contacts", |_| true)["contacts"][0]["bytes"], 10);
     alice.log_out();
     let journal = std::fs::read(directory.path().join("alice.journal")).unwrap();
     let kept = journal.windows(5000).filter(|bytes| bytes.iter().all(|byte| *byte == 0xff)).count();

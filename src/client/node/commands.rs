@@ -37,10 +37,7 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Logout => leaving::leave(node, (0, None)),
         Command::Contacts => {
             let view = node.view();
-            let mut contacts = Vec::new();
-            for (id, _) in node.roster.known() {
-                contacts.extend(view.contact(journal, id)?);
-            }
+            let mut contacts: Vec<_> = node.roster.known().filter_map(|(id, _)| view.contact(id)).collect();
             contacts.sort_by(|one, other| one.peer.cmp(&other.peer));
             node.fx.tell(Notice::Contacts { contacts });
         }
@@ -48,16 +45,13 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::History(name, count) => return history(node, journal, name, *count),
         Command::Search { words, user } => search_for(node, words, user.as_ref()),
         Command::Why(name) => {
-            if let Some(id) = known(node, name)
-                && let Some(why) = node.view().why(node.fx.now, journal, id)?
-            {
-                node.fx.tell(Notice::Why(Box::new(why)));
-            }
+            let why = known(node, name).and_then(|id| node.view().why(node.fx.now, id));
+            why.into_iter().for_each(|why| node.fx.tell(Notice::Why(Box::new(why))));
         }
         Command::Verify(name, code) => verify(node, name, code.as_deref()),
-        Command::Trust(name, key) => return trust(node, journal, name, key.as_deref()),
+        Command::Trust(name, key) => trust(node, name, key.as_deref()),
         Command::TrustDiscovery(digits) => return trust_discovery(node, journal, digits.as_deref()),
-        Command::Accept(name) => return accept(node, journal, name),
+        Command::Accept(name) => accept(node, name),
         Command::Forget(name) => return forget(node, journal, name),
         Command::Resend(name) => return resend(node, journal, name),
         Command::Block(name) => return block(node, journal, name),
@@ -315,40 +309,38 @@ fn verify(node: &mut Node, name: &Name, heard: Option<&str>) {
 
 /// The user accepts a contact's new key, if the digits name it. What the holder of the old key
 /// has stays with them: nothing of it is sent again to the new one.
-fn trust(node: &mut Node, journal: &Journal, name: &Name, digits: Option<&str>) -> Result<()> {
+fn trust(node: &mut Node, name: &Name, digits: Option<&str>) {
     let Some(id) = known(node, name) else {
-        return Ok(());
+        return;
     };
     if let Err((code, why)) = node.roster.trust(id, node.setup.key, digits) {
         node.refuse(code, Some(name), format!("nothing was changed: {why}"));
-        return Ok(());
+        return;
     }
     node.delivery.start_anew(id);
-    let line = node.view().contact(journal, id)?;
+    let line = node.view().contact(id);
     if let Some(link) = node.links.of(id) {
         node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
     }
     node.ask_for(name, true);
     node.dial_soon(id);
     line.into_iter().for_each(|line| node.fx.tell(Notice::Contact(Box::new(line))));
-    Ok(())
 }
 
 /// The user answers a stranger.
-fn accept(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
+fn accept(node: &mut Node, name: &Name) {
     let Some(id) = known(node, name) else {
-        return Ok(());
+        return;
     };
     if node.roster.is_blocked(id) {
         refuse_blocked(node, name);
-        return Ok(());
+        return;
     }
     if node.roster.standing(id) == Some(Standing::Stranger) {
         acquaintance::answer(node, id, name);
     }
-    let line = node.view().contact(journal, id)?;
+    let line = node.view().contact(id);
     line.into_iter().for_each(|line| node.fx.tell(Notice::Contact(Box::new(line))));
-    Ok(())
 }
 
 fn forget(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
@@ -397,33 +389,32 @@ fn block(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
         node.add_contact(journal, name, Standing::Stranger)?;
     }
     if let Some(id) = known(node, name) {
-        set_blocked(node, journal, id, true)?;
+        set_blocked(node, id, true);
         node.intake.remove(id);
         acquaintance::drop_pair(node, id, name);
     }
     Ok(())
 }
 
-fn set_blocked(node: &mut Node, journal: &Journal, id: ContactId, blocked: bool) -> Result<()> {
+fn set_blocked(node: &mut Node, id: ContactId, blocked: bool) {
     node.roster.set_blocked(id, blocked);
     if let Some(name) = node.roster.name(id) {
         node.rendezvous.forgive(name);
     }
     node.dialer.forgive(id);
     node.links.forgive(id);
-    let line = node.view().contact(journal, id)?;
+    let line = node.view().contact(id);
     if let Some(link) = node.links.of(id).filter(|_| blocked) {
         node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
     }
     line.into_iter().for_each(|line| node.fx.tell(Notice::Contact(Box::new(line))));
-    Ok(())
 }
 
 fn unblock(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let Some(id) = known(node, name) else {
         return Ok(());
     };
-    set_blocked(node, journal, id, false)?;
+    set_blocked(node, id, false);
     if node.roster.standing(id) == Some(Standing::Contact) {
         // Blocking has ended the pair at discovery.
         acquaintance::answer(node, id, name);

@@ -159,11 +159,6 @@ impl Delivery {
         self.log.last()
     }
 
-    /// How many bytes of what was said with the contact are kept, on both sides.
-    pub fn bytes(&self, journal: &Journal, contact: ContactId) -> Result<u64> {
-        self.log.bytes(journal, contact)
-    }
-
     /// Messages are written under this epoch from now on.
     pub fn renew_epoch(&mut self, epoch: u64) {
         self.log.renew_epoch(epoch);
@@ -172,6 +167,11 @@ impl Delivery {
     /// All of ours up to here is delivered.
     pub fn delivered(&self, contact: ContactId) -> Seq {
         self.contacts.get(&contact).map_or(0, |it| it.outgoing.delivered)
+    }
+
+    /// How many bytes the bodies of what was said with the contact take here.
+    pub fn bytes(&self, contact: ContactId) -> u64 {
+        self.log.bytes(contact)
     }
 
     /// How many of ours are not delivered to the contact.

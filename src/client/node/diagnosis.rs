@@ -14,8 +14,7 @@ use super::rendezvous::Rendezvous;
 use super::roster::{Person, Roster};
 use crate::protocol::Name;
 use crate::protocol::peer::ByeReason;
-use crate::store::Result;
-use crate::store::journal::{ContactId, Entry, Journal, Request, Standing};
+use crate::store::journal::{ContactId, Entry, Request, Standing};
 use crate::time::{Instant, Now};
 use crate::transport::Route;
 
@@ -32,15 +31,14 @@ pub struct View<'n> {
 
 impl View<'_> {
     /// A contact in a list.
-    pub fn contact(&self, journal: &Journal, id: ContactId) -> Result<Option<ContactLine>> {
-        let (Some(person), Some(outlook)) = (self.roster.get(id), self.dialer.outlook(id)) else {
-            return Ok(None);
-        };
+    pub fn contact(&self, id: ContactId) -> Option<ContactLine> {
+        let person = self.roster.get(id)?;
         let Person { name, identity, .. } = person;
+        let outlook = self.dialer.outlook(id)?;
         let linked_since = self.links.since(id);
         let presence = self.dialer.presence(id);
         let is_there = linked_since.is_some() || presence == Some(true);
-        Ok(Some(ContactLine {
+        Some(ContactLine {
             peer: name.clone(),
             fingerprint: identity.key,
             offered: identity.offered,
@@ -55,18 +53,15 @@ impl View<'_> {
             blocked: identity.blocked,
             waiting: self.delivery.waiting(id),
             unread: self.conversations.unread(id),
-            bytes: self.delivery.bytes(journal, id)?,
+            bytes: self.delivery.bytes(id),
             address: outlook.routes.iter().find_map(Route::remote),
-        }))
+        })
     }
 
     /// Why a contact can't be reached, and what has been tried.
-    pub fn why(&self, now: Now, journal: &Journal, id: ContactId) -> Result<Option<Why>> {
-        let (Some(person), Some(outlook), Some(contact)) =
-            (self.roster.get(id), self.dialer.outlook(id), self.contact(journal, id)?)
-        else {
-            return Ok(None);
-        };
+    pub fn why(&self, now: Now, id: ContactId) -> Option<Why> {
+        let person = self.roster.get(id)?;
+        let outlook = self.dialer.outlook(id)?;
         let idle = self.links.of(id).is_some()
             || person.identity.blocked
             || person.identity.key.is_none()
@@ -76,15 +71,15 @@ impl View<'_> {
             let wait = i64::try_from(at.since(now.mono).as_millis()).unwrap_or(i64::MAX);
             now.wall.saturating_add(wait)
         };
-        Ok(Some(Why {
+        Some(Why {
             reason: self.reason(id, person, &outlook),
-            contact,
+            contact: self.contact(id)?,
             discovery: self.rendezvous.told().clone(),
             addresses: places(&outlook),
             dialling: outlook.underway,
             next_dial: outlook.next.filter(|_| !idle).map(on_the_wall),
             goodbye: outlook.goodbye.map(|(at, reason)| Goodbye { at, reason: in_words(reason) }),
-        }))
+        })
     }
 
     fn reason(&self, id: ContactId, person: &Person, outlook: &Outlook<'_>) -> Reason {
@@ -224,7 +219,6 @@ mod tests {
     use crate::transport::Route;
 
     struct Machines {
-        journal: Journal,
         fx: Effects,
         roster: Roster,
         rendezvous: Rendezvous,
@@ -260,7 +254,6 @@ mod tests {
                 delivery: Delivery::load(&journal, &rows, 7, 5).unwrap(),
                 held: Held::new(),
                 conversations: Conversations::load(&journal, &rows, 0).unwrap(),
-                journal,
             }
         }
 
@@ -293,7 +286,7 @@ mod tests {
         }
 
         fn why(&self) -> Why {
-            self.view().why(self.fx.now, &self.journal, 1).unwrap().unwrap()
+            self.view().why(self.fx.now, 1).unwrap()
         }
 
         fn says(&self) -> (Reason, String) {
@@ -384,11 +377,7 @@ mod tests {
         let mut it = Machines::new();
         it.status(BOB, 4000, true);
         let is = |it: &Machines| {
-            it.view()
-                .contact(&it.journal, 1)
-                .unwrap()
-                .map(|it| (it.linked_since, it.presence_since, it.last_seen))
-                .unwrap()
+            it.view().contact(1).map(|it| (it.linked_since, it.presence_since, it.last_seen)).unwrap()
         };
         assert_eq!(is(&it), (None, Some(1_000_000), None));
         it.fx.now = at(1);
