@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 use crate::protocol::rendezvous::Strangers;
 use crate::protocol::{Name, PublicKey};
 use crate::scheduling;
+use crate::store::StoreError;
 use crate::store::journal::{Journal, SEGMENT};
 use crate::time::Clock;
 use crate::transport::{self, Buffers, Writer};
@@ -301,6 +302,9 @@ impl Loop {
             .and_then(|()| self.journal.commit());
         let actions = match decided {
             Ok(()) => self.node.committed(),
+            Err(error @ StoreError::Lost { .. }) => {
+                return Err(error).context("what was typed last was not kept");
+            }
             Err(error) if error.is_damage() => return Err(error).context("the journal is damaged"),
             Err(error) => {
                 tracing::error!(%error, "the journal can't be written");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use peerchat::protocol::peer::{Cursor, Hello, Peer};
 use peerchat::protocol::{HANDSHAKE_DEADLINE, MAX_PEER_FRAME, Name, PublicKey, codec};
-use peerchat::store::journal::Journal;
+use peerchat::store::journal::{Journal, Standing};
 use peerchat::transport::noise::{self, OpenError, Opener, Purpose, Sealer};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
@@ -150,7 +150,7 @@ fn fan(options: &Options, count: u64, stalled: bool) -> Result<Stream> {
     let key = journal.identity()?.1.public();
     journal.begin()?;
     for account in &accounts {
-        let mut contact = journal.add_contact(&account.name)?;
+        let mut contact = journal.add_contact(&account.name, Standing::Contact)?;
         contact.identity.key = Some(account.keypair.public());
         journal.save_identity(contact.id, &contact.identity)?;
     }

@@ -58,6 +58,9 @@ pub enum Input {
     LinkSays(ConnectionId, Vec<Peer>),
     /// A link is over.
     LinkClosed(ConnectionId),
+
+    /// Something has arrived from a peer or discovery that is not yet a whole frame.
+    Alive(ConnectionId),
 }
 
 impl Input {

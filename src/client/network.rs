@@ -133,6 +133,7 @@ impl Network {
                     Event { input: up(&opened), opened: Some((opened.id, opened.writer)) }
                 }
                 transport::Event::Messages(link, messages) => says(link, messages).into(),
+                transport::Event::Alive(connection) => Input::Alive(connection).into(),
                 transport::Event::Closed(link, end) => {
                     if let Err(error) = end {
                         tracing::info!(link, %error, "a connection was broken");

@@ -13,26 +13,29 @@
 //! - `links`: from a proven key to a link that both sides keep;
 //! - `delivery`: messages out and in, with `log` (their order) and `send_window` (what is on its way);
 //! - `conversations`: what the user has seen;
+//! - `intake`: what is taken from strangers, and from all while the disk is nearly full;
+//! - `held`: what the user is told of messages that wait because of a bound of the other side;
 //! - `withdrawals`: what is given back of users who do not exist;
 //! - `output`: what is told, and what the console has not written yet;
 //! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
 //!
-//! `routes` is the rest of the conductor, what discovery and peers say; `commands` carries out what the user types; `leaving` is how
-//! the program ends.
+//! `routes` is the rest of the conductor, what discovery and peers say; `acquaintance` is how users become contacts;
+//! `commands` carries out what the user types; `leaving` is how the program ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::event::{Action, Input, Space};
+use super::event::{Action, Input};
 use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
 use crate::protocol::rendezvous::{Strangers, ToClient};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{Journal, Seq};
+use crate::store::journal::{Journal, Request, Seq};
 use crate::time::{Instant, Now};
 use crate::undo::{Transactional, Value, transactional};
 
+mod acquaintance;
 mod commands;
 mod conversations;
 mod delivery;
@@ -40,6 +43,8 @@ mod diagnosis;
 mod dialer;
 mod effects;
 mod exit;
+mod held;
+mod intake;
 mod leaving;
 mod links;
 mod log;
@@ -60,12 +65,14 @@ use dialer::Dialer;
 use effects::Effects;
 use exit::Exit;
 pub use exit::{FAILED, STILL_WAITING};
+use held::Held;
+use intake::Intake;
 use links::Links;
 use one_shot::OneShot;
 pub use output::BATCHES as OUTPUT_BATCHES;
 use output::Output;
 use rendezvous::{Due, Rendezvous};
-use roster::Roster;
+use roster::{Person, Roster};
 use search::Search;
 use withdrawals::Withdrawals;
 
@@ -116,7 +123,8 @@ pub struct Node {
     search: Value<Search>,
     one_shot: Value<Option<OneShot>>,
     exit: Value<Exit>,
-    space: Value<Space>,
+    intake: Intake,
+    held: Held,
     /// When what can wait is saved.
     save_at: Option<Instant>,
     /// Until when the disk is left alone, for a write has failed.
@@ -150,7 +158,8 @@ impl Node {
             search: Value::new(Search::load(now, journal)?),
             one_shot: Value::default(),
             exit: Value::new(Exit::new(setup.linger)),
-            space: Value::default(),
+            intake: Intake::load(journal, &rows, setup.strangers, now)?,
+            held: Held::new(),
             save_at: None,
             rests_until: now.mono,
             setup,
@@ -228,6 +237,10 @@ impl Node {
             }
             Input::DialFailed { contact, problems } => self.dial_failed(*contact, problems),
             Input::LinkClosed(link) => self.close_link(*link, None),
+            Input::Alive(connection) if self.rendezvous.is_session(*connection) => {
+                self.rendezvous.received(now)
+            }
+            Input::Alive(connection) => self.links.received(&self.fx, *connection),
         }
         Ok(())
     }
@@ -239,6 +252,7 @@ impl Node {
     /// The journal fails; then roll back and call [`Self::failed`].
     pub fn finish(&mut self, now: Now, journal: &Journal) -> Result<()> {
         self.follow_up(now, journal)?;
+        acquaintance::expire(self, journal)?;
         self.remove_withdrawn(journal)?;
         while self.fx.output.has_room()
             && let Some(query) = self.search.next_ready()
@@ -304,6 +318,8 @@ impl Node {
             self.rendezvous.deadline(),
             self.dialer.deadline(),
             self.links.deadline(),
+            self.intake.deadline(),
+            self.held.deadline(),
             self.search.deadline(room),
             self.fx.output.deadline(),
             self.exit.deadline(),
@@ -325,6 +341,7 @@ impl Node {
             dialer: &self.dialer,
             links: &self.links,
             delivery: &self.delivery,
+            held: &self.held,
             conversations: &self.conversations,
         }
     }
@@ -334,11 +351,12 @@ impl Node {
         self.fx.now = now;
         self.fx.output.tick(now);
         self.tick();
-        for (link, frame) in self.delivery.frames(journal)? {
-            self.links.say(&mut self.fx, link, frame);
-        }
+        // On a thin line a frame takes long.
         for (link, cursor) in self.delivery.acknowledgements() {
             self.links.say(&mut self.fx, link, vec![Peer::Ack(cursor)]);
+        }
+        for (link, frame) in self.delivery.frames(now.mono, journal)? {
+            self.links.say(&mut self.fx, link, frame);
         }
         let delivered = |id| self.delivery.delivered(id);
         self.conversations.catch_up(&mut self.fx, journal, &self.roster, delivered)?;
@@ -361,9 +379,11 @@ impl Node {
             tracing::info!(link, "nothing received for too long");
             self.close_link(link, None);
         }
-        let Self { fx, roster, rendezvous, dialer, links, .. } = self;
+        let Self { fx, roster, rendezvous, dialer, links, held, .. } = self;
+        held.tick(fx, |id| roster.name(id));
         dialer.tick(fx, |id| {
-            let person = roster.get(id).filter(|person| !person.identity.blocked)?;
+            let dialled = |person: &&Person| person.is_wanted() && person.identity.request != Request::Ended;
+            let person = roster.get(id).filter(dialled)?;
             let free = links.of(id).is_none() && !rendezvous.is_out();
             Some((&person.name, person.identity.key.filter(|_| free)?))
         });
@@ -436,11 +456,6 @@ impl Node {
         Ok(())
     }
 
-    /// The room on the journal's disk has changed.
-    fn disk(&mut self, space: Space) {
-        *self.space = space;
-    }
-
     /// The console has written its oldest batch.
     fn printed(&mut self) {
         for (contact, seq) in self.fx.output.written(self.fx.now) {
@@ -484,7 +499,7 @@ impl Node {
                 self.remove_contact(journal, id)?;
                 if let Some(name) = name.filter(|_| exists) {
                     // It was said while nothing could come of it.
-                    self.ask_for(&name);
+                    self.ask_for(&name, false);
                 }
             }
         }
@@ -513,7 +528,8 @@ transactional!(Node {
     search,
     one_shot,
     exit,
-    space,
+    intake,
+    held,
 });
 
 #[cfg(test)]

@@ -177,6 +177,12 @@ pub enum Code {
     TooLong,
     /// The disk is full or fails: nothing was kept.
     NotSaved,
+    /// The disk is nearly full: nothing is taken from peers.
+    DiskFull,
+    /// The other side has ended the contact, or has not answered in time.
+    Dropped,
+    /// `RESEND` of a contact who has lost nothing.
+    NothingLost,
     /// By discovery.
     Refused,
     /// An unknown peer connected, and was cut.

@@ -28,6 +28,8 @@ pub enum Inbound {
     /// A handshake is done. What a registration did not cost is given back to the refunds.
     Opened(Box<Opened>, Refunds),
     Messages(ConnectionId, Vec<ToDiscovery>),
+    /// Something has arrived that is not yet a whole frame.
+    Alive(ConnectionId),
     Closed(ConnectionId),
 }
 
@@ -54,6 +56,7 @@ fn open(connection: Connection, from: Route, events: Sender<Inbound>) {
                 thread::sleep(pace.delay(&messages, &refunds, Instant::now()));
                 Inbound::Messages(session, messages)
             }
+            Event::Alive(session) => Inbound::Alive(session),
             Event::Closed(session, end) => {
                 match end {
                     Ok(()) => tracing::debug!(%from, "connection closed"),

@@ -42,6 +42,10 @@ pub enum Event {
         session: ConnectionId,
         message: ToDiscovery,
     },
+    /// Part of a frame has arrived.
+    Alive {
+        session: ConnectionId,
+    },
     Closed {
         session: ConnectionId,
     },
@@ -123,6 +127,7 @@ impl Registry {
         match event {
             Event::Opened { session, key, from } => turn.sessions.open(*session, *key, *from, now.mono),
             Event::Message { session, message } => turn.message(*session, message),
+            Event::Alive { session } => _ = turn.sessions.received(*session, now.mono),
             Event::Closed { session } => turn.end(*session),
         }
     }

@@ -156,6 +156,7 @@ impl Server {
                 let messages = messages.into_iter().map(|message| Event::Message { session, message });
                 self.waiting.extend(messages);
             }
+            Inbound::Alive(session) => self.waiting.push_back(Event::Alive { session }),
             Inbound::Closed(session) => {
                 self.connections.closed(session);
                 self.waiting.push_back(Event::Closed { session });

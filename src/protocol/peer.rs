@@ -152,8 +152,14 @@ pub struct Message {
 }
 
 impl Message {
+    /// Where it stands in the stream of messages.
     pub fn cursor(&self) -> Cursor {
         Cursor { epoch: self.epoch, number: self.number }
+    }
+
+    /// Its name for ever, also when it is sent again.
+    pub fn id(&self) -> Cursor {
+        self.original.unwrap_or_else(|| self.cursor())
     }
 }
 

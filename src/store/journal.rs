@@ -16,7 +16,7 @@ mod search;
 mod segments;
 mod transfer;
 
-pub use contacts::{ContactRow, Identity, Outgoing, Reading, Request, Whereabouts};
+pub use contacts::{ContactRow, Identity, Lost, Outgoing, Reading, Request, Standing, Whereabouts};
 pub use messages::{Entry, Incoming, Received, Sent};
 pub use segments::{SEGMENT, Side, Unsealed};
 pub use transfer::Copy;
@@ -25,7 +25,7 @@ const SCHEMA: Schema = Schema {
     what: "journal",
     application_id: i32::from_be_bytes(*b"pchJ"),
     page_size: 4096,
-    format: 5,
+    format: 6,
     tables: include_str!("journal.sql"),
 };
 

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use minicbor::Decode;
 
@@ -27,6 +27,9 @@ pub(super) const HANDSHAKE_STACK: usize = 128 * 1024;
 /// The stack of a thread that reads one socket, in bytes; it needs 12 KiB of it. There may be ten thousand.
 const READER_STACK: usize = 192 * 1024;
 const _: () = assert!(HANDSHAKE_STACK < READER_STACK, "see there");
+
+/// How often it is reported that a frame is on its way. A small part of [`crate::protocol::DEAD_AFTER`].
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Names a connection. Never used again within a process.
 pub type ConnectionId = u64;
@@ -99,6 +102,9 @@ pub enum Event<M> {
     Opened(Box<Opened>),
     /// The messages of one frame, in order.
     Messages(ConnectionId, Vec<M>),
+    /// Something of a frame has arrived, which is not yet whole. At most once in [`ALIVE_EVERY`], and on a line on which
+    /// frames arrive whole never.
+    Alive(ConnectionId),
     /// Nothing more will come, for this reason if it was broken.
     Closed(ConnectionId, Result<(), ReadError>),
 }
@@ -157,6 +163,9 @@ impl Connection {
     }
 }
 
+/// Takes events; `false` once the program has ended.
+type Deliver<M> = Box<dyn FnMut(Event<M>) -> bool + Send>;
+
 /// Reads one connection, and reports its end when dropped: exactly once, whatever ends it.
 struct Reader<M> {
     id: ConnectionId,
@@ -164,20 +173,49 @@ struct Reader<M> {
     opener: Opener,
     framing: Framing,
     end: Result<(), ReadError>,
-    deliver: Box<dyn FnMut(Event<M>) -> bool + Send>,
+    deliver: Deliver<M>,
     _permit: Option<Permit>,
 }
 
 impl<M: for<'b> Decode<'b, ()>> Reader<M> {
     fn read(&mut self) -> Result<(), ReadError> {
-        let (mut wire, Framing { longest, read_ahead, .. }) = (&*self.wire, self.framing);
-        while let Some(frame) = self.opener.read(&mut wire, longest, read_ahead)? {
+        let Framing { longest, read_ahead, .. } = self.framing;
+        loop {
+            let (id, wire, deliver) = (self.id, &*self.wire, &mut self.deliver);
+            let mut wire = Arriving { id, wire, deliver, reported: Instant::now(), begun: false };
+            let Some(frame) = self.opener.read(&mut wire, longest, read_ahead)? else {
+                return Ok(());
+            };
             let messages = codec::decode(frame)?;
             if !(self.deliver)(Event::Messages(self.id, messages)) {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+    }
+}
+
+/// A wire from which a frame is read, which may take long: what arrives of it is a sign of life.
+struct Arriving<'r, M> {
+    id: ConnectionId,
+    wire: &'r dyn Wire,
+    deliver: &'r mut Deliver<M>,
+    /// When such a sign, or a frame, was last reported.
+    reported: Instant,
+    /// Whether something has arrived that was not enough.
+    begun: bool,
+}
+
+impl<M> io::Read for Arriving<'_, M> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.begun && self.reported.elapsed() >= ALIVE_EVERY {
+            self.reported = Instant::now();
+            if !(self.deliver)(Event::Alive(self.id)) {
+                return Ok(0);
+            }
+        }
+        let read = self.wire.read(buffer)?;
+        self.begun |= read > 0;
+        Ok(read)
     }
 }
 

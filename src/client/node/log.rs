@@ -58,17 +58,30 @@ impl Log {
         body: &[u8],
     ) -> Result<(EpochId, Cursor)> {
         let seq = self.ends.last + 1;
-        let epoch = match *self.epoch {
-            (_, Some(row)) => row,
-            (value, None) => {
-                let row = journal.add_epoch(value, seq)?;
-                *self.epoch = (value, Some(row));
-                row
-            }
-        };
+        let epoch = self.epoch(journal, seq)?;
         journal.add_sent(contact, seq, epoch, kind, written, body)?;
         self.said(contact, Side::Ours);
         Ok((epoch, Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() }))
+    }
+
+    /// Adds a message of ours once more, for its contact has lost it.
+    pub fn repeat(&mut self, journal: &Journal, contact: ContactId, original: Seq) -> Result<()> {
+        let seq = self.ends.last + 1;
+        let epoch = self.epoch(journal, seq)?;
+        journal.repeat_sent(seq, epoch, original)?;
+        self.said(contact, Side::Ours);
+        Ok(())
+    }
+
+    /// The row of the epoch under which the message at `seq` is written.
+    fn epoch(&mut self, journal: &Journal, seq: Seq) -> Result<EpochId> {
+        let (value, row) = *self.epoch;
+        if let Some(row) = row {
+            return Ok(row);
+        }
+        let row = journal.add_epoch(value, seq)?;
+        *self.epoch = (value, Some(row));
+        Ok(row)
     }
 
     /// Adds a message of theirs, which came in at `arrived` on the wall clock. Returns its seq.

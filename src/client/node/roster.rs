@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ContactId, ContactRow, Identity, Journal, Request};
+use crate::store::journal::{ContactId, ContactRow, Identity, Journal, Request, Standing};
 use crate::undo::{Table, transactional};
 
 use super::super::did_you_mean::nearest;
@@ -34,6 +34,16 @@ pub struct Person {
 }
 
 impl Person {
+    /// Whether this user has asked for them or answered them, and wants to hear from them.
+    pub fn is_wanted(&self) -> bool {
+        self.identity.standing == Standing::Contact && !self.identity.blocked
+    }
+
+    /// Whether the user is shown them.
+    fn is_known(&self) -> bool {
+        !self.withdrawn && self.identity.standing != Standing::Forgotten
+    }
+
     /// Whether the user has compared the key that is pinned.
     pub fn is_verified(&self) -> bool {
         self.identity.key.is_some() && self.identity.verified == self.identity.key
@@ -85,23 +95,27 @@ impl Roster {
         self.people.iter().map(|(id, person)| (*id, person))
     }
 
-    /// All contacts but those who turned out not to exist.
+    /// All but those who turned out not to exist, and those who were forgotten.
     pub fn known(&self) -> impl Iterator<Item = (ContactId, &Person)> {
-        self.iter().filter(|(_, person)| !person.withdrawn)
+        self.iter().filter(|(_, person)| person.is_known())
     }
 
     pub fn is_empty(&self) -> bool {
         self.people.is_empty()
     }
 
-    /// The contact of this name, also one who turned out not to exist.
+    pub fn standing(&self, id: ContactId) -> Option<Standing> {
+        self.get(id).map(|person| person.identity.standing)
+    }
+
+    /// The one of this name, also one who turned out not to exist or was forgotten.
     pub fn named(&self, name: &Name) -> Option<ContactId> {
         self.by_name.get(name).copied()
     }
 
-    /// The contact of this name who is not about to be removed.
+    /// The one of this name whom the user is shown.
     pub fn known_by(&self, name: &Name) -> Option<ContactId> {
-        self.named(name).filter(|id| self.get(*id).is_some_and(|person| !person.withdrawn))
+        self.named(name).filter(|id| self.get(*id).is_some_and(Person::is_known))
     }
 
     /// The contact whose key is pinned to this one.
@@ -115,12 +129,12 @@ impl Roster {
         nearest(name.as_str(), self.known().filter(|_| few).map(|(_, person)| person.name.as_str()))
     }
 
-    /// Adds a contact; `None` if there are too many.
-    pub fn add(&mut self, journal: &Journal, name: &Name) -> Result<Option<ContactRow>> {
+    /// Adds a user; `None` if there are too many.
+    pub fn add(&mut self, journal: &Journal, name: &Name, standing: Standing) -> Result<Option<ContactRow>> {
         if self.people.len() >= MAX_CONTACTS {
             return Ok(None);
         }
-        let row = journal.add_contact(name)?;
+        let row = journal.add_contact(name, standing)?;
         self.by_name.insert(name.clone(), row.id);
         let person = Person { name: name.clone(), identity: row.identity, withdrawn: false };
         self.people.insert(row.id, person);
@@ -162,6 +176,7 @@ impl Roster {
                 Learned::Key(id)
             }
             None if person.withdrawn => Learned::Exists(id),
+            _ if person.identity.standing == Standing::Forgotten => Learned::Ignored,
             None if holder.is_none() => {
                 self.pin(id, key);
                 Learned::Key(id)
@@ -238,6 +253,29 @@ impl Roster {
         }
     }
 
+    pub fn set_standing(&mut self, id: ContactId, standing: Standing) {
+        self.change(id, |identity| identity.standing = standing);
+    }
+
+    /// The user has been told of a stranger, at this time on the wall clock.
+    pub fn set_told_at(&mut self, id: ContactId, at: i64) {
+        self.change(id, |identity| identity.told_at = Some(at));
+    }
+
+    /// They use this version of the protocol. Returns whether it is not lower than one that they have used.
+    pub fn note_version(&mut self, id: ContactId, version: u8) -> bool {
+        let highest = self.get(id).map_or(0, |person| person.identity.version);
+        if version > highest {
+            self.change(id, |identity| identity.version = version);
+        }
+        version >= highest
+    }
+
+    /// Those who were forgotten, the earliest first.
+    pub fn forgotten(&self) -> impl Iterator<Item = (ContactId, &Person)> {
+        self.iter().filter(|(_, person)| person.identity.standing == Standing::Forgotten)
+    }
+
     fn change(&mut self, id: ContactId, change: impl FnOnce(&mut Identity)) {
         self.people.change(&id, |person| change(&mut person.identity));
     }
@@ -273,7 +311,9 @@ mod tests {
     }
 
     fn roster(names: &[&str]) -> Roster {
-        let row = |(index, it): (usize, &&str)| ContactRow::new(index as ContactId + 1, name(it));
+        let row = |(index, it): (usize, &&str)| {
+            ContactRow::new(index as ContactId + 1, name(it), Standing::Contact)
+        };
         Roster::load(&names.iter().enumerate().map(row).collect::<Vec<_>>())
     }
 

@@ -1,10 +1,19 @@
 //! What goes out over a link, and how much of it may be unacknowledged.
+//!
+//! Two things bound that. What the other side and the kernel take without waiting is fixed when the link comes up. What
+//! the line carries is measured: the bytes that were under way when a frame went, by the time until that frame was
+//! acknowledged. So a thin line holds a few seconds' worth, and an acknowledgement or a short message never waits behind
+//! more; a fast one is at full speed after some round trips. The law is that of FAST TCP (Wei, Jin, Low, Hegde, 2006),
+//! with a fixed time in place of the one that an idle line takes: a share that shrinks and a constant that is added lead
+//! two directions that delay each other's acknowledgements to equal shares.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::protocol::MAX_PEER_FRAME;
 use crate::protocol::peer::{Cursor, Peer};
 use crate::store::journal::{EpochId, Sent, Seq};
+use crate::time::Instant;
 use crate::undo::Transactional;
 
 /// What a message takes on the wire beyond its body, in bytes, at most.
@@ -12,6 +21,12 @@ const MESSAGE_COST: usize = 64;
 /// What a frame takes of the socket's send buffer beyond its messages, in bytes: the kernel counts its own structures
 /// too.
 const FRAME_COST: usize = 2304;
+/// How long what is in flight should take to be acknowledged.
+const ROUND: Duration = Duration::from_secs(2);
+/// How many bytes may be in flight on any line, and on one that is new: some seconds' worth on the thinnest, 1 kB/s.
+const LEAST_IN_FLIGHT: usize = 4096;
+/// What is added with each measurement, in bytes, so that a direction can win its share back.
+const GAIN: usize = 2048;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -35,8 +50,27 @@ pub struct SendWindow {
 struct Progress {
     /// Everything up to here has been sent.
     sent: Seq,
-    /// How many bytes are unacknowledged.
+    /// Everything up to here has been acknowledged over this link, or was before it.
+    acknowledged: Seq,
+    /// How much of the window is taken by what is unacknowledged.
     used: usize,
+    /// The same without what frames cost the kernel: what the line has to carry.
+    in_flight: usize,
+    /// How much the line may hold.
+    limit: usize,
+    probe: Option<Probe>,
+    /// Nothing is sent for now.
+    held: bool,
+}
+
+/// What is being measured.
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    /// Until this message is acknowledged.
+    last: Seq,
+    since: Instant,
+    /// How many bytes were in flight then.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -44,8 +78,8 @@ struct Before {
     progress: Progress,
     /// How many of the messages that were unacknowledged still are.
     left: usize,
-    /// What was acknowledged of them.
-    acknowledged: Vec<Unacknowledged>,
+    /// The others of them.
+    taken: Vec<Unacknowledged>,
 }
 
 /// A message that was sent.
@@ -54,14 +88,16 @@ pub struct Unacknowledged {
     pub seq: Seq,
     pub epoch: EpochId,
     pub cursor: Cursor,
-    /// What it takes of the window, in bytes.
+    /// What it takes of the line, in bytes.
+    bytes: usize,
+    /// What it takes of the window.
     cost: usize,
 }
 
 impl SendWindow {
     /// A window of `size` bytes, in which what comes after `sent` goes out.
     pub fn new(size: usize, sent: Seq) -> Self {
-        let progress = Progress { sent, used: 0 };
+        let progress = Progress { sent, acknowledged: sent, limit: LEAST_IN_FLIGHT, ..Progress::default() };
         Self { size, progress, reading: true, ..Self::default() }
     }
 
@@ -70,7 +106,24 @@ impl SendWindow {
     /// Each acknowledgement frees a little, and if that were filled at once, a backlog would go out in ever smaller
     /// frames (the silly window syndrome, RFC 813): half of the window must be free.
     pub fn is_ready(&self) -> bool {
-        (self.reading || !self.fresh.is_empty()) && self.progress.used <= self.size / 2
+        let Progress { held, used, in_flight, limit, .. } = self.progress;
+        let room = used <= self.size / 2 && in_flight <= limit / 2;
+        !held && room && (self.reading || !self.fresh.is_empty())
+    }
+
+    /// Nothing is sent until this is taken back. What is unacknowledged stays so.
+    pub fn hold(&mut self, held: bool) {
+        self.note();
+        self.progress.held = held;
+    }
+
+    /// The other side has not taken what it has not acknowledged: that is sent again, as soon as something may be.
+    pub fn rewind(&mut self) {
+        self.note();
+        while self.take_first().is_some() {}
+        self.progress.sent = self.progress.acknowledged;
+        self.progress.probe = None;
+        self.read_again();
     }
 
     /// A message was written. It is kept at hand if it is the next, and if that makes no more than `most` bytes.
@@ -85,14 +138,42 @@ impl SendWindow {
     }
 
     /// The other side has committed everything up to this message: takes the oldest that it covers out of the window.
-    pub fn acknowledge(&mut self, epoch: EpochId, number: Seq) -> Option<Unacknowledged> {
+    pub fn acknowledge(&mut self, now: Instant, epoch: EpochId, number: Seq) -> Option<Unacknowledged> {
         self.note();
-        let covered = |first: &mut Unacknowledged| (first.epoch, first.seq) <= (epoch, number);
-        let first = self.unacknowledged.pop_front_if(covered)?;
+        let first = self.unacknowledged.front()?;
+        if (first.epoch, first.seq) > (epoch, number) {
+            return None;
+        }
+        let first = self.take_first()?;
+        self.progress.acknowledged = first.seq;
+        if let Some(probe) = self.progress.probe.take_if(|probe| probe.last <= first.seq) {
+            self.adapt(&probe, now.since(probe.since));
+        }
+        Some(first)
+    }
+
+    /// What was in flight has arrived after so long.
+    fn adapt(&mut self, probe: &Probe, took: Duration) {
+        let limit = &mut self.progress.limit;
+        let share = probe.bytes as u128 * ROUND.as_micros() / took.as_micros().max(1);
+        let fits = usize::try_from(share).unwrap_or(usize::MAX).saturating_add(GAIN);
+        if took > ROUND {
+            *limit = fits.min(*limit + GAIN);
+        } else if probe.bytes >= *limit / 2 {
+            // Only a line that was used shows what it carries.
+            *limit = fits.clamp(*limit, *limit * 2);
+        }
+        *limit = (*limit).min(self.size).max(LEAST_IN_FLIGHT);
+    }
+
+    /// Takes the oldest out of the window, and notes that it was there.
+    fn take_first(&mut self) -> Option<Unacknowledged> {
+        let first = self.unacknowledged.pop_front()?;
         self.progress.used -= first.cost;
+        self.progress.in_flight -= first.bytes;
         if let Some(before) = self.before.as_mut().filter(|before| before.left > 0) {
             before.left -= 1;
-            before.acknowledged.push(first);
+            before.taken.push(first);
         }
         Some(first)
     }
@@ -104,6 +185,7 @@ impl SendWindow {
     /// That of `read`.
     pub fn next_frame<E>(
         &mut self,
+        now: Instant,
         read: impl FnOnce(Seq, &mut dyn FnMut(Sent) -> bool) -> Result<(), E>,
     ) -> Result<Vec<Peer>, E> {
         self.note();
@@ -125,11 +207,27 @@ impl SendWindow {
                 self.fresh_bytes -= bytes;
             }
         }
+        if !frame.messages.is_empty() {
+            self.measure(now);
+        }
         Ok(frame.messages)
     }
 
+    /// Everything up to here has been sent.
+    pub fn sent(&self) -> Seq {
+        self.progress.sent
+    }
+
+    /// A frame goes out. One is measured at a time, with all that go at the same moment.
+    fn measure(&mut self, now: Instant) {
+        let Progress { sent: last, in_flight: bytes, probe, .. } = &mut self.progress;
+        if probe.is_none_or(|probe| probe.since == now) {
+            *probe = Some(Probe { last: *last, since: now, bytes: *bytes });
+        }
+    }
+
     /// What follows is only in the journal.
-    fn read_again(&mut self) {
+    pub fn read_again(&mut self) {
         self.reading = true;
         self.fresh.clear();
         self.fresh_bytes = 0;
@@ -137,7 +235,7 @@ impl SendWindow {
 
     fn note(&mut self) {
         let (progress, left) = (self.progress, self.unacknowledged.len());
-        self.before.get_or_insert(Before { progress, left, acknowledged: Vec::new() });
+        self.before.get_or_insert(Before { progress, left, taken: Vec::new() });
     }
 }
 
@@ -147,10 +245,10 @@ impl Transactional for SendWindow {
     }
 
     fn rollback(&mut self) {
-        if let Some(Before { progress, left, acknowledged }) = self.before.take() {
+        if let Some(Before { progress, left, taken }) = self.before.take() {
             self.progress = progress;
             self.unacknowledged.truncate(left);
-            acknowledged.into_iter().rev().for_each(|first| self.unacknowledged.push_front(first));
+            taken.into_iter().rev().for_each(|first| self.unacknowledged.push_front(first));
         }
         // What was written may not be in the journal, which has the last word.
         self.read_again();
@@ -181,121 +279,32 @@ impl Frame {
     fn add(&mut self, window: &mut SendWindow, sent: Sent) -> Result<(), Sent> {
         let bytes = sent.message.body.len() + MESSAGE_COST;
         let cost = bytes + self.cost;
-        let fits = self.bytes + bytes <= MAX_PEER_FRAME && window.progress.used + cost <= window.size;
+        let Progress { used, in_flight, limit, .. } = window.progress;
+        let first = self.messages.is_empty();
+        // What is longer than a frame should be has one of its own.
+        let short = self.bytes + bytes <= MAX_PEER_FRAME.min(limit / 2) || first;
+        let fits = short && used + cost <= window.size && in_flight + bytes <= limit;
         // A window too small for anything still takes one message at a time.
-        let first = self.messages.is_empty() && window.unacknowledged.is_empty();
-        if !fits && !first {
+        if !fits && !(first && window.unacknowledged.is_empty()) {
             return Err(sent);
         }
         self.bytes += bytes;
         self.cost = 0;
         window.progress.used += cost;
+        window.progress.in_flight += bytes;
         window.progress.sent = sent.seq;
-        let cursor = sent.message.cursor();
-        window.unacknowledged.push_back(Unacknowledged { seq: sent.seq, epoch: sent.epoch, cursor, cost });
+        let cursor = sent.message.id();
+        window.unacknowledged.push_back(Unacknowledged {
+            seq: sent.seq,
+            epoch: sent.epoch,
+            cursor,
+            bytes,
+            cost,
+        });
         self.messages.push(Peer::Message(sent.message));
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::peer::{Kind, Message};
-    use std::convert::Infallible;
-
-    fn message(seq: Seq, bytes: usize) -> Sent {
-        let number = seq.cast_unsigned();
-        let message =
-            Message { epoch: 1, number, kind: Kind::TEXT, sent: 0, body: vec![b'x'; bytes], original: None };
-        Sent { seq, epoch: 1, message }
-    }
-
-    /// A journal with these messages, of ten bytes each.
-    fn frame(window: &mut SendWindow, journal: std::ops::RangeInclusive<Seq>) -> Vec<u64> {
-        let read = |after: Seq, each: &mut dyn FnMut(Sent) -> bool| {
-            journal.into_iter().filter(|seq| *seq > after).map(|seq| message(seq, 10)).all(each);
-            Ok::<_, Infallible>(())
-        };
-        let number = |said| match said {
-            Peer::Message(message) => message.number,
-            other => panic!("{other:?}"),
-        };
-        window.next_frame(read).unwrap().into_iter().map(number).collect()
-    }
-
-    fn caught_up(size: usize) -> SendWindow {
-        SendWindow { reading: false, ..SendWindow::new(size, 0) }
-    }
-
-    #[test]
-    fn what_was_written_is_at_hand_in_order_until_it_is_too_much() {
-        let mut window = caught_up(10_000);
-        (1..=3).for_each(|seq| window.written(message(seq, 10), 10_000));
-        assert_eq!(frame(&mut window, 9..=9), [1, 2, 3]);
-        assert_eq!((window.progress.sent, window.fresh_bytes), (3, 0));
-        assert!(!window.is_ready());
-        // Also where there is next to no text, each takes its place.
-        (4..10_000).for_each(|seq| window.written(message(seq, 0), 10_000));
-        assert!(window.reading && window.fresh.is_empty());
-    }
-
-    #[test]
-    fn nothing_is_at_hand_that_does_not_follow() {
-        let mut window = SendWindow::new(10_000, 0);
-        window.written(message(7, 10), 10_000);
-        assert_eq!(frame(&mut window, 5..=7), [5, 6, 7], "what comes before it is in the journal only");
-    }
-
-    #[test]
-    fn a_window_takes_no_more_than_it_has_and_waits_until_half_is_free() {
-        let mut window = SendWindow::new(300, 0);
-        assert_eq!(frame(&mut window, 1..=9), [1, 2, 3, 4]);
-        assert!(!window.is_ready());
-        assert_eq!(window.acknowledge(1, 2).map(|it| it.seq), Some(1));
-        assert_eq!(window.acknowledge(1, 2).map(|it| it.seq), Some(2));
-        assert_eq!(window.acknowledge(1, 2), None);
-        assert!(window.is_ready());
-    }
-
-    #[test]
-    fn a_window_too_small_for_anything_takes_one_message_at_a_time() {
-        let mut window = SendWindow::new(1, 0);
-        assert_eq!(frame(&mut window, 1..=9), [1]);
-        assert!(!window.is_ready());
-        window.acknowledge(1, 1);
-        assert_eq!(frame(&mut window, 1..=9), [2]);
-    }
-
-    #[test]
-    fn a_backlog_goes_out_in_few_frames_however_little_each_acknowledgement_frees() {
-        let mut window = SendWindow::new(8 << 10, 0);
-        let (mut sent, mut frames) = (0, 0);
-        for acknowledged in 0..=400 {
-            window.acknowledge(1, acknowledged);
-            while window.is_ready() {
-                let frame = frame(&mut window, 1..=400);
-                sent += frame.len();
-                frames += usize::from(!frame.is_empty());
-                assert!(window.progress.used <= window.size);
-            }
-        }
-        assert_eq!((sent, window.progress.used), (400, 0));
-        assert!(frames <= 20, "{frames} frames");
-    }
-
-    #[test]
-    fn a_failed_transaction_has_sent_and_acknowledged_nothing() {
-        let mut window = SendWindow::new(100_000, 0);
-        assert_eq!(frame(&mut window, 1..=3), [1, 2, 3]);
-        window.commit();
-        let used = window.progress.used;
-        window.acknowledge(1, 1);
-        window.written(message(4, 10), 10_000);
-        assert_eq!(frame(&mut window, 1..=4), [4]);
-        (2..=4).for_each(|seq| _ = window.acknowledge(1, seq));
-        window.rollback();
-        assert_eq!((window.progress.used, window.unacknowledged.len()), (used, 3));
-        assert_eq!(frame(&mut window, 1..=5), [4, 5]);
-    }
-}
+mod tests;

@@ -148,8 +148,9 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes everything said with a contact, and its words from the index.
-    pub(super) fn remove_said(&self, contact: ContactId) -> Result<()> {
+    /// Removes everything said with a contact, and its words from the index. How far their messages were committed stays
+    /// known.
+    pub fn remove_said(&self, contact: ContactId) -> Result<()> {
         for side in [Side::Ours, Side::Theirs] {
             let forget = of_side!(
                 side,

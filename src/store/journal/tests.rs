@@ -13,7 +13,7 @@ fn cursor(epoch: u64, number: u64) -> Cursor {
 }
 
 fn contact(journal: &Journal, name: &str) -> ContactId {
-    journal.add_contact(&name.parse().unwrap()).unwrap().id
+    journal.add_contact(&name.parse().unwrap(), Standing::Contact).unwrap().id
 }
 
 fn receive(journal: &Journal, contact: ContactId, seq: Seq, body: &[u8]) {
@@ -44,20 +44,23 @@ fn a_missing_identity_is_an_error_and_not_a_new_one() {
 #[test]
 fn a_contact_reads_back() {
     let journal = journal();
-    let mut bob = journal.add_contact(&"bob".parse().unwrap()).unwrap();
+    let mut bob = journal.add_contact(&"bob".parse().unwrap(), Standing::Contact).unwrap();
     bob.identity = Identity {
         key: Some(PublicKey([7; 32])),
         offered: Some(PublicKey([8; 32])),
         verified: Some(PublicKey([9; 32])),
         request: Request::Kept,
         blocked: true,
+        standing: Standing::Stranger,
+        told_at: Some(9),
+        version: 2,
     };
     bob.whereabouts = Whereabouts {
         reached: Some("192.0.2.1:5".parse().unwrap()),
         told: Some("[2001:db8::1]:6".parse().unwrap()),
         seen: Some(-5),
     };
-    bob.outgoing = Outgoing { delivered: 1, base: 2 };
+    bob.outgoing = Outgoing { delivered: 1, base: 2, lost: Lost { after: 5, to: 6 } };
     bob.reading = Reading { shown: 3, read: 4 };
     journal.save_identity(bob.id, &bob.identity).unwrap();
     journal.save_whereabouts(bob.id, &bob.whereabouts).unwrap();

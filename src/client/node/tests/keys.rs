@@ -81,7 +81,7 @@ fn who_is_not_in_the_answer_to_a_login_is_requested_again() {
     let actions = world.register(SESSION + 1, &[]);
     assert!(asks(
         &actions,
-        &ToDiscovery::Request(crate::protocol::rendezvous::Request { name: name("bob"), typed: true })
+        &ToDiscovery::Request(crate::protocol::rendezvous::Request { name: name("bob"), typed: false })
     ));
 }
 
