@@ -81,7 +81,7 @@ pub struct Client {
 impl Client {
     /// Connects and proves a key, within the time that a client gives itself.
     pub fn connect(to: SocketAddr, account: &Account) -> Result<Self> {
-        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        let deadline = noise::Deadline::of_handshake();
         let stream = dial(to, account.from)?;
         let session = noise::initiate(&stream, Purpose::Rendezvous, &account.keypair, None, deadline)?;
         stream.set_nodelay(true)?;

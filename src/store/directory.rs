@@ -4,9 +4,8 @@ use std::ops::Deref;
 use std::path::Path;
 
 use rusqlite::params;
-use zeroize::Zeroizing;
 
-use super::{Database, Result, Schema, parsed};
+use super::{Database, Result, Schema, keypair, parsed};
 use crate::accounts::{Account, Change, Registration, Request, Snapshot};
 use crate::protocol::PublicKey;
 use crate::protocol::rendezvous::Strangers;
@@ -47,8 +46,7 @@ impl Directory {
     }
 
     pub fn keypair(&self) -> Result<Keypair> {
-        let secret = self.one("SELECT secret FROM server", [], |row| row.get(0))?;
-        Ok(Keypair::from_secret(Zeroizing::new(secret)))
+        Ok(self.one("SELECT secret FROM server", [], |row| keypair(row, 0))?)
     }
 
     pub fn load(&self) -> Result<Snapshot> {

@@ -37,7 +37,9 @@ CREATE TABLE contact (
     lost_after INTEGER NOT NULL DEFAULT 0,
     lost_to    INTEGER NOT NULL DEFAULT 0,
     shown      INTEGER NOT NULL DEFAULT 0,
-    read       INTEGER NOT NULL DEFAULT 0
+    read       INTEGER NOT NULL DEFAULT 0,
+    -- Of the bodies of what was said, on both sides, as far as it is in segments.
+    bytes      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- The starts of this client that wrote something.
@@ -95,15 +97,14 @@ CREATE TABLE missing (
     PRIMARY KEY (contact, epoch, up_to)
 ) STRICT, WITHOUT ROWID;
 
--- Where one contact's messages stand: `count` of ours (1) or theirs (0) from `first` to `last`, with `bytes` of bodies,
--- and what else is between those is with others. What is above `sealed.up_to` is in no segment yet.
+-- Where one contact's messages stand: `count` of ours (1) or theirs (0) from `first` to `last`, and what else is
+-- between those is with others. What is above `sealed.up_to` is in no segment yet.
 CREATE TABLE segment (
     contact  INTEGER NOT NULL,
     ours     INTEGER NOT NULL CHECK (ours IN (0, 1)),
     last     INTEGER NOT NULL,
     first    INTEGER NOT NULL,
     count    INTEGER NOT NULL,
-    bytes    INTEGER NOT NULL,
     PRIMARY KEY (contact, ours, last)
 ) STRICT, WITHOUT ROWID;
 

@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Instant;
 
 use crate::support::client::{Client, command, linked_pair};
 use crate::support::discovery::{DEADLINE, Discovery, scratch};
@@ -226,7 +225,7 @@ struct Stranger {
 impl Stranger {
     fn connect(to: SocketAddr, own: &Keypair, key: &str) -> Result<Self, HandshakeError> {
         let stream = TcpStream::connect(to)?;
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = noise::Deadline::of_handshake();
         let key = Some(key.parse().unwrap());
         let session = noise::initiate(&stream, Purpose::Peer, own, key, deadline)?;
         stream.set_read_timeout(Some(DEADLINE))?;
@@ -439,6 +438,8 @@ fn a_later_kind_of_message_is_kept_and_acknowledged() {
         let frame = link.session.opener.read(&mut &link.stream, MAX_PEER_FRAME, 4096).unwrap().unwrap();
         heard.extend(codec::decode::<Peer>(frame).unwrap());
     }
+    alice.say("CONTACTS");
+    assert_eq!(alice.wait("contacts", |_| true)["contacts"][0]["bytes"], 10);
     alice.log_out();
     let journal = std::fs::read(directory.path().join("alice.journal")).unwrap();
     let kept = journal.windows(5000).filter(|bytes| bytes.iter().all(|byte| *byte == 0xff)).count();

@@ -171,7 +171,8 @@ impl Conversations {
             }
         } else {
             thread.handed = seq;
-            let notice = message_notice(name, message, dropped(message), fx.now.wall, false, stranger);
+            let said = Body::of(message, dropped(message));
+            let notice = message_notice(name, message, said, fx.now.wall, false, stranger);
             fx.output.show(id, seq, Some(notice));
         }
     }
@@ -239,14 +240,9 @@ impl Conversations {
                     room = fx.output.has_room();
                     if room {
                         let replayed = received.seq <= self.start;
-                        let notice = message_notice(
-                            name,
-                            &received.message,
-                            received.dropped,
-                            received.arrived,
-                            replayed,
-                            stranger,
-                        );
+                        let said = Body::of(&received.message, received.dropped);
+                        let (message, arrived) = (&received.message, received.arrived);
+                        let notice = message_notice(name, message, said, arrived, replayed, stranger);
                         fx.output.show(id, received.seq, Some(notice));
                         thread.handed = received.seq;
                     }
@@ -335,7 +331,7 @@ impl Conversations {
 fn message_notice(
     from: &Name,
     message: &Message,
-    dropped: Option<u64>,
+    text: Body,
     arrived: i64,
     replayed: bool,
     stranger: bool,
@@ -343,7 +339,7 @@ fn message_notice(
     Notice::Message {
         id: message.id(),
         from: from.clone(),
-        text: Body::of(message, dropped),
+        text,
         sent: message.sent,
         received: arrived,
         replayed,

@@ -53,7 +53,7 @@ impl View<'_> {
             blocked: identity.blocked,
             waiting: self.delivery.waiting(id),
             unread: self.conversations.unread(id),
-            bytes: 0,
+            bytes: self.delivery.bytes(id),
             address: outlook.routes.iter().find_map(Route::remote),
         })
     }

@@ -9,6 +9,7 @@ use crate::protocol::peer::{Cursor, Kind, MAX_CURSORS, Message};
 
 /// How many stretches of a contact's messages may be missing: one for each time that this journal was restored, say.
 const MAX_MISSING: i64 = 64;
+
 /// How many bytes of a body are kept whose kind only a later version knows. Of a longer one only its length is: nobody
 /// can read it here, and it would fill the disk.
 pub const MAX_UNKNOWN: usize = 4096;
@@ -168,15 +169,14 @@ impl Journal {
 
     /// Adds the message that stands at `original` once more, as one that the contact has lost. Returns how many bytes its
     /// body has.
-    pub fn repeat_sent(&self, seq: Seq, epoch: EpochId, original: Seq) -> Result<usize> {
-        let bytes: i64 = self.one(
+    pub fn repeat_sent(&self, seq: Seq, epoch: EpochId, original: Seq) -> Result<u64> {
+        Ok(self.one(
             "INSERT INTO sent (seq, contact, epoch, kind, written, body, repeats)
              SELECT ?1, contact, ?2, kind, written, body, coalesce(repeats, seq) FROM sent WHERE seq = ?3
              RETURNING length(body)",
             [seq, epoch, original],
-            |row| row.get(0),
-        )?;
-        Ok(usize::try_from(bytes).unwrap_or_default())
+            |row| row.get(0).map(i64::unsigned_abs),
+        )?)
     }
 
     /// Calls `each` with our messages to `contact` after `after`, oldest first, until it returns `false`.
@@ -410,10 +410,10 @@ pub struct Incoming<'j>(CachedStatement<'j>);
 
 impl Incoming<'_> {
     /// Adds one, which came in at `arrived`, in milliseconds since 1970. Returns how many bytes of its body are kept.
-    pub fn add(&mut self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<usize> {
-        let id = message.id();
+    pub fn add(&mut self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<u64> {
         let dropped = dropped(message);
         let body = if dropped.is_some() { &[] } else { &*message.body };
+        let id = message.id();
         self.0.execute(params![
             seq,
             contact,
@@ -425,6 +425,6 @@ impl Incoming<'_> {
             body,
             dropped.map(u64::cast_signed),
         ])?;
-        Ok(body.len())
+        Ok(body.len() as u64)
     }
 }

@@ -43,11 +43,11 @@ pub struct Unsealed {
 
 impl Unsealed {
     /// Counts a message in, after all that have been. `bytes` are kept of its body.
-    pub fn add(unsealed: &mut Option<Self>, seq: Seq, bytes: usize) {
+    pub fn add(unsealed: &mut Option<Self>, seq: Seq, bytes: u64) {
         let all = unsealed.get_or_insert(Self { first: seq, last: seq, count: 0, bytes: 0 });
         all.last = seq;
         all.count += 1;
-        all.bytes += bytes as u64;
+        all.bytes += bytes;
     }
 }
 
@@ -71,11 +71,11 @@ impl Journal {
     /// Makes a segment of the messages after [`Self::sealed`], up to `last`, the last in the journal.
     pub fn seal(&self, unsealed: impl Iterator<Item = (ContactId, Side, Unsealed)>, last: Seq) -> Result<()> {
         let mut add = self.prepare_cached(
-            "INSERT INTO segment (contact, ours, last, first, count, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO segment (contact, ours, last, first, count) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
         for (contact, side, Unsealed { first, last, count, bytes }) in unsealed {
-            let (count, bytes) = (count.cast_signed(), bytes.cast_signed());
-            add.execute(params![contact, side == Side::Ours, last, first, count, bytes])?;
+            add.execute(params![contact, side == Side::Ours, last, first, count.cast_signed()])?;
+            self.run("UPDATE contact SET bytes = bytes + ?2 WHERE id = ?1", [contact, bytes.cast_signed()])?;
         }
         self.run("UPDATE sealed SET up_to = ?1", [last])
     }
@@ -98,10 +98,11 @@ impl Journal {
         Ok(found)
     }
 
-    /// How many bytes of bodies are kept of what was said with a contact, on both sides, as far as it is in segments.
-    pub fn sealed_bytes(&self, contact: ContactId) -> Result<u64> {
-        let sql = "SELECT coalesce(sum(bytes), 0) FROM segment WHERE contact = ?1";
-        Ok(self.one(sql, [contact], |row| row.get(0)).map(i64::unsigned_abs)?)
+    /// How many bytes of bodies are in segments, with each contact, on both sides.
+    pub fn sealed_bytes(&self) -> Result<Vec<(ContactId, u64)>> {
+        self.all("SELECT id, bytes FROM contact WHERE bytes > 0", [], |row| {
+            Ok((row.get(0)?, row.get(1).map(i64::unsigned_abs)?))
+        })
     }
 
     /// Everything up to here is in a segment.
@@ -175,6 +176,7 @@ impl Journal {
                 Ok(true)
             })?;
         }
-        self.run("DELETE FROM segment WHERE contact = ?1", [contact])
+        self.run("DELETE FROM segment WHERE contact = ?1", [contact])?;
+        self.run("UPDATE contact SET bytes = 0 WHERE id = ?1", [contact])
     }
 }

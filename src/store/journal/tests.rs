@@ -335,12 +335,12 @@ fn of_a_long_body_of_an_unknown_kind_only_the_length_is_kept() {
     {
         let message = later(kind, length);
         let bytes = journal.incoming().unwrap().add(bob, seq, &message, 5).unwrap();
-        assert_eq!(bytes, if kept { length } else { 0 });
+        assert_eq!(bytes, if kept { length as u64 } else { 0 });
         let Some(Entry::Received(found)) = journal.history(bob, 1).unwrap().pop() else {
             panic!("it is there");
         };
         assert_eq!(found.dropped, (!kept).then_some(length as u64));
-        assert_eq!(found.message, Message { body: message.body[..bytes].to_vec(), ..message });
+        assert_eq!(found.message, Message { body: message.body[..bytes as usize].to_vec(), ..message });
     }
 }
 
@@ -356,7 +356,8 @@ fn bodies_are_counted_by_contact_in_segments_and_after_them() {
         let found = journal.unsealed().unwrap();
         found.iter().filter(|(contact, ..)| *contact == id).map(|(.., it)| it.bytes).sum::<u64>()
     };
-    let sealed = |id| journal.sealed_bytes(id).unwrap();
+    let sealed =
+        |id| journal.sealed_bytes().unwrap().iter().find(|(it, _)| *it == id).map_or(0, |(_, it)| *it);
     assert_eq!([bob, carol].map(unsealed), [120, 3]);
     assert_eq!([bob, carol].map(sealed), [0, 0]);
     journal.seal(journal.unsealed().unwrap().into_iter(), 3).unwrap();
