@@ -26,4 +26,5 @@ mod scripting;
 mod stalled;
 #[cfg(target_os = "linux")]
 mod sweep;
+mod thin;
 mod transfer;

@@ -6,4 +6,5 @@ pub mod client;
 pub mod discovery;
 pub mod proxy;
 pub mod terminal;
+pub mod throttle;
 pub mod trace;
