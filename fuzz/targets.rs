@@ -9,7 +9,6 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use minicbor::{Decode, Encode};
 use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Reference, json};
@@ -79,7 +78,7 @@ pub fn handshake(data: &[u8]) {
     let near = TcpStream::from(OwnedFd::from(near));
     far.write_all(said).expect("the kernel holds a handshake");
     far.shutdown(Shutdown::Write).expect("the pair is open");
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = noise::Deadline::of_handshake();
     let purpose = if role & 1 == 0 { Purpose::Peer } else { Purpose::Rendezvous };
     let session = if role & 2 == 0 {
         noise::respond(&near, purpose, own, deadline)
@@ -134,6 +133,7 @@ pub fn command_line(data: &[u8]) {
                 Command::Chat(who, _) => assert_eq!(again, Some(Ok(Command::Converse(Some(who))))),
                 Command::Search { .. } => assert!(matches!(again, Some(Err(_)))),
                 Command::Trust(who, _) => assert_eq!(again, Some(Ok(Command::Trust(who, None)))),
+                Command::TrustDiscovery(_) => assert_eq!(again, Some(Ok(Command::TrustDiscovery(None)))),
                 Command::Verify(who, _) => assert_eq!(again, Some(Ok(Command::Verify(who, None)))),
                 Command::History(who, _) => {
                     assert!(matches!(again, Some(Ok(Command::History(other, _))) if who == other));
@@ -179,8 +179,9 @@ pub fn notice(data: &[u8]) {
     let peer: Name = "bob".parse().expect("a name");
     let text = Body::new(kind, said);
     let lossy = String::from_utf8_lossy(said);
+    let (replayed, stranger) = (b & 2 == 0, b & 8 == 0);
     let message =
-        Notice::Message { id, from: peer.clone(), text: text.clone(), sent, received, replayed: b & 2 == 0 };
+        Notice::Message { id, from: peer.clone(), text: text.clone(), sent, received, replayed, stranger };
     let json = written(&message);
     let expected = matches!(text, Body::Text(_)).then(|| lossy.as_ref());
     assert_eq!(json["text"].as_str(), expected);

@@ -9,10 +9,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, TransactionState};
+use zeroize::Zeroizing;
+
+use crate::transport::noise::Keypair;
 
 pub mod directory;
 pub mod journal;
+mod place;
+pub mod space;
+
+use place::Place;
 
 /// How long SQLite waits for another process (a backup, say) that holds the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,6 +49,8 @@ pub enum StoreError {
     /// `version` is "an older" or "a newer".
     #[error("{} was written by {version} version of peerchat (format {found}, this one reads {known}); it was left as it was: use it with that version, or move it away to start anew", path.display())]
     OtherVersion { path: PathBuf, version: &'static str, found: i64, known: i64 },
+    #[error("{} was removed or replaced while it was open ({why}): put all files of the {what} back, or one backup in place of all of them, and start again", path.display())]
+    Lost { path: PathBuf, what: &'static str, why: String },
     #[error("can't use {}", path.display())]
     File { path: PathBuf, source: io::Error },
     /// The disk is full, or fails.
@@ -52,11 +61,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether it is the content that is wrong, rather than the disk or its room: nothing that waits or
-    /// tries again will mend it.
+    /// Whether the content is wrong or gone, rather than the disk failing or full: nothing that waits or tries again
+    /// will mend it.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged { .. } => true,
+            Self::Damaged { .. } | Self::Lost { .. } => true,
             Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
                 matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
             }
@@ -77,6 +86,8 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub struct Database {
     connection: Connection,
+    /// None in memory.
+    place: Option<Place>,
     _lock: Option<File>,
 }
 
@@ -102,9 +113,15 @@ impl Database {
             }
             create(path, schema, fill)?;
         }
+        let file = Place::open(path).map_err(unusable(path))?;
         let connection = open_checked(path, schema, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         configure(&connection).map_err(|error| unreadable(path, schema, error))?;
-        Ok(Self { connection, _lock: Some(lock) })
+        // With the first read SQLite makes the log.
+        connection
+            .pragma_query_value(None, "schema_version", |_| Ok(()))
+            .map_err(|error| unreadable(path, schema, error))?;
+        let place = Place::new(schema.what, path, file).map_err(unusable(path))?;
+        Ok(Self { connection, place: Some(place), _lock: Some(lock) })
     }
 
     pub fn in_memory(schema: &Schema, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<Self> {
@@ -112,7 +129,7 @@ impl Database {
         configure(&connection)?;
         add_tables(&connection, schema)?;
         fill(&connection)?;
-        Ok(Self { connection, _lock: None })
+        Ok(Self { connection, place: None, _lock: None })
     }
 
     /// Changes something.
@@ -140,14 +157,22 @@ impl Database {
         Ok(self.prepare_cached(sql)?.query_map(params, read)?.collect::<Result<_, _>>()?)
     }
 
+    /// # Errors
+    /// [`StoreError::Lost`] if another program has written to the files.
     pub fn begin(&self) -> Result<()> {
+        self.place.as_ref().map_or(Ok(()), Place::check_content)?;
         self.run("BEGIN", [])
     }
 
     /// Ends the transaction: when this returns, all of it is on the disk. If it fails, nothing of it counts; call
     /// [`Self::rollback`].
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] if something was written and the files have been removed or replaced.
     pub fn commit(&self) -> Result<()> {
-        self.run("COMMIT", [])
+        let written = self.transaction_state::<&str>(None)? == TransactionState::Write;
+        self.run("COMMIT", [])?;
+        self.place.as_ref().filter(|_| written).map_or(Ok(()), Place::check_names)
     }
 
     /// Forgets the transaction, if there is one.
@@ -156,6 +181,9 @@ impl Database {
             && let Err(error) = self.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, "rollback failed");
+        }
+        if self.place.as_ref().is_some_and(Place::is_lost) {
+            return;
         }
         // A commit whose sync failed may stand in the log, whole, and would count again after a crash. The next
         // one that succeeds would overwrite it; until then, it is cut off.
@@ -168,6 +196,22 @@ impl Database {
         }
         if let Err(error) = self.busy_timeout(BUSY_TIMEOUT) {
             tracing::error!(%error, "the patience with other processes could not be set");
+        }
+        // If it can't be noted, the next commit finds out why.
+        if let Some(place) = &self.place {
+            let _ = place.note();
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // At its end SQLite would remove the log by its name, which may be that of another database by now.
+        if let Some(place) = &self.place
+            && (place.is_lost() || place.check_content().and_then(|()| place.check_names()).is_err())
+            && let Err(error) = self.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        {
+            tracing::error!(%error, "what is left of the log can't be left alone");
         }
     }
 }
@@ -323,7 +367,15 @@ where
     })
 }
 
-/// The same for a column that may be null.
+/// The key pair whose seed is in a column.
+fn keypair(row: &Row<'_>, column: usize) -> rusqlite::Result<Keypair> {
+    let seed = Zeroizing::new(row.get(column)?);
+    Keypair::from_secret(&seed).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, "no secret key".into())
+    })
+}
+
+/// The same as [`parsed`] for a column that may be null.
 fn parsed_option<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>>
 where
     T::Err: std::error::Error + Send + Sync + 'static,

@@ -30,6 +30,8 @@ pub enum Input {
     Printed,
     /// Standard output has been closed, or can't be written for this reason.
     OutputClosed(Option<String>),
+    /// How much room the journal's disk has, when that has changed. It starts with enough.
+    Disk(Space),
 
     /// Discovery has proved this key.
     RendezvousUp { session: ConnectionId, key: PublicKey },
@@ -44,6 +46,8 @@ pub enum Input {
     LinkUp {
         link: ConnectionId,
         key: PublicKey,
+        /// The version of the protocol that the handshake has settled on.
+        version: u8,
         /// The contact that this side has dialled; `None` if the other side did.
         dialled: Option<ContactId>,
         route: Route,
@@ -75,6 +79,11 @@ impl Input {
         }
     }
 
+    /// Whether it is what a peer may fill the disk with.
+    pub fn is_from_peers(&self) -> bool {
+        matches!(self, Self::LinkUp { .. } | Self::LinkSays(..))
+    }
+
     /// About how many bytes the answer to a command adds to the console's work, as far as it depends on the command;
     /// without a bound where it depends on what is kept. Such a command is the last of its transaction.
     pub fn answer(&self) -> usize {
@@ -87,6 +96,15 @@ impl Input {
         };
         if asks { usize::MAX } else { command.text().map_or(0, str::len) }
     }
+}
+
+/// Whether the journal's disk has room for what peers send.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Space {
+    #[default]
+    Enough,
+    /// Less is free than the floor that the user keeps.
+    Low,
 }
 
 /// Why a connection did not come to be.

@@ -123,6 +123,11 @@ impl HoldReason {
     pub const DISK_FULL: Self = Self(2);
 }
 
+/// How many messages are taken from a stranger until answered: enough to say who one is and what one wants.
+pub const STRANGER_MESSAGES: u64 = 20;
+/// How many bytes those have at most: two of the longest texts.
+pub const STRANGER_BYTES: u64 = 2 * super::MAX_TEXT as u64;
+
 /// The most epochs that a [`Hello`] speaks of.
 pub const MAX_CURSORS: u32 = 32;
 
@@ -147,13 +152,19 @@ pub struct Message {
 }
 
 impl Message {
+    /// Where it stands in the stream of messages.
     pub fn cursor(&self) -> Cursor {
         Cursor { epoch: self.epoch, number: self.number }
     }
+
+    /// Its name for ever, also when it is sent again.
+    pub fn id(&self) -> Cursor {
+        self.original.unwrap_or_else(|| self.cursor())
+    }
 }
 
-/// What the body of a message is. A receiver keeps and acknowledges kinds that it does not know, so that
-/// a later version of it can show them.
+/// What the body of a message is. A receiver acknowledges kinds that it does not know, and keeps what is
+/// short, so that a later version of it can show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Kind(#[n(0)] pub u16);
@@ -161,6 +172,11 @@ pub struct Kind(#[n(0)] pub u16);
 impl Kind {
     /// Text in UTF-8, at most [`super::MAX_TEXT`] bytes.
     pub const TEXT: Self = Self(1);
+
+    /// Whether this version can show it.
+    pub fn is_known(self) -> bool {
+        self == Self::TEXT
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

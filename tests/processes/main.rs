@@ -22,6 +22,7 @@ mod network;
 mod operating;
 mod operator;
 mod proxy;
+mod removed;
 mod scripting;
 mod stalled;
 #[cfg(target_os = "linux")]

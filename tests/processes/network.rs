@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::client::Client;
+use crate::support::client::{ANSWER_ALL, Client};
 use crate::support::discovery::{Discovery, scratch};
 use peerchat::protocol::DEAD_AFTER;
 
@@ -87,7 +87,7 @@ impl Network {
     /// A client of the machine's name that gives out the address from which discovery sees it.
     fn client(&self, machine: &str, directory: &Path, discovery: SocketAddr) -> Client {
         let mut command = self.program(machine, env!("CARGO_BIN_EXE_client"));
-        command.arg("--data-dir").arg(directory).args([machine, "7000", "0.0.0.0"]);
+        command.args(ANSWER_ALL).arg("--data-dir").arg(directory).args([machine, "7000", "0.0.0.0"]);
         command.args([discovery.ip().to_string(), discovery.port().to_string()]);
         let mut client = Client::run(machine, &mut command);
         client.wait("discovery", |event| event["state"] == "up");

@@ -11,6 +11,7 @@ use peerchat::client::event::{ANSWERS, Action, Input};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
 use peerchat::protocol::peer::Peer;
+use peerchat::protocol::rendezvous::Strangers;
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::StoreError;
 use peerchat::store::journal::Journal;
@@ -66,9 +67,13 @@ pub struct Run {
 }
 
 pub fn keypair(rng: &mut Rng) -> Keypair {
-    let mut secret = zeroize::Zeroizing::new([0; 32]);
-    rng.fill(&mut *secret);
-    Keypair::from_secret(secret)
+    loop {
+        let mut secret = [0; 32];
+        rng.fill(&mut secret);
+        if let Some(keypair) = Keypair::from_secret(&secret) {
+            return keypair;
+        }
+    }
 }
 
 impl Client {
@@ -132,6 +137,7 @@ impl World {
             listen: client.address,
             endpoint: "discovery:7667".into(),
             discovery_key: None,
+            strangers: Strangers::All,
             silent: false,
             segment: 5,
             linger,

@@ -213,6 +213,11 @@ impl SendWindow {
         Ok(frame.messages)
     }
 
+    /// Everything up to here has been sent.
+    pub fn sent(&self) -> Seq {
+        self.progress.sent
+    }
+
     /// A frame goes out. One is measured at a time, with all that go at the same moment.
     fn measure(&mut self, now: Instant) {
         let Progress { sent: last, in_flight: bytes, probe, .. } = &mut self.progress;
@@ -222,7 +227,7 @@ impl SendWindow {
     }
 
     /// What follows is only in the journal.
-    fn read_again(&mut self) {
+    pub fn read_again(&mut self) {
         self.reading = true;
         self.fresh.clear();
         self.fresh_bytes = 0;
@@ -289,7 +294,7 @@ impl Frame {
         window.progress.used += cost;
         window.progress.in_flight += bytes;
         window.progress.sent = sent.seq;
-        let cursor = sent.message.cursor();
+        let cursor = sent.message.id();
         window.unacknowledged.push_back(Unacknowledged {
             seq: sent.seq,
             epoch: sent.epoch,

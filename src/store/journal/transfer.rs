@@ -103,7 +103,7 @@ fn check(path: &Path, name: &Name) -> Result<PublicKey> {
         return Err(wrong("its tables are not those of a journal".into()));
     }
     check_owner(&connection, path, name)?;
-    let journal = Journal(Database { connection, _lock: None });
+    let journal = Journal(Database { connection, place: None, _lock: None });
     let (_, keypair) = journal.identity().map_err(found)?;
     Ok(keypair.public())
 }
@@ -174,7 +174,7 @@ mod tests {
         let path = directory.path().join("alice.journal");
         let journal = Journal::open(&path, &name("alice")).unwrap();
         let key = journal.identity().unwrap().1.public();
-        let bob = journal.add_contact(&name("bob")).unwrap();
+        let bob = journal.add_contact(&name("bob"), crate::store::journal::Standing::Contact).unwrap();
         let epoch = journal.add_epoch(7, 1).unwrap();
         journal.begin().unwrap();
         journal.add_sent(bob.id, 1, epoch, Kind::TEXT, 0, b"committed").unwrap();
@@ -223,7 +223,9 @@ mod tests {
             let original = directory.path().join("original");
             let journal = Journal::open(&original, &name("alice")).unwrap();
             for number in 0..200 {
-                journal.add_contact(&name(&format!("user{number}"))).unwrap();
+                journal
+                    .add_contact(&name(&format!("user{number}")), crate::store::journal::Standing::Contact)
+                    .unwrap();
             }
             prepare(&journal);
             drop(journal);

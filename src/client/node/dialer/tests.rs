@@ -6,7 +6,14 @@ use crate::undo::Transactional;
 /// Contact 1: the last link reached them at port 1, and discovery says that they are at port 2.
 fn dialer() -> Dialer {
     let whereabouts = Whereabouts { reached: Some(address(1)), told: Some(address(2)), seen: None };
-    Dialer::load(at(0), &[ContactRow { whereabouts, ..ContactRow::new(1, name("bob")) }], 1)
+    Dialer::load(
+        at(0),
+        &[ContactRow {
+            whereabouts,
+            ..ContactRow::new(1, name("bob"), crate::store::journal::Standing::Contact)
+        }],
+        1,
+    )
 }
 
 /// Who is dialled then, and at which ports.
@@ -137,7 +144,10 @@ fn nothing_is_known_of_what_was_before_the_last_link() {
 #[test]
 fn a_crowd_that_does_not_answer_does_not_keep_others_from_being_dialled() {
     let whereabouts = Whereabouts { told: Some(address(9)), ..Whereabouts::default() };
-    let row = |id| ContactRow { whereabouts, ..ContactRow::new(id, name(&format!("user{id}"))) };
+    let row = |id| ContactRow {
+        whereabouts,
+        ..ContactRow::new(id, name(&format!("user{id}")), crate::store::journal::Standing::Contact)
+    };
     let mut it = Dialer::load(at(0), &(1..=101).map(row).collect::<Vec<_>>(), 1);
     (1..=101).for_each(|id| it.dial_soon(at(0), id, false));
     it.set_presence(at(0), 101, Some(true));

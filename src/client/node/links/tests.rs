@@ -111,7 +111,7 @@ fn a_hello_says_where_the_client_can_be_dialled_and_what_it_takes() {
         let (mut links, mut fx) = (Links::new(OWN), effects());
         links.add(&fx, 1, BOB, dialled, from(remote), 1000);
         let hello = Hello { port, window, ..hello(1, &[]) };
-        let up = Greeting::Up { older: None, address, window: takes };
+        let up = Greeting::Up { older: None, address, window: takes, holding: None };
         assert_eq!(links.greeted(&mut fx, 1, 1, &name("bob"), &hello), up);
     }
     let (mut links, mut fx) = (Links::new(OWN), effects());

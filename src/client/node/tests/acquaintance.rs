@@ -65,7 +65,7 @@ fn a_contact_is_verified_by_the_code_and_by_no_other() {
         matches!(notice, Notice::Error(error) if error.code == Code::KeyChanged && error.message.starts_with("WARNING"))
     });
     assert!(loud, "{:?}", world.notices);
-    world.types("TRUST bob");
+    world.types(&format!("TRUST bob {OTHER}"));
     assert!(!world.line().verified);
     assert_ne!(world.code().0, code);
     world.types("REQUEST carol");

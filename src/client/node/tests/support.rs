@@ -9,7 +9,7 @@ use super::super::effects::Effects;
 use super::super::output::Output;
 use crate::protocol::peer::{Cursor, Hello, Kind, Message, Peer};
 use crate::protocol::{Name, PublicKey};
-use crate::store::journal::Journal;
+use crate::store::journal::{Journal, Standing};
 use crate::time::{Instant, Now};
 use crate::transport::noise::Keypair;
 use crate::undo::Transactional;
@@ -35,7 +35,7 @@ pub fn at(ms: u64) -> Now {
 /// The journal of alice, whose contacts have the ids 1, 2 and so on.
 pub fn journal(contacts: &[&str]) -> Journal {
     let journal = Journal::in_memory(&name("alice"), &Keypair::generate().unwrap()).unwrap();
-    contacts.iter().for_each(|it| _ = journal.add_contact(&name(it)).unwrap());
+    contacts.iter().for_each(|it| _ = journal.add_contact(&name(it), Standing::Contact).unwrap());
     journal
 }
 

@@ -1,0 +1,112 @@
+//! What the user is told of messages that wait because of a bound of the other side.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::notice::{HeldReason, Notice};
+use super::effects::Effects;
+use crate::protocol::Name;
+use crate::store::journal::ContactId;
+use crate::time::Instant;
+use crate::undo::{Table, Value, transactional};
+
+/// For how long nothing more has waited before it is said again how much does.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Held {
+    contacts: Table<BTreeMap<ContactId, Waiting>>,
+    wake: Value<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiting {
+    reason: HeldReason,
+    /// How many wait, and since when that has not changed.
+    now: u64,
+    since: Instant,
+    /// What the user was told last.
+    told: u64,
+}
+
+impl Held {
+    pub fn new() -> Self {
+        Self { contacts: Table::default(), wake: Value::new(Instant::NEVER) }
+    }
+
+    /// `waiting` messages wait for the contact, because of `reason`; nothing does if there is none.
+    pub fn note(
+        &mut self,
+        fx: &mut Effects,
+        id: ContactId,
+        to: &Name,
+        reason: Option<HeldReason>,
+        waiting: u64,
+    ) {
+        let Some(reason) = reason.filter(|_| waiting > 0) else {
+            if self.contacts.get(&id).is_some() {
+                self.forget(id);
+            }
+            return;
+        };
+        let since = fx.now.mono;
+        match self.contacts.get(&id) {
+            Some(it) if it.reason == reason && it.now == waiting => {}
+            Some(it) if it.reason == reason => {
+                self.contacts.insert(id, Waiting { now: waiting, since, ..*it });
+                *self.wake = (*self.wake).min(since + QUIET);
+            }
+            _ => {
+                self.contacts.insert(id, Waiting { reason, now: waiting, since, told: waiting });
+                fx.tell(Notice::Held { to: to.clone(), reason, waiting });
+            }
+        }
+    }
+
+    /// Nothing waits for the contact any more.
+    pub fn forget(&mut self, id: ContactId) {
+        self.contacts.remove(&id);
+    }
+
+    /// Why messages of ours wait for the contact.
+    pub fn reason(&self, id: ContactId) -> Option<HeldReason> {
+        self.contacts.get(&id).map(|it| it.reason)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.contacts.is_empty()
+    }
+
+    pub fn ids(&self) -> Vec<ContactId> {
+        self.contacts.keys().copied().collect()
+    }
+
+    /// When [`Self::tick`] is due.
+    pub fn deadline(&self) -> Instant {
+        *self.wake
+    }
+
+    /// Says how much waits, where that has changed and things are quiet.
+    pub fn tick<'r>(&mut self, fx: &mut Effects, name: impl Fn(ContactId) -> Option<&'r Name>) {
+        let now = fx.now.mono;
+        if now < *self.wake {
+            return;
+        }
+        let mut wake = Instant::NEVER;
+        for id in self.ids() {
+            let Some(it) = self.contacts.get(&id).copied().filter(|it| it.now != it.told) else {
+                continue;
+            };
+            if now < it.since + QUIET {
+                wake = wake.min(it.since + QUIET);
+            } else if let Some(to) = name(id) {
+                self.contacts.insert(id, Waiting { told: it.now, ..it });
+                fx.tell(Notice::Held { to: to.clone(), reason: it.reason, waiting: it.now });
+            }
+        }
+        *self.wake = wake;
+    }
+}
+
+transactional!(Held { contacts, wake });

@@ -1,0 +1,153 @@
+//! What is taken of the messages that peers send: all of a contact's, a little of a stranger's until answered, and none
+//! while the disk is nearly full.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::super::event::Space;
+use crate::protocol::peer::{HoldReason, STRANGER_BYTES, STRANGER_MESSAGES};
+use crate::protocol::rendezvous::{REQUEST_LASTS, Strangers as Policy};
+use crate::store::Result;
+use crate::store::journal::{ContactId, ContactRow, Journal, Standing};
+use crate::time::{Instant, Now};
+use crate::undo::{Table, Value, transactional};
+
+/// How many strangers there may be. With [`STRANGER_BYTES`] for each they take less than 8 MiB of the disk.
+pub const STRANGERS: usize = 100;
+/// How many links strangers may have at once.
+pub const LINKS: usize = 16;
+/// How often it is looked whether a stranger's time is over.
+const EXPIRY_EVERY: Duration = Duration::from_secs(3600);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Intake {
+    policy: Policy,
+    space: Value<Space>,
+    strangers: Table<BTreeMap<ContactId, Stranger>>,
+    /// When to look for strangers whose time is over.
+    expiry: Value<Instant>,
+}
+
+/// What was taken of a stranger, and where they come from.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stranger {
+    messages: u64,
+    bytes: u64,
+    /// They have had all that they may have, which was said.
+    full: bool,
+    /// When the user was told of them, on the wall clock.
+    told_at: i64,
+    /// Where their last link came from, since this start.
+    network: Option<IpAddr>,
+}
+
+impl Intake {
+    pub fn load(journal: &Journal, rows: &[ContactRow], policy: Policy, now: Now) -> Result<Self> {
+        let mut strangers = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.identity.standing == Standing::Stranger) {
+            let (messages, bytes) = journal.received_size(row.id)?;
+            let told_at = row.identity.told_at.unwrap_or(now.wall);
+            strangers.insert(row.id, Stranger { messages, bytes, told_at, ..Stranger::default() });
+        }
+        Ok(Self {
+            policy,
+            space: Value::new(Space::Enough),
+            strangers: Table::new(strangers),
+            expiry: Value::new(now.mono),
+        })
+    }
+
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// The user was told of another stranger.
+    pub fn add(&mut self, id: ContactId, now: Now) {
+        self.strangers.insert(id, Stranger { told_at: now.wall, ..Stranger::default() });
+    }
+
+    /// They are no stranger any more.
+    pub fn remove(&mut self, id: ContactId) {
+        self.strangers.remove(&id);
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.strangers.len() >= STRANGERS
+    }
+
+    /// A stranger has a link from there.
+    pub fn linked(&mut self, id: ContactId, network: Option<IpAddr>) {
+        self.strangers.change(&id, |stranger| stranger.network = network.or(stranger.network));
+    }
+
+    /// The stranger who gives way to another one: of those who are silent, one of the network that has most; before
+    /// others one who has said nothing, then the oldest.
+    pub fn gives_way(&self, is_silent: impl Fn(ContactId) -> bool) -> Option<ContactId> {
+        let from = |network: Option<IpAddr>| {
+            self.strangers.values().filter(|stranger| stranger.network == network).count()
+        };
+        let silent = self.strangers.iter().filter(|(id, _)| is_silent(**id));
+        silent
+            .min_by_key(|(id, it)| (it.messages > 0, usize::MAX - from(it.network), it.told_at, **id))
+            .map(|(id, _)| *id)
+    }
+
+    /// The room on the disk has changed.
+    pub fn set_space(&mut self, space: Space) {
+        *self.space = space;
+    }
+
+    /// Why nothing is taken of a peer, if that is known before they send something.
+    pub fn hold(&self, id: ContactId) -> Option<HoldReason> {
+        if *self.space == Space::Low {
+            return Some(HoldReason::DISK_FULL);
+        }
+        let full = |it: &Stranger| it.full || it.messages >= STRANGER_MESSAGES || it.bytes >= STRANGER_BYTES;
+        self.strangers.get(&id).is_some_and(full).then_some(HoldReason::NOT_ANSWERED)
+    }
+
+    /// Counts a message with a body of so many bytes in.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub fn take(&mut self, id: ContactId, bytes: usize) -> Result<(), HoldReason> {
+        if let Some(reason) = self.hold(id) {
+            return Err(reason);
+        }
+        let Some(it) = self.strangers.get_mut(&id) else {
+            return Ok(());
+        };
+        let bytes = it.bytes.saturating_add(bytes as u64);
+        if bytes > STRANGER_BYTES {
+            return Err(HoldReason::NOT_ANSWERED);
+        }
+        it.messages += 1;
+        it.bytes = bytes;
+        Ok(())
+    }
+
+    /// A stranger has had all that they may have. Returns whether that is news.
+    pub fn note_full(&mut self, id: ContactId) -> bool {
+        self.strangers.get_mut(&id).is_some_and(|it| !std::mem::replace(&mut it.full, true))
+    }
+
+    /// When [`Self::expired`] is to be asked.
+    pub fn deadline(&self) -> Instant {
+        if self.strangers.is_empty() { Instant::NEVER } else { *self.expiry }
+    }
+
+    /// The strangers who were not answered in time.
+    pub fn expired(&mut self, now: Now) -> Vec<ContactId> {
+        if now.mono < self.deadline() {
+            return Vec::new();
+        }
+        *self.expiry = now.mono + EXPIRY_EVERY;
+        let lasts = i64::try_from(REQUEST_LASTS.as_millis()).unwrap_or(i64::MAX);
+        let over = |it: &Stranger| now.wall.saturating_sub(it.told_at) >= lasts;
+        self.strangers.iter().filter(|(_, it)| over(it)).map(|(id, _)| *id).collect()
+    }
+}
+
+transactional!(Intake { space, strangers, expiry });
