@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{ANSWER_ALL, Client};
-use crate::support::discovery::{DEADLINE, Discovery, scratch};
+use crate::support::discovery::{Discovery, scratch};
 use peerchat::protocol::DEAD_AFTER;
 
 /// What is promised for noticing that a cable is pulled.
@@ -145,16 +145,11 @@ fn a_pulled_cable_is_noticed_and_costs_nothing() {
         alice.expect_message("bob", text);
     }
     println!("delivered {:?} after it healed", healed.elapsed());
-    // They may have come before the messages of the other side.
-    let count =
-        |client: &Client, kind: &str| client.log().iter().filter(|event| event["event"] == kind).count();
-    for (client, delivered) in [(&mut alice, 3), (&mut bob, 2)] {
-        while count(client, "delivered") < delivered {
-            client.next(DEADLINE).expect("all is delivered");
-        }
-        client.settle();
-    }
-    assert_eq!((count(&alice, "message"), count(&bob, "message")), (2, 3));
+    alice.expect_delivered_in_all(3);
+    bob.expect_delivered_in_all(2);
+    let shown =
+        |client: &mut Client| client.settle().iter().filter(|event| event["event"] == "message").count();
+    assert_eq!((shown(&mut alice), shown(&mut bob)), (2, 3));
     alice.log_out();
     bob.log_out();
 }

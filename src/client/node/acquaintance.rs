@@ -46,7 +46,7 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
         _ => {}
     }
     let linked = node.links.of(id).is_some();
-    if node.dialer.learn(id, *address, *online == Some(true)) && !linked {
+    if node.dialer.learn(node.fx.now, id, *address, *online == Some(true)) && !linked {
         node.dial_soon(id);
     }
     if node.dialer.set_presence(node.fx.now, id, *online)
