@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::command::{Explanation, MAX_REFERENCE, Reference};
-use crate::protocol::peer::{Cursor, Kind};
+use crate::protocol::peer::{Cursor, Kind, Message};
 use crate::protocol::{Name, PublicKey};
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
 pub use text::Look;
@@ -232,8 +232,8 @@ impl From<bool> for OnOff {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     Text(String),
-    /// A kind that only a later version knows.
-    Unknown(Kind),
+    /// A kind that only a later version knows; and how many bytes it had, if they were not kept.
+    Unknown(Kind, Option<u64>),
 }
 
 impl Body {
@@ -245,7 +245,15 @@ impl Body {
                 Ok(text) => text.to_owned(),
                 Err(_) => String::from_utf8_lossy(body).into_owned(),
             }),
-            other => Self::Unknown(other),
+            other => Self::Unknown(other, None),
+        }
+    }
+
+    /// What a message says of whose body so many bytes were not kept.
+    pub fn of(message: &Message, dropped: Option<u64>) -> Self {
+        match dropped {
+            None => Self::new(message.kind, &message.body),
+            dropped => Self::Unknown(message.kind, dropped),
         }
     }
 
@@ -253,9 +261,14 @@ impl Body {
     pub fn shown(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => text.into(),
-            Self::Unknown(Kind(kind)) => {
+            Self::Unknown(Kind(kind), None) => {
                 format!("(a message of kind {kind}, which this version can't show)").into()
             }
+            Self::Unknown(Kind(kind), Some(bytes)) => format!(
+                "(a message of kind {kind}, {} bytes, which this version can't show and did not keep)",
+                text::grouped(*bytes)
+            )
+            .into(),
         }
     }
 }

@@ -31,7 +31,7 @@ impl Serialize for Body {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
-            Self::Unknown(_) => serializer.serialize_none(),
+            Self::Unknown(..) => serializer.serialize_none(),
         }
     }
 }

@@ -249,6 +249,16 @@ fn write_usage((usage, meaning): &(&str, &str), page: &mut Page) {
     page.columns(&format!("  {usage:<24} "), meaning);
 }
 
+/// A number with commas between the thousands.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let before = |index: usize| index > 0 && (digits.len() - index).is_multiple_of(3);
+    digits
+        .char_indices()
+        .flat_map(|(index, digit)| before(index).then_some(',').into_iter().chain([digit]))
+        .collect()
+}
+
 /// A count of unread messages: beyond the bound it is only known that there are more.
 pub fn many(unread: u64) -> String {
     if unread < MANY_UNREAD { unread.to_string() } else { format!("{}+", MANY_UNREAD - 1) }
