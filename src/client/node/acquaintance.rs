@@ -1,6 +1,7 @@
 //! Who becomes a contact, and how users are met who are none.
 
 use super::super::notice::{Code, Notice};
+use super::super::resembles::resembles;
 use super::roster::Learned;
 use super::{Node, commands};
 use crate::protocol::peer::{ByeReason, HoldReason, Peer};
@@ -132,7 +133,8 @@ fn introduce(node: &mut Node, id: ContactId, name: &Name) {
         return;
     };
     let stranger = person.identity.standing == Standing::Stranger;
-    let resembles = None;
+    let contacts = node.roster.known().filter(|(_, it)| it.identity.standing == Standing::Contact);
+    let resembles = resembles(name, contacts.map(|(_, contact)| &contact.name)).cloned();
     let fingerprint = person.identity.key;
     if stranger {
         node.intake.add(id, node.fx.now);
