@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, TransactionState};
+use zeroize::Zeroizing;
+
+use crate::transport::noise::Keypair;
 
 pub mod directory;
 pub mod journal;
@@ -366,7 +369,15 @@ where
     })
 }
 
-/// The same for a column that may be null.
+/// The key pair whose seed is in a column.
+fn keypair(row: &Row<'_>, column: usize) -> rusqlite::Result<Keypair> {
+    let seed = Zeroizing::new(row.get(column)?);
+    Keypair::from_secret(&seed).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, "no secret key".into())
+    })
+}
+
+/// The same as [`parsed`] for a column that may be null.
 fn parsed_option<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>>
 where
     T::Err: std::error::Error + Send + Sync + 'static,

@@ -3,7 +3,7 @@
 //! With `--json` each notice is one JSON object; its fields are those of [`Notice`]. Otherwise it is a
 //! line or a few of plain text. Either way nothing from outside reaches the terminal as a control sequence.
 //!
-//! - `text`: notices as text; `json`: as JSON; `fast_json`: the frequent ones; `time`: their times;
+//! - `text`: notices as text; `page`: its lines and rows; `json`: as JSON; `fast_json`: the frequent ones; `time`: their times;
 //! - `numbers`: counts and sizes as people read them;
 //! - `lists`: the entries of `CONTACTS`, `OUTBOX`, `HISTORY` and `SEARCH`; `why`: the answer to `WHY`.
 
@@ -17,13 +17,14 @@ use crate::protocol::peer::{Cursor, Kind, Message};
 use crate::protocol::{Name, PublicKey};
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
 pub use text::Look;
-pub(crate) use text::{many, safe_text, write_delivered, write_welcome};
+pub(crate) use text::{many, safe_text, write_delivered, write_line, write_welcome};
 pub use why::{AddressLine, DiscoveryLine, Goodbye, Reason, Why};
 
 mod fast_json;
 mod json;
 mod lists;
 mod numbers;
+mod page;
 mod text;
 mod time;
 mod why;

@@ -4,9 +4,8 @@ use std::ops::Deref;
 use std::path::Path;
 
 use rusqlite::{OptionalExtension, params};
-use zeroize::Zeroizing;
 
-use super::{Database, Result, Schema, parsed};
+use super::{Database, Result, Schema, keypair, parsed};
 use crate::protocol::{Name, PublicKey};
 use crate::transport::noise::Keypair;
 
@@ -65,9 +64,7 @@ impl Journal {
 
     /// Whose journal it is.
     pub fn identity(&self) -> Result<(Name, Keypair)> {
-        Ok(self.one("SELECT name, secret FROM identity", [], |row| {
-            Ok((parsed(row, 0)?, Keypair::from_secret(Zeroizing::new(row.get(1)?))))
-        })?)
+        Ok(self.one("SELECT name, secret FROM identity", [], |row| Ok((parsed(row, 0)?, keypair(row, 1)?)))?)
     }
 
     /// The key pinned for the discovery at `endpoint`, and whether the account has been registered there.

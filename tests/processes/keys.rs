@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Instant;
 
 use crate::support::client::{Client, command, linked_pair};
 use crate::support::discovery::{DEADLINE, Discovery, scratch};
@@ -226,7 +225,7 @@ struct Stranger {
 impl Stranger {
     fn connect(to: SocketAddr, own: &Keypair, key: &str) -> Result<Self, HandshakeError> {
         let stream = TcpStream::connect(to)?;
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = noise::Deadline::of_handshake();
         let key = Some(key.parse().unwrap());
         let session = noise::initiate(&stream, Purpose::Peer, own, key, deadline)?;
         stream.set_read_timeout(Some(DEADLINE))?;
