@@ -157,7 +157,10 @@ impl Database {
         Ok(self.prepare_cached(sql)?.query_map(params, read)?.collect::<Result<_, _>>()?)
     }
 
+    /// # Errors
+    /// [`StoreError::Lost`] if another program has written to the files.
     pub fn begin(&self) -> Result<()> {
+        self.place.as_ref().map_or(Ok(()), Place::check_content)?;
         self.run("BEGIN", [])
     }
 
@@ -168,12 +171,8 @@ impl Database {
     /// [`StoreError::Lost`] if something was written and the files have been removed or replaced.
     pub fn commit(&self) -> Result<()> {
         let written = self.transaction_state::<&str>(None)? == TransactionState::Write;
-        let Some(place) = self.place.as_ref().filter(|_| written) else {
-            return self.run("COMMIT", []);
-        };
-        place.check_content()?;
         self.run("COMMIT", [])?;
-        place.check_names()
+        self.place.as_ref().filter(|_| written).map_or(Ok(()), Place::check_names)
     }
 
     /// Forgets the transaction, if there is one.

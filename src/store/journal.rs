@@ -16,7 +16,7 @@ mod segments;
 mod transfer;
 
 pub use contacts::{ContactRow, Identity, Lost, Outgoing, Reading, Request, Standing, Whereabouts};
-pub use messages::{Entry, Incoming, Received, Sent};
+pub use messages::{Entry, Incoming, MAX_UNKNOWN, Received, Sent, dropped};
 pub use segments::{SEGMENT, Side, Unsealed};
 pub use transfer::Copy;
 

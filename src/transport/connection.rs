@@ -68,11 +68,10 @@ impl Transport {
         wire: Arc<dyn Wire>,
         route: Route,
         purpose: Purpose,
-        [connection, handshake]: [Permit; 2],
+        permits: [Permit; 2],
     ) -> Result<Connection, HandshakeError> {
         let session = noise::respond(&*wire, purpose, &self.keypair, Deadline::of_handshake());
-        drop(handshake);
-        self.proven(wire, route, session?, Some(connection))
+        self.proven(wire, route, session?, Some(permits))
     }
 
     fn proven(
@@ -80,11 +79,11 @@ impl Transport {
         wire: Arc<dyn Wire>,
         route: Route,
         session: Session,
-        permit: Option<Permit>,
+        permits: Option<[Permit; 2]>,
     ) -> Result<Connection, HandshakeError> {
         let budget = wire.prepare()?;
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Ok(Connection { id, route, budget, wire, session, permit })
+        Ok(Connection { id, route, budget, wire, session, permits })
     }
 }
 
@@ -122,6 +121,8 @@ pub struct Opened {
     /// How many bytes the wire takes without waiting.
     pub budget: usize,
     pub writer: Writer,
+    /// Of a connection that was let in: dropped once it is established.
+    pub handshake: Option<Permit>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +140,7 @@ pub struct Connection {
     budget: usize,
     wire: Arc<dyn Wire>,
     session: Session,
-    permit: Option<Permit>,
+    permits: Option<[Permit; 2]>,
 }
 
 impl Connection {
@@ -151,10 +152,11 @@ impl Connection {
         framing: Framing,
         mut deliver: impl FnMut(Event<M>) -> bool + Send + 'static,
     ) {
-        let Self { id, route, budget, wire, session, permit } = self;
+        let Self { id, route, budget, wire, session, permits } = self;
+        let (permit, handshake) = permits.map(|[connection, handshake]| (connection, handshake)).unzip();
         let Session { remote: key, version, opener, sealer } = session;
         let writer = Writer { wire: Arc::clone(&wire), sealer, fill: framing.fill };
-        if !deliver(Event::Opened(Box::new(Opened { id, key, version, route, budget, writer }))) {
+        if !deliver(Event::Opened(Box::new(Opened { id, key, version, route, budget, writer, handshake }))) {
             return;
         }
         // Boxed, or it would stand on its thread's stack several times, which was 4 KiB a session.

@@ -134,6 +134,19 @@ impl<T: for<'b> Decode<'b, ()> + std::fmt::Debug + Send + 'static> Wire<T> {
         }
     }
 
+    /// Whether something comes that fits, before the other side closes.
+    pub fn wait_or_end(&mut self, mut fits: impl FnMut(&T) -> bool) -> bool {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match self.hear(deadline.saturating_duration_since(Instant::now())) {
+                Heard::Said(said) if fits(&said) => return true,
+                Heard::Said(_) => {}
+                Heard::Closed => return false,
+                Heard::Silence => panic!("neither comes, after {:#?}", self.log),
+            }
+        }
+    }
+
     /// Everything that has come and is not yet taken.
     pub fn unheard(&mut self) -> Vec<T> {
         self.heard.try_iter().collect()
