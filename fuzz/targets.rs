@@ -9,7 +9,6 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use minicbor::{Decode, Encode};
 use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Reference, json};
@@ -79,7 +78,7 @@ pub fn handshake(data: &[u8]) {
     let near = TcpStream::from(OwnedFd::from(near));
     far.write_all(said).expect("the kernel holds a handshake");
     far.shutdown(Shutdown::Write).expect("the pair is open");
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = noise::Deadline::of_handshake();
     let purpose = if role & 1 == 0 { Purpose::Peer } else { Purpose::Rendezvous };
     let session = if role & 2 == 0 {
         noise::respond(&near, purpose, own, deadline)

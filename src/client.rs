@@ -333,7 +333,7 @@ impl Loop {
                 self.links.remove(&link);
             }
             Action::Print(notices) => {
-                if let Some(console) = &self.console {
+                if let Some(console) = &mut self.console {
                     console.print(notices);
                 }
             }

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, TransactionState};
+use zeroize::Zeroizing;
+
+use crate::transport::noise::Keypair;
 
 pub mod directory;
 pub mod journal;
@@ -154,7 +157,10 @@ impl Database {
         Ok(self.prepare_cached(sql)?.query_map(params, read)?.collect::<Result<_, _>>()?)
     }
 
+    /// # Errors
+    /// [`StoreError::Lost`] if another program has written to the files.
     pub fn begin(&self) -> Result<()> {
+        self.place.as_ref().map_or(Ok(()), Place::check_content)?;
         self.run("BEGIN", [])
     }
 
@@ -165,12 +171,8 @@ impl Database {
     /// [`StoreError::Lost`] if something was written and the files have been removed or replaced.
     pub fn commit(&self) -> Result<()> {
         let written = self.transaction_state::<&str>(None)? == TransactionState::Write;
-        let Some(place) = self.place.as_ref().filter(|_| written) else {
-            return self.run("COMMIT", []);
-        };
-        place.check_content()?;
         self.run("COMMIT", [])?;
-        place.check_names()
+        self.place.as_ref().filter(|_| written).map_or(Ok(()), Place::check_names)
     }
 
     /// Forgets the transaction, if there is one.
@@ -365,7 +367,15 @@ where
     })
 }
 
-/// The same for a column that may be null.
+/// The key pair whose seed is in a column.
+fn keypair(row: &Row<'_>, column: usize) -> rusqlite::Result<Keypair> {
+    let seed = Zeroizing::new(row.get(column)?);
+    Keypair::from_secret(&seed).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, "no secret key".into())
+    })
+}
+
+/// The same as [`parsed`] for a column that may be null.
 fn parsed_option<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>>
 where
     T::Err: std::error::Error + Send + Sync + 'static,

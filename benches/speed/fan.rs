@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use peerchat::protocol::peer::{Cursor, Hello, Peer};
-use peerchat::protocol::{HANDSHAKE_DEADLINE, MAX_PEER_FRAME, Name, PublicKey, codec};
+use peerchat::protocol::{MAX_PEER_FRAME, Name, PublicKey, codec};
 use peerchat::store::journal::{Journal, Standing};
 use peerchat::transport::noise::{self, OpenError, Opener, Purpose, Sealer};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -41,7 +41,7 @@ impl Raw {
     fn link(person: &Person, key: PublicKey, account: &Account, first: u64) -> Result<Self> {
         let stream = TcpStream::connect(person.address)?;
         stream.set_nodelay(true)?;
-        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        let deadline = noise::Deadline::of_handshake();
         let session = noise::initiate(&stream, Purpose::Peer, &account.keypair, Some(key), deadline)?;
         let noise::Session { opener, sealer, .. } = session;
         let mut raw = Self { stream, opener, sealer, wire: Vec::new(), next: first };

@@ -158,7 +158,7 @@ mod tests {
             ("HELP CHAT LOGOUT", "usage: HELP [command]"),
             (
                 "VERIFY bob yes",
-                "usage: VERIFY <user> [code]; the code must be the 40 digits that VERIFY <user> shows",
+                "usage: VERIFY <user> [code]; the code must be the 60 digits that VERIFY <user> shows",
             ),
         ] {
             assert_eq!(mistake(line), expected, "{line}");

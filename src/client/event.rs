@@ -46,6 +46,8 @@ pub enum Input {
     LinkUp {
         link: ConnectionId,
         key: PublicKey,
+        /// The version of the protocol that the handshake has settled on.
+        version: u8,
         /// The contact that this side has dialled; `None` if the other side did.
         dialled: Option<ContactId>,
         route: Route,

@@ -113,8 +113,8 @@ impl Network {
 
     fn open_link(&self, connection: Connection, dialled: Option<ContactId>) {
         let up = move |opened: &Opened| {
-            let &Opened { id: link, key, route, budget, .. } = opened;
-            Input::LinkUp { link, key, dialled, route, budget }
+            let &Opened { id: link, key, version, route, budget, .. } = opened;
+            Input::LinkUp { link, key, version, dialled, route, budget }
         };
         self.open(connection, up, Input::LinkSays, Input::LinkClosed);
     }

@@ -210,9 +210,9 @@ impl Node {
                 }
                 return messages.iter().try_for_each(|said| self.discovery_says(journal, *session, said));
             }
-            Input::LinkUp { link, key, dialled, route, budget } => {
+            Input::LinkUp { link, key, version, dialled, route, budget } => {
                 self.links.add(&self.fx, *link, *key, dialled.is_some(), *route, *budget);
-                return self.link_proved(journal, *link, *dialled);
+                return self.link_proved(journal, *link, *version, *dialled);
             }
             Input::LinkSays(link, messages) => {
                 self.links.received(&self.fx, *link);

@@ -3,7 +3,7 @@
 //! With `--json` each notice is one JSON object; its fields are those of [`Notice`]. Otherwise it is a
 //! line or a few of plain text. Either way nothing from outside reaches the terminal as a control sequence.
 //!
-//! - `text`: notices as text; `json`: as JSON; `fast_json`: the frequent ones; `time`: their times;
+//! - `text`: notices as text; `page`: its lines and rows; `json`: as JSON; `fast_json`: the frequent ones; `time`: their times;
 //! - `numbers`: counts and sizes as people read them;
 //! - `lists`: the entries of `CONTACTS`, `OUTBOX`, `HISTORY` and `SEARCH`; `why`: the answer to `WHY`.
 
@@ -13,17 +13,18 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::command::{Explanation, MAX_REFERENCE, Reference};
-use crate::protocol::peer::{Cursor, Kind};
+use crate::protocol::peer::{Cursor, Kind, Message};
 use crate::protocol::{Name, PublicKey};
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
 pub use text::Look;
-pub(crate) use text::{many, safe_text, write_delivered, write_welcome};
+pub(crate) use text::{many, safe_text, write_delivered, write_line, write_welcome};
 pub use why::{AddressLine, DiscoveryLine, Goodbye, Reason, Why};
 
 mod fast_json;
 mod json;
 mod lists;
 mod numbers;
+mod page;
 mod text;
 mod time;
 mod why;
@@ -231,8 +232,8 @@ impl From<bool> for OnOff {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     Text(String),
-    /// A kind that only a later version knows.
-    Unknown(Kind),
+    /// A kind that only a later version knows; and how many bytes it had, if they were not kept.
+    Unknown(Kind, Option<u64>),
 }
 
 impl Body {
@@ -244,7 +245,15 @@ impl Body {
                 Ok(text) => text.to_owned(),
                 Err(_) => String::from_utf8_lossy(body).into_owned(),
             }),
-            other => Self::Unknown(other),
+            other => Self::Unknown(other, None),
+        }
+    }
+
+    /// What a message says of whose body so many bytes were not kept.
+    pub fn of(message: &Message, dropped: Option<u64>) -> Self {
+        match dropped {
+            None => Self::new(message.kind, &message.body),
+            dropped => Self::Unknown(message.kind, dropped),
         }
     }
 
@@ -252,9 +261,14 @@ impl Body {
     pub fn shown(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => text.into(),
-            Self::Unknown(Kind(kind)) => {
+            Self::Unknown(Kind(kind), None) => {
                 format!("(a message of kind {kind}, which this version can't show)").into()
             }
+            Self::Unknown(Kind(kind), Some(bytes)) => format!(
+                "(a message of kind {kind}, {} bytes, which this version can't show and did not keep)",
+                text::grouped(*bytes)
+            )
+            .into(),
         }
     }
 }

@@ -144,12 +144,12 @@ impl Server {
     fn take(&mut self, event: Inbound) {
         match event {
             Inbound::Opened(opened, refunds) => {
-                let Opened { id: session, key, route, writer, .. } = *opened;
+                let Opened { id: session, key, route, .. } = *opened;
                 // Every session comes over a socket of its own.
                 let Some(from) = route.remote() else {
                     return;
                 };
-                self.connections.opened(session, route, writer, refunds);
+                self.connections.opened(*opened, refunds);
                 self.waiting.push_back(Event::Opened { session, key, from });
             }
             Inbound::Messages(session, messages) => {

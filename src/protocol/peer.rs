@@ -163,8 +163,8 @@ impl Message {
     }
 }
 
-/// What the body of a message is. A receiver keeps and acknowledges kinds that it does not know, so that
-/// a later version of it can show them.
+/// What the body of a message is. A receiver acknowledges kinds that it does not know, and keeps what is
+/// short, so that a later version of it can show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Kind(#[n(0)] pub u16);
@@ -172,6 +172,11 @@ pub struct Kind(#[n(0)] pub u16);
 impl Kind {
     /// Text in UTF-8, at most [`super::MAX_TEXT`] bytes.
     pub const TEXT: Self = Self(1);
+
+    /// Whether this version can show it.
+    pub fn is_known(self) -> bool {
+        self == Self::TEXT
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -37,7 +37,9 @@ CREATE TABLE contact (
     lost_after INTEGER NOT NULL DEFAULT 0,
     lost_to    INTEGER NOT NULL DEFAULT 0,
     shown      INTEGER NOT NULL DEFAULT 0,
-    read       INTEGER NOT NULL DEFAULT 0
+    read       INTEGER NOT NULL DEFAULT 0,
+    -- Of the bodies of what was said, on both sides, as far as it is in segments.
+    bytes      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- The starts of this client that wrote something.
@@ -70,7 +72,9 @@ CREATE TABLE received (
     kind     INTEGER NOT NULL,
     written  INTEGER NOT NULL,
     arrived  INTEGER NOT NULL,
-    body     BLOB NOT NULL
+    body     BLOB NOT NULL,
+    -- How long a body was that was not kept; null if it was.
+    length   INTEGER
 ) STRICT;
 
 -- How far each contact's messages are committed here, per start of theirs.

@@ -1,8 +1,8 @@
 //! Whether the files of an open database are still those that their names lead to.
 //!
 //! A file that was removed or replaced takes everything that is written to it, and SQLite doesn't look. So each
-//! transaction that writes looks for itself: at the names once it is committed, and before that at the content, which
-//! may have been overwritten in the same file. What is not noticed: a copy from a moment since which the database has not
+//! transaction looks for itself: when it begins at the content, which may have been overwritten in the same file, and once
+//! something is committed at the names. What is not noticed: a copy from a moment since which the database has not
 //! grown by a page, and a log that is overwritten with another one at least as long.
 
 use std::cell::Cell;
@@ -66,7 +66,7 @@ impl Place {
         Ok(())
     }
 
-    /// Before a commit: an error if another program has written to the files since they were noted.
+    /// An error if another program has written to the files since they were noted.
     pub fn check_content(&self) -> Result<(), StoreError> {
         let noted = self.content.get();
         match self.read() {
@@ -75,11 +75,15 @@ impl Place {
             }
             Ok(now) if now.log < noted.log => Err(self.lose("its -wal was cut".into())),
             Ok(_) => Ok(()),
-            Err(error) => Err(self.lose(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.lose("it was cut".into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(self.lose("its -wal is gone".into()))
+            }
+            Err(source) => Err(StoreError::File { path: self.path.clone(), source }),
         }
     }
 
-    /// After a commit: an error if the names do not lead to the files any more.
+    /// An error if the names do not lead to the files any more.
     pub fn check_names(&self) -> Result<(), StoreError> {
         for (path, noted) in &self.files {
             let name = path.file_name().unwrap_or_default().display();
@@ -163,15 +167,12 @@ mod tests {
     }
 
     #[test]
-    fn what_only_reads_needs_no_files() {
+    fn what_is_gone_stays_gone() {
         let directory = tempfile::tempdir().unwrap();
         let database = open(&directory.path().join("x.db"));
         write(&database).unwrap();
         drop(directory);
-        database.begin().unwrap();
-        database.commit().unwrap();
         assert!(matches!(write(&database), Err(StoreError::Lost { .. })));
-        // From then on as well.
         database.rollback();
         assert!(matches!(write(&database), Err(StoreError::Lost { .. })));
     }

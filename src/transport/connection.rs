@@ -14,7 +14,7 @@ use minicbor::Decode;
 use super::admission::Permit;
 use super::noise::{self, HandshakeError, Keypair, OpenError, Opener, Purpose, Session};
 use super::route::Route;
-use super::wire::Wire;
+use super::wire::{Deadline, Wire};
 use super::writer::Writer;
 use crate::protocol::codec::{self, CodecError};
 use crate::protocol::{HANDSHAKE_DEADLINE, PublicKey};
@@ -46,14 +46,18 @@ impl Transport {
         Self { keypair: Arc::new(keypair), ids: Arc::default() }
     }
 
-    /// Connects within [`HANDSHAKE_DEADLINE`]. For the key see [`noise::initiate`].
+    /// Connects within a [`Deadline::of_handshake`]. For the key see [`noise::initiate`]; one that can't be an
+    /// account's is not dialled.
     pub fn dial(
         &self,
         route: Route,
         purpose: Purpose,
         key: Option<PublicKey>,
     ) -> Result<Connection, HandshakeError> {
-        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        if key.is_some_and(|key| !key.is_valid()) {
+            return Err(HandshakeError::InvalidKey);
+        }
+        let deadline = Deadline::of_handshake();
         let wire = route.connect(HANDSHAKE_DEADLINE)?;
         let session = noise::initiate(&*wire, purpose, &self.keypair, key, deadline)?;
         self.proven(wire, route, session, None)
@@ -64,12 +68,10 @@ impl Transport {
         wire: Arc<dyn Wire>,
         route: Route,
         purpose: Purpose,
-        [connection, handshake]: [Permit; 2],
+        permits: [Permit; 2],
     ) -> Result<Connection, HandshakeError> {
-        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
-        let session = noise::respond(&*wire, purpose, &self.keypair, deadline);
-        drop(handshake);
-        self.proven(wire, route, session?, Some(connection))
+        let session = noise::respond(&*wire, purpose, &self.keypair, Deadline::of_handshake());
+        self.proven(wire, route, session?, Some(permits))
     }
 
     fn proven(
@@ -77,11 +79,11 @@ impl Transport {
         wire: Arc<dyn Wire>,
         route: Route,
         session: Session,
-        permit: Option<Permit>,
+        permits: Option<[Permit; 2]>,
     ) -> Result<Connection, HandshakeError> {
         let budget = wire.prepare()?;
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Ok(Connection { id, route, budget, wire, session, permit })
+        Ok(Connection { id, route, budget, wire, session, permits })
     }
 }
 
@@ -113,10 +115,14 @@ pub enum Event<M> {
 pub struct Opened {
     pub id: ConnectionId,
     pub key: PublicKey,
+    /// See [`Session::version`].
+    pub version: u8,
     pub route: Route,
     /// How many bytes the wire takes without waiting.
     pub budget: usize,
     pub writer: Writer,
+    /// Of a connection that was let in: dropped once it is established.
+    pub handshake: Option<Permit>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +140,7 @@ pub struct Connection {
     budget: usize,
     wire: Arc<dyn Wire>,
     session: Session,
-    permit: Option<Permit>,
+    permits: Option<[Permit; 2]>,
 }
 
 impl Connection {
@@ -146,10 +152,11 @@ impl Connection {
         framing: Framing,
         mut deliver: impl FnMut(Event<M>) -> bool + Send + 'static,
     ) {
-        let Self { id, route, budget, wire, session, permit } = self;
-        let Session { remote: key, opener, sealer } = session;
+        let Self { id, route, budget, wire, session, permits } = self;
+        let (permit, handshake) = permits.map(|[connection, handshake]| (connection, handshake)).unzip();
+        let Session { remote: key, version, opener, sealer } = session;
         let writer = Writer { wire: Arc::clone(&wire), sealer, fill: framing.fill };
-        if !deliver(Event::Opened(Box::new(Opened { id, key, route, budget, writer }))) {
+        if !deliver(Event::Opened(Box::new(Opened { id, key, version, route, budget, writer, handshake }))) {
             return;
         }
         // Boxed, or it would stand on its thread's stack several times, which was 4 KiB a session.

@@ -22,7 +22,8 @@ const EACH: Duration = Duration::from_millis(1400);
 /// Good inputs, of which bad ones are made.
 fn examples() -> Vec<Vec<u8>> {
     let name = || "alice".parse::<Name>().unwrap();
-    let key = PublicKey([7; 32]);
+    // The one of RFC 8032's first test: what is no point of the curve is not decoded.
+    let key: PublicKey = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".parse().unwrap();
     let (v4, v6) = ("192.0.2.7:4000".parse().unwrap(), "[2001:db8::1]:65535".parse().unwrap());
     let cursor = Cursor { epoch: 0x1122_3344_5566_7788, number: 42 };
     let cursors = vec![cursor; 3];

@@ -7,3 +7,4 @@ mod support;
 
 mod discovery;
 mod fuzz;
+mod strangers;

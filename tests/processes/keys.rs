@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Instant;
 
 use crate::support::client::{Client, command, linked_pair};
 use crate::support::discovery::{DEADLINE, Discovery, scratch};
@@ -226,7 +225,7 @@ struct Stranger {
 impl Stranger {
     fn connect(to: SocketAddr, own: &Keypair, key: &str) -> Result<Self, HandshakeError> {
         let stream = TcpStream::connect(to)?;
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = noise::Deadline::of_handshake();
         let key = Some(key.parse().unwrap());
         let session = noise::initiate(&stream, Purpose::Peer, own, key, deadline)?;
         stream.set_read_timeout(Some(DEADLINE))?;
@@ -427,13 +426,32 @@ fn a_later_kind_of_message_is_kept_and_acknowledged() {
     let (_, mut link) = known_peer(&discovery, &mut alice, "robot");
     let later =
         Message { epoch: 1, number: 7, kind: Kind(900), sent: 0, body: vec![0xff; 10], original: None };
-    link.say(&[hello("robot"), Peer::Message(later.clone())]);
+    // Of a long one only the length is kept.
+    let long = Message { number: 8, body: vec![0xff; 65_000], ..later.clone() };
+    link.say(&[hello("robot"), Peer::Message(later)]);
     let shown = alice.wait("message", |_| true);
     assert_eq!((&shown["from"], &shown["text"]), (&"robot".into(), &serde_json::Value::Null));
+    link.say(&[Peer::Message(long.clone())]);
+    alice.wait("message", |_| true);
     let mut heard = Vec::new();
-    while !heard.contains(&Peer::Ack(later.cursor())) {
+    while !heard.contains(&Peer::Ack(long.cursor())) {
         let frame = link.session.opener.read(&mut &link.stream, MAX_PEER_FRAME, 4096).unwrap().unwrap();
         heard.extend(codec::decode::<Peer>(frame).unwrap());
+    }
+    alice.say("CONTACTS");
+    assert_eq!(alice.wait("contacts", |_| true)["contacts"][0]["bytes"], 10);
+    alice.log_out();
+    let journal = std::fs::read(directory.path().join("alice.journal")).unwrap();
+    let kept = journal.windows(5000).filter(|bytes| bytes.iter().all(|byte| *byte == 0xff)).count();
+    assert_eq!(kept, 0);
+    let mut plain = command(directory.path(), "alice", 0, discovery.address, &[]).spawn().unwrap();
+    plain.stdin.take().unwrap().write_all(b"HISTORY robot\n").unwrap();
+    let said = String::from_utf8(plain.wait_with_output().unwrap().stdout).unwrap();
+    for line in [
+        "(a message of kind 900, which this version can't show)",
+        "(a message of kind 900, 65,000 bytes, which this version can't show and did not keep)",
+    ] {
+        assert!(said.contains(line), "{said}");
     }
 }
 

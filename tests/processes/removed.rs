@@ -16,7 +16,7 @@ fn beside(directory: &Path, name: &str, suffix: &str) -> std::path::PathBuf {
     directory.join(format!("{name}{suffix}"))
 }
 
-const DEEDS: [(&str, Deed); 9] = [
+const DEEDS: [(&str, Deed); 10] = [
     ("the directory is removed", |directory, _, _| fs::remove_dir_all(directory).unwrap()),
     ("the directory is moved away", |directory, _, _| {
         fs::rename(directory, directory.with_extension("away")).unwrap();
@@ -37,6 +37,7 @@ const DEEDS: [(&str, Deed); 9] = [
     }),
     ("the log is removed", |directory, name, _| fs::remove_file(beside(directory, name, "-wal")).unwrap()),
     ("the log is emptied", |directory, name, _| fs::write(beside(directory, name, "-wal"), "").unwrap()),
+    ("the file is emptied", |directory, name, _| fs::write(directory.join(name), "").unwrap()),
     ("the lock is removed", |directory, name, _| fs::remove_file(beside(directory, name, ".lock")).unwrap()),
     // As `cp` does: the file stays the same one.
     ("the file is overwritten from a backup", |directory, name, backup| {

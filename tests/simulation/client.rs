@@ -67,9 +67,13 @@ pub struct Run {
 }
 
 pub fn keypair(rng: &mut Rng) -> Keypair {
-    let mut secret = zeroize::Zeroizing::new([0; 32]);
-    rng.fill(&mut *secret);
-    Keypair::from_secret(secret)
+    loop {
+        let mut secret = [0; 32];
+        rng.fill(&mut secret);
+        if let Some(keypair) = Keypair::from_secret(&secret) {
+            return keypair;
+        }
+    }
 }
 
 impl Client {

@@ -9,7 +9,7 @@ use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
 use peerchat::protocol::peer::{Bye, ByeReason, Hello, Kind, Message, Peer};
 use peerchat::protocol::rendezvous::{Asks, Registered, Status, Strangers, ToClient, ToDiscovery};
-use peerchat::protocol::{Name, PublicKey};
+use peerchat::protocol::{Name, PublicKey, VERSION};
 use peerchat::store::journal::Journal;
 use peerchat::time::{Instant, Now};
 use peerchat::transport::Route;
@@ -112,6 +112,7 @@ impl Alice {
         let up = Input::LinkUp {
             link: LINK,
             key: BOB,
+            version: VERSION,
             dialled: None,
             route: Route::Direct { remote: address() },
             budget: 1 << 20,
@@ -251,7 +252,14 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
             continue;
         };
         tried.push(route);
-        let up = Input::LinkUp { link, key: BOB, dialled: Some(contact), route, budget: 1 << 20 };
+        let up = Input::LinkUp {
+            link,
+            key: BOB,
+            version: VERSION,
+            dialled: Some(contact),
+            route,
+            budget: 1 << 20,
+        };
         let refusal = Peer::Bye(Bye { reason: ByeReason::NOT_ACCEPTED });
         alice.takes(&[up, Input::LinkSays(link, vec![refusal]), Input::LinkClosed(link)]);
     }

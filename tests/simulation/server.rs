@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use peerchat::discovery::registry::{Action, Decisions, Event as Heard, Limits, Registry, Saving};
+use peerchat::discovery::registry::{Action, Decisions, Event as Heard, Limit, Limits, Registry, Saving};
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::rendezvous::{Identity, Status, ToClient};
 use peerchat::store;
@@ -57,7 +57,8 @@ impl World {
         }
         self.discovery.life += 1;
         self.note(|| "discovery starts".into());
-        let limits = Limits { new_names: 64, new_names_loopback: None };
+        let limit = Limit { each: 100, loopback: false };
+        let limits = Limits { new_names: limit, questions: limit };
         let registry = Registry::new(self.discovery.directory.load().unwrap(), limits);
         self.discovery.run = Some(ServerRun {
             registry,

@@ -172,11 +172,12 @@ impl Raw {
 
     pub fn try_connect(to: SocketAddr, own: &Keypair) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(to)?;
-        let session = noise::initiate(&stream, Purpose::Rendezvous, own, None, Instant::now() + DEADLINE)?;
+        let session =
+            noise::initiate(&stream, Purpose::Rendezvous, own, None, noise::Deadline::of_handshake())?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
-        let noise::Session { remote, opener, sealer } = session;
+        let noise::Session { remote, opener, sealer, .. } = session;
         Ok(Self { stream, discovery: remote, opener, sealer, unread: Default::default() })
     }
 

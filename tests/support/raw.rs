@@ -60,7 +60,7 @@ impl<T: for<'b> Decode<'b, ()> + std::fmt::Debug + Send + 'static> Wire<T> {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         let reading = stream.try_clone().unwrap();
-        let noise::Session { remote, mut opener, sealer } = session;
+        let noise::Session { remote, mut opener, sealer, .. } = session;
         let (send, heard) = mpsc::channel();
         thread::spawn(move || {
             while let Ok(Some(frame)) = opener.read(&mut &reading, LONGEST, 4096) {
@@ -84,13 +84,13 @@ impl<T: for<'b> Decode<'b, ()> + std::fmt::Debug + Send + 'static> Wire<T> {
         remote: Option<PublicKey>,
     ) -> Result<Self, HandshakeError> {
         let stream = connect_from(from, to).map_err(HandshakeError::Io)?;
-        let session = noise::initiate(&stream, purpose, own, remote, Instant::now() + DEADLINE)?;
+        let session = noise::initiate(&stream, purpose, own, remote, noise::Deadline::of_handshake())?;
         Ok(Self::over(stream, session))
     }
 
     /// As the side that was dialled.
     pub fn respond(stream: TcpStream, purpose: Purpose, own: &Keypair) -> Result<Self, HandshakeError> {
-        let session = noise::respond(&stream, purpose, own, Instant::now() + DEADLINE)?;
+        let session = noise::respond(&stream, purpose, own, noise::Deadline::of_handshake())?;
         Ok(Self::over(stream, session))
     }
 
@@ -130,6 +130,19 @@ impl<T: for<'b> Decode<'b, ()> + std::fmt::Debug + Send + 'static> Wire<T> {
                     }
                 }
                 end => panic!("{end:?} instead of {what}, after {:#?}", self.log),
+            }
+        }
+    }
+
+    /// Whether something comes that fits, before the other side closes.
+    pub fn wait_or_end(&mut self, mut fits: impl FnMut(&T) -> bool) -> bool {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match self.hear(deadline.saturating_duration_since(Instant::now())) {
+                Heard::Said(said) if fits(&said) => return true,
+                Heard::Said(_) => {}
+                Heard::Closed => return false,
+                Heard::Silence => panic!("neither comes, after {:#?}", self.log),
             }
         }
     }

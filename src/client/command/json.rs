@@ -176,7 +176,7 @@ mod tests {
             (r#"{"command":"history","peer":"bob","count":"5"}"#, "\"count\" must be a number"),
             (r#"{"command":"history","peer":null}"#, "missing field `peer`"),
             (r#"{"command":"search","words":" "}"#, "\"words\" is empty"),
-            (r#"{"command":"verify","peer":"bob","code":""}"#, "\"code\" must be the 40 digits"),
+            (r#"{"command":"verify","peer":"bob","code":""}"#, "\"code\" must be the 60 digits"),
             (r#"{"command":"help","about":"quit"}"#, "did you mean LOGOUT?"),
             (r#"{"command":"help","ref":1.5}"#, "\"ref\" must be"),
             (r#"{"command":"help","ref":9223372036854775808}"#, "\"ref\" must be"),

@@ -182,16 +182,17 @@ how many messages are waiting.",
     Spec {
         name: "VERIFY",
         aliases: &[],
-        usages: &[("VERIFY <user> [code]", "compare a code of 40 digits to verify a user's key")],
-        more: "You and the user see the same 40 digits, unless a third party intercepts your
-connection. Have the user read the digits to you, over the telephone or face
-to face, and type what you hear: VERIFY <user> <digits>. If the user's key
-changes, the contact is no longer verified.",
+        usages: &[("VERIFY <user> [code]", "compare a code of 60 digits to verify a user's key")],
+        more: "You and the user see the same 60 digits, unless a third party intercepts your
+connection: 30 for the key of each, the same with every contact. Have the user
+read the digits to you, over the telephone or face to face, and type what you
+hear: VERIFY <user> <digits>. If the user's key changes, the contact is no
+longer verified.",
         forms: &[("verify", |args| {
             let (user, typed) = (args.user("peer")?, args.rest("code")?);
             let code = typed.as_deref().and_then(verification::typed);
             if typed.is_some() && code.is_none() {
-                return Err(args.invalid("code", "the 40 digits that VERIFY <user> shows".into()));
+                return Err(args.invalid("code", "the 60 digits that VERIFY <user> shows".into()));
             }
             Ok(Command::Verify(user, code))
         })],

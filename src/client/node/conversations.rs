@@ -13,7 +13,7 @@ use super::roster::Roster;
 use crate::protocol::Name;
 use crate::protocol::peer::{Cursor, Message};
 use crate::store::Result;
-use crate::store::journal::{ContactId, ContactRow, Journal, Reading, Seq, Standing};
+use crate::store::journal::{ContactId, ContactRow, Journal, Reading, Seq, Standing, dropped};
 use crate::undo::{Table, Transactional, Value, transactional};
 
 /// See the module.
@@ -171,7 +171,8 @@ impl Conversations {
             }
         } else {
             thread.handed = seq;
-            let notice = message_notice(name, message, fx.now.wall, false, stranger);
+            let said = Body::of(message, dropped(message));
+            let notice = message_notice(name, message, said, fx.now.wall, false, stranger);
             fx.output.show(id, seq, Some(notice));
         }
     }
@@ -239,8 +240,9 @@ impl Conversations {
                     room = fx.output.has_room();
                     if room {
                         let replayed = received.seq <= self.start;
-                        let notice =
-                            message_notice(name, &received.message, received.arrived, replayed, stranger);
+                        let said = Body::of(&received.message, received.dropped);
+                        let (message, arrived) = (&received.message, received.arrived);
+                        let notice = message_notice(name, message, said, arrived, replayed, stranger);
                         fx.output.show(id, received.seq, Some(notice));
                         thread.handed = received.seq;
                     }
@@ -326,11 +328,18 @@ impl Conversations {
     }
 }
 
-fn message_notice(from: &Name, message: &Message, arrived: i64, replayed: bool, stranger: bool) -> Notice {
+fn message_notice(
+    from: &Name,
+    message: &Message,
+    text: Body,
+    arrived: i64,
+    replayed: bool,
+    stranger: bool,
+) -> Notice {
     Notice::Message {
         id: message.id(),
         from: from.clone(),
-        text: Body::new(message.kind, &message.body),
+        text,
         sent: message.sent,
         received: arrived,
         replayed,

@@ -169,6 +169,11 @@ impl Delivery {
         self.contacts.get(&contact).map_or(0, |it| it.outgoing.delivered)
     }
 
+    /// How many bytes the bodies of what was said with the contact take here.
+    pub fn bytes(&self, contact: ContactId) -> u64 {
+        self.log.bytes(contact)
+    }
+
     /// How many of ours are not delivered to the contact.
     pub fn waiting(&self, contact: ContactId) -> u64 {
         self.contacts.get(&contact).map_or(0, |it| it.waiting)

@@ -53,7 +53,7 @@ impl View<'_> {
             blocked: identity.blocked,
             waiting: self.delivery.waiting(id),
             unread: self.conversations.unread(id),
-            bytes: 0,
+            bytes: self.delivery.bytes(id),
             address: outlook.routes.iter().find_map(Route::remote),
         })
     }
@@ -160,6 +160,10 @@ impl View<'_> {
             Entry::Sent(sent) => sent.seq <= self.delivery.delivered(id),
             Entry::Received(_) => true,
         };
+        let text = match &entry {
+            Entry::Sent(sent) => Body::new(sent.message.kind, &sent.message.body),
+            Entry::Received(received) => Body::of(&received.message, received.dropped),
+        };
         let (from, message, received) = match entry {
             Entry::Sent(sent) => (own, sent.message, None),
             Entry::Received(received) => (self.roster.name(id)?, received.message, Some(received.arrived)),
@@ -167,7 +171,7 @@ impl View<'_> {
         Some(HistoryLine {
             id: message.cursor(),
             from: from.clone(),
-            text: Body::new(message.kind, &message.body),
+            text,
             sent: message.sent,
             received,
             delivered,

@@ -200,6 +200,7 @@ impl Node {
         &mut self,
         journal: &Journal,
         id: ConnectionId,
+        version: u8,
         dialled: Option<ContactId>,
     ) -> Result<()> {
         let Some((key, route)) = self.links.get(id).map(|link| (link.key, link.route)) else {
@@ -218,6 +219,10 @@ impl Node {
             return Ok(());
         }
         if let Some(contact) = owner {
+            if !self.roster.note_version(contact, version) {
+                self.bad_peer(id, "it speaks an older version of the protocol than it has before");
+                return Ok(());
+            }
             return self.greet(journal, id, contact);
         }
         let asked = match self.links.unknown(key) {

@@ -9,7 +9,7 @@ use crate::protocol::peer::{Bye, ByeReason, Cursor, Peer};
 use crate::protocol::rendezvous::{
     About, Identify, Identity, Registered, Status, Strangers, ToClient, ToDiscovery,
 };
-use crate::protocol::{DEAD_AFTER, MAX_TEXT};
+use crate::protocol::{DEAD_AFTER, MAX_TEXT, VERSION};
 use crate::store::journal::ContactId;
 use crate::time::millis;
 use crate::transport::Route;
@@ -216,7 +216,7 @@ fn message(epoch: u64, number: u64, text: &str) -> Peer {
 /// A peer proves this key.
 fn proved(link: ConnectionId, key: PublicKey, dialled: Option<ContactId>) -> Input {
     let route = Route::Direct { remote: address(4000) };
-    Input::LinkUp { link, key, dialled, route, budget: 1 << 20 }
+    Input::LinkUp { link, key, version: VERSION, dialled, route, budget: 1 << 20 }
 }
 
 fn says(said: ToClient) -> Input {

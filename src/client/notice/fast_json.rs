@@ -80,7 +80,7 @@ mod tests {
     use crate::protocol::peer::Kind;
 
     fn body() -> impl Strategy<Value = Body> {
-        prop_oneof![any::<String>().prop_map(Body::Text), Just(Body::Unknown(Kind(9)))]
+        prop_oneof![any::<String>().prop_map(Body::Text), Just(Body::Unknown(Kind(9), None))]
     }
 
     fn moment() -> impl Strategy<Value = i64> {
@@ -94,7 +94,7 @@ mod tests {
         )) {
             for ((epoch, number), name, text, sent, received, [flag, stranger]) in peers {
                 let (id, peer) = (Cursor { epoch, number }, || name.parse().unwrap());
-                let unknown = matches!(text, Body::Unknown(_));
+                let unknown = matches!(text, Body::Unknown(..));
                 for (notice, fast) in [
                     (Notice::Delivered { id, to: peer() }, true),
                     (Notice::Queued { id, to: peer(), linked: flag, text: text.clone(), sent }, true),

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::numbers::size;
-use super::text::{LATE, Look, body_lines, many, short};
+use super::page::Page;
+use super::text::{LATE, Look, many, short};
 use super::{Body, OnOff, time};
 use crate::protocol::peer::Cursor;
 use crate::protocol::{Name, PublicKey};
@@ -123,23 +124,25 @@ impl ContactLine {
 }
 
 impl OutboxLine {
-    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
-        body_lines(&format!("{} to {}: ", look.stamp(self.sent), look.name(&self.to)), &self.text)
+    pub(super) fn write(&self, page: &mut Page) {
+        let look = page.look;
+        page.body(&format!("{} to {}: ", look.stamp(self.sent), look.name(&self.to)), &self.text);
     }
 }
 
 impl FoundLine {
-    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
-        let Self { peer, line } = self;
+    pub(super) fn write(&self, page: &mut Page) {
+        let (Self { peer, line }, look) = (self, page.look);
         let to = if line.received.is_none() { format!(" to {}", look.name(peer)) } else { String::new() };
-        body_lines(&format!("{} {}{to}: ", line.stamp(look), look.name(&line.from)), &line.text)
+        page.body(&format!("{} {}{to}: ", line.stamp(look), look.name(&line.from)), &line.text);
     }
 }
 
 impl HistoryLine {
-    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
+    pub(super) fn write(&self, page: &mut Page) {
+        let look = page.look;
         let state = if self.delivered { "" } else { " (waiting)" };
-        body_lines(&format!("{} {}{state}: ", self.stamp(look), look.name(&self.from)), &self.text)
+        page.body(&format!("{} {}{state}: ", self.stamp(look), look.name(&self.from)), &self.text);
     }
 
     /// When it was said, and when it was written if that was much earlier.

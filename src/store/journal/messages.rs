@@ -10,6 +10,16 @@ use crate::protocol::peer::{Cursor, Kind, MAX_CURSORS, Message};
 /// How many stretches of a contact's messages may be missing: one for each time that this journal was restored, say.
 const MAX_MISSING: i64 = 64;
 
+/// How many bytes of a body are kept whose kind only a later version knows. Of a longer one only its length is: nobody
+/// can read it here, and it would fill the disk.
+pub const MAX_UNKNOWN: usize = 4096;
+
+/// How many bytes of a message of theirs are not kept, if its body is not.
+pub fn dropped(message: &Message) -> Option<u64> {
+    let length = message.body.len();
+    (!message.kind.is_known() && length > MAX_UNKNOWN).then_some(length as u64)
+}
+
 /// What [`Sent::read`] and [`Received::read`] read, of what a side said with one contact (`?1`).
 macro_rules! select {
     ($side:expr, $which:literal) => {
@@ -23,7 +33,8 @@ macro_rules! select {
                 $which
             ),
             Side::Theirs => concat!(
-                "SELECT seq, epoch, number, kind, written, body, arrived FROM received WHERE contact = ?1 AND seq ",
+                "SELECT seq, epoch, number, kind, written, body, arrived, length
+                 FROM received WHERE contact = ?1 AND seq ",
                 $which
             ),
         }
@@ -61,11 +72,14 @@ pub struct Received {
     pub message: Message,
     /// In milliseconds since 1970.
     pub arrived: i64,
+    /// How many bytes its body had, if that was not kept: see [`MAX_UNKNOWN`].
+    pub dropped: Option<u64>,
 }
 
 impl Received {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { seq: row.get(0)?, message: message(row)?, arrived: row.get(6)? })
+        let dropped = row.get::<_, Option<i64>>(7)?.map(i64::unsigned_abs);
+        Ok(Self { seq: row.get(0)?, message: message(row)?, arrived: row.get(6)?, dropped })
     }
 }
 
@@ -153,13 +167,16 @@ impl Journal {
         )
     }
 
-    /// Adds the message that stands at `original` once more, as one that the contact has lost.
-    pub fn repeat_sent(&self, seq: Seq, epoch: EpochId, original: Seq) -> Result<()> {
-        self.run(
+    /// Adds the message that stands at `original` once more, as one that the contact has lost. Returns how many bytes its
+    /// body has.
+    pub fn repeat_sent(&self, seq: Seq, epoch: EpochId, original: Seq) -> Result<u64> {
+        Ok(self.one(
             "INSERT INTO sent (seq, contact, epoch, kind, written, body, repeats)
-             SELECT ?1, contact, ?2, kind, written, body, coalesce(repeats, seq) FROM sent WHERE seq = ?3",
+             SELECT ?1, contact, ?2, kind, written, body, coalesce(repeats, seq) FROM sent WHERE seq = ?3
+             RETURNING length(body)",
             [seq, epoch, original],
-        )
+            |row| row.get(0).map(i64::unsigned_abs),
+        )?)
     }
 
     /// Calls `each` with our messages to `contact` after `after`, oldest first, until it returns `false`.
@@ -289,14 +306,14 @@ impl Journal {
 
     /// Adds a message of theirs, which came in at `arrived`, in milliseconds since 1970.
     pub fn add_received(&self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<()> {
-        self.incoming()?.add(contact, seq, message, arrived)
+        self.incoming()?.add(contact, seq, message, arrived).map(drop)
     }
 
     /// To add several messages of theirs.
     pub fn incoming(&self) -> Result<Incoming<'_>> {
         Ok(Incoming(self.prepare_cached(
-            "INSERT INTO received (seq, contact, epoch, number, kind, written, arrived, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO received (seq, contact, epoch, number, kind, written, arrived, body, length)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?))
     }
 
@@ -392,8 +409,10 @@ impl Journal {
 pub struct Incoming<'j>(CachedStatement<'j>);
 
 impl Incoming<'_> {
-    /// Adds one, which came in at `arrived`, in milliseconds since 1970.
-    pub fn add(&mut self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<()> {
+    /// Adds one, which came in at `arrived`, in milliseconds since 1970. Returns how many bytes of its body are kept.
+    pub fn add(&mut self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<u64> {
+        let dropped = dropped(message);
+        let body = if dropped.is_some() { &[] } else { &*message.body };
         let id = message.id();
         self.0.execute(params![
             seq,
@@ -403,8 +422,9 @@ impl Incoming<'_> {
             message.kind.0,
             message.sent,
             arrived,
-            message.body,
+            body,
+            dropped.map(u64::cast_signed),
         ])?;
-        Ok(())
+        Ok(body.len() as u64)
     }
 }

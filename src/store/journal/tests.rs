@@ -317,3 +317,53 @@ fn messages_are_found_wherever_they_stand() {
     assert!(journal.last_seq().unwrap() > 29_000, "what is sealed is not sealed again");
     journal.commit().unwrap();
 }
+
+#[test]
+fn of_a_long_body_of_an_unknown_kind_only_the_length_is_kept() {
+    let journal = journal();
+    let bob = contact(&journal, "bob");
+    let later = |kind, length| Message {
+        epoch: 1,
+        number: 1,
+        kind: Kind(kind),
+        sent: 0,
+        body: vec![7; length],
+        original: None,
+    };
+    for (seq, (kind, length, kept)) in
+        (1..).zip([(99, MAX_UNKNOWN, true), (99, MAX_UNKNOWN + 1, false), (Kind::TEXT.0, 30_000, true)])
+    {
+        let message = later(kind, length);
+        let bytes = journal.incoming().unwrap().add(bob, seq, &message, 5).unwrap();
+        assert_eq!(bytes, if kept { length as u64 } else { 0 });
+        let Some(Entry::Received(found)) = journal.history(bob, 1).unwrap().pop() else {
+            panic!("it is there");
+        };
+        assert_eq!(found.dropped, (!kept).then_some(length as u64));
+        assert_eq!(found.message, Message { body: message.body[..bytes as usize].to_vec(), ..message });
+    }
+}
+
+#[test]
+fn bodies_are_counted_by_contact_in_segments_and_after_them() {
+    let journal = journal();
+    let [bob, carol] = ["bob", "carol"].map(|name| contact(&journal, name));
+    let epoch = journal.add_epoch(7, 1).unwrap();
+    journal.add_sent(bob, 1, epoch, Kind::TEXT, 0, &[1; 100]).unwrap();
+    receive(&journal, bob, 2, &[1; 20]);
+    receive(&journal, carol, 3, &[1; 3]);
+    let unsealed = |id| {
+        let found = journal.unsealed().unwrap();
+        found.iter().filter(|(contact, ..)| *contact == id).map(|(.., it)| it.bytes).sum::<u64>()
+    };
+    let sealed =
+        |id| journal.sealed_bytes().unwrap().iter().find(|(it, _)| *it == id).map_or(0, |(_, it)| *it);
+    assert_eq!([bob, carol].map(unsealed), [120, 3]);
+    assert_eq!([bob, carol].map(sealed), [0, 0]);
+    journal.seal(journal.unsealed().unwrap().into_iter(), 3).unwrap();
+    receive(&journal, carol, 4, &[1; 5]);
+    assert_eq!([bob, carol].map(unsealed), [0, 5]);
+    assert_eq!([bob, carol].map(sealed), [120, 3]);
+    journal.remove_contact(bob).unwrap();
+    assert_eq!(sealed(bob), 0);
+}
