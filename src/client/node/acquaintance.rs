@@ -46,6 +46,15 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
         Standing::Stranger => return Ok(()),
         _ => {}
     }
+    let request = match identity.request {
+        _ if *connected => Request::Answered,
+        Request::Ended if !comes => Request::Ended,
+        _ => Request::Kept,
+    };
+    if request != identity.request {
+        node.roster.set_request(id, request);
+    }
+    // Which side dials first depends on whether both have asked.
     let linked = node.links.of(id).is_some();
     if node.dialer.learn(node.fx.now, id, *address, *online == Some(true)) && !linked {
         node.dial_soon(id);
@@ -54,14 +63,6 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
         && let Some(online) = *online
     {
         node.fx.tell(Notice::Presence { peer: name.clone(), state: online.into() });
-    }
-    let request = match identity.request {
-        _ if *connected => Request::Answered,
-        Request::Ended if !comes => Request::Ended,
-        _ => Request::Kept,
-    };
-    if request != identity.request {
-        node.roster.set_request(id, request);
     }
     if *asks != Asks::No && !*connected {
         node.ask_for(name, false);
