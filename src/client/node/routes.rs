@@ -311,7 +311,7 @@ impl Node {
                 let arrived = self.fx.now.wall;
                 let Self { delivery, intake, .. } = self;
                 let take = || intake.take(contact, message.body.len());
-                match delivery.received(journal, incoming, id, contact, message, arrived, take)? {
+                match delivery.received(journal, incoming, id, message, arrived, take)? {
                     Received::New(seq) => self.tell_message(contact, seq, message),
                     Received::Dropped => {}
                     Received::Held(hold) => self.hold(id, contact, hold),
