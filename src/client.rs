@@ -35,6 +35,7 @@ pub mod network;
 pub mod node;
 pub mod notice;
 pub mod one_shot;
+pub mod resembles;
 pub mod transfer;
 pub mod verification;
 
