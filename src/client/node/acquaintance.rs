@@ -46,15 +46,6 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
         Standing::Stranger => return Ok(()),
         _ => {}
     }
-    let linked = node.links.of(id).is_some();
-    if node.dialer.learn(id, *address, *online == Some(true)) && !linked {
-        node.dial_soon(id);
-    }
-    if node.dialer.set_presence(node.fx.now, id, *online)
-        && let Some(online) = *online
-    {
-        node.fx.tell(Notice::Presence { peer: name.clone(), state: online.into() });
-    }
     let request = match identity.request {
         _ if *connected => Request::Answered,
         Request::Ended if !comes => Request::Ended,
@@ -62,6 +53,16 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
     };
     if request != identity.request {
         node.roster.set_request(id, request);
+    }
+    // Which side dials first depends on whether both have asked.
+    let linked = node.links.of(id).is_some();
+    if node.dialer.learn(node.fx.now, id, *address, *online == Some(true)) && !linked {
+        node.dial_soon(id);
+    }
+    if node.dialer.set_presence(node.fx.now, id, *online)
+        && let Some(online) = *online
+    {
+        node.fx.tell(Notice::Presence { peer: name.clone(), state: online.into() });
     }
     if *asks != Asks::No && !*connected {
         node.ask_for(name, false);

@@ -118,12 +118,12 @@ fn a_name_alike_is_pointed_out() {
         ("vvendy", "wendy"),
     ] {
         let (_directory, discovery, mut alice) = at_a_terminal();
+        alice.resize(200, 24);
         let (_one, _peer) = listening(&mut alice, &discovery, known);
         let mut other = Account::new(discovery.address, alike);
         other.request("alice");
-        alice.wait("the likeness", |alice| {
-            alice.rows().join(" ").split(alike).skip(1).any(|after| after.contains(known))
-        });
+        let both = |row: &String| row.contains(alike) && row.contains(known);
+        alice.wait("the likeness", |alice| alice.rows().iter().any(both));
         drop(other);
         // One that is not alike is not pointed out.
         let mut third = Account::new(discovery.address, "quite-another");
