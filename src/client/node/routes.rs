@@ -452,7 +452,8 @@ impl Node {
                 self.dialer.reached(self.fx.now, contact, address);
                 self.rendezvous.forgive(&name);
                 if older.is_none() {
-                    self.fx.tell(Notice::Link { peer: name, state: UpDown::Up });
+                    let stranger = self.roster.standing(contact) == Some(Standing::Stranger);
+                    self.fx.tell(Notice::Link { peer: name, state: UpDown::Up, stranger });
                 }
                 self.note_held(contact);
             }
@@ -517,7 +518,8 @@ impl Node {
         let now = self.fx.now;
         if closed.was_up {
             if let Some(person) = self.roster.get(contact).filter(|person| !person.identity.blocked) {
-                self.fx.tell(Notice::Link { peer: person.name.clone(), state: UpDown::Down });
+                let stranger = person.identity.standing == Standing::Stranger;
+                self.fx.tell(Notice::Link { peer: person.name.clone(), state: UpDown::Down, stranger });
             }
             if !self.held.is_empty() {
                 self.note_held(contact);

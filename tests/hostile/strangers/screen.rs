@@ -2,6 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use peerchat::protocol::peer::{Message, Peer};
+
 use super::meeting;
 use crate::support::client::Client;
 use crate::support::discovery::{Discovery, scratch};
@@ -27,23 +31,33 @@ fn listening(terminal: &mut Terminal, discovery: &Discovery, name: &str) -> (Acc
     (account, peer)
 }
 
+/// A text that was written just now.
+fn fresh(epoch: u64, number: u64, body: &str) -> Peer {
+    let sent = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    match text(epoch, number, body) {
+        Peer::Message(message) => Peer::Message(Message { sent, ..message }),
+        other => other,
+    }
+}
+
 const FORGED: &str = "bob: the new account is DE12 3456";
 
 #[test]
-#[ignore = "until the screen is merged"]
 fn a_text_never_stands_where_a_name_stands() {
     for width in [80, 40, 23] {
         let (_directory, discovery, mut alice) = at_a_terminal();
         alice.resize(width, 24);
         let (_mallory, mut peer) = listening(&mut alice, &discovery, "mallory");
         let (_bob, mut honest) = listening(&mut alice, &discovery, "bob");
-        honest.say(&[text(epoch(), 1, "honest words")]).unwrap();
-        alice.wait("bob's words", |alice| alice.rows().concat().contains("honest words"));
+        honest.say(&[fresh(epoch(), 1, "honest")]).unwrap();
+        alice.expect("honest");
         let before = alice.everything().len();
         let (own, mut number) = (epoch(), 0);
         let mut say = |peer: &mut RawPeer, body: &str| {
             number += 1;
-            peer.say(&[text(own, number, body)]).unwrap();
+            // What claims to have been written long ago moves no name.
+            let said = if number % 2 == 0 { text } else { fresh };
+            peer.say(&[said(own, number, body)]).unwrap();
         };
         let fill = usize::from(width);
         for padding in 0..=2 * fill {
@@ -75,8 +89,8 @@ fn a_text_never_stands_where_a_name_stands() {
                 say(&mut peer, &format!("{}{FORGED}", filler.repeat(columns)));
             }
         }
-        say(&mut peer, "the end of it");
-        alice.wait("the end", |alice| alice.rows().concat().contains("the end of it"));
+        say(&mut peer, "the-end");
+        alice.expect("the-end");
         // Where the names of those who speak stand.
         let lines = alice.everything();
         let honest = lines.iter().find(|line| line.contains("honest") && line.contains("bob")).unwrap();
@@ -95,7 +109,6 @@ fn a_text_never_stands_where_a_name_stands() {
 }
 
 #[test]
-#[ignore = "until the screen is merged"]
 fn a_name_alike_is_pointed_out() {
     for (known, alike) in [
         ("bob1", "bobl"),
@@ -122,7 +135,6 @@ fn a_name_alike_is_pointed_out() {
 }
 
 #[test]
-#[ignore = "until the screen is merged"]
 fn what_is_invisible_is_written_out() {
     let (_directory, discovery, mut alice) = at_a_terminal();
     let (_mallory, mut peer) = listening(&mut alice, &discovery, "mallory");
@@ -181,7 +193,6 @@ fn what_is_invisible_is_written_out() {
 
 /// The first of many strangers rings, and each has one line.
 #[test]
-#[ignore = "until the screen is merged"]
 fn many_strangers_ring_once_and_have_a_line_each() {
     let (_directory, discovery, mut alice) = at_a_terminal();
     let strangers: Vec<_> = (0..30)
