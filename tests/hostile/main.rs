@@ -6,5 +6,6 @@
 mod support;
 
 mod discovery;
+mod door;
 mod fuzz;
 mod strangers;

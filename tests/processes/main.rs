@@ -27,4 +27,5 @@ mod scripting;
 mod stalled;
 #[cfg(target_os = "linux")]
 mod sweep;
+mod thin;
 mod transfer;
