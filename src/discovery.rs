@@ -6,7 +6,7 @@
 //!
 //! What is bounded, and by what:
 //!
-//! - connections in all, of one address and before their handshake: [`Caps`];
+//! - connections in all, of one address and before they have registered: [`Caps`];
 //! - events that wait for the loop: `QUEUE`, of at most one frame each; readers wait when it is full;
 //! - one session's share of the loop: the costs and the burst in [`pace`], so that a flood is read slowly
 //!   and its sender waits;
@@ -15,8 +15,9 @@
 //! - silence: [`DEAD_AFTER`](crate::protocol::DEAD_AFTER), and [`registry::REGISTER_WITHIN`] for a session
 //!   that has not registered;
 //! - the operator's questions: a few threads, each with one at a time and a deadline, see [`control`], [`metrics`];
-//! - requests and connections of an account, requests for one, new names of an address:
-//!   [`registry::MAX_CONTACTS`], [`registry::MAX_REQUESTS_FOR`], [`registry::Limits`].
+//! - connections, unanswered requests and refusals of an account, requests for one: [`registry::MAX_CONTACTS`],
+//!   [`registry::MAX_UNANSWERED`], [`registry::MAX_REFUSALS`], [`registry::MAX_REQUESTS_FOR`];
+//! - new names of an address, questions of an account about users who do not exist: [`registry::Limits`].
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -61,6 +62,7 @@ const DEFAULT_PER_ADDRESS: u32 = 256;
 const DEFAULT_NEW_NAMES: u32 = 64;
 /// More than a person mistypes; a client that asks again for its contacts goes on an hour later.
 const DEFAULT_QUESTIONS: u32 = 100;
+/// How many connections may be there that have not registered: a sixth of all, and as many as log in at once.
 const HANDSHAKES: usize = 2048;
 /// The descriptors kept for everything but connections that are let in: the database, those being refused.
 const RESERVED_DESCRIPTORS: u64 = 256;

@@ -15,6 +15,7 @@ mod simulation {
     mod lessons;
     pub mod mutation;
     pub mod oracle;
+    pub mod past;
     pub mod peace;
     pub mod server;
     pub mod snapshot;

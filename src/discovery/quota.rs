@@ -1,5 +1,5 @@
-//! How often accounts and networks may do what tells or takes something for nothing: register new names, and ask about
-//! users who do not exist.
+//! How often accounts and networks may do what tells or takes something for nothing: register new names, ask about users
+//! who do not exist, and ask for users again and again.
 
 use std::collections::HashMap;
 use std::iter;
@@ -27,6 +27,9 @@ pub enum Kind {
     UnknownName,
     /// The question whose a key is that no user has. Counted apart, for others make a client ask it: by linking.
     UnknownKey,
+    /// A request for a user where one of the two has dropped the other: else each could be asked and dropped without
+    /// end, and is told every time.
+    Anew,
 }
 
 /// How often something may be done in an hour.
@@ -41,7 +44,7 @@ pub struct Limit {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
     pub new_names: Limit,
-    /// About users who do not exist.
+    /// About users who do not exist; and as many requests where one of the two has dropped the other.
     pub questions: Limit,
 }
 

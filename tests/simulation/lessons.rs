@@ -96,8 +96,8 @@ impl Alice {
             key: BOB,
             address: Some(address()),
             online: Some(true),
-            asks: Asks::Typed,
-            connected: false,
+            asks: Asks::No,
+            connected: true,
         };
         let says = vec![
             ToClient::Registered(Registered { address: address() }),

@@ -39,18 +39,22 @@ pub struct Written {
     settled: bool,
     /// There was no such user, and its writer's console has said so.
     given_back: bool,
+    /// Its writer's client knows that it was delivered: only its writer has it sent again.
+    pub known_delivered: bool,
+    /// Its writer has had it sent again.
+    pub resent: bool,
 }
 
 #[derive(Default)]
 pub struct Oracle {
     pub written: Vec<Written>,
     ids: HashMap<(usize, u64, u64), usize>,
-    names: HashMap<Name, usize>,
+    pub names: HashMap<Name, usize>,
     /// Each client's last seq before the transaction.
     seen: Vec<i64>,
     /// What each client, since it started, has shown last of each other.
     last_shown: BTreeMap<(usize, usize), usize>,
-    told_delivered: HashSet<(usize, usize)>,
+    pub told_delivered: HashSet<(usize, usize)>,
     /// Bytes of messages not yet acknowledged, by connection and sending side.
     unacknowledged: BTreeMap<(ConnId, usize), VecDeque<(Cursor, usize)>>,
     pub restored: Vec<bool>,
@@ -60,6 +64,8 @@ pub struct Oracle {
     /// Whether a client's journal holds what is to be given back.
     withdrawing: Vec<bool>,
     pub contacts: Vec<Option<Vec<ContactLine>>>,
+    /// Of whom a client was told that they have lost messages.
+    pub told_lost: BTreeSet<(usize, Name)>,
     /// How often a client was told that its account is somewhere else.
     pub superseded: u64,
     /// In which of its runs a client was last told so.
@@ -97,6 +103,8 @@ impl Oracle {
             shown_in: 0,
             settled: false,
             given_back: false,
+            known_delivered: false,
+            resent: false,
         });
         format!("{}:{}", self.written.len() - 1, "x".repeat(length))
     }
@@ -122,7 +130,12 @@ impl Oracle {
             .for_each(|written| written.settled = true);
     }
 
-    fn find(&self, from: usize, id: Cursor) -> Option<usize> {
+    /// A message has this name. Returns the other message that already has it.
+    pub fn name(&mut self, from: usize, id: Cursor, number: usize) -> Option<usize> {
+        self.ids.insert((from, id.epoch, id.number), number).filter(|other| *other != number)
+    }
+
+    pub fn find(&self, from: usize, id: Cursor) -> Option<usize> {
         self.ids.get(&(from, id.epoch, id.number)).copied()
     }
 
@@ -152,13 +165,13 @@ impl Oracle {
     }
 }
 
-fn number_in(text: &[u8]) -> Option<usize> {
+pub fn number_in(text: &[u8]) -> Option<usize> {
     std::str::from_utf8(text).ok()?.split_once(':')?.0.parse().ok()
 }
 
 impl World {
     /// Whether something is between an account that was started twice and somebody else.
-    fn concerns_twin(&self, client: usize, other: &Name) -> bool {
+    pub fn concerns_twin(&self, client: usize, other: &Name) -> bool {
         self.is_twin(client) || (self.plan.twin && *other == self.clients[0].name)
     }
 
@@ -169,8 +182,9 @@ impl World {
 
     /// What a transaction has put on the disk.
     pub fn oracle_commits(&mut self, client: usize, inputs: &[Input]) {
-        let wrote =
-            inputs.iter().any(|input| matches!(input, Input::Command { command: Ok(Command::Chat(..)), .. }));
+        let wrote = inputs.iter().any(|input| {
+            matches!(input, Input::Command { command: Ok(Command::Chat(..) | Command::Resend(_)), .. })
+        });
         let received =
             inputs.iter().any(|input| matches!(input, Input::LinkSays(_, said) if has_messages(said)));
         let journal = std::rc::Rc::clone(&self.clients[client].journal);
@@ -179,7 +193,12 @@ impl World {
             for contact in journal.contacts().unwrap() {
                 let mut sent = Vec::new();
                 journal.sent_after(contact.id, seen, |row| (sent.push(row.message), true).1).unwrap();
-                sent.iter().for_each(|message| self.wrote(client, &contact.name, message));
+                for message in &sent {
+                    match message.original {
+                        None => self.wrote(client, &contact.name, message),
+                        Some(first) => self.repeated(client, &contact.name, message, first, inputs),
+                    }
+                }
                 let mut received = Vec::new();
                 journal.received_after(contact.id, seen, |row| (received.push(row.message), true).1).unwrap();
                 received.iter().for_each(|message| self.received(client, &contact.name, message));
@@ -233,8 +252,7 @@ impl World {
         let Some(number) = number_in(&message.body) else {
             return self.fail(format!("user{client} holds {message:?}, which nobody wrote"));
         };
-        let Message { epoch, number: counted, .. } = *message;
-        if self.oracle.ids.insert((client, epoch, counted), number).is_some_and(|other| other != number) {
+        if self.oracle.name(client, message.cursor(), number).is_some() {
             self.fail(format!("user{client} gives two messages the name {}", message.cursor()));
         }
         let written = &mut self.oracle.written[number];
@@ -277,6 +295,7 @@ impl World {
                 self.stats.add("messages given back");
                 self.oracle.written[number].given_back = true;
             }
+            self.told_of_the_past(client, notice);
         }
     }
 
@@ -301,9 +320,10 @@ impl World {
             .iter()
             .rposition(|written| (written.from, written.to) == (from, Some(client)) && written.shown);
         let written = &mut self.oracle.written[number];
-        // When both sides come back from backups, neither may know what the receiver has lost; what an older
-        // backup of the sender then brings again comes late rather than never. So does what it had given back.
-        let late = written.lost && self.oracle.restored[from];
+        // What was lost and is sent again comes late. When both sides come back from backups, neither may know what
+        // the receiver has lost; what an older backup of the sender then brings again comes late rather than never.
+        // So does what it had given back.
+        let late = written.lost && (written.resent || self.oracle.restored[from]);
         let problem = if (written.from, written.to, written.id) != (from, Some(client), Some(id)) {
             "as somebody else's"
         } else if !written.in_receiver {
@@ -339,6 +359,7 @@ impl World {
                 },
                 Notice::Delivered { id, .. } => match self.oracle.find(client, *id) {
                     Some(number) if self.oracle.written[number].was_received => {
+                        self.oracle.written[number].known_delivered = true;
                         if !self.oracle.told_delivered.insert((client, number)) {
                             self.fail(format!("user{client} says twice that {number} is delivered"));
                         }
@@ -393,6 +414,7 @@ impl World {
                     {
                         self.fail(format!("user{client} sends {} wrongly", message.cursor()));
                     }
+                    self.check_past(client, message, known);
                     let waiting = self.oracle.unacknowledged.entry((conn, side)).or_default();
                     waiting.push_back((message.cursor(), message.body.len()));
                     let bytes: usize = waiting.iter().map(|(_, bytes)| bytes).sum();
@@ -432,10 +454,15 @@ impl World {
     /// A journal is as it was at some time before.
     pub fn oracle_restores(&mut self, client: usize) {
         let journal = std::rc::Rc::clone(&self.clients[client].journal);
-        let (mut sent, mut received) = (HashSet::new(), HashSet::new());
+        let (mut sent, mut received, mut delivered) = (HashSet::new(), HashSet::new(), HashSet::new());
         for contact in journal.contacts().unwrap() {
             journal
-                .sent_after(contact.id, 0, |row| (sent.extend(number_in(&row.message.body)), true).1)
+                .sent_after(contact.id, 0, |row| {
+                    let number = number_in(&row.message.body);
+                    sent.extend(number);
+                    delivered.extend(number.filter(|_| row.seq <= contact.outgoing.delivered));
+                    true
+                })
                 .unwrap();
             journal
                 .received_after(contact.id, 0, |row| (received.extend(number_in(&row.message.body)), true).1)
@@ -449,6 +476,7 @@ impl World {
         for (number, written) in self.oracle.written.iter_mut().enumerate() {
             if written.from == client {
                 written.in_sender = sent.contains(&number);
+                written.known_delivered = delivered.contains(&number);
                 // It was given back, and is written again as it were.
                 written.lost |= written.given_back && written.in_sender;
                 written.given_back &= !written.in_sender;

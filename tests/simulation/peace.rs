@@ -25,7 +25,7 @@ impl World {
         loop {
             self.run_until(self.now + LOOK)?;
             for number in 0..self.clients.len() {
-                self.unblock(number);
+                self.decide(number);
             }
             match self.unrest() {
                 None => return Ok(()),
@@ -35,7 +35,8 @@ impl World {
         }
     }
 
-    fn unblock(&mut self, number: usize) {
+    /// In peace nobody leaves open what is theirs to decide.
+    fn decide(&mut self, number: usize) {
         if self.clients[number].run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
             return;
         }
@@ -43,6 +44,7 @@ impl World {
         for row in rows.into_iter().filter(|row| row.identity.blocked) {
             self.command(number, Command::Unblock(row.name));
         }
+        self.resend(number);
     }
 
     /// In peace a new message arrives at once, and everybody's list of contacts says that all is well.
@@ -129,9 +131,11 @@ impl World {
                 let linked: usize =
                     others.filter_map(|other| links.get(&(number.min(other), number.max(other)))).sum();
                 pairs += usize::from(linked > 0);
+                let lost = row.outgoing.lost;
                 if linked != 1
                     || waiting > 0
-                    || row.identity.request != Request::None
+                    || lost.after < lost.to
+                    || row.identity.request != Request::Answered
                     || row.identity.key.is_none()
                 {
                     return Some(format!("user{number}: {row:?}, {waiting} waiting, {linked} links"));

@@ -253,7 +253,7 @@ impl World {
                 && self.clients[client].pinned(name).is_some()
                 && self.rng.u32(0..1000) < self.plan.lies
             {
-                *key = PublicKey([self.rng.u8(1..9); 32]);
+                *key = keypair(&mut self.rng).public();
                 self.stats.add("wrong key named");
             } else if let ToClient::Identity(Identity { name: name @ Some(_), .. }) = message
                 && self.rng.u32(0..1000) < self.plan.lies

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use peerchat::protocol::rendezvous::{
-    Identify, RefusedCode, Register, Request, Status, Strangers, ToClient, ToDiscovery,
+    About, Identify, RefusedCode, Register, Request, Status, Strangers, ToClient, ToDiscovery,
 };
 use peerchat::protocol::{Name, PublicKey, codec};
 use peerchat::transport::noise::{self, Keypair, Opener, Purpose, Sealer};
@@ -136,20 +136,24 @@ pub fn name(text: &str) -> Name {
 }
 
 pub fn register(text: &str, port: u16) -> ToDiscovery {
-    ToDiscovery::Register(Register {
-        name: name(text),
-        listen: ([127, 0, 0, 1], port).into(),
-        start: None,
-        strangers: Strangers::All,
-    })
+    register_at(text, ([127, 0, 0, 1], port).into(), Strangers::Open)
+}
+
+pub fn register_at(text: &str, listen: SocketAddr, strangers: Strangers) -> ToDiscovery {
+    ToDiscovery::Register(Register { name: name(text), listen, start: None, strangers })
 }
 
 pub fn request(text: &str) -> ToDiscovery {
     ToDiscovery::Request(Request { name: name(text), typed: true })
 }
 
-pub fn linked(text: &str) -> ToDiscovery {
+/// What a client asks by itself: it answers, or repeats what it has asked before.
+pub fn request_again(text: &str) -> ToDiscovery {
     ToDiscovery::Request(Request { name: name(text), typed: false })
+}
+
+pub fn drop_user(text: &str) -> ToDiscovery {
+    ToDiscovery::Drop(About { name: name(text) })
 }
 
 pub fn identify(key: PublicKey) -> ToDiscovery {

@@ -1,6 +1,7 @@
 //! Who becomes a contact, and how users are met who are none.
 
 use super::super::notice::{Code, Notice};
+use super::super::resembles::resembles;
 use super::roster::Learned;
 use super::{Node, commands};
 use crate::protocol::peer::{ByeReason, HoldReason, Peer};
@@ -45,15 +46,6 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
         Standing::Stranger => return Ok(()),
         _ => {}
     }
-    let linked = node.links.of(id).is_some();
-    if node.dialer.learn(id, *address, *online == Some(true)) && !linked {
-        node.dial_soon(id);
-    }
-    if node.dialer.set_presence(node.fx.now, id, *online)
-        && let Some(online) = *online
-    {
-        node.fx.tell(Notice::Presence { peer: name.clone(), state: online.into() });
-    }
     let request = match identity.request {
         _ if *connected => Request::Answered,
         Request::Ended if !comes => Request::Ended,
@@ -61,6 +53,16 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
     };
     if request != identity.request {
         node.roster.set_request(id, request);
+    }
+    // Which side dials first depends on whether both have asked.
+    let linked = node.links.of(id).is_some();
+    if node.dialer.learn(node.fx.now, id, *address, *online == Some(true)) && !linked {
+        node.dial_soon(id);
+    }
+    if node.dialer.set_presence(node.fx.now, id, *online)
+        && let Some(online) = *online
+    {
+        node.fx.tell(Notice::Presence { peer: name.clone(), state: online.into() });
     }
     if *asks != Asks::No && !*connected {
         node.ask_for(name, false);
@@ -132,7 +134,8 @@ fn introduce(node: &mut Node, id: ContactId, name: &Name) {
         return;
     };
     let stranger = person.identity.standing == Standing::Stranger;
-    let resembles = None;
+    let contacts = node.roster.known().filter(|(_, it)| it.identity.standing == Standing::Contact);
+    let resembles = resembles(name, contacts.map(|(_, contact)| &contact.name)).cloned();
     let fingerprint = person.identity.key;
     if stranger {
         node.intake.add(id, node.fx.now);

@@ -260,7 +260,7 @@ mod tests {
         /// Discovery says who and where bob is.
         fn status(&mut self, key: PublicKey, port: u16, online: bool) {
             self.roster.learn(&name("bob"), key);
-            self.dialer.learn(1, Some(address(port)), online);
+            self.dialer.learn(self.fx.now, 1, Some(address(port)), online);
             self.dialer.set_presence(self.fx.now, 1, Some(online));
         }
 

@@ -43,7 +43,7 @@ impl Turn<'_> {
         if !typed && self.relations.refuses(target, asker) {
             return self.tell_dropped(session, target);
         }
-        match self.want(asker, target, *typed) {
+        match self.want(from, asker, target, *typed) {
             Err(code) => return self.refuse(session, code, Some(name)),
             Ok(false) => {}
             Ok(true) => {
@@ -56,7 +56,13 @@ impl Turn<'_> {
     }
 
     /// Returns whether that is news for the one who is asked.
-    fn want(&mut self, asker: UserIndex, target: UserIndex, typed: bool) -> Result<bool, RefusedCode> {
+    fn want(
+        &mut self,
+        from: IpAddr,
+        asker: UserIndex,
+        target: UserIndex,
+        typed: bool,
+    ) -> Result<bool, RefusedCode> {
         if self.relations.connected(asker, target) {
             return Ok(false);
         }
@@ -74,7 +80,7 @@ impl Turn<'_> {
         if self.relations.request(target, asker).is_some() {
             self.connect(asker, target)?;
         } else {
-            self.ask(asker, target, typed)?;
+            self.ask(from, asker, target, typed)?;
         }
         Ok(true)
     }
@@ -91,7 +97,13 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn ask(&mut self, asker: UserIndex, target: UserIndex, typed: bool) -> Result<(), RefusedCode> {
+    fn ask(
+        &mut self,
+        from: IpAddr,
+        asker: UserIndex,
+        target: UserIndex,
+        typed: bool,
+    ) -> Result<(), RefusedCode> {
         let strangers = self.users.get(target).map(|account| account.registration.strangers);
         if strangers == Some(Strangers::Closed) {
             return Err(RefusedCode::CLOSED);
@@ -99,10 +111,17 @@ impl Turn<'_> {
         if self.relations.asked(asker).count() >= MAX_UNANSWERED {
             return Err(RefusedCode::TOO_MANY_REQUESTS);
         }
+        let anew = self.relations.refuses(asker, target) || self.relations.refuses(target, asker);
+        if anew && !self.quota.allows(Kind::Anew, Some(asker), from, self.now.mono) {
+            return Err(RefusedCode::TOO_MANY_REQUESTS);
+        }
         let full = self.relations.asking(target).count() >= MAX_REQUESTS_FOR;
         let gives_way =
             if full { Some(self.gives_way(asker, target).ok_or(RefusedCode::TARGET_FULL)?) } else { None };
         self.can_save()?;
+        if anew {
+            self.quota.count(Kind::Anew, Some(asker), from, self.now.mono);
+        }
         if let Some(other) = gives_way {
             self.forget(Relation::Request(other, target));
         }

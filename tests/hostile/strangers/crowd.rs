@@ -118,7 +118,6 @@ fn links_of_strangers_are_few() {
 }
 
 #[test]
-#[ignore = "until discovery is merged"]
 fn keys_that_never_register_keep_no_one_out() {
     let (directory, db) = scratch();
     let discovery = Discovery::start_with(&db, &["--max-connections", "100"]);
@@ -157,7 +156,6 @@ fn keys_that_never_register_keep_no_one_out() {
 }
 
 #[test]
-#[ignore = "until discovery is merged"]
 fn names_can_t_be_asked_for_by_the_thousand() {
     let (_directory, db) = scratch();
     let discovery = Discovery::start(&db);
@@ -196,7 +194,6 @@ fn names_can_t_be_asked_for_by_the_thousand() {
 
 /// An account has few unanswered requests of its own, and so can't learn many names that exist by asking.
 #[test]
-#[ignore = "until discovery is merged"]
 fn unanswered_requests_are_few() {
     let (_directory, db) = scratch();
     let discovery = Discovery::start(&db);

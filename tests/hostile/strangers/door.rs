@@ -9,7 +9,7 @@ use peerchat::protocol::rendezvous::{RefusedCode, ToClient};
 use super::{contacts, meeting, numbered, said, shown};
 use crate::support::client::Client;
 use crate::support::cost::{disk, memory};
-use crate::support::discovery::{DEADLINE, Discovery, linked, scratch};
+use crate::support::discovery::{DEADLINE, Discovery, request_again, scratch};
 use crate::support::raw::{Account, Met, RawPeer, epoch, message, text, texts};
 
 /// How many messages a stranger may have here until answered.
@@ -360,7 +360,7 @@ fn one_who_is_forgotten_comes_back_only_as_a_stranger_who_asks() {
     // Neither a redial, nor a request that only the client repeats, nor a new session.
     for round in 0..3 {
         assert!(!matches!(mallory.link(&alice), Met::Hello(..)), "round {round}");
-        mallory.session.say(&[linked("alice")]).unwrap();
+        mallory.session.say(&[request_again("alice")]).unwrap();
         for said in mallory.settle() {
             if let ToClient::Status(status) = said {
                 assert!(!status.connected, "{status:?}");

@@ -10,7 +10,7 @@ use peerchat::protocol::rendezvous::{About, Strangers, ToDiscovery};
 use super::{contacts, meeting, said};
 use crate::support::client::Client;
 use crate::support::cost::{disk, memory};
-use crate::support::discovery::{Discovery, linked, name, request, scratch};
+use crate::support::discovery::{Discovery, name, request, request_again, scratch};
 use crate::support::raw::{Account, Met, RawPeer, cursor, epoch, message, registration, text};
 
 const MIB: u64 = 1024 * 1024;
@@ -276,7 +276,7 @@ fn a_storm_at_discovery_reaches_no_one() {
     let bill = Bill::of(&mut alice, directory.path());
     let drop_alice = || ToDiscovery::Drop(About { name: name("alice") });
     for _ in 0..2000 {
-        mallory.session.say(&[request("alice"), drop_alice(), linked("alice")]).unwrap();
+        mallory.session.say(&[request("alice"), drop_alice(), request_again("alice")]).unwrap();
     }
     mallory.settle();
     bill.assert_cheap("requests and ends", &mut alice, directory.path());

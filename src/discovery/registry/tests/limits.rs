@@ -72,7 +72,7 @@ fn sees(actions: &[Action]) -> bool {
 fn an_account_has_only_so_many_unanswered_requests() {
     let mut world = World::new();
     world.user(1, "alice");
-    crowd(&mut world, MAX_UNANSWERED, |alice, other| add_request(alice, other));
+    crowd(&mut world, MAX_UNANSWERED, add_request);
     let bob = world.user(2, "bob");
     let alice = world.open(1);
     assert_eq!(world.say(alice, register("alice", 1000)).len(), MAX_UNANSWERED + 2);
@@ -287,7 +287,28 @@ fn questions_about_users_who_do_not_exist_are_bounded() {
     world.user(3, "carol");
     for _ in 0..20 {
         assert!(sees(&world.say(alice, request("carol"))));
-        world.say(alice, drop_user("carol"));
     }
     assert_eq!(world.say(alice, request("nobody")), [no_such_user(alice, "nobody")]);
+}
+
+#[test]
+fn a_user_can_not_be_asked_and_dropped_without_end() {
+    let mut world = World::new();
+    let [alice, bob] = world.users(["alice", "bob"]);
+    let mut told = 0;
+    for _ in 0..50 {
+        for message in [request("bob"), drop_user("bob")] {
+            let actions = world.say(alice, message);
+            told += actions
+                .iter()
+                .filter(|it| matches!(it, Action::Send { session, .. } if *session == bob))
+                .count();
+        }
+    }
+    assert_eq!(told, 2 + 5 * 2);
+    world.assert_refused(alice, request("bob"), RefusedCode::TOO_MANY_REQUESTS, "bob");
+    // Bob can be asked by others, and can ask.
+    world.say(bob, request("alice"));
+    assert!(sees(&world.say(alice, request("bob"))));
+    assert_eq!(world.count("connections"), 1);
 }

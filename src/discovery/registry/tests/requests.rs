@@ -24,13 +24,13 @@ fn a_request_waits_for_a_user_who_is_offline_and_for_a_restart() {
 fn a_request_for_a_user_who_is_online_is_pushed_once() {
     let mut world = World::new();
     let [alice, bob] = world.users(["alice", "bob"]);
-    let answer = send(alice, seen(2, "bob", 1000, true));
+    let answer = || send(alice, seen(2, "bob", 1000, true));
     let asked = |asks| send(bob, asking(1, "alice", asks));
-    assert_eq!(world.say(alice, request_again("bob")), [asked(Asks::Again), answer.clone()]);
-    assert_eq!(world.say(alice, request_again("bob")), [answer.clone()]);
-    assert_eq!(world.say(alice, request("bob")), [asked(Asks::Typed), answer.clone()], "now the user asks");
+    assert_eq!(world.say(alice, request_again("bob")), [asked(Asks::Again), answer()]);
+    assert_eq!(world.say(alice, request_again("bob")), [answer()]);
+    assert_eq!(world.say(alice, request("bob")), [asked(Asks::Typed), answer()], "now the user asks");
     for again in [request("bob"), request_again("bob")] {
-        assert_eq!(world.say(alice, again), [answer.clone()]);
+        assert_eq!(world.say(alice, again), [answer()]);
     }
     assert_eq!(world.count("requests"), 1);
     world.restart();
