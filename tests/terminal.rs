@@ -484,5 +484,5 @@ fn a_terminal_that_nobody_reads_delays_nobody_and_is_given_back() {
     let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &[]);
     bob.wait("the last", |bob| bob.rows().join("").contains(&format!("number {}.", LINES - 1)));
     let lines = bob.everything().join("\n");
-    assert!(lines.contains(", again] alice: number 1000."), "{lines}");
+    assert!(lines.contains("] alice (again): number 1000."), "{lines}");
 }

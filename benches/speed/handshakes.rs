@@ -32,7 +32,8 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
         println!("\n== S8: handshakes, {name}psk3 with ML-KEM-768 beside {name} without");
         let done = measure::rounds(options.keep, |_| pinned(FIRST, || round(purpose, pattern)))?;
         let rate = |time: Duration| f64::from(TURN * TURNS) / time.as_secs_f64();
-        let [hybrid, classical] = [0, 1].map(|side| done.median(|times| rate(times[side])));
+        let hybrid = done.median(|[hybrid, _]| rate(*hybrid));
+        let classical = done.median(|[_, classical]| rate(*classical));
         rows.push(Row {
             id: "S8",
             what: format!("{name} handshakes, both sides on one core"),

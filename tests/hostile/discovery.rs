@@ -7,8 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::discovery::*;
-use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
+use peerchat::accounts::{Account, Change, Registration};
+use peerchat::discovery::registry::MAX_CONTACTS;
+use peerchat::protocol::rendezvous::{Strangers, ToClient, ToDiscovery};
 use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, MAX_RENDEZVOUS_FRAME, VERSION, codec};
+use peerchat::store::directory::Directory;
 use peerchat::transport::noise::Purpose;
 
 /// What stands before message 1: the version chosen, and that it is the only one.
@@ -267,17 +270,15 @@ fn kinds_that_a_later_version_may_add_are_passed_over() {
 
 /// Gives the first user as many connections as one can have.
 fn connect_to_a_crowd(db: &Path) {
-    let connection = rusqlite::Connection::open(db).unwrap();
-    connection
-        .execute_batch(
-            "BEGIN;
-             WITH RECURSIVE crowd(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM crowd WHERE n < 1001)
-             INSERT INTO users SELECT n, 'a-user-of-the-crowd-' || n, randomblob(32), '192.0.2.1:1', '192.0.2.1', 0, 0, 0
-               FROM crowd;
-             INSERT INTO connections SELECT 1, id, 0 FROM users WHERE id > 1;
-             COMMIT",
-        )
-        .unwrap();
+    let observed = [192, 0, 2, 1].into();
+    let registration = Registration { address: (observed, 1).into(), observed, strangers: Strangers::Open };
+    let join = |id: i64| {
+        let name = name(&format!("a-user-of-the-crowd-{id}"));
+        let account = Account { id, name, key: keypair().public(), registration };
+        [Change::AddUser { account, now: 0 }, Change::AddConnection { one: 1, other: id, now: 0 }]
+    };
+    let crowd: Vec<_> = (2..).take(MAX_CONTACTS).flat_map(join).collect();
+    Directory::open(db).unwrap().save(&crowd).unwrap();
 }
 
 #[test]
@@ -314,5 +315,5 @@ fn who_does_not_read_is_cut_and_delays_nobody() {
     flood.join().unwrap();
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     let (_stalled, contacts) = Raw::synced(discovery.address, &key, "stalled", 1);
-    assert_eq!(contacts.len(), 1000, "who reads gets all");
+    assert_eq!(contacts.len(), MAX_CONTACTS, "who reads gets all");
 }

@@ -24,6 +24,7 @@ mod operator;
 mod proxy;
 mod removed;
 mod scripting;
+mod silent;
 mod stalled;
 #[cfg(target_os = "linux")]
 mod sweep;

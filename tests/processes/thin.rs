@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::client::Client;
+use crate::support::client::{ANSWER_ALL, Client};
 use crate::support::discovery::scratch;
 use crate::support::proxy::Rendezvous;
 use crate::support::throttle::Throttle;
@@ -36,7 +36,7 @@ impl Pair {
         let (directory, _) = scratch();
         let rendezvous = Rendezvous::start();
         let mut program = Command::new(env!("CARGO_BIN_EXE_client"));
-        program.env_remove("RUST_LOG").arg("--data-dir").arg(directory.path());
+        program.env_remove("RUST_LOG").args(ANSWER_ALL).arg("--data-dir").arg(directory.path());
         program.args(["bob", "0", "127.0.0.3", "127.0.0.1", &rendezvous.address.port().to_string()]);
         let mut bob = Client::run("bob", &mut program);
         bob.wait("discovery", |event| event["state"] == "up");

@@ -236,7 +236,7 @@ fn tar_pits_do_not_delay_a_new_friend() {
 fn only_so_many_new_addresses_of_a_contact_are_believed() {
     let hour = millis(NEW_ADDRESSES_WITHIN);
     let mut it = Dialer::load(at(0), &[ContactRow::new(1, name("bob"), Standing::Contact)], 1);
-    let mut learn = |it: &mut Dialer, ms, port| it.learn(at(ms), 1, Some(address(port)), false);
+    let learn = |it: &mut Dialer, ms, port| it.learn(at(ms), 1, Some(address(port)), false);
     for port in 1..=4 {
         assert!(learn(&mut it, u64::from(port), port));
     }
