@@ -170,7 +170,10 @@ fn what_is_invisible_is_written_out() {
     for (number, honest) in [flag, "👩\u{200d}👩\u{200d}👧", "❤\u{fe0f}", "שָׁלוֹם", "नमस्ते"].iter().enumerate()
     {
         peer.say(&[text(own, 2000 + number as u64, &format!("<{honest}>"))]).unwrap();
-        alice.wait(honest, |alice| String::from_utf8_lossy(&alice.written).contains(&format!("<{honest}>")));
+        // A mark may stand before it that keeps it from turning its row around.
+        alice.wait(honest, |alice| {
+            String::from_utf8_lossy(&alice.written).replace('\u{200e}', "").contains(&format!("<{honest}>"))
+        });
     }
     // Tags without a flag, and a flag whose tags are never ended.
     peer.say(&[text(own, 3000, "\u{1f3f4}\u{e0067}\u{e0062}pay"), text(own, 3001, "last of all")]).unwrap();
