@@ -10,7 +10,7 @@ use peerchat::protocol::peer::Peer;
 use peerchat::protocol::rendezvous::{RefusedCode, Strangers, ToClient};
 use peerchat::transport::noise::Purpose;
 
-use super::{contacts, meeting, said, told};
+use super::{contacts, meeting, said, shown, told};
 use crate::support::client::Client;
 use crate::support::cost::{memory, threads};
 use crate::support::discovery::{Discovery, Raw, identify, keypair, request, scratch};
@@ -78,6 +78,32 @@ fn a_crowd_that_asks_keeps_no_one_out() {
         let kept = contacts(&mut alice);
         assert!(kept.len() <= MAX_STRANGERS + 2, "{}", kept.len());
         assert!(kept.iter().any(|it| it["peer"] == "honest"), "a contact is not displaced");
+    }
+}
+
+/// One who has asked before the crowd came is not lost in it.
+#[test]
+fn who_asked_before_the_crowd_can_still_be_answered() {
+    for strangers in ["open", "ask"] {
+        let (directory, db) = scratch();
+        let discovery = Discovery::start(&db);
+        let mut alice = meeting(strangers, directory.path(), "alice", discovery.address);
+        let mut honest = meeting("closed", directory.path(), "honest", discovery.address);
+        honest.say("REQUEST alice");
+        honest.say("CHAT alice hello");
+        alice.wait("request", |event| event["from"] == "honest");
+        for number in 0..2 * MAX_STRANGERS {
+            let mut one = Account::from(discovery.address, &format!("crowd-{number}"), address(number));
+            one.request("alice");
+            one.settle();
+        }
+        alice.settle();
+        println!("{strangers}: kept: {}", contacts(&mut alice).iter().any(|it| it["peer"] == "honest"));
+        alice.say("ACCEPT honest");
+        while said(&mut honest, "delivered") == 0 {
+            honest.wait("delivered", |_| true);
+        }
+        assert_eq!(shown(&mut alice, "honest"), ["hello"]);
     }
 }
 
