@@ -49,6 +49,12 @@ fn said(client: &mut Client, event: &str) -> usize {
     client.settle().iter().filter(|it| it["event"] == event).count()
 }
 
+/// How many lines it has been told that answer nothing.
+fn told(client: &mut Client) -> usize {
+    let answers = ["help", "contacts", "history", "why", "ready", "queued", "contact"];
+    client.settle().iter().filter(|it| !answers.contains(&it["event"].as_str().unwrap())).count()
+}
+
 /// The texts of this sender that it has shown so far.
 fn shown(client: &mut Client, from: &str) -> Vec<String> {
     let of = |it: &&Value| it["event"] == "message" && it["from"] == from;
