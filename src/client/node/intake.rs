@@ -17,6 +17,10 @@ use crate::undo::{Table, Value, transactional};
 pub const STRANGERS: usize = 100;
 /// How many links strangers may have at once.
 pub const LINKS: usize = 16;
+/// How many strangers are told of one by one at once, and how long it takes until one more is. Where they displace one
+/// another, nothing else bounds how many lines they take.
+const TOLD_AT_ONCE: u32 = 100;
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How often it is looked whether a stranger's time is over.
 const EXPIRY_EVERY: Duration = Duration::from_secs(3600);
 
@@ -28,6 +32,17 @@ pub struct Intake {
     strangers: Table<BTreeMap<ContactId, Stranger>>,
     /// When to look for strangers whose time is over.
     expiry: Value<Instant>,
+    /// How many strangers may still be told of, and since when that is counted.
+    telling: Value<(u32, Instant)>,
+}
+
+/// How the user is told of a stranger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    Each,
+    /// There are more than are told of one by one, which has not yet been said.
+    Many,
+    Silent,
 }
 
 /// What was taken of a stranger, and where they come from.
@@ -56,6 +71,7 @@ impl Intake {
             space: Value::new(Space::Enough),
             strangers: Table::new(strangers),
             expiry: Value::new(now.mono),
+            telling: Value::new((TOLD_AT_ONCE, now.mono)),
         })
     }
 
@@ -71,6 +87,21 @@ impl Intake {
     /// They are no stranger any more.
     pub fn remove(&mut self, id: ContactId) {
         self.strangers.remove(&id);
+    }
+
+    /// How the user is told of one more.
+    pub fn tell(&mut self, now: Now) -> Telling {
+        let (left, since) = *self.telling;
+        let earned =
+            u32::try_from(now.mono.since(since).as_millis() / TOLD_EVERY.as_millis()).unwrap_or(u32::MAX);
+        let left = left.saturating_add(earned).min(TOLD_AT_ONCE);
+        let since = if earned > 0 { now.mono } else { since };
+        *self.telling = (left.saturating_sub(1), since);
+        match left {
+            0 => Telling::Silent,
+            1 => Telling::Many,
+            _ => Telling::Each,
+        }
     }
 
     pub fn is_full(&self) -> bool {
@@ -150,7 +181,7 @@ impl Intake {
     }
 }
 
-transactional!(Intake { space, strangers, expiry });
+transactional!(Intake { space, strangers, expiry, telling });
 
 #[cfg(test)]
 mod tests {
@@ -209,6 +240,17 @@ mod tests {
         assert_eq!(it.gives_way(|_| false), None);
         (5..=100).for_each(|id| it.add(id, at(0)));
         assert!(it.is_full());
+    }
+
+    #[test]
+    fn strangers_are_told_of_one_by_one_as_long_as_there_are_not_too_many() {
+        let mut it = intake();
+        let told = |it: &mut Intake, ms| [(); 300].map(|()| it.tell(at(ms)));
+        let count = |all: &[Telling], how| all.iter().filter(|it| **it == how).count();
+        let first = told(&mut it, 0);
+        assert_eq!((count(&first, Telling::Each), count(&first, Telling::Many)), (99, 1));
+        assert_eq!(told(&mut it, 10_000)[..2], [Telling::Many, Telling::Silent]);
+        assert_eq!(count(&told(&mut it, 60_000), Telling::Each), 4);
     }
 
     #[test]
