@@ -214,6 +214,11 @@ fn written(notice: &Notice) -> serde_json::Value {
     assert!(!text.contains(|c| c != '\n' && unsafe_to_show(c)));
     let own = |line: &str| line.starts_with(['*', '!', '[']) || line.starts_with("    ");
     assert!(text.lines().all(own), "{text}");
+    // In rows as well: what is no line of the program's own is indented.
+    let (look, mut rows) = (Look { width: Some(40), ..Look::default() }, Vec::new());
+    notice.write_text(&look, &mut rows);
+    let rows = String::from_utf8(rows).expect("rows are UTF-8");
+    assert!(rows.lines().all(|row| row.is_empty() || own(row)), "{rows}");
     let mut json = Vec::new();
     Told::from(notice.clone()).write_json(&mut json);
     let json = String::from_utf8(json).expect("JSON is UTF-8");
@@ -222,10 +227,8 @@ fn written(notice: &Notice) -> serde_json::Value {
     serde_json::from_str(line).expect("JSON")
 }
 
-/// Control characters, and what changes the direction of text. Said again here, so that the program's own list
-/// is not its own witness.
+/// Control characters, and what changes the direction of the text around it. Said again here, so that the program's own
+/// list is not its own witness.
 fn unsafe_to_show(c: char) -> bool {
-    let direction =
-        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || direction
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

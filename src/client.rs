@@ -35,6 +35,7 @@ pub mod network;
 pub mod node;
 pub mod notice;
 pub mod one_shot;
+pub mod resembles;
 pub mod transfer;
 pub mod verification;
 
@@ -324,9 +325,9 @@ impl Loop {
                 self.failed.extend(self.network.dial_rendezvous(self.endpoint.clone(), key));
             }
             Action::TellDiscovery(session, messages) => self.send(session, &messages),
-            Action::Dial { contact, name, key, routes } => {
+            Action::Dial { contact, name, key, routes, worked } => {
                 tracing::debug!(%name, ?routes, "dialling");
-                self.failed.extend(self.network.dial(contact, key, routes));
+                self.failed.extend(self.network.dial(contact, key, routes, worked));
             }
             Action::Send(link, messages) => self.send(link, &messages),
             Action::Close(link) => {

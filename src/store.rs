@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, TransactionState};
-use zeroize::Zeroizing;
 
 use crate::transport::noise::Keypair;
 
@@ -348,6 +347,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // In WAL mode only FULL makes a commit survive a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -CACHE)?;
+    // What is removed is overwritten where the page is written anyway.
+    connection.pragma_update(None, "secure_delete", "FAST")?;
     // Else a statement with a join is compiled anew whenever the statement cache has cleared its bindings.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "foreign_keys", true)
@@ -369,8 +370,9 @@ where
 
 /// The key pair whose seed is in a column.
 fn keypair(row: &Row<'_>, column: usize) -> rusqlite::Result<Keypair> {
-    let seed = Zeroizing::new(row.get(column)?);
-    Keypair::from_secret(&seed).ok_or_else(|| {
+    // As it stands in SQLite's memory: a value of our own would leave a copy where it was moved from.
+    let seed = row.get_ref(column)?.as_blob()?.try_into().ok();
+    seed.and_then(Keypair::from_secret).ok_or_else(|| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, "no secret key".into())
     })
 }

@@ -1,6 +1,7 @@
 //! What reaches the client's deciding code, and what it wants done.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::command::{Command, CommandError, Reference};
@@ -146,7 +147,14 @@ pub enum Action {
     /// Say something to discovery, in one frame.
     TellDiscovery(ConnectionId, Vec<ToDiscovery>),
     /// Connect to a contact, which must prove this key, by the routes in their order. The name is for the log.
-    Dial { contact: ContactId, name: Name, key: PublicKey, routes: Vec<Route> },
+    Dial {
+        contact: ContactId,
+        name: Name,
+        key: PublicKey,
+        routes: Vec<Route>,
+        /// Where there was a link, so that the address may be dialled whatever it is.
+        worked: Option<SocketAddr>,
+    },
     /// Say something to a peer, in one frame.
     Send(ConnectionId, Vec<Peer>),
     /// Close a connection, to a peer or to discovery.

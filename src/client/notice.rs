@@ -55,8 +55,14 @@ pub enum Notice {
     Full { from: Name },
     /// A `REQUEST` was taken: it is safe and goes on until there is a link.
     Requested { peer: Name },
-    /// Whether there is a link to a contact.
-    Link { peer: Name, state: UpDown },
+    /// Whether there is a link to a peer.
+    Link {
+        peer: Name,
+        state: UpDown,
+        /// People are not told of strangers' links: strangers may be many, and have a line each already.
+        #[serde(skip)]
+        stranger: bool,
+    },
     /// A contact's message.
     Message {
         /// Unique for ever, together with the sender.

@@ -15,8 +15,8 @@ pub const MAX_REFUSALS: usize = 1000;
 
 type Pair = (UserIndex, UserIndex);
 
-/// What there is between the first user of a pair and the second, found from either. One tree for all users takes a
-/// third of the memory that collections for each would take.
+/// What there is between the first user of a pair and the second, found from either. With one tree for
+/// all users five million connections take 103 MiB; collections for each user took 222.
 #[derive(Debug)]
 pub struct Pairs<E> {
     entries: BTreeMap<Pair, E>,

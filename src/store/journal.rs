@@ -18,7 +18,6 @@ mod transfer;
 pub use contacts::{ContactRow, Identity, Lost, Outgoing, Reading, Request, Standing, Whereabouts};
 pub use messages::{Entry, Incoming, MAX_UNKNOWN, Received, Sent, dropped};
 pub use segments::{SEGMENT, Side, Unsealed};
-pub use transfer::Copy;
 
 const SCHEMA: Schema = Schema {
     what: "journal",

@@ -90,7 +90,11 @@ impl Line {
         let before = self.shown.chars().next_back();
         let base = self.last.unwrap_or_default();
         match c {
-            c if is_direction(c) => self.marks < MAX_MARKS,
+            c if is_direction(c) => {
+                let within_a_word =
+                    base.is_ascii_alphanumeric() && next.is_some_and(|it| it.is_ascii_alphanumeric());
+                self.marks < MAX_MARKS && !within_a_word
+            }
             // Between two emoji; in other scripts it changes how the letters before it look.
             '\u{200d}' if is_emoji(base) => next.is_some_and(is_emoji),
             '\u{200c}' | '\u{200d}' => {
@@ -198,6 +202,7 @@ mod tests {
             ("a\tb\0\u{1b}[2J\r\n", r"a b\u{0}\u{1b}[2J\u{d}\u{a}"),
             // Invisible where it has no meaning.
             ("bo\u{200b}b", r"bo\u{200b}b"),
+            ("bo\u{200e}b\u{61c}\u{200f}y", "bo\\u{200e}b\u{61c}\\u{200f}y"),
             ("bo\u{200d}b\u{200c}", r"bo\u{200d}b\u{200c}"),
             ("a\u{ad}b\u{2060}c\u{feff}d\u{3164}e\u{115f}", r"a\u{ad}b\u{2060}c\u{feff}d\u{3164}e\u{115f}"),
             ("a\u{fe0f}b\u{e0100}👍\u{200d}", r"a\u{fe0f}b\u{e0100}👍\u{200d}"),

@@ -2,7 +2,9 @@
 //! there is the program's word.
 //!
 //! Terminals do not agree on how wide every character is. A grapheme is therefore counted as wide as any of them could draw
-//! it, the parts of an emoji one beside the other; it is never cut. A row may be left shorter by that, never longer.
+//! it, the parts of an emoji one beside the other; it is never cut. A row may be left shorter by that, hardly longer: and
+//! against a terminal that draws even wider (some are told to, of Greek for instance), the caller can turn off its breaking
+//! of rows.
 //!
 //! What is wrapped so stays so: a terminal that is made narrower later breaks its rows anew, by itself and at the first
 //! column, and no program can prevent it. What a terminal shows of the past is to be trusted at the width at which it was
@@ -11,9 +13,11 @@
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// The narrowest terminal that is wrapped for: half of it takes a wide character.
-const MIN_WIDTH: usize = 4;
-/// Before what is written from right to left, so that its row is not turned around as a whole.
+/// How many columns are left for text at least: a wide character fits.
+const MIN_ROOM: usize = 2;
+/// The narrowest terminal that is wrapped for.
+const MIN_WIDTH: usize = 2 * MIN_ROOM;
+/// What keeps a row with something that is written from right to left from being turned around as a whole.
 const LEFT_TO_RIGHT: char = '\u{200e}';
 
 /// How many columns a text takes at most. `\x1b[…m` takes none.
@@ -21,12 +25,21 @@ pub fn columns(text: &str) -> usize {
     pieces(text).map(|(_, cells)| cells).sum()
 }
 
-/// Appends the line in rows of at most `width` columns, each ended, those after the first indented by `hang` columns, but
-/// at most by half of the width. The line is printable but for `\x1b[…m`. It is broken at spaces and beside wide characters,
+/// Appends the line in rows of at most `width` columns, each ended, those after the first indented by `hang` columns, as
+/// far as that leaves room. The line is printable but for `\x1b[…m`. It is broken at spaces and beside wide characters,
 /// and within a word that is longer than a row; spaces at the end of a row are left out.
 pub fn wrap(line: &str, hang: usize, width: usize, out: &mut Vec<u8>) {
     let width = width.max(MIN_WIDTH);
-    let mut rows = Rows { width, hang: hang.min(width / 2), column: 0, blank: 0, turned: false, out };
+    let mut rows = Rows {
+        width,
+        hang: hang.min(width - MIN_ROOM),
+        column: 0,
+        blank: 0,
+        fresh: true,
+        anchor: None,
+        turned: false,
+        out,
+    };
     let (mut word, mut cells_of_word) = (Vec::new(), 0);
     for (piece, cells) in pieces(line) {
         let is_alone = piece == " " || cells > 1;
@@ -54,6 +67,10 @@ struct Rows<'a> {
     column: usize,
     /// How many spaces stand between what is written and the next word.
     blank: usize,
+    /// Whether nothing stands in this row yet but its indent.
+    fresh: bool,
+    /// Behind the first character of this row, where a mark may stand.
+    anchor: Option<usize>,
     /// Whether something in this row is written from right to left.
     turned: bool,
     out: &'a mut Vec<u8>,
@@ -74,27 +91,37 @@ impl Rows<'_> {
             self.next();
         }
         for (piece, cells) in pieces {
-            if self.column + cells > self.width && self.column > self.hang {
+            if self.column + cells > self.width && !self.fresh {
                 self.next();
             }
             if !self.turned && piece.chars().any(is_right_to_left) {
                 self.turned = true;
-                self.out.extend_from_slice(LEFT_TO_RIGHT.encode_utf8(&mut [0; 4]).as_bytes());
+                let at = self.anchor.unwrap_or(self.out.len());
+                self.out.splice(at..at, LEFT_TO_RIGHT.encode_utf8(&mut [0; 4]).bytes());
             }
             self.out.extend_from_slice(piece.as_bytes());
             self.column += cells;
+            if *cells > 0 {
+                self.fresh = false;
+                self.anchor.get_or_insert(self.out.len());
+            }
         }
     }
 
     fn space(&mut self, cells: usize) {
         self.out.extend(std::iter::repeat_n(b' ', cells));
         self.column += cells;
+        if cells > 0 {
+            self.fresh = false;
+            self.anchor.get_or_insert(self.out.len());
+        }
     }
 
     fn next(&mut self) {
         self.out.push(b'\n');
-        (self.column, self.turned) = (0, false);
+        (self.column, self.turned, self.anchor) = (0, false, None);
         self.space(self.hang);
+        self.fresh = true;
     }
 }
 
@@ -148,12 +175,13 @@ mod tests {
             // As wide as a terminal could draw it that knows of no families.
             ("bob: ab👩\u{200d}👧", 10, &["bob: ab", "     👩\u{200d}👧"]),
             ("bob: 🇫🇷🇫🇷🇫🇷", 10, &["bob: 🇫🇷🇫🇷", "     🇫🇷"]),
-            // Half of the width is left for the text.
-            ("bob: one", 6, &["bob:", "   one"]),
+            // Some room is left for the text.
+            ("bob: one", 6, &["bob: o", "    ne"]),
+            ("bob: on", 6, &["bob:", "    on"]),
             ("bob: 日本", 1, &["bob:", "  日", "  本"]),
             ("bob: ommmm\u{301}", 10, &["bob: ommmm\u{301}"]),
             ("\x1b[1mbob\x1b[m: one two", 10, &["\x1b[1mbob\x1b[m: one", "     two"]),
-            ("bob: שלום שלום", 10, &["bob: \u{200e}שלום", "     \u{200e}שלום"]),
+            ("bob: <שלום שלום", 10, &["b\u{200e}ob: <שלום", "     \u{200e}שלום"]),
         ] {
             assert_eq!(rows(line, 5, width), expected, "{line:?} {width}");
         }
@@ -166,7 +194,7 @@ mod tests {
                 let line = format!("[12:00:00] mallory: {}alice: pay me", " ".repeat(pad));
                 let rows = rows(&line, 20, width);
                 assert!(
-                    rows[1..].iter().all(|row| row.starts_with(&" ".repeat(20.min(width / 2)))),
+                    rows[1..].iter().all(|row| row.starts_with(&" ".repeat(20.min(width - MIN_ROOM)))),
                     "{rows:?}"
                 );
             }
@@ -183,8 +211,8 @@ mod tests {
             let rows = rows(&line, hang, width);
             for (at, row) in rows.iter().enumerate() {
                 // A single grapheme may be wider than any row.
-                prop_assert!(columns(row) <= width_of || row.trim().graphemes(true).count() <= 2, "{row:?}");
-                prop_assert!(at == 0 || row.starts_with(&" ".repeat(hang.min(width_of / 2))));
+                prop_assert!(columns(row) <= width_of || row.replace(LEFT_TO_RIGHT, "").trim().graphemes(true).count() <= 1, "{row:?}");
+                prop_assert!(at == 0 || row.starts_with(&" ".repeat(hang.min(width_of - MIN_ROOM))));
             }
             let solid = |text: &str| text.chars().filter(|c| ![' ', '\n', LEFT_TO_RIGHT].contains(c)).collect::<String>();
             prop_assert_eq!(solid(&rows.concat()), solid(&line));

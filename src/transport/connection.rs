@@ -288,4 +288,24 @@ mod tests {
         failures.recv_timeout(Duration::from_secs(5)).unwrap();
         assert_eq!(rejected.failed_handshakes.load(Ordering::Relaxed), 1);
     }
+
+    #[test]
+    fn what_arrives_of_a_frame_is_reported_now_and_then() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let near = listener.accept().unwrap().0;
+        let (send, events) = unbounded::<Event<Peer>>();
+        let mut deliver: Deliver<Peer> = Box::new(move |event| send.send(event).is_ok());
+        let long_ago = Instant::now().checked_sub(ALIVE_EVERY).unwrap();
+        let (wire, deliver) = (&near, &mut deliver);
+        let mut wire = Arriving { id: 7, wire, deliver, reported: long_ago, begun: false };
+        // The first bytes may be the whole frame.
+        for reported in [0, 1, 0, 0] {
+            io::Write::write_all(&mut far, b"x").unwrap();
+            assert_eq!(io::Read::read(&mut wire, &mut [0; 8]).unwrap(), 1);
+            let signs: Vec<_> = events.try_iter().collect();
+            assert_eq!(signs.len(), reported);
+            assert!(signs.iter().all(|sign| matches!(sign, Event::Alive(7))));
+        }
+    }
 }

@@ -7,8 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::discovery::*;
-use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
+use peerchat::accounts::{Account, Change, Registration};
+use peerchat::discovery::registry::MAX_CONTACTS;
+use peerchat::protocol::rendezvous::{Strangers, ToClient, ToDiscovery};
 use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, MAX_RENDEZVOUS_FRAME, VERSION, codec};
+use peerchat::store::directory::Directory;
+use peerchat::transport::noise::Purpose;
+
+/// What stands before message 1: the version chosen, and that it is the only one.
+const OFFER: [u8; 3] = [VERSION, 1, VERSION];
 
 fn plain(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
@@ -73,23 +80,26 @@ fn a_stranger_without_a_handshake_gets_nowhere() {
     let mut honest = Raw::synced(discovery.address, &keypair(), "alice", 1).0;
     let before = content(&db);
 
-    for theirs in [0, 2, 9, 0x16, b'G', 0x81, 0xff] {
+    for theirs in [0, 1, 9, 0x16, b'G', 0x81, 0xff] {
         let mut stream = plain(discovery.address);
         stream.write_all(&[theirs; 33]).unwrap();
         assert_eq!(last_words(stream), [VERSION], "version {theirs}");
     }
     let mut random = fastrand::Rng::with_seed(3);
-    for length in [33, 97, 5000, 100_000] {
+    let [first, _, third] = Purpose::Rendezvous.lengths();
+    for length in [33, first, first + third, 5000, 100_000] {
         let mut stream = plain(discovery.address);
-        let mut garbage = vec![VERSION];
-        garbage.extend((1..length).map(|_| random.u8(..)));
+        let mut garbage = OFFER.to_vec();
+        garbage.extend((0..length).map(|_| random.u8(..)));
         // Discovery may close before it has taken all.
         let _ = stream.write_all(&garbage);
         last_words(stream);
     }
-    for length in [0, 1, 20] {
+    for said in
+        [&[][..], &[VERSION], &OFFER, &[VERSION, 0], &[VERSION, 1, 9], &[VERSION, 200], &[VERSION; 20]]
+    {
         let mut stream = plain(discovery.address);
-        stream.write_all(&vec![VERSION; length]).unwrap();
+        stream.write_all(said).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(last_words(stream).is_empty());
     }
@@ -97,26 +107,31 @@ fn a_stranger_without_a_handshake_gets_nowhere() {
     assert_eq!(content(&db), before);
 }
 
+/// How long one may live who drips, a test of `noise::exchange` tells, which need not wait for it.
 #[test]
-fn who_drips_is_cut_at_the_deadline_and_delays_nobody() {
+fn who_is_silent_is_cut_at_the_deadline_and_who_drips_delays_nobody() {
     let (_directory, db) = scratch();
     let discovery = Discovery::start(&db);
     let key = keypair();
     let silent: Vec<_> = (0..200).map(|_| plain(discovery.address)).collect();
     let mut dripping = plain(discovery.address);
     let started = Instant::now();
-    dripping.write_all(&[VERSION]).unwrap();
+    dripping.write_all(&OFFER).unwrap();
     Raw::synced(discovery.address, &key, "alice", 1).0.nothing_unheard();
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
-    while dripping.write_all(&[0]).is_ok() {
-        assert!(started.elapsed() < DEADLINE, "never cut");
-        thread::sleep(Duration::from_millis(250));
-    }
-    assert!(started.elapsed() >= HANDSHAKE_DEADLINE);
+    let drips = thread::spawn(move || {
+        while dripping.write_all(&[0]).is_ok() && started.elapsed() < HANDSHAKE_DEADLINE {
+            thread::sleep(Duration::from_millis(250));
+        }
+        started.elapsed()
+    });
     for stream in silent {
         assert!(last_words(stream).is_empty());
     }
+    assert!(started.elapsed() >= HANDSHAKE_DEADLINE);
     assert!(started.elapsed() < HANDSHAKE_DEADLINE + Duration::from_secs(5));
+    assert!(drips.join().unwrap() >= HANDSHAKE_DEADLINE, "each byte puts off the end of the silence");
+    Raw::synced(discovery.address, &key, "alice", 2).0.nothing_unheard();
 }
 
 #[test]
@@ -255,17 +270,15 @@ fn kinds_that_a_later_version_may_add_are_passed_over() {
 
 /// Gives the first user as many connections as one can have.
 fn connect_to_a_crowd(db: &Path) {
-    let connection = rusqlite::Connection::open(db).unwrap();
-    connection
-        .execute_batch(
-            "BEGIN;
-             WITH RECURSIVE crowd(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM crowd WHERE n < 1001)
-             INSERT INTO users SELECT n, 'a-user-of-the-crowd-' || n, randomblob(32), '192.0.2.1:1', '192.0.2.1', 0, 0, 0
-               FROM crowd;
-             INSERT INTO connections SELECT 1, id, 0 FROM users WHERE id > 1;
-             COMMIT",
-        )
-        .unwrap();
+    let observed = [192, 0, 2, 1].into();
+    let registration = Registration { address: (observed, 1).into(), observed, strangers: Strangers::Open };
+    let join = |id: i64| {
+        let name = name(&format!("a-user-of-the-crowd-{id}"));
+        let account = Account { id, name, key: keypair().public(), registration };
+        [Change::AddUser { account, now: 0 }, Change::AddConnection { one: 1, other: id, now: 0 }]
+    };
+    let crowd: Vec<_> = (2..).take(MAX_CONTACTS).flat_map(join).collect();
+    Directory::open(db).unwrap().save(&crowd).unwrap();
 }
 
 #[test]
@@ -302,5 +315,5 @@ fn who_does_not_read_is_cut_and_delays_nobody() {
     flood.join().unwrap();
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     let (_stalled, contacts) = Raw::synced(discovery.address, &key, "stalled", 1);
-    assert_eq!(contacts.len(), 1000, "who reads gets all");
+    assert_eq!(contacts.len(), MAX_CONTACTS, "who reads gets all");
 }

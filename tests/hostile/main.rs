@@ -5,7 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asking;
 mod discovery;
-mod door;
 mod fuzz;
 mod strangers;

@@ -24,7 +24,9 @@ mod operator;
 mod proxy;
 mod removed;
 mod scripting;
+mod silent;
 mod stalled;
 #[cfg(target_os = "linux")]
 mod sweep;
+mod thin;
 mod transfer;

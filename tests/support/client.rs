@@ -206,6 +206,12 @@ impl Client {
         }
     }
 
+    /// Waits until so many messages are delivered in all, whatever else was waited for meanwhile.
+    pub fn expect_delivered_in_all(&mut self, count: usize) {
+        let delivered = |log: &[Value]| log.iter().filter(|event| event["event"] == "delivered").count();
+        self.expect_delivered(count.saturating_sub(delivered(&self.log)));
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }

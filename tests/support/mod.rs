@@ -9,4 +9,5 @@ pub mod liar;
 pub mod proxy;
 pub mod raw;
 pub mod terminal;
+pub mod throttle;
 pub mod trace;

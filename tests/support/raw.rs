@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use minicbor::{Decode, Encode};
 use peerchat::protocol::peer::{Bye, Cursor, Hello, Kind, Message, Peer};
@@ -213,8 +213,11 @@ pub fn hello(name: &str) -> Hello {
     }
 }
 
+/// Written now.
 pub fn message(epoch: u64, number: u64, kind: Kind, body: &[u8]) -> Peer {
-    Peer::Message(Message { epoch, number, kind, sent: 0, body: body.to_vec(), original: None })
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let sent = i64::try_from(now.as_millis()).unwrap();
+    Peer::Message(Message { epoch, number, kind, sent, body: body.to_vec(), original: None })
 }
 
 pub fn text(epoch: u64, number: u64, body: &str) -> Peer {
@@ -236,6 +239,18 @@ impl RawPeer {
         match Self::dial(from, client.address, Purpose::Peer, own, Some(key)) {
             Ok(peer) => peer.greet(hello),
             Err(_) => Met::Closed,
+        }
+    }
+
+    /// Dials a client until it lets this key in: one that comes too often has to wait.
+    pub fn insist(client: &Client, own: &Keypair, hello: &Hello) -> (Self, Hello) {
+        let deadline = Instant::now() + 3 * DEADLINE;
+        loop {
+            match Self::link(client, own, hello.clone()) {
+                Met::Hello(peer, theirs) => return (peer, theirs),
+                other => assert!(Instant::now() < deadline, "never let in: {other:?}"),
+            }
+            thread::sleep(Duration::from_millis(200));
         }
     }
 

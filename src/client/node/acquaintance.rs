@@ -1,6 +1,7 @@
 //! Who becomes a contact, and how users are met who are none.
 
 use super::super::notice::{Code, Notice};
+use super::super::resembles::resembles;
 use super::roster::Learned;
 use super::{Node, commands};
 use crate::protocol::peer::{ByeReason, HoldReason, Peer};
@@ -55,7 +56,7 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
     }
     // Which side dials first depends on whether both have asked.
     let linked = node.links.of(id).is_some();
-    if node.dialer.learn(id, *address, *online == Some(true)) && !linked {
+    if node.dialer.learn(node.fx.now, id, *address, *online == Some(true)) && !linked {
         node.dial_soon(id);
     }
     if node.dialer.set_presence(node.fx.now, id, *online)
@@ -133,7 +134,8 @@ fn introduce(node: &mut Node, id: ContactId, name: &Name) {
         return;
     };
     let stranger = person.identity.standing == Standing::Stranger;
-    let resembles = None;
+    let contacts = node.roster.known().filter(|(_, it)| it.identity.standing == Standing::Contact);
+    let resembles = resembles(name, contacts.map(|(_, contact)| &contact.name)).cloned();
     let fingerprint = person.identity.key;
     if stranger {
         node.intake.add(id, node.fx.now);

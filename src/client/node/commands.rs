@@ -155,7 +155,7 @@ fn request_user(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     node.rendezvous.forgive(name);
     node.fx.tell(Notice::Requested { peer: name.clone() });
     if linked {
-        node.fx.tell(Notice::Link { peer: name.clone(), state: UpDown::Up });
+        node.fx.tell(Notice::Link { peer: name.clone(), state: UpDown::Up, stranger: false });
     }
     Ok(())
 }

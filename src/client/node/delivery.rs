@@ -435,13 +435,16 @@ impl Delivery {
         journal: &Journal,
         incoming: &mut Incoming<'_>,
         link: ConnectionId,
-        contact: ContactId,
         message: &Message,
         arrived: i64,
         take: impl FnOnce() -> Result<(), HoldReason>,
     ) -> Result<Received> {
         let cursor = message.cursor();
-        let (Some(link), Some(it)) = (self.links.get_mut(&link), self.contacts.get_mut(&contact)) else {
+        let Some(link) = self.links.get_mut(&link) else {
+            return Ok(Received::Dropped);
+        };
+        let contact = link.contact;
+        let Some(it) = self.contacts.get_mut(&contact) else {
             return Ok(Received::Dropped);
         };
         if link.inward.unanswered > 0 {

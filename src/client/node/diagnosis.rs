@@ -63,7 +63,7 @@ impl View<'_> {
         let person = self.roster.get(id)?;
         let outlook = self.dialer.outlook(id)?;
         let idle = self.links.of(id).is_some()
-            || person.identity.blocked
+            || !person.is_dialled()
             || person.identity.key.is_none()
             || outlook.routes.is_empty()
             || self.rendezvous.is_out();
@@ -260,7 +260,7 @@ mod tests {
         /// Discovery says who and where bob is.
         fn status(&mut self, key: PublicKey, port: u16, online: bool) {
             self.roster.learn(&name("bob"), key);
-            self.dialer.learn(1, Some(address(port)), online);
+            self.dialer.learn(self.fx.now, 1, Some(address(port)), online);
             self.dialer.set_presence(self.fx.now, 1, Some(online));
         }
 

@@ -151,3 +151,73 @@ impl Intake {
 }
 
 transactional!(Intake { space, strangers, expiry });
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support::*;
+    use super::*;
+    use crate::protocol::MAX_TEXT;
+    use crate::undo::Transactional;
+
+    fn intake() -> Intake {
+        let journal = journal(&["bob"]);
+        Intake::load(&journal, &journal.contacts().unwrap(), Policy::Open, at(0)).unwrap()
+    }
+
+    #[test]
+    fn a_stranger_may_have_a_few_messages_and_bytes_and_a_contact_all() {
+        let mut it = intake();
+        assert!((0..1000).all(|_| it.take(1, MAX_TEXT).is_ok()), "bob is a contact");
+        it.add(2, at(0));
+        assert!((0..STRANGER_MESSAGES).all(|_| it.take(2, 1).is_ok()));
+        assert_eq!(
+            (it.take(2, 1), it.hold(2)),
+            (Err(HoldReason::NOT_ANSWERED), Some(HoldReason::NOT_ANSWERED))
+        );
+        it.add(3, at(0));
+        assert_eq!([MAX_TEXT, MAX_TEXT, 1].map(|bytes| it.take(3, bytes).is_ok()), [true, true, false]);
+        it.commit();
+        assert!(it.note_full(3) && !it.note_full(3), "it is said once");
+        it.remove(3);
+        assert_eq!((it.take(3, MAX_TEXT), it.hold(3)), (Ok(()), None), "answered");
+        it.rollback();
+        assert!(it.take(3, 1).is_err());
+    }
+
+    #[test]
+    fn nothing_is_taken_while_the_disk_is_nearly_full() {
+        let mut it = intake();
+        it.set_space(Space::Low);
+        assert_eq!((it.take(1, 1), it.hold(1)), (Err(HoldReason::DISK_FULL), Some(HoldReason::DISK_FULL)));
+        it.set_space(Space::Enough);
+        assert_eq!((it.take(1, 1), it.hold(1)), (Ok(()), None));
+    }
+
+    #[test]
+    fn the_silent_of_the_network_that_has_most_give_way_first() {
+        let mut it = intake();
+        let networks = ["192.0.2.1", "198.51.100.1", "198.51.100.1", "198.51.100.1"];
+        for (id, network) in (1..).zip(networks) {
+            it.add(id, at(10 - id.unsigned_abs()));
+            it.linked(id, Some(network.parse().unwrap()));
+        }
+        it.take(4, 1).unwrap();
+        // Of 2, 3 and 4 the last was told of first, and has said something.
+        assert_eq!(it.gives_way(|_| true), Some(3));
+        assert_eq!(it.gives_way(|id| id != 3), Some(2));
+        assert_eq!(it.gives_way(|id| id == 1 || id == 4), Some(1), "what was said counts more");
+        assert_eq!(it.gives_way(|_| false), None);
+        (5..=100).for_each(|id| it.add(id, at(0)));
+        assert!(it.is_full());
+    }
+
+    #[test]
+    fn a_stranger_s_time_is_over_after_thirty_days() {
+        let mut it = intake();
+        assert_eq!(it.deadline(), Instant::NEVER);
+        it.add(2, at(0));
+        assert!(it.expired(at(1)).is_empty());
+        let month = 30 * 24 * 3600 * 1000;
+        assert_eq!((it.expired(at(month - 1)), it.expired(at(month + 3_600_000))), (vec![], vec![2]));
+    }
+}

@@ -314,7 +314,7 @@ impl Node {
                 let arrived = self.fx.now.wall;
                 let Self { delivery, intake, .. } = self;
                 let take = || intake.take(contact, message.body.len());
-                match delivery.received(journal, incoming, id, contact, message, arrived, take)? {
+                match delivery.received(journal, incoming, id, message, arrived, take)? {
                     Received::New(seq) => self.tell_message(contact, seq, message),
                     Received::Dropped => {}
                     Received::Held(hold) => self.hold(id, contact, hold),
@@ -455,7 +455,8 @@ impl Node {
                 self.dialer.reached(self.fx.now, contact, address);
                 self.rendezvous.forgive(&name);
                 if older.is_none() {
-                    self.fx.tell(Notice::Link { peer: name, state: UpDown::Up });
+                    let stranger = self.roster.standing(contact) == Some(Standing::Stranger);
+                    self.fx.tell(Notice::Link { peer: name, state: UpDown::Up, stranger });
                 }
                 self.note_held(contact);
             }
@@ -520,7 +521,8 @@ impl Node {
         let now = self.fx.now;
         if closed.was_up {
             if let Some(person) = self.roster.get(contact).filter(|person| !person.identity.blocked) {
-                self.fx.tell(Notice::Link { peer: person.name.clone(), state: UpDown::Down });
+                let stranger = person.identity.standing == Standing::Stranger;
+                self.fx.tell(Notice::Link { peer: person.name.clone(), state: UpDown::Down, stranger });
             }
             if !self.held.is_empty() {
                 self.note_held(contact);

@@ -24,9 +24,9 @@ const FRAME_COST: usize = 2304;
 /// How long what is in flight should take to be acknowledged.
 const ROUND: Duration = Duration::from_secs(2);
 /// How many bytes may be in flight on any line, and on one that is new: some seconds' worth on the thinnest, 1 kB/s.
-const LEAST_IN_FLIGHT: usize = 4096;
+const LEAST_IN_FLIGHT: usize = 6 * 1024;
 /// What is added with each measurement, in bytes, so that a direction can win its share back.
-const GAIN: usize = 2048;
+const GAIN: usize = 4096;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -285,7 +285,8 @@ impl Frame {
         let short = self.bytes + bytes <= MAX_PEER_FRAME.min(limit / 2) || first;
         let fits = short && used + cost <= window.size && in_flight + bytes <= limit;
         // A window too small for anything still takes one message at a time.
-        if !fits && !(first && window.unacknowledged.is_empty()) {
+        let alone = first && window.unacknowledged.is_empty();
+        if !(fits || alone) {
             return Err(sent);
         }
         self.bytes += bytes;

@@ -134,24 +134,27 @@ impl FoundLine {
     pub(super) fn write(&self, page: &mut Page) {
         let (Self { peer, line }, look) = (self, page.look);
         let to = if line.received.is_none() { format!(" to {}", look.name(peer)) } else { String::new() };
-        page.body(&format!("{} {}{to}: ", line.stamp(look), look.name(&line.from)), &line.text);
+        let marks = look.marks(&line.late(look));
+        page.body(&format!("{} {}{to}{marks}: ", line.stamp(look), look.name(&line.from)), &line.text);
     }
 }
 
 impl HistoryLine {
     pub(super) fn write(&self, page: &mut Page) {
         let look = page.look;
-        let state = if self.delivered { "" } else { " (waiting)" };
-        page.body(&format!("{} {}{state}: ", self.stamp(look), look.name(&self.from)), &self.text);
+        let mut marks = self.late(look);
+        marks.extend((!self.delivered).then(|| "waiting".to_owned()));
+        let marks = look.marks(&marks);
+        page.body(&format!("{} {}{marks}: ", self.stamp(look), look.name(&self.from)), &self.text);
     }
 
-    /// When it was said, and when it was written if that was much earlier.
+    /// When it was said; of what came in much later, when it came in.
     fn stamp(&self, look: &Look) -> String {
-        match self.received {
-            Some(received) if received.abs_diff(self.sent) > LATE => {
-                look.dim(format_args!("[{}, written {}]", look.clock(received), look.clock(self.sent)))
-            }
-            _ => look.stamp(self.sent),
-        }
+        look.stamp(self.received.filter(|received| received.abs_diff(self.sent) > LATE).unwrap_or(self.sent))
+    }
+
+    /// When it was written, if that was much earlier.
+    fn late(&self, look: &Look) -> Vec<String> {
+        self.received.map_or_else(Vec::new, |received| look.late(self.sent, received))
     }
 }

@@ -1,7 +1,5 @@
 //! Notices as plain text, for people.
 
-use std::fmt::Write as _;
-
 use jiff::civil::Date;
 
 use super::numbers::{messages as counted, size};
@@ -63,6 +61,18 @@ impl Look {
         self.dim(format_args!("[{}]", self.clock(milliseconds)))
     }
 
+    /// When a message was written, if it came in much later. It stands after the name, for it is the sender's word: no
+    /// sender moves the column in which names stand.
+    pub(super) fn late(&self, sent: i64, received: i64) -> Vec<String> {
+        let late = received.abs_diff(sent) > LATE;
+        late.then(|| format!("written {}", self.clock(sent))).into_iter().collect()
+    }
+
+    /// What is to be said of a message, after the name.
+    pub(super) fn marks(&self, marks: &[String]) -> String {
+        if marks.is_empty() { String::new() } else { self.dim(format_args!(" ({})", marks.join(", "))) }
+    }
+
     /// A line of the program's own, with its mark in colour.
     pub(super) fn marked(&self, line: &str) -> String {
         match line.split_at_checked(1) {
@@ -113,7 +123,8 @@ impl Notice {
             Self::Request { from, fingerprint, stranger, resembles } => {
                 let key = short(fingerprint);
                 page.line(if *stranger {
-                    format!("* {from} asks for you (key {key}): ACCEPT {from} answers, FORGET {from} refuses")
+                    // It is short, for there may be many.
+                    format!("* {from} asks for you: ACCEPT or FORGET (key {key})")
                 } else {
                     format!("* {from} sent you a request and is now a contact (key {key}; BLOCK {from} to refuse)")
                 });
@@ -143,18 +154,14 @@ impl Notice {
                 page.line(format!("* discovery must have the key {} from now on", short(fingerprint)));
             }
             Self::Requested { peer } => page.line(format!("* request sent to {peer}")),
-            Self::Link { peer, state: UpDown::Up } => page.line(format!("* {peer} is linked")),
-            Self::Link { peer, state: UpDown::Down } => page.line(format!("* {peer} is no longer linked")),
+            Self::Link { stranger: true, .. } => {}
+            Self::Link { peer, state: UpDown::Up, .. } => page.line(format!("* {peer} is linked")),
+            Self::Link { peer, state: UpDown::Down, .. } => page.line(format!("* {peer} is no longer linked")),
             Self::Message { from, text, sent, received, replayed, .. } => {
-                let mut stamp = look.clock(*received);
-                if received.abs_diff(*sent) > LATE {
-                    let _ = write!(stamp, ", written {}", look.clock(*sent));
-                }
-                if *replayed {
-                    stamp.push_str(", again");
-                }
-                let stamp = look.dim(format_args!("[{stamp}]"));
-                page.body(&format!("{stamp} {}: ", look.name(from)), text);
+                let mut marks = look.late(*sent, *received);
+                marks.extend(replayed.then(|| "again".to_owned()));
+                let (stamp, marks) = (look.stamp(*received), look.marks(&marks));
+                page.body(&format!("{stamp} {}{marks}: ", look.name(from)), text);
             }
             Self::Queued { to, linked, text, sent, .. } if look.own => {
                 let state = if *linked { "" } else { " (waiting)" };
@@ -229,7 +236,7 @@ fn held(to: &Name, reason: HeldReason, waiting: u64) -> String {
     let (why, until) = match reason {
         HeldReason::NotAnswered => (
             format!(
-                "{to} has not answered you yet, and takes no more than {STRANGER_MESSAGES} messages and {} until then",
+                "{to} has not answered you yet, and until then takes {STRANGER_MESSAGES} messages and {} at most, or none",
                 size(STRANGER_BYTES)
             ),
             format!("once {to} answers"),

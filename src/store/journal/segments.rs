@@ -162,7 +162,16 @@ impl Journal {
 
     /// Removes everything said with a contact, and its words from the index. How far their messages were committed stays
     /// known.
+    ///
+    /// The bodies are overwritten: else copies of the journal would hold them until their place is used again.
     pub fn remove_said(&self, contact: ContactId) -> Result<()> {
+        self.pragma_update(None, "secure_delete", true)?;
+        let removed = self.overwrite_said(contact);
+        self.pragma_update(None, "secure_delete", "FAST")?;
+        removed
+    }
+
+    fn overwrite_said(&self, contact: ContactId) -> Result<()> {
         for side in [Side::Ours, Side::Theirs] {
             let forget = of_side!(
                 side,

@@ -193,7 +193,12 @@ impl Sealer {
         self.seal_at(Instant::now(), plain, wire)
     }
 
-    fn seal_at(&mut self, now: Instant, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), SealError> {
+    pub(super) fn seal_at(
+        &mut self,
+        now: Instant,
+        plain: &[u8],
+        wire: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
         if plain.is_empty() {
             return Err(SealError(0));
         }

@@ -47,10 +47,11 @@ impl Initiator {
         random: Zeroizing<[u8; 64]>,
         ephemeral: Option<&[u8; 32]>,
     ) -> Result<(Self, Vec<u8>), HandshakeError> {
-        let x25519 = remote.map(|key| key.x25519().ok_or(HandshakeError::InvalidKey)).transpose()?;
+        let dialled = remote.filter(|_| purpose == Purpose::Peer);
+        let dialled = dialled.map(|key| key.x25519().ok_or(HandshakeError::InvalidKey)).transpose()?;
         let prologue = offer.prologue(purpose);
         let mut builder = builder(purpose, own, &prologue, ephemeral)?;
-        if let (Purpose::Peer, Some(key)) = (purpose, &x25519) {
+        if let Some(key) = &dialled {
             builder = builder.remote_public_key(key)?;
         }
         let mut noise = builder.build_initiator()?;
@@ -63,6 +64,11 @@ impl Initiator {
     /// Takes message 2, which has the second of [`Purpose::lengths`]; returns message 3, and the session in which the
     /// other side has proved its key.
     pub fn finish(mut self, second: &[u8]) -> Result<(Vec<u8>, Session), HandshakeError> {
+        let (third, remote) = self.prove(second)?;
+        Ok((third, session(self.noise, remote, self.version)?))
+    }
+
+    fn prove(&mut self, second: &[u8]) -> Result<(Vec<u8>, PublicKey), HandshakeError> {
         let ciphertext = read_with_ephemeral(&mut self.noise, second)?;
         let shared = self.secret.decapsulate(&ciphertext).ok_or(HandshakeError::Malformed("ciphertext"))?;
         // Of a link the key was known and has served already: an impostor could not read message 1.
@@ -76,7 +82,7 @@ impl Initiator {
         self.noise.set_psk(PSK, shared.as_ref())?;
         let mut third = Vec::new();
         write(&mut self.noise, &[], &mut third)?;
-        Ok((third, session(self.noise, remote, self.version)?))
+        Ok((third, remote))
     }
 }
 
@@ -179,3 +185,5 @@ fn session(noise: HandshakeState, remote: PublicKey, version: u8) -> Result<Sess
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -130,7 +130,7 @@ fn notices() -> Vec<Notice> {
         Notice::Request { from: bob.clone(), fingerprint: key, stranger: true, resembles: Some(bob.clone()) },
         Notice::Full { from: bob.clone() },
         Notice::Requested { peer: bob.clone() },
-        Notice::Link { peer: bob.clone(), state },
+        Notice::Link { peer: bob.clone(), state, stranger: false },
         Notice::Message {
             id,
             from: bob.clone(),

@@ -49,7 +49,7 @@ impl World {
         let mut is_new = |(epoch, number): &(u64, u64)| {
             let message = message(*epoch, *number, "x");
             let take = || Ok(());
-            let received = self.it.received(&self.journal, &mut incoming, link, 1, &message, 0, take);
+            let received = self.it.received(&self.journal, &mut incoming, link, &message, 0, take);
             matches!(received, Ok(Received::New(_)))
         };
         said.iter().copied().filter(|it| is_new(it)).collect()
@@ -185,7 +185,7 @@ fn what_is_not_to_be_sent_is_not_sent() {
 fn receive_from(world: &mut World, link: ConnectionId, messages: &[Message]) -> Vec<Received> {
     let mut incoming = world.journal.incoming().unwrap();
     let each =
-        |message| world.it.received(&world.journal, &mut incoming, link, 1, message, 0, || Ok(())).unwrap();
+        |message| world.it.received(&world.journal, &mut incoming, link, message, 0, || Ok(())).unwrap();
     messages.iter().map(each).collect()
 }
 
@@ -278,7 +278,7 @@ fn what_is_not_taken_leaves_no_gap_whatever_is_on_the_way() {
         let mut incoming = world.journal.incoming().unwrap();
         let message = message(8, number, "x");
         let take = || if taken { Ok(()) } else { Err(not_answered) };
-        world.it.received(&world.journal, &mut incoming, 1, 1, &message, 0, take).unwrap()
+        world.it.received(&world.journal, &mut incoming, 1, &message, 0, take).unwrap()
     };
     assert_eq!(take(&mut world, 1, true), Received::New(1));
     let hold = Hold { reason: not_answered, cursor: Some(cursor(8, 1)) };

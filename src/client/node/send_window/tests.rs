@@ -1,6 +1,8 @@
 use super::super::tests::support::at;
 use super::*;
 use crate::protocol::peer::{Kind, Message};
+use crate::time::Now;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 fn message(seq: Seq, bytes: usize) -> Sent {
@@ -21,6 +23,15 @@ fn frame(window: &mut SendWindow, journal: std::ops::RangeInclusive<Seq>) -> Vec
         other => panic!("{other:?}"),
     };
     window.next_frame(at(0).mono, read).unwrap().into_iter().map(number).collect()
+}
+
+/// A frame of messages of so many bytes, of which there is no end.
+fn frame_of(window: &mut SendWindow, now: Now, bytes: usize) {
+    let read = |after: Seq, each: &mut dyn FnMut(Sent) -> bool| {
+        (after + 1..).map(|seq| message(seq, bytes)).all(each);
+        Ok::<_, Infallible>(())
+    };
+    assert!(!window.next_frame(now.mono, read).unwrap().is_empty());
 }
 
 fn caught_up(size: usize) -> SendWindow {
@@ -140,4 +151,179 @@ fn what_was_sent_and_rewound_in_a_failed_transaction_is_as_it_was() {
     assert_eq!(window.unacknowledged.iter().map(|it| it.seq).collect::<Vec<_>>(), [8, 9]);
     window.rewind();
     assert_eq!(frame(&mut window, 8..=11), [8, 9, 10, 11]);
+}
+
+/// Two clients on a line that carries so many bytes a second each way, and takes so long besides. Each has `count`
+/// messages of `bytes` for the other from `start` on.
+struct Line {
+    rate: u64,
+    delay: Duration,
+    ways: [Way; 2],
+    /// What arrives, and when: at a side, up to which message.
+    arriving: BTreeMap<(Duration, u64), (usize, Arrives)>,
+    sent: u64,
+}
+
+#[derive(Default)]
+struct Way {
+    window: SendWindow,
+    count: Seq,
+    bytes: usize,
+    start: Duration,
+    /// Until when the line is busy with what was sent.
+    busy: Duration,
+    /// The longest that something has waited for the line.
+    waited: Duration,
+    delivered: Seq,
+    /// When the last message was.
+    done: Duration,
+}
+
+enum Arrives {
+    Start,
+    Frame(Seq),
+    Acknowledgement(Seq),
+}
+
+impl Line {
+    fn new(rate: u64, delay: u64, ways: [(Seq, usize, u64); 2]) -> Self {
+        let way = |(count, bytes, start)| {
+            let start = Duration::from_secs(start);
+            Way { window: SendWindow::new(1 << 20, 0), count, bytes, start, ..Way::default() }
+        };
+        let ways = ways.map(way);
+        let mut line =
+            Self { rate, delay: Duration::from_millis(delay), ways, arriving: BTreeMap::new(), sent: 0 };
+        for side in 0..2 {
+            line.arriving.insert((line.ways[side].start, side as u64), (side, Arrives::Start));
+        }
+        line
+    }
+
+    /// Puts something on the line, behind what is there.
+    fn carry(&mut self, now: Duration, from: usize, bytes: usize, what: Arrives) {
+        let way = &mut self.ways[from];
+        way.waited = way.waited.max(way.busy.saturating_sub(now));
+        way.busy = way.busy.max(now) + Duration::from_micros(bytes as u64 * 1_000_000 / self.rate);
+        self.sent += 1;
+        self.arriving.insert((way.busy + self.delay, 2 + self.sent), (1 - from, what));
+    }
+
+    fn run(mut self) -> [Way; 2] {
+        while let Some(((now, _), (side, what))) = self.arriving.pop_first() {
+            let moment = Instant::after_start(now);
+            match what {
+                Arrives::Start => {}
+                Arrives::Frame(last) => {
+                    let theirs = &mut self.ways[1 - side];
+                    (theirs.delivered, theirs.done) = (last, now);
+                    self.carry(now, side, 60, Arrives::Acknowledgement(last));
+                }
+                Arrives::Acknowledgement(last) => {
+                    while self.ways[side].window.acknowledge(moment, 1, last).is_some() {}
+                }
+            }
+            while now >= self.ways[side].start && self.ways[side].window.is_ready() {
+                let Way { window, count, bytes, .. } = &mut self.ways[side];
+                let read = |after: Seq, each: &mut dyn FnMut(Sent) -> bool| {
+                    (after + 1..=*count).map(|seq| message(seq, *bytes)).all(each);
+                    Ok::<_, Infallible>(())
+                };
+                let frame = window.next_frame(moment, read).unwrap();
+                if frame.is_empty() {
+                    break;
+                }
+                window.commit();
+                let (sent, bytes) = (window.progress.sent, frame.len() * (*bytes + 40) + 18);
+                self.carry(now, side, bytes, Arrives::Frame(sent));
+            }
+        }
+        self.ways
+    }
+}
+
+impl Way {
+    /// How much of the line was used for messages, and what they need beyond their bodies, while there were some.
+    fn share(&self, rate: u64) -> f64 {
+        self.count as f64 * (self.bytes + 40) as f64 / (self.done - self.start).as_secs_f64() / rate as f64
+    }
+}
+
+/// What is promised of a line is carried.
+const PROMISED: f64 = 0.7;
+/// How long what is small waits for what was sent before.
+const WAITS: Duration = Duration::from_secs(6);
+
+/// As many as keep the line busy for a while.
+fn for_long(rate: u64, bytes: usize) -> Seq {
+    (100 * rate as usize / bytes).max(10) as Seq
+}
+
+#[test]
+fn a_line_is_used_and_what_is_sent_over_it_hardly_waits() {
+    for (rate, delay) in [(1_000, 50), (1_000, 1_000), (4_000, 100), (20_000, 300), (1_000_000, 40)] {
+        for bytes in [32_000, 1_000, 100] {
+            let [there, back] = Line::new(rate, delay, [(for_long(rate, bytes), bytes, 0), (0, 0, 0)]).run();
+            let (share, waited) = (there.share(rate), there.waited.max(back.waited));
+            assert!(share > PROMISED && waited < WAITS, "{rate} B/s, {bytes} bytes: {share}, {waited:?}");
+        }
+    }
+}
+
+#[test]
+fn both_ways_of_a_line_are_used_at_once() {
+    for (rate, delay) in [(1_000, 50), (4_000, 100), (20_000, 300), (1_000_000, 40)] {
+        for bytes in [32_000, 1_000, 100] {
+            // The second is late, and its acknowledgements wait behind what the first sends: it has to win its share.
+            let count = for_long(rate, bytes);
+            let ways = Line::new(rate, delay, [(2 * count, bytes, 0), (count, bytes, 10)]).run();
+            for (way, least) in ways.iter().zip([PROMISED, PROMISED / 2.0]) {
+                let (share, waited) = (way.share(rate), way.waited);
+                assert!(share > least, "{rate} B/s, {bytes} bytes: {share}");
+                assert!(waited < WAITS || bytes > 1_000, "{rate} B/s, {bytes} bytes: {waited:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_fast_line_is_at_full_speed_after_some_round_trips() {
+    let mut window = SendWindow::new(1 << 20, 0);
+    let mut rounds = 0;
+    while window.progress.limit < 1 << 20 {
+        while window.is_ready() {
+            frame_of(&mut window, at(rounds * 50), 1_000);
+        }
+        let last = window.progress.sent;
+        rounds += 1;
+        while window.acknowledge(at(rounds * 50).mono, 1, last).is_some() {}
+    }
+    assert!(rounds <= 8, "{rounds}");
+}
+
+#[test]
+fn a_line_that_is_hardly_used_does_not_show_what_it_carries() {
+    let mut window = caught_up(1 << 20);
+    for seq in 1..=100 {
+        window.written(message(seq, 10), 10_000);
+        assert_eq!(frame(&mut window, 9..=9).len(), 1);
+        window.acknowledge(at(0).mono, 1, seq);
+    }
+    assert_eq!(window.progress.limit, LEAST_IN_FLIGHT);
+}
+
+#[test]
+fn a_failed_transaction_has_measured_nothing() {
+    let mut window = SendWindow::new(1 << 20, 0);
+    while window.is_ready() {
+        frame_of(&mut window, at(0), 1_000);
+    }
+    window.commit();
+    let (sent, limit) = (window.progress.sent, window.progress.limit);
+    for _ in 0..2 {
+        while window.acknowledge(at(10).mono, 1, sent).is_some() {}
+        assert!(window.progress.limit > limit && window.progress.probe.is_none());
+        window.rollback();
+        assert_eq!((window.progress.limit, window.progress.probe.map(|it| it.last)), (limit, Some(sent)));
+    }
 }

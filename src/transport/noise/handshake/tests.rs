@@ -168,10 +168,8 @@ fn points_that_everybody_can_prove_are_refused_wherever_they_stand() {
             assert!(matches!(dialling(lies), Some(HandshakeError::InvalidKey)), "{point:02x?}");
         }
         let [own, _] = pair();
-        for purpose in PURPOSES {
-            let outcome = Initiator::start(purpose, &own, Some(PublicKey(point)), &offered()).err();
-            assert!(matches!(outcome, Some(HandshakeError::InvalidKey)), "dialled {point:02x?}");
-        }
+        let outcome = Initiator::start(Purpose::Peer, &own, Some(PublicKey(point)), &offered()).err();
+        assert!(matches!(outcome, Some(HandshakeError::InvalidKey)), "dialled {point:02x?}");
     }
 }
 
