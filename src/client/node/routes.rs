@@ -82,12 +82,15 @@ impl Node {
         }
     }
 
+    /// Repeats what discovery may have refused for now: also an answer, which is not noted by itself.
     pub(super) fn ask_unconfirmed(&mut self) {
-        let unconfirmed =
-            |person: &&Person| person.is_wanted() && person.identity.request == Request::Unconfirmed;
-        let asked = self.roster.known().map(|(_, person)| person).filter(unconfirmed);
-        let names: Vec<Name> = asked.map(|person| person.name.clone()).collect();
-        names.iter().for_each(|name| self.ask_for(name, true));
+        let open = |person: &&Person| matches!(person.identity.request, Request::Unconfirmed | Request::Kept);
+        let asked = self.roster.known().map(|(_, person)| person).filter(|person| person.is_wanted());
+        let asked: Vec<(Name, bool)> = asked
+            .filter(open)
+            .map(|person| (person.name.clone(), person.identity.request == Request::Unconfirmed))
+            .collect();
+        asked.iter().for_each(|(name, typed)| self.ask_for(name, *typed));
     }
 
     /// Asks for a user, or answers one who asks. `typed` is whether the user wants it now, and not only the client again.
