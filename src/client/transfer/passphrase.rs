@@ -165,7 +165,7 @@ mod tests {
             (b"\xff\n", None),
             (&[b'x'; MAX + 1], None),
         ] {
-            assert_eq!(line(&input[..]).ok().as_deref().map(String::as_str), expected);
+            assert_eq!(line(input).ok().as_deref().map(String::as_str), expected);
         }
         assert_eq!(line(&[b'x'; MAX][..]).unwrap().len(), MAX);
     }
