@@ -10,7 +10,7 @@ use peerchat::protocol::peer::Peer;
 use peerchat::protocol::rendezvous::{RefusedCode, Strangers, ToClient};
 use peerchat::transport::noise::Purpose;
 
-use super::{contacts, meeting, said, shown, told};
+use super::{contacts, lines, meeting, said, shown, told};
 use crate::support::client::Client;
 use crate::support::cost::{memory, threads};
 use crate::support::discovery::{Discovery, Raw, identify, keypair, request, scratch};
@@ -32,7 +32,7 @@ fn expect_an_open_door(alice: &mut Client, directory: &std::path::Path, discover
     assert!(kept <= MAX_STRANGERS, "{kept}");
     let requests = said(alice, "request");
     println!("{requests} requests were told, {} lines in all", told(alice));
-    assert!(told(alice) < 4 * MAX_STRANGERS, "{} lines", told(alice));
+    assert!(told(alice) < 4 * MAX_STRANGERS, "{:?}", lines(alice));
     let mut honest = meeting("closed", directory, "honest", discovery);
     honest.say("REQUEST alice");
     honest.say("CHAT alice hello");
@@ -299,5 +299,5 @@ fn keys_that_no_one_has_keep_no_one_out() {
     over.store(true, Ordering::SeqCst);
     crowd.into_iter().for_each(|half| half.join().unwrap());
     println!("{} dials: {before:?} {after:?}, {} lines", dialled.load(Ordering::SeqCst), alice.log().len());
-    assert!(told(&mut alice) < 100, "{} lines", told(&mut alice));
+    assert!(told(&mut alice) < 100, "{:?}", lines(&mut alice));
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use peerchat::protocol::peer::{ByeReason, Hold, HoldReason, Kind, Peer};
 use peerchat::protocol::rendezvous::{RefusedCode, ToClient};
 
-use super::{contacts, meeting, numbered, said, shown, told};
+use super::{contacts, lines, meeting, numbered, said, shown, told};
 use crate::support::client::Client;
 use crate::support::cost::{disk, memory};
 use crate::support::discovery::{DEADLINE, Discovery, request_again, scratch};
@@ -75,7 +75,7 @@ fn a_new_name_does_not_fill_the_disk() {
     println!("from {before:?} to {after:?} bytes of disk and memory");
     assert!(after.0 < before.0 + 2 * MIB, "{before:?} {after:?}");
     assert!(after.1 < before.1 + 64 * MIB, "{before:?} {after:?}");
-    assert!(told(&mut alice) < 200, "{} lines", told(&mut alice));
+    assert!(told(&mut alice) < 200, "{:?}", lines(&mut alice));
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn a_block_holds_until_the_user_says_otherwise() {
             assert!(!matches!(mallory.link(&alice), Met::Hello(..)));
         }
         assert!(said(&mut alice, "request") <= 1, "{:#?}", alice.log());
-        assert!(told(&mut alice) < 30, "{:#?}", alice.log());
+        assert!(told(&mut alice) < 30, "{:?}", lines(&mut alice));
         alice.say(lifted);
         // The link may come before the block is lifted on the disk.
         let deadline = std::time::Instant::now() + DEADLINE;
