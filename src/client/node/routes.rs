@@ -135,8 +135,14 @@ impl Node {
         name: Option<&Name>,
     ) -> Result<()> {
         if !self.rendezvous.is_registering() {
-            let contact = name.is_some_and(|name| self.roster.named(name).is_some());
-            self.rendezvous.request_refused(&mut self.fx, code, name, contact);
+            let contact = name.and_then(|name| self.roster.named(name));
+            if let Some(id) = contact
+                .filter(|id| self.roster.get(*id).is_some_and(|it| it.identity.request == Request::Answered))
+            {
+                // Discovery has lost the pair, and takes so many at once.
+                self.roster.set_request(id, Request::Kept);
+            }
+            self.rendezvous.request_refused(&mut self.fx, code, name, contact.is_some());
             return Ok(());
         }
         let taken = self.rendezvous.not_registered(&mut self.fx, &self.setup.name, code);
