@@ -14,6 +14,7 @@ use peerchat::client::{self, Config};
 use peerchat::logging;
 use peerchat::protocol::rendezvous::Strangers;
 use peerchat::protocol::{DISCOVERY_PORT, Name, PublicKey};
+use peerchat::secrecy;
 
 const AFTER: &str = "\
 RUST_LOG says how much is logged: error (unless given), warn, info (unless given, with --log-file), debug.
@@ -134,5 +135,11 @@ fn main() -> ExitCode {
     let arguments: Arguments = cli::parse();
     // People read the console, not a log.
     let logs = logging::start("error", arguments.log_file.as_deref());
-    cli::exit_code("client", logs.and_then(|_logs| run(arguments)))
+    cli::exit_code(
+        "client",
+        logs.and_then(|_logs| {
+            secrecy::protect();
+            run(arguments)
+        }),
+    )
 }

@@ -31,7 +31,7 @@ use crate::protocol::peer::Peer;
 use crate::protocol::rendezvous::{Strangers, ToClient};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{Journal, Request, Seq};
+use crate::store::journal::{Journal, Seq};
 use crate::time::{Instant, Now};
 use crate::undo::{Transactional, Value, transactional};
 
@@ -73,7 +73,7 @@ use one_shot::OneShot;
 pub use output::BATCHES as OUTPUT_BATCHES;
 use output::Output;
 use rendezvous::{Due, Rendezvous};
-use roster::{Person, Roster};
+use roster::Roster;
 use search::Search;
 use withdrawals::Withdrawals;
 
@@ -175,6 +175,11 @@ impl Node {
         for row in rows.iter().filter(|row| row.is_withdrawn()) {
             node.withdrawals.add(row.id, row.outgoing.delivered);
             node.tell_withdrawn(row.id);
+        }
+        for row in &rows {
+            if let Some(messages) = node.delivery.count_lost(journal, row.id)? {
+                node.fx.tell(Notice::Lost { peer: row.name.clone(), messages });
+            }
         }
         // All of this holds, whatever becomes of the first transaction.
         node.commit();
@@ -383,8 +388,7 @@ impl Node {
         let Self { fx, roster, rendezvous, dialer, links, held, .. } = self;
         held.tick(fx, |id| roster.name(id));
         dialer.tick(fx, |id| {
-            let dialled = |person: &&Person| person.is_wanted() && person.identity.request != Request::Ended;
-            let person = roster.get(id).filter(dialled)?;
+            let person = roster.get(id).filter(|person| person.is_dialled())?;
             let free = links.of(id).is_none() && !rendezvous.is_out();
             Some((&person.name, person.identity.key.filter(|_| free)?))
         });

@@ -187,6 +187,8 @@ pub enum Code {
     DiskFull,
     /// The other side has ended the contact, or has not answered in time.
     Dropped,
+    /// More strangers ask than are told of one by one.
+    TooMany,
     /// `RESEND` of a contact who has lost nothing.
     NothingLost,
     /// By discovery.

@@ -82,6 +82,12 @@ fn examples() -> Vec<Vec<u8>> {
         .map(|line| line.as_bytes().to_vec()),
     );
     examples.push([&[0, 1][..], &[9; 48]].concat());
+    // Roles of a handshake in which what stands before a message is right, an offer, frames with marks.
+    examples.push([&[4][..], &[9; 1232], &[7; 64]].concat());
+    examples.push([&[7][..], &[9; 1184]].concat());
+    examples.push(vec![3, 2, 2, 3]);
+    examples.push(vec![80, 0, 1, 2, 0, 200, 0, 0, 5]);
+    examples.push(vec![4, 100, 0x00, 0x0d, 0xd0]);
     examples
 }
 

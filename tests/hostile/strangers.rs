@@ -49,6 +49,22 @@ fn said(client: &mut Client, event: &str) -> usize {
     client.settle().iter().filter(|it| it["event"] == event).count()
 }
 
+/// How many lines it has been told that answer nothing.
+fn told(client: &mut Client) -> usize {
+    let answers = ["help", "contacts", "history", "why", "ready", "queued", "contact"];
+    client.settle().iter().filter(|it| !answers.contains(&it["event"].as_str().unwrap())).count()
+}
+
+/// The same by what they say, for the reader of a failure.
+fn lines(client: &mut Client) -> std::collections::BTreeMap<String, usize> {
+    let mut lines = std::collections::BTreeMap::new();
+    for it in client.settle() {
+        let kind = [&it["event"], &it["code"]].map(|it| it.as_str().unwrap_or_default()).join(" ");
+        *lines.entry(kind).or_default() += 1;
+    }
+    lines
+}
+
 /// The texts of this sender that it has shown so far.
 fn shown(client: &mut Client, from: &str) -> Vec<String> {
     let of = |it: &&Value| it["event"] == "message" && it["from"] == from;

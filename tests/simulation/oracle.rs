@@ -41,8 +41,8 @@ pub struct Written {
     given_back: bool,
     /// Its writer's client knows that it was delivered: only its writer has it sent again.
     pub known_delivered: bool,
-    /// Its writer has had it sent again.
-    pub resent: bool,
+    /// How often its writer has had it sent again.
+    pub resent: u32,
 }
 
 #[derive(Default)]
@@ -54,7 +54,8 @@ pub struct Oracle {
     seen: Vec<i64>,
     /// What each client, since it started, has shown last of each other.
     last_shown: BTreeMap<(usize, usize), usize>,
-    pub told_delivered: HashSet<(usize, usize)>,
+    /// How often each client, since it started, has said that a message is delivered.
+    told_delivered: HashMap<(usize, usize), u32>,
     /// Bytes of messages not yet acknowledged, by connection and sending side.
     unacknowledged: BTreeMap<(ConnId, usize), VecDeque<(Cursor, usize)>>,
     pub restored: Vec<bool>,
@@ -104,7 +105,7 @@ impl Oracle {
             settled: false,
             given_back: false,
             known_delivered: false,
-            resent: false,
+            resent: 0,
         });
         format!("{}:{}", self.written.len() - 1, "x".repeat(length))
     }
@@ -119,7 +120,7 @@ impl Oracle {
     /// A client starts: it tells everything anew.
     pub fn started(&mut self, client: usize) {
         self.last_shown.retain(|(receiver, _), _| *receiver != client);
-        self.told_delivered.retain(|(teller, _)| *teller != client);
+        self.told_delivered.retain(|(teller, _), _| *teller != client);
     }
 
     /// A client has left in good order: it has saved what it has shown.
@@ -323,7 +324,7 @@ impl World {
         // What was lost and is sent again comes late. When both sides come back from backups, neither may know what
         // the receiver has lost; what an older backup of the sender then brings again comes late rather than never.
         // So does what it had given back.
-        let late = written.lost && (written.resent || self.oracle.restored[from]);
+        let late = written.lost && (written.resent > 0 || self.oracle.restored[from]);
         let problem = if (written.from, written.to, written.id) != (from, Some(client), Some(id)) {
             "as somebody else's"
         } else if !written.in_receiver {
@@ -359,8 +360,12 @@ impl World {
                 },
                 Notice::Delivered { id, .. } => match self.oracle.find(client, *id) {
                     Some(number) if self.oracle.written[number].was_received => {
-                        self.oracle.written[number].known_delivered = true;
-                        if !self.oracle.told_delivered.insert((client, number)) {
+                        let written = &mut self.oracle.written[number];
+                        written.known_delivered = true;
+                        let copies = 1 + written.resent;
+                        let told = self.oracle.told_delivered.entry((client, number)).or_default();
+                        *told += 1;
+                        if *told > copies {
                             self.fail(format!("user{client} says twice that {number} is delivered"));
                         }
                     }

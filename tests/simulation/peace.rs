@@ -40,9 +40,12 @@ impl World {
         if self.clients[number].run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
             return;
         }
-        let rows = self.clients[number].journal.contacts().unwrap();
-        for row in rows.into_iter().filter(|row| row.identity.blocked) {
-            self.command(number, Command::Unblock(row.name));
+        for row in self.clients[number].journal.contacts().unwrap() {
+            if row.identity.blocked {
+                self.command(number, Command::Unblock(row.name));
+            } else if row.identity.request == Request::Ended {
+                self.command(number, Command::Request(row.name));
+            }
         }
         self.resend(number);
     }

@@ -2,6 +2,7 @@
 
 use super::super::notice::{Code, Notice};
 use super::super::resembles::resembles;
+use super::intake::Telling;
 use super::roster::Learned;
 use super::{Node, commands};
 use crate::protocol::peer::{ByeReason, HoldReason, Peer};
@@ -144,8 +145,16 @@ fn introduce(node: &mut Node, id: ContactId, name: &Name) {
         node.roster.set_request(id, Request::Kept);
         node.ask_for(name, false);
     }
-    if let Some(fingerprint) = fingerprint {
-        node.fx.tell(Notice::Request { from: name.clone(), fingerprint, stranger, resembles });
+    let telling = if stranger { node.intake.tell(node.fx.now) } else { Telling::Each };
+    match (telling, fingerprint) {
+        (Telling::Each, Some(fingerprint)) => {
+            node.fx.tell(Notice::Request { from: name.clone(), fingerprint, stranger, resembles });
+        }
+        (Telling::Many, _) => {
+            let message = "very many strangers ask for you, and are not told one by one any more: CONTACTS lists those who are kept";
+            node.fx.error(Code::TooMany, None, message.into());
+        }
+        _ => {}
     }
 }
 

@@ -303,20 +303,31 @@ impl Delivery {
     /// The contact has lost what was delivered after `after`. Returns how many messages they have lost in all, if that
     /// is news.
     fn note_lost(&mut self, journal: &Journal, contact: ContactId, after: Seq) -> Result<Option<u64>> {
-        let Some(it) = self.contacts.get(&contact) else {
+        let Some(it) = self.contacts.get_mut(&contact) else {
             return Ok(None);
         };
         let (to, known) = (it.outgoing.delivered, it.outgoing.lost);
         // What lies between two stretches that were lost is sent again with them, and dropped there.
         let lost = Lost { after: if known.after < known.to { after.min(known.after) } else { after }, to };
-        let count = journal
-            .count_sent_after(contact, lost.after)?
-            .saturating_sub(journal.count_sent_after(contact, lost.to)?);
-        if lost == known || count == 0 {
+        if lost == known {
             return Ok(None);
         }
-        self.contacts.change(&contact, |it| it.outgoing.lost = lost);
-        Ok(Some(count))
+        let before = std::mem::replace(&mut it.outgoing.lost, lost);
+        let count = self.count_lost(journal, contact)?;
+        if count.is_none() {
+            self.contacts.change(&contact, |it| it.outgoing.lost = before);
+        }
+        Ok(count)
+    }
+
+    /// How many messages that were delivered the contact has lost, if any.
+    pub fn count_lost(&self, journal: &Journal, contact: ContactId) -> Result<Option<u64>> {
+        let Lost { after, to } = self.contacts.get(&contact).map(|it| it.outgoing.lost).unwrap_or_default();
+        if after >= to {
+            return Ok(None);
+        }
+        let all = journal.count_sent_after(contact, after)?;
+        Ok(Some(all.saturating_sub(journal.count_sent_after(contact, to)?)).filter(|count| *count > 0))
     }
 
     /// Why the other side takes nothing more of ours.

@@ -63,7 +63,7 @@ impl View<'_> {
         let person = self.roster.get(id)?;
         let outlook = self.dialer.outlook(id)?;
         let idle = self.links.of(id).is_some()
-            || person.identity.blocked
+            || !person.is_dialled()
             || person.identity.key.is_none()
             || outlook.routes.is_empty()
             || self.rendezvous.is_out();

@@ -110,3 +110,39 @@ impl Held {
 }
 
 transactional!(Held { contacts, wake });
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support::*;
+    use super::*;
+
+    #[test]
+    fn how_much_waits_is_said_at_once_and_again_when_things_are_quiet() {
+        let (mut it, mut fx, bob) = (Held::new(), effects(), name("bob"));
+        let waiting = |fx: &mut Effects| {
+            let told = told(fx).into_iter();
+            let held = |notice| {
+                if let Notice::Held { reason, waiting, .. } = notice { Some((reason, waiting)) } else { None }
+            };
+            told.filter_map(held).collect::<Vec<_>>()
+        };
+        let reason = Some(HeldReason::NotAnswered);
+        it.note(&mut fx, 1, &bob, reason, 0);
+        assert!(it.is_empty() && waiting(&mut fx).is_empty(), "nothing waits");
+        for count in 1..=3 {
+            it.note(&mut fx, 1, &bob, reason, count);
+        }
+        assert_eq!(waiting(&mut fx), [(HeldReason::NotAnswered, 1)]);
+        for (ms, expected) in [(1_999, vec![]), (2_000, vec![(HeldReason::NotAnswered, 3)]), (9_000, vec![])]
+        {
+            fx.now = at(ms);
+            it.tick(&mut fx, |_| Some(&bob));
+            assert_eq!(waiting(&mut fx), expected, "{ms}");
+        }
+        assert_eq!(it.deadline(), Instant::NEVER);
+        it.note(&mut fx, 1, &bob, Some(HeldReason::DiskFull), 3);
+        assert_eq!(waiting(&mut fx), [(HeldReason::DiskFull, 3)], "another reason is news");
+        it.note(&mut fx, 1, &bob, None, 3);
+        assert!(it.is_empty());
+    }
+}

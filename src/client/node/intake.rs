@@ -17,6 +17,10 @@ use crate::undo::{Table, Value, transactional};
 pub const STRANGERS: usize = 100;
 /// How many links strangers may have at once.
 pub const LINKS: usize = 16;
+/// How many strangers are told of one by one at once, and how long it takes until one more is. Where they displace one
+/// another, nothing else bounds how many lines they take.
+const TOLD_AT_ONCE: u32 = 100;
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How often it is looked whether a stranger's time is over.
 const EXPIRY_EVERY: Duration = Duration::from_secs(3600);
 
@@ -28,6 +32,17 @@ pub struct Intake {
     strangers: Table<BTreeMap<ContactId, Stranger>>,
     /// When to look for strangers whose time is over.
     expiry: Value<Instant>,
+    /// How many strangers may still be told of, and since when that is counted.
+    telling: Value<(u32, Instant)>,
+}
+
+/// How the user is told of a stranger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    Each,
+    /// There are more than are told of one by one, which has not yet been said.
+    Many,
+    Silent,
 }
 
 /// What was taken of a stranger, and where they come from.
@@ -56,6 +71,7 @@ impl Intake {
             space: Value::new(Space::Enough),
             strangers: Table::new(strangers),
             expiry: Value::new(now.mono),
+            telling: Value::new((TOLD_AT_ONCE, now.mono)),
         })
     }
 
@@ -71,6 +87,21 @@ impl Intake {
     /// They are no stranger any more.
     pub fn remove(&mut self, id: ContactId) {
         self.strangers.remove(&id);
+    }
+
+    /// How the user is told of one more.
+    pub fn tell(&mut self, now: Now) -> Telling {
+        let (left, since) = *self.telling;
+        let earned =
+            u32::try_from(now.mono.since(since).as_millis() / TOLD_EVERY.as_millis()).unwrap_or(u32::MAX);
+        let left = left.saturating_add(earned).min(TOLD_AT_ONCE);
+        let since = if earned > 0 { now.mono } else { since };
+        *self.telling = (left.saturating_sub(1), since);
+        match left {
+            0 => Telling::Silent,
+            1 => Telling::Many,
+            _ => Telling::Each,
+        }
     }
 
     pub fn is_full(&self) -> bool {
@@ -150,4 +181,85 @@ impl Intake {
     }
 }
 
-transactional!(Intake { space, strangers, expiry });
+transactional!(Intake { space, strangers, expiry, telling });
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support::*;
+    use super::*;
+    use crate::protocol::MAX_TEXT;
+    use crate::undo::Transactional;
+
+    fn intake() -> Intake {
+        let journal = journal(&["bob"]);
+        Intake::load(&journal, &journal.contacts().unwrap(), Policy::Open, at(0)).unwrap()
+    }
+
+    #[test]
+    fn a_stranger_may_have_a_few_messages_and_bytes_and_a_contact_all() {
+        let mut it = intake();
+        assert!((0..1000).all(|_| it.take(1, MAX_TEXT).is_ok()), "bob is a contact");
+        it.add(2, at(0));
+        assert!((0..STRANGER_MESSAGES).all(|_| it.take(2, 1).is_ok()));
+        assert_eq!(
+            (it.take(2, 1), it.hold(2)),
+            (Err(HoldReason::NOT_ANSWERED), Some(HoldReason::NOT_ANSWERED))
+        );
+        it.add(3, at(0));
+        assert_eq!([MAX_TEXT, MAX_TEXT, 1].map(|bytes| it.take(3, bytes).is_ok()), [true, true, false]);
+        it.commit();
+        assert!(it.note_full(3) && !it.note_full(3), "it is said once");
+        it.remove(3);
+        assert_eq!((it.take(3, MAX_TEXT), it.hold(3)), (Ok(()), None), "answered");
+        it.rollback();
+        assert!(it.take(3, 1).is_err());
+    }
+
+    #[test]
+    fn nothing_is_taken_while_the_disk_is_nearly_full() {
+        let mut it = intake();
+        it.set_space(Space::Low);
+        assert_eq!((it.take(1, 1), it.hold(1)), (Err(HoldReason::DISK_FULL), Some(HoldReason::DISK_FULL)));
+        it.set_space(Space::Enough);
+        assert_eq!((it.take(1, 1), it.hold(1)), (Ok(()), None));
+    }
+
+    #[test]
+    fn the_silent_of_the_network_that_has_most_give_way_first() {
+        let mut it = intake();
+        let networks = ["192.0.2.1", "198.51.100.1", "198.51.100.1", "198.51.100.1"];
+        for (id, network) in (1..).zip(networks) {
+            it.add(id, at(10 - id.unsigned_abs()));
+            it.linked(id, Some(network.parse().unwrap()));
+        }
+        it.take(4, 1).unwrap();
+        // Of 2, 3 and 4 the last was told of first, and has said something.
+        assert_eq!(it.gives_way(|_| true), Some(3));
+        assert_eq!(it.gives_way(|id| id != 3), Some(2));
+        assert_eq!(it.gives_way(|id| id == 1 || id == 4), Some(1), "what was said counts more");
+        assert_eq!(it.gives_way(|_| false), None);
+        (5..=100).for_each(|id| it.add(id, at(0)));
+        assert!(it.is_full());
+    }
+
+    #[test]
+    fn strangers_are_told_of_one_by_one_as_long_as_there_are_not_too_many() {
+        let mut it = intake();
+        let told = |it: &mut Intake, ms| [(); 300].map(|()| it.tell(at(ms)));
+        let count = |all: &[Telling], how| all.iter().filter(|it| **it == how).count();
+        let first = told(&mut it, 0);
+        assert_eq!((count(&first, Telling::Each), count(&first, Telling::Many)), (99, 1));
+        assert_eq!(told(&mut it, 10_000)[..2], [Telling::Many, Telling::Silent]);
+        assert_eq!(count(&told(&mut it, 60_000), Telling::Each), 4);
+    }
+
+    #[test]
+    fn a_stranger_s_time_is_over_after_thirty_days() {
+        let mut it = intake();
+        assert_eq!(it.deadline(), Instant::NEVER);
+        it.add(2, at(0));
+        assert!(it.expired(at(1)).is_empty());
+        let month = 30 * 24 * 3600 * 1000;
+        assert_eq!((it.expired(at(month - 1)), it.expired(at(month + 3_600_000))), (vec![], vec![2]));
+    }
+}

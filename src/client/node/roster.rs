@@ -39,6 +39,11 @@ impl Person {
         self.identity.standing == Standing::Contact && !self.identity.blocked
     }
 
+    /// Whether they are dialled: those alone who are wanted, and have not ended it.
+    pub fn is_dialled(&self) -> bool {
+        self.is_wanted() && self.identity.request != Request::Ended
+    }
+
     /// Whether the user is shown them.
     fn is_known(&self) -> bool {
         !self.withdrawn && self.identity.standing != Standing::Forgotten

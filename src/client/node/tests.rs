@@ -5,7 +5,7 @@ use super::super::command::{Command, parse};
 use super::super::event::{Action, ConnectionId, Input};
 use super::super::notice::{Body, Code, Notice, Told, UpDown};
 use super::*;
-use crate::protocol::peer::{Bye, ByeReason, Cursor, Peer};
+use crate::protocol::peer::{Bye, ByeReason, Cursor, Hold, Peer};
 use crate::protocol::rendezvous::{
     About, Identify, Identity, Registered, Status, Strangers, ToClient, ToDiscovery,
 };
@@ -22,6 +22,7 @@ mod keys;
 mod links;
 mod one_shot;
 mod search;
+mod strangers;
 pub(super) mod support;
 mod withdrawn;
 

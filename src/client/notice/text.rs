@@ -236,7 +236,7 @@ fn held(to: &Name, reason: HeldReason, waiting: u64) -> String {
     let (why, until) = match reason {
         HeldReason::NotAnswered => (
             format!(
-                "{to} has not answered you yet, and takes no more than {STRANGER_MESSAGES} messages and {} until then",
+                "{to} has not answered you yet, and until then takes {STRANGER_MESSAGES} messages and {} at most, or none",
                 size(STRANGER_BYTES)
             ),
             format!("once {to} answers"),

@@ -26,7 +26,7 @@ pub fn get(file: Option<&Path>, new: bool, signals: &Receiver<()>) -> anyhow::Re
     let passphrase = match file {
         Some(path) => {
             let what = || format!("can't read the passphrase from {}", path.display());
-            line(&mut BufReader::new(File::open(path).with_context(what)?)).with_context(what)?
+            line(File::open(path).with_context(what)?).with_context(what)?
         }
         None => ask(new, signals)?,
     };
@@ -82,8 +82,7 @@ fn prompt(terminal: &File, what: &str, signals: &Receiver<()>) -> anyhow::Result
     let (send, typed) = bounded(1);
     thread::Builder::new()
         .name("passphrase".into())
-        // One byte at a time: what follows the line belongs to the next question.
-        .spawn(move || send.send(line(&mut BufReader::with_capacity(1, input))))
+        .spawn(move || send.send(line(input)))
         .context("no thread to ask for a passphrase")?;
     let answer = select! {
         recv(typed) -> line => line.context(failed)?,
@@ -95,8 +94,10 @@ fn prompt(terminal: &File, what: &str, signals: &Receiver<()>) -> anyhow::Result
 }
 
 /// Reads the first line, without its end.
-fn line(input: &mut impl BufRead) -> anyhow::Result<Zeroizing<String>> {
+fn line(input: impl Read) -> anyhow::Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX + 2));
+    // One byte at a time: what follows the line belongs to the next question, and no buffer keeps the passphrase.
+    let input = BufReader::with_capacity(1, input);
     input.take(MAX as u64 + 2).read_until(b'\n', &mut bytes)?;
     while bytes.last().is_some_and(|byte| b"\r\n".contains(byte)) {
         bytes.pop();
@@ -164,8 +165,8 @@ mod tests {
             (b"\xff\n", None),
             (&[b'x'; MAX + 1], None),
         ] {
-            assert_eq!(line(&mut &input[..]).ok().as_deref().map(String::as_str), expected);
+            assert_eq!(line(input).ok().as_deref().map(String::as_str), expected);
         }
-        assert_eq!(line(&mut &[b'x'; MAX][..]).unwrap().len(), MAX);
+        assert_eq!(line(&[b'x'; MAX][..]).unwrap().len(), MAX);
     }
 }

@@ -39,6 +39,21 @@ impl Key {
         Self { since: now, frames: 0 }
     }
 
+    /// Seals under the next key from now on.
+    fn change(
+        &mut self,
+        transport: &mut TransportState,
+        now: Instant,
+        wire: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        if self.frames > 0 {
+            append(transport, &[], wire)?;
+            transport.rekey_outgoing();
+            *self = Self::new(now);
+        }
+        Ok(())
+    }
+
     fn is_spent(&self, most: Lifetime, now: Instant) -> bool {
         self.frames >= most.frames || now.saturating_duration_since(self.since) >= most.time
     }
@@ -203,13 +218,17 @@ impl Sealer {
             return Err(SealError(0));
         }
         let mut transport = lock(&self.transport);
-        if self.key.is_spent(SEALS, now) && self.key.frames > 0 {
-            append(&mut transport, &[], wire)?;
-            transport.rekey_outgoing();
-            self.key = Key::new(now);
+        if self.key.is_spent(SEALS, now) {
+            self.key.change(&mut transport, now, wire)?;
         }
         self.key.frames += 1;
         append(&mut transport, plain, wire)
+    }
+
+    /// Appends the mark that a new key seals what follows, before it is time. Nothing happens if this one has sealed
+    /// nothing.
+    pub fn change_key(&mut self, wire: &mut Vec<u8>) -> Result<(), SealError> {
+        self.key.change(&mut lock(&self.transport), Instant::now(), wire)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The secret of an account.
 
+use std::sync::Arc;
+
 use ed25519_dalek::SigningKey;
 use zeroize::Zeroizing;
 
@@ -14,9 +16,15 @@ use crate::protocol::PublicKey;
 /// (2021).
 #[derive(Clone)]
 pub struct Keypair {
-    signing: SigningKey,
-    x25519: Zeroizing<[u8; 32]>,
+    /// In one place, so that moves and clones of the pair leave no copies behind.
+    secrets: Arc<Secrets>,
     public: PublicKey,
+}
+
+#[derive(Default)]
+struct Secrets {
+    seed: Zeroizing<[u8; 32]>,
+    x25519: Zeroizing<[u8; 32]>,
 }
 
 impl Keypair {
@@ -34,8 +42,11 @@ impl Keypair {
     pub fn from_secret(seed: &[u8; 32]) -> Option<Self> {
         let signing = SigningKey::from_bytes(seed);
         let public = PublicKey(signing.verifying_key().to_bytes());
-        let x25519 = Zeroizing::new(signing.to_scalar_bytes());
-        public.is_valid().then_some(Self { signing, x25519, public })
+        let mut secrets = Arc::<Secrets>::default();
+        let Secrets { seed: ours, x25519 } = Arc::get_mut(&mut secrets)?;
+        ours.copy_from_slice(seed);
+        x25519.copy_from_slice(Zeroizing::new(signing.to_scalar_bytes()).as_ref());
+        public.is_valid().then_some(Self { secrets, public })
     }
 
     pub fn public(&self) -> PublicKey {
@@ -44,11 +55,11 @@ impl Keypair {
 
     /// The seed.
     pub fn secret(&self) -> &[u8; 32] {
-        self.signing.as_bytes()
+        &self.secrets.seed
     }
 
     pub(super) fn x25519(&self) -> &[u8; 32] {
-        &self.x25519
+        &self.secrets.x25519
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use peerchat::protocol::peer::{ByeReason, Hold, HoldReason, Kind, Peer};
 use peerchat::protocol::rendezvous::{RefusedCode, ToClient};
 
-use super::{contacts, meeting, numbered, said, shown};
+use super::{contacts, lines, meeting, numbered, said, shown, told};
 use crate::support::client::Client;
 use crate::support::cost::{disk, memory};
 use crate::support::discovery::{DEADLINE, Discovery, request_again, scratch};
@@ -75,7 +75,7 @@ fn a_new_name_does_not_fill_the_disk() {
     println!("from {before:?} to {after:?} bytes of disk and memory");
     assert!(after.0 < before.0 + 2 * MIB, "{before:?} {after:?}");
     assert!(after.1 < before.1 + 64 * MIB, "{before:?} {after:?}");
-    assert!(alice.log().len() < 200, "{} lines", alice.log().len());
+    assert!(told(&mut alice) < 200, "{:?}", lines(&mut alice));
 }
 
 #[test]
@@ -122,15 +122,21 @@ fn neither_a_new_link_nor_a_new_start_gives_a_stranger_more() {
             assert!(taken >= MESSAGES as u64, "held after {taken}");
         }
         for _ in 0..6 {
-            peer.say(&[text(own, next, &format!("text {next}"))]).unwrap();
+            // It may be cut, for it was told that nothing is taken.
+            let _ = peer.say(&[text(own, next, &format!("text {next}"))]);
             next += 1;
         }
-        let end = peer.wait("an answer", |said| match said {
-            Peer::Ack(ack) if ack.number == next - 1 => Some(ack.number),
-            Peer::Hold(Hold { cursor, .. }) => Some(cursor.map_or(taken, |cursor| cursor.number)),
-            _ => None,
+        peer.wait_or_end(|said| match said {
+            Peer::Ack(ack) => {
+                taken = taken.max(ack.number);
+                ack.number == next - 1
+            }
+            Peer::Hold(Hold { cursor, .. }) => {
+                taken = taken.max(cursor.map_or(0, |cursor| cursor.number));
+                true
+            }
+            _ => false,
         });
-        taken = taken.max(end);
         assert!(taken <= MESSAGES as u64, "{taken}");
     }
     assert_eq!(taken, MESSAGES as u64);
@@ -179,6 +185,66 @@ fn what_was_held_arrives_once_and_in_order_after_an_answer() {
         alice.say(answer);
         expect_all(&mut alice, &mut bob, 50);
     }
+}
+
+/// So much that a window is on its way when the stranger is told to stop.
+#[test]
+fn much_that_was_held_is_no_breach_and_arrives_once() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let mut alice = meeting("open", directory.path(), "alice", discovery.address);
+    let mut bob = Client::online(directory.path(), "bob", discovery.address);
+    bob.say("REQUEST alice");
+    let long = "x".repeat(30_000);
+    let texts: Vec<_> = (0..80).map(|number| format!("{number} {long}")).collect();
+    texts.iter().for_each(|text| bob.say(&format!("CHAT alice {text}")));
+    bob.wait("held", |event| event["waiting"] == 78);
+    assert_eq!(shown(&mut alice, "bob"), texts[..2]);
+    assert_eq!(said(&mut bob, "link"), 1, "it is not cut: {:?}", bob.log().last());
+    assert_eq!(said(&mut alice, "error"), 0);
+    alice.say("ACCEPT bob");
+    while shown(&mut alice, "bob").len() < 80 {
+        alice.wait("message", |_| true);
+    }
+    assert_eq!(shown(&mut alice, "bob"), texts);
+    while said(&mut bob, "delivered") < 80 {
+        bob.wait("delivered", |_| true);
+    }
+}
+
+/// A contact can't fill the disk to the brim. More is to be kept free than there is.
+#[test]
+fn a_full_disk_takes_nothing_even_of_a_contact() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let options = ["--strangers", "open", "--keep-free", "1000000000"];
+    let mut alice = Client::start_with(directory.path(), "alice", 0, discovery.address, &options);
+    alice.wait("discovery", |event| event["state"] == "up");
+    let mut mallory = Account::new(discovery.address, "mallory");
+    mallory.request("alice");
+    alice.say("REQUEST mallory");
+    let (mut peer, theirs) = mallory.lure.accept(&mallory.key).greet(mallory.hello()).hello();
+    alice.expect_link("mallory");
+    let own = epoch();
+    if theirs.hold.is_none() {
+        flood(&mut peer, own, 1, 500, &vec![b'x'; LONGEST]);
+        assert_eq!(hold(&mut peer).reason, HoldReason::DISK_FULL);
+    } else {
+        assert_eq!(theirs.hold, Some(HoldReason::DISK_FULL));
+    }
+    let before = disk(directory.path());
+    for _ in 0..10 {
+        if let Met::Hello(mut peer, theirs) = mallory.link(&alice) {
+            assert_eq!(theirs.hold, Some(HoldReason::DISK_FULL));
+            flood(&mut peer, epoch(), 1, 100, &vec![b'x'; LONGEST]);
+        }
+    }
+    let grown = disk(directory.path()).saturating_sub(before);
+    assert!(grown < MIB, "{grown}");
+    // Her own words still go.
+    let (mut peer, _) = RawPeer::insist(&alice, &mallory.key, &mallory.hello());
+    alice.say("CHAT mallory no more");
+    peer.up_to("no more");
 }
 
 #[test]
@@ -311,7 +377,7 @@ fn a_block_holds_until_the_user_says_otherwise() {
             assert!(!matches!(mallory.link(&alice), Met::Hello(..)));
         }
         assert!(said(&mut alice, "request") <= 1, "{:#?}", alice.log());
-        assert!(alice.log().len() < 30, "{:#?}", alice.log());
+        assert!(told(&mut alice) < 30, "{:?}", lines(&mut alice));
         alice.say(lifted);
         // The link may come before the block is lifted on the disk.
         let deadline = std::time::Instant::now() + DEADLINE;
@@ -380,11 +446,15 @@ fn one_who_is_forgotten_comes_back_only_as_a_stranger_who_asks() {
     assert_eq!(said(&mut alice, "request"), requests);
     assert_eq!(contacts(&mut alice), Vec::<serde_json::Value>::new());
     assert_eq!(mallory.lure.dials(), 0);
+    mallory.settle();
     // Nor after a restart of hers.
     alice.log_out();
     let mut alice = meeting("open", directory.path(), "alice", discovery.address);
     assert!(!matches!(mallory.link(&alice), Met::Hello(..)));
     assert_eq!(contacts(&mut alice), Vec::<serde_json::Value>::new());
+    // Of whose coming and going nothing is told any more.
+    let of_alice = |said: &ToClient| matches!(said, ToClient::Status(it) if it.online.is_some());
+    assert!(!mallory.settle().iter().any(of_alice));
 
     // A person who asks is a stranger, and what came before does not come again.
     mallory.request("alice");

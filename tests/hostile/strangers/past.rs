@@ -210,6 +210,24 @@ fn what_a_thief_has_acknowledged_is_not_lost_to_its_owner() {
     assert_eq!(fresh, numbered("new", 0..3));
 }
 
+/// Each time the thief claims to have a little less, so that each time there is news.
+#[test]
+fn a_thief_can_t_fill_the_screen_with_losses() {
+    let (directory, db) = scratch();
+    let directory = directory.path();
+    let discovery = Discovery::start(&db);
+    let (mut alice, old) = past(directory, discovery.address);
+    let thief = stolen(directory, "bob");
+    let (epoch, _) = old[0].split_once('-').unwrap();
+    let epoch = u64::from_str_radix(epoch, 16).unwrap();
+    for number in (0..OLD as u64).rev() {
+        let cursors = vec![cursor(epoch, number)];
+        RawPeer::insist(&alice, &thief, &Hello { cursors, ..hello("bob") }).0.close();
+    }
+    let lost = said(&mut alice, "lost");
+    assert!((1..10).contains(&lost), "{lost} lines");
+}
+
 #[test]
 #[ignore = "until law 9 is merged"]
 fn what_was_not_sent_is_not_delivered() {

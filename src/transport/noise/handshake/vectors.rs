@@ -18,10 +18,10 @@ const PLAIN: &[u8] = &[0x82, 0x03, 0x80];
 
 /// A line, or more of them where it would be too long for the document.
 fn row(text: &mut String, name: &str, bytes: &[u8]) {
-    write!(text, "{name:20} ").unwrap();
+    write!(text, "{name:23} ").unwrap();
     for (number, line) in bytes.chunks(48).enumerate() {
         if number > 0 {
-            write!(text, "{:20} ", "").unwrap();
+            write!(text, "{:23} ", "").unwrap();
         }
         line.iter().for_each(|byte| write!(text, "{byte:02x}").unwrap());
         text.push('\n');
