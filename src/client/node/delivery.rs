@@ -309,14 +309,17 @@ impl Delivery {
         let (to, known) = (it.outgoing.delivered, it.outgoing.lost);
         // What lies between two stretches that were lost is sent again with them, and dropped there.
         let lost = Lost { after: if known.after < known.to { after.min(known.after) } else { after }, to };
-        let count = journal
-            .count_sent_after(contact, lost.after)?
-            .saturating_sub(journal.count_sent_after(contact, lost.to)?);
-        if lost == known || count == 0 {
+        let count = |Lost { after, to }| -> Result<u64> {
+            let to = journal.count_sent_after(contact, to)?;
+            Ok(journal.count_sent_after(contact, after)?.saturating_sub(to))
+        };
+        let (before, now) = (count(known)?, count(lost)?);
+        if lost == known || now == 0 {
             return Ok(None);
         }
         self.contacts.change(&contact, |it| it.outgoing.lost = lost);
-        Ok(Some(count))
+        // A thief could claim to have a little less each time.
+        Ok((now >= before.saturating_mul(2)).then_some(now))
     }
 
     /// Why the other side takes nothing more of ours.
