@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use peerchat::protocol::{Refusal, VERSION};
+use peerchat::transport::noise::{Initiator, Keypair, Offer, Purpose};
 
 use crate::crowd::{self, Client, Crowd, Probe, accounts};
 use crate::server::{Discovery, Scratch, Watch};
@@ -110,13 +111,12 @@ pub fn run(programs: &Path, count: usize) -> Result<()> {
 fn flood(to: SocketAddr, number: usize, count: usize, seen: &Seen) -> Result<()> {
     let from = Ipv4Addr::new(127, 3, 0, u8::try_from(number)?);
     let mut kept: VecDeque<TcpStream> = VecDeque::with_capacity(KEPT);
-    // 32 random bytes are a good first message: discovery has to calculate for it.
-    let mut hello = [0; 33];
+    // A good first message, of which there need be only one: discovery has to calculate for it each time.
+    let offer = Offer::highest(&[VERSION]);
+    let (_, hello) = Initiator::start(Purpose::Rendezvous, &Keypair::generate()?, None, &offer)?;
     while seen.made.fetch_add(1, Ordering::Relaxed) < count {
         let mut stream = crowd::dial(to, from)?;
         stream.set_read_timeout(Some(WORD))?;
-        hello.fill_with(|| fastrand::u8(..));
-        hello[0] = VERSION;
         let _ = stream.write_all(&hello);
         let mut word = [0];
         match stream.read(&mut word) {

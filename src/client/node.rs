@@ -175,6 +175,11 @@ impl Node {
             node.withdrawals.add(row.id, row.outgoing.delivered);
             node.tell_withdrawn(row.id);
         }
+        for row in &rows {
+            if let Some(messages) = node.delivery.count_lost(journal, row.id)? {
+                node.fx.tell(Notice::Lost { peer: row.name.clone(), messages });
+            }
+        }
         // All of this holds, whatever becomes of the first transaction.
         node.commit();
         Ok(node)

@@ -7,8 +7,10 @@ use peerchat::client::command::Command;
 use peerchat::client::event::{Action, ConnectionId, Input, Problem};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
-use peerchat::protocol::peer::{Bye, ByeReason, Hello, Kind, Message, Peer};
-use peerchat::protocol::rendezvous::{Asks, Registered, Status, Strangers, ToClient, ToDiscovery};
+use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
+use peerchat::protocol::rendezvous::{
+    Asks, Refused, RefusedCode, Registered, Request, Status, Strangers, ToClient, ToDiscovery,
+};
 use peerchat::protocol::{Name, PublicKey, VERSION};
 use peerchat::store::journal::Journal;
 use peerchat::time::{Instant, Now};
@@ -37,11 +39,19 @@ fn address() -> SocketAddr {
 
 impl Alice {
     fn new() -> Self {
-        let keypair = keypair(&mut Rng::with_seed(1));
-        let journal = Journal::in_memory(&name("alice"), &keypair).unwrap();
+        let journal = Journal::in_memory(&name("alice"), &keypair(&mut Rng::with_seed(1))).unwrap();
+        Self::start(journal, 1)
+    }
+
+    /// The next start, with the same journal.
+    fn restarted(self) -> Self {
+        Self::start(self.journal, 2)
+    }
+
+    fn start(journal: Journal, epoch: u64) -> Self {
         let setup = Setup {
             name: name("alice"),
-            key: keypair.public(),
+            key: keypair(&mut Rng::with_seed(1)).public(),
             listen: address(),
             endpoint: "discovery:7667".into(),
             discovery_key: None,
@@ -49,7 +59,7 @@ impl Alice {
             silent: false,
             segment: 5,
             linger: None,
-            epoch: 1,
+            epoch,
             seed: 1,
         };
         let node = Node::new(setup, Now { mono: Instant::START, wall: 0 }, &journal).unwrap();
@@ -264,4 +274,58 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
         alice.takes(&[up, Input::LinkSays(link, vec![refusal]), Input::LinkClosed(link)]);
     }
     assert!(tried.contains(&elsewhere.into()) && tried.contains(&address().into()), "{tried:?}");
+}
+
+#[test]
+fn an_answer_that_discovery_could_not_save_is_given_again() {
+    let mut alice = Alice::new();
+    alice.takes(&[]);
+    alice.takes(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]) }]);
+    let bob = Status {
+        name: name("bob"),
+        key: BOB,
+        address: None,
+        online: None,
+        asks: Asks::Typed,
+        connected: false,
+    };
+    let says = vec![
+        ToClient::Registered(Registered { address: address() }),
+        ToClient::Status(bob),
+        ToClient::Synced,
+        ToClient::Refused(Refused { code: RefusedCode::NOT_SAVED, name: Some(name("bob")) }),
+    ];
+    alice.takes(&[Input::RendezvousSays(SESSION, says)]);
+    alice.now += 61_000;
+    let actions = alice.takes(&[Input::RendezvousSays(SESSION, vec![ToClient::Pong])]);
+    // It is an answer, and not a request that her user has typed.
+    let answer = Request { name: name("bob"), typed: false };
+    let answered = actions.iter().any(|action| match action {
+        Action::TellDiscovery(_, said) => said.contains(&ToDiscovery::Request(answer.clone())),
+        _ => false,
+    });
+    assert!(answered, "{actions:?}");
+}
+
+#[test]
+fn a_loss_is_told_again_by_a_client_that_was_killed_before_it_was_read() {
+    let mut alice = Alice::new();
+    alice.logs_in();
+    alice.hears();
+    alice.takes(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
+    alice.takes(&[Input::LinkSays(LINK, vec![Peer::Ack(Cursor { epoch: 1, number: 2 })])]);
+    alice.takes(&[Input::LinkClosed(LINK)]);
+    let loss = |actions: &[Action]| {
+        actions.iter().any(|action| match action {
+            Action::Print(told) => {
+                told.iter().any(|it| matches!(it.notice, Notice::Lost { messages: 1, .. }))
+            }
+            _ => false,
+        })
+    };
+    assert!(loss(&alice.hears()));
+    let mut again = alice.restarted();
+    assert!(loss(&again.takes(&[])));
+    again.takes(&[Input::typed(Ok(Command::Resend(name("bob"))))]);
+    assert!(!loss(&again.restarted().takes(&[])));
 }

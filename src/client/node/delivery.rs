@@ -301,25 +301,34 @@ impl Delivery {
     }
 
     /// The contact has lost what was delivered after `after`. Returns how many messages they have lost in all, if that
-    /// is news.
+    /// is news: a thief could claim to have a little less each time, and so it is again when it has doubled.
     fn note_lost(&mut self, journal: &Journal, contact: ContactId, after: Seq) -> Result<Option<u64>> {
-        let Some(it) = self.contacts.get(&contact) else {
+        let told = self.count_lost(journal, contact)?.unwrap_or_default();
+        let Some(it) = self.contacts.get_mut(&contact) else {
             return Ok(None);
         };
         let (to, known) = (it.outgoing.delivered, it.outgoing.lost);
         // What lies between two stretches that were lost is sent again with them, and dropped there.
         let lost = Lost { after: if known.after < known.to { after.min(known.after) } else { after }, to };
-        let count = |Lost { after, to }| -> Result<u64> {
-            let to = journal.count_sent_after(contact, to)?;
-            Ok(journal.count_sent_after(contact, after)?.saturating_sub(to))
-        };
-        let (before, now) = (count(known)?, count(lost)?);
-        if lost == known || now == 0 {
+        if lost == known {
             return Ok(None);
         }
-        self.contacts.change(&contact, |it| it.outgoing.lost = lost);
-        // A thief could claim to have a little less each time.
-        Ok((now >= before.saturating_mul(2)).then_some(now))
+        let before = std::mem::replace(&mut it.outgoing.lost, lost);
+        let count = self.count_lost(journal, contact)?;
+        if count.is_none() {
+            self.contacts.change(&contact, |it| it.outgoing.lost = before);
+        }
+        Ok(count.filter(|count| *count >= told.saturating_mul(2)))
+    }
+
+    /// How many messages that were delivered the contact has lost, if any.
+    pub fn count_lost(&self, journal: &Journal, contact: ContactId) -> Result<Option<u64>> {
+        let Lost { after, to } = self.contacts.get(&contact).map(|it| it.outgoing.lost).unwrap_or_default();
+        if after >= to {
+            return Ok(None);
+        }
+        let all = journal.count_sent_after(contact, after)?;
+        Ok(Some(all.saturating_sub(journal.count_sent_after(contact, to)?)).filter(|count| *count > 0))
     }
 
     /// Why the other side takes nothing more of ours.

@@ -82,12 +82,15 @@ impl Node {
         }
     }
 
+    /// Repeats what discovery may have refused for now: also an answer, which is not noted by itself.
     pub(super) fn ask_unconfirmed(&mut self) {
-        let unconfirmed =
-            |person: &&Person| person.is_wanted() && person.identity.request == Request::Unconfirmed;
-        let asked = self.roster.known().map(|(_, person)| person).filter(unconfirmed);
-        let names: Vec<Name> = asked.map(|person| person.name.clone()).collect();
-        names.iter().for_each(|name| self.ask_for(name, true));
+        let open = |person: &&Person| matches!(person.identity.request, Request::Unconfirmed | Request::Kept);
+        let asked = self.roster.known().map(|(_, person)| person).filter(|person| person.is_wanted());
+        let asked: Vec<(Name, bool)> = asked
+            .filter(open)
+            .map(|person| (person.name.clone(), person.identity.request == Request::Unconfirmed))
+            .collect();
+        asked.iter().for_each(|(name, typed)| self.ask_for(name, *typed));
     }
 
     /// Asks for a user, or answers one who asks. `typed` is whether the user wants it now, and not only the client again.
@@ -132,8 +135,14 @@ impl Node {
         name: Option<&Name>,
     ) -> Result<()> {
         if !self.rendezvous.is_registering() {
-            let contact = name.is_some_and(|name| self.roster.named(name).is_some());
-            self.rendezvous.request_refused(&mut self.fx, code, name, contact);
+            let contact = name.and_then(|name| self.roster.named(name));
+            if let Some(id) = contact
+                .filter(|id| self.roster.get(*id).is_some_and(|it| it.identity.request == Request::Answered))
+            {
+                // Discovery has lost the pair, and takes so many at once.
+                self.roster.set_request(id, Request::Kept);
+            }
+            self.rendezvous.request_refused(&mut self.fx, code, name, contact.is_some());
             return Ok(());
         }
         let taken = self.rendezvous.not_registered(&mut self.fx, &self.setup.name, code);
