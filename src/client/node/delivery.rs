@@ -301,8 +301,9 @@ impl Delivery {
     }
 
     /// The contact has lost what was delivered after `after`. Returns how many messages they have lost in all, if that
-    /// is news.
+    /// is news: a thief could claim to have a little less each time, and so it is again when it has doubled.
     fn note_lost(&mut self, journal: &Journal, contact: ContactId, after: Seq) -> Result<Option<u64>> {
+        let told = self.count_lost(journal, contact)?.unwrap_or_default();
         let Some(it) = self.contacts.get_mut(&contact) else {
             return Ok(None);
         };
@@ -317,7 +318,7 @@ impl Delivery {
         if count.is_none() {
             self.contacts.change(&contact, |it| it.outgoing.lost = before);
         }
-        Ok(count)
+        Ok(count.filter(|count| *count >= told.saturating_mul(2)))
     }
 
     /// How many messages that were delivered the contact has lost, if any.

@@ -10,7 +10,8 @@ use crate::store::journal::ContactId;
 use crate::time::Instant;
 use crate::undo::{Table, Value, transactional};
 
-/// For how long nothing more has waited before it is said again how much does.
+/// For how long nothing has changed before it is said again what waits. The other side, which can hold and resume as fast
+/// as it likes, does not fill the screen with it.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// See the module.
@@ -23,11 +24,11 @@ pub struct Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Waiting {
     reason: HeldReason,
-    /// How many wait, and since when that has not changed.
+    /// How many wait, and since when that has not changed; 0 once the bound is gone, which may be for a moment only.
     now: u64,
     since: Instant,
     /// What the user was told last.
-    told: u64,
+    told: (HeldReason, u64),
 }
 
 impl Held {
@@ -44,23 +45,20 @@ impl Held {
         reason: Option<HeldReason>,
         waiting: u64,
     ) {
-        let Some(reason) = reason.filter(|_| waiting > 0) else {
-            if self.contacts.get(&id).is_some() {
-                self.forget(id);
-            }
-            return;
-        };
+        let now = if reason.is_some() { waiting } else { 0 };
         let since = fx.now.mono;
-        match self.contacts.get(&id) {
-            Some(it) if it.reason == reason && it.now == waiting => {}
-            Some(it) if it.reason == reason => {
-                self.contacts.insert(id, Waiting { now: waiting, since, ..*it });
+        match (self.contacts.get(&id).copied(), reason) {
+            (Some(it), _) if it.now == now && reason.is_none_or(|reason| reason == it.reason) => {}
+            (Some(it), reason) => {
+                let reason = reason.unwrap_or(it.reason);
+                self.contacts.insert(id, Waiting { reason, now, since, ..it });
                 *self.wake = (*self.wake).min(since + QUIET);
             }
-            _ => {
-                self.contacts.insert(id, Waiting { reason, now: waiting, since, told: waiting });
+            (None, Some(reason)) if now > 0 => {
+                self.contacts.insert(id, Waiting { reason, now, since, told: (reason, now) });
                 fx.tell(Notice::Held { to: to.clone(), reason, waiting });
             }
+            (None, _) => {}
         }
     }
 
@@ -71,7 +69,7 @@ impl Held {
 
     /// Why messages of ours wait for the contact.
     pub fn reason(&self, id: ContactId) -> Option<HeldReason> {
-        self.contacts.get(&id).map(|it| it.reason)
+        self.contacts.get(&id).filter(|it| it.now > 0).map(|it| it.reason)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -95,13 +93,16 @@ impl Held {
         }
         let mut wake = Instant::NEVER;
         for id in self.ids() {
-            let Some(it) = self.contacts.get(&id).copied().filter(|it| it.now != it.told) else {
+            let is_news = |it: &Waiting| it.told != (it.reason, it.now);
+            let Some(it) = self.contacts.get(&id).copied().filter(is_news) else {
                 continue;
             };
             if now < it.since + QUIET {
                 wake = wake.min(it.since + QUIET);
+            } else if it.now == 0 {
+                self.forget(id);
             } else if let Some(to) = name(id) {
-                self.contacts.insert(id, Waiting { told: it.now, ..it });
+                self.contacts.insert(id, Waiting { told: (it.reason, it.now), ..it });
                 fx.tell(Notice::Held { to: to.clone(), reason: it.reason, waiting: it.now });
             }
         }
@@ -140,9 +141,21 @@ mod tests {
             assert_eq!(waiting(&mut fx), expected, "{ms}");
         }
         assert_eq!(it.deadline(), Instant::NEVER);
+        // Another reason is news, once it lasts.
+        for reason in [HeldReason::DiskFull, HeldReason::NotAnswered].repeat(50) {
+            it.note(&mut fx, 1, &bob, Some(reason), 3);
+            it.note(&mut fx, 1, &bob, None, 3);
+        }
         it.note(&mut fx, 1, &bob, Some(HeldReason::DiskFull), 3);
-        assert_eq!(waiting(&mut fx), [(HeldReason::DiskFull, 3)], "another reason is news");
+        for (ms, expected) in [(9_001, vec![]), (11_000, vec![(HeldReason::DiskFull, 3)]), (14_000, vec![])] {
+            fx.now = at(ms);
+            it.tick(&mut fx, |_| Some(&bob));
+            assert_eq!(waiting(&mut fx), expected, "{ms}");
+        }
         it.note(&mut fx, 1, &bob, None, 3);
-        assert!(it.is_empty());
+        assert_eq!(it.reason(1), None);
+        fx.now = at(16_000);
+        it.tick(&mut fx, |_| Some(&bob));
+        assert!(it.is_empty() && waiting(&mut fx).is_empty());
     }
 }

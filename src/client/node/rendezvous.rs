@@ -294,6 +294,12 @@ impl Rendezvous {
         name: Option<&Name>,
         contact: bool,
     ) {
+        if name.is_none() && code == RefusedCode::TOO_MANY_QUESTIONS {
+            // The keys that it was asked about are those of strangers, who could fill the screen with it and put off for
+            // ever what the user has asked for. Their links end by themselves.
+            tracing::info!("discovery answers no more questions about unknown keys for now");
+            return;
+        }
         self.ask_again = Some(fx.now.mono + HOPELESS_RETRY);
         if name.is_none_or(|name| !contact || self.refused.insert(name.clone())) {
             let about = name.map_or_else(String::new, |name| format!(" the request for {name}"));

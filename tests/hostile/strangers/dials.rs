@@ -23,7 +23,6 @@ fn expect_control(alice: &mut Client, discovery: SocketAddr, name: &str) {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn an_address_that_is_another_s_is_not_dialled() {
     for strangers in ["open", "ask", "closed"] {
         let (directory, db) = scratch();
@@ -57,7 +56,6 @@ fn an_address_that_is_another_s_is_not_dialled() {
 
 /// Even a contact makes alice dial few ports of a host that it is not seen to be at.
 #[test]
-#[ignore = "until strangers are merged"]
 fn a_contact_can_t_scan_another_host() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);
@@ -79,7 +77,6 @@ fn a_contact_can_t_scan_another_host() {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn tar_pits_do_not_delay_a_friend() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);

@@ -43,7 +43,6 @@ fn flood(peer: &mut RawPeer, epoch: u64, from: u64, count: u64, body: &[u8]) -> 
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn a_new_name_does_not_fill_the_disk() {
     let (directory, _discovery, mut alice, mallory) = two("open");
     let data = directory.path();
@@ -79,7 +78,6 @@ fn a_new_name_does_not_fill_the_disk() {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn all_strangers_together_do_not_fill_the_disk() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);
@@ -106,7 +104,6 @@ fn all_strangers_together_do_not_fill_the_disk() {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn neither_a_new_link_nor_a_new_start_gives_a_stranger_more() {
     let (directory, discovery, mut alice, mallory) = two("open");
     let mut next = 1;
@@ -175,7 +172,6 @@ fn expect_all(alice: &mut Client, bob: &mut Client, count: usize) {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn what_was_held_arrives_once_and_in_order_after_an_answer() {
     for answer in ["ACCEPT bob", "CHAT bob hello", "REQUEST bob"] {
         let (_directory, _discovery, mut alice, mut bob) = held("open");
@@ -248,7 +244,6 @@ fn a_full_disk_takes_nothing_even_of_a_contact() {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn what_was_held_arrives_once_though_both_are_killed() {
     let (directory, discovery, mut alice, mut bob) = held("open");
     bob.wait("held", |event| event["waiting"] == 50 - MESSAGES);
@@ -272,7 +267,6 @@ fn what_was_held_arrives_once_though_both_are_killed() {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn one_who_only_asks_is_shown_and_no_more() {
     let (_directory, discovery, mut alice, mut mallory) = two("ask");
     mallory.request("alice");
@@ -311,7 +305,6 @@ fn one_who_only_asks_is_shown_and_no_more() {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn an_answer_opens_the_door_of_one_who_asks() {
     for answer in ["ACCEPT bob", "CHAT bob hello", "REQUEST bob"] {
         let (_directory, _discovery, mut alice, mut bob) = held("ask");
@@ -323,7 +316,6 @@ fn an_answer_opens_the_door_of_one_who_asks() {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn a_closed_door_says_so() {
     let (directory, discovery, mut alice, mut mallory) = two("closed");
     mallory.request("alice");
@@ -345,7 +337,6 @@ fn a_closed_door_says_so() {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn all_are_answered_where_the_user_wants_it() {
     let (_directory, _discovery, mut alice, mut bob) = {
         let (directory, db) = scratch();
@@ -361,7 +352,6 @@ fn all_are_answered_where_the_user_wants_it() {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn a_block_holds_until_the_user_says_otherwise() {
     for lifted in ["UNBLOCK mallory", "REQUEST mallory"] {
         let (_directory, _discovery, mut alice, mut mallory) = two("open");
@@ -406,7 +396,6 @@ fn friends(directory: &Path, discovery: SocketAddr) -> (Client, Account, RawPeer
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn one_who_is_forgotten_comes_back_only_as_a_stranger_who_asks() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);
@@ -469,7 +458,6 @@ fn one_who_is_forgotten_comes_back_only_as_a_stranger_who_asks() {
 
 /// A rewind is asked for once, and a stranger who obeys is acknowledged only what was taken.
 #[test]
-#[ignore = "until strangers are merged"]
 fn nothing_beyond_the_hold_is_acknowledged() {
     let (_directory, _discovery, mut alice, mallory) = two("open");
     let (mut peer, _) = mallory.link(&alice).hello();
@@ -503,7 +491,6 @@ fn nothing_beyond_the_hold_is_acknowledged() {
 
 /// As the asker: alice asks for a liar who holds her messages for a reason that no one knows.
 #[test]
-#[ignore = "until strangers are merged"]
 fn a_hold_of_a_later_version_is_kept_to() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);

@@ -356,7 +356,6 @@ fn a_later_version_is_not_stripped_unnoticed() {
 
 /// Once a contact has used a later version, it is not spoken with in an earlier one, whoever says so.
 #[test]
-#[ignore = "until versions are remembered"]
 fn a_contact_s_highest_version_is_remembered() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);

@@ -44,7 +44,6 @@ fn invented(number: usize, at: SocketAddr) -> Status {
 }
 
 #[test]
-#[ignore = "until strangers are merged"]
 fn invented_contacts_are_bounded_and_not_dialled() {
     for strangers in ["open", "ask", "closed"] {
         let (directory, _liar, mut alice, session) = meet(strangers);
@@ -95,7 +94,6 @@ fn invented_contacts_are_bounded_and_not_dialled() {
 
 /// Ends of contacts that were never asked for, and of those who are friends.
 #[test]
-#[ignore = "until strangers are merged"]
 fn a_storm_of_ends_costs_little_and_ends_no_link() {
     let (_directory, _liar, mut alice, session) = meet("open");
     let (friend, control) = (keypair(), Lure::here());
@@ -133,7 +131,6 @@ fn a_storm_of_ends_costs_little_and_ends_no_link() {
 
 /// What a liar says of a friend's key changes nothing until the user says so, with the digits of that key.
 #[test]
-#[ignore = "until strangers are merged"]
 fn a_new_key_needs_sixteen_digits() {
     let (_directory, _liar, mut alice, session) = meet("open");
     let (bob, mallory, lure, trap) = (keypair(), keypair(), Lure::here(), Lure::here());
@@ -183,7 +180,6 @@ fn flipped(digit: &str) -> &'static str {
 
 /// Discovery's own key is no better.
 #[test]
-#[ignore = "until strangers are merged"]
 fn a_new_key_of_discovery_needs_sixteen_digits() {
     let (directory, liar, alice, session) = meet("open");
     drop((alice, session));
@@ -212,7 +208,6 @@ fn a_new_key_of_discovery_needs_sixteen_digits() {
 
 /// The liar says of a stranger's key that it is a friend's, and of a friend's that it is another's.
 #[test]
-#[ignore = "until strangers are merged"]
 fn a_name_for_a_key_makes_no_friend() {
     let (_directory, liar, mut alice, session) = meet("open");
     let (bob, mallory, lure) = (keypair(), keypair(), Lure::here());

@@ -37,7 +37,6 @@ fn listening(terminal: &mut Terminal, discovery: &Discovery, name: &str) -> (Acc
 const FORGED: &str = "bob: the new account is DE12 3456";
 
 #[test]
-#[ignore = "until the screen is merged"]
 fn a_text_never_stands_where_a_name_stands() {
     for width in [80, 40, 23] {
         let (_directory, discovery, mut alice) = at_a_terminal();
@@ -97,7 +96,6 @@ fn a_text_never_stands_where_a_name_stands() {
 }
 
 #[test]
-#[ignore = "until the screen is merged"]
 fn a_name_alike_is_pointed_out() {
     for (known, alike) in [
         ("bob1", "bobl"),
@@ -124,7 +122,6 @@ fn a_name_alike_is_pointed_out() {
 }
 
 #[test]
-#[ignore = "until the screen is merged"]
 fn what_is_invisible_is_written_out() {
     let (_directory, discovery, mut alice) = at_a_terminal();
     let (_mallory, mut peer) = listening(&mut alice, &discovery, "mallory");
@@ -185,7 +182,6 @@ fn what_is_invisible_is_written_out() {
 
 /// The first of many strangers rings, and each has one line.
 #[test]
-#[ignore = "until the screen is merged"]
 fn many_strangers_ring_once_and_have_a_line_each() {
     let (_directory, discovery, mut alice) = at_a_terminal();
     let strangers: Vec<_> = (0..30)
