@@ -298,6 +298,30 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_thin_line_has_time_for_a_handshake() {
+        let (alice, bob) = (Keypair::generate().unwrap(), Keypair::generate().unwrap());
+        let ((dialled, near), (far, accepted)) = (sockets(), sockets());
+        let key = Some(bob.public());
+        let start = Instant::now();
+        let silence = Duration::from_millis(300);
+        let deadline = Deadline::new(silence, Duration::from_secs(60));
+        let responder = thread::spawn(move || respond(&accepted, Purpose::Peer, &bob, deadline));
+        for (from, to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+            thread::spawn(move || {
+                let mut some = [0; 40];
+                while let Ok(read @ 1..) = from.read(&mut some) {
+                    thread::park_timeout(Duration::from_millis(10));
+                    to.write_all(&some[..read])?;
+                }
+                io::Result::Ok(())
+            });
+        }
+        assert!(initiate(&dialled, Purpose::Peer, &alice, key, deadline).is_ok());
+        assert!(responder.join().unwrap().is_ok());
+        assert!(start.elapsed() > silence, "the line was too fast: {:?}", start.elapsed());
+    }
+
+    #[test]
     fn a_silent_stranger_is_cut_before_one_who_says_something() {
         let (dialled, accepted) = sockets();
         let own = Keypair::generate().unwrap();
