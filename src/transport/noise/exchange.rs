@@ -299,19 +299,21 @@ pub(super) mod tests {
 
     #[test]
     fn a_thin_line_has_time_for_a_handshake() {
+        /// So many bytes in so much time: each of the first two messages takes 0.6 s, which are silence for its sender.
+        const LINE: (usize, Duration) = (40, Duration::from_millis(20));
         let (alice, bob) = (Keypair::generate().unwrap(), Keypair::generate().unwrap());
         let ((dialled, near), (far, accepted)) = (sockets(), sockets());
-        let key = Some(bob.public());
-        let start = Instant::now();
-        let silence = Duration::from_millis(300);
+        let (key, silence) = (Some(bob.public()), Duration::from_secs(1));
         let deadline = Deadline::new(silence, Duration::from_secs(60));
+        let start = Instant::now();
         let responder = thread::spawn(move || respond(&accepted, Purpose::Peer, &bob, deadline));
-        for (from, to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+        for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
             thread::spawn(move || {
-                let mut some = [0; 40];
-                while let Ok(read @ 1..) = from.read(&mut some) {
-                    thread::park_timeout(Duration::from_millis(10));
-                    to.write_all(&some[..read])?;
+                let (mut some, mut free) = ([0; LINE.0], Instant::now());
+                while let Ok(read @ 1..) = io::Read::read(&mut from, &mut some) {
+                    free = free.max(Instant::now() - 2 * LINE.1) + LINE.1;
+                    thread::park_timeout(free.saturating_duration_since(Instant::now()));
+                    io::Write::write_all(&mut to, &some[..read])?;
                 }
                 io::Result::Ok(())
             });
