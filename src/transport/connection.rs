@@ -105,7 +105,7 @@ pub enum Event<M> {
     Opened(Box<Opened>),
     /// The messages of one frame, in order.
     Messages(ConnectionId, Vec<M>),
-    /// Something of a frame has arrived, which is not yet whole. At most once in [`ALIVE_EVERY`], and on a line on which
+    /// Something of a frame has arrived, which is not yet whole. At most once in `ALIVE_EVERY`, and on a line on which
     /// frames arrive whole never.
     Alive(ConnectionId),
     /// Nothing more will come, for this reason if it was broken.

@@ -10,7 +10,7 @@
 //! dialler's key, are protected by X25519 alone.
 //!
 //! A connection starts with an [`Offer`] in clear, so that versions which do not fit are an error that a user can read.
-//! Then come the three handshake messages, each of fixed length, then [frames]: two bytes of length (big endian), then
+//! Then come the three handshake messages, each of fixed length, then frames: two bytes of length (big endian), then
 //! that many bytes of ciphertext.
 //!
 //! A reader owns the [`Opener`], the writer the [`Sealer`]. Both share one stateful transport, locked around

@@ -16,7 +16,7 @@ use crate::transport::{ConnectionId, greediest, network};
 pub const MAX_CONTACTS: usize = 1000;
 /// How many users one account may ask for that have not answered. What others ask does not count.
 pub const MAX_UNANSWERED: usize = 50;
-/// How many users may ask for one that has not answered. Of more, some make room, see [`Turn::gives_way`].
+/// How many users may ask for one that has not answered. Of more, some make room, see `Turn::gives_way`.
 pub const MAX_REQUESTS_FOR: usize = 1000;
 
 impl Turn<'_> {

@@ -298,6 +298,32 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_thin_line_has_time_for_a_handshake() {
+        /// So many bytes in so much time: each of the first two messages takes 0.6 s, which are silence for its sender.
+        const LINE: (usize, Duration) = (40, Duration::from_millis(20));
+        let (alice, bob) = (Keypair::generate().unwrap(), Keypair::generate().unwrap());
+        let ((dialled, near), (far, accepted)) = (sockets(), sockets());
+        let (key, silence) = (Some(bob.public()), Duration::from_secs(1));
+        let deadline = Deadline::new(silence, Duration::from_secs(60));
+        let start = Instant::now();
+        let responder = thread::spawn(move || respond(&accepted, Purpose::Peer, &bob, deadline));
+        for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+            thread::spawn(move || {
+                let (mut some, mut free) = ([0; LINE.0], Instant::now());
+                while let Ok(read @ 1..) = io::Read::read(&mut from, &mut some) {
+                    free = free.max(Instant::now() - 2 * LINE.1) + LINE.1;
+                    thread::park_timeout(free.saturating_duration_since(Instant::now()));
+                    io::Write::write_all(&mut to, &some[..read])?;
+                }
+                io::Result::Ok(())
+            });
+        }
+        assert!(initiate(&dialled, Purpose::Peer, &alice, key, deadline).is_ok());
+        assert!(responder.join().unwrap().is_ok());
+        assert!(start.elapsed() > silence, "the line was too fast: {:?}", start.elapsed());
+    }
+
+    #[test]
     fn a_silent_stranger_is_cut_before_one_who_says_something() {
         let (dialled, accepted) = sockets();
         let own = Keypair::generate().unwrap();
