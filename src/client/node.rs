@@ -10,7 +10,7 @@
 //! - `roster`: who is who, and whose key is pinned; `trust`: which new key the user means;
 //! - `rendezvous`: the session with discovery;
 //! - `dialer`: where contacts are, and when to dial them;
-//! - `links`: from a proven key to a link that both sides keep;
+//! - `links`: from a proven key to a link that both sides keep, with `parts` of long messages;
 //! - `delivery`: messages out and in, with `log` (their order) and `send_window` (what is on its way);
 //! - `conversations`: what the user has seen;
 //! - `intake`: what is taken from strangers, and from all while the disk is nearly full;
@@ -50,6 +50,7 @@ mod links;
 mod log;
 mod one_shot;
 mod output;
+mod parts;
 mod rendezvous;
 mod roster;
 mod routes;

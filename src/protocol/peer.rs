@@ -39,6 +39,13 @@ pub enum Peer {
     /// not count it: it was lost there.
     #[n(8)]
     Skipped(#[n(0)] Cursor),
+    /// The beginning, or what follows it, of the body of the next message: on a thin line a long one goes piece by piece,
+    /// so that acknowledgements and pings find their way between. The message itself has the rest of its body.
+    #[n(9)]
+    Part(#[n(0)] Part),
+    /// The answer to a [`Self::Part`], at once.
+    #[n(10)]
+    PartAck,
 }
 
 impl Peer {
@@ -46,7 +53,7 @@ impl Peer {
     pub const fn must_be_saved(&self) -> bool {
         match self {
             Self::Hello(_) | Self::Message(_) | Self::Ack(_) | Self::Hold(_) | Self::Skipped(_) => true,
-            Self::Ping | Self::Bye(_) | Self::Resume | Self::Rewound => false,
+            Self::Ping | Self::Bye(_) | Self::Resume | Self::Rewound | Self::Part(_) | Self::PartAck => false,
         }
     }
 }
@@ -109,6 +116,16 @@ pub struct Hold {
     /// Up to where messages were taken; `None` if none were that came over this link.
     #[n(1)]
     pub cursor: Option<Cursor>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Part {
+    /// Of which message. What was kept of another one is dropped.
+    #[n(0)]
+    pub message: Cursor,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub body: Vec<u8>,
 }
 
 /// Why messages are not taken for now. A number on the wire, so that a later version can add one.
@@ -238,6 +255,9 @@ mod tests {
             Just(Peer::Resume),
             Just(Peer::Rewound),
             cursor().prop_map(Peer::Skipped),
+            (cursor(), prop::collection::vec(any::<u8>(), 0..300))
+                .prop_map(|(message, body)| Peer::Part(Part { message, body })),
+            Just(Peer::PartAck),
             any::<u16>().prop_map(|reason| Peer::Bye(Bye { reason: ByeReason(reason) })),
         ]
     }

@@ -9,10 +9,10 @@ use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
 use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
 use peerchat::protocol::rendezvous::{
-    Asks, Refused, RefusedCode, Registered, Request, Status, Strangers, ToClient, ToDiscovery,
+    Asks, REQUEST_LASTS, Refused, RefusedCode, Registered, Request, Status, Strangers, ToClient, ToDiscovery,
 };
 use peerchat::protocol::{Name, PublicKey, VERSION};
-use peerchat::store::journal::Journal;
+use peerchat::store::journal::{ContactRow, Journal, Standing};
 use peerchat::time::{Instant, Now};
 use peerchat::transport::Route;
 
@@ -27,6 +27,7 @@ struct Alice {
     node: Node,
     journal: Journal,
     now: u64,
+    wall: i64,
 }
 
 fn name(name: &str) -> Name {
@@ -39,36 +40,41 @@ fn address() -> SocketAddr {
 
 impl Alice {
     fn new() -> Self {
+        Self::meeting(Strangers::All)
+    }
+
+    /// Alice meets strangers in this way.
+    fn meeting(strangers: Strangers) -> Self {
         let journal = Journal::in_memory(&name("alice"), &keypair(&mut Rng::with_seed(1))).unwrap();
-        Self::start(journal, 1)
+        Self::start(journal, strangers, 1, 0)
     }
 
-    /// The next start, with the same journal.
-    fn restarted(self) -> Self {
-        Self::start(self.journal, 2)
+    /// The next start, with the same journal, at this time on the wall clock.
+    fn restarted(self, strangers: Strangers, wall: i64) -> Self {
+        Self::start(self.journal, strangers, 2, wall)
     }
 
-    fn start(journal: Journal, epoch: u64) -> Self {
+    fn start(journal: Journal, strangers: Strangers, epoch: u64, wall: i64) -> Self {
         let setup = Setup {
             name: name("alice"),
             key: keypair(&mut Rng::with_seed(1)).public(),
             listen: address(),
             endpoint: "discovery:7667".into(),
             discovery_key: None,
-            strangers: Strangers::All,
+            strangers,
             silent: false,
             segment: 5,
             linger: None,
             epoch,
             seed: 1,
         };
-        let node = Node::new(setup, Now { mono: Instant::START, wall: 0 }, &journal).unwrap();
-        Self { node, journal, now: 0 }
+        let node = Node::new(setup, Now { mono: Instant::START, wall }, &journal).unwrap();
+        Self { node, journal, now: 0, wall }
     }
 
     fn clock(&mut self) -> Now {
         self.now += 1;
-        Now { mono: moment(self.now), wall: 0 }
+        Now { mono: moment(self.now), wall: self.wall }
     }
 
     /// A transaction that is committed.
@@ -324,8 +330,56 @@ fn a_loss_is_told_again_by_a_client_that_was_killed_before_it_was_read() {
         })
     };
     assert!(loss(&alice.hears()));
-    let mut again = alice.restarted();
+    let mut again = alice.restarted(Strangers::All, 0);
     assert!(loss(&again.takes(&[])));
     again.takes(&[Input::typed(Ok(Command::Resend(name("bob"))))]);
-    assert!(!loss(&again.restarted().takes(&[])));
+    assert!(!loss(&again.restarted(Strangers::All, 0).takes(&[])));
+}
+
+#[test]
+fn what_is_written_after_a_forget_and_a_restart_is_not_taken_for_delivered() {
+    let mut alice = Alice::new();
+    alice.logs_in();
+    alice.hears();
+    alice.takes(&[Input::typed(Ok(Command::Forget(name("bob"))))]);
+    let mut alice = alice.restarted(Strangers::All, 0);
+    let written = Command::Chat(name("bob"), "x".into());
+    alice.takes(&[Input::typed(Ok(Command::Request(name("bob")))), Input::typed(Ok(written))]);
+    let actions = alice.takes(&[Input::typed(Ok(Command::Outbox))]);
+    let waits = actions.iter().any(|action| match action {
+        Action::Print(told) => told.iter().any(|it| matches!(it.notice, Notice::Outbox { waiting: 1, .. })),
+        _ => false,
+    });
+    assert!(waits, "{actions:?}");
+    let bob = bob(&alice);
+    assert_eq!(alice.journal.count_sent_after(bob.id, bob.outgoing.delivered).unwrap(), 1);
+}
+
+/// What is known of bob.
+fn bob(alice: &Alice) -> ContactRow {
+    alice.journal.contacts().unwrap().remove(0)
+}
+
+#[test]
+fn a_stranger_who_is_blocked_stays_so() {
+    let mut alice = Alice::meeting(Strangers::Open);
+    alice.logs_in();
+    alice.takes(&[Input::typed(Ok(Command::Block(name("bob"))))]);
+    assert!(bob(&alice).identity.blocked);
+    let later = i64::try_from(REQUEST_LASTS.as_millis()).unwrap();
+    let mut alice = alice.restarted(Strangers::Open, later);
+    alice.takes(&[]);
+    assert!(bob(&alice).identity.blocked);
+}
+
+#[test]
+fn what_a_stranger_has_sent_stays_counted_when_they_are_blocked_for_a_while() {
+    let mut alice = Alice::meeting(Strangers::Open);
+    alice.logs_in();
+    alice.hears();
+    alice.takes(&[Input::typed(Ok(Command::Block(name("bob"))))]);
+    alice.takes(&[Input::typed(Ok(Command::Unblock(name("bob"))))]);
+    let bob = bob(&alice);
+    assert_eq!(alice.journal.cursor(bob.id, 5).unwrap(), 1, "or it would be shown again");
+    assert_eq!((bob.identity.standing, bob.identity.blocked), (Standing::Forgotten, false));
 }

@@ -420,8 +420,8 @@ fn unblock(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
         acquaintance::answer(node, id, name);
         return Ok(());
     }
-    // They were never answered, and are not by this.
-    node.remove_contact(journal, id)
+    // They were never answered, and are not by this. What came in of theirs stays counted: it is not taken again.
+    acquaintance::forget(node, journal, id, name)
 }
 
 fn search_for(node: &mut Node, words: &[String], user: Option<&Name>) {

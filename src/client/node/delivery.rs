@@ -420,6 +420,13 @@ impl Delivery {
         Ok(())
     }
 
+    /// The other side has part of a message.
+    pub fn part_acknowledged(&mut self, now: Instant, link: ConnectionId) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.window.acknowledge_part(now);
+        }
+    }
+
     /// Returns whether that is news: it may have been sent again to a contact who had lost it.
     fn note_delivered(&mut self, contact: ContactId, seq: Seq) -> bool {
         let Some(it) = self.contacts.get_mut(&contact).filter(|it| seq > it.outgoing.delivered) else {

@@ -61,7 +61,9 @@ struct Stranger {
 impl Intake {
     pub fn load(journal: &Journal, rows: &[ContactRow], policy: Policy, now: Now) -> Result<Self> {
         let mut strangers = BTreeMap::new();
-        for row in rows.iter().filter(|row| row.identity.standing == Standing::Stranger) {
+        // Who is blocked stays so, however long ago they asked.
+        let waits = |row: &&ContactRow| row.identity.standing == Standing::Stranger && !row.identity.blocked;
+        for row in rows.iter().filter(waits) {
             let (messages, bytes) = journal.received_size(row.id)?;
             let told_at = row.identity.told_at.unwrap_or(now.wall);
             strangers.insert(row.id, Stranger { messages, bytes, told_at, ..Stranger::default() });

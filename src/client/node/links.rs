@@ -4,6 +4,7 @@
 //! its owner. Then both say hello; with the other's hello the link is up, and messages go over it. A contact has one
 //! link that is up; a newer one takes its place.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,8 +12,12 @@ use std::time::Duration;
 use super::super::event::ConnectionId;
 use super::super::notice::Code;
 use super::effects::Effects;
+use super::parts::Parts;
 use crate::protocol::peer::{ByeReason, Hello, HoldReason, MAX_CURSORS, Peer};
-use crate::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, MAX_TEXT, Name, PING_AFTER, PublicKey, peer};
+use crate::protocol::{
+    DEAD_AFTER, HANDSHAKE_DEADLINE, HANDSHAKE_LIMIT, MAX_PEER_FRAME, MAX_TEXT, Name, PING_AFTER, PublicKey,
+    peer,
+};
 use crate::store::journal::ContactId;
 use crate::time::Instant;
 use crate::transport::{Route, network};
@@ -69,6 +74,7 @@ pub struct Link {
     hello_deadline: Instant,
     last_received: Instant,
     last_sent: Instant,
+    parts: Parts,
 }
 
 #[derive(Debug, Clone)]
@@ -94,7 +100,10 @@ pub enum Heard<'m> {
     /// The other side closes the link.
     Goodbye(ByeReason),
     Hello(ContactId, &'m Hello),
-    Message(ContactId, &'m peer::Message),
+    Message(ContactId, Cow<'m, peer::Message>),
+    /// Part of one, which is kept until the rest comes.
+    Part,
+    PartAck,
     Acknowledgement(ContactId, peer::Cursor),
     Hold(ContactId, peer::Hold),
     Resume,
@@ -251,9 +260,10 @@ impl Links {
             route,
             budget,
             state: State::Identifying(None),
-            hello_deadline: now + HANDSHAKE_DEADLINE,
+            hello_deadline: now + HANDSHAKE_LIMIT,
             last_received: now,
             last_sent: now,
+            parts: Parts::default(),
         };
         self.wake_at(link.dead_at());
         self.links.insert(id, link);
@@ -348,12 +358,18 @@ impl Links {
         };
         match (&mut link.state, said) {
             (_, Peer::Bye(bye)) => Heard::Goodbye(bye.reason),
-            (State::Up { .. }, Peer::Message(message))
-                if message.kind == peer::Kind::TEXT && message.body.len() > MAX_TEXT =>
-            {
-                Heard::Broken("a text longer than a message may be")
+            (State::Up { contact, .. }, Peer::Message(message)) => {
+                let message = link.parts.complete(message);
+                let most = if message.kind == peer::Kind::TEXT { MAX_TEXT } else { MAX_PEER_FRAME };
+                if message.body.len() > most {
+                    Heard::Broken("a message longer than it may be")
+                } else {
+                    Heard::Message(*contact, message)
+                }
             }
-            (State::Up { contact, .. }, Peer::Message(message)) => Heard::Message(*contact, message),
+            (State::Up { .. }, Peer::Part(part)) if link.parts.keep(part) => Heard::Part,
+            (State::Up { .. }, Peer::Part(_)) => Heard::Broken("a message longer than it may be"),
+            (State::Up { .. }, Peer::PartAck) => Heard::PartAck,
             (State::Up { contact, .. }, Peer::Ack(cursor)) => Heard::Acknowledgement(*contact, *cursor),
             (State::Greeted(contact, _), Peer::Hello(hello)) => Heard::Hello(*contact, hello),
             (State::Identifying(early @ None), Peer::Hello(hello)) => {
@@ -363,7 +379,10 @@ impl Links {
             (_, Peer::Ping) => Heard::Nothing,
             (State::Up { contact, .. }, Peer::Hold(hold)) => Heard::Hold(*contact, hold.clone()),
             (State::Up { .. }, Peer::Resume) => Heard::Resume,
-            (State::Up { .. }, Peer::Rewound) => Heard::Rewound,
+            (State::Up { .. }, Peer::Rewound) => {
+                link.parts = Parts::default();
+                Heard::Rewound
+            }
             (State::Up { contact, .. }, Peer::Skipped(up_to)) => Heard::Skipped(*contact, *up_to),
             (State::Identifying(_) | State::Greeted(..), _) | (State::Up { .. }, Peer::Hello(_)) => {
                 Heard::Broken("something was said out of turn")

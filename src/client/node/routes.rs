@@ -320,13 +320,15 @@ impl Node {
                 let arrived = self.fx.now.wall;
                 let Self { delivery, intake, .. } = self;
                 let take = || intake.take(contact, message.body.len());
-                match delivery.received(journal, incoming, id, message, arrived, take)? {
-                    Received::New(seq) => self.tell_message(contact, seq, message),
+                match delivery.received(journal, incoming, id, &message, arrived, take)? {
+                    Received::New(seq) => self.tell_message(contact, seq, &message),
                     Received::Dropped => {}
                     Received::Held(hold) => self.hold(id, contact, hold),
                     Received::Broken(what) => self.bad_peer(id, what),
                 }
             }
+            Heard::Part => self.links.say(&mut self.fx, id, vec![Peer::PartAck]),
+            Heard::PartAck => self.delivery.part_acknowledged(self.fx.now.mono, id),
             Heard::Hold(contact, hold) => {
                 if let Some(cursor) = hold.cursor {
                     let delivered = self.delivery.acknowledged(self.fx.now.mono, journal, id, cursor)?;

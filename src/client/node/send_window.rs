@@ -3,7 +3,8 @@
 //! Two things bound that. What the other side and the kernel take without waiting is fixed when the link comes up. What
 //! the line carries is measured: the bytes that were under way when a frame went, by the time until that frame was
 //! acknowledged. So a thin line holds a few seconds' worth, and an acknowledgement or a short message never waits behind
-//! more; a fast one is at full speed after some round trips. The law is that of FAST TCP (Wei, Jin, Low, Hegde, 2006),
+//! more; a fast one is at full speed after some round trips. What is longer than a frame should be on such a line goes in
+//! parts, each of which is acknowledged. The law is that of FAST TCP (Wei, Jin, Low, Hegde, 2006),
 //! with a fixed time in place of the one that an idle line takes: a share that shrinks and a constant that is added lead
 //! two directions that delay each other's acknowledgements to equal shares.
 
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::protocol::MAX_PEER_FRAME;
-use crate::protocol::peer::{Cursor, Peer};
+use crate::protocol::peer::{Cursor, Part, Peer};
 use crate::store::journal::{EpochId, Sent, Seq};
 use crate::time::Instant;
 use crate::undo::Transactional;
@@ -50,6 +51,10 @@ pub struct SendWindow {
 struct Progress {
     /// Everything up to here has been sent.
     sent: Seq,
+    /// Of the message that follows, so many bytes of its body have gone before.
+    begun: Option<(Seq, usize)>,
+    /// How many acknowledgements of parts will come that were rewound.
+    stale: usize,
     /// Everything up to here has been acknowledged over this link, or was before it.
     acknowledged: Seq,
     /// How much of the window is taken by what is unacknowledged.
@@ -66,8 +71,8 @@ struct Progress {
 /// What is being measured.
 #[derive(Debug, Clone, Copy)]
 struct Probe {
-    /// Until this message is acknowledged.
-    last: Seq,
+    /// Until so many more of the unacknowledged are acknowledged.
+    left: usize,
     since: Instant,
     /// How many bytes were in flight then.
     bytes: usize,
@@ -82,12 +87,13 @@ struct Before {
     taken: Vec<Unacknowledged>,
 }
 
-/// A message that was sent.
+/// A message that was sent, or part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unacknowledged {
     pub seq: Seq,
     pub epoch: EpochId,
     pub cursor: Cursor,
+    is_part: bool,
     /// What it takes of the line, in bytes.
     bytes: usize,
     /// What it takes of the window.
@@ -120,8 +126,11 @@ impl SendWindow {
     /// The other side has not taken what it has not acknowledged: that is sent again, as soon as something may be.
     pub fn rewind(&mut self) {
         self.note();
-        while self.take_first().is_some() {}
+        while let Some(first) = self.take_first() {
+            self.progress.stale += usize::from(first.is_part);
+        }
         self.progress.sent = self.progress.acknowledged;
+        self.progress.begun = None;
         self.progress.probe = None;
         self.read_again();
     }
@@ -140,13 +149,35 @@ impl SendWindow {
     /// The other side has committed everything up to this message: takes the oldest that it covers out of the window.
     pub fn acknowledge(&mut self, now: Instant, epoch: EpochId, number: Seq) -> Option<Unacknowledged> {
         self.note();
-        let first = self.unacknowledged.front()?;
-        if (first.epoch, first.seq) > (epoch, number) {
-            return None;
+        loop {
+            let first = self.unacknowledged.front()?;
+            if (first.epoch, first.seq) > (epoch, number) {
+                return None;
+            }
+            let first = self.acknowledge_first(now)?;
+            if !first.is_part {
+                self.progress.acknowledged = first.seq;
+                return Some(first);
+            }
         }
+    }
+
+    /// The other side has the oldest part that it has not acknowledged.
+    pub fn acknowledge_part(&mut self, now: Instant) {
+        self.note();
+        if self.progress.stale > 0 {
+            self.progress.stale -= 1;
+        } else if self.unacknowledged.front().is_some_and(|first| first.is_part) {
+            self.acknowledge_first(now);
+        }
+    }
+
+    fn acknowledge_first(&mut self, now: Instant) -> Option<Unacknowledged> {
         let first = self.take_first()?;
-        self.progress.acknowledged = first.seq;
-        if let Some(probe) = self.progress.probe.take_if(|probe| probe.last <= first.seq) {
+        if let Some(probe) = self.progress.probe.as_mut() {
+            probe.left = probe.left.saturating_sub(1);
+        }
+        if let Some(probe) = self.progress.probe.take_if(|probe| probe.left == 0) {
             self.adapt(&probe, now.since(probe.since));
         }
         Some(first)
@@ -220,9 +251,9 @@ impl SendWindow {
 
     /// A frame goes out. One is measured at a time, with all that go at the same moment.
     fn measure(&mut self, now: Instant) {
-        let Progress { sent: last, in_flight: bytes, probe, .. } = &mut self.progress;
+        let Progress { in_flight: bytes, probe, .. } = &mut self.progress;
         if probe.is_none_or(|probe| probe.since == now) {
-            *probe = Some(Probe { last: *last, since: now, bytes: *bytes });
+            *probe = Some(Probe { left: self.unacknowledged.len(), since: now, bytes: *bytes });
         }
     }
 
@@ -275,35 +306,48 @@ impl Frame {
         Self { messages: Vec::new(), bytes: 0, cost }
     }
 
-    /// Adds the next message, or gives it back if the frame or the window has no room for it.
-    fn add(&mut self, window: &mut SendWindow, sent: Sent) -> Result<(), Sent> {
-        let bytes = sent.message.body.len() + MESSAGE_COST;
-        let cost = bytes + self.cost;
-        let Progress { used, in_flight, limit, .. } = window.progress;
-        let first = self.messages.is_empty();
-        // What is longer than a frame should be has one of its own.
-        let short = self.bytes + bytes <= MAX_PEER_FRAME.min(limit / 2) || first;
-        let fits = short && used + cost <= window.size && in_flight + bytes <= limit;
-        // A window too small for anything still takes one message at a time.
-        let alone = first && window.unacknowledged.is_empty();
-        if !(fits || alone) {
+    /// Adds the next message, or gives it back if the frame or the window has no room for it, or only for a part of it.
+    fn add(&mut self, window: &mut SendWindow, mut sent: Sent) -> Result<(), Sent> {
+        let Progress { limit, begun, .. } = window.progress;
+        let begun = begun.filter(|(seq, _)| *seq == sent.seq).map_or(0, |(_, bytes)| bytes);
+        let longest = MAX_PEER_FRAME.min(limit / 2);
+        let rest = sent.message.body.len().saturating_sub(begun) + MESSAGE_COST;
+        if rest > longest {
+            if self.messages.is_empty() && self.takes(window, longest) {
+                let until = begun + longest - MESSAGE_COST;
+                let body = sent.message.body.get(begun..until).unwrap_or_default().to_vec();
+                window.progress.begun = Some((sent.seq, until));
+                self.put(window, &sent, longest, true);
+                self.messages.push(Peer::Part(Part { message: sent.message.id(), body }));
+            }
             return Err(sent);
         }
-        self.bytes += bytes;
-        self.cost = 0;
-        window.progress.used += cost;
-        window.progress.in_flight += bytes;
+        if self.bytes + rest > longest || !self.takes(window, rest) {
+            return Err(sent);
+        }
+        self.put(window, &sent, rest, false);
         window.progress.sent = sent.seq;
-        let cursor = sent.message.id();
-        window.unacknowledged.push_back(Unacknowledged {
-            seq: sent.seq,
-            epoch: sent.epoch,
-            cursor,
-            bytes,
-            cost,
-        });
+        window.progress.begun = None;
+        sent.message.body.drain(..begun);
         self.messages.push(Peer::Message(sent.message));
         Ok(())
+    }
+
+    /// Whether the window has room for so many bytes. One too small for anything still takes one message at a time.
+    fn takes(&self, window: &SendWindow, bytes: usize) -> bool {
+        let Progress { used, in_flight, limit, .. } = window.progress;
+        let fits = used + bytes + self.cost <= window.size && in_flight + bytes <= limit;
+        fits || (self.messages.is_empty() && window.unacknowledged.is_empty())
+    }
+
+    fn put(&mut self, window: &mut SendWindow, sent: &Sent, bytes: usize, is_part: bool) {
+        let cost = bytes + std::mem::take(&mut self.cost);
+        self.bytes += bytes;
+        window.progress.used += cost;
+        window.progress.in_flight += bytes;
+        let Sent { seq, epoch, ref message } = *sent;
+        let cursor = message.id();
+        window.unacknowledged.push_back(Unacknowledged { seq, epoch, cursor, is_part, bytes, cost });
     }
 }
 

@@ -120,13 +120,15 @@ impl Entry {
 impl Journal {
     /// The last seq in the journal; 0 if there is none.
     pub fn last_seq(&self) -> Result<Seq> {
-        // What was sealed or indexed may have been removed since: its numbers are not given out again, for messages
-        // there would not be looked for.
+        // What was sealed, indexed, delivered or received may have been removed since: its numbers are not given out
+        // again, for messages there would not be looked for, or would count as delivered.
         Ok(self.one(
             "SELECT max(
                  coalesce((SELECT max(seq) FROM sent), 0),
                  coalesce((SELECT max(seq) FROM received), 0),
                  coalesce((SELECT max(first) - 1 FROM epoch), 0),
+                 coalesce((SELECT max(max(delivered, base)) FROM contact), 0),
+                 coalesce((SELECT max(seq) FROM cursor), 0),
                  (SELECT max(up_to, indexed) FROM sealed))",
             [],
             |row| row.get(0),

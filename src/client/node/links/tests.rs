@@ -65,7 +65,7 @@ fn silence_is_broken_and_then_taken_for_death() {
     assert_eq!(links.close(&mut fx, 1, None).unwrap().silence, DEAD_AFTER);
     // Who never says hello has less time, whatever they say.
     links.add(&fx, 2, BOB, false, from(address(9)), 0);
-    fx.now = at(end + millis(HANDSHAKE_DEADLINE));
+    fx.now = at(end + millis(HANDSHAKE_LIMIT));
     links.received(&fx, 2);
     assert_eq!((links.deadline(), links.tick(&mut fx)), (fx.now.mono, vec![2]));
 }

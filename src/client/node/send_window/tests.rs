@@ -1,6 +1,6 @@
 use super::super::tests::support::at;
 use super::*;
-use crate::protocol::peer::{Kind, Message};
+use crate::protocol::peer::{Kind, Message, Part};
 use crate::time::Now;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -182,7 +182,9 @@ struct Way {
 enum Arrives {
     Start,
     Frame(Seq),
+    Part,
     Acknowledgement(Seq),
+    PartAcknowledgement,
 }
 
 impl Line {
@@ -219,6 +221,8 @@ impl Line {
                     (theirs.delivered, theirs.done) = (last, now);
                     self.carry(now, side, 60, Arrives::Acknowledgement(last));
                 }
+                Arrives::Part => self.carry(now, side, 60, Arrives::PartAcknowledgement),
+                Arrives::PartAcknowledgement => self.ways[side].window.acknowledge_part(moment),
                 Arrives::Acknowledgement(last) => {
                     while self.ways[side].window.acknowledge(moment, 1, last).is_some() {}
                 }
@@ -234,8 +238,16 @@ impl Line {
                     break;
                 }
                 window.commit();
-                let (sent, bytes) = (window.progress.sent, frame.len() * (*bytes + 40) + 18);
-                self.carry(now, side, bytes, Arrives::Frame(sent));
+                let last = match frame.last() {
+                    Some(Peer::Message(_)) => Arrives::Frame(window.progress.sent),
+                    _ => Arrives::Part,
+                };
+                let length = |said: &Peer| match said {
+                    Peer::Message(Message { body, .. }) | Peer::Part(Part { body, .. }) => body.len() + 40,
+                    other => panic!("{other:?}"),
+                };
+                let bytes = frame.iter().map(length).sum::<usize>() + 18;
+                self.carry(now, side, bytes, last);
             }
         }
         self.ways
@@ -251,6 +263,8 @@ impl Way {
 
 /// What is promised of a line is carried.
 const PROMISED: f64 = 0.7;
+/// The same where the second way is late, and its acknowledgements wait behind what the first sends: it has to win its share.
+const LATE: [f64; 2] = [PROMISED, PROMISED / 2.0];
 /// How long what is small waits for what was sent before.
 const WAITS: Duration = Duration::from_secs(6);
 
@@ -271,16 +285,26 @@ fn a_line_is_used_and_what_is_sent_over_it_hardly_waits() {
 }
 
 #[test]
+fn long_messages_one_way_leave_the_other_its_share() {
+    for (rate, delay) in [(1_000, 50), (4_000, 100), (20_000, 300)] {
+        let ways = [(for_long(rate, 32_000) * 2, 32_000, 0), (for_long(rate, 100), 100, 10)];
+        for (way, least) in Line::new(rate, delay, ways).run().iter().zip(LATE) {
+            let (share, waited) = (way.share(rate), way.waited);
+            assert!(share > least && waited < WAITS, "{rate} B/s, {} bytes: {share}, {waited:?}", way.bytes);
+        }
+    }
+}
+
+#[test]
 fn both_ways_of_a_line_are_used_at_once() {
     for (rate, delay) in [(1_000, 50), (4_000, 100), (20_000, 300), (1_000_000, 40)] {
         for bytes in [32_000, 1_000, 100] {
-            // The second is late, and its acknowledgements wait behind what the first sends: it has to win its share.
             let count = for_long(rate, bytes);
             let ways = Line::new(rate, delay, [(2 * count, bytes, 0), (count, bytes, 10)]).run();
-            for (way, least) in ways.iter().zip([PROMISED, PROMISED / 2.0]) {
+            for (way, least) in ways.iter().zip(LATE) {
                 let (share, waited) = (way.share(rate), way.waited);
                 assert!(share > least, "{rate} B/s, {bytes} bytes: {share}");
-                assert!(waited < WAITS || bytes > 1_000, "{rate} B/s, {bytes} bytes: {waited:?}");
+                assert!(waited < WAITS, "{rate} B/s, {bytes} bytes: {waited:?}");
             }
         }
     }
@@ -319,11 +343,96 @@ fn a_failed_transaction_has_measured_nothing() {
         frame_of(&mut window, at(0), 1_000);
     }
     window.commit();
-    let (sent, limit) = (window.progress.sent, window.progress.limit);
+    let (sent, limit, left) = (window.progress.sent, window.progress.limit, window.unacknowledged.len());
     for _ in 0..2 {
         while window.acknowledge(at(10).mono, 1, sent).is_some() {}
         assert!(window.progress.limit > limit && window.progress.probe.is_none());
         window.rollback();
-        assert_eq!((window.progress.limit, window.progress.probe.map(|it| it.last)), (limit, Some(sent)));
+        assert_eq!((window.progress.limit, window.progress.probe.map(|it| it.left)), (limit, Some(left)));
     }
+}
+
+/// What goes over the line of these messages, from a window that is new or has read them.
+fn said(window: &mut SendWindow, journal: &[Sent]) -> Vec<Peer> {
+    let read = |after: Seq, each: &mut dyn FnMut(Sent) -> bool| {
+        journal.iter().filter(|sent| sent.seq > after).cloned().all(each);
+        Ok::<_, Infallible>(())
+    };
+    window.next_frame(at(0).mono, read).unwrap()
+}
+
+/// Takes in what is said, as the other side does.
+fn take(said: Vec<Peer>, bodies: &mut Vec<Vec<u8>>, begun: &mut Vec<u8>) {
+    for said in said {
+        match said {
+            Peer::Part(part) => begun.extend(part.body),
+            Peer::Message(message) => bodies.push([std::mem::take(begun), message.body].concat()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_long_for_the_line_goes_in_parts_that_are_acknowledged() {
+    for reading in [true, false] {
+        let mut messages = [message(1, 100), message(2, 20_000), message(3, 3_100), message(4, 100)];
+        messages[1].message.body = (0..20_000).map(|at| at as u8).collect();
+        let mut window = SendWindow::new(1 << 20, 0);
+        if !reading {
+            window = caught_up(1 << 20);
+            messages.iter().for_each(|sent| window.written(sent.clone(), 1 << 20));
+        }
+        let (mut bodies, mut begun, mut parts) = (Vec::new(), Vec::new(), 0);
+        while window.is_ready() {
+            // What is sent in a transaction that fails has not been sent.
+            let failed = said(&mut window, &messages);
+            window.rollback();
+            let frame = said(&mut window, &messages);
+            assert!(failed == frame);
+            window.commit();
+            // The line is as slow as it can be.
+            let part = matches!(frame[..], [Peer::Part(_)]);
+            parts += usize::from(part);
+            take(frame, &mut bodies, &mut begun);
+            window.progress.probe = None;
+            if part && !window.is_ready() {
+                assert!(window.acknowledge(at(0).mono, 1, 1).is_none_or(|it| it.seq == 1));
+                window.acknowledge_part(at(0).mono);
+            } else if !window.is_ready() {
+                let last = window.progress.sent;
+                while window.acknowledge(at(0).mono, 1, last).is_some() {}
+            }
+            window.commit();
+        }
+        assert!(bodies.iter().eq(messages.iter().map(|sent| &sent.message.body)));
+        assert!((7..=8).contains(&parts), "{parts}");
+        let last = window.progress.sent;
+        while window.acknowledge(at(0).mono, 1, last).is_some() {}
+        assert_eq!((window.progress.in_flight, window.progress.used, last), (0, 0, 4));
+    }
+}
+
+#[test]
+fn what_is_rewound_amid_a_message_begins_with_it_again() {
+    let messages = [message(1, 20_000), message(2, 10)];
+    let mut window = SendWindow::new(1 << 20, 0);
+    for _ in 0..2 {
+        while window.is_ready() {
+            said(&mut window, &messages);
+        }
+        assert_eq!(window.unacknowledged.len(), 2);
+        window.rewind();
+        assert_eq!((window.progress.in_flight, window.unacknowledged.len()), (0, 0));
+    }
+    while window.is_ready() {
+        said(&mut window, &messages);
+    }
+    // These are of the parts that were rewound.
+    (0..4).for_each(|_| window.acknowledge_part(at(0).mono));
+    assert_eq!(window.unacknowledged.len(), 2);
+    window.acknowledge_part(at(0).mono);
+    assert_eq!(window.unacknowledged.len(), 1);
+    // Another message may be the next, for one is not to be sent any more.
+    let other = [message(2, 10)];
+    assert!(matches!(&said(&mut window, &other)[..], [Peer::Message(it)] if it.body.len() == 10));
 }
