@@ -22,11 +22,11 @@ fn deliver(client: &mut Client, to: &str, texts: &[String]) -> Vec<String> {
 
 /// Says these texts, which stay; their ids.
 fn queue(client: &mut Client, to: &str, texts: &[String]) -> Vec<String> {
-    let mut queue = |text| {
+    let queue = |text: &String| {
         client.say(&format!("CHAT {to} {text}"));
         client.wait("queued", |_| true)["id"].as_str().unwrap().to_owned()
     };
-    texts.iter().map(|text| queue(text)).collect()
+    texts.iter().map(queue).collect()
 }
 
 /// alice and bob, who has had old texts of hers and has logged out. The ids of those.
