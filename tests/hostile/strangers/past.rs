@@ -22,7 +22,7 @@ fn deliver(client: &mut Client, to: &str, texts: &[String]) -> Vec<String> {
 
 /// Says these texts, which stay; their ids.
 fn queue(client: &mut Client, to: &str, texts: &[String]) -> Vec<String> {
-    let queue = |text| {
+    let queue = |text: &String| {
         client.say(&format!("CHAT {to} {text}"));
         client.wait("queued", |_| true)["id"].as_str().unwrap().to_owned()
     };
