@@ -20,6 +20,7 @@ mod simulation {
     pub mod server;
     pub mod snapshot;
     pub mod storm;
+    pub mod strangers;
     pub mod twin;
     pub mod typing;
     pub mod wire;

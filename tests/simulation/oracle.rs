@@ -8,9 +8,11 @@ use peerchat::client::notice::{Body, Code, ContactLine, ErrorNotice, Notice};
 use peerchat::protocol::Name;
 use peerchat::protocol::peer::{Cursor, Message, Peer};
 use peerchat::protocol::rendezvous::ToClient;
-use peerchat::store::journal::{ContactRow, Journal, Request};
+use peerchat::store::journal::{ContactRow, Journal, Request, Standing};
+use peerchat::time::Now;
 
 use super::client::{Client, has_messages};
+use super::strangers::Acquaintances;
 use super::wire::ConnId;
 use super::world::{Pid, World};
 
@@ -43,6 +45,24 @@ pub struct Written {
     pub known_delivered: bool,
     /// How often its writer has had it sent again.
     pub resent: u32,
+    /// The receiver's journal held it when its user forgot the writer, or the sender's when its user forgot the receiver.
+    forgotten: bool,
+}
+
+impl Written {
+    /// The receiver has committed it, and forgets its writer.
+    pub fn take(&mut self) {
+        (self.was_received, self.in_receiver) = (true, true);
+    }
+
+    /// All that was said between `client` and `other` is gone at `client`.
+    pub fn forget(&mut self, client: usize, other: Option<usize>) {
+        if (self.from, self.to) == (client, other) && self.in_sender {
+            (self.in_sender, self.forgotten) = (false, true);
+        } else if (Some(self.from), self.to) == (other, Some(client)) && self.in_receiver {
+            (self.in_receiver, self.forgotten) = (false, true);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -65,6 +85,9 @@ pub struct Oracle {
     /// Whether a client's journal holds what is to be given back.
     withdrawing: Vec<bool>,
     pub contacts: Vec<Option<Vec<ContactLine>>>,
+    pub met: Acquaintances,
+    /// Whether the client whose transaction is looked at takes nothing from peers.
+    pub takes_nothing: bool,
     /// Of whom a client was told that they have lost messages.
     pub told_lost: BTreeSet<(usize, Name)>,
     /// How often a client was told that its account is somewhere else.
@@ -106,6 +129,7 @@ impl Oracle {
             given_back: false,
             known_delivered: false,
             resent: 0,
+            forgotten: false,
         });
         format!("{}:{}", self.written.len() - 1, "x".repeat(length))
     }
@@ -140,6 +164,12 @@ impl Oracle {
         self.ids.get(&(from, id.epoch, id.number)).copied()
     }
 
+    /// What a client asked of another one is nothing any more.
+    pub fn forget_request(&mut self, client: usize, name: &Name) {
+        self.requested.remove(&(client, name.clone()));
+        self.withdrawn.insert((client, name.clone()));
+    }
+
     /// A promised message that somebody still holds and that was not shown.
     pub fn first_missing(&self) -> Option<String> {
         let missing = self.written.iter().enumerate().find(|(_, written)| {
@@ -149,6 +179,7 @@ impl Oracle {
                 && !written.shown
                 && !written.given_back
                 && !(both_restored && written.was_received)
+                && !(written.forgotten && written.was_received && !written.in_receiver)
                 && (written.in_sender || written.in_receiver)
         });
         missing.map(|(number, written)| {
@@ -182,7 +213,7 @@ impl World {
     }
 
     /// What a transaction has put on the disk.
-    pub fn oracle_commits(&mut self, client: usize, inputs: &[Input]) {
+    pub fn oracle_commits(&mut self, client: usize, inputs: &[Input], now: Now) {
         let wrote = inputs.iter().any(|input| {
             matches!(input, Input::Command { command: Ok(Command::Chat(..) | Command::Resend(_)), .. })
         });
@@ -205,6 +236,7 @@ impl World {
                 received.iter().for_each(|message| self.received(client, &contact.name, message));
             }
         }
+        self.watch_people(client, &journal, inputs, now);
         let unknown: Vec<(usize, Name)> = inputs
             .iter()
             .filter_map(|input| match input {
@@ -268,6 +300,9 @@ impl World {
         if self.concerns_twin(client, from) {
             return;
         }
+        if self.oracle.takes_nothing {
+            self.fail(format!("user{client} keeps a message of {from} though its disk is nearly full"));
+        }
         let from = self.oracle.names.get(from).copied();
         let Some(number) = number_in(&message.body).filter(|number| *number < self.oracle.written.len())
         else {
@@ -297,6 +332,7 @@ impl World {
                 self.oracle.written[number].given_back = true;
             }
             self.told_of_the_past(client, notice);
+            self.told_of_a_stranger(client, notice);
         }
     }
 
@@ -327,7 +363,7 @@ impl World {
         let late = written.lost && (written.resent > 0 || self.oracle.restored[from]);
         let problem = if (written.from, written.to, written.id) != (from, Some(client), Some(id)) {
             "as somebody else's"
-        } else if !written.in_receiver {
+        } else if !written.in_receiver && !(written.forgotten && written.was_received) {
             "before it is committed"
         } else if written.given_back {
             "though it was given back"
@@ -356,6 +392,8 @@ impl World {
                             self.fail(format!("user{client} says twice that {number} is queued"));
                         }
                     }
+                    // What was written before, in the same transaction, is forgotten with its receiver.
+                    _ if self.oracle.met.forgot.contains(&client) => {}
                     _ => self.fail(format!("user{client} promises {id}, which is not in its journal")),
                 },
                 Notice::Delivered { id, .. } => match self.oracle.find(client, *id) {
@@ -379,7 +417,9 @@ impl World {
                 Notice::Requested { peer } => {
                     let asked = (client, peer.clone());
                     let kept = self.clients[client].journal.contacts().unwrap();
-                    if kept.iter().any(|row| row.name == *peer) {
+                    let holds =
+                        |row: &ContactRow| row.name == *peer && row.identity.standing != Standing::Forgotten;
+                    if kept.iter().any(holds) {
                         self.oracle.requested.insert(asked);
                     } else if !self.oracle.withdrawn.contains(&asked) {
                         self.fail(format!("user{client} has not kept its request for {peer}"));
@@ -429,7 +469,8 @@ impl World {
                 }
                 Peer::Ack(cursor) => {
                     let number = self.oracle.find(other, *cursor);
-                    if !number.is_some_and(|number| self.oracle.written[number].in_receiver) {
+                    let holds = |it: &Written| it.in_receiver || (it.forgotten && it.was_received);
+                    if !number.is_some_and(|number| holds(&self.oracle.written[number])) {
                         self.fail(format!("user{client} acknowledges {cursor}, which it has not committed"));
                     }
                     let waiting = self.oracle.unacknowledged.entry((conn, 1 - side)).or_default();
@@ -437,6 +478,8 @@ impl World {
                         waiting.drain(..=place);
                     }
                 }
+                // What was not taken is not in flight any more.
+                Peer::Rewound => _ = self.oracle.unacknowledged.remove(&(conn, side)),
                 _ => {}
             }
         }
@@ -460,7 +503,9 @@ impl World {
     pub fn oracle_restores(&mut self, client: usize) {
         let journal = std::rc::Rc::clone(&self.clients[client].journal);
         let (mut sent, mut received, mut delivered) = (HashSet::new(), HashSet::new(), HashSet::new());
-        for contact in journal.contacts().unwrap() {
+        let contacts = journal.contacts().unwrap();
+        let names: Vec<Name> = self.clients.iter().map(|client| client.name.clone()).collect();
+        for contact in &contacts {
             journal
                 .sent_after(contact.id, 0, |row| {
                     let number = number_in(&row.message.body);
@@ -474,6 +519,7 @@ impl World {
                 .unwrap();
         }
         self.oracle.restored[client] = true;
+        self.oracle.met.restored(client, &journal);
         // To be looked at with the next transaction.
         self.oracle.withdrawing[client] = true;
         let known = asked_for(&journal);
@@ -483,11 +529,24 @@ impl World {
                 written.in_sender = sent.contains(&number);
                 written.known_delivered = delivered.contains(&number);
                 // It was given back, and is written again as it were.
-                written.lost |= written.given_back && written.in_sender;
+                written.lost |= (written.given_back || written.forgotten) && written.in_sender;
                 written.given_back &= !written.in_sender;
+                written.forgotten &= !written.in_sender;
             }
             if written.to == Some(client) {
-                written.lost |= written.in_receiver && !received.contains(&number);
+                // What was forgotten before that time is so now, and is not taken again.
+                let seen = |id: Cursor| {
+                    let contact = contacts.iter().find(|row| row.name == names[written.from]);
+                    contact.is_some_and(|row| journal.cursor(row.id, id.epoch).unwrap() >= id.number)
+                };
+                let held = written.in_receiver || (written.forgotten && written.was_received);
+                if held && written.forgotten && !received.contains(&number) && written.id.is_some_and(seen) {
+                    continue;
+                }
+                written.lost |= held && !received.contains(&number);
+                if held {
+                    written.forgotten = false;
+                }
                 written.in_receiver = received.contains(&number);
                 written.settled = false;
                 written.shown = written.in_receiver && written.was_shown;

@@ -158,7 +158,7 @@ impl World {
             Event::Start(Pid::Client(client)) => self.start_client(client),
             Event::Fork => self.fork(),
             Event::Type(client) => self.somebody_types(client),
-            Event::Command(client, command) => self.command(client, command),
+            Event::Command(client, command) => self.decided(client, command),
             Event::Fault => self.fault(),
         }
     }

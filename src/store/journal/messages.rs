@@ -127,7 +127,7 @@ impl Journal {
                  coalesce((SELECT max(seq) FROM sent), 0),
                  coalesce((SELECT max(seq) FROM received), 0),
                  coalesce((SELECT max(first) - 1 FROM epoch), 0),
-                 coalesce((SELECT max(max(delivered, base)) FROM contact), 0),
+                 coalesce((SELECT max(delivered) FROM contact), 0),
                  coalesce((SELECT max(seq) FROM cursor), 0),
                  (SELECT max(up_to, indexed) FROM sealed))",
             [],

@@ -203,7 +203,8 @@ fn what_was_delivered_is_sent_again_only_when_its_writer_says_so() {
         (3, vec![], None),
         (4, vec![cursor(7, 1)], None),
     ] {
-        let opened = world.it.open(&world.journal, link, 1, 1 << 20, &hello(1, &cursors), None).unwrap();
+        let hello = hello(100 + link, &cursors);
+        let opened = world.it.open(&world.journal, link, 1, 1 << 20, &hello, None).unwrap();
         assert_eq!(opened, Opened { lost, skipped: Some(cursor(7, 3)), delivered: Vec::new() });
         assert_eq!(world.out(link), [cursor(7, 4)], "only what was not delivered");
     }
@@ -224,6 +225,19 @@ fn what_was_delivered_is_sent_again_only_when_its_writer_says_so() {
     assert_eq!(originals, [None, Some(cursor(7, 1)), Some(cursor(7, 2)), Some(cursor(7, 3))]);
     assert_eq!(world.journal.history(1, 100).unwrap().len(), 4, "each stands once in the conversation");
     assert_eq!(world.it.resend(&world.journal, 1).unwrap(), 0, "once");
+}
+
+/// Both sides have dialled at once, and messages went over the other link since this hello was said.
+#[test]
+fn a_hello_that_was_overtaken_by_an_acknowledgement_tells_of_no_loss() {
+    let mut world = World::new();
+    world.open(1, &[]);
+    world.write(Some(1), 2);
+    world.out(1);
+    world.acknowledged(1, cursor(7, 2));
+    let mut lost =
+        |link, start| world.it.open(&world.journal, link, 1, 1 << 20, &hello(start, &[]), None).unwrap().lost;
+    assert_eq!([lost(2, 1), lost(3, 2)], [None, Some(2)]);
 }
 
 #[test]
