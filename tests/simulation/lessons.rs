@@ -124,7 +124,7 @@ impl Alice {
     }
 
     /// A link to bob, who writes something.
-    fn hears(&mut self) -> Vec<Action> {
+    fn hears(&mut self, start: u64) -> Vec<Action> {
         let up = Input::LinkUp {
             link: LINK,
             key: BOB,
@@ -135,14 +135,20 @@ impl Alice {
         };
         let hello = Hello {
             name: name("bob"),
-            epoch: 5,
+            epoch: start,
             port: 4000,
             window: 1 << 20,
             cursors: Vec::new(),
             hold: None,
         };
-        let message =
-            Message { epoch: 5, number: 1, kind: Kind::TEXT, sent: 0, body: b"hi".to_vec(), original: None };
+        let message = Message {
+            epoch: start,
+            number: 1,
+            kind: Kind::TEXT,
+            sent: 0,
+            body: b"hi".to_vec(),
+            original: None,
+        };
         self.takes(&[up, Input::LinkSays(LINK, vec![Peer::Hello(hello), Peer::Message(message)])])
     }
 }
@@ -193,7 +199,7 @@ fn the_consoles_answer_outlives_a_failed_transaction() {
 fn what_was_shown_is_not_shown_again_after_a_failed_transaction() {
     let mut alice = Alice::new();
     alice.logs_in();
-    assert!(shows(&alice.hears()));
+    assert!(shows(&alice.hears(5)));
     (0..8).for_each(|_| _ = alice.takes(&[Input::Printed]));
     let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
     let later = alice.takes(&[]);
@@ -243,7 +249,7 @@ fn the_loop_rests_while_nobody_reads() {
 fn another_address_is_tried_after_one_where_a_link_is_refused() {
     let mut alice = Alice::new();
     alice.logs_in();
-    alice.hears();
+    alice.hears(5);
     // Bob is told to be elsewhere, and an older client of his refuses links at the old address.
     let elsewhere: SocketAddr = "192.0.2.9:4000".parse().unwrap();
     let moved = Status {
@@ -317,7 +323,7 @@ fn an_answer_that_discovery_could_not_save_is_given_again() {
 fn a_loss_is_told_again_by_a_client_that_was_killed_before_it_was_read() {
     let mut alice = Alice::new();
     alice.logs_in();
-    alice.hears();
+    alice.hears(5);
     alice.takes(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
     alice.takes(&[Input::LinkSays(LINK, vec![Peer::Ack(Cursor { epoch: 1, number: 2 })])]);
     alice.takes(&[Input::LinkClosed(LINK)]);
@@ -329,7 +335,7 @@ fn a_loss_is_told_again_by_a_client_that_was_killed_before_it_was_read() {
             _ => false,
         })
     };
-    assert!(loss(&alice.hears()));
+    assert!(loss(&alice.hears(6)));
     let mut again = alice.restarted(Strangers::All, 0);
     assert!(loss(&again.takes(&[])));
     again.takes(&[Input::typed(Ok(Command::Resend(name("bob"))))]);
@@ -340,7 +346,7 @@ fn a_loss_is_told_again_by_a_client_that_was_killed_before_it_was_read() {
 fn what_is_written_after_a_forget_and_a_restart_is_not_taken_for_delivered() {
     let mut alice = Alice::new();
     alice.logs_in();
-    alice.hears();
+    alice.hears(5);
     alice.takes(&[Input::typed(Ok(Command::Forget(name("bob"))))]);
     let mut alice = alice.restarted(Strangers::All, 0);
     let written = Command::Chat(name("bob"), "x".into());
@@ -376,7 +382,7 @@ fn a_stranger_who_is_blocked_stays_so() {
 fn what_a_stranger_has_sent_stays_counted_when_they_are_blocked_for_a_while() {
     let mut alice = Alice::meeting(Strangers::Open);
     alice.logs_in();
-    alice.hears();
+    alice.hears(5);
     alice.takes(&[Input::typed(Ok(Command::Block(name("bob"))))]);
     alice.takes(&[Input::typed(Ok(Command::Unblock(name("bob"))))]);
     let bob = bob(&alice);

@@ -55,6 +55,8 @@ struct Progress {
     begun: Option<(Seq, usize)>,
     /// How many acknowledgements of parts will come that were rewound.
     stale: usize,
+    /// How many parts are acknowledged that stand behind a message that is not yet: that one has to be saved first.
+    early: usize,
     /// Everything up to here has been acknowledged over this link, or was before it.
     acknowledged: Seq,
     /// How much of the window is taken by what is unacknowledged.
@@ -129,6 +131,7 @@ impl SendWindow {
         while let Some(first) = self.take_first() {
             self.progress.stale += usize::from(first.is_part);
         }
+        self.progress.stale = self.progress.stale.saturating_sub(std::mem::take(&mut self.progress.early));
         self.progress.sent = self.progress.acknowledged;
         self.progress.begun = None;
         self.progress.probe = None;
@@ -151,9 +154,11 @@ impl SendWindow {
         self.note();
         loop {
             let first = self.unacknowledged.front()?;
-            if (first.epoch, first.seq) > (epoch, number) {
+            let early = first.is_part && self.progress.early > 0;
+            if !early && (first.epoch, first.seq) > (epoch, number) {
                 return None;
             }
+            self.progress.early -= usize::from(early);
             let first = self.acknowledge_first(now)?;
             if !first.is_part {
                 self.progress.acknowledged = first.seq;
@@ -169,6 +174,8 @@ impl SendWindow {
             self.progress.stale -= 1;
         } else if self.unacknowledged.front().is_some_and(|first| first.is_part) {
             self.acknowledge_first(now);
+        } else if self.unacknowledged.iter().filter(|it| it.is_part).count() > self.progress.early {
+            self.progress.early += 1;
         }
     }
 

@@ -436,3 +436,23 @@ fn what_is_rewound_amid_a_message_begins_with_it_again() {
     let other = [message(2, 10)];
     assert!(matches!(&said(&mut window, &other)[..], [Peer::Message(it)] if it.body.len() == 10));
 }
+
+/// A receiver answers a part at once, and a message once it is saved: of both in one frame, the part first.
+#[test]
+fn a_part_that_is_acknowledged_before_the_message_ahead_of_it_is_not_waited_for() {
+    let messages = [message(1, 10), message(2, 20_000)];
+    let mut window = SendWindow::new(1 << 20, 0);
+    while window.is_ready() {
+        said(&mut window, &messages);
+    }
+    let parts = window.unacknowledged.iter().filter(|it| it.is_part).count();
+    assert!(!window.unacknowledged[0].is_part && parts > 0);
+    (0..parts).for_each(|_| window.acknowledge_part(at(0).mono));
+    window.commit();
+    window.acknowledge(at(0).mono, 1, 1);
+    window.rollback();
+    assert_eq!(window.acknowledge(at(0).mono, 1, 1).map(|it| it.seq), Some(1));
+    assert_eq!(window.acknowledge(at(0).mono, 1, 1), None);
+    assert_eq!((window.progress.in_flight, window.unacknowledged.len()), (0, 0));
+    assert!(window.is_ready(), "the rest goes out");
+}
