@@ -363,7 +363,7 @@ impl World {
         let late = written.lost && (written.resent > 0 || self.oracle.restored[from]);
         let problem = if (written.from, written.to, written.id) != (from, Some(client), Some(id)) {
             "as somebody else's"
-        } else if !written.in_receiver && !(written.forgotten && written.was_received) {
+        } else if !(written.in_receiver || written.forgotten && written.was_received) {
             "before it is committed"
         } else if written.given_back {
             "though it was given back"
