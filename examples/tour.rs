@@ -245,7 +245,7 @@ impl Chatter {
         discovery: &str,
     ) -> Result<Self> {
         let mut command = Command::new(programs.join("client"));
-        command.args(["--json", "--data-dir"]).arg(scratch);
+        command.args(["--json", "--strangers", "all", "--data-dir"]).arg(scratch);
         command.args([name, port, "127.0.0.1", "127.0.0.1", discovery]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Running(command.spawn().context("the client does not start")?);

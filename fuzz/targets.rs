@@ -8,8 +8,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use minicbor::{Decode, Encode};
 use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Reference, json};
@@ -18,8 +17,10 @@ use peerchat::client::notice::{
 };
 use peerchat::protocol::peer::{Cursor, Kind, Peer};
 use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
-use peerchat::protocol::{MAX_TEXT, Name, VERSION, codec};
-use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
+use peerchat::protocol::{MAX_PEER_FRAME, MAX_TEXT, Name, VERSION, codec};
+use peerchat::transport::noise::{
+    self, HandshakeError, Initiator, Keypair, MAX_VERSIONS, Offer, Purpose, Responder, Session,
+};
 
 /// A function that takes any bytes.
 pub type Target = fn(&[u8]);
@@ -30,6 +31,9 @@ pub const ALL: &[(&str, Target)] = &[
     ("to_discovery_frame", to_discovery_frame),
     ("to_client_frame", to_client_frame),
     ("handshake", handshake),
+    ("offer", offer),
+    ("kem", kem),
+    ("sealed_frames", sealed_frames),
     ("name", name),
     ("command_line", command_line),
     ("json_command", json_command),
@@ -77,9 +81,15 @@ pub fn handshake(data: &[u8]) {
     // A pair of sockets in memory; the deadline is far beyond what reading them takes.
     let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
     let near = TcpStream::from(OwnedFd::from(near));
-    far.write_all(said).expect("the kernel holds a handshake");
+    // What else would have to be guessed before a message is looked at.
+    let before: &[u8] = match role & 6 {
+        4 => &[VERSION, 1, VERSION],
+        6 => &[VERSION],
+        _ => &[],
+    };
+    far.write_all(&[before, said].concat()).expect("the kernel holds a handshake");
     far.shutdown(Shutdown::Write).expect("the pair is open");
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = noise::Deadline::of_handshake();
     let purpose = if role & 1 == 0 { Purpose::Peer } else { Purpose::Rendezvous };
     let session = if role & 2 == 0 {
         noise::respond(&near, purpose, own, deadline)
@@ -91,6 +101,104 @@ pub fn handshake(data: &[u8]) {
         Err(HandshakeError::Version { theirs }) => assert_ne!(theirs, VERSION),
         Err(error) => assert!(!error.to_string().contains(unsafe_to_show)),
     }
+}
+
+/// What a dialler offers, to a program that speaks two versions.
+pub fn offer(data: &[u8]) {
+    const SPOKEN: [u8; 2] = [2, 3];
+    let mut rest = data;
+    match Offer::read(&mut rest, &SPOKEN) {
+        Ok(offer) => {
+            let read = &data[..data.len() - rest.len()];
+            assert_eq!(offer.encoded(), read);
+            let (chosen, versions) = (read[0], &read[2..]);
+            assert!((1..=MAX_VERSIONS).contains(&versions.len()));
+            assert!(versions.contains(&chosen) && SPOKEN.contains(&chosen));
+            assert!(chosen == 3 || !versions.contains(&3), "the highest that both speak");
+        }
+        Err(HandshakeError::Version { theirs }) => assert!(!SPOKEN.contains(&theirs)),
+        Err(error) => assert!(!error.to_string().contains(unsafe_to_show)),
+    }
+}
+
+/// The payloads of the first two messages of a handshake: the first two bytes say where the others stand in a good one.
+pub fn kem(data: &[u8]) {
+    use noise::kem::{CIPHERTEXT, Decapsulation, KEY, encapsulate};
+    static GOOD: OnceLock<(Decapsulation, [u8; KEY])> = OnceLock::new();
+    let (secret, good) = GOOD.get_or_init(|| Decapsulation::generate(&[1; 64]));
+    let Some((place, bytes)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    let place = usize::from(u16::from_be_bytes(*place));
+    let mut key = good.to_vec();
+    key.truncate(place);
+    key.extend_from_slice(bytes);
+    key.extend_from_slice(good.get(key.len()..).unwrap_or_default());
+    // Two numbers of 12 bits in three bytes, then 32 bytes that may be any.
+    let numbers = key.get(..KEY - 32).unwrap_or_default().chunks_exact(3);
+    let below = |[low, middle, high]: [u8; 3]| {
+        let one = u16::from(low) | u16::from(middle & 15) << 8;
+        let other = u16::from(middle) >> 4 | u16::from(high) << 4;
+        one < 3329 && other < 3329
+    };
+    let valid = key.len() == KEY && numbers.into_iter().all(|three| below([three[0], three[1], three[2]]));
+    let encapsulated = encapsulate(&key, &[2; 32]);
+    assert_eq!(encapsulated.is_some(), valid);
+    if let Some((mut ciphertext, shared)) = encapsulated {
+        assert_eq!(secret.decapsulate(&ciphertext).is_some_and(|it| it == shared), key == good.as_slice());
+        let place = place % CIPHERTEXT;
+        ciphertext[place..].iter_mut().zip(bytes).for_each(|(byte, other)| *byte ^= other);
+        assert!(secret.decapsulate(&ciphertext).is_some());
+    }
+    assert!(secret.decapsulate(data).is_none() || data.len() == CIPHERTEXT);
+}
+
+/// Frames under keys that change, damaged or not: the first byte says where, the second how, the others which.
+pub fn sealed_frames(data: &[u8]) {
+    static SESSIONS: Mutex<Option<(Session, Session)>> = Mutex::new(None);
+    let Some(([place, damage], frames)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Those of the last run go on if they still can.
+    let (mut near, mut far) = sessions.take().unwrap_or_else(a_session);
+    let (mut wire, mut sealed) = (Vec::new(), Vec::new());
+    for frame in frames.iter().take(64) {
+        if frame & 3 == 0 {
+            near.sealer.change_key(&mut wire).expect("a mark can be sealed");
+        } else {
+            let plain = vec![*frame; usize::from(*frame) * usize::from(*place % 16) + 1];
+            near.sealer.seal(&plain, &mut wire).expect("it is short");
+            sealed.push(plain);
+        }
+    }
+    let at = usize::from(*place) * wire.len() / 256;
+    if let Some(byte) = wire.get_mut(at) {
+        *byte ^= damage;
+    }
+    let (mut stream, mut opened) = (wire.as_slice(), 0);
+    loop {
+        match far.opener.read(&mut stream, MAX_PEER_FRAME, 512) {
+            Ok(Some(plain)) => {
+                assert_eq!(plain, sealed[opened]);
+                opened += 1;
+            }
+            Ok(None) => break assert_eq!(opened, sealed.len()),
+            Err(_) => return assert_ne!(*damage, 0),
+        }
+    }
+    *sessions = Some((near, far));
+}
+
+fn a_session() -> (Session, Session) {
+    let [dialler, dialled] = [(); 2].map(|()| Keypair::generate().expect("the system has random bytes"));
+    let offer = Offer::highest(&[VERSION]);
+    let (initiator, first) =
+        Initiator::start(Purpose::Peer, &dialler, Some(dialled.public()), &offer).expect("a good key");
+    let (responder, second) =
+        Responder::answer(Purpose::Peer, &dialled, &offer, &first[3..]).expect("a good message");
+    let (third, near) = initiator.finish(&second[1..]).expect("a good message");
+    (near, responder.finish(&third).expect("a good message"))
 }
 
 /// A name, or an error that is safe to show.
@@ -134,6 +242,7 @@ pub fn command_line(data: &[u8]) {
                 Command::Chat(who, _) => assert_eq!(again, Some(Ok(Command::Converse(Some(who))))),
                 Command::Search { .. } => assert!(matches!(again, Some(Err(_)))),
                 Command::Trust(who, _) => assert_eq!(again, Some(Ok(Command::Trust(who, None)))),
+                Command::TrustDiscovery(_) => assert_eq!(again, Some(Ok(Command::TrustDiscovery(None)))),
                 Command::Verify(who, _) => assert_eq!(again, Some(Ok(Command::Verify(who, None)))),
                 Command::History(who, _) => {
                     assert!(matches!(again, Some(Ok(Command::History(other, _))) if who == other));
@@ -179,8 +288,9 @@ pub fn notice(data: &[u8]) {
     let peer: Name = "bob".parse().expect("a name");
     let text = Body::new(kind, said);
     let lossy = String::from_utf8_lossy(said);
+    let (replayed, stranger) = (b & 2 == 0, b & 8 == 0);
     let message =
-        Notice::Message { id, from: peer.clone(), text: text.clone(), sent, received, replayed: b & 2 == 0 };
+        Notice::Message { id, from: peer.clone(), text: text.clone(), sent, received, replayed, stranger };
     let json = written(&message);
     let expected = matches!(text, Body::Text(_)).then(|| lossy.as_ref());
     assert_eq!(json["text"].as_str(), expected);
@@ -213,6 +323,11 @@ fn written(notice: &Notice) -> serde_json::Value {
     assert!(!text.contains(|c| c != '\n' && unsafe_to_show(c)));
     let own = |line: &str| line.starts_with(['*', '!', '[']) || line.starts_with("    ");
     assert!(text.lines().all(own), "{text}");
+    // In rows as well: what is no line of the program's own is indented.
+    let (look, mut rows) = (Look { width: Some(40), ..Look::default() }, Vec::new());
+    notice.write_text(&look, &mut rows);
+    let rows = String::from_utf8(rows).expect("rows are UTF-8");
+    assert!(rows.lines().all(|row| row.is_empty() || own(row)), "{rows}");
     let mut json = Vec::new();
     Told::from(notice.clone()).write_json(&mut json);
     let json = String::from_utf8(json).expect("JSON is UTF-8");
@@ -221,10 +336,8 @@ fn written(notice: &Notice) -> serde_json::Value {
     serde_json::from_str(line).expect("JSON")
 }
 
-/// Control characters, and what changes the direction of text. Said again here, so that the program's own list
-/// is not its own witness.
+/// Control characters, and what changes the direction of the text around it. Said again here, so that the program's own
+/// list is not its own witness.
 fn unsafe_to_show(c: char) -> bool {
-    let direction =
-        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || direction
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -87,3 +87,9 @@ pub fn host(text: &str) -> Result<String, String> {
 pub fn count(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("a whole number from 0 to {} is wanted here", u32::MAX))
 }
+
+/// Some MiB, in bytes.
+pub fn mebibytes(text: &str) -> Result<u64, String> {
+    let bytes = text.parse().ok().and_then(|count: u64| count.checked_mul(1024 * 1024));
+    bytes.ok_or_else(|| "a whole number of MiB is wanted here".into())
+}

@@ -12,13 +12,16 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::{Receiver, bounded, never, select};
 
+use crate::protocol::rendezvous::Strangers;
 use crate::protocol::{Name, PublicKey};
 use crate::scheduling;
+use crate::store::StoreError;
 use crate::store::journal::{Journal, SEGMENT};
 use crate::time::Clock;
 use crate::transport::{self, Buffers, Writer};
 use console::{Console, LAST_WORDS};
 use event::{ANSWERS, Action, ConnectionId, Input};
+use floor::Floor;
 use network::{Event, Network};
 use node::{Node, Setup};
 use one_shot::OneShot;
@@ -27,10 +30,12 @@ pub mod command;
 pub mod console;
 pub mod did_you_mean;
 pub mod event;
+mod floor;
 pub mod network;
 pub mod node;
 pub mod notice;
 pub mod one_shot;
+pub mod resembles;
 pub mod transfer;
 pub mod verification;
 
@@ -56,6 +61,9 @@ pub struct Config {
     pub linger: Option<Duration>,
     /// The key that discovery must have; `None`: the one seen first.
     pub discovery_key: Option<PublicKey>,
+    pub strangers: Strangers,
+    /// How many bytes of the disk are kept free of what peers send; `None`: 256 MiB, or a twentieth of a small one.
+    pub keep_free: Option<u64>,
     /// No bell rings for a message.
     pub quiet: bool,
     pub notify: Option<PathBuf>,
@@ -89,6 +97,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let journal = opened.map_or_else(open, Ok)?;
     let (name, keypair) = journal.identity()?;
     let signals = signals()?;
+    let floor = Floor::new(journal_path.clone(), config.keep_free);
     let (send, events) = bounded::<Event>(EVENTS);
     // What is sent alone is told by the exit status, unless a script wants to know more.
     let (console, commands) = if config.json || config.send.is_none() {
@@ -111,6 +120,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         listen,
         endpoint: format!("{host}:{}", config.discovery_port),
         discovery_key: config.discovery_key,
+        strangers: config.strangers,
         silent: console.is_none(),
         segment: SEGMENT,
         linger: config.linger,
@@ -131,6 +141,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         links: HashMap::new(),
         typed: VecDeque::new(),
         looked: Instant::now(),
+        floor,
         buffers: Buffers::default(),
         failed: Vec::new(),
         exit: None,
@@ -175,6 +186,7 @@ struct Loop {
     /// Commands that have come and are not yet taken in.
     typed: VecDeque<Input>,
     looked: Instant,
+    floor: Floor,
     buffers: Buffers,
     /// What could not even be tried, to be taken in next.
     failed: Vec<Input>,
@@ -186,11 +198,15 @@ struct Loop {
 
 impl Loop {
     fn run(&mut self, mut inputs: Vec<Input>) -> anyhow::Result<u8> {
+        self.look_at_disk(&mut inputs);
         while self.exit.is_none() {
             self.transact(&inputs)?;
             inputs.clear();
             if self.exit.is_none() {
                 self.wait(&mut inputs);
+                if self.floor.is_low() || inputs.iter().any(Input::is_from_peers) {
+                    self.look_at_disk(&mut inputs);
+                }
                 self.close_stranded();
             }
         }
@@ -211,7 +227,11 @@ impl Loop {
         let taken = if welcome && !ready { self.commands.clone() } else { never() };
         let deadline = self.clock.to_std(self.node.deadline());
         let wait = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
-        let most = if self.links.is_empty() { Duration::from_secs(3600) } else { LOOK_AROUND };
+        let most = if self.links.is_empty() && !self.floor.is_low() {
+            Duration::from_secs(3600)
+        } else {
+            LOOK_AROUND
+        };
         let wait = if inputs.is_empty() && !ready { wait.min(most) } else { Duration::ZERO };
         select! {
             recv(self.events) -> event => inputs.extend(event.ok().map(|event| open(event, &mut self.links))),
@@ -246,6 +266,13 @@ impl Loop {
         }
     }
 
+    /// The disk is what the rest of the transaction is decided by.
+    fn look_at_disk(&mut self, inputs: &mut Vec<Input>) {
+        if let Some(space) = self.floor.look(Instant::now()) {
+            inputs.insert(0, Input::Disk(space));
+        }
+    }
+
     /// Closes connections made from an address that this machine has lost. Nothing more can come over them, but
     /// the kernel leaves them alone; that they are silent would show much later.
     fn close_stranded(&mut self) {
@@ -276,6 +303,9 @@ impl Loop {
             .and_then(|()| self.journal.commit());
         let actions = match decided {
             Ok(()) => self.node.committed(),
+            Err(error @ StoreError::Lost { .. }) => {
+                return Err(error).context("what was typed last was not kept");
+            }
             Err(error) if error.is_damage() => return Err(error).context("the journal is damaged"),
             Err(error) => {
                 tracing::error!(%error, "the journal can't be written");
@@ -295,16 +325,16 @@ impl Loop {
                 self.failed.extend(self.network.dial_rendezvous(self.endpoint.clone(), key));
             }
             Action::TellDiscovery(session, messages) => self.send(session, &messages),
-            Action::Dial { contact, name, key, routes } => {
+            Action::Dial { contact, name, key, routes, worked } => {
                 tracing::debug!(%name, ?routes, "dialling");
-                self.failed.extend(self.network.dial(contact, key, routes));
+                self.failed.extend(self.network.dial(contact, key, routes, worked));
             }
             Action::Send(link, messages) => self.send(link, &messages),
             Action::Close(link) => {
                 self.links.remove(&link);
             }
             Action::Print(notices) => {
-                if let Some(console) = &self.console {
+                if let Some(console) = &mut self.console {
                     console.print(notices);
                 }
             }

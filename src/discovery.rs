@@ -6,7 +6,7 @@
 //!
 //! What is bounded, and by what:
 //!
-//! - connections in all, of one address and before their handshake: [`Caps`];
+//! - connections in all, of one address and before they have registered: [`Caps`];
 //! - events that wait for the loop: `QUEUE`, of at most one frame each; readers wait when it is full;
 //! - one session's share of the loop: the costs and the burst in [`pace`], so that a flood is read slowly
 //!   and its sender waits;
@@ -15,8 +15,9 @@
 //! - silence: [`DEAD_AFTER`](crate::protocol::DEAD_AFTER), and [`registry::REGISTER_WITHIN`] for a session
 //!   that has not registered;
 //! - the operator's questions: a few threads, each with one at a time and a deadline, see [`control`], [`metrics`];
-//! - requests and connections of an account, requests for one, new names of an address:
-//!   [`registry::MAX_CONTACTS`], [`registry::MAX_REQUESTS_FOR`], [`registry::Limits`].
+//! - connections, unanswered requests and refusals of an account, requests for one: [`registry::MAX_CONTACTS`],
+//!   [`registry::MAX_UNANSWERED`], [`registry::MAX_REFUSALS`], [`registry::MAX_REQUESTS_FOR`];
+//! - new names of an address, questions of an account about users who do not exist: [`registry::Limits`].
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -34,7 +35,7 @@ use crate::time::Clock;
 use crate::transport::{self, Caps};
 use admin::Admin;
 use control::Control;
-use registry::{Limits, Registry};
+use registry::{Limit, Limits, Registry};
 use server::{About, Server};
 
 pub use operator::{release, status};
@@ -59,6 +60,9 @@ const DEFAULT_CONNECTIONS: usize = 12_000;
 const MAX_CONNECTIONS: usize = 14_000;
 const DEFAULT_PER_ADDRESS: u32 = 256;
 const DEFAULT_NEW_NAMES: u32 = 64;
+/// More than a person mistypes; a client that asks again for its contacts goes on an hour later.
+const DEFAULT_QUESTIONS: u32 = 100;
+/// How many connections may be there that have not registered: a sixth of all, and as many as log in at once.
 const HANDSHAKES: usize = 2048;
 /// The descriptors kept for everything but connections that are let in: the database, those being refused.
 const RESERVED_DESCRIPTORS: u64 = 256;
@@ -81,6 +85,10 @@ pub struct Options {
     /// itself]
     #[arg(long, value_name = "N", value_parser = cli::count)]
     max_new_names: Option<u32>,
+    /// How many questions about users who do not exist one account may ask in an hour, and one address four
+    /// times as many [default: 100, and no limit for the addresses of this machine itself]
+    #[arg(long, value_name = "N", value_parser = cli::count)]
+    max_questions: Option<u32>,
     /// Serve figures for Prometheus there, at /metrics
     #[arg(long, value_name = "IP:PORT", value_parser = cli::endpoint)]
     metrics: Option<SocketAddr>,
@@ -102,8 +110,17 @@ fn connections(text: &str) -> Result<usize, String> {
 
 /// Runs discovery until a signal ends it, or its database turns out to be damaged.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let Options { db, max_connections, max_per_address, max_new_names, metrics, metrics_public, ip, port } =
-        options;
+    let Options {
+        db,
+        max_connections,
+        max_per_address,
+        max_new_names,
+        max_questions,
+        metrics,
+        metrics_public,
+        ip,
+        port,
+    } = options;
     if let Some(metrics) = metrics {
         ensure!(
             metrics.ip().is_loopback() || metrics_public,
@@ -124,8 +141,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let directory = Directory::open(&path)?;
     let keypair = directory.keypair().with_context(|| path.display().to_string())?;
     let fingerprint = keypair.public();
-    let limits =
-        Limits { new_names: max_new_names.unwrap_or(DEFAULT_NEW_NAMES), new_names_loopback: max_new_names };
+    let limit =
+        |given: Option<u32>, default| Limit { each: given.unwrap_or(default), loopback: given.is_some() };
+    let limits = Limits {
+        new_names: limit(max_new_names, DEFAULT_NEW_NAMES),
+        questions: limit(max_questions, DEFAULT_QUESTIONS),
+    };
     let snapshot = directory.load().with_context(|| path.display().to_string())?;
     let registry = Registry::new(snapshot, limits);
 

@@ -15,7 +15,7 @@
 //! | [`accounts`] | what discovery keeps, as plain data |
 //! | [`store`] | the databases; the only place with SQL |
 //! | `terminal` | a line editor on a terminal, for any program |
-//! | [`logging`], [`cli`], [`scheduling`] | logs; command lines; the scheduler's policy |
+//! | [`logging`], [`cli`], [`scheduling`], [`secrecy`] | logs; command lines; the scheduler's policy; who may read the memory |
 //! | [`discovery`] | the rendezvous server: [`discovery::registry`] decides, a loop saves and acts |
 //! | [`client`] | the chat box: [`client::node`] decides, [`client::run`] has the loop, [`client::console`] the front ends |
 //!
@@ -52,6 +52,7 @@ pub mod discovery;
 pub mod logging;
 pub mod protocol;
 pub mod scheduling;
+pub mod secrecy;
 pub mod store;
 mod terminal;
 pub mod time;

@@ -13,8 +13,8 @@ pub mod rendezvous;
 pub use key::PublicKey;
 pub use name::{Name, NameError};
 
-/// The version of the wire, sent in clear as the first byte of every connection. Always below [`FIRST_REFUSAL`].
-pub const VERSION: u8 = 1;
+/// The version of the wire. A dialler names it in clear in its first byte. Always below [`FIRST_REFUSAL`].
+pub const VERSION: u8 = 2;
 
 /// A responder that refuses answers with this byte or a higher one, see [`Refusal`].
 pub const FIRST_REFUSAL: u8 = 0x80;
@@ -32,8 +32,12 @@ pub const MAX_PEER_FRAME: usize = 65_519;
 /// holds thousands of connections.
 pub const MAX_RENDEZVOUS_FRAME: usize = 2048;
 
-/// How long connecting and the handshake may take together.
+/// Connecting and the handshake end when no byte has come from the other side for this long.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long connecting and the handshake may take together while bytes arrive. A handshake moves 2.5 KB: two at once
+/// take 5 s at 1 kB/s.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 
 /// A side that has sent nothing for this long sends a ping.
 pub const PING_AFTER: Duration = Duration::from_secs(4);

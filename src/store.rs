@@ -9,10 +9,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, TransactionState};
+
+use crate::transport::noise::Keypair;
 
 pub mod directory;
+mod error;
 pub mod journal;
+mod place;
+pub mod space;
+
+pub use error::{Result, StoreError};
+use place::Place;
 
 /// How long SQLite waits for another process (a backup, say) that holds the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,52 +39,12 @@ pub struct Schema {
     pub tables: &'static str,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("{} is in use by another process; close that one first", .0.display())]
-    InUse(PathBuf),
-    #[error("{} is there already and was left as it was; move it away first if it is to be replaced", .0.display())]
-    Exists(PathBuf),
-    #[error("{} is not a peerchat {what} or is damaged ({why}); it was left as it was: restore it from a backup, or move it away to start anew", path.display())]
-    Damaged { path: PathBuf, what: &'static str, why: String },
-    /// `version` is "an older" or "a newer".
-    #[error("{} was written by {version} version of peerchat (format {found}, this one reads {known}); it was left as it was: use it with that version, or move it away to start anew", path.display())]
-    OtherVersion { path: PathBuf, version: &'static str, found: i64, known: i64 },
-    #[error("can't use {}", path.display())]
-    File { path: PathBuf, source: io::Error },
-    /// The disk is full, or fails.
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
-    #[error("no random bytes from the system: {0}")]
-    Random(#[from] getrandom::Error),
-}
-
-impl StoreError {
-    /// Whether it is the content that is wrong, rather than the disk or its room: nothing that waits or
-    /// tries again will mend it.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Damaged { .. } => true,
-            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
-                matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-            }
-            Self::Sqlite(error) => matches!(
-                error,
-                rusqlite::Error::FromSqlConversionFailure(..)
-                    | rusqlite::Error::InvalidColumnType(..)
-                    | rusqlite::Error::IntegralValueOutOfRange(..)
-            ),
-            _ => false,
-        }
-    }
-}
-
-pub type Result<T, E = StoreError> = std::result::Result<T, E>;
-
 /// An open database, locked against other processes until it is dropped.
 #[derive(Debug)]
 pub struct Database {
     connection: Connection,
+    /// None in memory.
+    place: Option<Place>,
     _lock: Option<File>,
 }
 
@@ -102,9 +70,15 @@ impl Database {
             }
             create(path, schema, fill)?;
         }
+        let file = Place::open(path).map_err(unusable(path))?;
         let connection = open_checked(path, schema, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         configure(&connection).map_err(|error| unreadable(path, schema, error))?;
-        Ok(Self { connection, _lock: Some(lock) })
+        // With the first read SQLite makes the log.
+        connection
+            .pragma_query_value(None, "schema_version", |_| Ok(()))
+            .map_err(|error| unreadable(path, schema, error))?;
+        let place = Place::new(schema.what, path, file).map_err(unusable(path))?;
+        Ok(Self { connection, place: Some(place), _lock: Some(lock) })
     }
 
     pub fn in_memory(schema: &Schema, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<Self> {
@@ -112,7 +86,7 @@ impl Database {
         configure(&connection)?;
         add_tables(&connection, schema)?;
         fill(&connection)?;
-        Ok(Self { connection, _lock: None })
+        Ok(Self { connection, place: None, _lock: None })
     }
 
     /// Changes something.
@@ -140,14 +114,22 @@ impl Database {
         Ok(self.prepare_cached(sql)?.query_map(params, read)?.collect::<Result<_, _>>()?)
     }
 
+    /// # Errors
+    /// [`StoreError::Lost`] if another program has written to the files.
     pub fn begin(&self) -> Result<()> {
+        self.place.as_ref().map_or(Ok(()), Place::check_content)?;
         self.run("BEGIN", [])
     }
 
     /// Ends the transaction: when this returns, all of it is on the disk. If it fails, nothing of it counts; call
     /// [`Self::rollback`].
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] if something was written and the files have been removed or replaced.
     pub fn commit(&self) -> Result<()> {
-        self.run("COMMIT", [])
+        let written = self.transaction_state::<&str>(None)? == TransactionState::Write;
+        self.run("COMMIT", [])?;
+        self.place.as_ref().filter(|_| written).map_or(Ok(()), Place::check_names)
     }
 
     /// Forgets the transaction, if there is one.
@@ -156,6 +138,9 @@ impl Database {
             && let Err(error) = self.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, "rollback failed");
+        }
+        if self.place.as_ref().is_some_and(Place::is_lost) {
+            return;
         }
         // A commit whose sync failed may stand in the log, whole, and would count again after a crash. The next
         // one that succeeds would overwrite it; until then, it is cut off.
@@ -168,6 +153,22 @@ impl Database {
         }
         if let Err(error) = self.busy_timeout(BUSY_TIMEOUT) {
             tracing::error!(%error, "the patience with other processes could not be set");
+        }
+        // If it can't be noted, the next commit finds out why.
+        if let Some(place) = &self.place {
+            let _ = place.note();
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // At its end SQLite would remove the log by its name, which may be that of another database by now.
+        if let Some(place) = &self.place
+            && (place.is_lost() || place.check_content().and_then(|()| place.check_names()).is_err())
+            && let Err(error) = self.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        {
+            tracing::error!(%error, "what is left of the log can't be left alone");
         }
     }
 }
@@ -304,6 +305,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // In WAL mode only FULL makes a commit survive a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -CACHE)?;
+    // What is removed is overwritten where the page is written anyway.
+    connection.pragma_update(None, "secure_delete", "FAST")?;
     // Else a statement with a join is compiled anew whenever the statement cache has cleared its bindings.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "foreign_keys", true)
@@ -323,7 +326,16 @@ where
     })
 }
 
-/// The same for a column that may be null.
+/// The key pair whose seed is in a column.
+fn keypair(row: &Row<'_>, column: usize) -> rusqlite::Result<Keypair> {
+    // As it stands in SQLite's memory: a value of our own would leave a copy where it was moved from.
+    let seed = row.get_ref(column)?.as_blob()?.try_into().ok();
+    seed.and_then(Keypair::from_secret).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, "no secret key".into())
+    })
+}
+
+/// The same as [`parsed`] for a column that may be null.
 fn parsed_option<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>>
 where
     T::Err: std::error::Error + Send + Sync + 'static,

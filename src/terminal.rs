@@ -2,7 +2,8 @@
 //! mean: the program supplies a [`Prompt`] and takes [`Event`]s.
 //!
 //! - `keys`: what bytes mean; `editor`: what keys do, with `line` and `history`; `prompt`: what the program tells it;
-//! - `screen`: what is drawn; `tty`: the terminal's modes; `printable`: text made safe to write.
+//! - `screen`: what is drawn; `tty`: the terminal's modes; `printable`: text made safe to write;
+//! - `wrap`: lines in rows that fit the terminal.
 
 use std::io::{self, Read, Write};
 use std::thread;
@@ -18,10 +19,11 @@ use screen::Screen;
 pub use editor::Event;
 pub use history::History;
 pub use keys::Key;
-pub use printable::{is_unsafe, printable};
+pub use printable::{is_invisible, is_unsafe, printable};
 pub use prompt::{Completion, Prompt};
 pub use screen::echo;
 pub use tty::Tty;
+pub use wrap::{columns, wrap};
 
 mod editor;
 mod history;
@@ -31,6 +33,7 @@ mod printable;
 mod prompt;
 mod screen;
 mod tty;
+mod wrap;
 
 const CHUNKS: usize = 16;
 const CHUNK: usize = 4096;

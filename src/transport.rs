@@ -8,15 +8,17 @@
 mod admission;
 mod connection;
 mod listener;
+mod network;
 pub mod noise;
 mod route;
 mod tcp;
 mod wire;
 mod writer;
 
-pub use admission::{Caps, network};
+pub use admission::{Caps, Permit};
 pub use connection::{Connection, ConnectionId, Event, Framing, Opened, ReadError, Transport};
 pub use listener::Rejected;
+pub use network::{greediest, network, networks};
 pub use route::Route;
 pub use tcp::{is_lost, listen};
 pub use wire::Wire;

@@ -15,10 +15,12 @@ mod simulation {
     mod lessons;
     pub mod mutation;
     pub mod oracle;
+    pub mod past;
     pub mod peace;
     pub mod server;
     pub mod snapshot;
     pub mod storm;
+    pub mod strangers;
     pub mod twin;
     pub mod typing;
     pub mod wire;

@@ -159,6 +159,130 @@ fn wide_characters_and_other_widths() {
     bob.expect_end(0);
 }
 
+/// What a user would believe that alice has said.
+const FORGED: &str = "alice: the new account is DE12 3456";
+
+/// Sends a text of any kind to bob, and waits until he has it.
+fn send(from: &mut Client, text: &str) {
+    let command = serde_json::json!({"command": "chat", "to": "bob", "text": text});
+    from.say(&command.to_string());
+    from.expect_delivered(1);
+}
+
+/// The rows that show the forged text, each of which is either below what it belongs to or says who has said it.
+fn expect_no_forgery(bob: &mut Terminal, at_least: usize) {
+    let everything = bob.everything();
+    let shown = everything.iter().filter(|row| row.contains("DE12")).count();
+    assert!(shown >= at_least, "{shown} of {at_least}");
+    for row in everything.iter().filter(|row| row.contains("alice:")) {
+        let columns = row.find(|c| c != ' ').unwrap();
+        let own = row.starts_with('[') && row.split("] ").nth(1).unwrap().starts_with("mallory");
+        // A name stands at column 11, or at 22 with a date.
+        assert!(own || columns >= 20, "{row:?}");
+    }
+}
+
+#[test]
+fn nothing_that_is_said_stands_where_a_name_does() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut bob, _alice) = pair(directory.path(), &discovery);
+    let mut mallory = Client::online(directory.path(), "mallory", discovery.address);
+    mallory.say("REQUEST bob");
+    mallory.expect_link("bob");
+    // Padded to the width in every way, as wide as one terminal or another draws it.
+    let paddings = [
+        |columns| " ".repeat(columns),
+        |columns| "x".repeat(columns),
+        |columns| "x ".repeat(columns / 2),
+        |columns| "好".repeat(columns / 2),
+        |columns| "e\u{301}".repeat(columns),
+        |columns| "\t".repeat(columns),
+        |columns| "👩\u{200d}👩\u{200d}👧".repeat(columns / 2),
+        |columns| "🇫🇷".repeat(columns / 2),
+        |columns| "\u{ad}".repeat(columns),
+        |columns| "\u{1100}\u{1161}".repeat(columns / 2),
+        |columns| format!("{}\n", "x".repeat(columns)),
+    ];
+    let mut sent = 0;
+    for padding in paddings {
+        for columns in [40, 58, 59, 60, 61, 62, 80, 119, 120, 121] {
+            send(&mut mallory, &format!("{}{FORGED}", padding(columns)));
+            sent += 1;
+        }
+    }
+    send(&mut mallory, "the last");
+    bob.expect("mallory: the last");
+    expect_no_forgery(&mut bob, sent);
+    // Also where it is shown again.
+    for command in ["HISTORY mallory 200", "CHAT mallory", "/SEARCH account", "/SEARCH nonsense"] {
+        bob.enter(command);
+    }
+    bob.expect("* no matches for nonsense");
+    expect_no_forgery(&mut bob, sent + 20);
+    // The width is that of the moment.
+    for width in [200, 60] {
+        bob.resize(width, 24);
+        let padding = " ".repeat(usize::from(width) - 20);
+        send(&mut mallory, &format!("{padding}{FORGED}"));
+        send(&mut mallory, &format!("{width} columns"));
+        bob.expect(&format!("{width} columns"));
+        expect_no_forgery(&mut bob, 1);
+    }
+}
+
+#[test]
+fn what_can_not_be_seen_is_written_out_and_honest_text_is_not() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut bob, mut alice) = pair(directory.path(), &discovery);
+    for (said, shown) in [
+        ("pay bo\u{200b}b", r"pay bo\u{200b}b"),
+        ("\u{202e}evil\u{2066}", r"\u{202e}evil\u{2066}"),
+        ("x\u{e0062}y", r"x\u{e0062}y"),
+        ("\u{1b}]0;title\u{7}", r"\u{1b}]0;title\u{7}"),
+        (
+            "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f} 1",
+            "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f} 1",
+        ),
+        ("👩🏽\u{200d}💻 ❤\u{fe0f} 2", "👩🏽\u{200d}💻 ❤\u{fe0f} 2"),
+        ("שָׁלוֹם", "שָׁלוֹם"),
+        ("می\u{200c}خواهم", "می\u{200c}خواهم"),
+        ("क्\u{200d}ष", "क्\u{200d}ष"),
+    ] {
+        send(&mut alice, said);
+        let shown = shown.as_bytes();
+        bob.wait(said, |bob| bob.written.windows(shown.len()).any(|bytes| bytes == shown));
+    }
+    // Very many marks are not painted over what stands above.
+    send(&mut alice, &format!("z{}!", "\u{301}".repeat(200)));
+    bob.expect("\\u{301}");
+    let marks =
+        String::from_utf8_lossy(&bob.written).split(|c| c != '\u{301}').map(|run| run.chars().count()).max();
+    assert!(marks <= Some(8), "{marks:?}");
+}
+
+#[test]
+fn a_stranger_whose_name_looks_like_a_contacts_is_pointed_out() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &["--strangers", "open"]);
+    let [mut carol, mut other, mut dave] =
+        ["caro1", "carol", "dave"].map(|name| Client::online(directory.path(), name, discovery.address));
+    bob.enter("REQUEST caro1");
+    carol.expect_link("bob");
+    other.say("REQUEST bob");
+    bob.expect("* carol asks for you");
+    bob.expect("! look closely: carol is not caro1, who is a contact of yours");
+    bob.wait("a bell", |bob| bob.bells() == 1);
+    // Of the next one there is a line, but no bell.
+    dave.say("REQUEST bob");
+    bob.expect("* dave asks for you");
+    carol.say("CHAT bob hi");
+    bob.expect("caro1: hi");
+    bob.wait("a bell", |bob| bob.bells() == 2);
+}
+
 #[test]
 fn a_long_line_wraps_and_may_have_more_than_a_terminal_would_pass_on() {
     let (directory, db) = scratch();
@@ -301,7 +425,7 @@ fn it_can_be_stopped_and_goes_on_as_it_was() {
     bob.expect("$");
     let modes = bob.modes();
     let client = format!(
-        "TERM=xterm {} --data-dir {} bob 0 127.0.0.1 127.0.0.1 {}",
+        "TERM=xterm {} --strangers all --data-dir {} bob 0 127.0.0.1 127.0.0.1 {}",
         env!("CARGO_BIN_EXE_client"),
         directory.path().display(),
         discovery.address.port()
@@ -360,5 +484,5 @@ fn a_terminal_that_nobody_reads_delays_nobody_and_is_given_back() {
     let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &[]);
     bob.wait("the last", |bob| bob.rows().join("").contains(&format!("number {}.", LINES - 1)));
     let lines = bob.everything().join("\n");
-    assert!(lines.contains(", again] alice: number 1000."), "{lines}");
+    assert!(lines.contains("] alice (again): number 1000."), "{lines}");
 }

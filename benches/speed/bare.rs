@@ -221,12 +221,8 @@ impl Wire {
 }
 
 /// The key of the receiver: the sender has to know it beforehand, and no one else has to be kept out.
-fn key() -> Keypair {
-    Keypair::from_secret([7; 32].into())
-}
-
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(5)
+fn key() -> Result<Keypair> {
+    Keypair::from_secret(&[7; 32]).context("a seed of the other sign")
 }
 
 fn receive(file: &Path, arguments: &[String]) -> Result<()> {
@@ -235,7 +231,8 @@ fn receive(file: &Path, arguments: &[String]) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
     let stream = listener.accept()?.0;
-    let shake = || noise::respond(&stream, Purpose::Peer, &key(), soon());
+    let key = key()?;
+    let shake = || noise::respond(&stream, Purpose::Peer, &key, noise::Deadline::of_handshake());
     let session = plan.sealed.then(shake).transpose()?;
     let mut wire = Wire::new(stream, session)?;
     let mut last = 0;
@@ -260,7 +257,11 @@ fn send(file: &Path, arguments: &[String]) -> Result<()> {
     let database = database(file)?;
     let address: SocketAddr = arguments.last().context("where to?")?.parse()?;
     let stream = TcpStream::connect(address)?;
-    let shake = || noise::initiate(&stream, Purpose::Peer, &key(), Some(key().public()), soon());
+    let key = key()?;
+    let shake = || {
+        let deadline = noise::Deadline::of_handshake();
+        noise::initiate(&stream, Purpose::Peer, &key, Some(key.public()), deadline)
+    };
     let session = plan.sealed.then(shake).transpose()?;
     let mut wire = Wire::new(stream, session)?;
     let body = [b'x'; BODY];

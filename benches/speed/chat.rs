@@ -11,7 +11,7 @@ use peerchat::accounts::Change;
 use peerchat::protocol::peer::{Cursor, Kind, Message};
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::directory::Directory;
-use peerchat::store::journal::{Journal, Outgoing, Reading};
+use peerchat::store::journal::{Journal, Outgoing, Reading, Standing};
 
 use crate::crowd::new_user;
 use crate::measure::{FIRST, SECOND, ended, pinned};
@@ -98,7 +98,11 @@ pub fn text(number: u64) -> String {
 impl Person {
     pub fn start(core: usize, directory: &Path, name: &str, discovery: SocketAddr) -> Result<Self> {
         let mut command = Command::new(programs()?.join("client"));
-        command.env_remove("RUST_LOG").arg("--json").arg("--data-dir").arg(directory);
+        command
+            .env_remove("RUST_LOG")
+            .args(["--json", "--strangers", "all"])
+            .arg("--data-dir")
+            .arg(directory);
         command.args([name, "0", "127.0.0.1", "127.0.0.1", &discovery.port().to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let start = Instant::now();
@@ -172,16 +176,18 @@ pub fn make(scratch: &Scratch, messages: u64) -> Result<()> {
         kind: Kind::TEXT,
         sent: THEN,
         body: body.clone().into_bytes(),
+        original: None,
     };
     for (journal, name, key, is_sender) in [(&alice, &names[1], bobs, true), (&bob, &names[0], alices, false)]
     {
         journal.begin()?;
-        let mut contact = journal.add_contact(name)?;
+        let mut contact = journal.add_contact(name, Standing::Contact)?;
         contact.identity.key = Some(key);
         journal.save_identity(contact.id, &contact.identity)?;
         let last = messages.cast_signed();
         if is_sender {
-            journal.save_outgoing(contact.id, &Outgoing { delivered: last, base: 0 })?;
+            journal
+                .save_outgoing(contact.id, &Outgoing { delivered: last, base: 0, ..Outgoing::default() })?;
         } else {
             journal.save_reading(contact.id, &Reading { shown: last, read: last })?;
         }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use peerchat::protocol::peer::{Cursor, Hello, Peer};
-use peerchat::protocol::{HANDSHAKE_DEADLINE, MAX_PEER_FRAME, Name, PublicKey, codec};
-use peerchat::store::journal::Journal;
+use peerchat::protocol::{MAX_PEER_FRAME, Name, PublicKey, codec};
+use peerchat::store::journal::{Journal, Standing};
 use peerchat::transport::noise::{self, OpenError, Opener, Purpose, Sealer};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
@@ -41,12 +41,19 @@ impl Raw {
     fn link(person: &Person, key: PublicKey, account: &Account, first: u64) -> Result<Self> {
         let stream = TcpStream::connect(person.address)?;
         stream.set_nodelay(true)?;
-        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        let deadline = noise::Deadline::of_handshake();
         let session = noise::initiate(&stream, Purpose::Peer, &account.keypair, Some(key), deadline)?;
         let noise::Session { opener, sealer, .. } = session;
         let mut raw = Self { stream, opener, sealer, wire: Vec::new(), next: first };
         let name = account.name.clone();
-        raw.say(&Peer::Hello(Hello { name, epoch: first, port: 0, window: WINDOW, cursors: Vec::new() }))?;
+        raw.say(&Peer::Hello(Hello {
+            name,
+            epoch: first,
+            port: 0,
+            window: WINDOW,
+            cursors: Vec::new(),
+            hold: None,
+        }))?;
         let frame = raw.opener.read(&mut &raw.stream, MAX_PEER_FRAME, MAX_PEER_FRAME)?.context("cut")?;
         ensure!(
             matches!(codec::decode(frame)?.first(), Some(Peer::Hello(_))),
@@ -143,7 +150,7 @@ fn fan(options: &Options, count: u64, stalled: bool) -> Result<Stream> {
     let key = journal.identity()?.1.public();
     journal.begin()?;
     for account in &accounts {
-        let mut contact = journal.add_contact(&account.name)?;
+        let mut contact = journal.add_contact(&account.name, Standing::Contact)?;
         contact.identity.key = Some(account.keypair.public());
         journal.save_identity(contact.id, &contact.identity)?;
     }

@@ -1,7 +1,7 @@
 //! How fast the real programs are, beside programs that do nothing but the unavoidable work.
 //!
 //! ```text
-//! cargo bench --bench speed                  all of S1 to S7
+//! cargo bench --bench speed                  all of S1 to S8
 //! cargo bench --bench speed -- s1 s6         only these
 //! cargo bench --bench speed -- peers         beside ngircd, mosquitto and Redis, where they are installed
 //! cargo bench --bench speed -- s1 --keep     rounds count however busy others are
@@ -23,6 +23,7 @@ use server::Scratch;
 mod bare;
 mod chat;
 mod fan;
+mod handshakes;
 mod latency;
 mod measure;
 mod peers;
@@ -101,7 +102,7 @@ fn run(arguments: &[String]) -> Result<()> {
     let mut wanted: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|argument| *argument != "--keep").collect();
     if wanted.is_empty() || wanted == ["all"] {
-        wanted = vec!["s1", "s2", "s3", "s4", "s5", "s6", "s7"];
+        wanted = vec!["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"];
     }
     println!("{}", server::machine()?);
     let options = Options { directory: measure::directory()?, keep };
@@ -115,8 +116,9 @@ fn run(arguments: &[String]) -> Result<()> {
             "s5" => back(),
             "s6" => stored::run(&options),
             "s7" => fan::run(&options),
+            "s8" => handshakes::run(&options),
             "peers" => peers::run(&options),
-            other => anyhow::bail!("there is no {other}; s1 to s7, all or peers"),
+            other => anyhow::bail!("there is no {other}; s1 to s8, all or peers"),
         };
         rows.extend(measure::bounded(one).with_context(|| format!("{what} failed"))?);
     }

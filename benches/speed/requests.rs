@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use peerchat::discovery::registry::MAX_UNANSWERED;
 use peerchat::protocol::PublicKey;
-use peerchat::protocol::rendezvous::{About, Identify, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{About, Identify, Request, ToClient, ToDiscovery};
 use peerchat::transport::noise::OpenError;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
@@ -28,7 +29,7 @@ const MOVES: u16 = 400;
 /// What a round measures.
 const NAMES: [&str; 6] =
     ["look-ups", "registrations", "requests", "bare, no work", "bare, from a map", "bare, durable"];
-/// How many users each of the 50 asks for: as many as an account may.
+/// How many users each of the 50 asks for.
 const WANTED: usize = 1000;
 
 /// A client with one request in flight.
@@ -199,10 +200,12 @@ impl Asker for Registers {
     }
 }
 
-/// A session that asks for one user after the other; each request is kept, for they are not there.
+/// A session that asks for one user after the other; each request is kept, for they are not there. Once it has as many as
+/// an account may, it withdraws an older one with each.
 struct Wants<'n> {
     client: Client,
-    wanted: std::slice::Iter<'n, Arc<Account>>,
+    wanted: &'n [Arc<Account>],
+    at: usize,
 }
 
 impl Asker for Wants<'_> {
@@ -211,10 +214,15 @@ impl Asker for Wants<'_> {
     }
 
     fn ask(&mut self) -> Result<bool> {
-        let Some(account) = self.wanted.next() else {
+        let name = |at: usize| self.wanted.get(at).map(|account| account.name.clone());
+        let Some(next) = name(self.at) else {
             return Ok(false);
         };
-        self.client.say(&[ToDiscovery::Request(About { name: account.name.clone() })])?;
+        let oldest = self.at.checked_sub(MAX_UNANSWERED).and_then(name);
+        let withdrawn = oldest.map(|name| ToDiscovery::Drop(About { name }));
+        let request = ToDiscovery::Request(Request { name: next, typed: true });
+        self.client.say(&withdrawn.into_iter().chain([request]).collect::<Vec<_>>())?;
+        self.at += 1;
         Ok(true)
     }
 
@@ -300,9 +308,8 @@ pub fn discovery(options: &Options) -> Result<[Figure; 3]> {
     let registered = registered.say("registrations", before, discovery.cpu()?);
     drop(askers);
 
-    // Last: from now on each of them has a thousand others to be told of.
     let mut askers: Vec<Wants> =
-        at_once(asking, |account| Ok(Wants { client: Client::synced(to, account)?, wanted: wanted.iter() }))?;
+        at_once(asking, |account| Ok(Wants { client: Client::synced(to, account)?, wanted, at: 0 }))?;
     let before = discovery.cpu()?;
     let kept = load(&mut askers, TIME * 10)?;
     let kept = kept.say("requests kept", before, discovery.cpu()?);

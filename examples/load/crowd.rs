@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use peerchat::accounts::{self, Change, UserId};
-use peerchat::protocol::rendezvous::{Identify, Register, ToClient, ToDiscovery};
+use peerchat::accounts::{self, Change, Registration, UserId};
+use peerchat::protocol::rendezvous::{Identify, Register, Strangers, ToClient, ToDiscovery};
 use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, Name, PING_AFTER, PublicKey, codec};
 use peerchat::store::directory::Directory;
 use peerchat::transport::noise::{self, Keypair, OpenError, Opener, Purpose, Sealer};
@@ -60,10 +60,9 @@ pub fn write(db: &Path, accounts: &[Arc<Account>], pairs: &[(usize, usize)]) -> 
 
 /// A user who has never been online.
 pub fn new_user(id: UserId, name: &Name, key: PublicKey) -> Change {
-    Change::AddUser {
-        account: accounts::Account { id, name: name.clone(), key, address: address(1) },
-        now: 0,
-    }
+    let address = address(1);
+    let registration = Registration { address, observed: address.ip(), strangers: Strangers::All };
+    Change::AddUser { account: accounts::Account { id, name: name.clone(), key, registration }, now: 0 }
 }
 
 /// Where a client says that it listens. None does.
@@ -82,7 +81,7 @@ pub struct Client {
 impl Client {
     /// Connects and proves a key, within the time that a client gives itself.
     pub fn connect(to: SocketAddr, account: &Account) -> Result<Self> {
-        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        let deadline = noise::Deadline::of_handshake();
         let stream = dial(to, account.from)?;
         let session = noise::initiate(&stream, Purpose::Rendezvous, &account.keypair, None, deadline)?;
         stream.set_nodelay(true)?;
@@ -114,6 +113,7 @@ impl Client {
             name: account.name.clone(),
             listen: address(port),
             start: None,
+            strangers: Strangers::All,
         })])
     }
 

@@ -11,7 +11,7 @@ use peerchat::protocol::PublicKey;
 use peerchat::protocol::codec;
 use peerchat::protocol::rendezvous::{Identify, ToDiscovery};
 
-use crate::crowd::{Account, Client, accounts, at_once};
+use crate::crowd::{Account, Client, accounts, at_once, write};
 use crate::server::{Discovery, Scratch};
 use crate::{quantile, spread};
 
@@ -23,9 +23,10 @@ const BESIDE: usize = 4;
 pub fn run(programs: &Path, seconds: usize) -> Result<()> {
     println!("\n== look-ups");
     let scratch = Scratch::new("lookups")?;
+    let accounts = accounts(0, ASKING + 1)?;
+    write(&scratch.db(), &accounts, &[])?;
     let mut discovery = Discovery::start(programs, &scratch.db(), 0, &[])?;
     let to = discovery.address;
-    let accounts = accounts(0, ASKING + 1)?;
     let (flooder, askers) = accounts.split_last().context("too few")?;
     let time = Duration::from_secs(seconds as u64);
     let keys: Vec<PublicKey> = accounts.iter().map(|account| account.keypair.public()).collect();

@@ -87,7 +87,7 @@ fn is_told(client: &mut Client) -> Result<bool> {
     let mut offline = false;
     loop {
         match client.hear()? {
-            ToClient::Status(status) => offline = !status.online,
+            ToClient::Status(status) => offline = status.online == Some(false),
             ToClient::Synced => return Ok(offline),
             _ => {}
         }

@@ -12,7 +12,9 @@ use peerchat::client::one_shot::OneShot;
 use peerchat::client::transfer::Transfer;
 use peerchat::client::{self, Config};
 use peerchat::logging;
+use peerchat::protocol::rendezvous::Strangers;
 use peerchat::protocol::{DISCOVERY_PORT, Name, PublicKey};
+use peerchat::secrecy;
 
 const AFTER: &str = "\
 RUST_LOG says how much is logged: error (unless given), warn, info (unless given, with --log-file), debug.
@@ -57,6 +59,12 @@ struct Arguments {
     /// Send one text to a user, and end once they have it; '-' sends what standard input holds
     #[arg(long, num_args = 2, value_names = ["USER", "TEXT"], allow_hyphen_values = true, conflicts_with = "transfer")]
     send: Option<Vec<String>>,
+    /// How users are met whom you have neither asked for nor answered
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    strangers: Strangers,
+    /// Take nothing from peers while the disk has less than this free [default: 256 MiB, or 5 % of a small one]
+    #[arg(long, value_name = "MIB", value_parser = cli::mebibytes)]
+    keep_free: Option<u64>,
     /// Ring no bell for a message
     #[arg(long)]
     quiet: bool,
@@ -115,6 +123,8 @@ fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
         json: arguments.json,
         linger: arguments.linger,
         discovery_key: arguments.discovery_key,
+        strangers: arguments.strangers,
+        keep_free: arguments.keep_free,
         quiet: arguments.quiet,
         notify: arguments.notify,
         send,
@@ -125,5 +135,11 @@ fn main() -> ExitCode {
     let arguments: Arguments = cli::parse();
     // People read the console, not a log.
     let logs = logging::start("error", arguments.log_file.as_deref());
-    cli::exit_code("client", logs.and_then(|_logs| run(arguments)))
+    cli::exit_code(
+        "client",
+        logs.and_then(|_logs| {
+            secrecy::protect();
+            run(arguments)
+        }),
+    )
 }

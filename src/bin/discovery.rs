@@ -10,6 +10,7 @@ use peerchat::cli;
 use peerchat::discovery::{self, Options};
 use peerchat::logging;
 use peerchat::protocol::Name;
+use peerchat::secrecy;
 
 const AFTER: &str = "\
 RUST_LOG says how much is logged: error, warn (unless given), info (unless given, with --log-file), debug.
@@ -58,5 +59,11 @@ fn print(answer: &str) -> anyhow::Result<()> {
 fn main() -> ExitCode {
     let arguments: Arguments = cli::parse();
     let logs = logging::start("warn", arguments.log_file.as_deref());
-    cli::exit_code("discovery", logs.and_then(|_logs| run(arguments)).map(|()| 0))
+    cli::exit_code(
+        "discovery",
+        logs.and_then(|_logs| {
+            secrecy::protect();
+            run(arguments).map(|()| 0)
+        }),
+    )
 }

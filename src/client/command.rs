@@ -146,7 +146,8 @@ mod tests {
             ("REQUEST bob carol", "usage: REQUEST <user>"),
             ("LOGOUT now", "usage: LOGOUT"),
             ("HISTORY bob 0", "usage: HISTORY <user> [n]; the count must be a number from 1 to 1000"),
-            ("TRUST", "usage: TRUST <user> [key]"),
+            ("TRUST", "usage: TRUST <user> <digits>"),
+            ("REQUEST discovery", "\"discovery\" is the server's name, and no user's"),
             ("SEARCH", "usage: SEARCH <words> [@user]"),
             ("SEARCH @bob", "usage: SEARCH <words> [@user]"),
             (
@@ -157,7 +158,7 @@ mod tests {
             ("HELP CHAT LOGOUT", "usage: HELP [command]"),
             (
                 "VERIFY bob yes",
-                "usage: VERIFY <user> [code]; the code must be the 40 digits that VERIFY <user> shows",
+                "usage: VERIFY <user> [code]; the code must be the 60 digits that VERIFY <user> shows",
             ),
         ] {
             assert_eq!(mistake(line), expected, "{line}");

@@ -4,7 +4,8 @@
 //!
 //! - `pipe`: plain standard input and output, also for `--json`;
 //! - `terminal`: a user at a terminal; `prompt`: what the prompt shows and Tab completes;
-//! - `output`: how notices are written; `notify`: runs a command for each message.
+//! - `output`: how notices are written, with `flaps`: links that come and go; `notify`: runs a command for each message;
+//! - `attention`: what calls for the user.
 
 use std::io;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ use crate::terminal::Tty;
 use notify::Notifier;
 use output::Output;
 
+mod attention;
+mod flaps;
 mod notify;
 mod output;
 mod pipe;
@@ -107,8 +110,8 @@ impl Console {
     }
 
     /// Hands over a batch. The node hands over no more than there are places.
-    pub fn print(&self, notices: Vec<Told>) {
-        if let Some(notifier) = &self.notifier {
+    pub fn print(&mut self, notices: Vec<Told>) {
+        if let Some(notifier) = &mut self.notifier {
             notifier.announce(&notices);
         }
         if let Some(batches) = &self.batches {

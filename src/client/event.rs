@@ -1,6 +1,7 @@
 //! What reaches the client's deciding code, and what it wants done.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::command::{Command, CommandError, Reference};
@@ -30,6 +31,8 @@ pub enum Input {
     Printed,
     /// Standard output has been closed, or can't be written for this reason.
     OutputClosed(Option<String>),
+    /// How much room the journal's disk has, when that has changed. It starts with enough.
+    Disk(Space),
 
     /// Discovery has proved this key.
     RendezvousUp { session: ConnectionId, key: PublicKey },
@@ -44,6 +47,8 @@ pub enum Input {
     LinkUp {
         link: ConnectionId,
         key: PublicKey,
+        /// The version of the protocol that the handshake has settled on.
+        version: u8,
         /// The contact that this side has dialled; `None` if the other side did.
         dialled: Option<ContactId>,
         route: Route,
@@ -56,6 +61,9 @@ pub enum Input {
     LinkSays(ConnectionId, Vec<Peer>),
     /// A link is over.
     LinkClosed(ConnectionId),
+
+    /// Something has arrived from a peer or discovery that is not yet a whole frame.
+    Alive(ConnectionId),
 }
 
 impl Input {
@@ -72,6 +80,11 @@ impl Input {
         }
     }
 
+    /// Whether it is what a peer may fill the disk with.
+    pub fn is_from_peers(&self) -> bool {
+        matches!(self, Self::LinkUp { .. } | Self::LinkSays(..))
+    }
+
     /// About how many bytes the answer to a command adds to the console's work, as far as it depends on the command;
     /// without a bound where it depends on what is kept. Such a command is the last of its transaction.
     pub fn answer(&self) -> usize {
@@ -84,6 +97,15 @@ impl Input {
         };
         if asks { usize::MAX } else { command.text().map_or(0, str::len) }
     }
+}
+
+/// Whether the journal's disk has room for what peers send.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Space {
+    #[default]
+    Enough,
+    /// Less is free than the floor that the user keeps.
+    Low,
 }
 
 /// Why a connection did not come to be.
@@ -125,7 +147,14 @@ pub enum Action {
     /// Say something to discovery, in one frame.
     TellDiscovery(ConnectionId, Vec<ToDiscovery>),
     /// Connect to a contact, which must prove this key, by the routes in their order. The name is for the log.
-    Dial { contact: ContactId, name: Name, key: PublicKey, routes: Vec<Route> },
+    Dial {
+        contact: ContactId,
+        name: Name,
+        key: PublicKey,
+        routes: Vec<Route>,
+        /// Where there was a link, so that the address may be dialled whatever it is.
+        worked: Option<SocketAddr>,
+    },
     /// Say something to a peer, in one frame.
     Send(ConnectionId, Vec<Peer>),
     /// Close a connection, to a peer or to discovery.

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crossbeam_channel::Sender;
@@ -12,6 +14,8 @@ use crate::protocol::{MAX_PEER_FRAME, PublicKey};
 use crate::store::journal::ContactId;
 use crate::transport::noise::{HandshakeError, Keypair, Purpose};
 use crate::transport::{self, Caps, Connection, Framing, Opened, Route, Transport, Writer};
+
+mod scope;
 
 const FRAMING: Framing = Framing { longest: MAX_PEER_FRAME, read_ahead: 64 * 1024, fill: MAX_PEER_FRAME };
 /// The stack of a thread that dials, in bytes: looking up a name takes a lot of it.
@@ -37,16 +41,24 @@ pub struct Network {
     events: Sender<Event>,
     /// It listens on every IPv4 address, and on none of IPv6.
     ipv4_only: bool,
+    /// Whether the users whom discovery knows may be on this machine: it is there itself, or, while it has not been
+    /// reached, this client listens only there.
+    on_loopback: Arc<AtomicBool>,
 }
 
 impl Network {
     /// A network that listens at `listen`, and whose connections prove `keypair` and report to `events`.
     pub fn new(keypair: Keypair, listen: SocketAddr, events: Sender<Event>) -> Self {
         let ipv4_only = listen.ip() == Ipv4Addr::UNSPECIFIED;
-        Self { transport: Transport::new(keypair), events, ipv4_only }
+        let on_loopback = Arc::new(AtomicBool::new(is_loopback(listen)));
+        Self { transport: Transport::new(keypair), events, ipv4_only, on_loopback }
     }
 
     pub fn accept(&self, listener: TcpListener) -> io::Result<()> {
+        // Each connection, and each dial, needs a descriptor; most systems allow few unless asked.
+        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+            tracing::warn!(%error, "the limit of open files can't be raised");
+        }
         let network = self.clone();
         let done = move |from, outcome| match outcome {
             Ok(connection) => network.open_link(connection, None),
@@ -55,12 +67,25 @@ impl Network {
         self.transport.accept(listener, CAPS, Purpose::Peer, done).map(drop)
     }
 
-    /// Dials a contact by one route after the other. Returns what came of it if there is no thread to be had.
-    pub fn dial(&self, contact: ContactId, key: PublicKey, routes: Vec<Route>) -> Option<Input> {
+    /// Dials a contact by one route after the other; by that on which one has `worked` before, whatever its address.
+    /// Returns what came of it if there is no thread to be had.
+    pub fn dial(
+        &self,
+        contact: ContactId,
+        key: PublicKey,
+        routes: Vec<Route>,
+        worked: Option<SocketAddr>,
+    ) -> Option<Input> {
         let network = self.clone();
         let dialling = move || {
             let mut problems = Vec::new();
             for route in routes {
+                let told = route.remote().filter(|remote| Some(*remote) != worked);
+                let on_loopback = network.on_loopback.load(Ordering::Relaxed);
+                if let Some(Err(why)) = told.map(|told| scope::check(told.ip(), on_loopback)) {
+                    problems.push((route, Problem::Other(why)));
+                    continue;
+                }
                 match network.transport.dial(route, Purpose::Peer, Some(key)) {
                     Ok(connection) => return network.open_link(connection, Some(contact)),
                     Err(error) => problems.push((route, peer_problem(error, key))),
@@ -98,6 +123,7 @@ impl Network {
         for remote in reach {
             problem = match self.transport.dial(Route::Direct { remote }, Purpose::Rendezvous, expected) {
                 Ok(connection) => {
+                    self.on_loopback.store(is_loopback(remote), Ordering::Relaxed);
                     let up = |opened: &Opened| Input::RendezvousUp { session: opened.id, key: opened.key };
                     self.open(connection, up, Input::RendezvousSays, Input::RendezvousClosed);
                     return Ok(());
@@ -113,8 +139,8 @@ impl Network {
 
     fn open_link(&self, connection: Connection, dialled: Option<ContactId>) {
         let up = move |opened: &Opened| {
-            let &Opened { id: link, key, route, budget, .. } = opened;
-            Input::LinkUp { link, key, dialled, route, budget }
+            let &Opened { id: link, key, version, route, budget, .. } = opened;
+            Input::LinkUp { link, key, version, dialled, route, budget }
         };
         self.open(connection, up, Input::LinkSays, Input::LinkClosed);
     }
@@ -133,6 +159,7 @@ impl Network {
                     Event { input: up(&opened), opened: Some((opened.id, opened.writer)) }
                 }
                 transport::Event::Messages(link, messages) => says(link, messages).into(),
+                transport::Event::Alive(connection) => Input::Alive(connection).into(),
                 transport::Event::Closed(link, end) => {
                     if let Err(error) = end {
                         tracing::info!(link, %error, "a connection was broken");
@@ -148,6 +175,10 @@ impl Network {
         // Fails only when the loop has ended, and the program with it.
         let _ = self.events.send(input.into());
     }
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {

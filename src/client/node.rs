@@ -7,18 +7,20 @@
 //! The node is a conductor: it routes what happens to small machines, each of which owns its fields, and holds no rules of
 //! its own. In reading order:
 //!
-//! - `roster`: who is who, and whose key is pinned;
+//! - `roster`: who is who, and whose key is pinned; `trust`: which new key the user means;
 //! - `rendezvous`: the session with discovery;
 //! - `dialer`: where contacts are, and when to dial them;
-//! - `links`: from a proven key to a link that both sides keep;
+//! - `links`: from a proven key to a link that both sides keep, with `parts` of long messages;
 //! - `delivery`: messages out and in, with `log` (their order) and `send_window` (what is on its way);
 //! - `conversations`: what the user has seen;
+//! - `intake`: what is taken from strangers, and from all while the disk is nearly full;
+//! - `held`: what the user is told of messages that wait because of a bound of the other side;
 //! - `withdrawals`: what is given back of users who do not exist;
 //! - `output`: what is told, and what the console has not written yet;
 //! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
 //!
-//! `routes` is the rest of the conductor, what discovery and peers say; `commands` carries out what the user types; `leaving` is how
-//! the program ends.
+//! `routes` is the rest of the conductor, what discovery and peers say; `acquaintance` is how users become contacts;
+//! `commands` carries out what the user types; `leaving` is how the program ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,13 +28,14 @@ use std::time::Duration;
 use super::event::{Action, Input};
 use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
-use crate::protocol::rendezvous::ToClient;
+use crate::protocol::rendezvous::{Strangers, ToClient};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{Journal, Seq};
 use crate::time::{Instant, Now};
 use crate::undo::{Transactional, Value, transactional};
 
+mod acquaintance;
 mod commands;
 mod conversations;
 mod delivery;
@@ -40,16 +43,20 @@ mod diagnosis;
 mod dialer;
 mod effects;
 mod exit;
+mod held;
+mod intake;
 mod leaving;
 mod links;
 mod log;
 mod one_shot;
 mod output;
+mod parts;
 mod rendezvous;
 mod roster;
 mod routes;
 mod search;
 mod send_window;
+mod trust;
 mod withdrawals;
 
 use conversations::Conversations;
@@ -59,6 +66,8 @@ use dialer::Dialer;
 use effects::Effects;
 use exit::Exit;
 pub use exit::{FAILED, STILL_WAITING};
+use held::Held;
+use intake::Intake;
 use links::Links;
 use one_shot::OneShot;
 pub use output::BATCHES as OUTPUT_BATCHES;
@@ -87,6 +96,8 @@ pub struct Setup {
     pub endpoint: String,
     /// The key that discovery must have, if the user said so.
     pub discovery_key: Option<PublicKey>,
+    /// How users are met whom this user has neither asked for nor answered.
+    pub strangers: Strangers,
     /// How long to stay after the last line of input; `None`: until all is delivered.
     pub linger: Option<Duration>,
     /// Whether the output is never read: nothing is told then, and no message counts as shown.
@@ -113,6 +124,8 @@ pub struct Node {
     search: Value<Search>,
     one_shot: Value<Option<OneShot>>,
     exit: Value<Exit>,
+    intake: Intake,
+    held: Held,
     /// When what can wait is saved.
     save_at: Option<Instant>,
     /// Until when the disk is left alone, for a write has failed.
@@ -146,6 +159,8 @@ impl Node {
             search: Value::new(Search::load(now, journal)?),
             one_shot: Value::default(),
             exit: Value::new(Exit::new(setup.linger)),
+            intake: Intake::load(journal, &rows, setup.strangers, now)?,
+            held: Held::new(),
             save_at: None,
             rests_until: now.mono,
             setup,
@@ -160,6 +175,11 @@ impl Node {
         for row in rows.iter().filter(|row| row.is_withdrawn()) {
             node.withdrawals.add(row.id, row.outgoing.delivered);
             node.tell_withdrawn(row.id);
+        }
+        for row in &rows {
+            if let Some(messages) = node.delivery.count_lost(journal, row.id)? {
+                node.fx.tell(Notice::Lost { peer: row.name.clone(), messages });
+            }
         }
         // All of this holds, whatever becomes of the first transaction.
         node.commit();
@@ -196,9 +216,9 @@ impl Node {
                 }
                 return messages.iter().try_for_each(|said| self.discovery_says(journal, *session, said));
             }
-            Input::LinkUp { link, key, dialled, route, budget } => {
+            Input::LinkUp { link, key, version, dialled, route, budget } => {
                 self.links.add(&self.fx, *link, *key, dialled.is_some(), *route, *budget);
-                return self.link_proved(journal, *link, *dialled);
+                return self.link_proved(journal, *link, *version, *dialled);
             }
             Input::LinkSays(link, messages) => {
                 self.links.received(&self.fx, *link);
@@ -211,6 +231,7 @@ impl Node {
             Input::Signal => leaving::leave_or(self, (0, None)),
             Input::OutputClosed(error) => leaving::output_closed(self, error.as_ref()),
             Input::Printed => self.printed(),
+            Input::Disk(space) => self.disk(*space),
             Input::RendezvousFailed(problem) => {
                 self.rendezvous.failed(&mut self.fx, problem);
                 self.forget_presence();
@@ -222,6 +243,10 @@ impl Node {
             }
             Input::DialFailed { contact, problems } => self.dial_failed(*contact, problems),
             Input::LinkClosed(link) => self.close_link(*link, None),
+            Input::Alive(connection) if self.rendezvous.is_session(*connection) => {
+                self.rendezvous.received(now)
+            }
+            Input::Alive(connection) => self.links.received(&self.fx, *connection),
         }
         Ok(())
     }
@@ -233,6 +258,7 @@ impl Node {
     /// The journal fails; then roll back and call [`Self::failed`].
     pub fn finish(&mut self, now: Now, journal: &Journal) -> Result<()> {
         self.follow_up(now, journal)?;
+        acquaintance::expire(self, journal)?;
         self.remove_withdrawn(journal)?;
         while self.fx.output.has_room()
             && let Some(query) = self.search.next_ready()
@@ -298,6 +324,8 @@ impl Node {
             self.rendezvous.deadline(),
             self.dialer.deadline(),
             self.links.deadline(),
+            self.intake.deadline(),
+            self.held.deadline(),
             self.search.deadline(room),
             self.fx.output.deadline(),
             self.exit.deadline(),
@@ -319,6 +347,7 @@ impl Node {
             dialer: &self.dialer,
             links: &self.links,
             delivery: &self.delivery,
+            held: &self.held,
             conversations: &self.conversations,
         }
     }
@@ -328,11 +357,12 @@ impl Node {
         self.fx.now = now;
         self.fx.output.tick(now);
         self.tick();
-        for (link, frame) in self.delivery.frames(journal)? {
-            self.links.say(&mut self.fx, link, frame);
-        }
+        // On a thin line a frame takes long.
         for (link, cursor) in self.delivery.acknowledgements() {
             self.links.say(&mut self.fx, link, vec![Peer::Ack(cursor)]);
+        }
+        for (link, frame) in self.delivery.frames(now.mono, journal)? {
+            self.links.say(&mut self.fx, link, frame);
         }
         let delivered = |id| self.delivery.delivered(id);
         self.conversations.catch_up(&mut self.fx, journal, &self.roster, delivered)?;
@@ -355,9 +385,10 @@ impl Node {
             tracing::info!(link, "nothing received for too long");
             self.close_link(link, None);
         }
-        let Self { fx, roster, rendezvous, dialer, links, .. } = self;
+        let Self { fx, roster, rendezvous, dialer, links, held, .. } = self;
+        held.tick(fx, |id| roster.name(id));
         dialer.tick(fx, |id| {
-            let person = roster.get(id).filter(|person| !person.identity.blocked)?;
+            let person = roster.get(id).filter(|person| person.is_dialled())?;
             let free = links.of(id).is_none() && !rendezvous.is_out();
             Some((&person.name, person.identity.key.filter(|_| free)?))
         });
@@ -473,7 +504,7 @@ impl Node {
                 self.remove_contact(journal, id)?;
                 if let Some(name) = name.filter(|_| exists) {
                     // It was said while nothing could come of it.
-                    self.ask_for(&name);
+                    self.ask_for(&name, false);
                 }
             }
         }
@@ -502,6 +533,8 @@ transactional!(Node {
     search,
     one_shot,
     exit,
+    intake,
+    held,
 });
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! With `--json` each notice is one JSON object; its fields are those of [`Notice`]. Otherwise it is a
 //! line or a few of plain text. Either way nothing from outside reaches the terminal as a control sequence.
 //!
-//! - `text`: notices as text; `json`: as JSON; `fast_json`: the frequent ones; `time`: their times;
+//! - `text`: notices as text; `page`: its lines and rows; `json`: as JSON; `fast_json`: the frequent ones; `time`: their times;
+//! - `numbers`: counts and sizes as people read them;
 //! - `lists`: the entries of `CONTACTS`, `OUTBOX`, `HISTORY` and `SEARCH`; `why`: the answer to `WHY`.
 
 use std::borrow::Cow;
@@ -12,16 +13,18 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::command::{Explanation, MAX_REFERENCE, Reference};
-use crate::protocol::peer::{Cursor, Kind};
+use crate::protocol::peer::{Cursor, Kind, Message};
 use crate::protocol::{Name, PublicKey};
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
 pub use text::Look;
-pub(crate) use text::{many, safe_text, write_delivered, write_welcome};
+pub(crate) use text::{many, safe_text, write_delivered, write_line, write_welcome};
 pub use why::{AddressLine, DiscoveryLine, Goodbye, Reason, Why};
 
 mod fast_json;
 mod json;
 mod lists;
+mod numbers;
+mod page;
 mod text;
 mod time;
 mod why;
@@ -38,12 +41,28 @@ pub enum Notice {
     Discovery { state: UpDown, detail: String },
     /// What discovery says of a contact.
     Presence { peer: Name, state: OnOff },
-    /// A peer has asked for a link and is a contact now.
-    Request { from: Name, fingerprint: PublicKey },
+    /// A user asks for this one: a stranger until answered, or a contact at once.
+    Request {
+        from: Name,
+        fingerprint: PublicKey,
+        /// Whether the user has to answer.
+        stranger: bool,
+        /// A contact whose name looks much like this one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resembles: Option<Name>,
+    },
+    /// A stranger has had what a stranger may have until answered; the rest stays with them.
+    Full { from: Name },
     /// A `REQUEST` was taken: it is safe and goes on until there is a link.
     Requested { peer: Name },
-    /// Whether there is a link to a contact.
-    Link { peer: Name, state: UpDown },
+    /// Whether there is a link to a peer.
+    Link {
+        peer: Name,
+        state: UpDown,
+        /// People are not told of strangers' links: strangers may be many, and have a line each already.
+        #[serde(skip)]
+        stranger: bool,
+    },
     /// A contact's message.
     Message {
         /// Unique for ever, together with the sender.
@@ -58,6 +77,9 @@ pub enum Notice {
         received: i64,
         /// Whether it came in before this start, and may have been shown then.
         replayed: bool,
+        /// Whether its sender has not been answered.
+        #[serde(skip_serializing_if = "is_false")]
+        stranger: bool,
     },
     /// A message is safe on the disk.
     Queued {
@@ -74,6 +96,16 @@ pub enum Notice {
     },
     /// A contact has committed a message of ours.
     Delivered { id: Cursor, to: Name },
+    /// A peer takes no more for now: so many messages wait here until it does.
+    Held { to: Name, reason: HeldReason, waiting: u64 },
+    /// A peer does not have so many messages that it had: they are not sent again without the user's word.
+    Lost { peer: Name, messages: u64 },
+    /// The answer to `RESEND`: so many messages are sent again.
+    Resent { peer: Name, messages: u64 },
+    /// The answer to `FORGET`.
+    Forgotten { peer: Name },
+    /// The answer to `TRUST discovery`: the key that it must have from now on.
+    Trusted { fingerprint: PublicKey },
     /// Something was not done, or is not as it should be.
     Error(ErrorNotice),
     /// Sorted by name.
@@ -85,7 +117,7 @@ pub enum Notice {
     /// The conversation that the user is in, null for none; how many of the peer's messages were unread, counted up to
     /// [`MANY_UNREAD`]; the last entries, oldest first.
     Conversation { peer: Option<Name>, unread: u64, messages: Vec<HistoryLine> },
-    /// The answer to `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
+    /// The answer to `ACCEPT`, `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
     Contact(Box<ContactLine>),
     /// Usage and meaning of every command.
     Help { commands: Vec<(&'static str, &'static str)> },
@@ -151,6 +183,14 @@ pub enum Code {
     TooLong,
     /// The disk is full or fails: nothing was kept.
     NotSaved,
+    /// The disk is nearly full: nothing is taken from peers.
+    DiskFull,
+    /// The other side has ended the contact, or has not answered in time.
+    Dropped,
+    /// More strangers ask than are told of one by one.
+    TooMany,
+    /// `RESEND` of a contact who has lost nothing.
+    NothingLost,
     /// By discovery.
     Refused,
     /// An unknown peer connected, and was cut.
@@ -172,6 +212,16 @@ pub enum UpDown {
     Down,
 }
 
+/// Why a peer takes no messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldReason {
+    /// Its user has not answered this one, and has taken what may come from a stranger.
+    NotAnswered,
+    /// Its disk is nearly full.
+    DiskFull,
+}
+
 /// Whether a user has a session with discovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -190,8 +240,8 @@ impl From<bool> for OnOff {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     Text(String),
-    /// A kind that only a later version knows.
-    Unknown(Kind),
+    /// A kind that only a later version knows; and how many bytes it had, if they were not kept.
+    Unknown(Kind, Option<u64>),
 }
 
 impl Body {
@@ -203,7 +253,15 @@ impl Body {
                 Ok(text) => text.to_owned(),
                 Err(_) => String::from_utf8_lossy(body).into_owned(),
             }),
-            other => Self::Unknown(other),
+            other => Self::Unknown(other, None),
+        }
+    }
+
+    /// What a message says of whose body so many bytes were not kept.
+    pub fn of(message: &Message, dropped: Option<u64>) -> Self {
+        match dropped {
+            None => Self::new(message.kind, &message.body),
+            dropped => Self::Unknown(message.kind, dropped),
         }
     }
 
@@ -211,9 +269,14 @@ impl Body {
     pub fn shown(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => text.into(),
-            Self::Unknown(Kind(kind)) => {
+            Self::Unknown(Kind(kind), None) => {
                 format!("(a message of kind {kind}, which this version can't show)").into()
             }
+            Self::Unknown(Kind(kind), Some(bytes)) => format!(
+                "(a message of kind {kind}, {} bytes, which this version can't show and did not keep)",
+                text::grouped(*bytes)
+            )
+            .into(),
         }
     }
 }
@@ -227,6 +290,9 @@ impl Notice {
                 | Self::Discovery { .. }
                 | Self::Presence { .. }
                 | Self::Request { .. }
+                | Self::Full { .. }
+                | Self::Held { .. }
+                | Self::Lost { .. }
                 | Self::Link { .. }
                 | Self::Message { .. }
                 | Self::Delivered { .. }
@@ -249,6 +315,10 @@ impl Notice {
         };
         content + size_of::<Told>() + MAX_REFERENCE
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[cfg(test)]

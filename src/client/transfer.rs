@@ -57,10 +57,9 @@ impl Transfer {
         let mut unfinished = NamedTempFile::new_in(directory)
             .with_context(|| format!("can't write to {}", directory.display()))?;
         let passphrase = passphrase::get(self.passphrase_file.as_deref(), true, &signals)?;
-        let copy = Journal::copy(&journal, &self.user)?;
-        let written = seal(&mut copy.open()?, unfinished.as_file_mut(), passphrase, &signals)
+        let mut copy = Journal::copy(&journal, &self.user)?;
+        let written = seal(&mut copy, unfinished.as_file_mut(), passphrase, &signals)
             .and_then(|()| Ok(unfinished.as_file().sync_all()?));
-        drop(copy);
         written.with_context(|| format!("can't write {shown}"))?;
         unfinished.persist_noclobber(&self.file).map_err(|error| match error.error.kind() {
             io::ErrorKind::AlreadyExists => wont_replace(),

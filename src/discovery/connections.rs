@@ -15,8 +15,8 @@ use crate::protocol::MAX_RENDEZVOUS_FRAME;
 use crate::protocol::rendezvous::{ToClient, ToDiscovery};
 use crate::transport::noise::{Keypair, OpenError, Purpose};
 use crate::transport::{
-    Buffers, Caps, Connection, ConnectionId, Event, Framing, Opened, ReadError, Rejected, Route, Transport,
-    Writer,
+    Buffers, Caps, Connection, ConnectionId, Event, Framing, Opened, Permit, ReadError, Rejected, Route,
+    Transport, Writer,
 };
 
 const FRAMING: Framing = Framing { longest: MAX_RENDEZVOUS_FRAME, read_ahead: 512, fill: 16 * 1024 };
@@ -28,6 +28,8 @@ pub enum Inbound {
     /// A handshake is done. What a registration did not cost is given back to the refunds.
     Opened(Box<Opened>, Refunds),
     Messages(ConnectionId, Vec<ToDiscovery>),
+    /// Something has arrived that is not yet a whole frame.
+    Alive(ConnectionId),
     Closed(ConnectionId),
 }
 
@@ -54,6 +56,7 @@ fn open(connection: Connection, from: Route, events: Sender<Inbound>) {
                 thread::sleep(pace.delay(&messages, &refunds, Instant::now()));
                 Inbound::Messages(session, messages)
             }
+            Event::Alive(session) => Inbound::Alive(session),
             Event::Closed(session, end) => {
                 match end {
                     Ok(()) => tracing::debug!(%from, "connection closed"),
@@ -81,11 +84,14 @@ struct Client {
     route: Route,
     writer: Writer,
     refunds: Refunds,
+    /// Until it has registered it gives way to others.
+    unregistered: Option<Permit>,
 }
 
 impl Connections {
-    pub fn opened(&mut self, session: ConnectionId, route: Route, writer: Writer, refunds: Refunds) {
-        self.open.insert(session, Client { route, writer, refunds });
+    pub fn opened(&mut self, opened: Opened, refunds: Refunds) {
+        let Opened { id, route, writer, handshake: unregistered, .. } = opened;
+        self.open.insert(id, Client { route, writer, refunds, unregistered });
     }
 
     /// A registration of this session has led to so many messages.
@@ -114,6 +120,9 @@ impl Connections {
             let Some(client) = self.open.get_mut(&session) else {
                 continue;
             };
+            if messages.iter().any(|message| matches!(message, ToClient::Registered(_))) {
+                client.unregistered = None;
+            }
             if let Err(error) = client.writer.send(messages, &mut buffers) {
                 tracing::debug!(from = %client.route, %error, "connection does not take what is sent");
                 self.open.remove(&session);

@@ -38,7 +38,7 @@ pub fn release(database: Option<PathBuf>, name: &Name) -> anyhow::Result<String>
 }
 
 fn release_stopped(directory: &Directory, name: &Name) -> store::Result<Option<PublicKey>> {
-    let mut registry = Registry::new(directory.load()?, Limits { new_names: 0, new_names_loopback: None });
+    let mut registry = Registry::new(directory.load()?, Limits::default());
     let mut decisions = Decisions::default();
     let key = registry.release(name, Clock::start().now(), &mut decisions);
     directory.save(&decisions.changes)?;

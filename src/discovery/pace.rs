@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use crate::protocol::rendezvous::ToDiscovery;
 
 /// What one message costs its session. In the long run it can't send more than one in this time: more than
-/// a client sends that waits for each answer, and a small part of what the loop can do. Those that have to
-/// be saved need not cost more: there are only as many as an account may have contacts.
+/// a client sends that waits for each answer, and a small part of what the loop can do. Requests, which have to
+/// be saved, need not cost more: there can only be so many that stand.
 const MESSAGE_COST: Duration = Duration::from_micros(100);
+/// What it costs to drop a user: else a session could have requests saved and removed without end.
+const DROP_COST: Duration = Duration::from_millis(1);
 /// What a registration costs until the loop knows better: every contact may have to be told, a thousand of them.
 const REGISTER_COST: Duration = Duration::from_millis(100);
 /// What it costs at least: each may have to be saved.
@@ -17,7 +19,7 @@ const REGISTER_LEAST: Duration = Duration::from_millis(1);
 /// What each message costs that it has led to.
 const TOLD_COST: Duration = Duration::from_micros(100);
 /// How much a session may spend at once, and saves up again while it is quiet. Enough to ask for every
-/// contact and to report every link after a login; all others wait while the loop deals with it.
+/// contact and to answer each after a login; all others wait while the loop deals with it.
 const BURST: Duration = Duration::from_millis(400);
 
 /// What the loop gives back to a session, in microseconds, until its reader takes it.
@@ -55,6 +57,7 @@ impl Pace {
         // A frame with nothing in it that is known here has to be opened and taken in too.
         let cost = |message: &ToDiscovery| match message {
             ToDiscovery::Register(_) => REGISTER_COST,
+            ToDiscovery::Drop(_) => DROP_COST,
             _ => MESSAGE_COST,
         };
         let cost = messages.iter().map(cost).sum::<Duration>().max(MESSAGE_COST);
@@ -123,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn every_contact_can_be_asked_for_and_reported_at_once() {
+    fn every_contact_can_be_asked_for_and_answered_at_once() {
         let start = Instant::now();
         let login = REGISTER_COST + MESSAGE_COST * (2 * MAX_CONTACTS as u32);
         assert_eq!(Pace::new(start).spend(login, start), Duration::ZERO);

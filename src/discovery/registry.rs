@@ -6,27 +6,33 @@
 //! [`Saving::Unavailable`].
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::quota::Quota;
-use super::relations::{Relation, Relations};
+use super::quota::{Kind, Quota};
+use super::relations::Relations;
 use super::sessions::{Session, Sessions};
-use super::users::{UserIndex, Users};
-use crate::accounts::{Account, Change, Snapshot, UserId};
+use super::users::{ByStrangers, UserIndex, Users};
+use crate::accounts::{Account, Change, Registration, Snapshot, UserId};
 use crate::protocol::rendezvous::{
-    About, Identity, Refused, RefusedCode, Register, Registered, Status, ToClient, ToDiscovery, given_out,
+    About, Refused, RefusedCode, Register, Registered, Request, Strangers, ToClient, ToDiscovery, given_out,
 };
 use crate::protocol::{Name, PublicKey};
 use crate::time::{Instant, Now};
-use crate::transport::{ConnectionId, network};
-use crate::undo::{Table, transactional};
+use crate::transport::ConnectionId;
+use crate::undo::transactional;
 
-pub use super::quota::Limits;
+pub use super::quota::{Limit, Limits};
+pub use super::relations::MAX_REFUSALS;
 pub use super::sessions::REGISTER_WITHIN;
+pub use requests::{MAX_CONTACTS, MAX_REQUESTS_FOR, MAX_UNANSWERED};
 
-/// How many requests and connections together one account may have when it asks for another user.
-pub const MAX_CONTACTS: usize = 1000;
-/// How many pending requests there may be for one account.
-pub const MAX_REQUESTS_FOR: usize = 1000;
+mod requests;
+mod telling;
+
+/// How often is looked for requests that nobody has answered in time.
+const ENDS_EVERY: Duration = Duration::from_secs(60);
+/// How many of them end at a time.
+const MOST_ENDS: usize = 1000;
 
 /// What happens to discovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +46,10 @@ pub enum Event {
     Message {
         session: ConnectionId,
         message: ToDiscovery,
+    },
+    /// Part of a frame has arrived.
+    Alive {
+        session: ConnectionId,
     },
     Closed {
         session: ConnectionId,
@@ -82,39 +92,39 @@ pub struct Figures {
     pub online: u64,
     /// Connections whose key is proved, also those that have not registered.
     pub sessions: u64,
-    /// Pairs of users who have been linked.
+    /// Pairs of users who have both asked.
     pub connections: u64,
+    /// Those that nobody has answered.
     pub requests: u64,
+    /// How often a user has dropped another one, who would be told of it.
+    pub refusals: u64,
+    pub strangers: ByStrangers,
 }
 
 #[derive(Debug)]
 pub struct Registry {
     users: Users,
-    relations: Table<Relations>,
+    relations: Relations,
     sessions: Sessions,
     quota: Quota,
+    /// When to look for requests whose time is over. A disk that fails then is not tried again before.
+    ends_due: Instant,
 }
 
 impl Registry {
     /// Starts from what is kept: every user is offline.
     pub fn new(snapshot: Snapshot, limits: Limits) -> Self {
-        let Snapshot { accounts, connections, requests, released } = snapshot;
+        let Snapshot { accounts, connections, requests, refusals, released } = snapshot;
         let users = Users::new(accounts, released);
-        let mut relations = Relations::default();
-        let connections = connections.into_iter().map(|pair| (pair, Relation::connection as fn(_, _) -> _));
-        let requests = requests.into_iter().map(|pair| (pair, Relation::Request as fn(_, _) -> _));
-        for ((one, other), relation) in connections.chain(requests) {
-            // Both are there, for the database checks foreign keys.
-            if let (Some(one), Some(other)) = (users.with_id(one), users.with_id(other)) {
-                relations.set(relation(one, other), true);
-            }
-        }
-        Self {
-            users,
-            relations: Table::new(relations),
-            sessions: Sessions::default(),
-            quota: Quota::new(limits),
-        }
+        // Both are there, for the database checks foreign keys.
+        let pair = |one, other| Some((users.with_id(one)?, users.with_id(other)?));
+        let relations = Relations::new(
+            connections.into_iter().filter_map(|(one, other)| pair(one, other)),
+            requests.into_iter().filter_map(|(asker, target, request)| Some((pair(asker, target)?, request))),
+            refusals.into_iter().filter_map(|(by, of, since)| Some((pair(by, of)?, since))),
+        );
+        let (sessions, quota) = (Sessions::default(), Quota::new(limits));
+        Self { users, relations, sessions, quota, ends_due: Instant::START }
     }
 
     pub fn handle(&mut self, event: &Event, now: Now, saving: Saving, decisions: &mut Decisions) {
@@ -122,20 +132,28 @@ impl Registry {
         match event {
             Event::Opened { session, key, from } => turn.sessions.open(*session, *key, *from, now.mono),
             Event::Message { session, message } => turn.message(*session, message),
+            Event::Alive { session } => _ = turn.sessions.received(*session, now.mono),
             Event::Closed { session } => turn.end(*session),
         }
     }
 
-    /// Ends the sessions that have been silent for too long.
+    /// Ends the sessions that have been silent and the requests that have been unanswered for too long.
     pub fn tick(&mut self, now: Now, saving: Saving, decisions: &mut Decisions) {
+        let look = now.mono >= self.ends_due;
+        if look {
+            self.ends_due = now.mono + ENDS_EVERY;
+        }
         let mut turn = self.turn(now, saving, decisions);
         while let Some(session) = turn.sessions.overdue(now.mono) {
             turn.end(session);
         }
+        if look && saving == Saving::Available {
+            turn.end_requests(MOST_ENDS);
+        }
     }
 
-    /// Releases a name, on the operator's decision: the account's session ends, its requests and connections are
-    /// forgotten, and the first *other* key that wants the name has it. Returns the key that had it, if there was one.
+    /// Releases a name, on the operator's decision: the account's session ends, what stands between it and others
+    /// is forgotten, and the first *other* key that wants the name has it. Returns the key that had it, if there was one.
     ///
     /// The next holder of the name is not told which users the account knew; and the account's own client, which comes
     /// back by itself, would have the name again at once if its key could take it.
@@ -146,11 +164,7 @@ impl Registry {
         if let Some(session) = turn.sessions.of(user) {
             turn.end(session);
         }
-        for other in turn.relations.related(user) {
-            turn.relations.remove(&Relation::connection(user, other));
-            turn.relations.remove(&Relation::Request(user, other));
-            turn.relations.remove(&Relation::Request(other, user));
-        }
+        turn.relations.remove_all(user);
         turn.users.release(user);
         let key = account.key;
         turn.change(Change::ReleaseName { account, now: now.wall });
@@ -158,22 +172,26 @@ impl Registry {
     }
 
     pub fn figures(&self) -> Figures {
+        let [connections, requests, refusals] = self.relations.counts();
         Figures {
             users: self.users.count() as u64,
             online: self.sessions.online() as u64,
             sessions: self.sessions.count() as u64,
-            connections: self.relations.connections,
-            requests: self.relations.requests,
+            connections,
+            requests,
+            refusals,
+            strangers: self.users.by_strangers(),
         }
     }
 
     /// When [`Self::tick`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.sessions.next_due()
+        let ends = self.relations.will_end().then_some(self.ends_due);
+        self.sessions.next_due().into_iter().chain(ends).min()
     }
 
     fn turn<'r>(&'r mut self, now: Now, saving: Saving, decisions: &'r mut Decisions) -> Turn<'r> {
-        let Self { users, relations, sessions, quota } = self;
+        let Self { users, relations, sessions, quota, ends_due: _ } = self;
         Turn { users, relations, sessions, quota, now, saving, decisions }
     }
 }
@@ -183,7 +201,7 @@ transactional!(Registry { users, relations, sessions, quota });
 
 struct Turn<'r> {
     users: &'r mut Users,
-    relations: &'r mut Table<Relations>,
+    relations: &'r mut Relations,
     sessions: &'r mut Sessions,
     quota: &'r mut Quota,
     now: Now,
@@ -193,17 +211,19 @@ struct Turn<'r> {
 
 impl Turn<'_> {
     fn message(&mut self, session: ConnectionId, message: &ToDiscovery) {
-        let Some(&Session { user, .. }) = self.sessions.received(session, self.now.mono) else {
+        let Some(&Session { user, from, .. }) = self.sessions.received(session, self.now.mono) else {
             return;
         };
         match (message, user) {
             (ToDiscovery::Register(register), _) => self.register(session, register),
             (ToDiscovery::Ping, _) => self.send(session, ToClient::Pong),
             (ToDiscovery::Logout, _) => self.end(session),
-            (ToDiscovery::Request(about), Some(asker)) => self.request(session, asker, &about.name),
-            (ToDiscovery::Linked(about), Some(user)) => self.linked(session, user, &about.name),
-            (ToDiscovery::Identify(asked), Some(_)) => self.identify(session, asked.key),
-            (ToDiscovery::Request(About { name }) | ToDiscovery::Linked(About { name }), None) => {
+            (ToDiscovery::Request(request), Some(asker)) => self.request(session, from.ip(), asker, request),
+            (ToDiscovery::Drop(about), Some(user)) => self.drop_user(session, user, &about.name),
+            (ToDiscovery::Identify(asked), Some(asker)) => {
+                self.identify(session, from.ip(), asker, asked.key)
+            }
+            (ToDiscovery::Request(Request { name, .. }) | ToDiscovery::Drop(About { name }), None) => {
                 self.refuse(session, RefusedCode::NOT_REGISTERED, Some(name));
             }
             (ToDiscovery::Identify(_), None) => self.refuse(session, RefusedCode::NOT_REGISTERED, None),
@@ -233,27 +253,27 @@ impl Turn<'_> {
         session: ConnectionId,
         key: PublicKey,
         from: SocketAddr,
-        Register { name, listen, .. }: &Register,
+        wanted: &Register,
     ) -> Result<(), RefusedCode> {
+        let name = &wanted.name;
         if self.users.released_from(name) == Some(key) {
             return Err(RefusedCode::RELEASED);
         }
-        let network = network(from.ip());
-        if !self.quota.allows(network, self.now.mono) {
+        if !self.quota.allows(Kind::NewName, None, from.ip(), self.now.mono) {
             return Err(RefusedCode::TOO_MANY_NAMES);
         }
         self.can_save()?;
-        let address = given_out(*listen, from.ip());
-        let (user, account) = self.users.add(name.clone(), key, address);
+        let registration = registration(wanted, from);
+        let (user, account) = self.users.add(name.clone(), key, registration);
         self.change(Change::AddUser { account, now: self.now.wall });
-        self.quota.count(network);
-        self.welcome(session, user, address);
+        self.quota.count(Kind::NewName, None, from.ip(), self.now.mono);
+        self.welcome(session, user);
         Ok(())
     }
 
     /// Gives a session to the user it belongs to, or notes that the user has moved.
     fn log_in(&mut self, session: ConnectionId, from: SocketAddr, user: UserIndex, wanted: &Register) {
-        let address = given_out(wanted.listen, from.ip());
+        let registration = registration(wanted, from);
         let held = self.sessions.of(user);
         let start_of = |session| self.sessions.get(session).and_then(|session| session.start);
         let same_start =
@@ -266,19 +286,18 @@ impl Turn<'_> {
             }
             return self.end(session);
         }
-        let Some(&Account { id, address: last, .. }) = self.users.get(user) else {
+        let Some(&Account { id, registration: last, .. }) = self.users.get(user) else {
             return;
         };
-        let moved = last != address;
-        if moved && let Err(code) = self.can_save() {
+        let differs = last != registration;
+        if differs && let Err(code) = self.can_save() {
             return self.refuse(session, code, Some(&wanted.name));
         }
-        let changed = moved || held.is_none();
-        if changed {
-            self.change(Change::SetAddress { user: id, address, now: self.now.wall });
+        if differs || held.is_none() {
+            self.change(Change::SetRegistration { user: id, registration, now: self.now.wall });
         }
-        if moved {
-            self.users.set_address(user, address);
+        if differs {
+            self.users.register(user, registration);
         }
         if let Some(older) = held.filter(|older| *older != session) {
             if !again {
@@ -287,100 +306,17 @@ impl Turn<'_> {
             self.sessions.end(older);
             self.decisions.actions.push(Action::Close { session: older });
         }
-        self.welcome(session, user, address);
-        if changed {
-            self.tell_related(user);
+        if registration.strangers == Strangers::Closed {
+            self.turn_away_strangers(user, &wanted.name);
         }
-    }
-
-    /// The session is the user's from now on, and is told everything that concerns the user.
-    fn welcome(&mut self, session: ConnectionId, user: UserIndex, address: SocketAddr) {
-        self.sessions.register(session, user);
-        self.send(session, ToClient::Registered(Registered { address }));
-        for other in self.relations.related(user) {
-            self.tell(session, user, other);
+        self.welcome(session, user);
+        let has_moved = (registration.address, registration.observed) != (last.address, last.observed);
+        if held.is_none() || has_moved {
+            self.tell_contacts(user);
         }
-        self.send(session, ToClient::Synced);
-    }
-
-    fn request(&mut self, session: ConnectionId, asker: UserIndex, name: &Name) {
-        let Some(target) = self.users.named(name) else {
-            return self.send(session, ToClient::NoSuchUser(About { name: name.clone() }));
-        };
-        if target == asker {
-            return self.refuse(session, RefusedCode::YOURSELF, Some(name));
+        if held.is_none() || differs {
+            self.tell_askers(user, registration.strangers != last.strangers);
         }
-        if !self.relations.connected(asker, target) && !self.relations.asks(asker, target) {
-            if let Err(code) = self.ask(asker, target) {
-                return self.refuse(session, code, Some(name));
-            }
-            if let Some(theirs) = self.sessions.of(target) {
-                self.tell(theirs, target, asker);
-            }
-        }
-        self.tell(session, asker, target);
-    }
-
-    fn ask(&mut self, asker: UserIndex, target: UserIndex) -> Result<(), RefusedCode> {
-        let known = self.relations.of(asker);
-        if known.asked.len() + known.connected.len() >= MAX_CONTACTS {
-            return Err(RefusedCode::TOO_MANY_REQUESTS);
-        }
-        if self.relations.of(target).asked_by.len() >= MAX_REQUESTS_FOR {
-            return Err(RefusedCode::TARGET_FULL);
-        }
-        self.can_save()?;
-        self.relations.insert(Relation::Request(asker, target), ());
-        if let Some([asker, target]) = self.ids([asker, target]) {
-            self.change(Change::AddRequest { asker, target, now: self.now.wall });
-        }
-        Ok(())
-    }
-
-    fn linked(&mut self, session: ConnectionId, user: UserIndex, name: &Name) {
-        // Only the user who was asked settles a request: a stranger must not be able to make a connection alone, which
-        // could never be undone. Without a request there is nothing to do.
-        if let Some(other) = self.users.named(name)
-            && self.relations.asks(other, user)
-            && let Err(code) = self.connect(user, other)
-        {
-            self.refuse(session, code, Some(name));
-        }
-    }
-
-    fn connect(&mut self, user: UserIndex, other: UserIndex) -> Result<(), RefusedCode> {
-        let full = |user| self.relations.of(user).connected.len() >= MAX_CONTACTS;
-        if !self.relations.connected(user, other) {
-            if full(user) {
-                return Err(RefusedCode::TOO_MANY_REQUESTS);
-            }
-            if full(other) {
-                return Err(RefusedCode::TARGET_FULL);
-            }
-        }
-        self.can_save()?;
-        self.relations.insert(Relation::connection(user, other), ());
-        if let Some([one, other]) = self.ids([user, other]) {
-            self.change(Change::AddConnection { one, other, now: self.now.wall });
-        }
-        self.settle(user, other);
-        self.settle(other, user);
-        Ok(())
-    }
-
-    /// Forgets a request, if there is one.
-    fn settle(&mut self, asker: UserIndex, target: UserIndex) {
-        if self.relations.remove(&Relation::Request(asker, target)).is_some()
-            && let Some([asker, target]) = self.ids([asker, target])
-        {
-            self.change(Change::RemoveRequest { asker, target });
-        }
-    }
-
-    fn identify(&mut self, session: ConnectionId, key: PublicKey) {
-        let holder = self.users.holder(&key).and_then(|user| self.users.get(user));
-        let name = holder.map(|account| account.name.clone());
-        self.send(session, ToClient::Identity(Identity { key, name }));
     }
 
     /// Ends a session. If a user holds it, the user is offline from now on.
@@ -395,29 +331,8 @@ impl Turn<'_> {
         if let Some(id) = self.users.get(user).map(|account| account.id) {
             self.change(Change::SetSeen { user: id, now: self.now.wall });
         }
-        self.tell_related(user);
-    }
-
-    fn tell_related(&mut self, user: UserIndex) {
-        for other in self.relations.related(user) {
-            if let Some(session) = self.sessions.of(other) {
-                self.tell(session, other, user);
-            }
-        }
-    }
-
-    /// Tells `told`, in `session`, what is known of `user`.
-    fn tell(&mut self, session: ConnectionId, told: UserIndex, user: UserIndex) {
-        if let Some(Account { name, key, address, .. }) = self.users.get(user) {
-            let status = Status {
-                name: name.clone(),
-                key: *key,
-                address: Some(*address),
-                online: self.sessions.of(user).is_some(),
-                asks: self.relations.asks(user, told),
-            };
-            self.send(session, ToClient::Status(status));
-        }
+        self.tell_contacts(user);
+        self.tell_askers(user, false);
     }
 
     fn refuse(&mut self, session: ConnectionId, code: RefusedCode, name: Option<&Name>) {
@@ -439,9 +354,22 @@ impl Turn<'_> {
         }
     }
 
-    fn ids(&self, [one, other]: [UserIndex; 2]) -> Option<[UserId; 2]> {
-        Some([self.users.get(one)?.id, self.users.get(other)?.id])
+    /// Has a change saved that is about two users.
+    fn change_between(
+        &mut self,
+        (one, other): (UserIndex, UserIndex),
+        change: impl FnOnce(UserId, UserId) -> Change,
+    ) {
+        let id = |user| self.users.get(user).map(|account| account.id);
+        if let (Some(one), Some(other)) = (id(one), id(other)) {
+            self.change(change(one, other));
+        }
     }
+}
+
+fn registration(Register { listen, strangers, .. }: &Register, from: SocketAddr) -> Registration {
+    let observed = from.ip().to_canonical();
+    Registration { address: given_out(*listen, observed), observed, strangers: *strangers }
 }
 
 #[cfg(test)]

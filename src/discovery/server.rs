@@ -144,18 +144,19 @@ impl Server {
     fn take(&mut self, event: Inbound) {
         match event {
             Inbound::Opened(opened, refunds) => {
-                let Opened { id: session, key, route, writer, .. } = *opened;
+                let Opened { id: session, key, route, .. } = *opened;
                 // Every session comes over a socket of its own.
                 let Some(from) = route.remote() else {
                     return;
                 };
-                self.connections.opened(session, route, writer, refunds);
+                self.connections.opened(*opened, refunds);
                 self.waiting.push_back(Event::Opened { session, key, from });
             }
             Inbound::Messages(session, messages) => {
                 let messages = messages.into_iter().map(|message| Event::Message { session, message });
                 self.waiting.extend(messages);
             }
+            Inbound::Alive(session) => self.waiting.push_back(Event::Alive { session }),
             Inbound::Closed(session) => {
                 self.connections.closed(session);
                 self.waiting.push_back(Event::Closed { session });

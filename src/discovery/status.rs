@@ -9,11 +9,12 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::registry::Figures;
+use super::users::ByStrangers;
 use crate::protocol::PublicKey;
 use crate::protocol::rendezvous::RefusedCode;
 use crate::transport::Rejected;
 
-const REASONS: [(RefusedCode, &str); 9] = [
+const REASONS: [(RefusedCode, &str); 11] = [
     (RefusedCode::NAME_TAKEN, "name-taken"),
     (RefusedCode::KEY_IN_USE, "key-in-use"),
     (RefusedCode::TOO_MANY_NAMES, "too-many-names"),
@@ -23,6 +24,8 @@ const REASONS: [(RefusedCode, &str); 9] = [
     (RefusedCode::NOT_REGISTERED, "not-registered"),
     (RefusedCode::YOURSELF, "yourself"),
     (RefusedCode::RELEASED, "released"),
+    (RefusedCode::CLOSED, "closed"),
+    (RefusedCode::TOO_MANY_QUESTIONS, "too-many-questions"),
 ];
 
 /// How many refusals there were, by reason. Every reason is there from the start.
@@ -54,7 +57,8 @@ impl Status {
     /// For people.
     pub fn text(&self) -> String {
         let Self { version, address, database, key, uptime, figures, failed_saves, refused, .. } = self;
-        let Figures { users, online, sessions, connections, requests } = figures;
+        let Figures { users, online, sessions, connections, requests, refusals, strangers } = figures;
+        let ByStrangers { open, ask, all, closed } = strangers;
         let uptime = SignedDuration::from_secs(i64::try_from(*uptime).unwrap_or(i64::MAX));
         let refused = refused.iter().filter(|(_, count)| **count > 0);
         let refused: Vec<_> = refused.map(|(reason, count)| format!("{reason} {count}")).collect();
@@ -70,6 +74,8 @@ impl Status {
              sessions      {sessions}\n\
              connections   {connections}\n\
              requests      {requests} pending\n\
+             refusals      {refusals}\n\
+             strangers     open {open}, ask {ask}, all {all}, closed {closed}\n\
              failed saves  {failed_saves}\n\
              refused       {refused}\n"
         )
@@ -77,7 +83,11 @@ impl Status {
 
     /// For Prometheus, in its text format.
     pub fn metrics(&self) -> String {
-        let Figures { users, online, sessions, connections, requests } = self.figures;
+        let Figures { users, online, sessions, connections, requests, refusals, strangers } = self.figures;
+        let ByStrangers { open, ask, all, closed } = strangers;
+        let by_strangers = [("open", open), ("ask", ask), ("all", all), ("closed", closed)];
+        let by_strangers =
+            by_strangers.map(|(policy, count)| (format!("{{strangers=\"{policy}\"}}"), i128::from(count)));
         let one = |value| vec![(String::new(), i128::from(value))];
         let by_reason = |(reason, count): (&_, &_)| (format!("{{reason=\"{reason}\"}}"), i128::from(*count));
         let build = vec![(format!("{{version=\"{}\"}}", self.version), 1)];
@@ -90,8 +100,10 @@ impl Status {
             ("users", "gauge", "Registered accounts.", one(users)),
             ("users_online", "gauge", "Accounts with a live session.", one(online)),
             ("sessions", "gauge", "Connections that have proved their key.", one(sessions)),
-            ("connections", "gauge", "Pairs of users who have been linked.", one(connections)),
+            ("connections", "gauge", "Pairs of users who have both asked.", one(connections)),
             ("requests_pending", "gauge", "Requests that are waiting for an answer.", one(requests)),
+            ("refusals", "gauge", "Users dropped by others, who would be told.", one(refusals)),
+            ("accounts", "gauge", "Registered accounts, by how they meet strangers.", by_strangers.into()),
             ("failed_saves_total", "counter", "Transactions that could not be saved.", saves),
             ("refusals_total", "counter", "Refusals, by reason.", refused),
         ];

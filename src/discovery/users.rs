@@ -2,16 +2,19 @@
 //! index.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
-use crate::accounts::{Account, UserId};
+use crate::accounts::{Account, Registration, UserId};
+use crate::protocol::rendezvous::Strangers;
 use crate::protocol::{Name, PublicKey};
-use crate::undo::{Table, transactional};
+use crate::undo::{Table, Value, transactional};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserIndex(u32);
 
 impl UserIndex {
+    pub(super) const FIRST: Self = Self(0);
+    pub(super) const LAST: Self = Self(u32::MAX);
+
     /// More users than can be told apart fit into no machine's memory.
     pub(super) fn new(row: usize) -> Self {
         Self(u32::try_from(row).unwrap_or(u32::MAX))
@@ -30,6 +33,27 @@ pub struct Users {
     by_key: Table<HashMap<PublicKey, UserIndex>>,
     /// The released names, each with the last key that it was taken from.
     released: Table<HashMap<Name, PublicKey>>,
+    by_strangers: Value<ByStrangers>,
+}
+
+/// How many accounts meet strangers in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ByStrangers {
+    pub open: u64,
+    pub ask: u64,
+    pub all: u64,
+    pub closed: u64,
+}
+
+impl ByStrangers {
+    fn of(&mut self, strangers: Strangers) -> &mut u64 {
+        match strangers {
+            Strangers::Open => &mut self.open,
+            Strangers::Ask => &mut self.ask,
+            Strangers::All => &mut self.all,
+            Strangers::Closed => &mut self.closed,
+        }
+    }
 }
 
 impl Users {
@@ -38,7 +62,10 @@ impl Users {
         let indexed = || accounts.iter().enumerate().map(|(row, account)| (UserIndex::new(row), account));
         let by_name = indexed().map(|(user, account)| (account.name.clone(), user)).collect();
         let by_key = indexed().map(|(user, account)| (account.key, user)).collect();
+        let mut by_strangers = ByStrangers::default();
+        accounts.iter().for_each(|account| *by_strangers.of(account.registration.strangers) += 1);
         Self {
+            by_strangers: Value::new(by_strangers),
             by_name: Table::new(by_name),
             by_key: Table::new(by_key),
             released: Table::new(released.into_iter().collect()),
@@ -48,6 +75,10 @@ impl Users {
 
     pub fn count(&self) -> usize {
         self.by_name.len()
+    }
+
+    pub fn by_strangers(&self) -> ByStrangers {
+        *self.by_strangers
     }
 
     pub fn named(&self, name: &Name) -> Option<UserIndex> {
@@ -72,25 +103,29 @@ impl Users {
     }
 
     /// Adds an account with a name and a key that no other has.
-    pub fn add(&mut self, name: Name, key: PublicKey, address: SocketAddr) -> (UserIndex, Account) {
+    pub fn add(&mut self, name: Name, key: PublicKey, registration: Registration) -> (UserIndex, Account) {
         let user = UserIndex::new(self.accounts.len());
         let id = self.accounts.last().map_or(1, |last| last.id.saturating_add(1));
-        let account = Account { id, name: name.clone(), key, address };
+        let account = Account { id, name: name.clone(), key, registration };
+        *self.by_strangers.of(registration.strangers) += 1;
         self.by_name.insert(name, user);
         self.by_key.insert(key, user);
         self.accounts.insert(user.row(), account.clone());
         (user, account)
     }
 
-    pub fn set_address(&mut self, user: UserIndex, address: SocketAddr) {
+    pub fn register(&mut self, user: UserIndex, registration: Registration) {
         if let Some(account) = self.accounts.get_mut(&user.row()) {
-            account.address = address;
+            *self.by_strangers.of(account.registration.strangers) -= 1;
+            *self.by_strangers.of(registration.strangers) += 1;
+            account.registration = registration;
         }
     }
 
     /// Releases a user's name. The caller has forgotten the user's session and relations.
     pub fn release(&mut self, user: UserIndex) {
-        if let Some(Account { name, key, .. }) = self.accounts.get(user.row()) {
+        if let Some(Account { name, key, registration, .. }) = self.accounts.get(user.row()) {
+            *self.by_strangers.of(registration.strangers) -= 1;
             self.by_name.remove(name);
             self.by_key.remove(key);
             self.released.insert(name.clone(), *key);
@@ -98,4 +133,4 @@ impl Users {
     }
 }
 
-transactional!(Users { accounts, by_name, by_key, released });
+transactional!(Users { accounts, by_name, by_key, released, by_strangers });

@@ -10,14 +10,17 @@ use minicbor::encode::{self, Encode, Encoder, Write};
 /// A user's name: 1 to [`Name::MAX`] characters, each of `a`–`z`, `0`–`9`, `.`, `_` or `-`, the first a
 /// letter or a digit.
 ///
-/// The grammar is narrow on purpose: no two names look alike on a terminal, and every name is a safe
-/// file name, a safe word of a command and harmless in a log.
+/// The grammar is narrow on purpose: few names look alike on a terminal, and every name is a safe
+/// file name, a safe word of a command and harmless in a log. [`Name::DISCOVERY`] is no user's: commands mean the
+/// server by it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
 impl Name {
     /// The longest name, in characters (which are bytes).
     pub const MAX: usize = 32;
+    /// What commands call the server.
+    pub const DISCOVERY: &str = "discovery";
 
     pub fn as_str(&self) -> &str {
         &self.0
@@ -38,6 +41,8 @@ pub enum NameError {
     Character(char),
     #[error("a name starts with a letter or a digit, not with {0:?}")]
     Start(char),
+    #[error("{DISCOVERY:?} is the server's name, and no user's", DISCOVERY = Name::DISCOVERY)]
+    Reserved,
 }
 
 impl FromStr for Name {
@@ -59,6 +64,9 @@ impl FromStr for Name {
         }
         if text.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(NameError::UpperCase(text.to_ascii_lowercase()));
+        }
+        if text == Self::DISCOVERY {
+            return Err(NameError::Reserved);
         }
         Ok(Self(text.into()))
     }
@@ -118,6 +126,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Name>(), Err(NameError::Character(wrong)));
         }
+        assert_eq!("discovery".parse::<Name>(), Err(NameError::Reserved));
         for text in ["-a", ".a", "_a", ".."] {
             assert!(matches!(text.parse::<Name>(), Err(NameError::Start(_))), "{text}");
         }

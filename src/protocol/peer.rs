@@ -25,14 +25,35 @@ pub enum Peer {
     /// The sender closes the link.
     #[n(4)]
     Bye(#[n(0)] Bye),
+    /// Everything after a cursor was not taken: send it, and what follows, after a [`Self::Resume`]. Answered by
+    /// [`Self::Rewound`]; every message before that answer is dropped.
+    #[n(5)]
+    Hold(#[n(0)] Hold),
+    /// The reason for a [`Self::Hold`] is gone.
+    #[n(6)]
+    Resume,
+    /// The answer to a [`Self::Hold`]: what follows begins after its cursor.
+    #[n(7)]
+    Rewound,
+    /// Up to here, in this epoch, the sender sends nothing that it takes for delivered, although the receiver's hello did
+    /// not count it: it was lost there.
+    #[n(8)]
+    Skipped(#[n(0)] Cursor),
+    /// The beginning, or what follows it, of the body of the next message: on a thin line a long one goes piece by piece,
+    /// so that acknowledgements and pings find their way between. The message itself has the rest of its body.
+    #[n(9)]
+    Part(#[n(0)] Part),
+    /// The answer to a [`Self::Part`], at once.
+    #[n(10)]
+    PartAck,
 }
 
 impl Peer {
     /// Whether the receiver has to save what follows from it.
     pub const fn must_be_saved(&self) -> bool {
         match self {
-            Self::Hello(_) | Self::Message(_) | Self::Ack(_) => true,
-            Self::Ping | Self::Bye(_) => false,
+            Self::Hello(_) | Self::Message(_) | Self::Ack(_) | Self::Hold(_) | Self::Skipped(_) => true,
+            Self::Ping | Self::Bye(_) | Self::Resume | Self::Rewound | Self::Part(_) | Self::PartAck => false,
         }
     }
 }
@@ -82,7 +103,47 @@ pub struct Hello {
     /// each epoch, the most recent epochs last, at most [`MAX_CURSORS`].
     #[n(4)]
     pub cursors: Vec<Cursor>,
+    /// Why the sender takes no messages beyond those cursors, if it does not.
+    #[n(5)]
+    pub hold: Option<HoldReason>,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Hold {
+    #[n(0)]
+    pub reason: HoldReason,
+    /// Up to where messages were taken; `None` if none were that came over this link.
+    #[n(1)]
+    pub cursor: Option<Cursor>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Part {
+    /// Of which message. What was kept of another one is dropped.
+    #[n(0)]
+    pub message: Cursor,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub body: Vec<u8>,
+}
+
+/// Why messages are not taken for now. A number on the wire, so that a later version can add one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(transparent)]
+pub struct HoldReason(#[n(0)] pub u16);
+
+impl HoldReason {
+    /// The sender of the messages is a stranger, who has had what a stranger may have until answered.
+    pub const NOT_ANSWERED: Self = Self(1);
+    /// The disk of the receiver is nearly full.
+    pub const DISK_FULL: Self = Self(2);
+}
+
+/// How many messages are taken from a stranger until answered: enough to say who one is and what one wants.
+pub const STRANGER_MESSAGES: u64 = 20;
+/// How many bytes those have at most: two of the longest texts.
+pub const STRANGER_BYTES: u64 = 2 * super::MAX_TEXT as u64;
 
 /// The most epochs that a [`Hello`] speaks of.
 pub const MAX_CURSORS: u32 = 32;
@@ -102,16 +163,25 @@ pub struct Message {
     pub sent: i64,
     #[cbor(n(4), with = "minicbor::bytes")]
     pub body: Vec<u8>,
+    /// The identity under which it was sent first, if the receiver has lost it since and its writer sends it again.
+    #[n(5)]
+    pub original: Option<Cursor>,
 }
 
 impl Message {
+    /// Where it stands in the stream of messages.
     pub fn cursor(&self) -> Cursor {
         Cursor { epoch: self.epoch, number: self.number }
     }
+
+    /// Its name for ever, also when it is sent again.
+    pub fn id(&self) -> Cursor {
+        self.original.unwrap_or_else(|| self.cursor())
+    }
 }
 
-/// What the body of a message is. A receiver keeps and acknowledges kinds that it does not know, so that
-/// a later version of it can show them.
+/// What the body of a message is. A receiver acknowledges kinds that it does not know, and keeps what is
+/// short, so that a later version of it can show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Kind(#[n(0)] pub u16);
@@ -119,6 +189,11 @@ pub struct Kind(#[n(0)] pub u16);
 impl Kind {
     /// Text in UTF-8, at most [`super::MAX_TEXT`] bytes.
     pub const TEXT: Self = Self(1);
+
+    /// Whether this version can show it.
+    pub fn is_known(self) -> bool {
+        self == Self::TEXT
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -142,6 +217,8 @@ impl ByeReason {
     pub const NOT_ACCEPTED: Self = Self(3);
     /// The sender can't find out at the moment who the receiver is.
     pub const TRY_LATER: Self = Self(4);
+    /// The sender's user has not answered the receiver's request.
+    pub const NOT_ANSWERED: Self = Self(5);
 }
 
 #[cfg(test)]
@@ -152,24 +229,35 @@ mod tests {
 
     fn any_peer() -> impl Strategy<Value = Peer> {
         let cursor = || (any::<u64>(), any::<u64>()).prop_map(|(epoch, number)| Cursor { epoch, number });
+        let reason = || any::<u16>().prop_map(HoldReason);
         let hello = (
             "[a-z0-9][a-z0-9._-]{0,31}",
             any::<(u64, u16, u32)>(),
             prop::collection::vec(cursor(), 0..MAX_CURSORS as usize),
+            prop::option::of(reason()),
         )
-            .prop_map(|(name, (epoch, port, window), cursors)| {
-                Peer::Hello(Hello { name: name.parse().unwrap(), epoch, port, window, cursors })
+            .prop_map(|(name, (epoch, port, window), cursors, hold)| {
+                Peer::Hello(Hello { name: name.parse().unwrap(), epoch, port, window, cursors, hold })
             });
-        let message = (any::<(u64, u64, u16, i64)>(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(
-            |((epoch, number, kind, sent), body)| {
-                Peer::Message(Message { epoch, number, kind: Kind(kind), sent, body })
+        let body = prop::collection::vec(any::<u8>(), 0..300);
+        let message = (any::<(u64, u64, u16, i64)>(), body, prop::option::of(cursor())).prop_map(
+            |((epoch, number, kind, sent), body, original)| {
+                Peer::Message(Message { epoch, number, kind: Kind(kind), sent, body, original })
             },
         );
+        let hold = (reason(), prop::option::of(cursor()));
         prop_oneof![
             hello,
             message,
             cursor().prop_map(Peer::Ack),
             Just(Peer::Ping),
+            hold.prop_map(|(reason, cursor)| Peer::Hold(Hold { reason, cursor })),
+            Just(Peer::Resume),
+            Just(Peer::Rewound),
+            cursor().prop_map(Peer::Skipped),
+            (cursor(), prop::collection::vec(any::<u8>(), 0..300))
+                .prop_map(|(message, body)| Peer::Part(Part { message, body })),
+            Just(Peer::PartAck),
             any::<u16>().prop_map(|reason| Peer::Bye(Bye { reason: ByeReason(reason) })),
         ]
     }

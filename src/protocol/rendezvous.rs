@@ -16,13 +16,13 @@ pub enum ToDiscovery {
     /// "I am this user, and I listen there."
     #[n(0)]
     Register(#[n(0)] Register),
-    /// "I want a channel to this user." Kept until the two are linked.
+    /// "I want a channel to this user", or, where that user has asked, "I take it". When both have said so the two are
+    /// connected.
     #[n(1)]
-    Request(#[n(0)] About),
-    /// "I have a channel to this user." From the one who was asked it settles the request: the two are
-    /// connected from now on. From the other it says nothing new.
+    Request(#[n(0)] Request),
+    /// "I have nothing to do with this user any more": ends the connection and both requests.
     #[n(2)]
-    Linked(#[n(0)] About),
+    Drop(#[n(0)] About),
     /// "Whose key is this?"
     #[n(3)]
     Identify(#[n(0)] Identify),
@@ -48,6 +48,38 @@ pub struct Register {
     /// again, from a second one with the same account.
     #[n(2)]
     pub start: Option<u64>,
+    #[n(3)]
+    pub strangers: Strangers,
+}
+
+/// How an account meets users whom it has neither asked for nor answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode, clap::ValueEnum)]
+#[cbor(index_only)]
+pub enum Strangers {
+    /// Take a few messages from each, until answered
+    #[n(0)]
+    #[default]
+    Open,
+    /// Only say that they ask, until answered
+    #[n(1)]
+    Ask,
+    /// Answer each at once
+    #[n(2)]
+    All,
+    /// Take no new contacts
+    #[n(3)]
+    Closed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Request {
+    #[n(0)]
+    pub name: Name,
+    /// Whether the user asks, and not only the client, which repeats requests after a login. Without it, a request that
+    /// the other side has dropped stays dropped.
+    #[n(1)]
+    pub typed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -87,14 +119,21 @@ pub enum ToClient {
     /// The account has registered from somewhere else: this session is over, and the client is to stay out.
     #[n(7)]
     Superseded(#[n(0)] Registered),
+    /// The user has dropped the one who is told, or has not answered within [`REQUEST_LASTS`]. Nothing becomes of it
+    /// unless a user asks again.
+    #[n(8)]
+    Dropped(#[n(0)] About),
 }
+
+/// How long a request waits for an answer, once the user who was asked has been told of it.
+pub const REQUEST_LASTS: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 
 impl ToClient {
     /// Whether the client has to save what follows from it.
     pub const fn must_be_saved(&self) -> bool {
         match self {
             Self::Registered(_) | Self::Refused(_) | Self::Status(_) | Self::NoSuchUser(_) => true,
-            Self::Synced | Self::Identity(_) => true,
+            Self::Synced | Self::Identity(_) | Self::Dropped(_) => true,
             Self::Pong | Self::Superseded(_) => false,
         }
     }
@@ -138,6 +177,10 @@ impl RefusedCode {
     pub const NOT_REGISTERED: Self = Self(7);
     pub const YOURSELF: Self = Self(8);
     pub const RELEASED: Self = Self(9);
+    /// The user asked for takes no new contacts.
+    pub const CLOSED: Self = Self(10);
+    /// The account has asked about too many users who do not exist.
+    pub const TOO_MANY_QUESTIONS: Self = Self(11);
 }
 
 impl fmt::Display for RefusedCode {
@@ -152,6 +195,8 @@ impl fmt::Display for RefusedCode {
             Self::NOT_REGISTERED => "not registered",
             Self::YOURSELF => "that is yourself",
             Self::RELEASED => "discovery's operator has taken this name from your key",
+            Self::CLOSED => "the user takes no new contacts",
+            Self::TOO_MANY_QUESTIONS => "too many questions about users who do not exist; try again later",
             Self(other) => {
                 return write!(f, "refused for a reason this version does not know (code {other})");
             }
@@ -166,13 +211,32 @@ pub struct Status {
     pub name: Name,
     #[n(1)]
     pub key: PublicKey,
+    /// Where the user was last reachable, if the one who is told may know.
     #[cbor(n(2), with = "address::option", has_nil)]
     pub address: Option<SocketAddr>,
+    /// `None` where the one who is told may not know.
     #[n(3)]
-    pub online: bool,
-    /// Whether the user has asked for a channel to the one who is told.
+    pub online: Option<bool>,
+    /// Whether the user has asked for a channel to the one who is told, and has not been answered.
     #[n(4)]
-    pub asks: bool,
+    pub asks: Asks,
+    /// Whether both have asked.
+    #[n(5)]
+    pub connected: bool,
+}
+
+/// Whether a user asks for a channel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Asks {
+    #[n(0)]
+    #[default]
+    No,
+    /// Only the client repeats an earlier request.
+    #[n(1)]
+    Again,
+    #[n(2)]
+    Typed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

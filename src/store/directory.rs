@@ -1,14 +1,14 @@
-//! What discovery keeps: its key, the users, their connections and their requests.
+//! What discovery keeps: its key, the users, and how they stand to each other.
 
 use std::ops::Deref;
 use std::path::Path;
 
 use rusqlite::params;
-use zeroize::Zeroizing;
 
-use super::{Database, Result, Schema, parsed};
-use crate::accounts::{Account, Change, Snapshot};
+use super::{Database, Result, Schema, keypair, parsed};
+use crate::accounts::{Account, Change, Registration, Request, Snapshot};
 use crate::protocol::PublicKey;
+use crate::protocol::rendezvous::Strangers;
 use crate::transport::noise::Keypair;
 
 const SCHEMA: Schema = Schema {
@@ -17,7 +17,7 @@ const SCHEMA: Schema = Schema {
     // Each user who comes, moves or goes changes a row of about a hundred bytes somewhere in the file, and with it a
     // page goes to the log. With pages of 4 KiB a third fewer registrations were saved in a second.
     page_size: 1024,
-    format: 3,
+    format: 4,
     tables: include_str!("directory.sql"),
 };
 
@@ -46,18 +46,27 @@ impl Directory {
     }
 
     pub fn keypair(&self) -> Result<Keypair> {
-        let secret = self.one("SELECT secret FROM server", [], |row| row.get(0))?;
-        Ok(Keypair::from_secret(Zeroizing::new(secret)))
+        Ok(self.one("SELECT secret FROM server", [], |row| keypair(row, 0))?)
     }
 
     pub fn load(&self) -> Result<Snapshot> {
         Ok(Snapshot {
-            accounts: self.all("SELECT id, name, key, address FROM users ORDER BY id", [], |row| {
-                let (id, name, key) = (row.get(0)?, parsed(row, 1)?, PublicKey(row.get(2)?));
-                Ok(Account { id, name, key, address: parsed(row, 3)? })
-            })?,
+            accounts: self.all(
+                "SELECT id, name, key, address, observed, strangers FROM users ORDER BY id",
+                [],
+                |row| {
+                    let (id, name, key) = (row.get(0)?, parsed(row, 1)?, PublicKey(row.get(2)?));
+                    let (address, observed) = (parsed(row, 3)?, parsed(row, 4)?);
+                    let registration = Registration { address, observed, strangers: strangers(row.get(5)?) };
+                    Ok(Account { id, name, key, registration })
+                },
+            )?,
             connections: self.all("SELECT a, b FROM connections", [], |row| row.try_into())?,
-            requests: self.all("SELECT asker, target FROM requests", [], |row| row.try_into())?,
+            requests: self.all("SELECT asker, target, typed, asked, told FROM requests", [], |row| {
+                let request = Request { typed: row.get(2)?, asked: row.get(3)?, told: row.get(4)? };
+                Ok((row.get(0)?, row.get(1)?, request))
+            })?,
+            refusals: self.all("SELECT refuser, refused, since FROM refusals", [], |row| row.try_into())?,
             released: self.all("SELECT name, key FROM released", [], |row| {
                 Ok((parsed(row, 0)?, PublicKey(row.get(1)?)))
             })?,
@@ -80,14 +89,25 @@ impl Directory {
 
     fn write(&self, change: &Change) -> Result<()> {
         match change {
-            Change::AddUser { account: Account { id, name, key, address }, now } => self.run(
-                "INSERT INTO users (id, name, key, address, registered, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
-                params![id, name.as_str(), key.0, address.to_string(), now],
+            Change::AddUser { account: Account { id, name, key, registration }, now } => self.run(
+                "INSERT INTO users (id, name, key, address, observed, strangers, registered, seen)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+                params![
+                    id,
+                    name.as_str(),
+                    key.0,
+                    registration.address.to_string(),
+                    registration.observed.to_string(),
+                    number(registration.strangers),
+                    now
+                ],
             ),
-            Change::SetAddress { user, address, now } => self.run(
-                "UPDATE users SET address = ?2, seen = ?3 WHERE id = ?1",
-                params![user, address.to_string(), now],
-            ),
+            Change::SetRegistration { user, registration: Registration { address, observed, strangers }, now } => {
+                self.run(
+                    "UPDATE users SET address = ?2, observed = ?3, strangers = ?4, seen = ?5 WHERE id = ?1",
+                    params![user, address.to_string(), observed.to_string(), number(*strangers), now],
+                )
+            }
             Change::SetSeen { user, now } => {
                 self.run("UPDATE users SET seen = ?2 WHERE id = ?1", params![user, now])
             }
@@ -95,15 +115,27 @@ impl Directory {
                 "INSERT OR IGNORE INTO connections (a, b, since) VALUES (?1, ?2, ?3)",
                 params![one.min(other), one.max(other), now],
             ),
-            Change::AddRequest { asker, target, now } => self.run(
-                "INSERT OR IGNORE INTO requests (asker, target, asked) VALUES (?1, ?2, ?3)",
-                params![asker, target, now],
+            Change::RemoveConnection { one, other } => self.run(
+                "DELETE FROM connections WHERE a = ?1 AND b = ?2",
+                params![one.min(other), one.max(other)],
+            ),
+            Change::SetRequest { asker, target, request: Request { typed, asked, told } } => self.run(
+                "INSERT OR REPLACE INTO requests (asker, target, typed, asked, told) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![asker, target, typed, asked, told],
             ),
             Change::RemoveRequest { asker, target } => {
                 self.run("DELETE FROM requests WHERE asker = ?1 AND target = ?2", params![asker, target])
             }
+            Change::AddRefusal { by, of, now } => self.run(
+                "INSERT OR REPLACE INTO refusals (refuser, refused, since) VALUES (?1, ?2, ?3)",
+                params![by, of, now],
+            ),
+            Change::RemoveRefusal { by, of } => {
+                self.run("DELETE FROM refusals WHERE refuser = ?1 AND refused = ?2", params![by, of])
+            }
             Change::ReleaseName { account: Account { id, name, key, .. }, now } => {
                 self.run("DELETE FROM requests WHERE asker = ?1 OR target = ?1", params![id])?;
+                self.run("DELETE FROM refusals WHERE refuser = ?1 OR refused = ?1", params![id])?;
                 // This reads all connections, five million in a second. Releases are rare, and an index for them would
                 // cost every link.
                 self.run("DELETE FROM connections WHERE a = ?1 OR b = ?1", params![id])?;
@@ -114,6 +146,25 @@ impl Directory {
                 )
             }
         }
+    }
+}
+
+const fn number(strangers: Strangers) -> i64 {
+    match strangers {
+        Strangers::Open => 0,
+        Strangers::Ask => 1,
+        Strangers::All => 2,
+        Strangers::Closed => 3,
+    }
+}
+
+/// The database takes no other number.
+const fn strangers(number: i64) -> Strangers {
+    match number {
+        0 => Strangers::Open,
+        1 => Strangers::Ask,
+        2 => Strangers::All,
+        _ => Strangers::Closed,
     }
 }
 

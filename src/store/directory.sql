@@ -10,11 +10,14 @@ CREATE TABLE users (
     name        TEXT NOT NULL UNIQUE,
     key         BLOB NOT NULL UNIQUE CHECK (length(key) = 32),
     address     TEXT NOT NULL,
+    -- The IP that the client was seen to come from, and how the user meets strangers: 0 open, 1 ask, 2 all, 3 closed.
+    observed    TEXT NOT NULL,
+    strangers   INTEGER NOT NULL CHECK (strangers BETWEEN 0 AND 3),
     registered  INTEGER NOT NULL,
     seen        INTEGER NOT NULL
 ) STRICT;
 
--- Which users have been linked, once a pair.
+-- Which users have both asked for the other, once a pair.
 CREATE TABLE connections (
     a      INTEGER NOT NULL REFERENCES users (id),
     b      INTEGER NOT NULL REFERENCES users (id),
@@ -23,13 +26,26 @@ CREATE TABLE connections (
     CHECK (a < b)
 ) STRICT, WITHOUT ROWID;
 
--- Which users have asked for others, and are not yet linked.
+-- Which users have asked for others, and have not been answered.
 CREATE TABLE requests (
     asker   INTEGER NOT NULL REFERENCES users (id),
     target  INTEGER NOT NULL REFERENCES users (id),
+    -- 1: the user asked; 0: only the client.
+    typed   INTEGER NOT NULL CHECK (typed IN (0, 1)),
     asked   INTEGER NOT NULL,
+    -- When the target was first told, if that has been.
+    told    INTEGER,
     PRIMARY KEY (asker, target),
     CHECK (asker <> target)
+) STRICT, WITHOUT ROWID;
+
+-- Which users have dropped others.
+CREATE TABLE refusals (
+    refuser  INTEGER NOT NULL REFERENCES users (id),
+    refused  INTEGER NOT NULL REFERENCES users (id),
+    since    INTEGER NOT NULL,
+    PRIMARY KEY (refuser, refused),
+    CHECK (refuser <> refused)
 ) STRICT, WITHOUT ROWID;
 
 -- The names that the operator has freed, each with the last key that it was taken from: that key can't take the

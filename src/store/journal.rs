@@ -4,9 +4,8 @@ use std::ops::Deref;
 use std::path::Path;
 
 use rusqlite::{OptionalExtension, params};
-use zeroize::Zeroizing;
 
-use super::{Database, Result, Schema, parsed};
+use super::{Database, Result, Schema, keypair, parsed};
 use crate::protocol::{Name, PublicKey};
 use crate::transport::noise::Keypair;
 
@@ -16,16 +15,15 @@ mod search;
 mod segments;
 mod transfer;
 
-pub use contacts::{ContactRow, Identity, Outgoing, Reading, Request, Whereabouts};
-pub use messages::{Entry, Incoming, Received, Sent};
+pub use contacts::{ContactRow, Identity, Lost, Outgoing, Reading, Request, Standing, Whereabouts};
+pub use messages::{Entry, Incoming, MAX_UNKNOWN, Received, Sent, dropped};
 pub use segments::{SEGMENT, Side, Unsealed};
-pub use transfer::Copy;
 
 const SCHEMA: Schema = Schema {
     what: "journal",
     application_id: i32::from_be_bytes(*b"pchJ"),
     page_size: 4096,
-    format: 5,
+    format: 6,
     tables: include_str!("journal.sql"),
 };
 
@@ -66,9 +64,7 @@ impl Journal {
 
     /// Whose journal it is.
     pub fn identity(&self) -> Result<(Name, Keypair)> {
-        Ok(self.one("SELECT name, secret FROM identity", [], |row| {
-            Ok((parsed(row, 0)?, Keypair::from_secret(Zeroizing::new(row.get(1)?))))
-        })?)
+        Ok(self.one("SELECT name, secret FROM identity", [], |row| Ok((parsed(row, 0)?, keypair(row, 1)?)))?)
     }
 
     /// The key pinned for the discovery at `endpoint`, and whether the account has been registered there.

@@ -24,15 +24,22 @@ CREATE TABLE contact (
     key        BLOB UNIQUE CHECK (length(key) = 32),
     offered    BLOB CHECK (length(offered) = 32),
     verified   BLOB CHECK (length(verified) = 32),
-    request    INTEGER NOT NULL DEFAULT 0 CHECK (request IN (0, 1, 2)),
+    request    INTEGER NOT NULL DEFAULT 0 CHECK (request BETWEEN 0 AND 4),
     blocked    INTEGER NOT NULL DEFAULT 0 CHECK (blocked IN (0, 1)),
+    standing   INTEGER NOT NULL CHECK (standing IN (0, 1, 2)),
+    told_at    INTEGER,
+    version    INTEGER NOT NULL DEFAULT 0,
     reached    TEXT,
     told       TEXT,
     seen       INTEGER,
     delivered  INTEGER NOT NULL DEFAULT 0,
     base       INTEGER NOT NULL DEFAULT 0,
+    lost_after INTEGER NOT NULL DEFAULT 0,
+    lost_to    INTEGER NOT NULL DEFAULT 0,
     shown      INTEGER NOT NULL DEFAULT 0,
-    read       INTEGER NOT NULL DEFAULT 0
+    read       INTEGER NOT NULL DEFAULT 0,
+    -- Of the bodies of what was said, on both sides, as far as it is in segments.
+    bytes      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- The starts of this client that wrote something.
@@ -52,7 +59,9 @@ CREATE TABLE sent (
     epoch    INTEGER NOT NULL,
     kind     INTEGER NOT NULL,
     written  INTEGER NOT NULL,
-    body     BLOB NOT NULL
+    body     BLOB NOT NULL,
+    -- The seq of the message that this one repeats, because the contact has lost it.
+    repeats  INTEGER
 ) STRICT;
 
 CREATE TABLE received (
@@ -63,7 +72,9 @@ CREATE TABLE received (
     kind     INTEGER NOT NULL,
     written  INTEGER NOT NULL,
     arrived  INTEGER NOT NULL,
-    body     BLOB NOT NULL
+    body     BLOB NOT NULL,
+    -- How long a body was that was not kept; null if it was.
+    length   INTEGER
 ) STRICT;
 
 -- How far each contact's messages are committed here, per start of theirs.
@@ -74,6 +85,16 @@ CREATE TABLE cursor (
     -- The seq of the last message of that epoch: which epoch is the most recent.
     seq      INTEGER NOT NULL,
     PRIMARY KEY (contact, epoch)
+) STRICT, WITHOUT ROWID;
+
+-- What each contact has sent and does not send by itself again, because it takes it for delivered: of the start `epoch`,
+-- what comes after `after`, up to `up_to`. It was in this journal once.
+CREATE TABLE missing (
+    contact  INTEGER NOT NULL REFERENCES contact (id),
+    epoch    INTEGER NOT NULL,
+    after    INTEGER NOT NULL,
+    up_to    INTEGER NOT NULL,
+    PRIMARY KEY (contact, epoch, up_to)
 ) STRICT, WITHOUT ROWID;
 
 -- Where one contact's messages stand: `count` of ours (1) or theirs (0) from `first` to `last`, and what else is

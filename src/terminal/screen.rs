@@ -8,7 +8,7 @@ use std::io::Write as _;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use super::is_unsafe;
+use super::printable;
 
 /// The narrowest screen that is drawn for: a wide character fits.
 const MIN_WIDTH: usize = 2;
@@ -56,11 +56,7 @@ impl Rows {
                 self.next();
                 continue;
             }
-            let shown = match grapheme {
-                "\t" => " ",
-                it if it.chars().any(is_unsafe) => "?",
-                it => it,
-            };
+            let shown = shown(grapheme);
             let cells = shown.width();
             if self.column + cells > self.width {
                 self.next();
@@ -156,14 +152,20 @@ impl Screen {
 
 /// A line that was entered, as it stays above what is typed next.
 pub fn echo(prompt: &str, text: &str, out: &mut Vec<u8>) {
-    let safe = |c: char| match c {
-        '\t' => ' ',
-        '\n' => c,
-        c if is_unsafe(c) => '?',
-        c => c,
+    let shown = |grapheme: &str| {
+        if grapheme.ends_with('\n') { "\n    ".to_owned() } else { shown(grapheme).to_owned() }
     };
-    let text: String = text.chars().map(safe).collect();
-    _ = writeln!(out, "{prompt}{}", text.replace('\n', "\n    "));
+    let text: String = text.graphemes(true).map(shown).collect();
+    _ = writeln!(out, "{prompt}{text}");
+}
+
+/// A grapheme as it is drawn: one that can't be seen as it is takes a column all the same.
+fn shown(grapheme: &str) -> &str {
+    match grapheme {
+        "\t" => " ",
+        it if printable(it) == it => it,
+        _ => "?",
+    }
 }
 
 fn up(out: &mut Vec<u8>, rows: usize) {

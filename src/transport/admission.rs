@@ -1,27 +1,34 @@
 //! How many connections are let in, and of which addresses.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr, Shutdown};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Shutdown};
 use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::network::{greediest, network};
 use super::wire::Wire;
 use crate::protocol::Refusal;
+
+/// How many connections above the total there may be for a moment: those that were cut, until their threads have ended.
+const OVERLAP: usize = 64;
 
 /// How many connections are let in.
 #[derive(Clone, Copy, Debug)]
 pub struct Caps {
+    /// Of more, those that are not established give way.
     pub total: usize,
     /// From one address (an IPv6 network of 64 bits counts as one), if that is limited.
     pub per_address: Option<usize>,
     /// The same for addresses of this machine itself.
     pub per_loopback: Option<usize>,
-    /// That have not yet proved a key. Of more, the oldest of the address with the most is cut.
+    /// That are not established: they have not yet proved a key, or not yet registered where that is wanted. Of more,
+    /// the oldest of the network with the most is cut.
     pub handshakes: usize,
 }
 
-/// Lets one connection, or its handshake, be there; given back when dropped.
+/// Lets one connection, or its handshake, be there; given back when dropped. The second one also stands for a session
+/// until its owner drops it.
 #[derive(Debug)]
 pub struct Permit {
     from: IpAddr,
@@ -40,14 +47,14 @@ impl Drop for Permit {
 #[derive(Default)]
 struct Host {
     connections: usize,
-    /// Those that have not yet proved a key, oldest first.
+    /// Those that are not established, oldest first.
     handshakes: BTreeMap<u64, Weak<dyn Wire>>,
 }
 
 /// Counts connections. Owned by the accepting thread; permits come back through a channel, so nothing is locked.
 pub struct Admission {
     caps: Caps,
-    hosts: HashMap<IpAddr, Host>,
+    hosts: BTreeMap<IpAddr, Host>,
     total: usize,
     handshakes: usize,
     next: u64,
@@ -58,8 +65,8 @@ pub struct Admission {
 impl Admission {
     pub fn new(caps: Caps) -> Self {
         // Each connection has at most one of either kind.
-        let (back, returned) = bounded(2 * caps.total);
-        Self { caps, hosts: HashMap::new(), total: 0, handshakes: 0, next: 0, back, returned }
+        let (back, returned) = bounded(2 * (caps.total + OVERLAP));
+        Self { caps, hosts: BTreeMap::new(), total: 0, handshakes: 0, next: 0, back, returned }
     }
 
     /// A permit for the connection and one for its handshake.
@@ -73,8 +80,8 @@ impl Admission {
         if cap.is_some_and(|cap| held >= cap) {
             return Err(Refusal::AddressFull);
         }
-        if self.total >= self.caps.total || (self.handshakes >= self.caps.handshakes && !self.make_room(from))
-        {
+        let full = self.total >= self.caps.total || self.handshakes >= self.caps.handshakes;
+        if full && (self.total >= self.caps.total + OVERLAP || !self.make_room(from)) {
             return Err(Refusal::Full);
         }
         let host = self.hosts.entry(from).or_default();
@@ -87,12 +94,12 @@ impl Admission {
         Ok(handshakes.map(|handshake| Permit { from, handshake, back: self.back.clone() }))
     }
 
-    /// Cuts the oldest handshake of the address that has the most under way, if those are more than the
-    /// newcomer's: so it takes very many addresses to keep others out by saying nothing.
+    /// Cuts the oldest handshake of the network that has the most under way, if those are more than the newcomer's would
+    /// be: so it takes very many networks to keep others out by saying nothing.
     fn make_room(&mut self, newcomer: IpAddr) -> bool {
-        let own = self.hosts.get(&newcomer).map_or(0, |host| host.handshakes.len());
-        let most = self.hosts.values_mut().max_by_key(|host| host.handshakes.len());
-        let Some(greedy) = most.filter(|host| host.handshakes.len() > own) else {
+        let counts = self.hosts.iter().map(|(address, host)| (*address, host.handshakes.len()));
+        let greedy = greediest(counts.filter(|(_, count)| *count > 0), Some(newcomer));
+        let Some(greedy) = greedy.and_then(|address| self.hosts.get_mut(&address)) else {
             return false;
         };
         if let Some((_, oldest)) = greedy.handshakes.pop_first() {
@@ -119,16 +126,6 @@ impl Admission {
         if host.connections == 0 && host.handshakes.is_empty() {
             self.hosts.remove(&from);
         }
-    }
-}
-
-/// What counts as one address: an IPv6 host commonly has a whole network of 64 bits to itself.
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) if !ip.is_loopback() => {
-            IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)))
-        }
-        other => other,
     }
 }
 
@@ -206,6 +203,45 @@ mod tests {
         drop((connection, handshake));
         let _fifth = admission.admit_some(third).unwrap();
         assert_eq!((admission.total, admission.handshakes, admission.hosts.len()), (3, 3, 1));
+    }
+
+    #[test]
+    fn a_network_with_many_addresses_makes_room_for_others() {
+        let mut admission = admission(100, 10, 8);
+        let held = [(); 8].map(|()| stream());
+        let permits: Vec<_> = (0..)
+            .zip(&held)
+            .map(|(low, (stream, _))| {
+                let from = format!("2001:db8:1:{low:x}::1").parse().unwrap();
+                admission.admit(from, &wire(stream)).unwrap()
+            })
+            .collect();
+        // None of these addresses has more than one, but their network has all.
+        assert_eq!(admission.admit_some("2001:db8:1:ff::1").unwrap_err(), Refusal::Full);
+        let honest =
+            [admission.admit_some("192.0.2.1").unwrap(), admission.admit_some("2001:db8:2::1").unwrap()];
+        assert_eq!(admission.hosts.values().filter(|host| host.handshakes.is_empty()).count(), 2);
+        drop((permits, honest));
+    }
+
+    #[test]
+    fn who_is_established_stays_and_the_others_give_way_when_it_is_full() {
+        let mut admission = admission(4, 10, 10);
+        let [greedy, honest] = ["192.0.2.1", "198.51.100.1"];
+        let established = admission.admit_some(greedy).unwrap();
+        let [_connection, handshake] = established;
+        drop(handshake);
+        let silent = [(); 3].map(|()| admission.admit_some(greedy).unwrap());
+        assert_eq!(admission.admit_some(greedy).unwrap_err(), Refusal::Full);
+        let [_one, handshake] = admission.admit_some(honest).unwrap();
+        drop(handshake);
+        let _other = admission.admit_some(honest).unwrap();
+        assert_eq!((admission.total, admission.handshakes), (6, 2));
+        // What was cut is gone as soon as its thread has ended.
+        drop(silent);
+        let _third = admission.admit_some(honest).unwrap();
+        assert_eq!((admission.total, admission.handshakes), (4, 2));
+        assert_eq!(admission.admit_some(honest).unwrap_err(), Refusal::Full);
     }
 
     #[test]

@@ -7,26 +7,30 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use minicbor::Decode;
 
 use super::admission::Permit;
 use super::noise::{self, HandshakeError, Keypair, OpenError, Opener, Purpose, Session};
 use super::route::Route;
-use super::wire::Wire;
+use super::wire::{Deadline, Wire};
 use super::writer::Writer;
 use crate::protocol::codec::{self, CodecError};
 use crate::protocol::{HANDSHAKE_DEADLINE, PublicKey};
 
-/// The stack of a thread that does a handshake, in bytes; it needs 24 KiB of it.
+/// The stack of a thread that does a handshake, in bytes; it needs 80 KiB of it, half of that for ML-KEM. That takes four
+/// times as much where it is not optimised, so `Cargo.toml` has it optimised in debug builds too.
 ///
 /// Smaller than [`READER_STACK`], or the C library gives the used stacks of handshakes to the readers that
 /// follow, and all that a handshake has touched stays resident for them: that was 8 KiB a session.
-pub(super) const HANDSHAKE_STACK: usize = 128 * 1024;
+pub(super) const HANDSHAKE_STACK: usize = 160 * 1024;
 /// The stack of a thread that reads one socket, in bytes; it needs 12 KiB of it. There may be ten thousand.
 const READER_STACK: usize = 192 * 1024;
 const _: () = assert!(HANDSHAKE_STACK < READER_STACK, "see there");
+
+/// How often it is reported that a frame is on its way. A small part of [`crate::protocol::DEAD_AFTER`].
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Names a connection. Never used again within a process.
 pub type ConnectionId = u64;
@@ -43,14 +47,18 @@ impl Transport {
         Self { keypair: Arc::new(keypair), ids: Arc::default() }
     }
 
-    /// Connects within [`HANDSHAKE_DEADLINE`]. For the key see [`noise::initiate`].
+    /// Connects within a [`Deadline::of_handshake`]. For the key see [`noise::initiate`]; one that can't be an
+    /// account's is not dialled.
     pub fn dial(
         &self,
         route: Route,
         purpose: Purpose,
         key: Option<PublicKey>,
     ) -> Result<Connection, HandshakeError> {
-        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        if key.is_some_and(|key| !key.is_valid()) {
+            return Err(HandshakeError::InvalidKey);
+        }
+        let deadline = Deadline::of_handshake();
         let wire = route.connect(HANDSHAKE_DEADLINE)?;
         let session = noise::initiate(&*wire, purpose, &self.keypair, key, deadline)?;
         self.proven(wire, route, session, None)
@@ -61,12 +69,10 @@ impl Transport {
         wire: Arc<dyn Wire>,
         route: Route,
         purpose: Purpose,
-        [connection, handshake]: [Permit; 2],
+        permits: [Permit; 2],
     ) -> Result<Connection, HandshakeError> {
-        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
-        let session = noise::respond(&*wire, purpose, &self.keypair, deadline);
-        drop(handshake);
-        self.proven(wire, route, session?, Some(connection))
+        let session = noise::respond(&*wire, purpose, &self.keypair, Deadline::of_handshake());
+        self.proven(wire, route, session?, Some(permits))
     }
 
     fn proven(
@@ -74,11 +80,11 @@ impl Transport {
         wire: Arc<dyn Wire>,
         route: Route,
         session: Session,
-        permit: Option<Permit>,
+        permits: Option<[Permit; 2]>,
     ) -> Result<Connection, HandshakeError> {
         let budget = wire.prepare()?;
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Ok(Connection { id, route, budget, wire, session, permit })
+        Ok(Connection { id, route, budget, wire, session, permits })
     }
 }
 
@@ -99,6 +105,9 @@ pub enum Event<M> {
     Opened(Box<Opened>),
     /// The messages of one frame, in order.
     Messages(ConnectionId, Vec<M>),
+    /// Something of a frame has arrived, which is not yet whole. At most once in `ALIVE_EVERY`, and on a line on which
+    /// frames arrive whole never.
+    Alive(ConnectionId),
     /// Nothing more will come, for this reason if it was broken.
     Closed(ConnectionId, Result<(), ReadError>),
 }
@@ -107,10 +116,14 @@ pub enum Event<M> {
 pub struct Opened {
     pub id: ConnectionId,
     pub key: PublicKey,
+    /// See [`Session::version`].
+    pub version: u8,
     pub route: Route,
     /// How many bytes the wire takes without waiting.
     pub budget: usize,
     pub writer: Writer,
+    /// Of a connection that was let in: dropped once it is established.
+    pub handshake: Option<Permit>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +141,7 @@ pub struct Connection {
     budget: usize,
     wire: Arc<dyn Wire>,
     session: Session,
-    permit: Option<Permit>,
+    permits: Option<[Permit; 2]>,
 }
 
 impl Connection {
@@ -140,10 +153,11 @@ impl Connection {
         framing: Framing,
         mut deliver: impl FnMut(Event<M>) -> bool + Send + 'static,
     ) {
-        let Self { id, route, budget, wire, session, permit } = self;
-        let Session { remote: key, opener, sealer } = session;
+        let Self { id, route, budget, wire, session, permits } = self;
+        let (permit, handshake) = permits.map(|[connection, handshake]| (connection, handshake)).unzip();
+        let Session { remote: key, version, opener, sealer } = session;
         let writer = Writer { wire: Arc::clone(&wire), sealer, fill: framing.fill };
-        if !deliver(Event::Opened(Box::new(Opened { id, key, route, budget, writer }))) {
+        if !deliver(Event::Opened(Box::new(Opened { id, key, version, route, budget, writer, handshake }))) {
             return;
         }
         // Boxed, or it would stand on its thread's stack several times, which was 4 KiB a session.
@@ -157,6 +171,9 @@ impl Connection {
     }
 }
 
+/// Takes events; `false` once the program has ended.
+type Deliver<M> = Box<dyn FnMut(Event<M>) -> bool + Send>;
+
 /// Reads one connection, and reports its end when dropped: exactly once, whatever ends it.
 struct Reader<M> {
     id: ConnectionId,
@@ -164,20 +181,49 @@ struct Reader<M> {
     opener: Opener,
     framing: Framing,
     end: Result<(), ReadError>,
-    deliver: Box<dyn FnMut(Event<M>) -> bool + Send>,
+    deliver: Deliver<M>,
     _permit: Option<Permit>,
 }
 
 impl<M: for<'b> Decode<'b, ()>> Reader<M> {
     fn read(&mut self) -> Result<(), ReadError> {
-        let (mut wire, Framing { longest, read_ahead, .. }) = (&*self.wire, self.framing);
-        while let Some(frame) = self.opener.read(&mut wire, longest, read_ahead)? {
+        let Framing { longest, read_ahead, .. } = self.framing;
+        loop {
+            let (id, wire, deliver) = (self.id, &*self.wire, &mut self.deliver);
+            let mut wire = Arriving { id, wire, deliver, reported: Instant::now(), begun: false };
+            let Some(frame) = self.opener.read(&mut wire, longest, read_ahead)? else {
+                return Ok(());
+            };
             let messages = codec::decode(frame)?;
             if !(self.deliver)(Event::Messages(self.id, messages)) {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+    }
+}
+
+/// A wire from which a frame is read, which may take long: what arrives of it is a sign of life.
+struct Arriving<'r, M> {
+    id: ConnectionId,
+    wire: &'r dyn Wire,
+    deliver: &'r mut Deliver<M>,
+    /// When such a sign, or a frame, was last reported.
+    reported: Instant,
+    /// Whether something has arrived that was not enough.
+    begun: bool,
+}
+
+impl<M> io::Read for Arriving<'_, M> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.begun && self.reported.elapsed() >= ALIVE_EVERY {
+            self.reported = Instant::now();
+            if !(self.deliver)(Event::Alive(self.id)) {
+                return Ok(0);
+            }
+        }
+        let read = self.wire.read(buffer)?;
+        self.begun |= read > 0;
+        Ok(read)
     }
 }
 
@@ -242,5 +288,25 @@ mod tests {
         drop(TcpStream::connect(remote).unwrap());
         failures.recv_timeout(Duration::from_secs(5)).unwrap();
         assert_eq!(rejected.failed_handshakes.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn what_arrives_of_a_frame_is_reported_now_and_then() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let near = listener.accept().unwrap().0;
+        let (send, events) = unbounded::<Event<Peer>>();
+        let mut deliver: Deliver<Peer> = Box::new(move |event| send.send(event).is_ok());
+        let long_ago = Instant::now().checked_sub(ALIVE_EVERY).unwrap();
+        let (wire, deliver) = (&near, &mut deliver);
+        let mut wire = Arriving { id: 7, wire, deliver, reported: long_ago, begun: false };
+        // The first bytes may be the whole frame.
+        for reported in [0, 1, 0, 0] {
+            io::Write::write_all(&mut far, b"x").unwrap();
+            assert_eq!(io::Read::read(&mut wire, &mut [0; 8]).unwrap(), 1);
+            let signs: Vec<_> = events.try_iter().collect();
+            assert_eq!(signs.len(), reported);
+            assert!(signs.iter().all(|sign| matches!(sign, Event::Alive(7))));
+        }
     }
 }

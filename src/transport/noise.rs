@@ -5,60 +5,39 @@
 //! message and a stranger who probes a port learns nothing. Client and discovery use `XX`, for
 //! either key may be new to the other.
 //!
-//! A connection starts with one byte in clear, the version, so that a mismatch is an error that a user
-//! can read. Then come the three handshake messages, without payload and so of fixed length, then
-//! frames: two bytes of length (big endian), then that many bytes of ciphertext.
+//! Both are hybrid: the first two messages carry a key of [ML-KEM-768](kem) and its ciphertext, and the third mixes in
+//! what these agree on (`psk3`). So who records a session has to break both to read it. Who is there, and the
+//! dialler's key, are protected by X25519 alone.
+//!
+//! A connection starts with an [`Offer`] in clear, so that versions which do not fit are an error that a user can read.
+//! Then come the three handshake messages, each of fixed length, then frames: two bytes of length (big endian), then
+//! that many bytes of ciphertext.
 //!
 //! A reader owns the [`Opener`], the writer the [`Sealer`]. Both share one stateful transport, locked around
 //! the cipher call only. Its counters make a replayed, reordered or changed frame fail by itself.
 
-use snow::params::DHChoice;
-use snow::resolvers::{CryptoResolver, DefaultResolver};
-use zeroize::Zeroizing;
-
 use crate::protocol::PublicKey;
 
+mod error;
+mod exchange;
 mod frames;
 mod handshake;
+pub mod kem;
+mod keypair;
+mod offer;
 
+pub use error::HandshakeError;
+pub(super) use exchange::refuse;
+pub use exchange::{initiate, respond};
 pub use frames::{OpenError, Opener, SealError, Sealer};
-pub(super) use handshake::refuse;
-pub use handshake::{HandshakeError, initiate, respond};
+pub use handshake::{Initiator, Responder};
+pub use keypair::Keypair;
+pub use offer::{MAX_VERSIONS, Offer};
 
-/// The length of the authentication tag that each frame carries.
+pub use super::wire::Deadline;
+
+/// The length of the authentication tag that each message and each frame carries.
 const TAG: usize = 16;
-
-/// A private key and its public half. Wiped from memory when dropped.
-#[derive(Clone)]
-pub struct Keypair {
-    secret: Zeroizing<[u8; 32]>,
-    public: PublicKey,
-}
-
-impl Keypair {
-    pub fn generate() -> Result<Self, getrandom::Error> {
-        let mut secret = Zeroizing::new([0; 32]);
-        getrandom::fill(secret.as_mut())?;
-        Ok(Self::from_secret(secret))
-    }
-
-    pub fn from_secret(secret: Zeroizing<[u8; 32]>) -> Self {
-        let mut public = [0; 32];
-        if let Some(mut dh) = DefaultResolver.resolve_dh(&DHChoice::Curve25519) {
-            dh.set(secret.as_ref());
-            public.copy_from_slice(dh.pubkey());
-        }
-        Self { secret, public: PublicKey(public) }
-    }
-
-    pub fn public(&self) -> PublicKey {
-        self.public
-    }
-
-    pub fn secret(&self) -> &[u8; 32] {
-        &self.secret
-    }
-}
 
 /// What a connection is for. Both sides must mean the same, or the handshake fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +49,29 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// The pattern; the prologue, which binds purpose and version into the handshake, so that its session can't be passed
-    /// off as another; and the lengths of the three handshake messages, which follow from the pattern.
-    fn parameters(self) -> (&'static str, &'static [u8], [usize; 3]) {
+    fn pattern(self) -> &'static str {
         match self {
-            Self::Rendezvous => ("Noise_XX_25519_ChaChaPoly_BLAKE2s", b"peerchat/1 rendezvous", [32, 96, 64]),
-            Self::Peer => ("Noise_XK_25519_ChaChaPoly_BLAKE2s", b"peerchat/1 peer", [48, 48, 64]),
+            Self::Rendezvous => "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s",
+            Self::Peer => "Noise_XKpsk3_25519_ChaChaPoly_BLAKE2s",
         }
+    }
+
+    /// What the prologue begins with.
+    fn label(self) -> &'static [u8] {
+        match self {
+            Self::Rendezvous => b"peerchat rendezvous",
+            Self::Peer => b"peerchat peer",
+        }
+    }
+
+    /// How long the three handshake messages are, in bytes, which follows from the pattern and the payloads.
+    pub const fn lengths(self) -> [usize; 3] {
+        let (key, sealed_key) = (32, 32 + TAG);
+        let answer = match self {
+            Self::Rendezvous => key + sealed_key,
+            Self::Peer => key,
+        };
+        [key + kem::KEY + TAG, answer + kem::CIPHERTEXT + TAG, sealed_key + TAG]
     }
 }
 
@@ -84,6 +79,8 @@ impl Purpose {
 pub struct Session {
     /// The key that the other side has proved.
     pub remote: PublicKey,
+    /// The version of the protocol that both sides speak.
+    pub version: u8,
     pub opener: Opener,
     pub sealer: Sealer,
 }

@@ -53,8 +53,6 @@ impl Wire for TcpStream {
         socket.set_tcp_nodelay(true)?;
         socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(DEAD_AFTER))?;
-        #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
         socket.send_buffer_size()
     }
 
@@ -70,6 +68,11 @@ impl Wire for TcpStream {
     }
 
     fn shutdown(&self, how: Shutdown) {
+        // Not before: the kernel takes a line for dead that is only thin, and the loop knows better.
+        #[cfg(target_os = "linux")]
+        if how == Shutdown::Both {
+            let _ = SockRef::from(self).set_tcp_user_timeout(Some(DEAD_AFTER));
+        }
         // Fails only if the connection is gone already.
         let _ = self.shutdown(how);
     }

@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, Shutdown};
 use std::time::{Duration, Instant};
 
+use crate::protocol::{HANDSHAKE_DEADLINE, HANDSHAKE_LIMIT};
+
 /// Bytes both ways between two programs, in order. Shared by the thread that reads and the loop that writes.
 pub trait Wire: Send + Sync {
     /// Waits for bytes and takes some of them; none at the end.
@@ -35,18 +37,48 @@ impl io::Read for &dyn Wire {
     }
 }
 
+/// Until when a handshake may take. It ends after a silence, or at a moment that no byte puts off.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    next: Instant,
+    silence: Duration,
+    last: Instant,
+}
+
+impl Deadline {
+    /// From now on, as both sides of a handshake have it: see [`HANDSHAKE_DEADLINE`] and [`HANDSHAKE_LIMIT`].
+    pub fn of_handshake() -> Self {
+        Self::new(HANDSHAKE_DEADLINE, HANDSHAKE_LIMIT)
+    }
+
+    /// From now on, after so much silence, or so long after all.
+    pub fn new(silence: Duration, limit: Duration) -> Self {
+        let now = Instant::now();
+        Self { next: now + silence, silence, last: now + limit }
+    }
+
+    /// From now on, whatever arrives.
+    pub(super) fn within(limit: Duration) -> Self {
+        Self::new(limit, limit)
+    }
+
+    fn remaining(&self) -> io::Result<Duration> {
+        match self.next.min(self.last).saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            remaining => Ok(remaining),
+        }
+    }
+}
+
 /// A wire whose every operation ends at the deadline, however slowly bytes drip.
 pub(super) struct DeadlineWire<'w> {
     pub wire: &'w dyn Wire,
-    pub deadline: Instant,
+    pub deadline: Deadline,
 }
 
 impl DeadlineWire<'_> {
     fn arm(&self) -> io::Result<()> {
-        match self.deadline.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-            remaining => self.wire.set_timeout(Some(remaining)),
-        }
+        self.wire.set_timeout(Some(self.deadline.remaining()?))
     }
 
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
@@ -58,6 +90,10 @@ impl DeadlineWire<'_> {
 impl io::Read for DeadlineWire<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.arm()?;
-        self.wire.read(buffer)
+        let read = self.wire.read(buffer)?;
+        if read > 0 {
+            self.deadline.next = Instant::now() + self.deadline.silence;
+        }
+        Ok(read)
     }
 }

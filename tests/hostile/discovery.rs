@@ -7,8 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::discovery::*;
-use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
+use peerchat::accounts::{Account, Change, Registration};
+use peerchat::discovery::registry::MAX_CONTACTS;
+use peerchat::protocol::rendezvous::{Strangers, ToClient, ToDiscovery};
 use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, MAX_RENDEZVOUS_FRAME, VERSION, codec};
+use peerchat::store::directory::Directory;
+use peerchat::transport::noise::Purpose;
+
+/// What stands before message 1: the version chosen, and that it is the only one.
+const OFFER: [u8; 3] = [VERSION, 1, VERSION];
 
 fn plain(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
@@ -36,9 +43,10 @@ fn content(db: &Path) -> Vec<String> {
     let mut all = Vec::new();
     for sql in [
         "SELECT name || sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name",
-        "SELECT name || hex(key) || address FROM users ORDER BY id",
+        "SELECT name || hex(key) || address || observed || strangers FROM users ORDER BY id",
         "SELECT a || ' ' || b FROM connections",
-        "SELECT asker || ' ' || target FROM requests",
+        "SELECT asker || ' ' || target || ' ' || typed FROM requests",
+        "SELECT refuser || ' ' || refused FROM refusals",
     ] {
         let mut statement = connection.prepare(sql).unwrap();
         all.extend(statement.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap));
@@ -60,6 +68,11 @@ fn named(kind: u8, name: &[u8]) -> Vec<u8> {
     message(kind, &[&[0xa1, 0x00], &text(name)[..]].concat())
 }
 
+/// A request as a user types it.
+fn asked(name: &[u8]) -> Vec<u8> {
+    message(1, &[&[0xa2, 0x00], &text(name)[..], &[0x01, 0xf5]].concat())
+}
+
 #[test]
 fn a_stranger_without_a_handshake_gets_nowhere() {
     let (_directory, db) = scratch();
@@ -67,23 +80,26 @@ fn a_stranger_without_a_handshake_gets_nowhere() {
     let mut honest = Raw::synced(discovery.address, &keypair(), "alice", 1).0;
     let before = content(&db);
 
-    for theirs in [0, 2, 9, 0x16, b'G', 0x81, 0xff] {
+    for theirs in [0, 1, 9, 0x16, b'G', 0x81, 0xff] {
         let mut stream = plain(discovery.address);
         stream.write_all(&[theirs; 33]).unwrap();
         assert_eq!(last_words(stream), [VERSION], "version {theirs}");
     }
     let mut random = fastrand::Rng::with_seed(3);
-    for length in [33, 97, 5000, 100_000] {
+    let [first, _, third] = Purpose::Rendezvous.lengths();
+    for length in [33, first, first + third, 5000, 100_000] {
         let mut stream = plain(discovery.address);
-        let mut garbage = vec![VERSION];
-        garbage.extend((1..length).map(|_| random.u8(..)));
+        let mut garbage = OFFER.to_vec();
+        garbage.extend((0..length).map(|_| random.u8(..)));
         // Discovery may close before it has taken all.
         let _ = stream.write_all(&garbage);
         last_words(stream);
     }
-    for length in [0, 1, 20] {
+    for said in
+        [&[][..], &[VERSION], &OFFER, &[VERSION, 0], &[VERSION, 1, 9], &[VERSION, 200], &[VERSION; 20]]
+    {
         let mut stream = plain(discovery.address);
-        stream.write_all(&vec![VERSION; length]).unwrap();
+        stream.write_all(said).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(last_words(stream).is_empty());
     }
@@ -91,26 +107,31 @@ fn a_stranger_without_a_handshake_gets_nowhere() {
     assert_eq!(content(&db), before);
 }
 
+/// How long one may live who drips, a test of `noise::exchange` tells, which need not wait for it.
 #[test]
-fn who_drips_is_cut_at_the_deadline_and_delays_nobody() {
+fn who_is_silent_is_cut_at_the_deadline_and_who_drips_delays_nobody() {
     let (_directory, db) = scratch();
     let discovery = Discovery::start(&db);
     let key = keypair();
     let silent: Vec<_> = (0..200).map(|_| plain(discovery.address)).collect();
     let mut dripping = plain(discovery.address);
     let started = Instant::now();
-    dripping.write_all(&[VERSION]).unwrap();
+    dripping.write_all(&OFFER).unwrap();
     Raw::synced(discovery.address, &key, "alice", 1).0.nothing_unheard();
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
-    while dripping.write_all(&[0]).is_ok() {
-        assert!(started.elapsed() < DEADLINE, "never cut");
-        thread::sleep(Duration::from_millis(250));
-    }
-    assert!(started.elapsed() >= HANDSHAKE_DEADLINE);
+    let drips = thread::spawn(move || {
+        while dripping.write_all(&[0]).is_ok() && started.elapsed() < HANDSHAKE_DEADLINE {
+            thread::sleep(Duration::from_millis(250));
+        }
+        started.elapsed()
+    });
     for stream in silent {
         assert!(last_words(stream).is_empty());
     }
+    assert!(started.elapsed() >= HANDSHAKE_DEADLINE);
     assert!(started.elapsed() < HANDSHAKE_DEADLINE + Duration::from_secs(5));
+    assert!(drips.join().unwrap() >= HANDSHAKE_DEADLINE, "each byte puts off the end of the silence");
+    Raw::synced(discovery.address, &key, "alice", 2).0.nothing_unheard();
 }
 
 #[test]
@@ -123,26 +144,30 @@ fn malformed_messages_end_their_own_session_only() {
     let hostile: Vec<(&str, Vec<u8>)> = vec![
         ("garbage", vec![0xff; 100]),
         ("not a message", vec![0x00]),
-        ("truncated", named(1, b"alice")[..8].to_vec()),
+        ("truncated", asked(b"alice")[..8].to_vec()),
         ("text of 4 GiB", message(1, &[0xa1, 0x00, 0x7a, 0xff, 0xff, 0xff, 0xff])),
         ("array of 2^64", vec![0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
         ("map of 2^64", message(1, &[0xbb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])),
         ("nested", vec![0x81; MAX_RENDEZVOUS_FRAME]),
         ("nested maps", [0xa1, 0x00].repeat(1000)),
         ("tags", vec![0xc1; MAX_RENDEZVOUS_FRAME]),
-        ("indefinite", [&[0x9f][..], &named(1, b"alice"), &[0xff]].concat()),
-        ("a key twice", message(1, &[&[0xa2, 0x00][..], &text(b"alice"), &[0x00], &text(b"bob")].concat())),
-        ("bytes for a name", message(1, &[0xa1, 0x00, 0x43, 1, 2, 3])),
-        ("not UTF-8", named(1, &[0xff, 0xfe])),
-        ("no name", message(1, &[0xa0])),
+        ("indefinite", [&[0x9f][..], &asked(b"alice"), &[0xff]].concat()),
+        ("a key twice", {
+            let fields = [&[0xa3, 0x00][..], &text(b"alice"), &[0x00], &text(b"bob"), &[0x01, 0xf5]].concat();
+            message(1, &fields)
+        }),
+        ("bytes for a name", message(1, &[0xa2, 0x00, 0x43, 1, 2, 3, 0x01, 0xf5])),
+        ("not UTF-8", asked(&[0xff, 0xfe])),
+        ("no name", message(1, &[0xa1, 0x01, 0xf5])),
+        ("neither typed nor not", message(1, &[&[0xa2, 0x00][..], &text(b"alice"), &[0x01, 0x02]].concat())),
         ("a short key", message(3, &[0xa1, 0x00, 0x43, 1, 2, 3])),
         ("a short address", {
-            let fields = [&[0xa2, 0x00][..], &text(b"mallory"), &[0x01, 0x43, 1, 2, 3]].concat();
+            let fields = [&[0xa3, 0x00][..], &text(b"mallory"), &[0x01, 0x43, 1, 2, 3, 0x03, 0x00]].concat();
             message(0, &fields)
         }),
-        ("good, then bad", [&named(1, b"nobody")[..], &[0xff]].concat()),
+        ("good, then bad", [&asked(b"nobody")[..], &[0xff]].concat()),
         ("a good name under a wrong key", {
-            message(0, &[&[0xa2, 0x01][..], &address, &[0x00], &text(b"mallory")].concat())
+            message(0, &[&[0xa3, 0x01][..], &address, &[0x00], &text(b"mallory"), &[0x03, 0x00]].concat())
         }),
     ];
     for (number, (what, frame)) in hostile.iter().enumerate() {
@@ -154,9 +179,9 @@ fn malformed_messages_end_their_own_session_only() {
             };
             raw.frame(frame);
             assert!(raw.hear().is_none(), "{what}");
+            honest.nothing_unheard();
         }
     }
-    honest.nothing_unheard();
     let after = content(&db);
     assert_eq!(after.len(), before.len() + hostile.len(), "but for the honest registrations");
     assert!(!after.iter().any(|row| row.contains("mallory")));
@@ -183,9 +208,9 @@ fn names_that_are_none_change_nothing() {
         "../alice",
         &long,
     ] {
-        let listen = [0x01, 0x46, 127, 0, 0, 1, 0, 9];
-        let register = message(0, &[&[0xa2, 0x00][..], &text(name.as_bytes()), &listen].concat());
-        for frame in [register, named(1, name.as_bytes()), named(2, name.as_bytes())] {
+        let listen = [0x01, 0x46, 127, 0, 0, 1, 0, 9, 0x03, 0x00];
+        let register = message(0, &[&[0xa3, 0x00][..], &text(name.as_bytes()), &listen].concat());
+        for frame in [register, asked(name.as_bytes()), named(2, name.as_bytes())] {
             let mut raw = Raw::connect(discovery.address, &keypair());
             raw.frame(&frame);
             assert!(raw.hear().is_none(), "{name:?}");
@@ -239,22 +264,21 @@ fn kinds_that_a_later_version_may_add_are_passed_over() {
     raw.frame(&message(23, &[0xa1, 0x00, 0x01]));
     raw.nothing_unheard();
     // And so the frames that are made by hand here are right where they are meant to be.
-    raw.frame(&named(1, b"nobody"));
+    raw.frame(&asked(b"nobody"));
     assert!(matches!(raw.hear(), Some(ToClient::NoSuchUser(_))));
 }
 
 /// Gives the first user as many connections as one can have.
 fn connect_to_a_crowd(db: &Path) {
-    let connection = rusqlite::Connection::open(db).unwrap();
-    connection
-        .execute_batch(
-            "BEGIN;
-             WITH RECURSIVE crowd(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM crowd WHERE n < 1001)
-             INSERT INTO users SELECT n, 'a-user-of-the-crowd-' || n, randomblob(32), '192.0.2.1:1', 0, 0 FROM crowd;
-             INSERT INTO connections SELECT 1, id, 0 FROM users WHERE id > 1;
-             COMMIT",
-        )
-        .unwrap();
+    let observed = [192, 0, 2, 1].into();
+    let registration = Registration { address: (observed, 1).into(), observed, strangers: Strangers::Open };
+    let join = |id: i64| {
+        let name = name(&format!("a-user-of-the-crowd-{id}"));
+        let account = Account { id, name, key: keypair().public(), registration };
+        [Change::AddUser { account, now: 0 }, Change::AddConnection { one: 1, other: id, now: 0 }]
+    };
+    let crowd: Vec<_> = (2..).take(MAX_CONTACTS).flat_map(join).collect();
+    Directory::open(db).unwrap().save(&crowd).unwrap();
 }
 
 #[test]
@@ -291,5 +315,5 @@ fn who_does_not_read_is_cut_and_delays_nobody() {
     flood.join().unwrap();
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     let (_stalled, contacts) = Raw::synced(discovery.address, &key, "stalled", 1);
-    assert_eq!(contacts.len(), 1000, "who reads gets all");
+    assert_eq!(contacts.len(), MAX_CONTACTS, "who reads gets all");
 }

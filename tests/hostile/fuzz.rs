@@ -8,7 +8,8 @@ use fastrand::Rng;
 use peerchat::protocol::codec;
 use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
 use peerchat::protocol::rendezvous::{
-    About, Identify, Identity, Refused, RefusedCode, Register, Registered, Status, ToClient, ToDiscovery,
+    Asks, Identify, Identity, Refused, RefusedCode, Register, Registered, Request, Status, Strangers,
+    ToClient, ToDiscovery,
 };
 use peerchat::protocol::{Name, PublicKey};
 
@@ -21,15 +22,17 @@ const EACH: Duration = Duration::from_millis(1400);
 /// Good inputs, of which bad ones are made.
 fn examples() -> Vec<Vec<u8>> {
     let name = || "alice".parse::<Name>().unwrap();
-    let key = PublicKey([7; 32]);
+    // The one of RFC 8032's first test: what is no point of the curve is not decoded.
+    let key: PublicKey = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".parse().unwrap();
     let (v4, v6) = ("192.0.2.7:4000".parse().unwrap(), "[2001:db8::1]:65535".parse().unwrap());
     let cursor = Cursor { epoch: 0x1122_3344_5566_7788, number: 42 };
     let cursors = vec![cursor; 3];
-    let hello = Hello { name: name(), epoch: u64::MAX, port: 4000, window: 1 << 20, cursors };
+    let hello = Hello { name: name(), epoch: u64::MAX, port: 4000, window: 1 << 20, cursors, hold: None };
     let body = "hi bob\n\u{1b}]0;x\u{7}\u{202e}".into();
     let Cursor { epoch, number } = cursor;
-    let message = Message { epoch, number, kind: Kind::TEXT, sent: 1_700_000_000_000, body };
-    let status = Status { name: name(), key, address: Some(v6), online: true, asks: false };
+    let message = Message { epoch, number, kind: Kind::TEXT, sent: 1_700_000_000_000, body, original: None };
+    let status =
+        Status { name: name(), key, address: Some(v6), online: Some(true), asks: Asks::No, connected: true };
     let mut examples = Vec::new();
     let mut add = |encode: &dyn Fn(&mut Vec<u8>)| {
         let mut frame = Vec::new();
@@ -46,8 +49,13 @@ fn examples() -> Vec<Vec<u8>> {
         add(&|frame| codec::encode(&said, frame));
     }
     for said in [
-        ToDiscovery::Register(Register { name: name(), listen: v4, start: Some(7) }),
-        ToDiscovery::Request(About { name: name() }),
+        ToDiscovery::Register(Register {
+            name: name(),
+            listen: v4,
+            start: Some(7),
+            strangers: Strangers::All,
+        }),
+        ToDiscovery::Request(Request { name: name(), typed: true }),
         ToDiscovery::Identify(Identify { key }),
         ToDiscovery::Logout,
     ] {
@@ -74,6 +82,12 @@ fn examples() -> Vec<Vec<u8>> {
         .map(|line| line.as_bytes().to_vec()),
     );
     examples.push([&[0, 1][..], &[9; 48]].concat());
+    // Roles of a handshake in which what stands before a message is right, an offer, frames with marks.
+    examples.push([&[4][..], &[9; 1232], &[7; 64]].concat());
+    examples.push([&[7][..], &[9; 1184]].concat());
+    examples.push(vec![3, 2, 2, 3]);
+    examples.push(vec![80, 0, 1, 2, 0, 200, 0, 0, 5]);
+    examples.push(vec![4, 100, 0x00, 0x0d, 0xd0]);
     examples
 }
 

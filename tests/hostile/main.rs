@@ -5,5 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asking;
 mod discovery;
 mod fuzz;
+mod strangers;

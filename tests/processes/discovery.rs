@@ -8,13 +8,20 @@ use std::time::{Duration, Instant};
 
 use crate::support::discovery::*;
 use peerchat::protocol::Refusal;
-use peerchat::protocol::rendezvous::{About, Identity, RefusedCode, Status, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{About, Asks, Identity, RefusedCode, Status, ToClient, ToDiscovery};
 use peerchat::transport::noise::Keypair;
 
-fn is(status: &Status, name: &str, port: u16, online: bool, asks: bool) {
+/// What is told of a user who is a contact, or open and asked for.
+fn is(status: &Status, name: &str, port: u16, online: bool) {
     let address = Some(([127, 0, 0, 1], port).into());
     let found = (status.name.as_str(), status.address, status.online, status.asks);
-    assert_eq!(found, (name, address, online, asks));
+    assert_eq!(found, (name, address, Some(online), Asks::No));
+}
+
+/// What is told of a user who asks for the one who is told.
+fn asks(status: &Status, name: &str) {
+    let found = (status.name.as_str(), status.address, status.online, status.asks);
+    assert_eq!(found, (name, None, None, Asks::Typed));
 }
 
 #[test]
@@ -95,7 +102,7 @@ fn of_many_who_want_one_name_at_once_one_gets_it() {
 }
 
 #[test]
-fn a_request_waits_over_kills_until_both_are_linked() {
+fn a_request_waits_over_kills_until_it_is_answered() {
     let (_directory, db) = scratch();
     let (alice, bob) = (keypair(), keypair());
     let discovery = Discovery::start(&db);
@@ -108,19 +115,20 @@ fn a_request_waits_over_kills_until_both_are_linked() {
 
     let discovery = Discovery::start(&db);
     let (mut b, contacts) = Raw::synced(discovery.address, &bob, "bob", 2);
-    is(&contacts[0], "alice", 1, false, true);
+    asks(&contacts[0], "alice");
     let (mut a, contacts) = Raw::synced(discovery.address, &alice, "alice", 1);
-    is(&contacts[0], "bob", 2, true, false);
-    is(&b.status(), "alice", 1, true, true);
-    b.say(&linked("alice"));
+    is(&contacts[0], "bob", 2, true);
     b.nothing_unheard();
-    a.nothing_unheard();
+    b.say(&request_again("alice"));
+    is(&b.status(), "alice", 1, true);
+    is(&a.status(), "bob", 2, true);
     discovery.kill();
 
     let discovery = Discovery::start(&db);
     let (_b, contacts) = Raw::synced(discovery.address, &bob, "bob", 2);
     assert_eq!(contacts.len(), 1);
-    is(&contacts[0], "alice", 1, false, false);
+    assert!(contacts[0].connected);
+    is(&contacts[0], "alice", 1, false);
 }
 
 #[test]
@@ -131,16 +139,18 @@ fn status_is_pushed_when_somebody_comes_moves_and_goes() {
     let mut a = Raw::synced(discovery.address, &alice, "alice", 1).0;
     let mut b = Raw::synced(discovery.address, &bob, "bob", 2).0;
     assert!(matches!(a.ask(&request("bob")), ToClient::Status(_)));
-    is(&b.status(), "alice", 1, true, true);
-    b.say(&linked("alice"));
+    asks(&b.status(), "alice");
+    b.say(&request_again("alice"));
+    is(&b.status(), "alice", 1, true);
+    is(&a.status(), "bob", 2, true);
     b.say(&register("bob", 3));
-    is(&a.status(), "bob", 3, true, false);
+    is(&a.status(), "bob", 3, true);
     drop(b);
-    is(&a.status(), "bob", 3, false, false);
+    is(&a.status(), "bob", 3, false);
     let mut b = Raw::synced(discovery.address, &bob, "bob", 3).0;
-    is(&a.status(), "bob", 3, true, false);
+    is(&a.status(), "bob", 3, true);
     b.say(&ToDiscovery::Logout);
-    is(&a.status(), "bob", 3, false, false);
+    is(&a.status(), "bob", 3, false);
     b.expect_end();
     a.nothing_unheard();
 }
@@ -155,7 +165,7 @@ fn the_newest_session_holds() {
     a.ask(&request("bob"));
     older.status();
     let (mut newer, _) = Raw::synced(discovery.address, &bob, "bob", 3);
-    is(&a.status(), "bob", 3, true, false);
+    is(&a.status(), "bob", 3, true);
     let Some(ToClient::Superseded(by)) = older.hear() else { panic!("the older one is told") };
     assert_eq!(by.address, newer.stream.local_addr().unwrap());
     older.expect_end();
@@ -178,7 +188,7 @@ fn who_falls_silent_is_offline() {
         match a.ask(&ToDiscovery::Ping) {
             ToClient::Pong => std::thread::sleep(Duration::from_millis(200)),
             ToClient::Status(status) => {
-                is(&status, "bob", 2, false, false);
+                is(&status, "bob", 2, false);
                 break;
             }
             other => panic!("{other:?}"),
@@ -268,7 +278,10 @@ fn a_full_disk_refuses_changes_and_nothing_else() {
     let mut a = Raw::synced(discovery.address, &alice, "alice", 1).0;
     let mut b = Raw::synced(discovery.address, &bob, "bob", 2).0;
     assert!(matches!(a.ask(&request("bob")), ToClient::Status(_)));
-    is(&b.status(), "alice", 1, true, true);
+    asks(&b.status(), "alice");
+    b.say(&request_again("alice"));
+    is(&b.status(), "alice", 1, true);
+    is(&a.status(), "bob", 2, true);
 
     let mut saved = 0;
     let full = (3..).find(|port| match a.ask(&register("alice", *port)) {
@@ -278,7 +291,7 @@ fn a_full_disk_refuses_changes_and_nothing_else() {
         }
         ToClient::Registered(_) => {
             a.contacts();
-            is(&b.status(), "alice", *port, true, true);
+            is(&b.status(), "alice", *port, true);
             saved = *port;
             false
         }
@@ -299,21 +312,21 @@ fn a_full_disk_refuses_changes_and_nothing_else() {
     let identity = Identity { key: bob.public(), name: Some(name("bob")) };
     assert_eq!(a.ask(&identify(bob.public())), ToClient::Identity(identity));
     drop(b);
-    is(&a.status(), "bob", 2, false, false);
+    is(&a.status(), "bob", 2, false);
     let mut b = Raw::log_in(discovery.address, &bob, "bob", 2);
-    is(&a.status(), "bob", 2, true, false);
-    is(&b.contacts()[0], "alice", saved, true, true);
+    is(&a.status(), "bob", 2, true);
+    is(&b.contacts()[0], "alice", saved, true);
 
     limit("unlimited");
     assert!(matches!(a.ask(&register("alice", full)), ToClient::Registered(_)));
-    is(&b.status(), "alice", full, true, true);
+    is(&b.status(), "alice", full, true);
     discovery.signal("-TERM");
     let (status, stderr) = discovery.ended(DEADLINE);
     assert!(status.success());
     assert!(stderr.contains("can't save") && stderr.lines().count() == 1, "{stderr}");
 
     let discovery = Discovery::start(&db);
-    is(&Raw::synced(discovery.address, &bob, "bob", 2).1[0], "alice", full, false, true);
+    is(&Raw::synced(discovery.address, &bob, "bob", 2).1[0], "alice", full, false);
     Raw::synced(discovery.address, &keypair(), "carol", 1).0.nothing_unheard();
 }
 

@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Instant;
 
 use crate::support::client::{Client, command, linked_pair};
 use crate::support::discovery::{DEADLINE, Discovery, scratch};
@@ -75,7 +74,12 @@ fn a_changed_key_is_refused_until_it_is_trusted() {
     assert_eq!((&bob["linked"], &bob["waiting"]), (&false.into(), &1.into()));
     assert!(!other_bob.settle().iter().any(|event| event["event"] == "message" || event["event"] == "link"));
 
-    alice.say("TRUST bob");
+    // Neither a digit nor none is enough to take whatever key is named at this moment.
+    for digits in ["", &other_bob.fingerprint[..1], &other_bob.fingerprint[..15]] {
+        alice.say(&format!("TRUST bob {digits}"));
+        alice.expect_error("key-changed");
+    }
+    alice.say(&format!("TRUST bob {}", &other_bob.fingerprint[..16]));
     alice.wait("contact", |event| event["fingerprint"] == other_bob.fingerprint);
     other_bob.expect_message("alice", "for bob's eyes only");
     alice.expect_delivered(1);
@@ -97,7 +101,7 @@ fn what_an_old_key_was_sent_is_not_sent_to_the_new_one() {
     rename_key(&db, "bob", &other_bob.fingerprint);
     let _discovery = Discovery::start_at(&db, &[], &address.port().to_string());
     alice.expect_error("key-changed");
-    alice.say("TRUST bob");
+    alice.say(&format!("TRUST bob {}", other_bob.fingerprint));
     alice.expect_link("bob");
     alice.say("CHAT bob hello, new bob");
     other_bob.expect_message("alice", "hello, new bob");
@@ -130,6 +134,34 @@ fn another_discovery_at_the_same_place_is_refused() {
     let options = ["--discovery-key", key.as_str()];
     let mut alice = Client::start_with(directory.path(), "alice", 0, address, &options);
     alice.expect_error("key-changed");
+}
+
+#[test]
+fn a_discovery_that_is_rebuilt_is_trusted_by_its_digits_without_a_restart() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let address = discovery.address;
+    let mut alice = Client::online(directory.path(), "alice", address);
+    let mut bob = Client::online(directory.path(), "bob", address);
+    discovery.kill();
+    let rebuilt = Discovery::start_at(&directory.path().join("other.db"), &[], &address.port().to_string());
+    let key = rebuilt.line.trim().rsplit(' ').next().unwrap();
+    for client in [&mut alice, &mut bob] {
+        client.expect_error("key-changed");
+        // Without digits, and with too few, it only tells what it would be.
+        for digits in ["", &key[..1], &key[..15]] {
+            client.say(&format!("TRUST discovery {digits}"));
+            let refused = client.expect_error("key-changed");
+            assert!(refused["message"].as_str().unwrap().starts_with("nothing was changed"), "{refused}");
+        }
+        client.say(&format!("TRUST discovery {}", key[..16].to_uppercase()));
+        client.wait("trusted", |event| event["fingerprint"] == key);
+        client.wait("discovery", |event| event["state"] == "up");
+    }
+    alice.say("REQUEST bob");
+    bob.expect_link("alice");
+    alice.log_out();
+    Client::online(directory.path(), "alice", address).log_out();
 }
 
 #[test]
@@ -193,7 +225,7 @@ struct Stranger {
 impl Stranger {
     fn connect(to: SocketAddr, own: &Keypair, key: &str) -> Result<Self, HandshakeError> {
         let stream = TcpStream::connect(to)?;
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = noise::Deadline::of_handshake();
         let key = Some(key.parse().unwrap());
         let session = noise::initiate(&stream, Purpose::Peer, own, key, deadline)?;
         stream.set_read_timeout(Some(DEADLINE))?;
@@ -229,11 +261,12 @@ fn hello(name: &str) -> Peer {
         port: 1,
         window: 1 << 20,
         cursors: Vec::new(),
+        hold: None,
     })
 }
 
 fn message(number: u64, text: &str) -> Peer {
-    Peer::Message(Message { epoch: 1, number, kind: Kind::TEXT, sent: 0, body: text.into() })
+    Peer::Message(Message { epoch: 1, number, kind: Kind::TEXT, sent: 0, body: text.into(), original: None })
 }
 
 #[test]
@@ -391,14 +424,34 @@ fn a_later_kind_of_message_is_kept_and_acknowledged() {
     let discovery = Discovery::start(&db);
     let mut alice = Client::online(directory.path(), "alice", discovery.address);
     let (_, mut link) = known_peer(&discovery, &mut alice, "robot");
-    let later = Message { epoch: 1, number: 7, kind: Kind(900), sent: 0, body: vec![0xff; 10] };
-    link.say(&[hello("robot"), Peer::Message(later.clone())]);
+    let later =
+        Message { epoch: 1, number: 7, kind: Kind(900), sent: 0, body: vec![0xff; 10], original: None };
+    // Of a long one only the length is kept.
+    let long = Message { number: 8, body: vec![0xff; 65_000], ..later.clone() };
+    link.say(&[hello("robot"), Peer::Message(later)]);
     let shown = alice.wait("message", |_| true);
     assert_eq!((&shown["from"], &shown["text"]), (&"robot".into(), &serde_json::Value::Null));
+    link.say(&[Peer::Message(long.clone())]);
+    alice.wait("message", |_| true);
     let mut heard = Vec::new();
-    while !heard.contains(&Peer::Ack(later.cursor())) {
+    while !heard.contains(&Peer::Ack(long.cursor())) {
         let frame = link.session.opener.read(&mut &link.stream, MAX_PEER_FRAME, 4096).unwrap().unwrap();
         heard.extend(codec::decode::<Peer>(frame).unwrap());
+    }
+    alice.say("CONTACTS");
+    assert_eq!(alice.wait("contacts", |_| true)["contacts"][0]["bytes"], 10);
+    alice.log_out();
+    let journal = std::fs::read(directory.path().join("alice.journal")).unwrap();
+    let kept = journal.windows(5000).filter(|bytes| bytes.iter().all(|byte| *byte == 0xff)).count();
+    assert_eq!(kept, 0);
+    let mut plain = command(directory.path(), "alice", 0, discovery.address, &[]).spawn().unwrap();
+    plain.stdin.take().unwrap().write_all(b"HISTORY robot\n").unwrap();
+    let said = String::from_utf8(plain.wait_with_output().unwrap().stdout).unwrap();
+    for line in [
+        "(a message of kind 900, which this version can't show)",
+        "(a message of kind 900, 65,000 bytes, which this version can't show and did not keep)",
+    ] {
+        assert!(said.contains(line), "{said}");
     }
 }
 

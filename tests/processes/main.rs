@@ -22,8 +22,11 @@ mod network;
 mod operating;
 mod operator;
 mod proxy;
+mod removed;
 mod scripting;
+mod silent;
 mod stalled;
 #[cfg(target_os = "linux")]
 mod sweep;
+mod thin;
 mod transfer;

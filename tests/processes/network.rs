@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::client::Client;
+use crate::support::client::{ANSWER_ALL, Client};
 use crate::support::discovery::{Discovery, scratch};
 use peerchat::protocol::DEAD_AFTER;
 
@@ -86,8 +86,13 @@ impl Network {
 
     /// A client of the machine's name that gives out the address from which discovery sees it.
     fn client(&self, machine: &str, directory: &Path, discovery: SocketAddr) -> Client {
+        self.client_at(machine, "0.0.0.0", directory, discovery)
+    }
+
+    /// A client of the machine's name that listens at this address, and gives it out.
+    fn client_at(&self, machine: &str, ip: &str, directory: &Path, discovery: SocketAddr) -> Client {
         let mut command = self.program(machine, env!("CARGO_BIN_EXE_client"));
-        command.arg("--data-dir").arg(directory).args([machine, "7000", "0.0.0.0"]);
+        command.args(ANSWER_ALL).arg("--data-dir").arg(directory).args([machine, "7000", ip]);
         command.args([discovery.ip().to_string(), discovery.port().to_string()]);
         let mut client = Client::run(machine, &mut command);
         client.wait("discovery", |event| event["state"] == "up");
@@ -145,8 +150,8 @@ fn a_pulled_cable_is_noticed_and_costs_nothing() {
         alice.expect_message("bob", text);
     }
     println!("delivered {:?} after it healed", healed.elapsed());
-    alice.expect_delivered(2);
-    bob.expect_delivered(2);
+    alice.expect_delivered_in_all(3);
+    bob.expect_delivered_in_all(2);
     let shown =
         |client: &mut Client| client.settle().iter().filter(|event| event["event"] == "message").count();
     assert_eq!((shown(&mut alice), shown(&mut bob)), (2, 3));
@@ -206,6 +211,43 @@ fn who_gets_another_address_is_reached_there() {
 #[test]
 fn who_gets_another_address_reaches_the_others() {
     moves(true);
+}
+
+/// Both give out addresses that mean another machine at the other's: neither is dialled, and alice can tell why.
+fn are_not_dialled(ips: [&str; 2], why: &str) {
+    let Some(network) = Network::new(PAIR) else { return };
+    let (directory, db) = scratch();
+    let discovery = network.discovery(&db);
+    let [mut alice, _bob] = [("alice", ips[0]), ("bob", ips[1])].map(|(machine, ip)| {
+        network.ip(machine, &format!("addr add {ip}/32 dev lo"));
+        network.client_at(machine, ip, directory.path(), discovery.address)
+    });
+    alice.say("REQUEST bob");
+    let deadline = Instant::now() + FOUND;
+    let problem = loop {
+        alice.say("WHY bob");
+        let answer = alice.wait("why", |_| true);
+        assert!(Instant::now() < deadline, "{answer}");
+        let address = &answer["addresses"][0];
+        if let Some(problem) = address["problem"].as_str() {
+            assert_eq!(address["address"], format!("{}:7000", ips[1]));
+            break problem.to_owned();
+        }
+    };
+    assert_eq!(problem, format!("not dialled: {why}"));
+    assert!(!alice.settle().iter().any(|event| event["event"] == "link"));
+}
+
+#[test]
+fn nothing_at_this_machine_is_dialled_on_another_s_word() {
+    let why = "it means this machine itself, and discovery is on another one";
+    are_not_dialled(["127.0.0.2", "127.0.0.3"], why);
+}
+
+#[test]
+fn nothing_in_another_private_network_is_dialled_on_another_s_word() {
+    let why = "it is a private address, and not in a network of this machine";
+    are_not_dialled(["10.78.0.2", "10.78.0.3"], why);
 }
 
 #[test]

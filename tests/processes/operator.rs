@@ -11,9 +11,9 @@ use std::process::Output;
 
 use crate::support::client::{Client, linked_pair};
 use crate::support::discovery::{
-    DEADLINE, Discovery, Raw, command, fails, keypair, linked, register, request, scratch,
+    DEADLINE, Discovery, Raw, command, drop_user, fails, keypair, register, request, request_again, scratch,
 };
-use peerchat::protocol::rendezvous::RefusedCode;
+use peerchat::protocol::rendezvous::{RefusedCode, ToClient};
 use serde_json::Value;
 
 fn ask(db: &Path, question: &[&str]) -> Output {
@@ -46,7 +46,7 @@ fn socket(db: &Path) -> PathBuf {
     db.with_file_name("discovery.db.sock")
 }
 
-/// Alice and bob are connected and there, carol asks for alice, and a name was refused.
+/// Alice and bob are connected and there, carol asks for alice and was dropped by bob, and a name was refused.
 fn busy(to: SocketAddr) -> [Raw; 3] {
     let keys = [(); 4].map(|()| keypair());
     let (mut alice, _) = Raw::synced(to, &keys[0], "alice", 1);
@@ -55,8 +55,13 @@ fn busy(to: SocketAddr) -> [Raw; 3] {
     bob.say(&request("alice"));
     bob.status();
     alice.status();
-    alice.say(&linked("bob"));
-    alice.nothing_unheard();
+    alice.say(&request_again("bob"));
+    assert!(alice.status().connected && bob.status().connected);
+    carol.say(&request("bob"));
+    carol.status();
+    bob.status();
+    bob.say(&drop_user("carol"));
+    assert!(matches!(carol.hear(), Some(ToClient::Dropped(_))));
     carol.say(&request("alice"));
     carol.status();
     alice.status();
@@ -80,12 +85,18 @@ fn status_tells_the_operator_and_nobody_else_how_it_is_doing() {
             break told;
         }
     };
-    for (what, count) in
-        [("users", 3), ("online", 2), ("connections", 1), ("requests", 1), ("failed_saves", 0)]
-    {
+    for (what, count) in [
+        ("users", 3),
+        ("online", 2),
+        ("connections", 1),
+        ("requests", 1),
+        ("refusals", 1),
+        ("failed_saves", 0),
+    ] {
         assert_eq!(told[what], count, "{what}: {told}");
     }
     assert_eq!((&told["refused"]["name-taken"], &told["refused"]["released"]), (&1.into(), &0.into()));
+    assert_eq!(told["strangers"], serde_json::json!({"open": 3, "ask": 0, "all": 0, "closed": 0}));
     assert_eq!(told["address"], discovery.address.to_string());
     assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
     assert!(discovery.line.contains(told["key"].as_str().unwrap()));
@@ -97,7 +108,7 @@ fn status_tells_the_operator_and_nobody_else_how_it_is_doing() {
         "{text}"
     );
     assert!(lines.contains(&vec!["refused", "name-taken", "1"]), "{text}");
-    assert!(!alice.status().online, "carol");
+    // That carol has gone is nothing to her.
     alice.nothing_unheard();
 }
 
@@ -241,6 +252,8 @@ fn metrics_are_what_prometheus_reads() {
     assert_eq!(after["peerchat_users_online"], 3.0);
     assert_eq!(after["peerchat_connections"], 1.0);
     assert_eq!(after["peerchat_requests_pending"], 1.0);
+    assert_eq!(after["peerchat_refusals"], 1.0);
+    assert_eq!(after["peerchat_accounts{strangers=\"open\"}"], 3.0);
     assert_eq!(after["peerchat_refusals_total{reason=\"name-taken\"}"], 1.0);
     assert_eq!(after["peerchat_start_time_seconds"], before["peerchat_start_time_seconds"]);
     assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());

@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::client::Client;
+use crate::support::client::{ANSWER_ALL, Client};
 use crate::support::discovery::{DEADLINE, scratch};
 use crate::support::proxy::{Fault, Proxy, Rendezvous, Way};
 
@@ -28,7 +28,7 @@ impl Pair {
         let rendezvous = Rendezvous::start();
         // Elsewhere than where the proxy is, so that alice can't find him around it.
         let mut program = Command::new(env!("CARGO_BIN_EXE_client"));
-        program.env_remove("RUST_LOG").arg("--data-dir").arg(directory.path());
+        program.env_remove("RUST_LOG").args(ANSWER_ALL).arg("--data-dir").arg(directory.path());
         program.args(["bob", "0", "127.0.0.3", "127.0.0.1", &rendezvous.address.port().to_string()]);
         let mut bob = Client::run("bob", &mut program);
         bob.wait("discovery", |event| event["state"] == "up");

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, command};
 use crate::support::discovery::{
-    self, DEADLINE, Discovery, Raw, keypair, linked, register, request, scratch,
+    self, DEADLINE, Discovery, Raw, keypair, register, request, request_again, scratch,
 };
 use crate::support::trace::{counts, places, possible, traced};
-use peerchat::protocol::rendezvous::{RefusedCode, Status, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{Asks, RefusedCode, Status, ToClient, ToDiscovery};
 use peerchat::transport::noise::Keypair;
 use serde_json::Value;
 
@@ -465,6 +465,7 @@ impl Visit<'_> {
         assert!(related.len() <= 1 && related.iter().all(|bob| bob.name.as_str() == "bob"), "{related:?}");
         let related_before = !related.is_empty();
         if let Some(bob) = related.first() {
+            assert!(bob.connected || !done.connection, "{bob:?}");
             let port = bob.address.map(|address| address.port());
             assert!(if done.moved { port == Some(3) } else { matches!(port, Some(2 | 3)) }, "{bob:?}");
         }
@@ -479,26 +480,12 @@ impl Visit<'_> {
         assert!(matches!(answer, ToClient::Status(_)), "{answer:?}");
         done.request = true;
         if !related_before {
-            assert!(matches!(Self::hear(bob)?, ToClient::Status(alice) if alice.asks));
+            assert!(matches!(Self::hear(bob)?, ToClient::Status(alice) if alice.asks != Asks::No));
         }
-        // Nothing answers it but a refusal: with the pong it is done, or is known not to be.
-        let mut saved = false;
-        while !saved {
-            Self::say(bob, &linked("alice"))?;
-            Self::say(bob, &ToDiscovery::Ping)?;
-            saved = match Self::hear(bob)? {
-                ToClient::Pong => true,
-                ToClient::Refused(refused) if refused.code == RefusedCode::NOT_SAVED => {
-                    assert_eq!(Self::hear(bob)?, ToClient::Pong);
-                    false
-                }
-                other => panic!("{other:?}"),
-            };
-            if !self.insists {
-                break;
-            }
+        if let Some(answer) = self.ask(bob, &request_again("alice"))? {
+            assert!(matches!(&answer, ToClient::Status(alice) if alice.connected), "{answer:?}");
+            done.connection = true;
         }
-        done.connection |= saved;
         if self.register(bob, "bob", 3)?.is_some() {
             done.moved = true;
         }

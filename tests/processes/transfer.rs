@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use peerchat::protocol::peer::Kind;
+use peerchat::store::journal::{Journal, Standing};
+
 use crate::support::client::{Client, linked_pair};
 use crate::support::discovery::{Discovery, scratch};
 
@@ -121,6 +124,9 @@ fn what_can_not_be_exported_or_imported_changes_nothing() {
     assert_eq!(fs::read_to_string(&taken).unwrap(), "mine");
     fails(&transfer("alice", &here, "--export", &out.join("no/such/file"), &word), &["no/such"]);
     fails(&transfer("alice", &here, "--export", &file, &passphrase(out, "empty", "\n")), &["empty"]);
+    for (weak, why) in [("x", "at least 15"), ("123456789012345678", "repeats or counts")] {
+        fails(&transfer("alice", &here, "--export", &file, &passphrase(out, "weak", weak)), &[why]);
+    }
     fails(&transfer("alice", &here, "--export", &file, &out.join("nowhere")), &["nowhere"]);
     let no_terminal = client("alice", &here, &["--export", file.to_str().unwrap()]);
     fails(&no_terminal, &["no terminal", "--passphrase-file"]);
@@ -157,6 +163,64 @@ fn what_can_not_be_exported_or_imported_changes_nothing() {
     let before = fs::read(here.join("alice.journal")).unwrap();
     fails(&transfer("alice", &here, "--import", &file, &word), &["alice.journal", "already"]);
     assert_eq!(fs::read(here.join("alice.journal")).unwrap(), before);
+}
+
+/// A journal with a lot of this text in it.
+fn long_journal(directory: &Path, text: &str) {
+    let journal = Journal::open(&directory.join("alice.journal"), &"alice".parse().unwrap()).unwrap();
+    let bob = journal.add_contact(&"bob".parse().unwrap(), Standing::Contact).unwrap().id;
+    journal.begin().unwrap();
+    let epoch = journal.add_epoch(7, 1).unwrap();
+    for seq in 1..1000 {
+        journal
+            .add_sent(bob, seq, epoch, Kind::TEXT, 0, text.repeat(10_000 / text.len()).as_bytes())
+            .unwrap();
+    }
+    journal.commit().unwrap();
+}
+
+fn holds(file: &Path, text: &str) -> bool {
+    let content = fs::read(file).unwrap();
+    content.windows(text.len()).any(|bytes| bytes == text.as_bytes())
+}
+
+#[test]
+fn an_export_that_is_killed_leaves_nothing_that_can_be_read() {
+    use crate::support::trace;
+    if !trace::possible() {
+        return;
+    }
+    let (directory, _) = scratch();
+    let (here, temporary) = (directory.path().join("here"), directory.path().join("temporary"));
+    let text = "plain for all to see, ";
+    long_journal(&here, text);
+    assert!(holds(&here.join("alice.journal"), text));
+    let word = passphrase(directory.path(), "passphrase", PASSPHRASE);
+    fs::create_dir(&temporary).unwrap();
+    let (file, log) = (here.join("alice.age"), directory.path().join("calls"));
+    let export = |inject: Option<&str>| {
+        let mut client = Command::new(env!("CARGO_BIN_EXE_client"));
+        client.args(["alice", "--data-dir"]).arg(&here).arg("--export").arg(&file);
+        client.arg("--passphrase-file").arg(&word);
+        let mut traced = trace::traced(&client, &log, inject);
+        // Where SQLite and others put what they keep for a moment.
+        traced.env("TMPDIR", &temporary).env("SQLITE_TMPDIR", &temporary);
+        traced.stdin(Stdio::null()).output().unwrap()
+    };
+    succeeds(&export(None));
+    fs::remove_file(&file).unwrap();
+    let mut calls = trace::counts(&log);
+    calls.retain(|call, _| ["pwrite64", "write", "unlink"].contains(&call.as_str()));
+    for (call, at) in trace::places(&calls, 8) {
+        export(Some(&format!("{call}:signal=KILL:when={at}")));
+        for directory in [&here, &temporary] {
+            let own = ["", "-wal", "-shm"].map(|suffix| format!("alice.journal{suffix}"));
+            for name in names(directory).into_iter().filter(|name| !own.contains(name)) {
+                assert!(!holds(&directory.join(&name), text), "{call} {at}: {name}");
+            }
+        }
+        let _ = fs::remove_file(&file);
+    }
 }
 
 /// `age` asks at the terminal only; `script` is one.
@@ -218,14 +282,22 @@ fn a_person_is_asked_twice_and_sees_nothing_of_what_they_type() {
         let (data, file) = (data.display(), out.join(name).display().to_string());
         at_a_terminal(&format!("{client} alice --data-dir {data} {way} {file}"), typed)
     };
-    let Some(different) = run(&here, "--export", "a.age", "one\nother\n") else {
+    let Some(different) = run(&here, "--export", "a.age", &format!("{PASSPHRASE}\nother\n")) else {
         return;
     };
     assert_eq!(different.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&different.stdout).contains("two different passphrases"));
-    let exported = run(&here, "--export", "b.age", "one\none\n").unwrap();
+    // A weak one is not asked for again.
+    let weak = run(&here, "--export", "a.age", "x\n").unwrap();
+    assert_eq!(weak.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&weak.stdout);
+    assert!(
+        said.contains("it has 1 of at least 15 characters") && !said.contains("The same again"),
+        "{said}"
+    );
+    let exported = run(&here, "--export", "b.age", &format!("{PASSPHRASE}\n{PASSPHRASE}\n")).unwrap();
     assert!(exported.status.success(), "{exported:?}");
-    let imported = run(&there, "--import", "b.age", "one\n").unwrap();
+    let imported = run(&there, "--import", "b.age", &format!("{PASSPHRASE}\n")).unwrap();
     assert!(imported.status.success(), "{imported:?}");
     assert!(there.join("alice.journal").exists() && !out.join("a.age").exists());
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use peerchat::client::command::Command;
-use peerchat::client::event::{ANSWERS, Action, Input};
+use peerchat::client::event::{ANSWERS, Action, Input, Space};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
 use peerchat::protocol::peer::Peer;
+use peerchat::protocol::rendezvous::Strangers as Policy;
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::StoreError;
 use peerchat::store::journal::Journal;
@@ -22,6 +23,7 @@ use super::dial::Dialling;
 use super::disk::{Crash, Disk};
 use super::mutation::Mutation;
 use super::snapshot::Snapshot;
+use super::strangers::policy;
 use super::wire::{ConnId, End};
 use super::world::{Event, Pid, World};
 
@@ -46,6 +48,10 @@ pub struct Client {
     pub unread: u64,
     pub epoch: u64,
     pub input_ended: bool,
+    /// How this start meets strangers.
+    pub policy: Policy,
+    /// Whether its disk is nearly full.
+    pub low: bool,
 }
 
 /// One run of the program.
@@ -63,12 +69,18 @@ pub struct Run {
     idle: u32,
     /// Whether the last transaction was committed.
     saved: bool,
+    /// Whether it knows that its disk is nearly full.
+    low: bool,
 }
 
 pub fn keypair(rng: &mut Rng) -> Keypair {
-    let mut secret = zeroize::Zeroizing::new([0; 32]);
-    rng.fill(&mut *secret);
-    Keypair::from_secret(secret)
+    loop {
+        let mut secret = [0; 32];
+        rng.fill(&mut secret);
+        if let Some(keypair) = Keypair::from_secret(&secret) {
+            return keypair;
+        }
+    }
 }
 
 impl Client {
@@ -92,6 +104,8 @@ impl Client {
             unread: 0,
             epoch: 0,
             input_ended: false,
+            policy: Policy::All,
+            low: false,
         }
     }
 
@@ -118,6 +132,7 @@ impl World {
         let seed = self.rng.u64(..);
         let reused = self.mutation == Some(Mutation::SameEpoch) && self.clients[number].epoch != 0;
         let now = self.clock(self.now, self.clients[number].skew);
+        self.clients[number].policy = policy(&mut self.rng, self.plan.strangers, self.storm);
         let client = &mut self.clients[number];
         if !reused {
             client.epoch = fresh;
@@ -132,6 +147,7 @@ impl World {
             listen: client.address,
             endpoint: "discovery:7667".into(),
             discovery_key: None,
+            strangers: client.policy,
             silent: false,
             segment: 5,
             linger,
@@ -152,10 +168,14 @@ impl World {
             exit: None,
             idle: 0,
             saved: true,
+            low: false,
         });
-        let (life, address) = (client.life, client.address);
-        self.note(|| format!("user{number} starts, run {life}, at {address}"));
+        let (life, address, policy) = (client.life, client.address, client.policy);
+        self.note(|| format!("user{number} starts, run {life}, at {address}, open to {policy:?}"));
         self.oracle.started(number);
+        if self.clients[number].low {
+            self.interrupt(number, Input::Disk(Space::Low));
+        }
         self.wake_client(number, self.now);
     }
 
@@ -305,6 +325,12 @@ impl World {
         })();
         broken.disarm(&journal);
         run.saved = decided.is_ok();
+        let space = inputs.iter().rev().find_map(|input| match input {
+            Input::Disk(space) => Some(*space == Space::Low),
+            _ => None,
+        });
+        self.oracle.takes_nothing = run.low && space.is_none();
+        run.low = space.unwrap_or(run.low);
         match decided {
             Ok(false) => {
                 journal.rollback();
@@ -312,7 +338,7 @@ impl World {
             }
             Ok(true) => {
                 self.stats.add("transactions");
-                self.oracle_commits(number, inputs);
+                self.oracle_commits(number, inputs, now);
                 (crash != Some(Crash::Committed)).then(|| run.node.committed())
             }
             Err(error) => {
@@ -336,11 +362,13 @@ impl World {
                 self.schedule(self.now + delay, Event::DialRendezvous(number, run.life, key));
             }
             Action::TellDiscovery(session, messages) => {
+                self.check_told_discovery(number, &messages);
                 if let Some((conn, side)) = run.links.get(&session).copied() {
                     self.transmit(conn, side, &messages);
                 }
             }
-            Action::Dial { contact, key, routes, .. } => {
+            Action::Dial { contact, name, key, routes, .. } => {
+                self.check_dial(number, &name);
                 self.stats.add("dials");
                 let routes = routes.into();
                 let dialling =

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use peerchat::client::event::{Input, Problem};
-use peerchat::protocol::PublicKey;
+use peerchat::protocol::{PublicKey, VERSION};
 use peerchat::store::journal::ContactId;
 use peerchat::transport::Route;
 
@@ -101,7 +101,7 @@ impl World {
             let at = self.now + self.rng.u64(0..=self.plan.latency);
             self.not_before(conn, side, at);
             let budget = if self.mutation == Some(Mutation::NoWindow) { 1 << 30 } else { budget };
-            let up = Input::LinkUp { link: end.id, key, dialled, route, budget };
+            let up = Input::LinkUp { link: end.id, key, version: VERSION, dialled, route, budget };
             self.schedule(at, Event::Up(end, up));
         }
     }

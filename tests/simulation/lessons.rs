@@ -7,10 +7,12 @@ use peerchat::client::command::Command;
 use peerchat::client::event::{Action, ConnectionId, Input, Problem};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
-use peerchat::protocol::peer::{Bye, ByeReason, Hello, Kind, Message, Peer};
-use peerchat::protocol::rendezvous::{Registered, Status, ToClient, ToDiscovery};
-use peerchat::protocol::{Name, PublicKey};
-use peerchat::store::journal::Journal;
+use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
+use peerchat::protocol::rendezvous::{
+    Asks, REQUEST_LASTS, Refused, RefusedCode, Registered, Request, Status, Strangers, ToClient, ToDiscovery,
+};
+use peerchat::protocol::{Name, PublicKey, VERSION};
+use peerchat::store::journal::{ContactRow, Journal, Standing};
 use peerchat::time::{Instant, Now};
 use peerchat::transport::Route;
 
@@ -25,6 +27,7 @@ struct Alice {
     node: Node,
     journal: Journal,
     now: u64,
+    wall: i64,
 }
 
 fn name(name: &str) -> Name {
@@ -37,27 +40,41 @@ fn address() -> SocketAddr {
 
 impl Alice {
     fn new() -> Self {
-        let keypair = keypair(&mut Rng::with_seed(1));
-        let journal = Journal::in_memory(&name("alice"), &keypair).unwrap();
+        Self::meeting(Strangers::All)
+    }
+
+    /// Alice meets strangers in this way.
+    fn meeting(strangers: Strangers) -> Self {
+        let journal = Journal::in_memory(&name("alice"), &keypair(&mut Rng::with_seed(1))).unwrap();
+        Self::start(journal, strangers, 1, 0)
+    }
+
+    /// The next start, with the same journal, at this time on the wall clock.
+    fn restarted(self, strangers: Strangers, wall: i64) -> Self {
+        Self::start(self.journal, strangers, 2, wall)
+    }
+
+    fn start(journal: Journal, strangers: Strangers, epoch: u64, wall: i64) -> Self {
         let setup = Setup {
             name: name("alice"),
-            key: keypair.public(),
+            key: keypair(&mut Rng::with_seed(1)).public(),
             listen: address(),
             endpoint: "discovery:7667".into(),
             discovery_key: None,
+            strangers,
             silent: false,
             segment: 5,
             linger: None,
-            epoch: 1,
+            epoch,
             seed: 1,
         };
-        let node = Node::new(setup, Now { mono: Instant::START, wall: 0 }, &journal).unwrap();
-        Self { node, journal, now: 0 }
+        let node = Node::new(setup, Now { mono: Instant::START, wall }, &journal).unwrap();
+        Self { node, journal, now: 0, wall }
     }
 
     fn clock(&mut self) -> Now {
         self.now += 1;
-        Now { mono: moment(self.now), wall: 0 }
+        Now { mono: moment(self.now), wall: self.wall }
     }
 
     /// A transaction that is committed.
@@ -90,7 +107,14 @@ impl Alice {
     fn logs_in(&mut self) {
         self.takes(&[]);
         self.takes(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]) }]);
-        let bob = Status { name: name("bob"), key: BOB, address: Some(address()), online: true, asks: true };
+        let bob = Status {
+            name: name("bob"),
+            key: BOB,
+            address: Some(address()),
+            online: Some(true),
+            asks: Asks::No,
+            connected: true,
+        };
         let says = vec![
             ToClient::Registered(Registered { address: address() }),
             ToClient::Status(bob),
@@ -100,16 +124,31 @@ impl Alice {
     }
 
     /// A link to bob, who writes something.
-    fn hears(&mut self) -> Vec<Action> {
+    fn hears(&mut self, start: u64) -> Vec<Action> {
         let up = Input::LinkUp {
             link: LINK,
             key: BOB,
+            version: VERSION,
             dialled: None,
             route: Route::Direct { remote: address() },
             budget: 1 << 20,
         };
-        let hello = Hello { name: name("bob"), epoch: 5, port: 4000, window: 1 << 20, cursors: Vec::new() };
-        let message = Message { epoch: 5, number: 1, kind: Kind::TEXT, sent: 0, body: b"hi".to_vec() };
+        let hello = Hello {
+            name: name("bob"),
+            epoch: start,
+            port: 4000,
+            window: 1 << 20,
+            cursors: Vec::new(),
+            hold: None,
+        };
+        let message = Message {
+            epoch: start,
+            number: 1,
+            kind: Kind::TEXT,
+            sent: 0,
+            body: b"hi".to_vec(),
+            original: None,
+        };
         self.takes(&[up, Input::LinkSays(LINK, vec![Peer::Hello(hello), Peer::Message(message)])])
     }
 }
@@ -160,7 +199,7 @@ fn the_consoles_answer_outlives_a_failed_transaction() {
 fn what_was_shown_is_not_shown_again_after_a_failed_transaction() {
     let mut alice = Alice::new();
     alice.logs_in();
-    assert!(shows(&alice.hears()));
+    assert!(shows(&alice.hears(5)));
     (0..8).for_each(|_| _ = alice.takes(&[Input::Printed]));
     let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
     let later = alice.takes(&[]);
@@ -210,10 +249,17 @@ fn the_loop_rests_while_nobody_reads() {
 fn another_address_is_tried_after_one_where_a_link_is_refused() {
     let mut alice = Alice::new();
     alice.logs_in();
-    alice.hears();
+    alice.hears(5);
     // Bob is told to be elsewhere, and an older client of his refuses links at the old address.
     let elsewhere: SocketAddr = "192.0.2.9:4000".parse().unwrap();
-    let moved = Status { name: name("bob"), key: BOB, address: Some(elsewhere), online: true, asks: false };
+    let moved = Status {
+        name: name("bob"),
+        key: BOB,
+        address: Some(elsewhere),
+        online: Some(true),
+        asks: Asks::No,
+        connected: true,
+    };
     alice.takes(&[Input::RendezvousSays(SESSION, vec![ToClient::Status(moved)])]);
     let mut tried = Vec::new();
     alice.takes(&[Input::LinkClosed(LINK)]);
@@ -228,9 +274,118 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
             continue;
         };
         tried.push(route);
-        let up = Input::LinkUp { link, key: BOB, dialled: Some(contact), route, budget: 1 << 20 };
+        let up = Input::LinkUp {
+            link,
+            key: BOB,
+            version: VERSION,
+            dialled: Some(contact),
+            route,
+            budget: 1 << 20,
+        };
         let refusal = Peer::Bye(Bye { reason: ByeReason::NOT_ACCEPTED });
         alice.takes(&[up, Input::LinkSays(link, vec![refusal]), Input::LinkClosed(link)]);
     }
     assert!(tried.contains(&elsewhere.into()) && tried.contains(&address().into()), "{tried:?}");
+}
+
+#[test]
+fn an_answer_that_discovery_could_not_save_is_given_again() {
+    let mut alice = Alice::new();
+    alice.takes(&[]);
+    alice.takes(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]) }]);
+    let bob = Status {
+        name: name("bob"),
+        key: BOB,
+        address: None,
+        online: None,
+        asks: Asks::Typed,
+        connected: false,
+    };
+    let says = vec![
+        ToClient::Registered(Registered { address: address() }),
+        ToClient::Status(bob),
+        ToClient::Synced,
+        ToClient::Refused(Refused { code: RefusedCode::NOT_SAVED, name: Some(name("bob")) }),
+    ];
+    alice.takes(&[Input::RendezvousSays(SESSION, says)]);
+    alice.now += 61_000;
+    let actions = alice.takes(&[Input::RendezvousSays(SESSION, vec![ToClient::Pong])]);
+    // It is an answer, and not a request that her user has typed.
+    let answer = Request { name: name("bob"), typed: false };
+    let answered = actions.iter().any(|action| match action {
+        Action::TellDiscovery(_, said) => said.contains(&ToDiscovery::Request(answer.clone())),
+        _ => false,
+    });
+    assert!(answered, "{actions:?}");
+}
+
+#[test]
+fn a_loss_is_told_again_by_a_client_that_was_killed_before_it_was_read() {
+    let mut alice = Alice::new();
+    alice.logs_in();
+    alice.hears(5);
+    alice.takes(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
+    alice.takes(&[Input::LinkSays(LINK, vec![Peer::Ack(Cursor { epoch: 1, number: 2 })])]);
+    alice.takes(&[Input::LinkClosed(LINK)]);
+    let loss = |actions: &[Action]| {
+        actions.iter().any(|action| match action {
+            Action::Print(told) => {
+                told.iter().any(|it| matches!(it.notice, Notice::Lost { messages: 1, .. }))
+            }
+            _ => false,
+        })
+    };
+    assert!(loss(&alice.hears(6)));
+    let mut again = alice.restarted(Strangers::All, 0);
+    assert!(loss(&again.takes(&[])));
+    again.takes(&[Input::typed(Ok(Command::Resend(name("bob"))))]);
+    assert!(!loss(&again.restarted(Strangers::All, 0).takes(&[])));
+}
+
+#[test]
+fn what_is_written_after_a_forget_and_a_restart_is_not_taken_for_delivered() {
+    let mut alice = Alice::new();
+    alice.logs_in();
+    alice.hears(5);
+    alice.takes(&[Input::typed(Ok(Command::Forget(name("bob"))))]);
+    let mut alice = alice.restarted(Strangers::All, 0);
+    let written = Command::Chat(name("bob"), "x".into());
+    alice.takes(&[Input::typed(Ok(Command::Request(name("bob")))), Input::typed(Ok(written))]);
+    let actions = alice.takes(&[Input::typed(Ok(Command::Outbox))]);
+    let waits = actions.iter().any(|action| match action {
+        Action::Print(told) => told.iter().any(|it| matches!(it.notice, Notice::Outbox { waiting: 1, .. })),
+        _ => false,
+    });
+    assert!(waits, "{actions:?}");
+    let bob = bob(&alice);
+    assert_eq!(alice.journal.count_sent_after(bob.id, bob.outgoing.delivered).unwrap(), 1);
+}
+
+/// What is known of bob.
+fn bob(alice: &Alice) -> ContactRow {
+    alice.journal.contacts().unwrap().remove(0)
+}
+
+#[test]
+fn a_stranger_who_is_blocked_stays_so() {
+    let mut alice = Alice::meeting(Strangers::Open);
+    alice.logs_in();
+    alice.takes(&[Input::typed(Ok(Command::Block(name("bob"))))]);
+    assert!(bob(&alice).identity.blocked);
+    let later = i64::try_from(REQUEST_LASTS.as_millis()).unwrap();
+    let mut alice = alice.restarted(Strangers::Open, later);
+    alice.takes(&[]);
+    assert!(bob(&alice).identity.blocked);
+}
+
+#[test]
+fn what_a_stranger_has_sent_stays_counted_when_they_are_blocked_for_a_while() {
+    let mut alice = Alice::meeting(Strangers::Open);
+    alice.logs_in();
+    alice.hears(5);
+    alice.takes(&[Input::typed(Ok(Command::Block(name("bob"))))]);
+    alice.takes(&[Input::typed(Ok(Command::Unblock(name("bob"))))]);
+    let bob = bob(&alice);
+    assert_eq!(alice.journal.cursor(bob.id, 5).unwrap(), 1, "or it would be shown again");
+    assert_eq!((bob.identity.standing, bob.identity.blocked), (Standing::Forgotten, false));
 }

@@ -8,9 +8,11 @@ use peerchat::client::notice::{Body, Code, ContactLine, ErrorNotice, Notice};
 use peerchat::protocol::Name;
 use peerchat::protocol::peer::{Cursor, Message, Peer};
 use peerchat::protocol::rendezvous::ToClient;
-use peerchat::store::journal::{ContactRow, Journal, Request};
+use peerchat::store::journal::{ContactRow, Journal, Request, Standing};
+use peerchat::time::Now;
 
 use super::client::{Client, has_messages};
+use super::strangers::Acquaintances;
 use super::wire::ConnId;
 use super::world::{Pid, World};
 
@@ -39,18 +41,41 @@ pub struct Written {
     settled: bool,
     /// There was no such user, and its writer's console has said so.
     given_back: bool,
+    /// Its writer's client knows that it was delivered: only its writer has it sent again.
+    pub known_delivered: bool,
+    /// How often its writer has had it sent again.
+    pub resent: u32,
+    /// The receiver's journal held it when its user forgot the writer, or the sender's when its user forgot the receiver.
+    forgotten: bool,
+}
+
+impl Written {
+    /// The receiver has committed it, and forgets its writer.
+    pub fn take(&mut self) {
+        (self.was_received, self.in_receiver) = (true, true);
+    }
+
+    /// All that was said between `client` and `other` is gone at `client`.
+    pub fn forget(&mut self, client: usize, other: Option<usize>) {
+        if (self.from, self.to) == (client, other) && self.in_sender {
+            (self.in_sender, self.forgotten) = (false, true);
+        } else if (Some(self.from), self.to) == (other, Some(client)) && self.in_receiver {
+            (self.in_receiver, self.forgotten) = (false, true);
+        }
+    }
 }
 
 #[derive(Default)]
 pub struct Oracle {
     pub written: Vec<Written>,
     ids: HashMap<(usize, u64, u64), usize>,
-    names: HashMap<Name, usize>,
+    pub names: HashMap<Name, usize>,
     /// Each client's last seq before the transaction.
     seen: Vec<i64>,
     /// What each client, since it started, has shown last of each other.
     last_shown: BTreeMap<(usize, usize), usize>,
-    told_delivered: HashSet<(usize, usize)>,
+    /// How often each client, since it started, has said that a message is delivered.
+    told_delivered: HashMap<(usize, usize), u32>,
     /// Bytes of messages not yet acknowledged, by connection and sending side.
     unacknowledged: BTreeMap<(ConnId, usize), VecDeque<(Cursor, usize)>>,
     pub restored: Vec<bool>,
@@ -60,6 +85,11 @@ pub struct Oracle {
     /// Whether a client's journal holds what is to be given back.
     withdrawing: Vec<bool>,
     pub contacts: Vec<Option<Vec<ContactLine>>>,
+    pub met: Acquaintances,
+    /// Whether the client whose transaction is looked at takes nothing from peers.
+    pub takes_nothing: bool,
+    /// Of whom a client was told that they have lost messages.
+    pub told_lost: BTreeSet<(usize, Name)>,
     /// How often a client was told that its account is somewhere else.
     pub superseded: u64,
     /// In which of its runs a client was last told so.
@@ -97,6 +127,9 @@ impl Oracle {
             shown_in: 0,
             settled: false,
             given_back: false,
+            known_delivered: false,
+            resent: 0,
+            forgotten: false,
         });
         format!("{}:{}", self.written.len() - 1, "x".repeat(length))
     }
@@ -111,7 +144,7 @@ impl Oracle {
     /// A client starts: it tells everything anew.
     pub fn started(&mut self, client: usize) {
         self.last_shown.retain(|(receiver, _), _| *receiver != client);
-        self.told_delivered.retain(|(teller, _)| *teller != client);
+        self.told_delivered.retain(|(teller, _), _| *teller != client);
     }
 
     /// A client has left in good order: it has saved what it has shown.
@@ -122,8 +155,19 @@ impl Oracle {
             .for_each(|written| written.settled = true);
     }
 
-    fn find(&self, from: usize, id: Cursor) -> Option<usize> {
+    /// A message has this name. Returns the other message that already has it.
+    pub fn name(&mut self, from: usize, id: Cursor, number: usize) -> Option<usize> {
+        self.ids.insert((from, id.epoch, id.number), number).filter(|other| *other != number)
+    }
+
+    pub fn find(&self, from: usize, id: Cursor) -> Option<usize> {
         self.ids.get(&(from, id.epoch, id.number)).copied()
+    }
+
+    /// What a client asked of another one is nothing any more.
+    pub fn forget_request(&mut self, client: usize, name: &Name) {
+        self.requested.remove(&(client, name.clone()));
+        self.withdrawn.insert((client, name.clone()));
     }
 
     /// A promised message that somebody still holds and that was not shown.
@@ -135,6 +179,7 @@ impl Oracle {
                 && !written.shown
                 && !written.given_back
                 && !(both_restored && written.was_received)
+                && !(written.forgotten && written.was_received && !written.in_receiver)
                 && (written.in_sender || written.in_receiver)
         });
         missing.map(|(number, written)| {
@@ -152,13 +197,13 @@ impl Oracle {
     }
 }
 
-fn number_in(text: &[u8]) -> Option<usize> {
+pub fn number_in(text: &[u8]) -> Option<usize> {
     std::str::from_utf8(text).ok()?.split_once(':')?.0.parse().ok()
 }
 
 impl World {
     /// Whether something is between an account that was started twice and somebody else.
-    fn concerns_twin(&self, client: usize, other: &Name) -> bool {
+    pub fn concerns_twin(&self, client: usize, other: &Name) -> bool {
         self.is_twin(client) || (self.plan.twin && *other == self.clients[0].name)
     }
 
@@ -168,9 +213,10 @@ impl World {
     }
 
     /// What a transaction has put on the disk.
-    pub fn oracle_commits(&mut self, client: usize, inputs: &[Input]) {
-        let wrote =
-            inputs.iter().any(|input| matches!(input, Input::Command { command: Ok(Command::Chat(..)), .. }));
+    pub fn oracle_commits(&mut self, client: usize, inputs: &[Input], now: Now) {
+        let wrote = inputs.iter().any(|input| {
+            matches!(input, Input::Command { command: Ok(Command::Chat(..) | Command::Resend(_)), .. })
+        });
         let received =
             inputs.iter().any(|input| matches!(input, Input::LinkSays(_, said) if has_messages(said)));
         let journal = std::rc::Rc::clone(&self.clients[client].journal);
@@ -179,12 +225,18 @@ impl World {
             for contact in journal.contacts().unwrap() {
                 let mut sent = Vec::new();
                 journal.sent_after(contact.id, seen, |row| (sent.push(row.message), true).1).unwrap();
-                sent.iter().for_each(|message| self.wrote(client, &contact.name, message));
+                for message in &sent {
+                    match message.original {
+                        None => self.wrote(client, &contact.name, message),
+                        Some(first) => self.repeated(client, &contact.name, message, first, inputs),
+                    }
+                }
                 let mut received = Vec::new();
                 journal.received_after(contact.id, seen, |row| (received.push(row.message), true).1).unwrap();
                 received.iter().for_each(|message| self.received(client, &contact.name, message));
             }
         }
+        self.watch_people(client, &journal, inputs, now);
         let unknown: Vec<(usize, Name)> = inputs
             .iter()
             .filter_map(|input| match input {
@@ -233,8 +285,7 @@ impl World {
         let Some(number) = number_in(&message.body) else {
             return self.fail(format!("user{client} holds {message:?}, which nobody wrote"));
         };
-        let Message { epoch, number: counted, .. } = *message;
-        if self.oracle.ids.insert((client, epoch, counted), number).is_some_and(|other| other != number) {
+        if self.oracle.name(client, message.cursor(), number).is_some() {
             self.fail(format!("user{client} gives two messages the name {}", message.cursor()));
         }
         let written = &mut self.oracle.written[number];
@@ -248,6 +299,9 @@ impl World {
     fn received(&mut self, client: usize, from: &Name, message: &Message) {
         if self.concerns_twin(client, from) {
             return;
+        }
+        if self.oracle.takes_nothing {
+            self.fail(format!("user{client} keeps a message of {from} though its disk is nearly full"));
         }
         let from = self.oracle.names.get(from).copied();
         let Some(number) = number_in(&message.body).filter(|number| *number < self.oracle.written.len())
@@ -277,6 +331,8 @@ impl World {
                 self.stats.add("messages given back");
                 self.oracle.written[number].given_back = true;
             }
+            self.told_of_the_past(client, notice);
+            self.told_of_a_stranger(client, notice);
         }
     }
 
@@ -301,12 +357,13 @@ impl World {
             .iter()
             .rposition(|written| (written.from, written.to) == (from, Some(client)) && written.shown);
         let written = &mut self.oracle.written[number];
-        // When both sides come back from backups, neither may know what the receiver has lost; what an older
-        // backup of the sender then brings again comes late rather than never. So does what it had given back.
-        let late = written.lost && self.oracle.restored[from];
+        // What was lost and is sent again comes late. When both sides come back from backups, neither may know what
+        // the receiver has lost; what an older backup of the sender then brings again comes late rather than never.
+        // So does what it had given back.
+        let late = written.lost && (written.resent > 0 || self.oracle.restored[from]);
         let problem = if (written.from, written.to, written.id) != (from, Some(client), Some(id)) {
             "as somebody else's"
-        } else if !written.in_receiver {
+        } else if !(written.in_receiver || written.forgotten && written.was_received) {
             "before it is committed"
         } else if written.given_back {
             "though it was given back"
@@ -335,11 +392,18 @@ impl World {
                             self.fail(format!("user{client} says twice that {number} is queued"));
                         }
                     }
+                    // What was written before, in the same transaction, is forgotten with its receiver.
+                    _ if self.oracle.met.forgot.contains(&client) => {}
                     _ => self.fail(format!("user{client} promises {id}, which is not in its journal")),
                 },
                 Notice::Delivered { id, .. } => match self.oracle.find(client, *id) {
                     Some(number) if self.oracle.written[number].was_received => {
-                        if !self.oracle.told_delivered.insert((client, number)) {
+                        let written = &mut self.oracle.written[number];
+                        written.known_delivered = true;
+                        let copies = 1 + written.resent;
+                        let told = self.oracle.told_delivered.entry((client, number)).or_default();
+                        *told += 1;
+                        if *told > copies {
                             self.fail(format!("user{client} says twice that {number} is delivered"));
                         }
                     }
@@ -353,7 +417,9 @@ impl World {
                 Notice::Requested { peer } => {
                     let asked = (client, peer.clone());
                     let kept = self.clients[client].journal.contacts().unwrap();
-                    if kept.iter().any(|row| row.name == *peer) {
+                    let holds =
+                        |row: &ContactRow| row.name == *peer && row.identity.standing != Standing::Forgotten;
+                    if kept.iter().any(holds) {
                         self.oracle.requested.insert(asked);
                     } else if !self.oracle.withdrawn.contains(&asked) {
                         self.fail(format!("user{client} has not kept its request for {peer}"));
@@ -393,6 +459,7 @@ impl World {
                     {
                         self.fail(format!("user{client} sends {} wrongly", message.cursor()));
                     }
+                    self.check_past(client, message, known);
                     let waiting = self.oracle.unacknowledged.entry((conn, side)).or_default();
                     waiting.push_back((message.cursor(), message.body.len()));
                     let bytes: usize = waiting.iter().map(|(_, bytes)| bytes).sum();
@@ -402,7 +469,8 @@ impl World {
                 }
                 Peer::Ack(cursor) => {
                     let number = self.oracle.find(other, *cursor);
-                    if !number.is_some_and(|number| self.oracle.written[number].in_receiver) {
+                    let holds = |it: &Written| it.in_receiver || (it.forgotten && it.was_received);
+                    if !number.is_some_and(|number| holds(&self.oracle.written[number])) {
                         self.fail(format!("user{client} acknowledges {cursor}, which it has not committed"));
                     }
                     let waiting = self.oracle.unacknowledged.entry((conn, 1 - side)).or_default();
@@ -410,6 +478,8 @@ impl World {
                         waiting.drain(..=place);
                     }
                 }
+                // What was not taken is not in flight any more.
+                Peer::Rewound => _ = self.oracle.unacknowledged.remove(&(conn, side)),
                 _ => {}
             }
         }
@@ -432,16 +502,24 @@ impl World {
     /// A journal is as it was at some time before.
     pub fn oracle_restores(&mut self, client: usize) {
         let journal = std::rc::Rc::clone(&self.clients[client].journal);
-        let (mut sent, mut received) = (HashSet::new(), HashSet::new());
-        for contact in journal.contacts().unwrap() {
+        let (mut sent, mut received, mut delivered) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let contacts = journal.contacts().unwrap();
+        let names: Vec<Name> = self.clients.iter().map(|client| client.name.clone()).collect();
+        for contact in &contacts {
             journal
-                .sent_after(contact.id, 0, |row| (sent.extend(number_in(&row.message.body)), true).1)
+                .sent_after(contact.id, 0, |row| {
+                    let number = number_in(&row.message.body);
+                    sent.extend(number);
+                    delivered.extend(number.filter(|_| row.seq <= contact.outgoing.delivered));
+                    true
+                })
                 .unwrap();
             journal
                 .received_after(contact.id, 0, |row| (received.extend(number_in(&row.message.body)), true).1)
                 .unwrap();
         }
         self.oracle.restored[client] = true;
+        self.oracle.met.restored(client, &journal);
         // To be looked at with the next transaction.
         self.oracle.withdrawing[client] = true;
         let known = asked_for(&journal);
@@ -449,12 +527,26 @@ impl World {
         for (number, written) in self.oracle.written.iter_mut().enumerate() {
             if written.from == client {
                 written.in_sender = sent.contains(&number);
+                written.known_delivered = delivered.contains(&number);
                 // It was given back, and is written again as it were.
-                written.lost |= written.given_back && written.in_sender;
+                written.lost |= (written.given_back || written.forgotten) && written.in_sender;
                 written.given_back &= !written.in_sender;
+                written.forgotten &= !written.in_sender;
             }
             if written.to == Some(client) {
-                written.lost |= written.in_receiver && !received.contains(&number);
+                // What was forgotten before that time is so now, and is not taken again.
+                let seen = |id: Cursor| {
+                    let contact = contacts.iter().find(|row| row.name == names[written.from]);
+                    contact.is_some_and(|row| journal.cursor(row.id, id.epoch).unwrap() >= id.number)
+                };
+                let held = written.in_receiver || (written.forgotten && written.was_received);
+                if held && written.forgotten && !received.contains(&number) && written.id.is_some_and(seen) {
+                    continue;
+                }
+                written.lost |= held && !received.contains(&number);
+                if held {
+                    written.forgotten = false;
+                }
                 written.in_receiver = received.contains(&number);
                 written.settled = false;
                 written.shown = written.in_receiver && written.was_shown;

@@ -1,8 +1,10 @@
 //! What must become of a network that is left in peace.
 
 use peerchat::client::command::Command;
+use peerchat::client::event::Input;
 use peerchat::protocol::Name;
-use peerchat::store::journal::Request;
+use peerchat::protocol::rendezvous::Strangers as Policy;
+use peerchat::store::journal::{ContactRow, Journal, Request, Standing};
 
 use super::world::World;
 
@@ -22,10 +24,18 @@ impl World {
         let end = self.now + PEACE;
         // A link that is silently dead looks well until then.
         self.run_until(self.now + SILENCE)?;
+        for number in 0..self.clients.len() {
+            if self.clients[number].low {
+                self.set_low(number, false);
+            }
+            if self.clients[number].policy == Policy::Closed {
+                self.interrupt(number, Input::Signal);
+            }
+        }
         loop {
             self.run_until(self.now + LOOK)?;
             for number in 0..self.clients.len() {
-                self.unblock(number);
+                self.decide(number);
             }
             match self.unrest() {
                 None => return Ok(()),
@@ -35,14 +45,22 @@ impl World {
         }
     }
 
-    fn unblock(&mut self, number: usize) {
+    /// In peace nobody leaves open what is theirs to decide.
+    fn decide(&mut self, number: usize) {
         if self.clients[number].run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
             return;
         }
-        let rows = self.clients[number].journal.contacts().unwrap();
-        for row in rows.into_iter().filter(|row| row.identity.blocked) {
-            self.command(number, Command::Unblock(row.name));
+        for row in self.clients[number].journal.contacts().unwrap() {
+            let command = match row.identity.standing {
+                Standing::Forgotten => continue,
+                _ if row.identity.blocked => Command::Unblock(row.name),
+                Standing::Stranger => Command::Accept(row.name),
+                Standing::Contact if row.identity.request == Request::Ended => Command::Request(row.name),
+                Standing::Contact => continue,
+            };
+            self.command(number, command);
         }
+        self.resend(number);
     }
 
     /// In peace a new message arrives at once, and everybody's list of contacts says that all is well.
@@ -53,7 +71,7 @@ impl World {
         let first = self.oracle.written.len();
         for number in (0..self.clients.len()).filter(|number| !out.contains(number)) {
             let names: Vec<Name> =
-                self.clients[number].journal.contacts().unwrap().into_iter().map(|row| row.name).collect();
+                contacts(&self.clients[number].journal).into_iter().map(|row| row.name).collect();
             for name in names {
                 let text = self.oracle.write(number, &name, 3);
                 self.command(number, Command::Chat(name, text));
@@ -122,16 +140,19 @@ impl World {
             if self.is_twin(number) && !self.has_session(number) {
                 continue;
             }
-            let rows = client.journal.contacts().unwrap();
+            let rows = contacts(&client.journal);
             for row in &rows {
                 let others = (0..self.clients.len()).filter(|other| self.clients[*other].name == row.name);
                 let waiting = client.journal.count_sent_after(row.id, row.outgoing.delivered).unwrap();
                 let linked: usize =
                     others.filter_map(|other| links.get(&(number.min(other), number.max(other)))).sum();
                 pairs += usize::from(linked > 0);
+                let lost = row.outgoing.lost;
                 if linked != 1
+                    || row.identity.standing != Standing::Contact
                     || waiting > 0
-                    || row.identity.request != Request::None
+                    || lost.after < lost.to
+                    || row.identity.request != Request::Answered
                     || row.identity.key.is_none()
                 {
                     return Some(format!("user{number}: {row:?}, {waiting} waiting, {linked} links"));
@@ -151,4 +172,10 @@ impl World {
         }
         self.oracle.first_missing()
     }
+}
+
+/// The contacts and strangers of a client that were not forgotten.
+fn contacts(journal: &Journal) -> Vec<ContactRow> {
+    let known = |row: &ContactRow| row.identity.standing != Standing::Forgotten;
+    journal.contacts().unwrap().into_iter().filter(known).collect()
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use fastrand::Rng;
 use peerchat::client::command::Command;
-use peerchat::client::event::Input;
+use peerchat::client::event::{Input, Space};
 
 use super::disk::{Crash, Failure};
 use super::mutation::Mutation;
@@ -32,9 +32,10 @@ enum Fault {
     Backup,
     OutputClosed,
     Shout,
+    LowDisk,
 }
 
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 17] = [
     Fault::Cut,
     Fault::LoseOneWay,
     Fault::Silence,
@@ -51,6 +52,7 @@ const FAULTS: [Fault; 16] = [
     Fault::Backup,
     Fault::OutputClosed,
     Fault::Shout,
+    Fault::LowDisk,
 ];
 
 /// What a seed makes of a network.
@@ -77,6 +79,8 @@ pub struct Plan {
     moves: u32,
     /// Whether the first account is started on a second machine, too.
     pub twin: bool,
+    /// How many of a hundred starts of a client do not answer all strangers at once.
+    pub strangers: u32,
     /// The longest text.
     pub text: usize,
 }
@@ -116,6 +120,7 @@ impl Plan {
             restores,
             moves: often(rng, 30, 50),
             twin,
+            strangers: if twin { 0 } else { often(rng, 50, 60) },
             text: [10, 10, 200, 30_000][rng.usize(0..4)],
         }
     }
@@ -340,6 +345,11 @@ impl World {
                 self.interrupt(number, Input::OutputClosed(None));
                 "output closed"
             }
+            (Fault::LowDisk, _) => {
+                let low = !self.clients[number].low;
+                self.set_low(number, low);
+                "disk nearly full, or not any more"
+            }
             (Fault::Shout, _) => {
                 // As much text either way: all of it is in memory, several times.
                 let most = if self.plan.text > 1_000 { 40 } else { 400 };
@@ -354,6 +364,12 @@ impl World {
             }
         };
         self.stats.add(name);
+    }
+
+    /// A client's disk has less room than it should, or enough.
+    pub fn set_low(&mut self, number: usize, low: bool) {
+        self.clients[number].low = low;
+        self.interrupt(number, Input::Disk(if low { Space::Low } else { Space::Enough }));
     }
 
     fn failure(&mut self, until: u64) -> (Failure, u64) {

@@ -38,6 +38,9 @@ impl World {
             0 => "ghost".parse().unwrap(),
             _ => self.clients[other].name.clone(),
         };
+        if self.rng.u32(0..100) < self.plan.strangers / 3 {
+            return self.types_of_strangers(number, name);
+        }
         let row = self.clients[number].journal.contacts().unwrap().into_iter().find(|row| row.name == name);
         let known = row.as_ref().is_some_and(|row| row.identity.key.is_some());
         // Whoever trusts any key that a liar names has what they asked for; this one has asked the other.

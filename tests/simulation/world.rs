@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use fastrand::Rng;
+use peerchat::client::command::Command;
 use peerchat::client::event::Input;
 use peerchat::discovery::registry::Event as Heard;
 use peerchat::protocol::PublicKey;
@@ -50,6 +51,8 @@ pub enum Event {
     Fork,
     /// Somebody types.
     Type(usize),
+    /// Somebody types what they have decided on.
+    Command(usize, Command),
     Fault,
 }
 
@@ -155,6 +158,7 @@ impl World {
             Event::Start(Pid::Client(client)) => self.start_client(client),
             Event::Fork => self.fork(),
             Event::Type(client) => self.somebody_types(client),
+            Event::Command(client, command) => self.decided(client, command),
             Event::Fault => self.fault(),
         }
     }

@@ -24,10 +24,20 @@ pub struct Client {
     log: Vec<Value>,
 }
 
+/// What a client is told of strangers where its test is not about them: each is answered at once.
+pub const ANSWER_ALL: [&str; 2] = ["--strangers", "all"];
+
+/// `options`, with [`ANSWER_ALL`] before them unless they say how strangers are met.
+pub fn answering<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    let said = options.contains(&"--strangers");
+    let before = if said { &[][..] } else { &ANSWER_ALL };
+    [before, options].concat()
+}
+
 /// How a client is started by hand.
 pub fn command(directory: &Path, name: &str, port: u16, discovery: SocketAddr, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
-    command.env_remove("RUST_LOG").arg("--data-dir").arg(directory).args(options);
+    command.env_remove("RUST_LOG").arg("--data-dir").arg(directory).args(answering(options));
     command.args([name, &port.to_string(), "127.0.0.1", "127.0.0.1", &discovery.port().to_string()]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -194,6 +204,12 @@ impl Client {
         for _ in 0..count {
             self.wait("delivered", |_| true);
         }
+    }
+
+    /// Waits until so many messages are delivered in all, whatever else was waited for meanwhile.
+    pub fn expect_delivered_in_all(&mut self, count: usize) {
+        let delivered = |log: &[Value]| log.iter().filter(|event| event["event"] == "delivered").count();
+        self.expect_delivered(count.saturating_sub(delivered(&self.log)));
     }
 
     pub fn has_ended(&mut self) -> bool {

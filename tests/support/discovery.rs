@@ -8,7 +8,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use peerchat::protocol::rendezvous::{About, Identify, RefusedCode, Register, Status, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{
+    About, Identify, RefusedCode, Register, Request, Status, Strangers, ToClient, ToDiscovery,
+};
 use peerchat::protocol::{Name, PublicKey, codec};
 use peerchat::transport::noise::{self, Keypair, Opener, Purpose, Sealer};
 
@@ -134,15 +136,24 @@ pub fn name(text: &str) -> Name {
 }
 
 pub fn register(text: &str, port: u16) -> ToDiscovery {
-    ToDiscovery::Register(Register { name: name(text), listen: ([127, 0, 0, 1], port).into(), start: None })
+    register_at(text, ([127, 0, 0, 1], port).into(), Strangers::Open)
+}
+
+pub fn register_at(text: &str, listen: SocketAddr, strangers: Strangers) -> ToDiscovery {
+    ToDiscovery::Register(Register { name: name(text), listen, start: None, strangers })
 }
 
 pub fn request(text: &str) -> ToDiscovery {
-    ToDiscovery::Request(About { name: name(text) })
+    ToDiscovery::Request(Request { name: name(text), typed: true })
 }
 
-pub fn linked(text: &str) -> ToDiscovery {
-    ToDiscovery::Linked(About { name: name(text) })
+/// What a client asks by itself: it answers, or repeats what it has asked before.
+pub fn request_again(text: &str) -> ToDiscovery {
+    ToDiscovery::Request(Request { name: name(text), typed: false })
+}
+
+pub fn drop_user(text: &str) -> ToDiscovery {
+    ToDiscovery::Drop(About { name: name(text) })
 }
 
 pub fn identify(key: PublicKey) -> ToDiscovery {
@@ -165,11 +176,12 @@ impl Raw {
 
     pub fn try_connect(to: SocketAddr, own: &Keypair) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(to)?;
-        let session = noise::initiate(&stream, Purpose::Rendezvous, own, None, Instant::now() + DEADLINE)?;
+        let session =
+            noise::initiate(&stream, Purpose::Rendezvous, own, None, noise::Deadline::of_handshake())?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
-        let noise::Session { remote, opener, sealer } = session;
+        let noise::Session { remote, opener, sealer, .. } = session;
         Ok(Self { stream, discovery: remote, opener, sealer, unread: Default::default() })
     }
 

@@ -3,7 +3,11 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub mod client;
+pub mod cost;
 pub mod discovery;
+pub mod liar;
 pub mod proxy;
+pub mod raw;
 pub mod terminal;
+pub mod throttle;
 pub mod trace;

@@ -5,20 +5,22 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use peerchat::protocol::rendezvous::{Identity, Registered, Status, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{Asks, Identity, Registered, Status, ToClient, ToDiscovery};
 use peerchat::protocol::{MAX_RENDEZVOUS_FRAME, Name, PublicKey, codec};
 use peerchat::transport::noise::{self, Keypair, Purpose, Sealer};
 use socket2::{Domain, Socket, Type};
 
-use super::discovery::DEADLINE;
-
 /// From where the proxy dials: the other side takes this for the dialler's address, where no program listens. So
 /// who is dialled can't dial back around the proxy.
 const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
-/// How many bytes the handshake of a link takes, from the dialler and to it.
-const HANDSHAKE: [usize; 2] = [49 + 64, 49];
+/// How many bytes the handshake of a link takes, from the dialler and to it: its three messages, and before the first
+/// a choice of one version, before the second that version.
+const HANDSHAKE: [usize; 2] = {
+    let [first, second, third] = Purpose::Peer.lengths();
+    [3 + first + third, 1 + second]
+};
 
 /// What is done to a frame, or to all of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -181,7 +183,9 @@ impl Told {
     fn status(&self, name: &Name, asks: bool) -> Option<ToClient> {
         let (key, ..) = self.sessions.get(name)?;
         let address = self.addresses.get(name).copied();
-        Some(ToClient::Status(Status { name: name.clone(), key: *key, address, online: true, asks }))
+        let asks = if asks { Asks::Typed } else { Asks::No };
+        let (name, key, connected) = (name.clone(), *key, true);
+        Some(ToClient::Status(Status { name, key, address, online: Some(true), asks, connected }))
     }
 
     fn tell(&mut self, name: &Name, messages: &[ToClient]) {
@@ -228,7 +232,8 @@ impl Rendezvous {
     }
 
     fn serve(stream: &TcpStream, key: &Keypair, told: &Mutex<Told>) -> Option<()> {
-        let session = noise::respond(stream, Purpose::Rendezvous, key, Instant::now() + DEADLINE).ok()?;
+        let session =
+            noise::respond(stream, Purpose::Rendezvous, key, noise::Deadline::of_handshake()).ok()?;
         let mut unused = Some(session.sealer);
         let mut opener = session.opener;
         let mut own: Option<Name> = None;

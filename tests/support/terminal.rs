@@ -13,6 +13,7 @@ use std::time::Instant;
 use pty_process::blocking::{Command, open};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
+use super::client::answering;
 use super::discovery::{DEADLINE, wait};
 
 /// How many lines the terminal remembers.
@@ -37,7 +38,7 @@ pub fn command(directory: &Path, name: &str, discovery: SocketAddr, options: &[&
         .env_remove("NO_COLOR")
         .env("TERM", "xterm-256color")
         .args(["--data-dir", directory.to_str().unwrap()])
-        .args(options)
+        .args(answering(options))
         .args([name, "0", "127.0.0.1", "127.0.0.1", &discovery.port().to_string()])
 }
 

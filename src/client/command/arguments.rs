@@ -108,7 +108,8 @@ impl Arguments<'_> {
         }
     }
 
-    fn missing(&self, field: &str) -> CommandError {
+    /// The error that an argument is missing.
+    pub fn missing(&self, field: &str) -> CommandError {
         match self {
             Self::Typed { usage, .. } => CommandError::Usage(usage),
             Self::Json(_) => mistake(format_args!("missing field `{field}`")),

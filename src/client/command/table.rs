@@ -38,8 +38,17 @@ pub enum Command {
     Why(Name),
     /// Show the code to compare with a contact, or mark the contact as verified if it is this one.
     Verify(Name, Option<String>),
-    /// Accept a contact's new key, if it starts with the digits that are given.
+    /// Accept a contact's new key, whose first digits or whose code of `VERIFY` these are, without spaces and in lower
+    /// case.
     Trust(Name, Option<String>),
+    /// Accept discovery's new key, whose first digits these are.
+    TrustDiscovery(Option<String>),
+    /// Answer a stranger, who is a contact then.
+    Accept(Name),
+    /// Remove a user, with all that was said.
+    Forget(Name),
+    /// Send a contact again what their client has lost.
+    Resend(Name),
     Block(Name),
     Unblock(Name),
     Help,
@@ -74,6 +83,15 @@ pub static COMMANDS: &[Spec] = &[
 you are linked, each of you is a contact of the other. If there is no such
 user, the request is withdrawn, and unsent messages are given back to you.",
         forms: &[("request", |args| Ok(Command::Request(args.user("peer")?)))],
+        writes: |_| true,
+    },
+    Spec {
+        name: "ACCEPT",
+        aliases: &["ANSWER"],
+        usages: &[("ACCEPT <user>", "answer a user who asks for you: a contact from now on")],
+        more: "Until you answer, a user who asks for you is a stranger, from whom only a few
+messages are taken. CHAT <user> <message> answers too. FORGET <user> ends it.",
+        forms: &[("accept", |args| Ok(Command::Accept(args.user("peer")?)))],
         writes: |_| true,
     },
     Spec {
@@ -164,16 +182,17 @@ how many messages are waiting.",
     Spec {
         name: "VERIFY",
         aliases: &[],
-        usages: &[("VERIFY <user> [code]", "compare a code of 40 digits to verify a user's key")],
-        more: "You and the user see the same 40 digits, unless a third party intercepts your
-connection. Have the user read the digits to you, over the telephone or face
-to face, and type what you hear: VERIFY <user> <digits>. If the user's key
-changes, the contact is no longer verified.",
+        usages: &[("VERIFY <user> [code]", "compare a code of 60 digits to verify a user's key")],
+        more: "You and the user see the same 60 digits, unless a third party intercepts your
+connection: 30 for the key of each, the same with every contact. Have the user
+read the digits to you, over the telephone or face to face, and type what you
+hear: VERIFY <user> <digits>. If the user's key changes, the contact is no
+longer verified.",
         forms: &[("verify", |args| {
             let (user, typed) = (args.user("peer")?, args.rest("code")?);
             let code = typed.as_deref().and_then(verification::typed);
             if typed.is_some() && code.is_none() {
-                return Err(args.invalid("code", "the 40 digits that VERIFY <user> shows".into()));
+                return Err(args.invalid("code", "the 60 digits that VERIFY <user> shows".into()));
             }
             Ok(Command::Verify(user, code))
         })],
@@ -182,13 +201,24 @@ changes, the contact is no longer verified.",
     Spec {
         name: "TRUST",
         aliases: &[],
-        usages: &[("TRUST <user> [key]", "accept a user's new key; [key]: its first digits")],
+        usages: &[
+            ("TRUST <user> <digits>", "accept a user's new key"),
+            ("TRUST discovery <digits>", "accept the new key of discovery"),
+        ],
         more: "When discovery names another key for a contact, nothing is sent to them until
-you accept it. First ask them, in some other way, whether the key is theirs.
-If you type its first digits, no other key is accepted by mistake.",
+you accept it. First ask them, in some other way, for their key or their code
+of VERIFY: the digits are the first 16 or more of the key, or the whole code.
+When discovery itself has another key, its operator can tell you which.",
         forms: &[("trust", |args| {
-            let (user, key) = (args.user("peer")?, args.word("key")?);
-            Ok(Command::Trust(user, key.map(|key| key.to_ascii_lowercase())))
+            let (who, typed) = (args.word("peer")?.unwrap_or_default(), args.rest("key")?);
+            let digits = typed.map(|typed| typed.split_whitespace().collect::<String>().to_ascii_lowercase());
+            if who.is_empty() {
+                Err(args.missing("peer"))
+            } else if who == Name::DISCOVERY {
+                Ok(Command::TrustDiscovery(digits))
+            } else {
+                Ok(Command::Trust(who.parse()?, digits))
+            }
         })],
         writes: |_| true,
     },
@@ -207,6 +237,26 @@ also block a user who has not contacted you.",
         usages: &[("UNBLOCK <user>", "accept a blocked user's messages again")],
         more: "Messages that the user wrote in the meantime arrive now.",
         forms: &[("unblock", |args| Ok(Command::Unblock(args.user("peer")?)))],
+        writes: |_| true,
+    },
+    Spec {
+        name: "FORGET",
+        aliases: &["REMOVE", "DELETE", "UNFRIEND"],
+        usages: &[("FORGET <user>", "remove a user, and all that was said")],
+        more: "The user is told that the contact has ended. What you wrote to each other is
+removed from your disk, not from theirs. They can ask for you again, as a
+stranger; BLOCK <user> refuses that too.",
+        forms: &[("forget", |args| Ok(Command::Forget(args.user("peer")?)))],
+        writes: |_| true,
+    },
+    Spec {
+        name: "RESEND",
+        aliases: &[],
+        usages: &[("RESEND <user>", "send again what a user's client has lost")],
+        more: "When a user's client has lost messages that it had, you are told how many, and
+nothing is sent again by itself: another person who has the user's key would
+look the same. Ask the user first. What they still have is not shown twice.",
+        forms: &[("resend", |args| Ok(Command::Resend(args.user("peer")?)))],
         writes: |_| true,
     },
     Spec {
@@ -288,6 +338,9 @@ impl Command {
             | Self::Why(name)
             | Self::Verify(name, _)
             | Self::Trust(name, _)
+            | Self::Accept(name)
+            | Self::Forget(name)
+            | Self::Resend(name)
             | Self::Block(name)
             | Self::Unblock(name) => Some(name),
             Self::Converse(name) | Self::Search { user: name, .. } => name.as_ref(),
@@ -295,6 +348,7 @@ impl Command {
             | Self::Logout
             | Self::Contacts
             | Self::Outbox
+            | Self::TrustDiscovery(_)
             | Self::Help
             | Self::Explain(_) => None,
         }
@@ -320,7 +374,10 @@ impl Command {
             Self::Search { .. } => "SEARCH",
             Self::Why(_) => "WHY",
             Self::Verify(..) => "VERIFY",
-            Self::Trust(..) => "TRUST",
+            Self::Trust(..) | Self::TrustDiscovery(_) => "TRUST",
+            Self::Accept(_) => "ACCEPT",
+            Self::Forget(_) => "FORGET",
+            Self::Resend(_) => "RESEND",
             Self::Block(_) => "BLOCK",
             Self::Unblock(_) => "UNBLOCK",
             Self::Help | Self::Explain(_) => "HELP",
@@ -333,6 +390,7 @@ impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self, self.user()) {
             (Self::Explain(about), _) => write!(f, "{} {}", self.name(), about.command),
+            (Self::TrustDiscovery(_), _) => write!(f, "{} {}", self.name(), Name::DISCOVERY),
             (Self::Search { .. }, Some(user)) => write!(f, "{} @{user}", self.name()),
             (_, Some(user)) => write!(f, "{} {user}", self.name()),
             (_, None) => f.write_str(self.name()),
@@ -361,7 +419,7 @@ mod tests {
                     .replace(" [code]", "")
                     .replace(" [command]", " chat")
                     .replace(" [user]", "")
-                    .replace(" [key]", " ab");
+                    .replace(" <digits>", " ab");
                 let command = parse(&line).unwrap().unwrap();
                 assert_eq!(command.name(), name, "{line}");
             }

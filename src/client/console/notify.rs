@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::LAST_WORDS;
+use super::attention::Attention;
 use crate::client::notice::{Notice, Told, safe_text};
 use crate::protocol::Name;
 
@@ -29,6 +30,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Notifier {
     notes: Sender<Command>,
     program: PathBuf,
+    attention: Attention,
     leave: Option<Sender<()>>,
     left: Receiver<()>,
 }
@@ -42,13 +44,16 @@ impl Notifier {
             run(limit, &receive, &leaving);
             drop(leaves);
         })?;
-        Ok(Self { notes, program, leave: Some(leave), left })
+        Ok(Self { notes, program, attention: Attention::default(), leave: Some(leave), left })
     }
 
-    /// Announces the messages among the notices, except those that may have been shown before. Never waits.
-    pub fn announce(&self, batch: &[Told]) {
+    /// Announces the messages among the notices, except those that may have been shown before, and of strangers the first
+    /// alone. Never waits.
+    pub fn announce(&mut self, batch: &[Told]) {
         for Told { notice, .. } in batch {
-            if let Notice::Message { from, text, replayed: false, .. } = notice {
+            if let Notice::Message { from, text, .. } = notice
+                && self.attention.calls(notice)
+            {
                 // A few announcements are enough for a flood of messages.
                 let _ = self.notes.try_send(command(&self.program, from, &safe_text(text)));
             }
@@ -161,7 +166,7 @@ mod tests {
 
     #[test]
     fn it_is_told_who_and_what_and_nothing_of_it_is_run() {
-        let (_directory, notifier, told) = started(LIMIT);
+        let (_directory, mut notifier, told) = started(LIMIT);
         notifier.announce(&[message("again", true), message("$(touch x); `id`\0\u{1b}[2J\nsecond", false)]);
         let text = wait(&told, |text| text.ends_with('|'));
         assert_eq!(text, "bob: $(touch x); `id`\\u{0}\\u{1b}[2J\nsecond|");
@@ -169,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_text_that_fits_into_no_variable_is_cut() {
-        let (_directory, notifier, told) = started(LIMIT);
+        let (_directory, mut notifier, told) = started(LIMIT);
         notifier.announce(&[message(&"\u{1}".repeat(MAX_TEXT), false)]);
         let text = wait(&told, |text| text.ends_with('|'));
         assert_eq!(text.len(), "bob: ".len() + TEXT + "|".len());
@@ -177,7 +182,7 @@ mod tests {
 
     #[test]
     fn nothing_that_it_started_is_left_behind() {
-        let (_directory, notifier, told) = started(LIMIT);
+        let (_directory, mut notifier, told) = started(LIMIT);
         let flood: Vec<_> = (0..100).map(|_| message("hang", false)).collect();
         notifier.announce(&flood);
         wait(&told, |text| text.matches("hang").count() == AT_ONCE);
@@ -190,7 +195,7 @@ mod tests {
 
     #[test]
     fn commands_that_hang_are_few_and_are_ended() {
-        let (_directory, notifier, told) = started(Duration::from_millis(300));
+        let (_directory, mut notifier, told) = started(Duration::from_millis(300));
         let flood: Vec<_> = (0..1000).map(|_| message("hang", false)).collect();
         notifier.announce(&flood);
         // More than run at once, so those before have been ended.

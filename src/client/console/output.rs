@@ -1,30 +1,44 @@
 //! How notices are written: for scripts, for a file, or for a user at a terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use jiff::civil::Date;
 
-use crate::client::notice::{Look, Notice, Told, UpDown, write_delivered, write_welcome};
+use super::attention::Attention;
+use super::flaps::{Flaps, Said};
+use crate::client::notice::{Look, Notice, Told, UpDown, write_delivered, write_line, write_welcome};
 use crate::protocol::Name;
+use crate::terminal::Tty;
 
 const MAX_IN_FLIGHT: usize = 10_000;
+
+/// What the terminal is told around the notices: to break no row by itself, should it draw one wider than was counted.
+const WRAP_OFF: &[u8] = b"\x1b[?7l";
+const WRAP_ON: &[u8] = b"\x1b[?7h";
+/// How many columns a terminal has that does not say.
+const USUAL_WIDTH: usize = 80;
 
 pub struct Output {
     json: bool,
     pub look: Look,
-    bell: bool,
+    /// Whether it is written to a terminal, with rows of its width.
+    terminal: bool,
+    /// Who rings, if there is a bell.
+    bell: Option<Attention>,
     /// The file of an account that has just been made.
     made: Option<PathBuf>,
     day: Option<Date>,
     /// The user's messages of this session that went out over a link that is still up, and are not yet delivered.
     in_flight: BTreeMap<Name, BTreeSet<(u64, u64)>>,
+    flaps: Flaps,
 }
 
 impl Output {
     pub fn json() -> Self {
-        Self::new(true, Look::default(), false, None)
+        Self::new(Look::default(), false, false, None).with_json()
     }
 
     /// For people. `own`: their messages are written too, for the terminal does not keep what was typed.
@@ -33,11 +47,25 @@ impl Output {
         let variable = |name| std::env::var(name).unwrap_or_default();
         let plain = !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb";
         let today = terminal.then(today);
-        Self::new(false, Look { colour: terminal && !plain, today, own }, bell && terminal, made)
+        let look = Look { colour: terminal && !plain, today, own, width: None };
+        Self::new(look, terminal, bell && terminal, made)
     }
 
-    fn new(json: bool, look: Look, bell: bool, made: Option<PathBuf>) -> Self {
-        Self { json, day: look.today, look, bell, made, in_flight: BTreeMap::new() }
+    fn new(look: Look, terminal: bool, bell: bool, made: Option<PathBuf>) -> Self {
+        Self {
+            json: false,
+            day: look.today,
+            look,
+            terminal,
+            bell: bell.then(Attention::default),
+            made,
+            in_flight: BTreeMap::new(),
+            flaps: Flaps::default(),
+        }
+    }
+
+    fn with_json(self) -> Self {
+        Self { json: true, ..self }
     }
 
     pub fn write(&mut self, batch: &[Told], out: &mut Vec<u8>) {
@@ -45,18 +73,53 @@ impl Output {
             batch.iter().for_each(|told| told.write_json(out));
             return;
         }
-        self.look.today = self.look.today.map(|_| today());
-        self.write_text(batch, out);
-        let new = |told: &Told| matches!(told.notice, Notice::Message { replayed: false, .. });
-        if self.bell && batch.iter().any(new) {
+        self.write_rows(out, |output, out| output.write_text(batch, out));
+        if let Some(attention) = &mut self.bell
+            && batch.iter().filter(|told| attention.calls(&told.notice)).count() > 0
+        {
             out.push(0x07);
+        }
+    }
+
+    /// When [`Self::tick`] has something to write.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.flaps.deadline()
+    }
+
+    /// Writes what is told by the time.
+    pub fn tick(&mut self, out: &mut Vec<u8>) {
+        let quiet = self.flaps.quiet(Instant::now());
+        self.write_rows(out, |output, out| {
+            for (peer, state) in quiet {
+                Notice::Link { peer, state, stranger: false }.write_text(&output.look, out);
+            }
+        });
+    }
+
+    /// Writes for a terminal as it is at this moment, or for a file.
+    fn write_rows(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Self, &mut Vec<u8>)) {
+        self.look.today = self.look.today.map(|_| today());
+        let width = || Some(Tty::size().0).filter(|width| *width > 0).unwrap_or(USUAL_WIDTH);
+        self.look.width = self.terminal.then(width);
+        // Where the user's own messages are written, the terminal can do more than print.
+        let breaks_rows = self.terminal && self.look.own;
+        let start = out.len();
+        if breaks_rows {
+            out.extend_from_slice(WRAP_OFF);
+        }
+        let nothing = out.len();
+        write(self, out);
+        if out.len() == nothing {
+            out.truncate(start);
+        } else if breaks_rows {
+            out.extend_from_slice(WRAP_ON);
         }
     }
 
     fn write_text(&mut self, batch: &[Told], out: &mut Vec<u8>) {
         let look = &self.look;
         if let Some(today) = look.today.filter(|_| look.today != self.day) {
-            _ = writeln!(out, "{}", today.strftime("-- %A, %Y-%m-%d --"));
+            write_line(&today.strftime("-- %A, %Y-%m-%d --").to_string(), look, out);
         }
         self.day = look.today;
         // Deliveries in a row are told together.
@@ -73,28 +136,45 @@ impl Output {
             for (to, count) in std::mem::take(&mut delivered) {
                 write_delivered(to, count, look, out);
             }
-            if let Notice::Ready { user, .. } = notice
-                && let Some(made) = self.made.take()
-            {
-                write_welcome(user, &made, look, out);
-            } else {
-                notice.write_text(look, out);
-            }
-            let room = self.in_flight.values().map(BTreeSet::len).sum::<usize>() < MAX_IN_FLIGHT;
             match notice {
-                Notice::Queued { to, id, linked: true, .. } if look.own && room => {
-                    self.in_flight.entry(to.clone()).or_default().insert((id.epoch, id.number));
+                Notice::Ready { user, .. } if self.made.is_some() => {
+                    self.made.take().into_iter().for_each(|made| write_welcome(user, &made, look, out));
                 }
-                Notice::Link { peer, state: UpDown::Down } => {
-                    match self.in_flight.remove(peer).map_or(0, |ids| ids.len()) {
+                Notice::Link { peer, state, stranger: false } => {
+                    let said = self.flaps.changed(Instant::now(), peer, *state);
+                    match said {
+                        Said::Nothing => {}
+                        Said::Flaps => {
+                            let line = format!(
+                                "* the link to {peer} comes and goes; you are told once it stays as it is"
+                            );
+                            write_line(&line, look, out);
+                        }
+                        Said::Change => notice.write_text(look, out),
+                    }
+                    let interrupted = match state {
+                        UpDown::Up => 0,
+                        UpDown::Down => self.in_flight.remove(peer).map_or(0, |ids| ids.len()),
+                    };
+                    match interrupted {
                         0 => {}
-                        1 => _ = writeln!(out, "* your last message waits until there is a link again"),
+                        _ if said == Said::Nothing => {}
+                        1 => write_line("* your last message waits until there is a link again", look, out),
                         count => {
-                            _ = writeln!(out, "* your last {count} messages wait until there is a link again")
+                            let line =
+                                format!("* your last {count} messages wait until there is a link again");
+                            write_line(&line, look, out);
                         }
                     }
                 }
-                _ => {}
+                _ => notice.write_text(look, out),
+            }
+            let room = self.in_flight.values().map(BTreeSet::len).sum::<usize>() < MAX_IN_FLIGHT;
+            if let Notice::Queued { to, id, linked: true, .. } = notice
+                && look.own
+                && room
+            {
+                self.in_flight.entry(to.clone()).or_default().insert((id.epoch, id.number));
             }
         }
         for (to, count) in delivered {
@@ -118,7 +198,7 @@ mod tests {
     }
 
     fn link(state: UpDown) -> Notice {
-        Notice::Link { peer: name("bob"), state }
+        Notice::Link { peer: name("bob"), state, stranger: false }
     }
 
     fn written(output: &mut Output, notices: Vec<Notice>) -> Vec<String> {
@@ -133,7 +213,7 @@ mod tests {
     }
 
     fn at_a_terminal() -> Output {
-        Output::new(false, Look { own: true, ..Look::default() }, true, None)
+        Output::new(Look { own: true, ..Look::default() }, false, true, None)
     }
 
     #[test]
@@ -168,8 +248,47 @@ mod tests {
     }
 
     #[test]
+    fn strangers_ring_once_between_them() {
+        let request = |stranger, from| Notice::Request {
+            from: name(from),
+            fingerprint: crate::protocol::PublicKey([7; 32]),
+            stranger,
+            resembles: None,
+        };
+        let said = |stranger| match message("hi", false) {
+            Notice::Message { id, from, text, sent, received, replayed, .. } => {
+                Notice::Message { id, from, text, sent, received, replayed, stranger }
+            }
+            other => other,
+        };
+        let mut output = at_a_terminal();
+        for (notice, bells) in [
+            (request(false, "dave"), 0),
+            (request(true, "carol"), 1),
+            (said(true), 0),
+            (request(true, "mallory"), 0),
+            (said(false), 1),
+        ] {
+            let text = written(&mut output, vec![notice]).join("\n");
+            assert_eq!(text.matches('\u{7}').count(), bells, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_comes_and_goes_fills_no_screen() {
+        let mut output = at_a_terminal();
+        let lines: usize = (0..1000)
+            .map(|number| if number % 2 == 0 { UpDown::Up } else { UpDown::Down })
+            .map(|state| written(&mut output, vec![queued(1, true), link(state)]).len() - 1)
+            .sum();
+        // Each of the first four may tell of the message, too.
+        assert!(lines <= 8, "{lines}");
+        assert!(output.deadline().is_some());
+    }
+
+    #[test]
     fn a_new_day_is_announced() {
-        let mut output = Output::new(false, Look { today: Some(today()), ..Look::default() }, false, None);
+        let mut output = Output::new(Look { today: Some(today()), ..Look::default() }, false, false, None);
         assert_eq!(written(&mut output, vec![link(UpDown::Up)]).len(), 1);
         output.day = output.day.and_then(|day| day.yesterday().ok());
         assert!(written(&mut output, vec![link(UpDown::Up)])[0].starts_with("-- "));
@@ -178,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_first_start_takes_four_lines() {
-        let mut output = Output::new(false, Look::default(), false, Some("/here/alice.journal".into()));
+        let mut output = Output::new(Look::default(), false, false, Some("/here/alice.journal".into()));
         let ready = || Notice::Ready {
             user: name("alice"),
             address: "127.0.0.1:1".parse().unwrap(),

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::thread;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use super::Channels;
 use super::output::Output;
@@ -17,16 +17,23 @@ pub fn run(mut output: Output, json: bool, commands: bool, channels: &Channels) 
     }
     let mut stdout = io::stdout().lock();
     let mut out = Vec::new();
-    for notices in &channels.batches {
+    loop {
         out.clear();
-        output.write(&notices, &mut out);
+        let notices = match output.deadline() {
+            Some(at) => channels.batches.recv_deadline(at),
+            None => channels.batches.recv().map_err(Into::into),
+        };
+        match &notices {
+            Ok(notices) => output.write(notices, &mut out),
+            Err(RecvTimeoutError::Timeout) => output.tick(&mut out),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
         // One write and one flush a batch; what could not be written stays unshown in the journal.
         stdout.write_all(&out).and_then(|()| stdout.flush())?;
-        if !channels.tell(Input::Printed) {
-            break;
+        if notices.is_ok() && !channels.tell(Input::Printed) {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Starts the thread that reads commands. Those that came together are handed over together.

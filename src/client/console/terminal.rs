@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 
-use crossbeam_channel::{bounded, never, select};
+use crossbeam_channel::{at, bounded, never, select};
 
 use super::Channels;
 use super::output::Output;
@@ -75,6 +75,7 @@ impl Session<'_> {
             let idle = self.waiting.is_empty();
             let keys = if idle { self.terminal.typed.clone() } else { never() };
             let commands = if idle { &nowhere } else { &channels.commands };
+            let tick = self.output.deadline().map_or_else(never, at);
             select! {
                 recv(channels.batches) -> notices => match notices {
                     Ok(notices) => self.print(&notices),
@@ -89,6 +90,7 @@ impl Session<'_> {
                         channels.tell(Input::Signal);
                     }
                 },
+                recv(tick) -> _ => self.output.tick(self.terminal.output()),
                 recv(changes) -> _ => self.terminal.refresh()?,
                 send(commands, self.waiting.drain(..).collect()) -> _ => {}
             }

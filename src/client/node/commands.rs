@@ -8,11 +8,11 @@ use super::super::verification;
 use super::one_shot::OneShot;
 use super::roster::Person;
 use super::search::Query;
-use super::{Node, leaving};
+use super::{Node, acquaintance, leaving};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Journal, Request};
+use crate::store::journal::{ContactId, Journal, Request, Standing};
 
 /// How many messages `OUTBOX` shows of each contact.
 const OUTBOX_EACH: usize = 20;
@@ -50,6 +50,10 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         }
         Command::Verify(name, code) => verify(node, name, code.as_deref()),
         Command::Trust(name, key) => trust(node, name, key.as_deref()),
+        Command::TrustDiscovery(digits) => return trust_discovery(node, journal, digits.as_deref()),
+        Command::Accept(name) => accept(node, name),
+        Command::Forget(name) => return forget(node, journal, name),
+        Command::Resend(name) => return resend(node, journal, name),
         Command::Block(name) => return block(node, journal, name),
         Command::Unblock(name) => return unblock(node, journal, name),
         Command::Help => node.fx.tell(Notice::Help { commands: command::usages().collect() }),
@@ -123,7 +127,7 @@ fn request_user(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
         return Ok(());
     }
     let known = match node.roster.named(name) {
-        None => node.add_contact(journal, name)?,
+        None => node.add_contact(journal, name, Standing::Contact)?,
         known => known,
     };
     let Some((id, person)) = known.and_then(|id| Some((id, node.roster.get(id)?))) else {
@@ -134,21 +138,24 @@ fn request_user(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
         node.refuse(Code::NoSuchUser, Some(name), format!("there is no user {name}"));
         return Ok(());
     }
-    if person.identity.blocked {
-        refuse_blocked(node, name);
-        return Ok(());
+    let identity = person.identity;
+    if identity.blocked {
+        node.roster.set_blocked(id, false);
+        node.links.forgive(id);
     }
     let linked = node.links.of(id).is_some();
-    if !linked && person.identity.request == Request::None {
-        node.roster.set_request(id, Request::Unconfirmed);
+    if identity.standing != Standing::Contact || identity.request != Request::Answered {
+        acquaintance::answer(node, id, name);
+        node.conversations.contacts_changed();
+    } else {
+        node.ask_for(name, true);
+        node.dial_soon(id);
     }
     node.dialer.forgive(id);
     node.rendezvous.forgive(name);
-    node.ask_for(name);
-    node.dial_soon(id);
     node.fx.tell(Notice::Requested { peer: name.clone() });
     if linked {
-        node.fx.tell(Notice::Link { peer: name.clone(), state: UpDown::Up });
+        node.fx.tell(Notice::Link { peer: name.clone(), state: UpDown::Up, stranger: false });
     }
     Ok(())
 }
@@ -177,6 +184,10 @@ fn write(
         refuse_blocked(node, name);
         return Ok(());
     }
+    // The first word to a stranger answers them.
+    if node.roster.standing(id) == Some(Standing::Stranger) {
+        acquaintance::answer(node, id, name);
+    }
     let (link, now) = (node.links.of(id), node.fx.now);
     let message = node.delivery.write(journal, id, link, kind, now.wall, body)?;
     node.search.said(node.delivery.last_seq());
@@ -186,6 +197,7 @@ fn write(
     }
     let (to, text) = (name.clone(), Body::new(kind, body));
     node.fx.tell(Notice::Queued { id: message, to, linked: link.is_some(), text, sent: now.wall });
+    node.note_held(id);
     Ok(())
 }
 
@@ -295,14 +307,14 @@ fn verify(node: &mut Node, name: &Name, heard: Option<&str>) {
     node.fx.tell(Notice::Verification { peer: name.clone(), code: grouped, verified });
 }
 
-/// The user accepts a contact's new key, which starts with `digits` if they say so. What the holder of the old key
+/// The user accepts a contact's new key, if the digits name it. What the holder of the old key
 /// has stays with them: nothing of it is sent again to the new one.
 fn trust(node: &mut Node, name: &Name, digits: Option<&str>) {
     let Some(id) = known(node, name) else {
         return;
     };
-    if let Err((code, why)) = node.roster.trust(id, digits) {
-        node.refuse(code, Some(name), format!("{why}; nothing was changed"));
+    if let Err((code, why)) = node.roster.trust(id, node.setup.key, digits) {
+        node.refuse(code, Some(name), format!("nothing was changed: {why}"));
         return;
     }
     node.delivery.start_anew(id);
@@ -310,18 +322,76 @@ fn trust(node: &mut Node, name: &Name, digits: Option<&str>) {
     if let Some(link) = node.links.of(id) {
         node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
     }
-    node.ask_for(name);
+    node.ask_for(name, true);
     node.dial_soon(id);
     line.into_iter().for_each(|line| node.fx.tell(Notice::Contact(Box::new(line))));
+}
+
+/// The user answers a stranger.
+fn accept(node: &mut Node, name: &Name) {
+    let Some(id) = known(node, name) else {
+        return;
+    };
+    if node.roster.is_blocked(id) {
+        refuse_blocked(node, name);
+        return;
+    }
+    if node.roster.standing(id) == Some(Standing::Stranger) {
+        acquaintance::answer(node, id, name);
+    }
+    let line = node.view().contact(id);
+    line.into_iter().for_each(|line| node.fx.tell(Notice::Contact(Box::new(line))));
+}
+
+fn forget(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
+    if let Some(id) = known(node, name) {
+        acquaintance::forget(node, journal, id, name)?;
+        node.fx.tell(Notice::Forgotten { peer: name.clone() });
+    }
+    Ok(())
+}
+
+/// The user accepts discovery's new key, if the digits name it.
+fn trust_discovery(node: &mut Node, journal: &Journal, digits: Option<&str>) -> Result<()> {
+    match node.rendezvous.trust(node.fx.now, digits) {
+        Ok(fingerprint) => {
+            journal.pin_rendezvous(&node.setup.endpoint, fingerprint)?;
+            node.fx.tell(Notice::Trusted { fingerprint });
+        }
+        Err((code, why)) => node.refuse(code, None, format!("nothing was changed: {why}")),
+    }
+    Ok(())
+}
+
+/// Sends again what a contact has lost.
+fn resend(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
+    let Some(id) = known(node, name) else {
+        return Ok(());
+    };
+    if node.roster.is_blocked(id) {
+        refuse_blocked(node, name);
+        return Ok(());
+    }
+    let messages = node.delivery.resend(journal, id)?;
+    if messages == 0 {
+        let message = format!("{name} has not lost anything, as far as is known; nothing is sent again");
+        node.refuse(Code::NothingLost, Some(name), message);
+        return Ok(());
+    }
+    node.fx.tell(Notice::Resent { peer: name.clone(), messages });
+    node.note_held(id);
+    Ok(())
 }
 
 fn block(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     // Also a user who has not yet asked.
     if node.roster.named(name).is_none() && *name != node.setup.name {
-        node.add_contact(journal, name)?;
+        node.add_contact(journal, name, Standing::Stranger)?;
     }
     if let Some(id) = known(node, name) {
         set_blocked(node, id, true);
+        node.intake.remove(id);
+        acquaintance::drop_pair(node, id, name);
     }
     Ok(())
 }
@@ -345,16 +415,13 @@ fn unblock(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
         return Ok(());
     };
     set_blocked(node, id, false);
-    let only_a_name =
-        |person: &Person| person.identity.key.is_none() && person.identity.request == Request::None;
-    if node.roster.get(id).is_some_and(only_a_name) {
-        // Blocked beforehand, and never more than a name.
-        return node.remove_contact(journal, id);
+    if node.roster.standing(id) == Some(Standing::Contact) {
+        // Blocking has ended the pair at discovery.
+        acquaintance::answer(node, id, name);
+        return Ok(());
     }
-    // Discovery was not asked about them while they were blocked.
-    node.ask_for(name);
-    node.dial_soon(id);
-    Ok(())
+    // They were never answered, and are not by this. What came in of theirs stays counted: it is not taken again.
+    acquaintance::forget(node, journal, id, name)
 }
 
 fn search_for(node: &mut Node, words: &[String], user: Option<&Name>) {

@@ -13,7 +13,7 @@ use super::roster::Roster;
 use crate::protocol::Name;
 use crate::protocol::peer::{Cursor, Message};
 use crate::store::Result;
-use crate::store::journal::{ContactId, ContactRow, Journal, Reading, Seq};
+use crate::store::journal::{ContactId, ContactRow, Journal, Reading, Seq, Standing, dropped};
 use crate::undo::{Table, Transactional, Value, transactional};
 
 /// See the module.
@@ -146,7 +146,15 @@ impl Conversations {
     }
 
     /// A message has come in. Where there is no room to tell it, it stays in the journal for now.
-    pub fn received(&mut self, fx: &mut Effects, id: ContactId, name: &Name, seq: Seq, message: &Message) {
+    pub fn received(
+        &mut self,
+        fx: &mut Effects,
+        id: ContactId,
+        name: &Name,
+        stranger: bool,
+        seq: Seq,
+        message: &Message,
+    ) {
         let Some(thread) = self.threads.get_mut(&id) else {
             return;
         };
@@ -163,7 +171,8 @@ impl Conversations {
             }
         } else {
             thread.handed = seq;
-            let notice = message_notice(name, message, fx.now.wall, false);
+            let said = Body::of(message, dropped(message));
+            let notice = message_notice(name, message, said, fx.now.wall, false, stranger);
             fx.output.show(id, seq, Some(notice));
         }
     }
@@ -225,12 +234,15 @@ impl Conversations {
                 continue;
             };
             let mut room = true;
+            let stranger = roster.standing(id) == Some(Standing::Stranger);
             if thread.unshown {
                 journal.received_after(id, thread.handed, |received| {
                     room = fx.output.has_room();
                     if room {
                         let replayed = received.seq <= self.start;
-                        let notice = message_notice(name, &received.message, received.arrived, replayed);
+                        let said = Body::of(&received.message, received.dropped);
+                        let (message, arrived) = (&received.message, received.arrived);
+                        let notice = message_notice(name, message, said, arrived, replayed, stranger);
                         fx.output.show(id, received.seq, Some(notice));
                         thread.handed = received.seq;
                     }
@@ -245,7 +257,7 @@ impl Conversations {
                     let told = room && sent.seq <= delivered;
                     if told {
                         thread.announced = sent.seq;
-                        fx.tell(Notice::Delivered { id: sent.message.cursor(), to: name.clone() });
+                        fx.tell(Notice::Delivered { id: sent.message.id(), to: name.clone() });
                     }
                     told
                 })?;
@@ -316,14 +328,22 @@ impl Conversations {
     }
 }
 
-fn message_notice(from: &Name, message: &Message, arrived: i64, replayed: bool) -> Notice {
+fn message_notice(
+    from: &Name,
+    message: &Message,
+    text: Body,
+    arrived: i64,
+    replayed: bool,
+    stranger: bool,
+) -> Notice {
     Notice::Message {
-        id: message.cursor(),
+        id: message.id(),
         from: from.clone(),
-        text: Body::new(message.kind, &message.body),
+        text,
         sent: message.sent,
         received: arrived,
         replayed,
+        stranger,
     }
 }
 

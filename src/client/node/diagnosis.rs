@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 
 use super::super::notice::{
-    AddressLine, Body, ContactLine, Goodbye, HistoryLine, OnOff, Reason, UpDown, Why,
+    AddressLine, Body, ContactLine, Goodbye, HeldReason, HistoryLine, OnOff, Reason, UpDown, Why,
 };
 use super::conversations::Conversations;
 use super::delivery::Delivery;
 use super::dialer::{Dialer, Outlook};
+use super::held::Held;
 use super::links::Links;
 use super::rendezvous::Rendezvous;
 use super::roster::{Person, Roster};
 use crate::protocol::Name;
 use crate::protocol::peer::ByeReason;
-use crate::store::journal::{ContactId, Entry, Request};
+use crate::store::journal::{ContactId, Entry, Request, Standing};
 use crate::time::{Instant, Now};
 use crate::transport::Route;
 
@@ -24,6 +25,7 @@ pub struct View<'n> {
     pub dialer: &'n Dialer,
     pub links: &'n Links,
     pub delivery: &'n Delivery,
+    pub held: &'n Held,
     pub conversations: &'n Conversations,
 }
 
@@ -46,10 +48,12 @@ impl View<'_> {
             presence: presence.map(Into::into),
             presence_since: self.dialer.presence_since(id),
             last_seen: outlook.whereabouts.seen.filter(|_| !is_there),
-            requested: identity.request != Request::None,
+            requested: matches!(identity.request, Request::Unconfirmed | Request::Kept),
+            stranger: identity.standing == Standing::Stranger,
             blocked: identity.blocked,
             waiting: self.delivery.waiting(id),
             unread: self.conversations.unread(id),
+            bytes: self.delivery.bytes(id),
             address: outlook.routes.iter().find_map(Route::remote),
         })
     }
@@ -59,7 +63,7 @@ impl View<'_> {
         let person = self.roster.get(id)?;
         let outlook = self.dialer.outlook(id)?;
         let idle = self.links.of(id).is_some()
-            || person.identity.blocked
+            || !person.is_dialled()
             || person.identity.key.is_none()
             || outlook.routes.is_empty()
             || self.rendezvous.is_out();
@@ -90,17 +94,27 @@ impl View<'_> {
                 && !outlook.attempts.iter().any(|attempt| attempt.problem.is_some() && attempt.at > at)
         });
         if self.links.of(id).is_some() {
-            Reason::Linked
+            match self.held.reason(id) {
+                Some(HeldReason::DiskFull) => Reason::DiskFull,
+                Some(HeldReason::NotAnswered) => Reason::NotAnswered,
+                None => Reason::Linked,
+            }
         } else if identity.blocked {
             Reason::Blocked
         } else if self.rendezvous.is_out() {
             Reason::Superseded
+        } else if identity.standing == Standing::Stranger {
+            Reason::Stranger
+        } else if identity.request == Request::Ended {
+            Reason::Dropped
         } else if identity.offered.is_some() {
             Reason::KeyChanged
         } else if identity.key.is_none() {
             Reason::UnknownKey
         } else if self.dialer.presence(id) == Some(false) {
             Reason::Offline
+        } else if self.held.reason(id) == Some(HeldReason::NotAnswered) {
+            Reason::NotAnswered
         } else if unwanted {
             Reason::NotAccepted
         } else if outlook.routes.is_empty() {
@@ -122,6 +136,13 @@ impl View<'_> {
         let discovery = self.rendezvous.told();
         if identity.offered.is_some() {
             format!("the key of {name} has changed: see TRUST")
+        } else if let Some(reason) = self.held.reason(id) {
+            match reason {
+                HeldReason::NotAnswered => format!("{name} has not answered your request"),
+                HeldReason::DiskFull => format!("the disk of {name} is nearly full"),
+            }
+        } else if identity.request == Request::Ended {
+            format!("{name} has ended the contact, or did not answer in time")
         } else if self.links.of(id).is_some() {
             format!("{name} is linked, and has not confirmed it")
         } else if let Some(online) = self.dialer.presence(id) {
@@ -139,6 +160,10 @@ impl View<'_> {
             Entry::Sent(sent) => sent.seq <= self.delivery.delivered(id),
             Entry::Received(_) => true,
         };
+        let text = match &entry {
+            Entry::Sent(sent) => Body::new(sent.message.kind, &sent.message.body),
+            Entry::Received(received) => Body::of(&received.message, received.dropped),
+        };
         let (from, message, received) = match entry {
             Entry::Sent(sent) => (own, sent.message, None),
             Entry::Received(received) => (self.roster.name(id)?, received.message, Some(received.arrived)),
@@ -146,7 +171,7 @@ impl View<'_> {
         Some(HistoryLine {
             id: message.cursor(),
             from: from.clone(),
-            text: Body::new(message.kind, &message.body),
+            text,
             sent: message.sent,
             received,
             delivered,
@@ -200,6 +225,7 @@ mod tests {
         dialer: Dialer,
         links: Links,
         delivery: Delivery,
+        held: Held,
         conversations: Conversations,
     }
 
@@ -211,7 +237,12 @@ mod tests {
             let (mut fx, mut rendezvous) =
                 (effects(), Rendezvous::new(at(0), "host:1".into(), None, None, 1));
             rendezvous.tick(&mut fx);
-            let register = Register { name: name("alice"), listen: address(1), start: None };
+            let register = Register {
+                name: name("alice"),
+                listen: address(1),
+                start: None,
+                strangers: crate::protocol::rendezvous::Strangers::All,
+            };
             rendezvous.connected(&mut fx, 1, OTHER, register);
             rendezvous.registered(&mut fx, "registered".into());
             Self {
@@ -221,6 +252,7 @@ mod tests {
                 dialer: Dialer::load(at(0), &rows, 1),
                 links: Links::new(OWN),
                 delivery: Delivery::load(&journal, &rows, 7, 5).unwrap(),
+                held: Held::new(),
                 conversations: Conversations::load(&journal, &rows, 0).unwrap(),
             }
         }
@@ -228,7 +260,7 @@ mod tests {
         /// Discovery says who and where bob is.
         fn status(&mut self, key: PublicKey, port: u16, online: bool) {
             self.roster.learn(&name("bob"), key);
-            self.dialer.learn(1, Some(address(port)), online);
+            self.dialer.learn(self.fx.now, 1, Some(address(port)), online);
             self.dialer.set_presence(self.fx.now, 1, Some(online));
         }
 
@@ -249,8 +281,8 @@ mod tests {
         }
 
         fn view(&self) -> View<'_> {
-            let Self { roster, rendezvous, dialer, links, delivery, conversations, .. } = self;
-            View { roster, rendezvous, dialer, links, delivery, conversations }
+            let Self { roster, rendezvous, dialer, links, delivery, held, conversations, .. } = self;
+            View { roster, rendezvous, dialer, links, delivery, held, conversations }
         }
 
         fn why(&self) -> Why {

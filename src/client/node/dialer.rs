@@ -1,5 +1,6 @@
 //! Where contacts are, and when to dial them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,8 +15,15 @@ use crate::time::{Instant, Now};
 use crate::transport::Route;
 use crate::undo::{Table, Value, transactional};
 
-/// The most dials under way at once; each has a thread.
-const MAX_DIALS: usize = 32;
+/// The most dials under way that are [`YOUNG`].
+const MAX_DIALS: usize = 128;
+/// How long a dial holds one of those places. Whoever has not answered by then is far away or silent, and must not keep
+/// others from being dialled.
+const YOUNG: Duration = Duration::from_millis(250);
+/// The most dials under way in all; each has a thread, and a socket.
+const MAX_UNDERWAY: usize = 1024;
+/// Which part of the young ones, and of all, may go to contacts with whom there never was a link.
+const NEVER_LINKED: (usize, usize) = (MAX_DIALS / 4, MAX_UNDERWAY / 2);
 /// How long the side with the higher key leaves it to the other to dial first. Saves most of the cases in which both
 /// dial and one link is closed again; the others are settled by the links themselves.
 const COURTESY: Duration = Duration::from_millis(700);
@@ -30,6 +38,10 @@ const LAST_RETRY_OFFLINE: Duration = Duration::from_secs(30);
 const SUSPICIOUS: Duration = Duration::from_secs(5);
 /// How soon after the last attempt a message is reason for another.
 const RETRY_FOR_MESSAGE: Duration = Duration::from_secs(2);
+/// How many addresses that discovery newly tells are believed of one contact, each address and each port, and within which
+/// time: on a contact's word alone this client knocks at no more doors.
+const NEW_ADDRESSES: usize = 4;
+const NEW_ADDRESSES_WITHIN: Duration = Duration::from_secs(3600);
 /// How many routes are remembered on which a contact was looked for.
 const MAX_ATTEMPTS: usize = 4;
 
@@ -65,6 +77,10 @@ struct Target {
     /// Discovery has told an address since the last link: it is tried before the one that worked last. When the
     /// first one leads to nothing, it is the other one's turn.
     told_is_newer: bool,
+    /// The addresses that were told lately, and when each was the first time.
+    news: Vec<(Instant, SocketAddr)>,
+    /// One more, which was not believed yet.
+    unbelieved: Option<SocketAddr>,
 }
 
 /// What came of an attempt to reach a contact.
@@ -89,11 +105,70 @@ pub struct Outlook<'d> {
     pub next: Option<Instant>,
 }
 
+/// The dials under way: young and old ones, of contacts with whom there was a link, and of the others.
+#[derive(Debug, Default)]
+struct Places {
+    young: usize,
+    all: usize,
+    young_never_linked: usize,
+    never_linked: usize,
+}
+
+impl Places {
+    /// Counts one more, unless it is a young one for which there is no place.
+    fn take(&mut self, proven: bool, young: bool) -> bool {
+        let (most_young, most) = NEVER_LINKED;
+        let free = self.young < MAX_DIALS && self.all < MAX_UNDERWAY;
+        let may = proven || (self.young_never_linked < most_young && self.never_linked < most);
+        if young && !(free && may) {
+            return false;
+        }
+        self.all += 1;
+        self.young += usize::from(young);
+        self.never_linked += usize::from(!proven);
+        self.young_never_linked += usize::from(young && !proven);
+        true
+    }
+}
+
 impl Target {
     fn routes(&self) -> Vec<Route> {
         let Whereabouts { reached, told, .. } = self.whereabouts;
         let (first, second) = if self.told_is_newer { (told, reached) } else { (reached, told) };
         first.into_iter().chain(second.filter(|second| Some(*second) != first)).map(Route::from).collect()
+    }
+
+    /// Discovery says that they are there. Returns whether that is news, and believed.
+    fn told(&mut self, now: Now, address: SocketAddr) -> bool {
+        self.unbelieved = None;
+        if self.whereabouts.told == Some(address) {
+            return false;
+        }
+        self.news.retain(|(at, _)| now.mono < *at + NEW_ADDRESSES_WITHIN);
+        let known = |(_, known): &(Instant, SocketAddr)| *known == address;
+        if self.whereabouts.reached != Some(address) && !self.news.iter().any(known) {
+            if self.news.len() >= NEW_ADDRESSES {
+                self.unbelieved = Some(address);
+                let problem = format!(
+                    "discovery has told {NEW_ADDRESSES} other new ones within an hour; it is tried later"
+                );
+                self.note_attempt(now, address.into(), Some(problem));
+                return false;
+            }
+            self.news.push((now.mono, address));
+        }
+        self.whereabouts.told = Some(address);
+        self.told_is_newer = true;
+        true
+    }
+
+    /// Whether there was ever a link, as far as is known.
+    fn is_proven(&self) -> bool {
+        self.whereabouts.reached.is_some()
+    }
+
+    fn is_online(&self) -> bool {
+        matches!(self.presence, Some((true, _)))
     }
 
     fn note_attempt(&mut self, now: Now, route: Route, problem: Option<String>) {
@@ -174,6 +249,9 @@ impl Dialer {
     /// latest time there is.
     pub fn dial_later(&mut self, now: Now, id: ContactId, hopeless: bool) {
         if let Some(target) = self.targets.get_mut(&id) {
+            if let Some(address) = target.unbelieved {
+                target.told(now, address);
+            }
             let offline = matches!(target.presence, Some((false, _))) || hopeless;
             let most = if offline { LAST_RETRY_OFFLINE } else { LAST_RETRY };
             let least = if hopeless { most } else { FIRST_RETRY };
@@ -272,16 +350,12 @@ impl Dialer {
     }
 
     /// Discovery says where the contact is and whether they are online. Returns whether that gives hope to reach them.
-    pub fn learn(&mut self, id: ContactId, address: Option<SocketAddr>, online: bool) -> bool {
+    pub fn learn(&mut self, now: Now, id: ContactId, address: Option<SocketAddr>, online: bool) -> bool {
         let Some(target) = self.targets.get_mut(&id) else {
             return false;
         };
-        let moved = address.is_some() && address != target.whereabouts.told;
-        if moved {
-            target.whereabouts.told = address;
-            target.told_is_newer = true;
-        }
-        moved || (online && !matches!(target.presence, Some((true, _))))
+        let moved = address.is_some_and(|address| target.told(now, address));
+        moved || (online && !target.is_online())
     }
 
     /// Discovery says whether the contact is online, or can't be asked any more. Returns whether that is news.
@@ -318,34 +392,42 @@ impl Dialer {
             return;
         }
         let mut wake = Instant::NEVER;
-        let (mut due, mut underway) = (Vec::new(), 0);
+        let (mut due, mut places, mut grown) = (Vec::new(), Places::default(), Instant::NEVER);
         for (id, target) in self.targets.iter() {
             match target.next {
-                _ if target.underway => underway += 1,
+                _ if target.underway => {
+                    let until = target.tried + YOUNG;
+                    places.take(target.is_proven(), now < until);
+                    grown = grown.min(if now < until { until } else { Instant::NEVER });
+                }
                 Some(next) if next > now => wake = wake.min(next),
-                Some(next) => due.push((!matches!(target.presence, Some((true, _))), next, *id)),
+                // Those who are online first, then those of whom there is news, then those who have waited longest: a
+                // crowd that does not answer must not keep the places. At the start none was tried.
+                Some(next) => {
+                    let (waiting, seen) = (target.failures > 0, Reverse(target.whereabouts.seen));
+                    due.push(((!target.is_online(), waiting, target.tried, seen, Reverse(next)), *id));
+                }
                 None => {}
             }
         }
-        // Those who are online first, then those who have waited longest: a crowd that does not answer must not keep
-        // the places.
         due.sort_unstable();
-        for (.., id) in due {
-            if underway >= MAX_DIALS {
-                break;
-            }
+        for (_, id) in due {
             let Some((name, key)) = wanted(id) else {
                 continue;
             };
-            let Some(target) = self.targets.get_mut(&id) else {
+            let Some(target) = self.targets.get(&id).filter(|target| !target.routes().is_empty()) else {
                 continue;
             };
-            let routes = target.routes();
-            if !routes.is_empty() {
+            if !places.take(target.is_proven(), true) {
+                wake = wake.min(grown);
+                continue;
+            }
+            grown = grown.min(now + YOUNG);
+            if let Some(target) = self.targets.get_mut(&id) {
                 target.underway = true;
                 target.tried = now;
-                underway += 1;
-                fx.act(Action::Dial { contact: id, name: name.clone(), key, routes });
+                let (routes, worked) = (target.routes(), target.whereabouts.reached);
+                fx.act(Action::Dial { contact: id, name: name.clone(), key, routes, worked });
             }
         }
         *self.wake = wake;

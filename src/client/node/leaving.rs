@@ -32,7 +32,7 @@ pub(super) fn output_closed(node: &mut Node, error: Option<&String>) {
 
 /// Whether something is not delivered, to contacts or to discovery.
 fn waits(node: &Node) -> bool {
-    let unconfirmed = |person: &Person| person.identity.request == Request::Unconfirmed;
+    let unconfirmed = |person: &Person| person.is_wanted() && person.identity.request == Request::Unconfirmed;
     node.delivery.all_waiting().next().is_some() || node.roster.iter().any(|(_, it)| unconfirmed(it))
 }
 
@@ -48,10 +48,10 @@ pub(super) fn leave_when_done(node: &mut Node) {
         }
         return;
     }
-    // Nothing is delivered to a contact who is blocked, so the program does not wait for that.
+    // Nothing is delivered to a contact who is blocked or has ended it, so the program does not wait for that.
     let hopeful = node.roster.iter().any(|(id, person)| {
         let waits = person.identity.request == Request::Unconfirmed || node.delivery.waiting(id) > 0;
-        waits && !person.identity.blocked
+        waits && person.is_dialled()
     });
     let busy = !node.rendezvous.tried() || !node.fx.output.is_read() || node.search.is_waiting();
     if over || (!hopeful && !busy) {

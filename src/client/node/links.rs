@@ -4,6 +4,7 @@
 //! its owner. Then both say hello; with the other's hello the link is up, and messages go over it. A contact has one
 //! link that is up; a newer one takes its place.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,11 +12,15 @@ use std::time::Duration;
 use super::super::event::ConnectionId;
 use super::super::notice::Code;
 use super::effects::Effects;
-use crate::protocol::peer::{ByeReason, Hello, MAX_CURSORS, Peer};
-use crate::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, MAX_TEXT, Name, PING_AFTER, PublicKey, peer};
+use super::parts::Parts;
+use crate::protocol::peer::{ByeReason, Hello, HoldReason, MAX_CURSORS, Peer};
+use crate::protocol::{
+    DEAD_AFTER, HANDSHAKE_DEADLINE, HANDSHAKE_LIMIT, MAX_PEER_FRAME, MAX_TEXT, Name, PING_AFTER, PublicKey,
+    peer,
+};
 use crate::store::journal::ContactId;
 use crate::time::Instant;
-use crate::transport::Route;
+use crate::transport::{Route, network};
 use crate::undo::{Table, Value, transactional};
 
 /// How many bytes of unacknowledged messages this side takes from a peer.
@@ -25,6 +30,12 @@ pub const WINDOW: u32 = 1024 * 1024;
 const AT_ONCE: Duration = HANDSHAKE_DEADLINE.saturating_mul(2);
 /// How often it is said that a stranger was cut.
 const STRANGERS_EVERY: Duration = Duration::from_secs(10);
+/// How many links of one key are accepted at once, and how long it takes to earn another. A client dials again after
+/// each loss, and a second one of the same account may take turns with it.
+const LINKS_AT_ONCE: u32 = 20;
+const LINK_EVERY: Duration = Duration::from_secs(2);
+/// Of how many keys that is counted.
+const MAX_PACES: usize = 1024;
 /// The most connections whose owner is not yet known.
 const MAX_UNKNOWN: usize = 256;
 
@@ -37,6 +48,8 @@ pub struct Links {
     up: Table<BTreeMap<ContactId, (ConnectionId, i64)>>,
     wake: Value<Instant>,
     strangers: Value<Strangers>,
+    /// How many links each key may still have accepted, and since when that is counted.
+    paces: Table<BTreeMap<PublicKey, (u32, Instant)>>,
     /// The blocked contacts who were cut, which was said.
     blocked: Value<BTreeSet<ContactId>>,
 }
@@ -61,14 +74,15 @@ pub struct Link {
     hello_deadline: Instant,
     last_received: Instant,
     last_sent: Instant,
+    parts: Parts,
 }
 
 #[derive(Debug, Clone)]
 enum State {
     /// Discovery has been asked whose key it is; the hello may already be here.
     Identifying(Option<Hello>),
-    /// They have been told hello, and have not yet answered.
-    Greeted(ContactId),
+    /// They have been told hello, and whether and why nothing is taken; they have not yet answered.
+    Greeted(ContactId, Option<HoldReason>),
     /// Both have said hello.
     Up {
         contact: ContactId,
@@ -86,8 +100,15 @@ pub enum Heard<'m> {
     /// The other side closes the link.
     Goodbye(ByeReason),
     Hello(ContactId, &'m Hello),
-    Message(ContactId, &'m peer::Message),
+    Message(ContactId, Cow<'m, peer::Message>),
+    /// Part of one, which is kept until the rest comes.
+    Part,
+    PartAck,
     Acknowledgement(ContactId, peer::Cursor),
+    Hold(ContactId, peer::Hold),
+    Resume,
+    Rewound,
+    Skipped(ContactId, peer::Cursor),
     /// The other side breaks the rules: the link is of no use.
     Broken(&'static str),
 }
@@ -102,6 +123,8 @@ pub enum Greeting {
         address: Option<SocketAddr>,
         /// How many bytes of messages may be unacknowledged.
         window: usize,
+        /// Why our hello said that nothing is taken.
+        holding: Option<HoldReason>,
     },
     /// The older link is the one to keep.
     KeepOlder,
@@ -135,7 +158,7 @@ pub enum Unknown {
 impl Link {
     fn contact(&self) -> Option<ContactId> {
         match self.state {
-            State::Up { contact, .. } | State::Greeted(contact) => Some(contact),
+            State::Up { contact, .. } | State::Greeted(contact, _) => Some(contact),
             State::Identifying(_) => None,
         }
     }
@@ -164,8 +187,30 @@ impl Links {
             up: Table::default(),
             wake: Value::new(Instant::NEVER),
             strangers: Value::default(),
+            paces: Table::default(),
             blocked: Value::default(),
         }
+    }
+
+    /// Whether another link of this key is taken. One that comes and goes is let in more slowly.
+    pub fn admits(&mut self, fx: &Effects, key: PublicKey) -> bool {
+        let now = fx.now.mono;
+        let (left, since) = self.paces.get(&key).copied().unwrap_or((LINKS_AT_ONCE, now));
+        let earned = u32::try_from(now.since(since).as_millis() / LINK_EVERY.as_millis()).unwrap_or(u32::MAX);
+        let since =
+            if left.saturating_add(earned) >= LINKS_AT_ONCE { now } else { since + LINK_EVERY * earned };
+        let left = left.saturating_add(earned).min(LINKS_AT_ONCE);
+        if left == 0 {
+            return false;
+        }
+        if self.paces.len() >= MAX_PACES
+            && let Some((oldest, _)) =
+                self.paces.iter().min_by_key(|(_, (_, since))| *since).map(|(key, it)| (*key, *it))
+        {
+            self.paces.remove(&oldest);
+        }
+        self.paces.insert(key, (left - 1, since));
+        true
     }
 
     pub fn get(&self, id: ConnectionId) -> Option<&Link> {
@@ -215,9 +260,10 @@ impl Links {
             route,
             budget,
             state: State::Identifying(None),
-            hello_deadline: now + HANDSHAKE_DEADLINE,
+            hello_deadline: now + HANDSHAKE_LIMIT,
             last_received: now,
             last_sent: now,
+            parts: Parts::default(),
         };
         self.wake_at(link.dead_at());
         self.links.insert(id, link);
@@ -281,9 +327,25 @@ impl Links {
             return None;
         };
         let early = early.take();
-        link.state = State::Greeted(contact);
+        link.state = State::Greeted(contact, hello.hold);
         self.say(fx, id, vec![Peer::Hello(hello)]);
         early
+    }
+
+    /// Of the links of these users, the one that gives way when there are too many: of the network that has most, the
+    /// one that has been silent for longest.
+    pub fn gives_way(&self, of: impl Fn(ContactId) -> bool) -> Option<ConnectionId> {
+        let theirs = || self.links.iter().filter(|(_, link)| link.contact().is_some_and(&of));
+        let from = |link: &Link| link.route.remote().map(|remote| network(remote.ip()));
+        let most = |link: &Link| theirs().filter(|(_, other)| from(other) == from(link)).count();
+        theirs()
+            .min_by_key(|(id, link)| (usize::MAX - most(link), link.last_received, **id))
+            .map(|(id, _)| *id)
+    }
+
+    /// How many links these users have.
+    pub fn count(&self, of: impl Fn(ContactId) -> bool) -> usize {
+        self.links.values().filter(|link| link.contact().is_some_and(&of)).count()
     }
 
     pub fn received(&mut self, fx: &Effects, id: ConnectionId) {
@@ -296,20 +358,33 @@ impl Links {
         };
         match (&mut link.state, said) {
             (_, Peer::Bye(bye)) => Heard::Goodbye(bye.reason),
-            (State::Up { .. }, Peer::Message(message))
-                if message.kind == peer::Kind::TEXT && message.body.len() > MAX_TEXT =>
-            {
-                Heard::Broken("a text longer than a message may be")
+            (State::Up { contact, .. }, Peer::Message(message)) => {
+                let message = link.parts.complete(message);
+                let most = if message.kind == peer::Kind::TEXT { MAX_TEXT } else { MAX_PEER_FRAME };
+                if message.body.len() > most {
+                    Heard::Broken("a message longer than it may be")
+                } else {
+                    Heard::Message(*contact, message)
+                }
             }
-            (State::Up { contact, .. }, Peer::Message(message)) => Heard::Message(*contact, message),
+            (State::Up { .. }, Peer::Part(part)) if link.parts.keep(part) => Heard::Part,
+            (State::Up { .. }, Peer::Part(_)) => Heard::Broken("a message longer than it may be"),
+            (State::Up { .. }, Peer::PartAck) => Heard::PartAck,
             (State::Up { contact, .. }, Peer::Ack(cursor)) => Heard::Acknowledgement(*contact, *cursor),
-            (State::Greeted(contact), Peer::Hello(hello)) => Heard::Hello(*contact, hello),
+            (State::Greeted(contact, _), Peer::Hello(hello)) => Heard::Hello(*contact, hello),
             (State::Identifying(early @ None), Peer::Hello(hello)) => {
                 *early = Some(hello.clone());
                 Heard::Nothing
             }
             (_, Peer::Ping) => Heard::Nothing,
-            (State::Identifying(_) | State::Greeted(_), _) | (State::Up { .. }, Peer::Hello(_)) => {
+            (State::Up { contact, .. }, Peer::Hold(hold)) => Heard::Hold(*contact, hold.clone()),
+            (State::Up { .. }, Peer::Resume) => Heard::Resume,
+            (State::Up { .. }, Peer::Rewound) => {
+                link.parts = Parts::default();
+                Heard::Rewound
+            }
+            (State::Up { contact, .. }, Peer::Skipped(up_to)) => Heard::Skipped(*contact, *up_to),
+            (State::Identifying(_) | State::Greeted(..), _) | (State::Up { .. }, Peer::Hello(_)) => {
                 Heard::Broken("something was said out of turn")
             }
         }
@@ -343,6 +418,7 @@ impl Links {
         let Some(link) = self.links.get_mut(&id) else {
             return Greeting::KeepOlder;
         };
+        let holding = if let State::Greeted(_, holding) = link.state { holding } else { None };
         link.state = State::Up { contact, epoch: hello.epoch, since: fx.now.mono };
         // Where this side has dialled, they were reached; otherwise they say on which port they can be.
         let remote = link.route.remote();
@@ -358,7 +434,7 @@ impl Links {
         let since = self.since(contact).unwrap_or(fx.now.wall);
         self.up.insert(contact, (id, since));
         self.forgive(contact);
-        Greeting::Up { older, address, window }
+        Greeting::Up { older, address, window, holding }
     }
 
     /// Whether, of two links to one contact, the older is to be kept.
@@ -443,7 +519,7 @@ impl Links {
     }
 }
 
-transactional!(Links { links, up, wake, strangers, blocked });
+transactional!(Links { links, up, wake, strangers, paces, blocked });
 
 #[cfg(test)]
 mod tests;

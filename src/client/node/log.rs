@@ -13,6 +13,8 @@ pub struct Log {
     ends: Value<Ends>,
     /// Where each contact's messages stand that are in no segment yet: theirs and ours.
     unsealed: Table<BTreeMap<ContactId, [Option<Unsealed>; 2]>>,
+    /// How many bytes of bodies there are of each contact in segments.
+    sealed_bytes: Table<BTreeMap<ContactId, u64>>,
     /// The epoch under which messages are written, with its row once there is one.
     epoch: Value<(u64, Option<EpochId>)>,
     /// How many messages make a segment.
@@ -34,8 +36,9 @@ impl Log {
         for (contact, side, found) in journal.unsealed()? {
             *of_side(unsealed.entry(contact).or_default(), side) = Some(found);
         }
+        let sealed_bytes = Table::new(journal.sealed_bytes()?.into_iter().collect());
         let epoch = Value::new((epoch, None));
-        Ok(Self { ends: Value::new(ends), unsealed: Table::new(unsealed), epoch, segment })
+        Ok(Self { ends: Value::new(ends), unsealed: Table::new(unsealed), sealed_bytes, epoch, segment })
     }
 
     pub fn last(&self) -> Seq {
@@ -58,17 +61,30 @@ impl Log {
         body: &[u8],
     ) -> Result<(EpochId, Cursor)> {
         let seq = self.ends.last + 1;
-        let epoch = match *self.epoch {
-            (_, Some(row)) => row,
-            (value, None) => {
-                let row = journal.add_epoch(value, seq)?;
-                *self.epoch = (value, Some(row));
-                row
-            }
-        };
+        let epoch = self.epoch(journal, seq)?;
         journal.add_sent(contact, seq, epoch, kind, written, body)?;
-        self.said(contact, Side::Ours);
+        self.said(contact, Side::Ours, body.len() as u64);
         Ok((epoch, Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() }))
+    }
+
+    /// Adds a message of ours once more, for its contact has lost it.
+    pub fn repeat(&mut self, journal: &Journal, contact: ContactId, original: Seq) -> Result<()> {
+        let seq = self.ends.last + 1;
+        let epoch = self.epoch(journal, seq)?;
+        let bytes = journal.repeat_sent(seq, epoch, original)?;
+        self.said(contact, Side::Ours, bytes);
+        Ok(())
+    }
+
+    /// The row of the epoch under which the message at `seq` is written.
+    fn epoch(&mut self, journal: &Journal, seq: Seq) -> Result<EpochId> {
+        let (value, row) = *self.epoch;
+        if let Some(row) = row {
+            return Ok(row);
+        }
+        let row = journal.add_epoch(value, seq)?;
+        *self.epoch = (value, Some(row));
+        Ok(row)
     }
 
     /// Adds a message of theirs, which came in at `arrived` on the wall clock. Returns its seq.
@@ -80,22 +96,30 @@ impl Log {
         arrived: i64,
     ) -> Result<Seq> {
         let seq = self.ends.last + 1;
-        incoming.add(contact, seq, message, arrived)?;
-        self.said(contact, Side::Theirs);
+        let kept = incoming.add(contact, seq, message, arrived)?;
+        self.said(contact, Side::Theirs, kept);
         Ok(seq)
     }
 
-    fn said(&mut self, contact: ContactId, side: Side) {
+    fn said(&mut self, contact: ContactId, side: Side, bytes: u64) {
         self.ends.last += 1;
         let seq = self.ends.last;
         let mut sides = self.unsealed.get(&contact).copied().unwrap_or_default();
-        Unsealed::add(of_side(&mut sides, side), seq);
+        Unsealed::add(of_side(&mut sides, side), seq, bytes);
         self.unsealed.insert(contact, sides);
+    }
+
+    /// How many bytes of bodies the journal keeps of what was said with this contact, on both sides.
+    pub fn bytes(&self, contact: ContactId) -> u64 {
+        let unsealed = self.unsealed.get(&contact).into_iter().flatten().flatten();
+        self.sealed_bytes.get(&contact).copied().unwrap_or_default()
+            + unsealed.map(|it| it.bytes).sum::<u64>()
     }
 
     /// Nothing is said with this contact any more.
     pub fn forget(&mut self, contact: ContactId) {
         self.unsealed.remove(&contact);
+        self.sealed_bytes.remove(&contact);
     }
 
     /// Notes where the messages of each contact stand, once there are enough for another segment.
@@ -110,13 +134,16 @@ impl Log {
         });
         journal.seal(unsealed, last)?;
         let contacts: Vec<ContactId> = self.unsealed.keys().copied().collect();
-        contacts.iter().for_each(|contact| _ = self.unsealed.remove(contact));
+        for contact in contacts {
+            self.sealed_bytes.insert(contact, self.bytes(contact));
+            self.unsealed.remove(&contact);
+        }
         self.ends.sealed = last;
         Ok(())
     }
 }
 
-transactional!(Log { ends, unsealed, epoch });
+transactional!(Log { ends, unsealed, sealed_bytes, epoch });
 
 fn of_side([theirs, ours]: &mut [Option<Unsealed>; 2], side: Side) -> &mut Option<Unsealed> {
     if side == Side::Ours { ours } else { theirs }
@@ -173,7 +200,9 @@ mod tests {
         assert_eq!([1, 2].map(|it| journal.count_sent_after(it, 0).unwrap()), [1, 3]);
         // What is in no segment is found again at the next start.
         let mut log = Log::load(&journal, 9, 3).unwrap();
+        assert_eq!([1, 2].map(|it| log.bytes(it)), [1, 3]);
         assert_eq!([write(&mut log, 1), write(&mut log, 1)], [3, 6]);
+        assert_eq!([1, 2].map(|it| log.bytes(it)), [3, 3]);
         assert_eq!([1, 2].map(|it| journal.count_sent_after(it, 3).unwrap()), [2, 1]);
     }
 }

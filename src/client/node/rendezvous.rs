@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::super::event::{Action, ConnectionId, Problem};
 use super::super::notice::{Code, DiscoveryLine, Notice, UpDown};
 use super::effects::Effects;
+use super::trust;
 use crate::protocol::rendezvous::{RefusedCode, Register, ToDiscovery};
 use crate::protocol::{DEAD_AFTER, Name, PING_AFTER, PublicKey};
 use crate::store::journal::ContactId;
@@ -32,6 +33,8 @@ pub struct Rendezvous {
     key: Option<PublicKey>,
     /// Whether the user has named that key.
     key_given: bool,
+    /// The other key that it was refused for, and that `TRUST` would accept.
+    offered: Option<PublicKey>,
     failures: u32,
     last_received: Instant,
     last_sent: Instant,
@@ -84,6 +87,7 @@ impl Rendezvous {
             phase: Phase::Waiting(now.mono),
             key: given.or(pinned),
             key_given: given.is_some(),
+            offered: None,
             failures: 0,
             last_received: now.mono,
             last_sent: now.mono,
@@ -150,6 +154,7 @@ impl Rendezvous {
             return false;
         }
         self.key = Some(key);
+        self.offered = None;
         self.phase = Phase::Registering(session);
         let now = fx.now.mono;
         (self.last_received, self.last_sent, self.last_ping) = (now, now, now);
@@ -165,6 +170,12 @@ impl Rendezvous {
         let Problem::WrongKey { expected, found: Some(found) } = problem else {
             return self.not_connected(fx, &problem.to_string());
         };
+        if self.key == Some(*found) {
+            // The user has accepted it since it was dialled.
+            self.phase = Phase::Waiting(fx.now.mono);
+            return;
+        }
+        self.offered = Some(*found);
         let endpoint = &self.endpoint;
         let said = if self.key_given {
             format!("discovery at {endpoint} has the key {found}, not the one that was given, {expected}")
@@ -172,10 +183,28 @@ impl Rendezvous {
             format!("the key of discovery at {endpoint} was {expected} and is {found} now")
         };
         if self.told.detail != said {
-            let advice = "if its operator confirms it, start once with --discovery-key and that key";
-            fx.error(Code::KeyChanged, None, format!("{said}; it is refused; {advice}"));
+            let advice = "Ask its operator: TRUST discovery and the first 16 digits of the right key accept it (or start once with --discovery-key and that key)";
+            fx.error(Code::KeyChanged, None, format!("{said}. It is refused. {advice}"));
         }
         self.down(fx, said, HOPELESS_RETRY);
+    }
+
+    /// The user accepts the key that discovery was refused for, if the digits name it. Returns that key, which is to be
+    /// saved; discovery is dialled at once.
+    ///
+    /// # Errors
+    /// Why the key is not accepted.
+    pub fn trust(&mut self, now: Now, digits: Option<&str>) -> Result<PublicKey, (Code, String)> {
+        let Some(offered) = self.offered else {
+            let why = format!("discovery at {} has shown no other key", self.endpoint);
+            return Err((Code::NothingToTrust, why));
+        };
+        trust::names(digits, offered, None).map_err(|why| (Code::KeyChanged, why))?;
+        (self.key, self.key_given, self.offered, self.failures) = (Some(offered), false, None, 0);
+        if let Phase::Waiting(until) = &mut self.phase {
+            *until = now.mono;
+        }
+        Ok(offered)
     }
 
     /// A session has ended by itself. Returns whether it was this one.
@@ -265,6 +294,12 @@ impl Rendezvous {
         name: Option<&Name>,
         contact: bool,
     ) {
+        if name.is_none() && code == RefusedCode::TOO_MANY_QUESTIONS {
+            // The keys that it was asked about are those of strangers, who could fill the screen with it and put off for
+            // ever what the user has asked for. Their links end by themselves.
+            tracing::info!("discovery answers no more questions about unknown keys for now");
+            return;
+        }
         self.ask_again = Some(fx.now.mono + HOPELESS_RETRY);
         if name.is_none_or(|name| !contact || self.refused.insert(name.clone())) {
             let about = name.map_or_else(String::new, |name| format!(" the request for {name}"));

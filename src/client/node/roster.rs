@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ContactId, ContactRow, Identity, Journal, Request};
+use crate::store::journal::{ContactId, ContactRow, Identity, Journal, Request, Standing};
 use crate::undo::{Table, transactional};
 
 use super::super::did_you_mean::nearest;
 use super::super::notice::Code;
+use super::trust;
 
 /// The most contacts that an account may have.
 pub const MAX_CONTACTS: usize = 10_000;
@@ -33,6 +34,21 @@ pub struct Person {
 }
 
 impl Person {
+    /// Whether this user has asked for them or answered them, and wants to hear from them.
+    pub fn is_wanted(&self) -> bool {
+        self.identity.standing == Standing::Contact && !self.identity.blocked
+    }
+
+    /// Whether they are dialled: those alone who are wanted, and have not ended it.
+    pub fn is_dialled(&self) -> bool {
+        self.is_wanted() && self.identity.request != Request::Ended
+    }
+
+    /// Whether the user is shown them.
+    fn is_known(&self) -> bool {
+        !self.withdrawn && self.identity.standing != Standing::Forgotten
+    }
+
     /// Whether the user has compared the key that is pinned.
     pub fn is_verified(&self) -> bool {
         self.identity.key.is_some() && self.identity.verified == self.identity.key
@@ -84,23 +100,27 @@ impl Roster {
         self.people.iter().map(|(id, person)| (*id, person))
     }
 
-    /// All contacts but those who turned out not to exist.
+    /// All but those who turned out not to exist, and those who were forgotten.
     pub fn known(&self) -> impl Iterator<Item = (ContactId, &Person)> {
-        self.iter().filter(|(_, person)| !person.withdrawn)
+        self.iter().filter(|(_, person)| person.is_known())
     }
 
     pub fn is_empty(&self) -> bool {
         self.people.is_empty()
     }
 
-    /// The contact of this name, also one who turned out not to exist.
+    pub fn standing(&self, id: ContactId) -> Option<Standing> {
+        self.get(id).map(|person| person.identity.standing)
+    }
+
+    /// The one of this name, also one who turned out not to exist or was forgotten.
     pub fn named(&self, name: &Name) -> Option<ContactId> {
         self.by_name.get(name).copied()
     }
 
-    /// The contact of this name who is not about to be removed.
+    /// The one of this name whom the user is shown.
     pub fn known_by(&self, name: &Name) -> Option<ContactId> {
-        self.named(name).filter(|id| self.get(*id).is_some_and(|person| !person.withdrawn))
+        self.named(name).filter(|id| self.get(*id).is_some_and(Person::is_known))
     }
 
     /// The contact whose key is pinned to this one.
@@ -114,12 +134,12 @@ impl Roster {
         nearest(name.as_str(), self.known().filter(|_| few).map(|(_, person)| person.name.as_str()))
     }
 
-    /// Adds a contact; `None` if there are too many.
-    pub fn add(&mut self, journal: &Journal, name: &Name) -> Result<Option<ContactRow>> {
+    /// Adds a user; `None` if there are too many.
+    pub fn add(&mut self, journal: &Journal, name: &Name, standing: Standing) -> Result<Option<ContactRow>> {
         if self.people.len() >= MAX_CONTACTS {
             return Ok(None);
         }
-        let row = journal.add_contact(name)?;
+        let row = journal.add_contact(name, standing)?;
         self.by_name.insert(name.clone(), row.id);
         let person = Person { name: name.clone(), identity: row.identity, withdrawn: false };
         self.people.insert(row.id, person);
@@ -161,6 +181,7 @@ impl Roster {
                 Learned::Key(id)
             }
             None if person.withdrawn => Learned::Exists(id),
+            _ if person.identity.standing == Standing::Forgotten => Learned::Ignored,
             None if holder.is_none() => {
                 self.pin(id, key);
                 Learned::Key(id)
@@ -169,7 +190,6 @@ impl Roster {
             pinned => {
                 let verified = person.is_verified();
                 self.change(id, |identity| identity.offered = Some(key));
-                let short = key.to_string().get(..16).unwrap_or_default().to_owned();
                 let held = match pinned {
                     Some(pinned) if verified => format!(
                         "WARNING: you have VERIFIED {name}, and another person may be posing as {name} now. Their key was {pinned}"
@@ -178,26 +198,29 @@ impl Roster {
                     None => format!("the key that discovery names for {name} belongs to another contact"),
                 };
                 Learned::Changed(format!(
-                    "{held}; discovery now says {key}. Nothing is sent under it. Ask {name} in another way; if it is right, TRUST {name} {short}"
+                    "{held}; discovery now says {key}. Nothing is sent under it. Ask {name} in another way: TRUST {name} and the digits that {name} tells you accept it"
                 ))
             }
         }
     }
 
-    /// The user accepts the key that discovery names, which starts with `digits` if they say so.
+    /// The user accepts the key that discovery names, if the digits name it. `own` is this account's key.
     ///
     /// # Errors
     /// Why the key is not accepted.
-    pub fn trust(&mut self, id: ContactId, digits: Option<&str>) -> Result<(), (Code, String)> {
+    pub fn trust(
+        &mut self,
+        id: ContactId,
+        own: PublicKey,
+        digits: Option<&str>,
+    ) -> Result<(), (Code, String)> {
         let Some(Person { name, identity, .. }) = self.get(id) else {
             return Err((Code::NotAContact, "there is no such contact".into()));
         };
         let Some(offered) = identity.offered else {
             return Err((Code::NothingToTrust, format!("discovery names no other key for {name}")));
         };
-        if !offered.to_string().starts_with(digits.unwrap_or_default()) {
-            return Err((Code::KeyChanged, format!("discovery names the key {offered} for {name}")));
-        }
+        trust::names(digits, offered, Some(own)).map_err(|why| (Code::KeyChanged, why))?;
         if self.holder(&offered).is_some() {
             return Err((Code::KeyChanged, format!("the key {offered} belongs to another contact")));
         }
@@ -235,6 +258,29 @@ impl Roster {
         }
     }
 
+    pub fn set_standing(&mut self, id: ContactId, standing: Standing) {
+        self.change(id, |identity| identity.standing = standing);
+    }
+
+    /// The user has been told of a stranger, at this time on the wall clock.
+    pub fn set_told_at(&mut self, id: ContactId, at: i64) {
+        self.change(id, |identity| identity.told_at = Some(at));
+    }
+
+    /// They use this version of the protocol. Returns whether it is not lower than one that they have used.
+    pub fn note_version(&mut self, id: ContactId, version: u8) -> bool {
+        let highest = self.get(id).map_or(0, |person| person.identity.version);
+        if version > highest {
+            self.change(id, |identity| identity.version = version);
+        }
+        version >= highest
+    }
+
+    /// Those who were forgotten, the earliest first.
+    pub fn forgotten(&self) -> impl Iterator<Item = (ContactId, &Person)> {
+        self.iter().filter(|(_, person)| person.identity.standing == Standing::Forgotten)
+    }
+
     fn change(&mut self, id: ContactId, change: impl FnOnce(&mut Identity)) {
         self.people.change(&id, |person| change(&mut person.identity));
     }
@@ -263,18 +309,21 @@ mod tests {
 
     const KEY: PublicKey = PublicKey([1; 32]);
     const OTHER: PublicKey = PublicKey([2; 32]);
+    const OWN: PublicKey = PublicKey([5; 32]);
 
     fn name(name: &str) -> Name {
         name.parse().unwrap()
     }
 
     fn roster(names: &[&str]) -> Roster {
-        let row = |(index, it): (usize, &&str)| ContactRow::new(index as ContactId + 1, name(it));
+        let row = |(index, it): (usize, &&str)| {
+            ContactRow::new(index as ContactId + 1, name(it), Standing::Contact)
+        };
         Roster::load(&names.iter().enumerate().map(row).collect::<Vec<_>>())
     }
 
     fn refused(roster: &mut Roster, id: ContactId, digits: Option<&str>) -> Option<Code> {
-        roster.trust(id, digits).err().map(|(code, _)| code)
+        roster.trust(id, OWN, digits).err().map(|(code, _)| code)
     }
 
     #[test]
@@ -284,8 +333,11 @@ mod tests {
         assert!(matches!(roster.learn(&name("bob"), OTHER), Learned::Changed(_)));
         assert_eq!(roster.learn(&name("bob"), OTHER), Learned::Ignored, "it is said once");
         assert_eq!(roster.holder(&KEY), Some(1));
-        assert_eq!(refused(&mut roster, 1, Some("03")), Some(Code::KeyChanged));
-        assert_eq!(roster.trust(1, Some("02")), Ok(()));
+        let digits = |digit: &str| digit.repeat(8);
+        for wrong in [None, Some("02"), Some(&*digits("03"))] {
+            assert_eq!(refused(&mut roster, 1, wrong), Some(Code::KeyChanged));
+        }
+        assert_eq!(roster.trust(1, OWN, Some(&digits("02"))), Ok(()));
         assert_eq!((roster.holder(&KEY), roster.holder(&OTHER)), (None, Some(1)));
         assert_eq!(refused(&mut roster, 1, None), Some(Code::NothingToTrust));
     }
@@ -295,7 +347,9 @@ mod tests {
         let mut roster = roster(&["bob", "carol"]);
         roster.learn(&name("bob"), KEY);
         assert!(matches!(roster.learn(&name("carol"), KEY), Learned::Changed(_)));
-        assert_eq!((refused(&mut roster, 2, None), roster.holder(&KEY)), (Some(Code::KeyChanged), Some(1)));
+        let digits = KEY.to_string();
+        let refused = refused(&mut roster, 2, Some(&digits));
+        assert_eq!((refused, roster.holder(&KEY)), (Some(Code::KeyChanged), Some(1)));
         assert_eq!(roster.learn(&name("dave"), KEY), Learned::Ignored);
         assert_eq!(roster.learn(&name("dave"), OTHER), Learned::Stranger);
     }

@@ -2,18 +2,21 @@
 
 use std::net::SocketAddr;
 
-use super::super::event::{ConnectionId, Problem};
-use super::super::notice::{Code, Notice, UpDown};
-use super::delivery::Delivered;
+use super::super::event::{ConnectionId, Problem, Space};
+use super::super::notice::{Code, HeldReason, Notice, UpDown};
+use super::delivery::{Delivered, Received};
+use super::intake::LINKS as STRANGER_LINKS;
 use super::links::{Greeting, Heard, Unknown, WINDOW};
-use super::roster::Learned;
-use super::{FAILED, Node, Setup, commands, leaving};
-use crate::protocol::peer::{ByeReason, Hello, Peer};
-use crate::protocol::rendezvous::{About, Identify, RefusedCode, Register, Status, ToClient, ToDiscovery};
+use super::roster::Person;
+use super::{FAILED, Node, Setup, acquaintance, commands, leaving};
+use crate::protocol::peer::{ByeReason, Hello, Hold, HoldReason, Message, Peer};
+use crate::protocol::rendezvous::{
+    Identify, RefusedCode, Register, Request as Ask, Strangers as Policy, ToClient, ToDiscovery,
+};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Incoming, Journal, Request};
-use crate::transport::Route;
+use crate::store::journal::{ContactId, Identity, Incoming, Journal, Request, Seq, Standing};
+use crate::transport::{Route, network};
 
 impl Node {
     pub(super) fn session_up(
@@ -22,8 +25,9 @@ impl Node {
         session: ConnectionId,
         key: PublicKey,
     ) -> Result<()> {
-        let Setup { name, listen, epoch, .. } = &self.setup;
-        let register = Register { name: name.clone(), listen: *listen, start: Some(*epoch) };
+        let Setup { name, listen, epoch, strangers, .. } = &self.setup;
+        let register =
+            Register { name: name.clone(), listen: *listen, start: Some(*epoch), strangers: *strangers };
         if self.rendezvous.connected(&mut self.fx, session, key, register) {
             journal.pin_rendezvous(&self.setup.endpoint, key)?;
         }
@@ -49,94 +53,49 @@ impl Node {
             ToClient::Refused(refused) => {
                 return self.discovery_refuses(journal, refused.code, refused.name.as_ref());
             }
-            ToClient::Status(status) => return self.status(journal, status),
+            ToClient::Status(status) => return acquaintance::status(self, journal, status),
             ToClient::NoSuchUser(about) => self.no_such_user(&about.name),
             ToClient::Synced => self.synced(),
             ToClient::Identity(found) => return self.identified(journal, found.key, found.name.as_ref()),
             ToClient::Superseded(newer) => self.superseded(newer.address),
+            ToClient::Dropped(about) => acquaintance::dropped(self, &about.name),
         }
         Ok(())
-    }
-
-    pub(super) fn status(&mut self, journal: &Journal, status: &Status) -> Result<()> {
-        if status.name == self.setup.name {
-            return Ok(());
-        }
-        // Also for a user whom this journal does not know but discovery calls connected: it was restored from a backup,
-        // and they are still a contact on their side.
-        let known = self.acquaint(journal, &status.name, status.key)?;
-        if let Some(id) = known.or_else(|| self.roster.named(&status.name)) {
-            self.rendezvous.note_spoken(id);
-        }
-        let Some(id) = known else {
-            return Ok(());
-        };
-        let linked = self.links.of(id).is_some();
-        if self.dialer.learn(id, status.address, status.online) && !linked {
-            self.dial_soon(id);
-        }
-        if self.dialer.set_presence(self.fx.now, id, Some(status.online)) && !self.roster.is_blocked(id) {
-            self.fx.tell(Notice::Presence { peer: status.name.clone(), state: status.online.into() });
-        }
-        if self.request(id) == Request::Unconfirmed {
-            self.roster.set_request(id, Request::Kept);
-        }
-        if linked && (status.asks || self.request(id) == Request::Kept) {
-            self.report_link(id);
-        }
-        Ok(())
-    }
-
-    /// Discovery says that this is the key of a user who wants a channel: the contact that they are from now on, unless
-    /// the key is not the one that is pinned.
-    pub(super) fn acquaint(
-        &mut self,
-        journal: &Journal,
-        name: &Name,
-        key: PublicKey,
-    ) -> Result<Option<ContactId>> {
-        match self.roster.learn(name, key) {
-            Learned::Key(id) => return Ok(Some(id)),
-            Learned::Ignored => {}
-            Learned::Exists(id) => self.withdrawals.note_exists(id),
-            Learned::Changed(words) => self.fx.error(Code::KeyChanged, Some(name), words),
-            Learned::Stranger => {
-                if let Some(id) = self.add_contact(journal, name)? {
-                    self.roster.learn(name, key);
-                    self.fx.tell(Notice::Request { from: name.clone(), fingerprint: key });
-                    return Ok(Some(id));
-                }
-                let message = format!("{name} asks for you, but there are too many contacts");
-                self.fx.error(Code::Refused, Some(name), message);
-            }
-        }
-        Ok(None)
     }
 
     /// Discovery has said all that it knows: asks for the others.
     pub(super) fn synced(&mut self) {
         self.dial_given_up();
         let spoken = self.rendezvous.take_spoken();
-        let wanted = self.roster.known().filter(|(_, person)| !person.identity.blocked);
-        let contacts: Vec<(ContactId, Name)> = wanted.map(|(id, person)| (id, person.name.clone())).collect();
-        for (id, name) in contacts {
-            if !spoken.contains(&id) {
-                self.ask_for(&name);
-            }
-            if self.links.of(id).is_some() {
-                self.report_link(id);
+        let silent = self.roster.iter().filter(|(id, person)| !person.withdrawn && !spoken.contains(id));
+        let silent: Vec<(ContactId, Name, Identity)> =
+            silent.map(|(id, person)| (id, person.name.clone(), person.identity)).collect();
+        for (id, name, identity) in silent {
+            match identity.standing {
+                _ if identity.blocked || identity.request == Request::Ended => {}
+                Standing::Contact => self.ask_for(&name, identity.request == Request::Unconfirmed),
+                Standing::Forgotten if identity.request == Request::Unconfirmed => {
+                    acquaintance::drop_pair(self, id, &name);
+                }
+                Standing::Forgotten | Standing::Stranger => {}
             }
         }
     }
 
+    /// Repeats what discovery may have refused for now: also an answer, which is not noted by itself.
     pub(super) fn ask_unconfirmed(&mut self) {
-        let unconfirmed = self.roster.iter().filter(|(_, it)| it.identity.request == Request::Unconfirmed);
-        let names: Vec<Name> = unconfirmed.map(|(_, person)| person.name.clone()).collect();
-        names.iter().for_each(|name| self.ask_for(name));
+        let open = |person: &&Person| matches!(person.identity.request, Request::Unconfirmed | Request::Kept);
+        let asked = self.roster.known().map(|(_, person)| person).filter(|person| person.is_wanted());
+        let asked: Vec<(Name, bool)> = asked
+            .filter(open)
+            .map(|person| (person.name.clone(), person.identity.request == Request::Unconfirmed))
+            .collect();
+        asked.iter().for_each(|(name, typed)| self.ask_for(name, *typed));
     }
 
-    pub(super) fn ask_for(&mut self, name: &Name) {
-        self.rendezvous.ask(&mut self.fx, ToDiscovery::Request(About { name: name.clone() }));
+    /// Asks for a user, or answers one who asks. `typed` is whether the user wants it now, and not only the client again.
+    pub(super) fn ask_for(&mut self, name: &Name, typed: bool) {
+        self.rendezvous.ask(&mut self.fx, ToDiscovery::Request(Ask { name: name.clone(), typed }));
     }
 
     /// There is no such user: what was meant for one is given back. A contact whose key is known does exist, whatever
@@ -176,8 +135,14 @@ impl Node {
         name: Option<&Name>,
     ) -> Result<()> {
         if !self.rendezvous.is_registering() {
-            let contact = name.is_some_and(|name| self.roster.named(name).is_some());
-            self.rendezvous.request_refused(&mut self.fx, code, name, contact);
+            let contact = name.and_then(|name| self.roster.named(name));
+            if let Some(id) = contact
+                .filter(|id| self.roster.get(*id).is_some_and(|it| it.identity.request == Request::Answered))
+            {
+                // Discovery has lost the pair, and takes so many at once.
+                self.roster.set_request(id, Request::Kept);
+            }
+            self.rendezvous.request_refused(&mut self.fx, code, name, contact.is_some());
             return Ok(());
         }
         let taken = self.rendezvous.not_registered(&mut self.fx, &self.setup.name, code);
@@ -215,8 +180,12 @@ impl Node {
 
     /// Something gives hope that the contact can be reached. The side with the lower key dials first.
     pub(super) fn dial_soon(&mut self, id: ContactId) {
-        let key = self.roster.get(id).and_then(|person| person.identity.key);
-        self.dialer.dial_soon(self.fx.now, id, key.is_some_and(|key| key < self.setup.key));
+        // Who has not answered does not dial.
+        let yields = self.roster.get(id).is_some_and(|person| {
+            person.identity.request == Request::Answered
+                && person.identity.key.is_some_and(|key| key < self.setup.key)
+        });
+        self.dialer.dial_soon(self.fx.now, id, yields);
     }
 
     pub(super) fn dial_given_up(&mut self) {
@@ -240,12 +209,17 @@ impl Node {
         &mut self,
         journal: &Journal,
         id: ConnectionId,
+        version: u8,
         dialled: Option<ContactId>,
     ) -> Result<()> {
         let Some((key, route)) = self.links.get(id).map(|link| (link.key, link.route)) else {
             return Ok(());
         };
         let owner = self.roster.holder(&key);
+        if dialled.is_none() && !self.links.admits(&self.fx, key) {
+            self.reject_link(id, ByeReason::TRY_LATER);
+            return Ok(());
+        }
         if let Some(contact) = dialled {
             self.dialer.answered(self.fx.now, contact, route);
         }
@@ -254,6 +228,10 @@ impl Node {
             return Ok(());
         }
         if let Some(contact) = owner {
+            if !self.roster.note_version(contact, version) {
+                self.bad_peer(id, "it speaks an older version of the protocol than it has before");
+                return Ok(());
+            }
             return self.greet(journal, id, contact);
         }
         let asked = match self.links.unknown(key) {
@@ -284,7 +262,7 @@ impl Node {
                 self.links.stranger(&mut self.fx, &what);
                 continue;
             };
-            match self.acquaint(journal, name, key)? {
+            match acquaintance::learn(self, journal, name, key, true)? {
                 Some(contact) => self.greet(journal, id, contact)?,
                 None => self.reject_link(id, ByeReason::NOT_ACCEPTED),
             }
@@ -292,13 +270,28 @@ impl Node {
         Ok(())
     }
 
-    /// Says hello to a contact.
+    /// Says hello to a contact, or to a stranger who may have a link.
     pub(super) fn greet(&mut self, journal: &Journal, id: ConnectionId, contact: ContactId) -> Result<()> {
-        if let Some(person) = self.roster.get(contact).filter(|person| person.identity.blocked) {
-            let name = person.name.clone();
-            self.reject_link(id, ByeReason::NOT_ACCEPTED);
-            self.links.say_blocked(&mut self.fx, contact, &name);
+        let Some(person) = self.roster.get(contact) else {
             return Ok(());
+        };
+        match person.identity.standing {
+            _ if person.identity.blocked => {
+                let name = person.name.clone();
+                self.reject_link(id, ByeReason::NOT_ACCEPTED);
+                self.links.say_blocked(&mut self.fx, contact, &name);
+                return Ok(());
+            }
+            Standing::Contact => {}
+            Standing::Forgotten => {
+                self.reject_link(id, ByeReason::NOT_ACCEPTED);
+                return Ok(());
+            }
+            Standing::Stranger if matches!(self.intake.policy(), Policy::Ask | Policy::Closed) => {
+                self.reject_link(id, ByeReason::NOT_ANSWERED);
+                return Ok(());
+            }
+            Standing::Stranger => self.make_room_for_link(contact, id),
         }
         let hello = Hello {
             name: self.setup.name.clone(),
@@ -306,6 +299,7 @@ impl Node {
             port: self.setup.listen.port(),
             window: WINDOW,
             cursors: self.delivery.cursors(journal, contact)?,
+            hold: self.intake.hold(contact),
         };
         match self.links.greet(&mut self.fx, id, contact, hello) {
             Some(early) => self.greeted(journal, id, contact, &early),
@@ -324,15 +318,37 @@ impl Node {
             Heard::Nothing => {}
             Heard::Message(contact, message) => {
                 let arrived = self.fx.now.wall;
-                let new = self.delivery.received(journal, incoming, id, contact, message, arrived)?;
-                if let (Some(seq), Some(name)) = (new, self.roster.name(contact)) {
-                    self.search.said(seq);
-                    self.dialer.seen(contact, arrived);
-                    self.conversations.received(&mut self.fx, contact, name, seq, message);
+                let Self { delivery, intake, .. } = self;
+                let take = || intake.take(contact, message.body.len());
+                match delivery.received(journal, incoming, id, &message, arrived, take)? {
+                    Received::New(seq) => self.tell_message(contact, seq, &message),
+                    Received::Dropped => {}
+                    Received::Held(hold) => self.hold(id, contact, hold),
+                    Received::Broken(what) => self.bad_peer(id, what),
                 }
             }
+            Heard::Part => self.links.say(&mut self.fx, id, vec![Peer::PartAck]),
+            Heard::PartAck => self.delivery.part_acknowledged(self.fx.now.mono, id),
+            Heard::Hold(contact, hold) => {
+                if let Some(cursor) = hold.cursor {
+                    let delivered = self.delivery.acknowledged(self.fx.now.mono, journal, id, cursor)?;
+                    self.tell_delivered(contact, delivered);
+                }
+                if self.delivery.hold(id, hold.reason) {
+                    self.links.say(&mut self.fx, id, vec![Peer::Rewound]);
+                } else {
+                    self.bad_peer(id, "it takes back too often what it takes");
+                }
+                self.note_held(contact);
+            }
+            Heard::Resume => {
+                self.delivery.resume(id);
+                self.links.contact(id).into_iter().for_each(|contact| self.note_held(contact));
+            }
+            Heard::Rewound => self.delivery.rewound(id),
+            Heard::Skipped(contact, up_to) => self.delivery.skipped(journal, contact, up_to)?,
             Heard::Acknowledgement(contact, cursor) => {
-                let delivered = self.delivery.acknowledged(journal, id, cursor)?;
+                let delivered = self.delivery.acknowledged(self.fx.now.mono, journal, id, cursor)?;
                 self.tell_delivered(contact, delivered);
             }
             Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),
@@ -340,6 +356,73 @@ impl Node {
             Heard::Broken(what) => self.bad_peer(id, what),
         }
         Ok(())
+    }
+
+    /// A message has come in.
+    fn tell_message(&mut self, contact: ContactId, seq: Seq, message: &Message) {
+        self.search.said(seq);
+        self.dialer.seen(contact, self.fx.now.wall);
+        if let Some(person) = self.roster.get(contact) {
+            let stranger = person.identity.standing == Standing::Stranger;
+            self.conversations.received(&mut self.fx, contact, &person.name, stranger, seq, message);
+        }
+    }
+
+    /// A message is not taken, which both sides are told.
+    fn hold(&mut self, id: ConnectionId, contact: ContactId, hold: Hold) {
+        if hold.reason == HoldReason::NOT_ANSWERED
+            && self.intake.note_full(contact)
+            && let Some(from) = self.roster.name(contact).cloned()
+        {
+            self.fx.tell(Notice::Full { from });
+        }
+        self.links.say(&mut self.fx, id, vec![Peer::Hold(hold)]);
+    }
+
+    /// The room on the journal's disk has changed.
+    pub(super) fn disk(&mut self, space: Space) {
+        self.intake.set_space(space);
+        match space {
+            Space::Low => {
+                let message = "the disk is nearly full: nothing more is taken from peers, who are told so. Your own messages are still kept. Make room, or start with a smaller --keep-free";
+                self.fx.error(Code::DiskFull, None, message.into());
+            }
+            Space::Enough => {
+                for link in self.delivery.take_again(None, HoldReason::DISK_FULL) {
+                    self.links.say(&mut self.fx, link, vec![Peer::Resume]);
+                }
+            }
+        }
+    }
+
+    /// Finds out whether messages for the contact wait because of a bound of the other side, and tells it.
+    pub(super) fn note_held(&mut self, id: ContactId) {
+        let Some(person) = self.roster.get(id) else {
+            return;
+        };
+        let unanswered = person.identity.request == Request::Kept
+            && self.rendezvous.is_up()
+            && self.links.of(id).is_none()
+            && self.dialer.presence(id).is_none();
+        let reason = match self.delivery.held(id) {
+            Some(HoldReason::NOT_ANSWERED) => Some(HeldReason::NotAnswered),
+            Some(HoldReason::DISK_FULL) => Some(HeldReason::DiskFull),
+            _ => unanswered.then_some(HeldReason::NotAnswered),
+        };
+        self.held.note(&mut self.fx, id, &person.name, reason, self.delivery.waiting(id));
+    }
+
+    /// Of the links of strangers one is closed, if this is one too many.
+    fn make_room_for_link(&mut self, contact: ContactId, id: ConnectionId) {
+        let remote = self.links.get(id).and_then(|link| link.route.remote());
+        self.intake.linked(contact, remote.map(|remote| network(remote.ip())));
+        let Self { links, roster, .. } = self;
+        let stranger = |id| roster.standing(id) == Some(Standing::Stranger);
+        if links.count(stranger) >= STRANGER_LINKS
+            && let Some(other) = links.gives_way(stranger)
+        {
+            self.close_link(other, Some(ByeReason::TRY_LATER));
+        }
     }
 
     /// The other side has said hello: the link is up, unless another one is the better.
@@ -362,42 +445,42 @@ impl Node {
         match self.links.greeted(&mut self.fx, id, contact, &name, hello) {
             Greeting::Broken(what) => self.bad_peer(id, &what),
             Greeting::KeepOlder => self.close_link(id, None),
-            Greeting::Up { older, address, window } => {
+            Greeting::Up { older, address, window, holding } => {
                 older.into_iter().for_each(|older| self.delivery.close(older));
-                let delivered = self.delivery.open(journal, id, contact, window, &hello.cursors)?;
-                self.tell_delivered(contact, delivered);
+                let opened = self.delivery.open(journal, id, contact, window, hello, holding)?;
+                // The reason may be gone since this side said hello.
+                let gone = holding.filter(|_| self.intake.hold(contact).is_none());
+                for link in gone.into_iter().flat_map(|it| self.delivery.take_again(Some(contact), it)) {
+                    self.links.say(&mut self.fx, link, vec![Peer::Resume]);
+                }
+                if let Some(up_to) = opened.skipped {
+                    self.links.say(&mut self.fx, id, vec![Peer::Skipped(up_to)]);
+                }
+                if let Some(messages) = opened.lost {
+                    self.fx.tell(Notice::Lost { peer: name.clone(), messages });
+                }
+                self.tell_delivered(contact, opened.delivered);
                 self.dialer.reached(self.fx.now, contact, address);
                 self.rendezvous.forgive(&name);
                 if older.is_none() {
-                    self.fx.tell(Notice::Link { peer: name, state: UpDown::Up });
+                    let stranger = self.roster.standing(contact) == Some(Standing::Stranger);
+                    self.fx.tell(Notice::Link { peer: name, state: UpDown::Up, stranger });
                 }
-                self.report_link(contact);
+                self.note_held(contact);
             }
         }
         Ok(())
     }
 
     pub(super) fn tell_delivered(&mut self, contact: ContactId, delivered: Vec<Delivered>) {
-        if let Some(name) = self.roster.name(contact) {
+        if let Some(name) = self.roster.name(contact).filter(|_| !delivered.is_empty()) {
             for (seq, message) in delivered {
                 self.conversations.delivered(&mut self.fx, contact, name, seq, message);
             }
+            if !self.held.is_empty() {
+                self.note_held(contact);
+            }
         }
-    }
-
-    /// Tells discovery that there is a link to the contact, which settles every request between the two.
-    pub(super) fn report_link(&mut self, id: ContactId) {
-        let Some(name) = self.roster.name(id).cloned() else {
-            return;
-        };
-        let told = self.rendezvous.ask(&mut self.fx, ToDiscovery::Linked(About { name }));
-        if told && self.request(id) == Request::Kept {
-            self.roster.set_request(id, Request::None);
-        }
-    }
-
-    pub(super) fn request(&self, id: ContactId) -> Request {
-        self.roster.get(id).map(|person| person.identity.request).unwrap_or_default()
     }
 
     /// The other side closes the link.
@@ -446,7 +529,11 @@ impl Node {
         let now = self.fx.now;
         if closed.was_up {
             if let Some(person) = self.roster.get(contact).filter(|person| !person.identity.blocked) {
-                self.fx.tell(Notice::Link { peer: person.name.clone(), state: UpDown::Down });
+                let stranger = person.identity.standing == Standing::Stranger;
+                self.fx.tell(Notice::Link { peer: person.name.clone(), state: UpDown::Down, stranger });
+            }
+            if !self.held.is_empty() {
+                self.note_held(contact);
             }
             let silence = i64::try_from(closed.silence.as_millis()).unwrap_or(i64::MAX);
             self.dialer.seen(contact, now.wall.saturating_sub(silence));
@@ -458,9 +545,14 @@ impl Node {
         }
     }
 
-    /// Adds a contact; `None` if there are too many.
-    pub(super) fn add_contact(&mut self, journal: &Journal, name: &Name) -> Result<Option<ContactId>> {
-        let row = self.roster.add(journal, name)?;
+    /// Adds a user; `None` if there are too many.
+    pub(super) fn add_contact(
+        &mut self,
+        journal: &Journal,
+        name: &Name,
+        standing: Standing,
+    ) -> Result<Option<ContactId>> {
+        let row = self.roster.add(journal, name, standing)?;
         Ok(row.map(|row| {
             self.dialer.add(row.id);
             self.delivery.add(row.id);
@@ -474,6 +566,8 @@ impl Node {
         if let Some(name) = self.roster.remove(journal, id)? {
             self.rendezvous.forgive(&name);
             self.dialer.remove(id);
+            self.intake.remove(id);
+            self.held.forget(id);
             self.delivery.remove(id);
             self.conversations.remove(id, &name);
         }

@@ -5,9 +5,11 @@ use super::super::command::{Command, parse};
 use super::super::event::{Action, ConnectionId, Input};
 use super::super::notice::{Body, Code, Notice, Told, UpDown};
 use super::*;
-use crate::protocol::peer::{Bye, ByeReason, Cursor, Peer};
-use crate::protocol::rendezvous::{About, Identify, Identity, Registered, Status, ToClient, ToDiscovery};
-use crate::protocol::{DEAD_AFTER, MAX_TEXT};
+use crate::protocol::peer::{Bye, ByeReason, Cursor, Hold, Peer};
+use crate::protocol::rendezvous::{
+    About, Identify, Identity, Registered, Status, Strangers, ToClient, ToDiscovery,
+};
+use crate::protocol::{DEAD_AFTER, MAX_TEXT, VERSION};
 use crate::store::journal::ContactId;
 use crate::time::millis;
 use crate::transport::Route;
@@ -20,6 +22,7 @@ mod keys;
 mod links;
 mod one_shot;
 mod search;
+mod strangers;
 pub(super) mod support;
 mod withdrawn;
 
@@ -40,6 +43,7 @@ fn setup(epoch: u64) -> Setup {
         listen: address(1),
         endpoint: "localhost:7667".into(),
         discovery_key: None,
+        strangers: Strangers::All,
         silent: false,
         segment: 5,
         linger: Some(Duration::from_secs(10)),
@@ -197,7 +201,9 @@ fn typed(line: &str) -> Input {
 
 fn status(who: &str, key: PublicKey, port: u16, online: bool) -> ToClient {
     let address = Some(address(port));
-    ToClient::Status(Status { name: name(who), key, address, online, asks: online })
+    let asks =
+        if online { crate::protocol::rendezvous::Asks::Typed } else { crate::protocol::rendezvous::Asks::No };
+    ToClient::Status(Status { name: name(who), key, address, online: Some(online), asks, connected: !online })
 }
 
 fn hello(epoch: u64, cursors: &[Cursor]) -> Peer {
@@ -211,7 +217,7 @@ fn message(epoch: u64, number: u64, text: &str) -> Peer {
 /// A peer proves this key.
 fn proved(link: ConnectionId, key: PublicKey, dialled: Option<ContactId>) -> Input {
     let route = Route::Direct { remote: address(4000) };
-    Input::LinkUp { link, key, dialled, route, budget: 1 << 20 }
+    Input::LinkUp { link, key, version: VERSION, dialled, route, budget: 1 << 20 }
 }
 
 fn says(said: ToClient) -> Input {

@@ -7,7 +7,7 @@ use crate::protocol::peer::Cursor;
 /// Appends the notice if it is one of these.
 pub fn write(notice: &Notice, out: &mut Vec<u8>) -> bool {
     match notice {
-        Notice::Message { id, from, text: Body::Text(text), sent, received, replayed } => {
+        Notice::Message { id, from, text: Body::Text(text), sent, received, replayed, stranger } => {
             event("message", *id, out);
             // Nothing in a name needs to be escaped.
             put(&[r#","from":""#, from.as_str(), r#"","text":"#], out);
@@ -15,7 +15,8 @@ pub fn write(notice: &Notice, out: &mut Vec<u8>) -> bool {
             for (field, at) in [(r#","sent":""#, sent), (r#","received":""#, received)] {
                 time::json_text(*at, |text| put(&[field, text, "\""], out));
             }
-            put(&[r#","replayed":"#, flag(*replayed), "}"], out);
+            let stranger = if *stranger { r#","stranger":true"# } else { "" };
+            put(&[r#","replayed":"#, flag(*replayed), stranger, "}"], out);
         }
         Notice::Queued { id, to, linked, .. } => {
             event("queued", *id, out);
@@ -79,7 +80,7 @@ mod tests {
     use crate::protocol::peer::Kind;
 
     fn body() -> impl Strategy<Value = Body> {
-        prop_oneof![any::<String>().prop_map(Body::Text), Just(Body::Unknown(Kind(9)))]
+        prop_oneof![any::<String>().prop_map(Body::Text), Just(Body::Unknown(Kind(9), None))]
     }
 
     fn moment() -> impl Strategy<Value = i64> {
@@ -89,15 +90,18 @@ mod tests {
     proptest! {
         #[test]
         fn they_are_what_serde_makes_of_them(peers in prop::collection::vec(
-            (any::<(u64, u64)>(), "[a-z0-9][a-z0-9._-]{0,31}", body(), moment(), moment(), any::<bool>()), 1..10,
+            (any::<(u64, u64)>(), "[a-z0-9][a-z0-9._-]{0,31}", body(), moment(), moment(), any::<[bool; 2]>()), 1..10,
         )) {
-            for ((epoch, number), name, text, sent, received, flag) in peers {
+            for ((epoch, number), name, text, sent, received, [flag, stranger]) in peers {
                 let (id, peer) = (Cursor { epoch, number }, || name.parse().unwrap());
-                let unknown = matches!(text, Body::Unknown(_));
+                let unknown = matches!(text, Body::Unknown(..));
                 for (notice, fast) in [
                     (Notice::Delivered { id, to: peer() }, true),
                     (Notice::Queued { id, to: peer(), linked: flag, text: text.clone(), sent }, true),
-                    (Notice::Message { id, from: peer(), text, sent, received, replayed: flag }, !unknown),
+                    (
+                        Notice::Message { id, from: peer(), text, sent, received, replayed: flag, stranger },
+                        !unknown,
+                    ),
                 ] {
                     let mut out = Vec::new();
                     prop_assert_eq!(write(&notice, &mut out), fast);

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::{Body, Told, fast_json};
-use crate::terminal::is_unsafe;
+use crate::terminal::{is_invisible, is_unsafe};
 
 impl Told {
     /// Appends it as one line of JSON.
@@ -31,7 +31,7 @@ impl Serialize for Body {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
-            Self::Unknown(_) => serializer.serialize_none(),
+            Self::Unknown(..) => serializer.serialize_none(),
         }
     }
 }
@@ -47,7 +47,7 @@ fn escape_json(out: &mut Vec<u8>, start: usize) {
     let json = String::from_utf8_lossy(written).into_owned();
     out.truncate(start);
     for c in json.chars() {
-        if is_unsafe(c) {
+        if is_unsafe(c) || is_invisible(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
             }

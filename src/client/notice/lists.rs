@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::text::{LATE, Look, body_lines, many, short};
+use super::numbers::size;
+use super::page::Page;
+use super::text::{LATE, Look, many, short};
 use super::{Body, OnOff, time};
 use crate::protocol::peer::Cursor;
 use crate::protocol::{Name, PublicKey};
@@ -33,10 +35,14 @@ pub struct ContactLine {
     pub last_seen: Option<i64>,
     /// Whether our request has not led to a link yet.
     pub requested: bool,
+    /// Whether the peer asks for this user and has not been answered.
+    pub stranger: bool,
     pub blocked: bool,
     pub waiting: u64,
     /// Counted up to [`MANY_UNREAD`](super::MANY_UNREAD).
     pub unread: u64,
+    /// How many bytes of the disk all that was said takes.
+    pub bytes: u64,
     pub address: Option<SocketAddr>,
 }
 
@@ -89,8 +95,12 @@ impl ContactLine {
             Some(seen) => _ = write!(line, ", last seen {}", look.clock(seen)),
             None => {}
         }
-        let marks =
-            [(self.verified, ", verified"), (self.requested, ", requested"), (self.blocked, ", blocked")];
+        let marks = [
+            (self.stranger, ", asks for you"),
+            (self.verified, ", verified"),
+            (self.requested, ", requested"),
+            (self.blocked, ", blocked"),
+        ];
         line.extend(marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark));
         if self.waiting > 0 {
             let _ = write!(line, ", {} waiting", self.waiting);
@@ -98,11 +108,14 @@ impl ContactLine {
         if self.unread > 0 {
             let _ = write!(line, ", {} unread", many(self.unread));
         }
+        if self.bytes > 0 {
+            let _ = write!(line, ", {} on this disk", size(self.bytes));
+        }
         match (self.fingerprint, self.offered) {
             (Some(key), None) => _ = write!(line, ", key {}", short(&key)),
             (Some(key), Some(other)) => {
                 let (key, other) = (short(&key), short(&other));
-                _ = write!(line, ", KEY CHANGED from {key} to {other} (TRUST {} accepts it)", self.peer);
+                _ = write!(line, ", KEY CHANGED from {key} to {other} (see HELP TRUST)");
             }
             (None, _) => {}
         }
@@ -111,32 +124,37 @@ impl ContactLine {
 }
 
 impl OutboxLine {
-    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
-        body_lines(&format!("{} to {}: ", look.stamp(self.sent), look.name(&self.to)), &self.text)
+    pub(super) fn write(&self, page: &mut Page) {
+        let look = page.look;
+        page.body(&format!("{} to {}: ", look.stamp(self.sent), look.name(&self.to)), &self.text);
     }
 }
 
 impl FoundLine {
-    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
-        let Self { peer, line } = self;
+    pub(super) fn write(&self, page: &mut Page) {
+        let (Self { peer, line }, look) = (self, page.look);
         let to = if line.received.is_none() { format!(" to {}", look.name(peer)) } else { String::new() };
-        body_lines(&format!("{} {}{to}: ", line.stamp(look), look.name(&line.from)), &line.text)
+        let marks = look.marks(&line.late(look));
+        page.body(&format!("{} {}{to}{marks}: ", line.stamp(look), look.name(&line.from)), &line.text);
     }
 }
 
 impl HistoryLine {
-    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
-        let state = if self.delivered { "" } else { " (waiting)" };
-        body_lines(&format!("{} {}{state}: ", self.stamp(look), look.name(&self.from)), &self.text)
+    pub(super) fn write(&self, page: &mut Page) {
+        let look = page.look;
+        let mut marks = self.late(look);
+        marks.extend((!self.delivered).then(|| "waiting".to_owned()));
+        let marks = look.marks(&marks);
+        page.body(&format!("{} {}{marks}: ", self.stamp(look), look.name(&self.from)), &self.text);
     }
 
-    /// When it was said, and when it was written if that was much earlier.
+    /// When it was said; of what came in much later, when it came in.
     fn stamp(&self, look: &Look) -> String {
-        match self.received {
-            Some(received) if received.abs_diff(self.sent) > LATE => {
-                look.dim(format_args!("[{}, written {}]", look.clock(received), look.clock(self.sent)))
-            }
-            _ => look.stamp(self.sent),
-        }
+        look.stamp(self.received.filter(|received| received.abs_diff(self.sent) > LATE).unwrap_or(self.sent))
+    }
+
+    /// When it was written, if that was much earlier.
+    fn late(&self, look: &Look) -> Vec<String> {
+        self.received.map_or_else(Vec::new, |received| look.late(self.sent, received))
     }
 }

@@ -15,6 +15,7 @@ pub fn message(text: &str, replayed: bool) -> Notice {
         sent: 1_000,
         received: 2_000,
         replayed,
+        stranger: false,
     }
 }
 
@@ -64,6 +65,47 @@ fn any_time_can_be_written() {
         assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
         assert_eq!(written(|out| notice.write_text(&Look::default(), out)).lines().count(), 1);
     }
+}
+
+/// A notice as a person reads it.
+fn text_of(notice: &Notice) -> String {
+    written(|out| notice.write_text(&Look::default(), out))
+}
+
+#[test]
+fn what_a_peer_does_not_take_is_told_with_the_bound_and_the_way_out() {
+    let held = |reason, waiting| text_of(&Notice::Held { to: name("bob"), reason, waiting });
+    for (reason, waiting, parts) in [
+        (
+            HeldReason::NotAnswered,
+            3,
+            &["20 messages and 64 KiB", "; 3 messages wait here and go out once bob"][..],
+        ),
+        (HeldReason::DiskFull, 1, &["bob's disk is nearly full", "; 1 message waits here and goes out once"]),
+        (HeldReason::DiskFull, 0, &["and takes nothing more\n"]),
+    ] {
+        let text = held(reason, waiting);
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+    let lost = text_of(&Notice::Lost { peer: name("bob"), messages: 1234 });
+    assert!(
+        lost.starts_with("! bob's client has lost 1,234 messages that it had") && lost.contains("RESEND bob")
+    );
+}
+
+#[test]
+fn a_stranger_is_told_from_a_contact_and_one_who_looks_alike_is_pointed_out() {
+    let request = |stranger, resembles: Option<&str>| {
+        let resembles = resembles.map(name);
+        let fingerprint = PublicKey([7; 32]);
+        text_of(&Notice::Request { from: name("bob1"), fingerprint, stranger, resembles })
+    };
+    assert!(request(true, None).contains("ACCEPT or FORGET"));
+    assert!(request(false, None).contains("is now a contact"));
+    assert_eq!(
+        request(true, Some("bobl")).lines().last(),
+        Some("! look closely: bob1 is not bobl, who is a contact of yours")
+    );
 }
 
 fn line(received: Option<i64>, delivered: bool) -> HistoryLine {

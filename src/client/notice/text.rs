@@ -1,11 +1,12 @@
 //! Notices as plain text, for people.
 
-use std::fmt::Write as _;
-
 use jiff::civil::Date;
 
+use super::numbers::{messages as counted, size};
+use super::page::Page;
 use super::time::timestamp;
-use super::{Body, ErrorNotice, MANY_UNREAD, Notice, OnOff, UpDown};
+use super::{Body, ErrorNotice, HeldReason, MANY_UNREAD, Notice, OnOff, UpDown};
+use crate::protocol::peer::{STRANGER_BYTES, STRANGER_MESSAGES};
 use crate::protocol::{Name, PublicKey};
 use crate::terminal::printable;
 
@@ -22,6 +23,8 @@ pub struct Look {
     pub today: Option<Date>,
     /// Whether the user's own messages are written, as soon as they are safe.
     pub own: bool,
+    /// How many columns a row has; `None` where lines are not broken into rows.
+    pub width: Option<usize>,
 }
 
 /// What colours there are for names: readable on black and on white, and not that of errors.
@@ -58,8 +61,20 @@ impl Look {
         self.dim(format_args!("[{}]", self.clock(milliseconds)))
     }
 
+    /// When a message was written, if it came in much later. It stands after the name, for it is the sender's word: no
+    /// sender moves the column in which names stand.
+    pub(super) fn late(&self, sent: i64, received: i64) -> Vec<String> {
+        let late = received.abs_diff(sent) > LATE;
+        late.then(|| format!("written {}", self.clock(sent))).into_iter().collect()
+    }
+
+    /// What is to be said of a message, after the name.
+    pub(super) fn marks(&self, marks: &[String]) -> String {
+        if marks.is_empty() { String::new() } else { self.dim(format_args!(" ({})", marks.join(", "))) }
+    }
+
     /// A line of the program's own, with its mark in colour.
-    fn marked(&self, line: &str) -> String {
+    pub(super) fn marked(&self, line: &str) -> String {
         match line.split_at_checked(1) {
             Some(("*", rest)) => self.dim("*") + rest,
             Some(("!", rest)) => self.styled("1;31", "!") + rest,
@@ -70,135 +85,185 @@ impl Look {
 
 /// Greets the user of a new account, and says which file keeps it.
 pub fn write_welcome(user: &Name, kept: &std::path::Path, look: &Look, out: &mut Vec<u8>) {
-    let lines = [
-        format!("* welcome, {user}: this is a new account, kept in {}", printable(&kept.to_string_lossy())),
-        "* REQUEST <user> asks a user to connect; CHAT <user> <message> sends a message".into(),
-        "* CHAT <user> enters a conversation: your lines go to that user; CHAT alone leaves it".into(),
-        "* HELP lists all commands, Tab completes, LOGOUT leaves".into(),
-    ];
-    write_lines(&lines, look, out);
+    let mut page = Page::new(look, out);
+    page.line(format!(
+        "* welcome, {user}: this is a new account, kept in {}",
+        printable(&kept.to_string_lossy())
+    ));
+    page.line("* REQUEST <user> asks a user to connect; CHAT <user> <message> sends a message");
+    page.line("* CHAT <user> enters a conversation: your lines go to that user; CHAT alone leaves it");
+    page.line("* HELP lists all commands, Tab completes, LOGOUT leaves");
+}
+
+/// A line of the program's own that is no notice.
+pub fn write_line(line: &str, look: &Look, out: &mut Vec<u8>) {
+    Page::new(look, out).line(line);
 }
 
 pub fn write_delivered(to: &Name, count: u64, look: &Look, out: &mut Vec<u8>) {
-    let line = match count {
+    Page::new(look, out).line(match count {
         1 => format!("* {to} has your message"),
         count => format!("* {to} has your {count} messages"),
-    };
-    write_lines(&[line], look, out);
-}
-
-fn write_lines(lines: &[String], look: &Look, out: &mut Vec<u8>) {
-    for line in lines {
-        out.extend_from_slice(look.marked(line).as_bytes());
-        out.push(b'\n');
-    }
+    });
 }
 
 impl Notice {
     /// Appends the notice as plain text, each line ended.
     pub fn write_text(&self, look: &Look, out: &mut Vec<u8>) {
-        write_lines(&self.lines(look), look, out);
-    }
-
-    fn lines(&self, look: &Look) -> Vec<String> {
+        let page = &mut Page::new(look, out);
         match self {
-            Self::Ready { user, address, fingerprint } => vec![
-                format!("* {user} listens on {address}, key {}", short(fingerprint)),
-                "* REQUEST <user> asks a user to connect, CHAT <user> <message> sends, HELP lists all".into(),
-            ],
-            Self::Discovery { state, detail } => {
-                vec![format!("* discovery: {} ({})", state.word(), printable(detail))]
+            Self::Ready { user, address, fingerprint } => {
+                page.line(format!("* {user} listens on {address}, key {}", short(fingerprint)));
+                page.line("* REQUEST <user> asks a user to connect, CHAT <user> <message> sends, HELP lists all");
             }
-            Self::Presence { peer, state } => vec![format!("* discovery says {peer} is {}", state.word())],
-            Self::Request { from, fingerprint } => vec![format!(
-                "* {from} sent you a request and is now a contact (key {}; BLOCK {from} to refuse)",
-                short(fingerprint)
-            )],
-            Self::Requested { peer } => vec![format!("* request sent to {peer}")],
-            Self::Link { peer, state: UpDown::Up } => vec![format!("* {peer} is linked")],
-            Self::Link { peer, state: UpDown::Down } => vec![format!("* {peer} is no longer linked")],
+            Self::Discovery { state, detail } => {
+                page.line(format!("* discovery: {} ({})", state.word(), printable(detail)));
+            }
+            Self::Presence { peer, state } => page.line(format!("* discovery says {peer} is {}", state.word())),
+            Self::Request { from, fingerprint, stranger, resembles } => {
+                let key = short(fingerprint);
+                page.line(if *stranger {
+                    // It is short, for there may be many.
+                    format!("* {from} asks for you: ACCEPT or FORGET (key {key})")
+                } else {
+                    format!("* {from} sent you a request and is now a contact (key {key}; BLOCK {from} to refuse)")
+                });
+                if let Some(known) = resembles {
+                    page.line(format!("! look closely: {from} is not {known}, who is a contact of yours"));
+                }
+            }
+            Self::Full { from } => page.line(format!(
+                "* {from} has more to say than is taken from a stranger: ACCEPT {from} takes it, FORGET {from} ends it"
+            )),
+            Self::Held { to, reason, waiting } => page.line(held(to, *reason, *waiting)),
+            Self::Lost { peer, messages } => {
+                page.line(format!(
+                    "! {peer}'s client has lost {} that it had; nothing is sent again",
+                    counted(*messages)
+                ));
+                page.line(format!(
+                    "  That happens when a backup is restored, and looks the same when another person has {peer}'s key."
+                ));
+                page.line(format!("  Ask {peer} in another way; RESEND {peer} sends the lost messages again."));
+            }
+            Self::Resent { peer, messages } => {
+                page.line(format!("* {peer} is sent again what was lost: {}", counted(*messages)));
+            }
+            Self::Forgotten { peer } => page.line(format!("* {peer} is forgotten, with all that was said")),
+            Self::Trusted { fingerprint } => {
+                page.line(format!("* discovery must have the key {} from now on", short(fingerprint)));
+            }
+            Self::Requested { peer } => page.line(format!("* request sent to {peer}")),
+            Self::Link { stranger: true, .. } => {}
+            Self::Link { peer, state: UpDown::Up, .. } => page.line(format!("* {peer} is linked")),
+            Self::Link { peer, state: UpDown::Down, .. } => page.line(format!("* {peer} is no longer linked")),
             Self::Message { from, text, sent, received, replayed, .. } => {
-                let mut stamp = look.clock(*received);
-                if received.abs_diff(*sent) > LATE {
-                    let _ = write!(stamp, ", written {}", look.clock(*sent));
-                }
-                if *replayed {
-                    stamp.push_str(", again");
-                }
-                let stamp = look.dim(format_args!("[{stamp}]"));
-                body_lines(&format!("{stamp} {}: ", look.name(from)), text)
+                let mut marks = look.late(*sent, *received);
+                marks.extend(replayed.then(|| "again".to_owned()));
+                let (stamp, marks) = (look.stamp(*received), look.marks(&marks));
+                page.body(&format!("{stamp} {}{marks}: ", look.name(from)), text);
             }
             Self::Queued { to, linked, text, sent, .. } if look.own => {
                 let state = if *linked { "" } else { " (waiting)" };
-                body_lines(&format!("{} to {}{state}: ", look.stamp(*sent), look.name(to)), text)
+                page.body(&format!("{} to {}{state}: ", look.stamp(*sent), look.name(to)), text);
             }
             // Over a link the delivery says it all, a moment later, and deliveries are told together.
-            Self::Queued { linked: true, .. } | Self::Delivered { .. } => vec![],
+            Self::Queued { linked: true, .. } | Self::Delivered { .. } => {}
             Self::Queued { to, .. } => {
-                vec![format!("* {to} is not linked; your message waits until there is a link")]
+                page.line(format!("* {to} is not linked; your message waits until there is a link"));
             }
             Self::Error(ErrorNotice { message, text, .. }) => {
-                let text = text.iter().flat_map(|text| text.split('\n')).map(indented);
-                std::iter::once(format!("! {}", printable(message))).chain(text).collect()
+                page.line(format!("! {}", printable(message)));
+                text.iter().for_each(|text| page.said("    ", text));
             }
             Self::Contacts { contacts } if contacts.is_empty() => {
-                vec!["* no contacts yet; REQUEST <user> adds one".into()]
+                page.line("* no contacts yet; REQUEST <user> adds one");
             }
-            Self::Contacts { contacts } => contacts.iter().map(|contact| contact.line(look)).collect(),
-            Self::Contact(contact) => vec![contact.line(look)],
-            Self::Outbox { waiting: 0, .. } => vec!["* everything is delivered".into()],
+            Self::Contacts { contacts } => contacts.iter().for_each(|contact| page.line(contact.line(look))),
+            Self::Contact(contact) => page.line(contact.line(look)),
+            Self::Outbox { waiting: 0, .. } => page.line("* everything is delivered"),
             Self::Outbox { waiting, messages } => {
-                let lines = messages.iter().flat_map(|line| line.lines(look));
-                lines.chain([format!("* {waiting} not yet delivered")]).collect()
+                messages.iter().for_each(|line| line.write(page));
+                page.line(format!("* {waiting} not yet delivered"));
             }
             Self::History { peer, messages } if messages.is_empty() => {
-                vec![format!("* no messages with {peer} yet")]
+                page.line(format!("* no messages with {peer} yet"));
             }
-            Self::History { messages, .. } => messages.iter().flat_map(|line| line.lines(look)).collect(),
+            Self::History { messages, .. } => messages.iter().for_each(|line| line.write(page)),
             Self::Conversation { peer: None, .. } => {
-                vec!["* you are in no conversation; CHAT <user> enters one".into()]
+                page.line("* you are in no conversation; CHAT <user> enters one");
             }
             Self::Conversation { peer: Some(peer), unread, messages } => {
                 let unread_here = usize::try_from(*unread).unwrap_or(usize::MAX);
                 let theirs = messages.iter().enumerate().rev().filter(|(_, line)| line.received.is_some());
                 let known = theirs.take(unread_here).last().map_or(messages.len(), |(index, _)| index);
                 let (before, new) = messages.split_at_checked(known).unwrap_or_default();
-                let mut lines: Vec<_> = before.iter().flat_map(|line| line.lines(look)).collect();
+                before.iter().for_each(|line| line.write(page));
                 if *unread > 0 {
-                    lines.push(format!("* {} unread:", many(*unread)));
+                    page.line(format!("* {} unread:", many(*unread)));
                 }
-                lines.extend(new.iter().flat_map(|line| line.lines(look)));
-                lines.push(format!("* your lines now go to {peer}; CHAT alone leaves, / starts a command"));
-                lines
+                new.iter().for_each(|line| line.write(page));
+                page.line(format!("* your lines now go to {peer}; CHAT alone leaves, / starts a command"));
             }
-            Self::Help { commands } => commands.iter().map(usage_line).collect(),
+            Self::Help { commands } => commands.iter().for_each(|usage| write_usage(usage, page)),
             Self::Explanation(about) => {
-                let more = about.more.lines().map(|line| format!("  {line}"));
-                about.usages.iter().map(usage_line).chain(more).collect()
+                about.usages.iter().for_each(|usage| write_usage(usage, page));
+                about.more.lines().for_each(|line| page.line(format!("  {line}")));
             }
-            Self::Why(why) => why.lines(look),
+            Self::Why(why) => why.write(page),
             Self::Found { words, messages, .. } if messages.is_empty() => {
-                vec![format!("* no matches for {}", printable(words))]
+                page.line(format!("* no matches for {}", printable(words)));
             }
-            Self::Found { messages, .. } => messages.iter().flat_map(|found| found.lines(look)).collect(),
+            Self::Found { messages, .. } => messages.iter().for_each(|found| found.write(page)),
             Self::Verification { peer, code, verified: true } => {
-                vec![format!("* {peer} is verified: {code}")]
+                page.line(format!("* {peer} is verified: {code}"));
             }
-            Self::Verification { peer, code, verified: false } => vec![
-                format!("* {peer} sees the same digits, unless an attacker stands between you:"),
-                format!("    {code}"),
-                format!("* ask {peer} to read them to you, then type VERIFY {peer} and what you heard"),
-            ],
-            Self::Bye { waiting: 0 } => vec!["* bye".into()],
+            Self::Verification { peer, code, verified: false } => {
+                page.line(format!("* {peer} sees the same digits, unless an attacker stands between you:"));
+                page.line(format!("    {code}"));
+                page.line(format!("* ask {peer} to read them to you, then type VERIFY {peer} and what you heard"));
+            }
+            Self::Bye { waiting: 0 } => page.line("* bye"),
             Self::Bye { waiting } => {
-                vec![format!("* bye; {waiting} not yet delivered: sent when you start again")]
+                page.line(format!("* bye; {waiting} not yet delivered: sent when you start again"));
             }
         }
     }
 }
 
-fn usage_line((usage, meaning): &(&str, &str)) -> String {
-    format!("  {usage:<24} {meaning}")
+/// What a peer does not take, and when it will.
+fn held(to: &Name, reason: HeldReason, waiting: u64) -> String {
+    let (why, until) = match reason {
+        HeldReason::NotAnswered => (
+            format!(
+                "{to} has not answered you yet, and until then takes {STRANGER_MESSAGES} messages and {} at most, or none",
+                size(STRANGER_BYTES)
+            ),
+            format!("once {to} answers"),
+        ),
+        HeldReason::DiskFull => {
+            (format!("{to}'s disk is nearly full, and takes nothing more"), "once there is room".to_owned())
+        }
+    };
+    match waiting {
+        0 => format!("* {why}"),
+        1 => format!("* {why}; 1 message waits here and goes out {until}"),
+        _ => format!("* {why}; {} wait here and go out {until}", counted(waiting)),
+    }
+}
+
+fn write_usage((usage, meaning): &(&str, &str), page: &mut Page) {
+    page.columns(&format!("  {usage:<24} "), meaning);
+}
+
+/// A number with commas between the thousands.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let before = |index: usize| index > 0 && (digits.len() - index).is_multiple_of(3);
+    digits
+        .char_indices()
+        .flat_map(|(index, digit)| before(index).then_some(',').into_iter().chain([digit]))
+        .collect()
 }
 
 /// A count of unread messages: beyond the bound it is only known that there are more.
@@ -221,19 +286,6 @@ impl OnOff {
 pub(super) fn short(key: &PublicKey) -> String {
     let digits: Vec<char> = key.to_string().chars().take(KEY_DIGITS).collect();
     digits.chunks(4).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join(" ")
-}
-
-/// A text may have several lines: those after the first are indented, so that none can pass for a
-/// line of the program's own or of another user's.
-pub(super) fn body_lines(prefix: &str, body: &Body) -> Vec<String> {
-    let text = body.shown();
-    let mut lines = text.split('\n');
-    let first = format!("{prefix}{}", printable(lines.next().unwrap_or_default().trim_end_matches('\r')));
-    std::iter::once(first).chain(lines.map(indented)).collect()
-}
-
-fn indented(line: &str) -> String {
-    format!("    {}", printable(line.trim_end_matches('\r')))
 }
 
 /// A message with its lines kept and everything unsafe as an escape.

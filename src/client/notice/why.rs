@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::page::Page;
 use super::text::Look;
 use super::{ContactLine, UpDown, time};
 use crate::terminal::printable;
@@ -32,6 +33,14 @@ pub enum Reason {
     Superseded,
     KeyChanged,
     UnknownKey,
+    /// The user has not answered: a client dials only contacts.
+    Stranger,
+    /// The contact has not answered this user's request.
+    NotAnswered,
+    /// The other side has ended the contact, or has not answered in time.
+    Dropped,
+    /// The contact is linked, but its disk is nearly full.
+    DiskFull,
     /// The contact's client does not accept links from this account.
     NotAccepted,
     Offline,
@@ -74,19 +83,19 @@ pub struct Goodbye {
 }
 
 impl Why {
-    pub(super) fn lines(&self, look: &Look) -> Vec<String> {
-        let who = &self.contact.peer;
-        let mut lines = vec![format!("* {}", self.conclusion(look))];
+    pub(super) fn write(&self, page: &mut Page) {
+        let (who, look) = (&self.contact.peer, page.look);
+        page.line(format!("* {}", self.conclusion(look)));
         let DiscoveryLine { state, detail, since } = &self.discovery;
         let since_when =
             |at: Option<i64>| at.map_or_else(String::new, |at| format!(" since {}", look.clock(at)));
-        lines.push(format!("  discovery: {}{} ({})", state.word(), since_when(*since), printable(detail)));
+        page.line(format!("  discovery: {}{} ({})", state.word(), since_when(*since), printable(detail)));
         if let Some(presence) = self.contact.presence {
             let since = since_when(self.contact.presence_since);
-            lines.push(format!("  discovery has said{since} that {who} is {}", presence.word()));
+            page.line(format!("  discovery has said{since} that {who} is {}", presence.word()));
         }
         if let Some(seen) = self.contact.last_seen {
-            lines.push(format!("  last seen {}", look.clock(seen)));
+            page.line(format!("  last seen {}", look.clock(seen)));
         }
         for place in &self.addresses {
             let from = match (place.worked, place.told) {
@@ -100,25 +109,24 @@ impl Why {
                 (Some(at), None) => format!("answered {}", look.clock(at)),
                 (Some(at), Some(problem)) => format!("tried {}: {}", look.clock(at), printable(problem)),
             };
-            lines.push(format!("  {} ({from}): {came}", place.address));
+            page.line(format!("  {} ({from}): {came}", place.address));
         }
         if let Some(goodbye) = &self.goodbye {
-            lines.push(format!("  {who} closed the link, {}: {}", look.clock(goodbye.at), goodbye.reason));
+            page.line(format!("  {who} closed the link, {}: {}", look.clock(goodbye.at), goodbye.reason));
         }
         if !self.contact.linked {
-            lines.push(match (self.dialling, self.next_dial) {
+            page.line(match (self.dialling, self.next_dial) {
                 (true, _) => "  this client is dialling now".into(),
                 (false, Some(at)) => format!("  this client dials again at {}", look.clock(at)),
                 (false, None) => "  this client does not dial again until something changes".into(),
             });
         }
         if self.contact.requested {
-            lines.push(format!("  your request to {who} stays open until there is a link"));
+            page.line(format!("  your request to {who} stays open until there is a link"));
         }
         if self.contact.waiting > 0 {
-            lines.push(format!("  {} not yet delivered, and kept here", self.contact.waiting));
+            page.line(format!("  {} not yet delivered, and kept here", self.contact.waiting));
         }
-        lines
     }
 
     /// What the user wants to know first.
@@ -134,12 +142,20 @@ impl Why {
             Reason::Blocked => format!("you have blocked {who}; UNBLOCK {who} undoes that"),
             Reason::Superseded => format!("this client stays offline: {detail}"),
             Reason::KeyChanged => {
-                format!("discovery names another key for {who}; nothing is sent until you TRUST {who}")
+                format!("discovery names another key for {who}; nothing is sent until you TRUST it")
             }
             Reason::UnknownKey if self.discovery.state == UpDown::Down => {
                 format!("{who} was never reached, and discovery is not reachable: {detail}")
             }
             Reason::UnknownKey => format!("discovery has not told the key of {who} yet"),
+            Reason::Stranger => {
+                format!("{who} is a stranger, and this client dials only contacts; ACCEPT {who} answers")
+            }
+            Reason::NotAnswered => format!("{who} has not answered your request"),
+            Reason::Dropped => {
+                format!("{who} has ended the contact, or did not answer in 30 days; REQUEST {who} asks again")
+            }
+            Reason::DiskFull => format!("{who}'s disk is nearly full, and takes nothing more"),
             Reason::NotAccepted => format!("{who}'s client answers, but does not accept a link from you"),
             Reason::Offline => format!("discovery says {who} is offline{last_seen}"),
             Reason::NoAddress => format!("no address of {who} is known{last_seen}"),

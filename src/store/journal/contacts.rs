@@ -17,8 +17,24 @@ pub enum Request {
     None,
     /// Discovery has not yet confirmed it.
     Unconfirmed,
-    /// Discovery keeps it.
+    /// Discovery keeps it, and the contact has not answered.
     Kept,
+    /// The contact has answered.
+    Answered,
+    /// The contact has dropped us, or has not answered in time: nothing is asked unless the user does.
+    Ended,
+}
+
+/// What a user is to this one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// This user has asked for them or has answered them.
+    #[default]
+    Contact,
+    /// They have asked or connected, and were not answered.
+    Stranger,
+    /// They were a contact or a stranger, and are not to come back by themselves. Key and cursors are kept.
+    Forgotten,
 }
 
 /// Who a contact is, and what the user has decided about them.
@@ -32,6 +48,11 @@ pub struct Identity {
     pub verified: Option<PublicKey>,
     pub request: Request,
     pub blocked: bool,
+    pub standing: Standing,
+    /// When the user was told of a stranger, in milliseconds since 1970.
+    pub told_at: Option<i64>,
+    /// The highest version of the protocol that they have used.
+    pub version: u8,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,6 +73,15 @@ pub struct Outgoing {
     /// Nothing of ours up to here is sent again, whatever they say: it went to an earlier key. Beyond `delivered`
     /// with no key known: there is no such user, and it is to be given back.
     pub base: Seq,
+    /// What of that their client has lost, as it says.
+    pub lost: Lost,
+}
+
+/// Messages of ours after `after`, up to `to`; none if that is nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    pub after: Seq,
+    pub to: Seq,
 }
 
 /// How far the user has what a contact wrote.
@@ -75,12 +105,12 @@ pub struct ContactRow {
 }
 
 impl ContactRow {
-    /// A contact of whom only the name is known.
-    pub fn new(id: ContactId, name: Name) -> Self {
+    /// Only the name is known.
+    pub fn new(id: ContactId, name: Name, standing: Standing) -> Self {
         Self {
             id,
             name,
-            identity: Identity::default(),
+            identity: Identity { standing, ..Identity::default() },
             whereabouts: Whereabouts::default(),
             outgoing: Outgoing::default(),
             reading: Reading::default(),
@@ -99,30 +129,38 @@ impl Journal {
     pub fn contacts(&self) -> Result<Vec<ContactRow>> {
         self.all(
             "SELECT id, name, key, offered, verified, request, blocked, reached, told, seen, delivered, base,
-                    shown, read
+                    shown, read, standing, told_at, version, lost_after, lost_to
              FROM contact ORDER BY id",
             [],
             contact,
         )
     }
 
-    /// Adds a contact; the name must be new.
-    pub fn add_contact(&self, name: &Name) -> Result<ContactRow> {
-        self.run("INSERT INTO contact (name) VALUES (?1)", [name.as_str()])?;
-        Ok(ContactRow::new(self.last_insert_rowid(), name.clone()))
+    /// Adds a row; the name must be new.
+    pub fn add_contact(&self, name: &Name, standing: Standing) -> Result<ContactRow> {
+        let sql = "INSERT INTO contact (name, standing) VALUES (?1, ?2)";
+        self.run(sql, params![name.as_str(), standing as i64])?;
+        Ok(ContactRow::new(self.last_insert_rowid(), name.clone(), standing))
     }
 
     pub fn save_identity(&self, contact: ContactId, identity: &Identity) -> Result<()> {
-        let Identity { key, offered, verified, request, blocked } = identity;
+        let Identity { key, offered, verified, request, blocked, standing, told_at, version } = identity;
         let bytes = |key: &Option<PublicKey>| key.map(|key| key.0);
-        let request = match request {
-            Request::None => 0,
-            Request::Unconfirmed => 1,
-            Request::Kept => 2,
-        };
         self.run(
-            "UPDATE contact SET key = ?2, offered = ?3, verified = ?4, request = ?5, blocked = ?6 WHERE id = ?1",
-            params![contact, bytes(key), bytes(offered), bytes(verified), request, blocked],
+            "UPDATE contact SET key = ?2, offered = ?3, verified = ?4, request = ?5, blocked = ?6, standing = ?7,
+                    told_at = ?8, version = ?9
+             WHERE id = ?1",
+            params![
+                contact,
+                bytes(key),
+                bytes(offered),
+                bytes(verified),
+                *request as i64,
+                blocked,
+                *standing as i64,
+                told_at,
+                version,
+            ],
         )
     }
 
@@ -135,9 +173,10 @@ impl Journal {
         )
     }
 
-    pub fn save_outgoing(&self, contact: ContactId, Outgoing { delivered, base }: &Outgoing) -> Result<()> {
-        let sql = "UPDATE contact SET delivered = ?2, base = ?3 WHERE id = ?1";
-        self.run(sql, [&contact, delivered, base])
+    pub fn save_outgoing(&self, contact: ContactId, outgoing: &Outgoing) -> Result<()> {
+        let Outgoing { delivered, base, lost: Lost { after, to } } = outgoing;
+        let sql = "UPDATE contact SET delivered = ?2, base = ?3, lost_after = ?4, lost_to = ?5 WHERE id = ?1";
+        self.run(sql, [&contact, delivered, base, after, to])
     }
 
     pub fn save_reading(&self, contact: ContactId, Reading { shown, read }: &Reading) -> Result<()> {
@@ -148,6 +187,7 @@ impl Journal {
     pub fn remove_contact(&self, contact: ContactId) -> Result<()> {
         self.remove_said(contact)?;
         self.run("DELETE FROM cursor WHERE contact = ?1", [contact])?;
+        self.run("DELETE FROM missing WHERE contact = ?1", [contact])?;
         self.run("DELETE FROM contact WHERE id = ?1", [contact])
     }
 }
@@ -165,16 +205,30 @@ fn contact(row: &Row<'_>) -> rusqlite::Result<ContactRow> {
                 0 => Request::None,
                 1 => Request::Unconfirmed,
                 2 => Request::Kept,
+                3 => Request::Answered,
+                4 => Request::Ended,
                 other => return Err(rusqlite::Error::IntegralValueOutOfRange(5, other)),
             },
             blocked: row.get(6)?,
+            standing: match row.get(14)? {
+                0 => Standing::Contact,
+                1 => Standing::Stranger,
+                2 => Standing::Forgotten,
+                other => return Err(rusqlite::Error::IntegralValueOutOfRange(14, other)),
+            },
+            told_at: row.get(15)?,
+            version: row.get(16)?,
         },
         whereabouts: Whereabouts {
             reached: parsed_option(row, 7)?,
             told: parsed_option(row, 8)?,
             seen: row.get(9)?,
         },
-        outgoing: Outgoing { delivered: row.get(10)?, base: row.get(11)? },
+        outgoing: Outgoing {
+            delivered: row.get(10)?,
+            base: row.get(11)?,
+            lost: Lost { after: row.get(17)?, to: row.get(18)? },
+        },
         reading: Reading { shown: row.get(12)?, read: row.get(13)? },
     })
 }

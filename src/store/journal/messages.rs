@@ -7,17 +7,34 @@ use super::segments::{Segment, Side, of_side};
 use super::{ContactId, EpochId, Journal, Seq};
 use crate::protocol::peer::{Cursor, Kind, MAX_CURSORS, Message};
 
+/// How many stretches of a contact's messages may be missing: one for each time that this journal was restored, say.
+const MAX_MISSING: i64 = 64;
+
+/// How many bytes of a body are kept whose kind only a later version knows. Of a longer one only its length is: nobody
+/// can read it here, and it would fill the disk.
+pub const MAX_UNKNOWN: usize = 4096;
+
+/// How many bytes of a message of theirs are not kept, if its body is not.
+pub fn dropped(message: &Message) -> Option<u64> {
+    let length = message.body.len();
+    (!message.kind.is_known() && length > MAX_UNKNOWN).then_some(length as u64)
+}
+
 /// What [`Sent::read`] and [`Received::read`] read, of what a side said with one contact (`?1`).
 macro_rules! select {
     ($side:expr, $which:literal) => {
         match $side {
             Side::Ours => concat!(
-                "SELECT seq, value, seq, kind, written, body, epoch
+                "SELECT seq, value, seq, kind, written, body, epoch, repeats,
+                        CASE WHEN repeats IS NOT NULL THEN
+                            (SELECT its.value FROM epoch AS its WHERE its.first <= repeats ORDER BY its.id DESC LIMIT 1)
+                        END
                  FROM sent CROSS JOIN epoch ON epoch.id = epoch WHERE contact = ?1 AND seq ",
                 $which
             ),
             Side::Theirs => concat!(
-                "SELECT seq, epoch, number, kind, written, body, arrived FROM received WHERE contact = ?1 AND seq ",
+                "SELECT seq, epoch, number, kind, written, body, arrived, length
+                 FROM received WHERE contact = ?1 AND seq ",
                 $which
             ),
         }
@@ -36,7 +53,14 @@ pub struct Sent {
 
 impl Sent {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { seq: row.get(0)?, epoch: row.get(6)?, message: message(row)? })
+        let repeats: (Option<i64>, Option<i64>) = (row.get(7)?, row.get(8)?);
+        let original = match repeats {
+            (Some(seq), Some(epoch)) => {
+                Some(Cursor { epoch: epoch.cast_unsigned(), number: seq.cast_unsigned() })
+            }
+            _ => None,
+        };
+        Ok(Self { seq: row.get(0)?, epoch: row.get(6)?, message: Message { original, ..message(row)? } })
     }
 }
 
@@ -48,11 +72,14 @@ pub struct Received {
     pub message: Message,
     /// In milliseconds since 1970.
     pub arrived: i64,
+    /// How many bytes its body had, if that was not kept: see [`MAX_UNKNOWN`].
+    pub dropped: Option<u64>,
 }
 
 impl Received {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { seq: row.get(0)?, message: message(row)?, arrived: row.get(6)? })
+        let dropped = row.get::<_, Option<i64>>(7)?.map(i64::unsigned_abs);
+        Ok(Self { seq: row.get(0)?, message: message(row)?, arrived: row.get(6)?, dropped })
     }
 }
 
@@ -63,6 +90,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         kind: Kind(row.get(3)?),
         sent: row.get(4)?,
         body: row.get(5)?,
+        original: None,
     })
 }
 
@@ -92,13 +120,15 @@ impl Entry {
 impl Journal {
     /// The last seq in the journal; 0 if there is none.
     pub fn last_seq(&self) -> Result<Seq> {
-        // What was sealed or indexed may have been removed since: its numbers are not given out again, for messages
-        // there would not be looked for.
+        // What was sealed, indexed, delivered or received may have been removed since: its numbers are not given out
+        // again, for messages there would not be looked for, or would count as delivered.
         Ok(self.one(
             "SELECT max(
                  coalesce((SELECT max(seq) FROM sent), 0),
                  coalesce((SELECT max(seq) FROM received), 0),
                  coalesce((SELECT max(first) - 1 FROM epoch), 0),
+                 coalesce((SELECT max(delivered) FROM contact), 0),
+                 coalesce((SELECT max(seq) FROM cursor), 0),
                  (SELECT max(up_to, indexed) FROM sealed))",
             [],
             |row| row.get(0),
@@ -117,6 +147,13 @@ impl Journal {
         Ok(self.one(sql, [value.cast_signed()], |row| row.get(0)).optional()?)
     }
 
+    /// The name for ever of the message of ours that stands at `seq`, or stood there.
+    pub fn cursor_at(&self, seq: Seq) -> Result<Option<Cursor>> {
+        let sql = "SELECT value FROM epoch WHERE first <= ?1 ORDER BY id DESC LIMIT 1";
+        let epoch: Option<i64> = self.one(sql, [seq], |row| row.get(0)).optional()?;
+        Ok(epoch.map(|epoch| Cursor { epoch: epoch.cast_unsigned(), number: seq.cast_unsigned() }))
+    }
+
     pub fn add_sent(
         &self,
         contact: ContactId,
@@ -130,6 +167,18 @@ impl Journal {
             "INSERT INTO sent (seq, contact, epoch, kind, written, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![seq, contact, epoch, kind.0, written, body],
         )
+    }
+
+    /// Adds the message that stands at `original` once more, as one that the contact has lost. Returns how many bytes its
+    /// body has.
+    pub fn repeat_sent(&self, seq: Seq, epoch: EpochId, original: Seq) -> Result<u64> {
+        Ok(self.one(
+            "INSERT INTO sent (seq, contact, epoch, kind, written, body, repeats)
+             SELECT ?1, contact, ?2, kind, written, body, coalesce(repeats, seq) FROM sent WHERE seq = ?3
+             RETURNING length(body)",
+            [seq, epoch, original],
+            |row| row.get(0).map(i64::unsigned_abs),
+        )?)
     }
 
     /// Calls `each` with our messages to `contact` after `after`, oldest first, until it returns `false`.
@@ -218,16 +267,55 @@ impl Journal {
         Ok(latest.map(|(_, seq)| seq))
     }
 
+    /// Notes that `contact` does not send by itself what comes after `after`, up to `up_to`. Returns `false` if there are
+    /// too many such notes.
+    pub fn add_missing(&self, contact: ContactId, epoch: u64, after: u64, up_to: u64) -> Result<bool> {
+        let sql = "SELECT count(*) < ?2 FROM missing WHERE contact = ?1";
+        let room: bool = self.one(sql, [contact, MAX_MISSING], |row| row.get(0))?;
+        if room {
+            self.run(
+                "INSERT OR REPLACE INTO missing (contact, epoch, after, up_to) VALUES (?1, ?2, ?3, ?4)",
+                [contact, epoch.cast_signed(), after.cast_signed(), up_to.cast_signed()],
+            )?;
+        }
+        Ok(room)
+    }
+
+    /// Whether a message of `contact` is missing here, by those notes. It is not from now on, nor is any before it.
+    pub fn take_missing(&self, contact: ContactId, Cursor { epoch, number }: Cursor) -> Result<bool> {
+        let place = [contact, epoch.cast_signed(), number.cast_signed()];
+        let sql =
+            "UPDATE missing SET after = ?3 WHERE contact = ?1 AND epoch = ?2 AND after < ?3 AND up_to >= ?3";
+        if self.prepare_cached(sql)?.execute(place)? == 0 {
+            return Ok(false);
+        }
+        self.run("DELETE FROM missing WHERE contact = ?1 AND epoch = ?2 AND up_to = ?3", place)?;
+        Ok(true)
+    }
+
+    /// How many messages of theirs there are, and how many bytes their bodies have. Reads all of them.
+    pub fn received_size(&self, contact: ContactId) -> Result<(u64, u64)> {
+        let sql = "SELECT count(*), coalesce(sum(length(body)), 0) FROM received WHERE seq BETWEEN ?2 AND ?3 AND contact = ?1";
+        let (mut messages, mut bytes) = (0, 0);
+        self.segments_after(contact, Side::Theirs, 0, |Segment { first, last, .. }| {
+            let (more, size): (i64, i64) = self.one(sql, [contact, first, last], |row| row.try_into())?;
+            messages += more.unsigned_abs();
+            bytes += size.unsigned_abs();
+            Ok(true)
+        })?;
+        Ok((messages, bytes))
+    }
+
     /// Adds a message of theirs, which came in at `arrived`, in milliseconds since 1970.
     pub fn add_received(&self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<()> {
-        self.incoming()?.add(contact, seq, message, arrived)
+        self.incoming()?.add(contact, seq, message, arrived).map(drop)
     }
 
     /// To add several messages of theirs.
     pub fn incoming(&self) -> Result<Incoming<'_>> {
         Ok(Incoming(self.prepare_cached(
-            "INSERT INTO received (seq, contact, epoch, number, kind, written, arrived, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO received (seq, contact, epoch, number, kind, written, arrived, body, length)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?))
     }
 
@@ -282,8 +370,14 @@ impl Journal {
     pub fn history(&self, contact: ContactId, count: u32) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for side in [Side::Ours, Side::Theirs] {
-            let mut statement =
-                self.prepare_cached(select!(side, "BETWEEN ?2 AND ?3 ORDER BY seq DESC LIMIT ?4"))?;
+            let sql = match side {
+                // What was sent again stands where it was said first.
+                Side::Ours => {
+                    select!(Side::Ours, "BETWEEN ?2 AND ?3 AND repeats IS NULL ORDER BY seq DESC LIMIT ?4")
+                }
+                Side::Theirs => select!(Side::Theirs, "BETWEEN ?2 AND ?3 ORDER BY seq DESC LIMIT ?4"),
+            };
+            let mut statement = self.prepare_cached(sql)?;
             let mut left = i64::from(count);
             self.segments_back(contact, side, |segment| {
                 let mut rows = statement.query([contact, segment.first, segment.last, left])?;
@@ -317,18 +411,22 @@ impl Journal {
 pub struct Incoming<'j>(CachedStatement<'j>);
 
 impl Incoming<'_> {
-    /// Adds one, which came in at `arrived`, in milliseconds since 1970.
-    pub fn add(&mut self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<()> {
+    /// Adds one, which came in at `arrived`, in milliseconds since 1970. Returns how many bytes of its body are kept.
+    pub fn add(&mut self, contact: ContactId, seq: Seq, message: &Message, arrived: i64) -> Result<u64> {
+        let dropped = dropped(message);
+        let body = if dropped.is_some() { &[] } else { &*message.body };
+        let id = message.id();
         self.0.execute(params![
             seq,
             contact,
-            message.epoch.cast_signed(),
-            message.number.cast_signed(),
+            id.epoch.cast_signed(),
+            id.number.cast_signed(),
             message.kind.0,
             message.sent,
             arrived,
-            message.body,
+            body,
+            dropped.map(u64::cast_signed),
         ])?;
-        Ok(())
+        Ok(body.len() as u64)
     }
 }

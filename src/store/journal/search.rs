@@ -23,9 +23,9 @@ impl Journal {
     /// is not in it, if there are more.
     pub fn index(&self, messages: u32, bytes: usize) -> Result<Option<Seq>> {
         let mut both = self.prepare_cached(
-            "SELECT seq, contact, kind, body FROM sent WHERE seq > (SELECT indexed FROM sealed)
+            "SELECT seq, contact, kind, body, repeats IS NOT NULL FROM sent WHERE seq > (SELECT indexed FROM sealed)
              UNION ALL
-             SELECT seq, contact, kind, body FROM received WHERE seq > (SELECT indexed FROM sealed)
+             SELECT seq, contact, kind, body, 0 FROM received WHERE seq > (SELECT indexed FROM sealed)
              ORDER BY seq LIMIT ?1",
         )?;
         let mut add =
@@ -37,7 +37,7 @@ impl Journal {
         {
             let seq: Seq = row.get(0)?;
             last = Some(seq);
-            if Kind(row.get(2)?) == Kind::TEXT {
+            if Kind(row.get(2)?) == Kind::TEXT && !row.get::<_, bool>(4)? {
                 let body = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
                 size += body.len();
                 add.execute(params![seq, row.get::<_, ContactId>(1)?, String::from_utf8_lossy(body)])?;

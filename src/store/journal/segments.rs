@@ -37,14 +37,17 @@ pub struct Unsealed {
     pub first: Seq,
     pub last: Seq,
     pub count: u64,
+    /// How many bytes of bodies are kept of them.
+    pub bytes: u64,
 }
 
 impl Unsealed {
-    /// Counts a message in, after all that have been.
-    pub fn add(unsealed: &mut Option<Self>, seq: Seq) {
-        let all = unsealed.get_or_insert(Self { first: seq, last: seq, count: 0 });
+    /// Counts a message in, after all that have been. `bytes` are kept of its body.
+    pub fn add(unsealed: &mut Option<Self>, seq: Seq, bytes: u64) {
+        let all = unsealed.get_or_insert(Self { first: seq, last: seq, count: 0, bytes: 0 });
         all.last = seq;
         all.count += 1;
+        all.bytes += bytes;
     }
 }
 
@@ -70,8 +73,9 @@ impl Journal {
         let mut add = self.prepare_cached(
             "INSERT INTO segment (contact, ours, last, first, count) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        for (contact, side, Unsealed { first, last, count }) in unsealed {
+        for (contact, side, Unsealed { first, last, count, bytes }) in unsealed {
             add.execute(params![contact, side == Side::Ours, last, first, count.cast_signed()])?;
+            self.run("UPDATE contact SET bytes = bytes + ?2 WHERE id = ?1", [contact, bytes.cast_signed()])?;
         }
         self.run("UPDATE sealed SET up_to = ?1", [last])
     }
@@ -82,15 +86,23 @@ impl Journal {
         for side in [Side::Ours, Side::Theirs] {
             let sql = of_side!(
                 side,
-                "SELECT contact, min(seq), max(seq), count(*) FROM",
+                "SELECT contact, min(seq), max(seq), count(*), sum(length(body)) FROM",
                 "WHERE seq > (SELECT up_to FROM sealed) GROUP BY contact"
             );
             found.extend(self.all(sql, [], |row| {
-                let count = row.get::<_, i64>(3)?.unsigned_abs();
-                Ok((row.get(0)?, side, Unsealed { first: row.get(1)?, last: row.get(2)?, count }))
+                let number = |column| row.get(column).map(i64::unsigned_abs);
+                let (first, last) = (row.get(1)?, row.get(2)?);
+                Ok((row.get(0)?, side, Unsealed { first, last, count: number(3)?, bytes: number(4)? }))
             })?);
         }
         Ok(found)
+    }
+
+    /// How many bytes of bodies are in segments, with each contact, on both sides.
+    pub fn sealed_bytes(&self) -> Result<Vec<(ContactId, u64)>> {
+        self.all("SELECT id, bytes FROM contact WHERE bytes > 0", [], |row| {
+            Ok((row.get(0)?, row.get(1).map(i64::unsigned_abs)?))
+        })
     }
 
     /// Everything up to here is in a segment.
@@ -148,8 +160,18 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes everything said with a contact, and its words from the index.
-    pub(super) fn remove_said(&self, contact: ContactId) -> Result<()> {
+    /// Removes everything said with a contact, and its words from the index. How far their messages were committed stays
+    /// known.
+    ///
+    /// The bodies are overwritten: else copies of the journal would hold them until their place is used again.
+    pub fn remove_said(&self, contact: ContactId) -> Result<()> {
+        self.pragma_update(None, "secure_delete", true)?;
+        let removed = self.overwrite_said(contact);
+        self.pragma_update(None, "secure_delete", "FAST")?;
+        removed
+    }
+
+    fn overwrite_said(&self, contact: ContactId) -> Result<()> {
         for side in [Side::Ours, Side::Theirs] {
             let forget = of_side!(
                 side,
@@ -163,6 +185,7 @@ impl Journal {
                 Ok(true)
             })?;
         }
-        self.run("DELETE FROM segment WHERE contact = ?1", [contact])
+        self.run("DELETE FROM segment WHERE contact = ?1", [contact])?;
+        self.run("UPDATE contact SET bytes = 0 WHERE id = ?1", [contact])
     }
 }

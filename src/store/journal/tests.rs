@@ -13,11 +13,12 @@ fn cursor(epoch: u64, number: u64) -> Cursor {
 }
 
 fn contact(journal: &Journal, name: &str) -> ContactId {
-    journal.add_contact(&name.parse().unwrap()).unwrap().id
+    journal.add_contact(&name.parse().unwrap(), Standing::Contact).unwrap().id
 }
 
 fn receive(journal: &Journal, contact: ContactId, seq: Seq, body: &[u8]) {
-    let message = Message { epoch: 1, number: 1, kind: Kind::TEXT, sent: 0, body: body.to_vec() };
+    let message =
+        Message { epoch: 1, number: 1, kind: Kind::TEXT, sent: 0, body: body.to_vec(), original: None };
     journal.add_received(contact, seq, &message, 5).unwrap();
 }
 
@@ -43,20 +44,23 @@ fn a_missing_identity_is_an_error_and_not_a_new_one() {
 #[test]
 fn a_contact_reads_back() {
     let journal = journal();
-    let mut bob = journal.add_contact(&"bob".parse().unwrap()).unwrap();
+    let mut bob = journal.add_contact(&"bob".parse().unwrap(), Standing::Contact).unwrap();
     bob.identity = Identity {
         key: Some(PublicKey([7; 32])),
         offered: Some(PublicKey([8; 32])),
         verified: Some(PublicKey([9; 32])),
         request: Request::Kept,
         blocked: true,
+        standing: Standing::Stranger,
+        told_at: Some(9),
+        version: 2,
     };
     bob.whereabouts = Whereabouts {
         reached: Some("192.0.2.1:5".parse().unwrap()),
         told: Some("[2001:db8::1]:6".parse().unwrap()),
         seen: Some(-5),
     };
-    bob.outgoing = Outgoing { delivered: 1, base: 2 };
+    bob.outgoing = Outgoing { delivered: 1, base: 2, lost: Lost { after: 5, to: 6 } };
     bob.reading = Reading { shown: 3, read: 4 };
     journal.save_identity(bob.id, &bob.identity).unwrap();
     journal.save_whereabouts(bob.id, &bob.whereabouts).unwrap();
@@ -126,7 +130,8 @@ fn a_conversation_stands_in_order() {
         if seq % 2 == 1 {
             journal.add_sent(bob, seq, epoch, Kind::TEXT, 0, &[]).unwrap();
         } else {
-            let message = Message { epoch: 1, number: 1, kind: Kind(9), sent: 0, body: vec![] };
+            let message =
+                Message { epoch: 1, number: 1, kind: Kind(9), sent: 0, body: vec![], original: None };
             journal.add_received(bob, seq, &message, 5).unwrap();
         }
     }
@@ -311,4 +316,54 @@ fn messages_are_found_wherever_they_stand() {
     journal.remove_contact(contacts[2]).unwrap();
     assert!(journal.last_seq().unwrap() > 29_000, "what is sealed is not sealed again");
     journal.commit().unwrap();
+}
+
+#[test]
+fn of_a_long_body_of_an_unknown_kind_only_the_length_is_kept() {
+    let journal = journal();
+    let bob = contact(&journal, "bob");
+    let later = |kind, length| Message {
+        epoch: 1,
+        number: 1,
+        kind: Kind(kind),
+        sent: 0,
+        body: vec![7; length],
+        original: None,
+    };
+    for (seq, (kind, length, kept)) in
+        (1..).zip([(99, MAX_UNKNOWN, true), (99, MAX_UNKNOWN + 1, false), (Kind::TEXT.0, 30_000, true)])
+    {
+        let message = later(kind, length);
+        let bytes = journal.incoming().unwrap().add(bob, seq, &message, 5).unwrap();
+        assert_eq!(bytes, if kept { length as u64 } else { 0 });
+        let Some(Entry::Received(found)) = journal.history(bob, 1).unwrap().pop() else {
+            panic!("it is there");
+        };
+        assert_eq!(found.dropped, (!kept).then_some(length as u64));
+        assert_eq!(found.message, Message { body: message.body[..bytes as usize].to_vec(), ..message });
+    }
+}
+
+#[test]
+fn bodies_are_counted_by_contact_in_segments_and_after_them() {
+    let journal = journal();
+    let [bob, carol] = ["bob", "carol"].map(|name| contact(&journal, name));
+    let epoch = journal.add_epoch(7, 1).unwrap();
+    journal.add_sent(bob, 1, epoch, Kind::TEXT, 0, &[1; 100]).unwrap();
+    receive(&journal, bob, 2, &[1; 20]);
+    receive(&journal, carol, 3, &[1; 3]);
+    let unsealed = |id| {
+        let found = journal.unsealed().unwrap();
+        found.iter().filter(|(contact, ..)| *contact == id).map(|(.., it)| it.bytes).sum::<u64>()
+    };
+    let sealed =
+        |id| journal.sealed_bytes().unwrap().iter().find(|(it, _)| *it == id).map_or(0, |(_, it)| *it);
+    assert_eq!([bob, carol].map(unsealed), [120, 3]);
+    assert_eq!([bob, carol].map(sealed), [0, 0]);
+    journal.seal(journal.unsealed().unwrap().into_iter(), 3).unwrap();
+    receive(&journal, carol, 4, &[1; 5]);
+    assert_eq!([bob, carol].map(unsealed), [0, 5]);
+    assert_eq!([bob, carol].map(sealed), [120, 3]);
+    journal.remove_contact(bob).unwrap();
+    assert_eq!(sealed(bob), 0);
 }

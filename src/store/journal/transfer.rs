@@ -1,11 +1,11 @@
 //! The whole journal as one file: copied while a client may be writing, and put in place where there is none.
 
 use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
+use tempfile::NamedTempFile;
 
 use super::super::{
     Database, Result, StoreError, add_tables, beside, damaged, fresh, lock, open_checked, put_in_place,
@@ -14,43 +14,30 @@ use super::super::{
 use super::{Journal, SCHEMA};
 use crate::protocol::{Name, PublicKey};
 
-/// A copy of a journal as it was at one moment, in one file beside it. It is not encrypted, other users may not read it,
-/// and it is gone when this is dropped; if the process is killed, the next copy takes it away.
-#[derive(Debug)]
-pub struct Copy {
-    path: PathBuf,
-    /// Keeps other copies away.
-    _lock: File,
-}
-
-impl Copy {
-    pub fn open(&self) -> io::Result<File> {
-        File::open(&self.path)
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        if let Err(error) = remove_unfinished(&self.path) {
-            tracing::error!(%error, path = %self.path.display(), "a copy of the journal can't be removed");
-        }
-    }
-}
+/// All pages, as [`Backup::step`] has it.
+const ALL: i32 = -1;
 
 impl Journal {
-    /// Copies the journal of `name` at `path`. A client that has it open goes on meanwhile.
-    /// If it fails, nothing is left behind.
-    pub fn copy(path: &Path, name: &Name) -> Result<Copy> {
+    /// A copy of the journal of `name` at `path`, as it is at one moment. A client that has it open goes on meanwhile. It
+    /// is not encrypted, and stands in a file beside the journal that has no name any more before anything is in it: so
+    /// it is gone when it is closed, and when the process is killed.
+    pub fn copy(path: &Path, name: &Name) -> Result<File> {
         let original = open_checked(path, &SCHEMA, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         check_owner(&original, path, name)?;
-        let place = beside(path, ".copy");
-        let copy = Copy { _lock: lock(&place)?, path: place };
-        fresh(&copy.path)?;
         // Absolute, so that no name can be taken for a URI.
-        let absolute = std::path::absolute(&copy.path).map_err(unusable(&copy.path))?;
-        let target = ToSqlOutput::Borrowed(ValueRef::Text(absolute.as_os_str().as_encoded_bytes()));
-        original.execute("VACUUM INTO ?1", [target])?;
-        Ok(copy)
+        let absolute = std::path::absolute(path).map_err(unusable(path))?;
+        let directory = absolute.parent().unwrap_or(&absolute);
+        let (file, unnamed) = NamedTempFile::new_in(directory).map_err(unusable(directory))?.into_parts();
+        let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut target = Connection::open_with_flags(&unnamed, access)?;
+        unnamed.close().map_err(unusable(directory))?;
+        // A journal would stand beside it under its name, and nothing is to survive this process.
+        target.pragma_update(None, "journal_mode", "OFF")?;
+        target.pragma_update(None, "synchronous", "OFF")?;
+        match Backup::new(&original, &mut target)?.step(ALL)? {
+            StepResult::Done => Ok(file),
+            _ => Err(StoreError::InUse(path.to_owned())),
+        }
     }
 
     /// Puts a journal of `name` at `path`, where there is none: what `fill` writes, once it has been found to be whole.
@@ -103,7 +90,7 @@ fn check(path: &Path, name: &Name) -> Result<PublicKey> {
         return Err(wrong("its tables are not those of a journal".into()));
     }
     check_owner(&connection, path, name)?;
-    let journal = Journal(Database { connection, _lock: None });
+    let journal = Journal(Database { connection, place: None, _lock: None });
     let (_, keypair) = journal.identity().map_err(found)?;
     Ok(keypair.public())
 }
@@ -139,6 +126,7 @@ mod tests {
     use std::fs;
     use std::io::{Read, Write};
 
+    use super::super::Standing;
     use super::*;
     use crate::protocol::peer::Kind;
     use crate::transport::noise::Keypair;
@@ -155,9 +143,9 @@ mod tests {
         names
     }
 
-    fn bytes(copy: &Copy) -> Vec<u8> {
+    fn bytes(mut copy: File) -> Vec<u8> {
         let mut bytes = Vec::new();
-        copy.open().unwrap().read_to_end(&mut bytes).unwrap();
+        copy.read_to_end(&mut bytes).unwrap();
         bytes
     }
 
@@ -174,7 +162,7 @@ mod tests {
         let path = directory.path().join("alice.journal");
         let journal = Journal::open(&path, &name("alice")).unwrap();
         let key = journal.identity().unwrap().1.public();
-        let bob = journal.add_contact(&name("bob")).unwrap();
+        let bob = journal.add_contact(&name("bob"), Standing::Contact).unwrap();
         let epoch = journal.add_epoch(7, 1).unwrap();
         journal.begin().unwrap();
         journal.add_sent(bob.id, 1, epoch, Kind::TEXT, 0, b"committed").unwrap();
@@ -182,12 +170,11 @@ mod tests {
         journal.begin().unwrap();
         journal.add_sent(bob.id, 2, epoch, Kind::TEXT, 0, b"not yet").unwrap();
         let copy = Journal::copy(&path, &name("alice")).unwrap();
-        // The one who writes is not held up, and a second copy has to wait.
+        // The one who writes is not held up, and nothing of the copy can be seen.
         journal.commit().unwrap();
-        assert!(matches!(Journal::copy(&path, &name("alice")), Err(StoreError::InUse(_))));
-        let copied = bytes(&copy);
-        drop(copy);
-        assert!(!files(directory.path()).iter().any(|file| file.ends_with(".copy")));
+        let ours = ["", "-shm", "-wal", ".lock"].map(|suffix| format!("alice.journal{suffix}"));
+        assert_eq!(files(directory.path()), ours);
+        let copied = bytes(copy);
 
         let there = directory.path().join("deeper/alice.journal");
         assert_eq!(import(&there, &copied).unwrap(), key);
@@ -199,17 +186,39 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_left_by_a_killed_process_is_taken_away() {
+    fn a_copy_holds_nothing_that_was_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("alice.journal");
+        let journal = Journal::open(&path, &name("alice")).unwrap();
+        let [bob, carol] =
+            ["bob", "carol"].map(|it| journal.add_contact(&name(it), Standing::Contact).unwrap());
+        let epoch = journal.add_epoch(7, 1).unwrap();
+        let texts = [(bob.id, "the removed one, "), (carol.id, "the other one, ")];
+        journal.begin().unwrap();
+        for seq in 1..200 {
+            for (number, (contact, text)) in (0..).zip(texts) {
+                let text = text.repeat(usize::try_from(seq).unwrap());
+                journal.add_sent(contact, 2 * seq + number, epoch, Kind::TEXT, 0, text.as_bytes()).unwrap();
+            }
+        }
+        journal.commit().unwrap();
+        let held = |journal: File| {
+            let bytes = bytes(journal);
+            texts.map(|(_, text)| bytes.windows(text.len()).filter(|it| *it == text.as_bytes()).count())
+        };
+        assert!(held(Journal::copy(&path, &name("alice")).unwrap()).iter().all(|count| *count > 10_000));
+        journal.begin().unwrap();
+        journal.remove_contact(bob.id).unwrap();
+        journal.commit().unwrap();
+        let [removed, other] = held(Journal::copy(&path, &name("alice")).unwrap());
+        assert!(removed == 0 && other > 10_000, "{removed} {other}");
+    }
+
+    #[test]
+    fn only_the_journal_of_the_user_is_copied() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("alice.journal");
         drop(Journal::open(&path, &name("alice")).unwrap());
-        fs::write(beside(&path, ".copy"), "half").unwrap();
-        fs::write(beside(&path, ".copy-journal"), "half").unwrap();
-        let copied = bytes(&Journal::copy(&path, &name("alice")).unwrap());
-        assert!(copied.starts_with(b"SQLite format 3"));
-        assert!(
-            !files(directory.path()).iter().any(|file| file.contains(".copy") && !file.ends_with(".lock"))
-        );
         assert!(matches!(Journal::copy(&path, &name("bob")), Err(StoreError::Damaged { .. })));
         let nowhere = directory.path().join("carol.journal");
         assert!(matches!(Journal::copy(&nowhere, &name("carol")), Err(StoreError::File { .. })));
@@ -223,7 +232,7 @@ mod tests {
             let original = directory.path().join("original");
             let journal = Journal::open(&original, &name("alice")).unwrap();
             for number in 0..200 {
-                journal.add_contact(&name(&format!("user{number}"))).unwrap();
+                journal.add_contact(&name(&format!("user{number}")), Standing::Contact).unwrap();
             }
             prepare(&journal);
             drop(journal);

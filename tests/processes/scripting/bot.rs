@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::client::Client;
+use crate::support::client::{ANSWER_ALL, Client};
 use crate::support::discovery::{DEADLINE, Discovery, scratch};
 
 /// Builds the bot the way these tests were built.
@@ -28,6 +28,7 @@ impl Bot {
         command.arg(directory.join("notes")).arg(env!("CARGO_BIN_EXE_client"));
         command.args(["echo", "0", "127.0.0.1", "127.0.0.1", &discovery.address.port().to_string()]);
         command
+            .args(ANSWER_ALL)
             .args(["--linger", "0", "--data-dir"])
             .arg(directory)
             .stdout(Stdio::null())

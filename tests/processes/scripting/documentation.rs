@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use peerchat::client::command::{Explanation, json};
 use peerchat::client::notice::{
-    AddressLine, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye, HistoryLine,
-    Notice, OnOff, OutboxLine, Reason, Told, UpDown, Why,
+    AddressLine, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye, HeldReason,
+    HistoryLine, Notice, OnOff, OutboxLine, Reason, Told, UpDown, Why,
 };
 use peerchat::protocol::peer::Cursor;
 use peerchat::protocol::{Name, PublicKey};
@@ -91,9 +91,11 @@ fn notices() -> Vec<Notice> {
         presence_since: now,
         last_seen: now,
         requested: false,
+        stranger: false,
         blocked: false,
         waiting: 0,
         unread: 0,
+        bytes: 0,
         address: Some(address),
     };
     let line =
@@ -125,12 +127,26 @@ fn notices() -> Vec<Notice> {
         Notice::Ready { user: bob.clone(), address, fingerprint: key },
         Notice::Discovery { state, detail: detail.clone() },
         Notice::Presence { peer: bob.clone(), state: OnOff::Online },
-        Notice::Request { from: bob.clone(), fingerprint: key },
+        Notice::Request { from: bob.clone(), fingerprint: key, stranger: true, resembles: Some(bob.clone()) },
+        Notice::Full { from: bob.clone() },
         Notice::Requested { peer: bob.clone() },
-        Notice::Link { peer: bob.clone(), state },
-        Notice::Message { id, from: bob.clone(), text: text.clone(), sent: 0, received: 0, replayed: false },
+        Notice::Link { peer: bob.clone(), state, stranger: false },
+        Notice::Message {
+            id,
+            from: bob.clone(),
+            text: text.clone(),
+            sent: 0,
+            received: 0,
+            replayed: false,
+            stranger: true,
+        },
         Notice::Queued { id, to: bob.clone(), linked: true, text, sent: 0 },
         Notice::Delivered { id, to: bob.clone() },
+        Notice::Held { to: bob.clone(), reason: HeldReason::NotAnswered, waiting: 1 },
+        Notice::Lost { peer: bob.clone(), messages: 1 },
+        Notice::Resent { peer: bob.clone(), messages: 1 },
+        Notice::Forgotten { peer: bob.clone() },
+        Notice::Trusted { fingerprint: key },
         Notice::Error(error),
         Notice::Contacts { contacts: vec![contact.clone()] },
         Notice::Contact(Box::new(contact)),

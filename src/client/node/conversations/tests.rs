@@ -31,7 +31,7 @@ impl World {
         for seq in last + 1..=last + count {
             let message = message(8, seq.unsigned_abs(), "x");
             self.journal.add_received(1, seq, &message, 0).unwrap();
-            self.it.received(&mut self.fx, 1, &name("bob"), seq, &message);
+            self.it.received(&mut self.fx, 1, &name("bob"), false, seq, &message);
         }
     }
 

@@ -1,12 +1,17 @@
 use super::super::tests::support::*;
 use super::*;
+use crate::store::journal::Standing;
 use crate::time::millis;
 use crate::undo::Transactional;
 
 /// Contact 1: the last link reached them at port 1, and discovery says that they are at port 2.
 fn dialer() -> Dialer {
     let whereabouts = Whereabouts { reached: Some(address(1)), told: Some(address(2)), seen: None };
-    Dialer::load(at(0), &[ContactRow { whereabouts, ..ContactRow::new(1, name("bob")) }], 1)
+    Dialer::load(
+        at(0),
+        &[ContactRow { whereabouts, ..ContactRow::new(1, name("bob"), Standing::Contact) }],
+        1,
+    )
 }
 
 /// Who is dialled then, and at which ports.
@@ -81,8 +86,8 @@ fn the_other_side_may_have_its_turn_first_and_a_message_is_in_a_hurry() {
 #[test]
 fn the_newer_address_comes_first() {
     let mut it = dialer();
-    assert_eq!((it.learn(1, Some(address(2)), false), ports(&it)), (false, vec![1, 2]));
-    assert_eq!((it.learn(1, Some(address(3)), false), ports(&it)), (true, vec![3, 1]));
+    assert_eq!((it.learn(at(0), 1, Some(address(2)), false), ports(&it)), (false, vec![1, 2]));
+    assert_eq!((it.learn(at(0), 1, Some(address(3)), false), ports(&it)), (true, vec![3, 1]));
     it.dial_elsewhere(1);
     assert_eq!(ports(&it), [1, 3]);
     it.dial_elsewhere(1);
@@ -90,7 +95,10 @@ fn the_newer_address_comes_first() {
     assert_eq!(ports(&it), [1, 3]);
     it.reached(at(0), 1, Some(address(3)));
     assert_eq!(ports(&it), [3]);
-    assert!(!it.learn(1, None, false) && it.learn(1, None, true), "who is online now may be reached");
+    assert!(
+        !it.learn(at(0), 1, None, false) && it.learn(at(0), 1, None, true),
+        "who is online now may be reached"
+    );
 }
 
 #[test]
@@ -134,23 +142,118 @@ fn nothing_is_known_of_what_was_before_the_last_link() {
     assert_eq!(known(&it), (vec![3], None));
 }
 
+/// So many contacts, with whom there was a link or not, and who are to be dialled.
+fn crowd(count: ContactId, linked: bool) -> Dialer {
+    let (reached, told) = (linked.then(|| address(8)), Some(address(9)));
+    let whereabouts = Whereabouts { reached, told, seen: None };
+    let row =
+        |id| ContactRow { whereabouts, ..ContactRow::new(id, name(&format!("user{id}")), Standing::Contact) };
+    let mut it = Dialer::load(at(0), &(1..=count).map(row).collect::<Vec<_>>(), 1);
+    (1..=count).for_each(|id| it.dial_soon(at(0), id, false));
+    it
+}
+
+/// Who is dialled then.
+fn dialled(it: &mut Dialer, ms: u64) -> Vec<ContactId> {
+    dials(it, ms).into_iter().map(|(id, _)| id).collect()
+}
+
 #[test]
-fn a_crowd_that_does_not_answer_does_not_keep_others_from_being_dialled() {
-    let whereabouts = Whereabouts { told: Some(address(9)), ..Whereabouts::default() };
-    let row = |id| ContactRow { whereabouts, ..ContactRow::new(id, name(&format!("user{id}"))) };
-    let mut it = Dialer::load(at(0), &(1..=101).map(row).collect::<Vec<_>>(), 1);
-    (1..=101).for_each(|id| it.dial_soon(at(0), id, false));
-    it.set_presence(at(0), 101, Some(true));
-    let mut dialled = BTreeSet::new();
-    // Each dial takes long, but no contact is tried twice before all were.
-    for round in 0..4 {
-        let underway: Vec<_> = dials(&mut it, round * 5_000).into_iter().map(|(id, _)| id).collect();
-        assert!(underway.len() <= MAX_DIALS && (round > 0 || underway[0] == 101), "{underway:?}");
-        assert_eq!(dials(&mut it, round * 5_000).len(), 0);
-        underway.iter().for_each(|id| _ = it.failed(at(round * 5_000 + 4_000), *id, &[]));
-        dialled.extend(underway);
+fn a_crowd_that_says_nothing_does_not_keep_others_from_being_dialled() {
+    for linked in [true, false] {
+        let mut it = crowd(301, linked);
+        let places = if linked { MAX_DIALS } else { MAX_DIALS / 4 };
+        let (mut all, mut ms) = (BTreeSet::new(), 0);
+        while all.len() < 301 {
+            let now = dialled(&mut it, ms);
+            assert!(!now.is_empty() && now.len() <= places, "{ms}: {now:?}");
+            assert!(dialled(&mut it, ms).is_empty());
+            assert!(now.into_iter().all(|id| all.insert(id)), "before all were");
+            ms = millis(it.deadline().since_start()).min(ms + millis(YOUNG));
+        }
+        assert!(ms < 3_000, "{ms}");
     }
-    assert_eq!(dialled.len(), 101);
+}
+
+#[test]
+fn a_dial_that_is_over_leaves_its_place_at_once_and_who_is_online_comes_first() {
+    let count = i64::try_from(MAX_DIALS).unwrap() + 2;
+    let mut it = crowd(count, true);
+    it.set_presence(at(0), count, Some(true));
+    let first = dialled(&mut it, 0);
+    assert_eq!((first.len(), first[0]), (MAX_DIALS, count));
+    it.failed(at(1), count, &[]);
+    assert_eq!((dialled(&mut it, 1).len(), dialled(&mut it, 2).len()), (1, 0));
+    // Those who were there last come first.
+    let mut it = crowd(3, true);
+    it.seen(2, 7);
+    it.seen(3, 5);
+    assert_eq!(dialled(&mut it, 0), [2, 3, 1]);
+}
+
+#[test]
+fn there_are_only_so_many_dials_however_long_they_take() {
+    for linked in [true, false] {
+        let mut it = crowd(2_000, linked);
+        let all: usize = (0..100).map(|round| dialled(&mut it, round * 250).len()).sum();
+        assert_eq!(all, if linked { MAX_UNDERWAY } else { MAX_UNDERWAY / 2 });
+        it.failed(at(30_000), 1, &[]);
+        assert_eq!(dialled(&mut it, 30_000).len(), 1);
+    }
+}
+
+#[test]
+fn tar_pits_do_not_delay_a_new_friend() {
+    const FRIEND: ContactId = 201;
+    let mut it = crowd(200, false);
+    let mut ends = BTreeMap::new();
+    for ms in (0..60_000).step_by(50) {
+        let over = ends.extract_if(..=(ms, 0), |_, ()| true).collect::<Vec<_>>();
+        over.into_iter().for_each(|((_, id), ())| _ = it.failed(at(ms), id, &[]));
+        // They come and go, so that there is always hope, and take as long as they can.
+        for id in (1..=200).filter(|id| (ms + 50 * *id as u64).is_multiple_of(2_000)) {
+            it.set_presence(at(ms), id, Some(ms % 4_000 < 2_000));
+            it.dial_soon(at(ms), id, false);
+        }
+        if ms == 30_000 {
+            it.add(FRIEND);
+            it.learn(at(ms), FRIEND, Some(address(7)), true);
+            it.set_presence(at(ms), FRIEND, Some(true));
+            it.dial_soon(at(ms), FRIEND, false);
+        }
+        for id in dialled(&mut it, ms) {
+            if id == FRIEND {
+                assert!(ms <= 30_000 + millis(YOUNG), "{ms}");
+                return;
+            }
+            ends.insert((ms + 15_000, id), ());
+        }
+    }
+    panic!("never dialled");
+}
+
+#[test]
+fn only_so_many_new_addresses_of_a_contact_are_believed() {
+    let hour = millis(NEW_ADDRESSES_WITHIN);
+    let mut it = Dialer::load(at(0), &[ContactRow::new(1, name("bob"), Standing::Contact)], 1);
+    let learn = |it: &mut Dialer, ms, port| it.learn(at(ms), 1, Some(address(port)), false);
+    for port in 1..=4 {
+        assert!(learn(&mut it, u64::from(port), port));
+    }
+    assert!(!learn(&mut it, 5, 5) && !learn(&mut it, 6, 6));
+    assert_eq!(ports(&it), [4]);
+    let why: Vec<_> = it.outlook(1).unwrap().attempts.iter().map(|it| it.route.remote().unwrap()).collect();
+    assert_eq!(why, [address(5), address(6)], "the user can ask why");
+    // Between those that are known they may go to and fro.
+    assert!(learn(&mut it, 7, 1) && learn(&mut it, 8, 4) && !learn(&mut it, 9, 6));
+    it.reached(at(10), 1, Some(address(7)));
+    assert!(learn(&mut it, 11, 7), "where there was a link");
+    assert!(!learn(&mut it, 12, 6));
+    it.dial_later(at(hour), 1, false);
+    assert_eq!(ports(&it), [7], "not yet");
+    it.dial_later(at(hour + 1), 1, false);
+    assert_eq!(ports(&it), [6, 7], "the last that was told, once it may be believed");
+    assert!(!learn(&mut it, hour + 1, 8) && learn(&mut it, hour + 2, 8));
 }
 
 #[test]
@@ -167,7 +270,7 @@ fn where_they_are_is_saved_at_once_and_when_they_were_there_some_time() {
     it.rollback();
     assert!(it.is_behind(), "it was not saved after all");
     it.set_presence(at(7), 1, None);
-    it.learn(1, Some(address(3)), true);
+    it.learn(at(0), 1, Some(address(3)), true);
     assert_eq!((it.save(&journal).unwrap(), it.with_presence()), (true, vec![]));
     assert_eq!((saved().seen, saved().told), (Some(1_000_007), Some(address(3))));
 }
@@ -178,7 +281,7 @@ fn a_failed_transaction_has_dialled_nobody() {
     it.dial_soon(at(0), 1, false);
     it.commit();
     for _ in 0..2 {
-        it.learn(1, Some(address(3)), true);
+        it.learn(at(0), 1, Some(address(3)), true);
         assert_eq!(dials(&mut it, 0), [(1, vec![3, 1])]);
         it.rollback();
         assert_eq!((it.deadline(), ports(&it)), (at(0).mono, vec![1, 2]));

@@ -65,7 +65,7 @@ fn silence_is_broken_and_then_taken_for_death() {
     assert_eq!(links.close(&mut fx, 1, None).unwrap().silence, DEAD_AFTER);
     // Who never says hello has less time, whatever they say.
     links.add(&fx, 2, BOB, false, from(address(9)), 0);
-    fx.now = at(end + millis(HANDSHAKE_DEADLINE));
+    fx.now = at(end + millis(HANDSHAKE_LIMIT));
     links.received(&fx, 2);
     assert_eq!((links.deadline(), links.tick(&mut fx)), (fx.now.mono, vec![2]));
 }
@@ -111,7 +111,7 @@ fn a_hello_says_where_the_client_can_be_dialled_and_what_it_takes() {
         let (mut links, mut fx) = (Links::new(OWN), effects());
         links.add(&fx, 1, BOB, dialled, from(remote), 1000);
         let hello = Hello { port, window, ..hello(1, &[]) };
-        let up = Greeting::Up { older: None, address, window: takes };
+        let up = Greeting::Up { older: None, address, window: takes, holding: None };
         assert_eq!(links.greeted(&mut fx, 1, 1, &name("bob"), &hello), up);
     }
     let (mut links, mut fx) = (Links::new(OWN), effects());

@@ -20,7 +20,12 @@ fn dial(it: &mut Rendezvous, fx: &mut Effects) -> Option<PublicKey> {
 }
 
 fn connected(it: &mut Rendezvous, fx: &mut Effects, session: ConnectionId) -> bool {
-    let register = Register { name: name("alice"), listen: address(1), start: None };
+    let register = Register {
+        name: name("alice"),
+        listen: address(1),
+        start: None,
+        strangers: crate::protocol::rendezvous::Strangers::All,
+    };
     it.connected(fx, session, KEY, register)
 }
 
@@ -118,6 +123,33 @@ fn another_key_is_refused_and_that_is_said_once() {
             assert!(it.told().detail.contains(words), "{:?}", it.told());
         }
     }
+}
+
+#[test]
+fn another_key_is_trusted_by_its_digits_and_dialled_at_once() {
+    let (mut it, mut fx) = new(Some(KEY), Some(KEY));
+    let [digits, old] = [OTHER, KEY].map(|key| key.to_string());
+    let refused = |it: &mut Rendezvous, digits| it.trust(at(0), digits).unwrap_err().0;
+    assert_eq!(refused(&mut it, Some(&digits)), Code::NothingToTrust);
+    dial(&mut it, &mut fx);
+    let wrong = Problem::WrongKey { expected: KEY, found: Some(OTHER) };
+    it.failed(&mut fx, &wrong);
+    for digits in [None, Some("0"), Some(&*old)] {
+        assert_eq!(refused(&mut it, digits), Code::KeyChanged);
+    }
+    assert_eq!(it.trust(fx.now, Some(&digits)), Ok(OTHER));
+    assert_eq!(it.deadline(), fx.now.mono);
+    assert_eq!(dial(&mut it, &mut fx), Some(OTHER));
+    // It may be typed while the old key is being dialled.
+    let (mut it, mut fx) = new(Some(KEY), None);
+    dial(&mut it, &mut fx);
+    it.failed(&mut fx, &wrong);
+    dial(&mut it, &mut fx);
+    assert_eq!(it.trust(fx.now, Some(&digits)), Ok(OTHER));
+    it.failed(&mut fx, &wrong);
+    assert_eq!((it.deadline(), dial(&mut it, &mut fx)), (fx.now.mono, Some(OTHER)));
+    assert!(connected(&mut it, &mut fx, 1));
+    assert_eq!(refused(&mut it, Some(&digits)), Code::NothingToTrust);
 }
 
 #[test]

@@ -65,12 +65,29 @@ fn a_contact_is_verified_by_the_code_and_by_no_other() {
         matches!(notice, Notice::Error(error) if error.code == Code::KeyChanged && error.message.starts_with("WARNING"))
     });
     assert!(loud, "{:?}", world.notices);
-    world.types("TRUST bob");
+    world.types(&format!("TRUST bob {OTHER}"));
     assert!(!world.line().verified);
     assert_ne!(world.code().0, code);
     world.types("REQUEST carol");
     world.types("VERIFY carol");
     assert_eq!(world.errors().last(), Some(&Code::UnknownKey));
+}
+
+#[test]
+fn one_who_asks_and_looks_like_a_contact_is_pointed_out() {
+    let mut world = World::with_bob();
+    world.discovery(&[status("b0b", OTHER, 4000, true), status("carol", PublicKey([9; 32]), 4000, true)]);
+    let resembles: Vec<_> = world
+        .notices
+        .iter()
+        .filter_map(|notice| match notice {
+            Notice::Request { from, resembles, .. } => {
+                Some((from.as_str(), resembles.as_ref().map(Name::as_str)))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(resembles[resembles.len() - 2..], [("b0b", Some("bob")), ("carol", None)]);
 }
 
 #[test]

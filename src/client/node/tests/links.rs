@@ -34,3 +34,16 @@ fn who_answers_and_wants_no_link_is_looked_for_at_the_other_address() {
     world.says(2, &[Peer::Bye(Bye { reason: ByeReason::NOT_ACCEPTED })]);
     assert_eq!(first_tried(&world.later(60_000)), Some(address(4000)));
 }
+
+#[test]
+fn what_arrives_of_a_frame_is_a_sign_of_life() {
+    let mut world = World::linked(1);
+    let alive = |world: &World| (world.node.links.of(world.bob()).is_some(), world.node.rendezvous.is_up());
+    for _ in 0..3 {
+        world.later(millis(DEAD_AFTER) - 1);
+        assert_eq!(alive(&world), (true, true));
+        world.step(&[Input::Alive(1), Input::Alive(SESSION)]);
+    }
+    world.later(millis(DEAD_AFTER));
+    assert_eq!(alive(&world), (false, false));
+}

@@ -9,7 +9,7 @@ use super::super::effects::Effects;
 use super::super::output::Output;
 use crate::protocol::peer::{Cursor, Hello, Kind, Message, Peer};
 use crate::protocol::{Name, PublicKey};
-use crate::store::journal::Journal;
+use crate::store::journal::{Journal, Standing};
 use crate::time::{Instant, Now};
 use crate::transport::noise::Keypair;
 use crate::undo::Transactional;
@@ -35,7 +35,7 @@ pub fn at(ms: u64) -> Now {
 /// The journal of alice, whose contacts have the ids 1, 2 and so on.
 pub fn journal(contacts: &[&str]) -> Journal {
     let journal = Journal::in_memory(&name("alice"), &Keypair::generate().unwrap()).unwrap();
-    contacts.iter().for_each(|it| _ = journal.add_contact(&name(it)).unwrap());
+    contacts.iter().for_each(|it| _ = journal.add_contact(&name(it), Standing::Contact).unwrap());
     journal
 }
 
@@ -60,11 +60,11 @@ pub fn codes<'n>(notices: impl IntoIterator<Item = &'n Notice>) -> Vec<Code> {
 }
 
 pub fn hello(epoch: u64, cursors: &[Cursor]) -> Hello {
-    Hello { name: name("bob"), epoch, port: 4000, window: 1 << 20, cursors: cursors.to_vec() }
+    Hello { name: name("bob"), epoch, port: 4000, window: 1 << 20, cursors: cursors.to_vec(), hold: None }
 }
 
 pub fn message(epoch: u64, number: u64, text: &str) -> Message {
-    Message { epoch, number, kind: Kind::TEXT, sent: 0, body: text.into() }
+    Message { epoch, number, kind: Kind::TEXT, sent: 0, body: text.into(), original: None }
 }
 
 pub fn cursor(epoch: u64, number: u64) -> Cursor {

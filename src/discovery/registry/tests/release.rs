@@ -1,5 +1,6 @@
 //! What the operator decides, and what the operator is told.
 
+use super::saving::in_memory;
 use super::*;
 
 impl World {
@@ -15,17 +16,17 @@ impl World {
     }
 
     fn figures(&self) -> [u64; 5] {
-        let Figures { users, online, sessions, connections, requests } = self.registry.figures();
+        let Figures { users, online, sessions, connections, requests, .. } = self.registry.figures();
         [users, online, sessions, connections, requests]
     }
 }
 
 /// Alice is connected with bob, has asked for carol, and dave has asked for her. All but carol are there.
 fn acquainted() -> (World, [ConnectionId; 3]) {
-    let mut world = World::limited(Limits { new_names: 10, new_names_loopback: None });
+    let mut world = World::limited(limits(10, false));
     let [alice, bob, carol] = world.users(["alice", "bob", "carol"]);
     world.say(bob, request("alice"));
-    world.say(alice, linked("bob"));
+    world.say(alice, request("bob"));
     world.say(alice, request("carol"));
     world.close(carol);
     let dave = world.user(4, "dave");
@@ -51,12 +52,12 @@ fn a_released_name_goes_to_the_first_other_key() {
     let (mut world, [alice, bob, dave]) = acquainted();
     let (key, actions) = world.release("alice");
     assert_eq!(key, Some(PublicKey([1; 32])));
-    let offline = [bob, dave].map(|session| told(session, 1, "alice", 1000, false, false));
+    let offline = [send(bob, contact(1, "alice", 1000, false)), send(dave, seen(1, "alice", 1000, false))];
     assert_eq!((&actions[0], &actions[1..]), (&close(alice), &offline[..]));
     assert_eq!(world.figures(), [3, 2, 2, 0, 0]);
     assert_eq!((world.count("users"), world.count("connections"), world.count("requests")), (3, 0, 0));
     assert_eq!(world.say(bob, request("alice")), [no_such_user(bob, "alice")]);
-    assert_eq!(world.say(bob, linked("alice")), []);
+    assert_eq!(world.say(bob, drop_user("alice")), []);
 
     for restart in [false, true] {
         if restart {
@@ -72,7 +73,7 @@ fn a_released_name_goes_to_the_first_other_key() {
     // Nothing about the users that the name knew before.
     assert_eq!(world.say(new, register("alice", 2000)), welcome(new, 2000, &[]));
     let bob = world.user(2, "bob");
-    let answer = [told(new, 2, "bob", 1000, true, true), told(bob, 5, "alice", 2000, true, false)];
+    let answer = [send(new, asking(2, "bob", Asks::Typed)), send(bob, seen(5, "alice", 2000, true))];
     assert_eq!(world.say(bob, request("alice")), answer);
     world.restart();
     assert_eq!(world.figures(), [5, 0, 0, 0, 1]);
@@ -116,8 +117,8 @@ fn a_decision_that_can_not_be_saved_never_was() {
     }
     // She is still there, and so is what was asked.
     assert_eq!(world.say(alice, ToDiscovery::Ping), [send(alice, ToClient::Pong)]);
-    assert_eq!(world.say(bob, request("alice")), [told(bob, 1, "alice", 1000, true, false)]);
-    assert_eq!(world.say(dave, request("alice")), [told(dave, 1, "alice", 1000, true, false)]);
+    assert_eq!(world.say(bob, request("alice")), [send(bob, contact(1, "alice", 1000, true))]);
+    assert_eq!(world.say(dave, request("alice")), [send(dave, seen(1, "alice", 1000, true))]);
     // Also where all was decided and the commit failed, and after an earlier decision on the name.
     world.release("alice");
     world.user(7, "alice");

@@ -1,0 +1,264 @@
+//! Who becomes a contact, and how users are met who are none.
+
+use super::super::notice::{Code, Notice};
+use super::super::resembles::resembles;
+use super::intake::Telling;
+use super::roster::Learned;
+use super::{Node, commands};
+use crate::protocol::peer::{ByeReason, HoldReason, Peer};
+use crate::protocol::rendezvous::{About, Asks, Status, Strangers as Policy, ToDiscovery};
+use crate::protocol::{Name, PublicKey};
+use crate::store::Result;
+use crate::store::journal::{ContactId, Journal, Request, Standing};
+
+/// How many users are remembered who were forgotten; of more, the earliest may come back by themselves.
+const MAX_FORGOTTEN: usize = 1000;
+
+/// Discovery says what it knows of a user.
+pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Result<()> {
+    let Status { name, key, address, online, asks, connected } = status;
+    if *name == node.setup.name {
+        return Ok(());
+    }
+    let comes = *asks != Asks::No || *connected;
+    let known = learn(node, journal, name, *key, comes)?;
+    if let Some(id) = known.or_else(|| node.roster.named(name)) {
+        node.rendezvous.note_spoken(id);
+    }
+    let Some(person) = known.and_then(|id| node.roster.get(id)) else {
+        return Ok(());
+    };
+    let (Some(id), identity) = (known, person.identity) else {
+        return Ok(());
+    };
+    match identity.standing {
+        Standing::Forgotten
+            if *asks == Asks::Typed && !identity.blocked && identity.request == Request::None =>
+        {
+            return come_back(node, journal, id, name);
+        }
+        _ if identity.blocked || identity.standing == Standing::Forgotten => {
+            if comes {
+                drop_pair(node, id, name);
+            }
+            return Ok(());
+        }
+        Standing::Stranger if node.intake.policy() == Policy::All => answer(node, id, name),
+        Standing::Stranger => return Ok(()),
+        _ => {}
+    }
+    let request = match identity.request {
+        _ if *connected => Request::Answered,
+        Request::Ended if !comes => Request::Ended,
+        _ => Request::Kept,
+    };
+    if request != identity.request {
+        node.roster.set_request(id, request);
+    }
+    // Which side dials first depends on whether both have asked.
+    let linked = node.links.of(id).is_some();
+    if node.dialer.learn(node.fx.now, id, *address, *online == Some(true)) && !linked {
+        node.dial_soon(id);
+    }
+    if node.dialer.set_presence(node.fx.now, id, *online)
+        && let Some(online) = *online
+    {
+        node.fx.tell(Notice::Presence { peer: name.clone(), state: online.into() });
+    }
+    if *asks != Asks::No && !*connected {
+        node.ask_for(name, false);
+    }
+    node.note_held(id);
+    Ok(())
+}
+
+/// Discovery says that this is the key of a user, or of one who has linked. With `comes` the user wants something of this
+/// one. Returns who that is from now on, unless the key is not the one that is pinned.
+pub(super) fn learn(
+    node: &mut Node,
+    journal: &Journal,
+    name: &Name,
+    key: PublicKey,
+    comes: bool,
+) -> Result<Option<ContactId>> {
+    match node.roster.learn(name, key) {
+        Learned::Key(id) => return Ok(Some(id)),
+        Learned::Ignored => {}
+        Learned::Exists(id) => node.withdrawals.note_exists(id),
+        Learned::Changed(words) => node.fx.error(Code::KeyChanged, Some(name), words),
+        Learned::Stranger if comes => return meet(node, journal, name, key),
+        Learned::Stranger => {}
+    }
+    Ok(None)
+}
+
+/// A user asks or links of whom nothing is known here: also one whom discovery calls connected, for a journal restored
+/// from a backup looks the same as a discovery that lies.
+fn meet(node: &mut Node, journal: &Journal, name: &Name, key: PublicKey) -> Result<Option<ContactId>> {
+    let standing = match node.intake.policy() {
+        Policy::Closed => {
+            node.rendezvous.ask(&mut node.fx, ToDiscovery::Drop(About { name: name.clone() }));
+            return Ok(None);
+        }
+        Policy::All => Standing::Contact,
+        Policy::Open | Policy::Ask => Standing::Stranger,
+    };
+    if standing == Standing::Stranger && !make_room(node, journal)? {
+        return Ok(None);
+    }
+    let Some(id) = node.add_contact(journal, name, standing)? else {
+        let message = format!("{name} asks for you, but there are too many contacts");
+        node.fx.error(Code::Refused, Some(name), message);
+        return Ok(None);
+    };
+    node.roster.learn(name, key);
+    introduce(node, id, name);
+    Ok(Some(id))
+}
+
+/// Makes room for another stranger. Returns whether there is some.
+fn make_room(node: &mut Node, journal: &Journal) -> Result<bool> {
+    if !node.intake.is_full() {
+        return Ok(true);
+    }
+    let silent = |id| node.links.of(id).is_none() && node.conversations.current() != Some(id);
+    let Some(id) = node.intake.gives_way(silent) else {
+        return Ok(false);
+    };
+    node.remove_contact(journal, id)?;
+    Ok(true)
+}
+
+/// Tells the user of one who asks, and answers if the user wants that of all.
+fn introduce(node: &mut Node, id: ContactId, name: &Name) {
+    let Some(person) = node.roster.get(id) else {
+        return;
+    };
+    let stranger = person.identity.standing == Standing::Stranger;
+    let contacts = node.roster.known().filter(|(_, it)| it.identity.standing == Standing::Contact);
+    let resembles = resembles(name, contacts.map(|(_, contact)| &contact.name)).cloned();
+    let fingerprint = person.identity.key;
+    if stranger {
+        node.intake.add(id, node.fx.now);
+        node.roster.set_told_at(id, node.fx.now.wall);
+    } else {
+        node.roster.set_request(id, Request::Kept);
+        node.ask_for(name, false);
+    }
+    let telling = if stranger { node.intake.tell(node.fx.now) } else { Telling::Each };
+    match (telling, fingerprint) {
+        (Telling::Each, Some(fingerprint)) => {
+            node.fx.tell(Notice::Request { from: name.clone(), fingerprint, stranger, resembles });
+        }
+        (Telling::Many, _) => {
+            let message = "very many strangers ask for you, and are not told one by one any more: CONTACTS lists those who are kept";
+            node.fx.error(Code::TooMany, None, message.into());
+        }
+        _ => {}
+    }
+}
+
+/// One who was forgotten has asked again.
+fn come_back(node: &mut Node, journal: &Journal, id: ContactId, name: &Name) -> Result<()> {
+    let standing = match node.intake.policy() {
+        Policy::Closed => {
+            drop_pair(node, id, name);
+            return Ok(());
+        }
+        Policy::All => Standing::Contact,
+        Policy::Open | Policy::Ask => Standing::Stranger,
+    };
+    if standing == Standing::Contact || make_room(node, journal)? {
+        node.roster.set_standing(id, standing);
+        node.conversations.contacts_changed();
+        introduce(node, id, name);
+    }
+    Ok(())
+}
+
+/// The user answers a stranger, who is a contact from now on.
+pub(super) fn answer(node: &mut Node, id: ContactId, name: &Name) {
+    node.roster.set_standing(id, Standing::Contact);
+    node.roster.set_request(id, Request::Unconfirmed);
+    node.intake.remove(id);
+    for link in node.delivery.take_again(Some(id), HoldReason::NOT_ANSWERED) {
+        node.links.say(&mut node.fx, link, vec![Peer::Resume]);
+    }
+    node.ask_for(name, true);
+    node.dial_soon(id);
+}
+
+/// Ends what there is between this user and another one at discovery.
+pub(super) fn drop_pair(node: &mut Node, id: ContactId, name: &Name) {
+    let told = node.rendezvous.ask(&mut node.fx, ToDiscovery::Drop(About { name: name.clone() }));
+    // What could not be said is said after the next login.
+    node.roster.set_request(id, if told { Request::None } else { Request::Unconfirmed });
+}
+
+/// The user wants to know nothing more of a contact or a stranger: all that was said is removed. Key and cursors stay, so
+/// that a client that dials or asks again by itself does not bring them back.
+pub(super) fn forget(node: &mut Node, journal: &Journal, id: ContactId, name: &Name) -> Result<()> {
+    if let Some(link) = node.links.of(id) {
+        node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
+    }
+    if node.conversations.current() == Some(id) {
+        commands::leave_conversation(node);
+    }
+    if node.roster.get(id).is_none_or(|person| person.identity.key.is_none()) {
+        node.rendezvous.ask(&mut node.fx, ToDiscovery::Drop(About { name: name.clone() }));
+        return node.remove_contact(journal, id);
+    }
+    journal.remove_said(id)?;
+    node.delivery.forget(id);
+    node.intake.remove(id);
+    node.held.forget(id);
+    node.dialer.add(id);
+    node.conversations.remove(id, name);
+    node.conversations.add(id);
+    node.rendezvous.forgive(name);
+    node.roster.set_standing(id, Standing::Forgotten);
+    node.roster.set_blocked(id, false);
+    drop_pair(node, id, name);
+    let forgotten: Vec<ContactId> = node.roster.forgotten().map(|(id, _)| id).collect();
+    if let Some(first) = forgotten.first().filter(|_| forgotten.len() > MAX_FORGOTTEN) {
+        node.remove_contact(journal, *first)?;
+    }
+    Ok(())
+}
+
+/// The other side has ended the pair, or has not answered in time.
+pub(super) fn dropped(node: &mut Node, name: &Name) {
+    let Some(id) = node.roster.named(name) else {
+        return;
+    };
+    node.rendezvous.note_spoken(id);
+    let Some(person) = node.roster.get(id) else {
+        return;
+    };
+    if person.identity.standing != Standing::Contact || person.identity.request == Request::Ended {
+        return;
+    }
+    node.roster.set_request(id, Request::Ended);
+    node.dialer.set_presence(node.fx.now, id, None);
+    if !node.roster.is_blocked(id) {
+        let waiting = match node.delivery.waiting(id) {
+            0 => String::new(),
+            waiting => format!("; {waiting} not delivered stay here"),
+        };
+        let message = format!(
+            "{name} has ended the contact, or did not answer within 30 days{waiting}; REQUEST {name} asks again"
+        );
+        node.fx.error(Code::Dropped, Some(name), message);
+    }
+    node.note_held(id);
+}
+
+/// The strangers who were not answered in time are forgotten.
+pub(super) fn expire(node: &mut Node, journal: &Journal) -> Result<()> {
+    for id in node.intake.expired(node.fx.now) {
+        if let Some(name) = node.roster.name(id).cloned() {
+            forget(node, journal, id, &name)?;
+        }
+    }
+    Ok(())
+}

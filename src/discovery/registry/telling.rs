@@ -1,0 +1,91 @@
+//! What each client is told of other users.
+//!
+//! - Who is connected with a user is told all.
+//! - Who has asked for a user, without an answer, is told the name and the key; of a user who is open to strangers also
+//!   whether the user is online, and the address if it is one that discovery has seen the user come from. So nobody has
+//!   strangers dial somebody else.
+//! - Who is asked is told the name, the key, and that the user asks: never where, for a client does not dial strangers.
+
+use super::Turn;
+use crate::accounts::{Account, Registration};
+use crate::discovery::users::UserIndex;
+use crate::protocol::rendezvous::{About, Asks, Registered, Status, Strangers, ToClient};
+use crate::transport::ConnectionId;
+
+impl Turn<'_> {
+    /// The session is the user's from now on, and is told everything that concerns the user.
+    pub(super) fn welcome(&mut self, session: ConnectionId, user: UserIndex) {
+        let Some(Account { registration: Registration { address, .. }, .. }) = self.users.get(user) else {
+            return;
+        };
+        let address = *address;
+        self.sessions.register(session, user);
+        self.send(session, ToClient::Registered(Registered { address }));
+        for other in self.relations.all_related(user) {
+            self.tell(session, user, other);
+        }
+        let refusing: Vec<_> = self.relations.refusing(user).collect();
+        for other in refusing {
+            self.tell_dropped(session, other);
+        }
+        self.send(session, ToClient::Synced);
+    }
+
+    /// Tells those who are connected with a user.
+    pub(super) fn tell_contacts(&mut self, user: UserIndex) {
+        let contacts: Vec<_> = self.relations.connections(user).collect();
+        self.tell_each(contacts, user);
+    }
+
+    /// Tells those who have asked for a user, if they may see more than that there is one, or could before.
+    pub(super) fn tell_askers(&mut self, user: UserIndex, could_before: bool) {
+        if could_before || self.users.get(user).is_some_and(is_seen_by_strangers) {
+            let askers: Vec<_> = self.relations.asking(user).collect();
+            self.tell_each(askers, user);
+        }
+    }
+
+    fn tell_each(&mut self, told: Vec<UserIndex>, user: UserIndex) {
+        for told in told {
+            if let Some(session) = self.sessions.of(told) {
+                self.tell(session, told, user);
+            }
+        }
+    }
+
+    /// Tells `told`, in `session`, what `told` may know of `user`.
+    pub(super) fn tell(&mut self, session: ConnectionId, told: UserIndex, user: UserIndex) {
+        let Some(account) = self.users.get(user) else {
+            return;
+        };
+        let Registration { address, observed, .. } = account.registration;
+        let connected = self.relations.connected(user, told);
+        let visible =
+            connected || self.relations.request(told, user).is_some() && is_seen_by_strangers(account);
+        let reachable = connected || visible && address.ip().to_canonical() == observed;
+        let asks = self.relations.request(user, told);
+        let status = Status {
+            name: account.name.clone(),
+            key: account.key,
+            address: reachable.then_some(address),
+            online: visible.then(|| self.sessions.of(user).is_some()),
+            asks: asks.map_or(Asks::No, |request| if request.typed { Asks::Typed } else { Asks::Again }),
+            connected,
+        };
+        self.send(session, ToClient::Status(status));
+        if let Some(request) = asks.filter(|request| request.told.is_none()) {
+            self.note_told(user, told, request);
+        }
+    }
+
+    pub(super) fn tell_dropped(&mut self, session: ConnectionId, by: UserIndex) {
+        if let Some(Account { name, .. }) = self.users.get(by) {
+            let name = name.clone();
+            self.send(session, ToClient::Dropped(About { name }));
+        }
+    }
+}
+
+fn is_seen_by_strangers(account: &Account) -> bool {
+    matches!(account.registration.strangers, Strangers::Open | Strangers::All)
+}
