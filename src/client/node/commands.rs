@@ -155,7 +155,12 @@ fn request_user(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     node.rendezvous.forgive(name);
     node.fx.tell(Notice::Requested { peer: name.clone() });
     if linked {
-        node.fx.tell(Notice::Link { peer: name.clone(), state: UpDown::Up, stranger: false });
+        node.fx.tell(Notice::Link {
+            peer: name.clone(),
+            state: UpDown::Up,
+            route: node.links.via(id),
+            stranger: false,
+        });
     }
     Ok(())
 }

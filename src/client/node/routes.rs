@@ -6,10 +6,10 @@ use super::super::event::{ConnectionId, Problem, Space};
 use super::super::notice::{Code, HeldReason, Notice, UpDown};
 use super::delivery::{Delivered, Received};
 use super::intake::LINKS as STRANGER_LINKS;
-use super::links::{Greeting, Heard, Unknown, WINDOW};
+use super::links::{Greeting, Heard, Unknown, Up, WINDOW};
 use super::roster::Person;
 use super::{FAILED, Node, Setup, acquaintance, commands, leaving};
-use crate::protocol::peer::{ByeReason, Hello, Hold, HoldReason, Message, Peer};
+use crate::protocol::peer::{ByeReason, Hello, Hold, HoldReason, Message, Peer, Via};
 use crate::protocol::rendezvous::{
     Identify, RefusedCode, Register, Request as Ask, Strangers as Policy, ToClient, ToDiscovery,
 };
@@ -300,6 +300,8 @@ impl Node {
             window: WINDOW,
             cursors: self.delivery.cursors(journal, contact)?,
             hold: self.intake.hold(contact),
+            via: Via::Direct,
+            linked: false,
         };
         match self.links.greet(&mut self.fx, id, contact, hello) {
             Some(early) => self.greeted(journal, id, contact, &early),
@@ -352,6 +354,7 @@ impl Node {
                 self.tell_delivered(contact, delivered);
             }
             Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),
+            Heard::Keep(contact) => return self.kept(journal, id, contact),
             Heard::Goodbye(reason) => self.goodbye(id, reason),
             Heard::Broken(what) => self.bad_peer(id, what),
         }
@@ -425,7 +428,7 @@ impl Node {
         }
     }
 
-    /// The other side has said hello: the link is up, unless another one is the better.
+    /// The other side has said hello.
     pub(super) fn greeted(
         &mut self,
         journal: &Journal,
@@ -433,42 +436,72 @@ impl Node {
         contact: ContactId,
         hello: &Hello,
     ) -> Result<()> {
-        let (Some(link), Some(person)) = (self.links.get(id), self.roster.get(contact)) else {
+        let Some(name) = self.still_welcome(id, contact) else {
             return Ok(());
         };
-        // The user may have decided since this side said hello.
-        if person.identity.blocked || person.identity.key != Some(link.key) {
-            self.reject_link(id, ByeReason::NOT_ACCEPTED);
-            return Ok(());
-        }
-        let name = person.name.clone();
         match self.links.greeted(&mut self.fx, id, contact, &name, hello) {
             Greeting::Broken(what) => self.bad_peer(id, &what),
             Greeting::KeepOlder => self.close_link(id, None),
-            Greeting::Up { older, address, window, holding } => {
-                older.into_iter().for_each(|older| self.delivery.close(older));
-                let opened = self.delivery.open(journal, id, contact, window, hello, holding)?;
-                // The reason may be gone since this side said hello.
-                let gone = holding.filter(|_| self.intake.hold(contact).is_none());
-                for link in gone.into_iter().flat_map(|it| self.delivery.take_again(Some(contact), it)) {
-                    self.links.say(&mut self.fx, link, vec![Peer::Resume]);
-                }
-                if let Some(up_to) = opened.skipped {
-                    self.links.say(&mut self.fx, id, vec![Peer::Skipped(up_to)]);
-                }
-                if let Some(messages) = opened.lost {
-                    self.fx.tell(Notice::Lost { peer: name.clone(), messages });
-                }
-                self.tell_delivered(contact, opened.delivered);
-                self.dialer.reached(self.fx.now, contact, address);
-                self.rendezvous.forgive(&name);
-                if older.is_none() {
-                    let stranger = self.roster.standing(contact) == Some(Standing::Stranger);
-                    self.fx.tell(Notice::Link { peer: name, state: UpDown::Up, stranger });
-                }
-                self.note_held(contact);
-            }
+            Greeting::Undecided => {}
+            Greeting::Up(up) => return self.link_up(journal, id, contact, hello, up),
         }
+        Ok(())
+    }
+
+    /// The other side keeps the link.
+    fn kept(&mut self, journal: &Journal, id: ConnectionId, contact: ContactId) -> Result<()> {
+        if self.still_welcome(id, contact).is_some()
+            && let Some((hello, up)) = self.links.kept(&mut self.fx, id)
+        {
+            self.link_up(journal, id, contact, &hello, up)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts a link with a contact whom the user has blocked, or whose key the user has changed, since this side said hello.
+    fn still_welcome(&mut self, id: ConnectionId, contact: ContactId) -> Option<Name> {
+        let (link, person) = (self.links.get(id)?, self.roster.get(contact)?);
+        if person.identity.blocked || person.identity.key != Some(link.key) {
+            self.reject_link(id, ByeReason::NOT_ACCEPTED);
+            return None;
+        }
+        Some(person.name.clone())
+    }
+
+    /// Messages go over this link from now on.
+    fn link_up(
+        &mut self,
+        journal: &Journal,
+        id: ConnectionId,
+        contact: ContactId,
+        hello: &Hello,
+        up: Up,
+    ) -> Result<()> {
+        let Up { older, address, via, same_way, window, holding } = up;
+        older.into_iter().for_each(|older| self.delivery.close(older));
+        let opened = self.delivery.open(journal, id, contact, window, hello, holding)?;
+        // The reason may be gone since this side said hello.
+        let gone = holding.filter(|_| self.intake.hold(contact).is_none());
+        for link in gone.into_iter().flat_map(|it| self.delivery.take_again(Some(contact), it)) {
+            self.links.say(&mut self.fx, link, vec![Peer::Resume]);
+        }
+        if let Some(up_to) = opened.skipped {
+            self.links.say(&mut self.fx, id, vec![Peer::Skipped(up_to)]);
+        }
+        let Some(name) = self.roster.name(contact).cloned() else {
+            return Ok(());
+        };
+        if let Some(messages) = opened.lost {
+            self.fx.tell(Notice::Lost { peer: name.clone(), messages });
+        }
+        self.tell_delivered(contact, opened.delivered);
+        self.dialer.reached(self.fx.now, contact, address);
+        self.rendezvous.forgive(&name);
+        if older.is_none() || !same_way {
+            let stranger = self.roster.standing(contact) == Some(Standing::Stranger);
+            self.fx.tell(Notice::Link { peer: name, state: UpDown::Up, stranger, route: Some(via) });
+        }
+        self.note_held(contact);
         Ok(())
     }
 
@@ -530,7 +563,12 @@ impl Node {
         if closed.was_up {
             if let Some(person) = self.roster.get(contact).filter(|person| !person.identity.blocked) {
                 let stranger = person.identity.standing == Standing::Stranger;
-                self.fx.tell(Notice::Link { peer: person.name.clone(), state: UpDown::Down, stranger });
+                self.fx.tell(Notice::Link {
+                    peer: person.name.clone(),
+                    state: UpDown::Down,
+                    stranger,
+                    route: None,
+                });
             }
             if !self.held.is_empty() {
                 self.note_held(contact);

@@ -6,7 +6,7 @@ use super::numbers::{messages as counted, size};
 use super::page::Page;
 use super::time::timestamp;
 use super::{Body, ErrorNotice, HeldReason, MANY_UNREAD, Notice, OnOff, UpDown};
-use crate::protocol::peer::{STRANGER_BYTES, STRANGER_MESSAGES};
+use crate::protocol::peer::{STRANGER_BYTES, STRANGER_MESSAGES, Via};
 use crate::protocol::{Name, PublicKey};
 use crate::terminal::printable;
 
@@ -155,7 +155,10 @@ impl Notice {
             }
             Self::Requested { peer } => page.line(format!("* request sent to {peer}")),
             Self::Link { stranger: true, .. } => {}
-            Self::Link { peer, state: UpDown::Up, .. } => page.line(format!("* {peer} is linked")),
+            Self::Link { peer, state: UpDown::Up, route, .. } => {
+                let way = route.filter(|via| *via != Via::Direct).map(|via| format!(" ({via})"));
+                page.line(format!("* {peer} is linked{}", way.unwrap_or_default()));
+            }
             Self::Link { peer, state: UpDown::Down, .. } => page.line(format!("* {peer} is no longer linked")),
             Self::Message { from, text, sent, received, replayed, .. } => {
                 let mut marks = look.late(*sent, *received);

@@ -7,7 +7,7 @@ use peerchat::client::notice::{
     AddressLine, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye, HeldReason,
     HistoryLine, Notice, OnOff, OutboxLine, Reason, Told, UpDown, Why,
 };
-use peerchat::protocol::peer::Cursor;
+use peerchat::protocol::peer::{Cursor, Via};
 use peerchat::protocol::{Name, PublicKey};
 use serde_json::Value;
 
@@ -130,7 +130,7 @@ fn notices() -> Vec<Notice> {
         Notice::Request { from: bob.clone(), fingerprint: key, stranger: true, resembles: Some(bob.clone()) },
         Notice::Full { from: bob.clone() },
         Notice::Requested { peer: bob.clone() },
-        Notice::Link { peer: bob.clone(), state, stranger: false },
+        Notice::Link { peer: bob.clone(), state, route: Some(Via::Direct), stranger: false },
         Notice::Message {
             id,
             from: bob.clone(),
