@@ -19,8 +19,8 @@
 //! - `output`: what is told, and what the console has not written yet;
 //! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
 //!
-//! `routes` is the rest of the conductor, what discovery and peers say; `acquaintance` is how users become contacts;
-//! `commands` carries out what the user types; `leaving` is how the program ends.
+//! `discovery_says` and `peers_say` are the rest of the conductor; `acquaintance` is how users become contacts; `commands`
+//! carries out what the user types; `leaving` is how the program ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,6 +41,7 @@ mod conversations;
 mod delivery;
 mod diagnosis;
 mod dialer;
+mod discovery_says;
 mod effects;
 mod exit;
 mod held;
@@ -51,9 +52,9 @@ mod log;
 mod one_shot;
 mod output;
 mod parts;
+mod peers_say;
 mod rendezvous;
 mod roster;
-mod routes;
 mod search;
 mod send_window;
 mod trust;
@@ -501,7 +502,7 @@ impl Node {
             let one_shot = self.one_shot.as_ref().is_some_and(|it| Some(it.to()) == name.as_ref());
             if self.withdrawals.is_over(id) || (self.fx.output.is_silent() && one_shot) {
                 let exists = self.withdrawals.remove(id);
-                self.remove_contact(journal, id)?;
+                acquaintance::remove(self, journal, id)?;
                 if let Some(name) = name.filter(|_| exists) {
                     // It was said while nothing could come of it.
                     self.ask_for(&name, false);
