@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, unbounded};
 use minicbor::Decode;
 
-use super::event::{ConnectionId, Input, Path, Problem};
+use super::event::{ConnectionId, Input, Path, Problem, Punching};
 use crate::protocol::rendezvous::{MAX_PUNCHED, TOKEN};
 use crate::protocol::{HANDSHAKE_DEADLINE, MAX_PEER_FRAME, PublicKey};
 use crate::store::journal::ContactId;
@@ -34,21 +34,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 /// How many connections are let in: in all, from one address, and before they have proved a key.
 const CAPS: Caps = Caps { total: 4096, per_address: Some(64), per_loopback: None, handshakes: 256 };
-
-/// What a way through routers takes.
-#[derive(Debug, Clone)]
-pub struct Punching {
-    /// This side's socket of the session with discovery: its port is where the other side finds the way.
-    pub session: SocketAddr,
-    pub token: [u8; TOKEN],
-    /// Whether this side begins the handshake.
-    pub begins: bool,
-    /// How long to wait, so that both sides begin at once.
-    pub wait: Duration,
-    pub remotes: Vec<SocketAddr>,
-    /// Where the contact takes links.
-    pub routes: Vec<Route>,
-}
 
 /// Who is to be met in a race.
 struct Meeting {
@@ -83,8 +68,7 @@ impl From<Input> for Event {
 pub struct Network {
     transport: Transport,
     events: Sender<Event>,
-    /// It listens on every IPv4 address, and on none of IPv6.
-    ipv4_only: bool,
+    listen: SocketAddr,
     /// Whether the users whom discovery knows may be on this machine: it is there itself, or, while it has not been
     /// reached, this client listens only there.
     on_loopback: Arc<AtomicBool>,
@@ -93,9 +77,8 @@ pub struct Network {
 impl Network {
     /// A network that listens at `listen`, and whose connections prove `keypair` and report to `events`.
     pub fn new(keypair: Keypair, listen: SocketAddr, events: Sender<Event>) -> Self {
-        let ipv4_only = listen.ip() == Ipv4Addr::UNSPECIFIED;
         let on_loopback = Arc::new(AtomicBool::new(is_loopback(listen)));
-        Self { transport: Transport::new(keypair), events, ipv4_only, on_loopback }
+        Self { transport: Transport::new(keypair), events, listen, on_loopback }
     }
 
     pub fn accept(&self, listener: TcpListener) -> io::Result<()> {
@@ -142,7 +125,10 @@ impl Network {
         // The usual case needs no other threads.
         if let [route] = routes {
             let connection = self.transport.dial(*route, Purpose::Peer, Some(key));
-            self.open_link(connection.map_err(|error| vec![(*route, peer_problem(error, key))])?, Some(contact));
+            self.open_link(
+                connection.map_err(|error| vec![(*route, peer_problem(error, key))])?,
+                Some(contact),
+            );
             return Ok(());
         }
         let now = Instant::now();
@@ -207,11 +193,7 @@ impl Network {
     }
 
     /// The routes that may be dialled, and why the others may not.
-    fn allowed(
-        &self,
-        routes: Vec<Route>,
-        worked: Option<SocketAddr>,
-    ) -> (Vec<Route>, Vec<(Route, Problem)>) {
+    fn allowed(&self, routes: Vec<Route>, worked: Option<SocketAddr>) -> (Vec<Route>, Vec<(Route, Problem)>) {
         let (mut allowed, mut problems) = (Vec::new(), Vec::new());
         for route in routes {
             let told = route.remote().filter(|remote| Some(*remote) != worked);
@@ -240,7 +222,12 @@ impl Network {
                     let (network, meeting, won, sender) =
                         (self.clone(), Arc::clone(&meeting), Arc::clone(&won), sender.clone());
                     let prove = move || {
-                        let _ = sender.send(network.prove(&meeting, &won, meeting.route(remote, punched), stream));
+                        let _ = sender.send(network.prove(
+                            &meeting,
+                            &won,
+                            meeting.route(remote, punched),
+                            stream,
+                        ));
                     };
                     proving -= usize::from(spawn(prove).is_err());
                 }
@@ -306,8 +293,8 @@ impl Network {
         let addresses =
             endpoint.to_socket_addrs().map_err(|error| Problem::Other(format!("{endpoint}: {error}")))?;
         // A client that listens on every IPv4 address gives out the one that discovery sees, which must be one.
-        let (reach, other): (Vec<_>, Vec<_>) =
-            addresses.partition(|address| address.is_ipv4() || !self.ipv4_only);
+        let ipv4_only = self.listen.ip() == Ipv4Addr::UNSPECIFIED;
+        let (reach, other): (Vec<_>, Vec<_>) = addresses.partition(|address| address.is_ipv4() || !ipv4_only);
         let mut problem = Problem::Other(if other.is_empty() {
             format!("{endpoint} has no address")
         } else {
@@ -337,7 +324,7 @@ impl Network {
 
     fn path(&self, connection: &Connection, remote: SocketAddr, rtt: Duration) -> Path {
         let local = connection.local().unwrap_or(remote);
-        Path { local, remote, rtt, own: scope::own(self.ipv4_only) }
+        Path { local, remote, rtt, own: scope::own(self.listen.ip()) }
     }
 
     fn open_link(&self, connection: Connection, dialled: Option<ContactId>) {

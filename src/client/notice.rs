@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::command::{Explanation, MAX_REFERENCE, Reference};
+use super::node::Reachable;
 use crate::protocol::peer::{Cursor, Kind, Message, Via};
 use crate::protocol::{Name, PublicKey};
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
@@ -55,6 +56,8 @@ pub enum Notice {
     Full { from: Name },
     /// A `REQUEST` was taken: it is safe and goes on until there is a link.
     Requested { peer: Name },
+    /// How others get to this client from outside.
+    Reachable(Reachable),
     /// Whether there is a link to a peer; that it is up also when another one has taken its place that goes another way.
     Link {
         peer: Name,

@@ -14,9 +14,39 @@ use crate::store::journal::{ContactId, Journal, Request, Standing};
 /// How many users are remembered who were forgotten; of more, the earliest may come back by themselves.
 const MAX_FORGOTTEN: usize = 1000;
 
+/// Adds a user; `None` if there are too many.
+pub(super) fn add(
+    node: &mut Node,
+    journal: &Journal,
+    name: &Name,
+    standing: Standing,
+) -> Result<Option<ContactId>> {
+    let row = node.roster.add(journal, name, standing)?;
+    Ok(row.map(|row| {
+        node.dialer.add(row.id);
+        node.delivery.add(row.id);
+        node.conversations.add(row.id);
+        row.id
+    }))
+}
+
+/// Removes a user with all that was said.
+pub(super) fn remove(node: &mut Node, journal: &Journal, id: ContactId) -> Result<()> {
+    if let Some(name) = node.roster.remove(journal, id)? {
+        node.rendezvous.forgive(&name);
+        node.dialer.remove(id);
+        node.reach.forget(id);
+        node.intake.remove(id);
+        node.held.forget(id);
+        node.delivery.remove(id);
+        node.conversations.remove(id, &name);
+    }
+    Ok(())
+}
+
 /// Discovery says what it knows of a user.
 pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Result<()> {
-    let Status { name, key, address, online, asks, connected } = status;
+    let Status { name, key, address, online, asks, connected, also } = status;
     if *name == node.setup.name {
         return Ok(());
     }
@@ -57,13 +87,17 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
     }
     // Which side dials first depends on whether both have asked.
     let linked = node.links.of(id).is_some();
-    if node.dialer.learn(node.fx.now, id, *address, *online == Some(true)) && !linked {
-        node.dial_soon(id);
-    }
+    let hope = node.dialer.learn_also(id, also)
+        | node.dialer.learn(node.fx.now, id, *address, *online == Some(true));
     if node.dialer.set_presence(node.fx.now, id, *online)
         && let Some(online) = *online
     {
         node.fx.tell(Notice::Presence { peer: name.clone(), state: online.into() });
+    }
+    if hope && linked {
+        node.reach.moved(node.fx.now, id);
+    } else if hope {
+        node.dial_soon(id);
     }
     if *asks != Asks::No && !*connected {
         node.ask_for(name, false);
@@ -106,7 +140,7 @@ fn meet(node: &mut Node, journal: &Journal, name: &Name, key: PublicKey) -> Resu
     if standing == Standing::Stranger && !make_room(node, journal)? {
         return Ok(None);
     }
-    let Some(id) = node.add_contact(journal, name, standing)? else {
+    let Some(id) = add(node, journal, name, standing)? else {
         let message = format!("{name} asks for you, but there are too many contacts");
         node.fx.error(Code::Refused, Some(name), message);
         return Ok(None);
@@ -125,7 +159,7 @@ fn make_room(node: &mut Node, journal: &Journal) -> Result<bool> {
     let Some(id) = node.intake.gives_way(silent) else {
         return Ok(false);
     };
-    node.remove_contact(journal, id)?;
+    remove(node, journal, id)?;
     Ok(true)
 }
 
@@ -206,7 +240,7 @@ pub(super) fn forget(node: &mut Node, journal: &Journal, id: ContactId, name: &N
     }
     if node.roster.get(id).is_none_or(|person| person.identity.key.is_none()) {
         node.rendezvous.ask(&mut node.fx, ToDiscovery::Drop(About { name: name.clone() }));
-        return node.remove_contact(journal, id);
+        return remove(node, journal, id);
     }
     journal.remove_said(id)?;
     node.delivery.forget(id);
@@ -221,7 +255,7 @@ pub(super) fn forget(node: &mut Node, journal: &Journal, id: ContactId, name: &N
     drop_pair(node, id, name);
     let forgotten: Vec<ContactId> = node.roster.forgotten().map(|(id, _)| id).collect();
     if let Some(first) = forgotten.first().filter(|_| forgotten.len() > MAX_FORGOTTEN) {
-        node.remove_contact(journal, *first)?;
+        remove(node, journal, *first)?;
     }
     Ok(())
 }

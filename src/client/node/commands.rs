@@ -127,7 +127,7 @@ fn request_user(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
         return Ok(());
     }
     let known = match node.roster.named(name) {
-        None => node.add_contact(journal, name, Standing::Contact)?,
+        None => acquaintance::add(node, journal, name, Standing::Contact)?,
         known => known,
     };
     let Some((id, person)) = known.and_then(|id| Some((id, node.roster.get(id)?))) else {
@@ -391,7 +391,7 @@ fn resend(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
 fn block(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     // Also a user who has not yet asked.
     if node.roster.named(name).is_none() && *name != node.setup.name {
-        node.add_contact(journal, name, Standing::Stranger)?;
+        acquaintance::add(node, journal, name, Standing::Stranger)?;
     }
     if let Some(id) = known(node, name) {
         set_blocked(node, id, true);

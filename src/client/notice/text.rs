@@ -2,6 +2,7 @@
 
 use jiff::civil::Date;
 
+use super::super::node::Reachable;
 use super::numbers::{messages as counted, size};
 use super::page::Page;
 use super::time::timestamp;
@@ -154,6 +155,16 @@ impl Notice {
                 page.line(format!("* discovery must have the key {} from now on", short(fingerprint)));
             }
             Self::Requested { peer } => page.line(format!("* request sent to {peer}")),
+            Self::Reachable(Reachable::Direct { address }) => page.line(format!(
+                "* others can dial you at {address}, unless a firewall is between"
+            )),
+            Self::Reachable(Reachable::Mapped { address }) => page.line(format!(
+                "* your router passes on what comes to {address}: others can dial you there"
+            )),
+            Self::Reachable(Reachable::Nat { address }) => page.line(format!(
+                "* a router at {} lets nothing in by itself: links go through it when both sides open them, or through discovery",
+                address.ip()
+            )),
             Self::Link { stranger: true, .. } => {}
             Self::Link { peer, state: UpDown::Up, route, .. } => {
                 let way = route.filter(|via| *via != Via::Direct).map(|via| format!(" ({via})"));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::super::super::event::{Action, ConnectionId};
+use super::super::super::event::{Action, ConnectionId, Path};
 use super::super::super::notice::{Code, Notice};
 use super::super::effects::Effects;
 use super::super::output::Output;
@@ -24,6 +24,11 @@ pub fn name(text: &str) -> Name {
 
 pub fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// How discovery on this machine is reached.
+pub fn path() -> Path {
+    Path { local: address(2), remote: address(1), rtt: Duration::ZERO, own: Vec::new() }
 }
 
 /// This many milliseconds after the start.

@@ -1,0 +1,424 @@
+//! The conductor: the life of a link from the dial to its end, and what peers say over it, routed to the machines.
+
+use super::super::event::{ConnectionId, Problem, Space};
+use super::super::notice::{Code, HeldReason, Notice, UpDown};
+use super::delivery::{Delivered, Received};
+use super::intake::LINKS as STRANGER_LINKS;
+use super::links::{Greeting, Heard, Unknown, Up, WINDOW};
+use super::{Node, acquaintance, ways};
+use crate::protocol::peer::{ByeReason, Hello, Hold, HoldReason, Message, Peer, Via};
+use crate::protocol::rendezvous::{Identify, Strangers as Policy, ToDiscovery};
+use crate::protocol::{Name, PublicKey};
+use crate::store::Result;
+use crate::store::journal::{ContactId, Incoming, Journal, Request, Seq, Standing};
+use crate::transport::{Route, network};
+
+impl Node {
+    /// Something gives hope that the contact can be reached. The side with the lower key dials first.
+    pub(super) fn dial_soon(&mut self, id: ContactId) {
+        // Who has not answered does not dial.
+        let yields = self.roster.get(id).is_some_and(|person| {
+            person.identity.request == Request::Answered
+                && person.identity.key.is_some_and(|key| key < self.setup.key)
+        });
+        self.dialer.dial_soon(self.fx.now, id, yields);
+        ways::seek(self, id);
+    }
+
+    pub(super) fn dial_given_up(&mut self) {
+        for id in self.dialer.given_up() {
+            if self.links.of(id).is_none() {
+                self.dial_soon(id);
+            }
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, id: ContactId, problems: &[(Route, Problem)]) {
+        let impostor = self.dialer.failed(self.fx.now, id, problems);
+        if let (Some((route, problem)), Some(name)) = (impostor, self.roster.name(id)) {
+            let message = format!("{route} is not {name}: {problem}; nothing was sent");
+            self.fx.error(Code::Impostor, Some(name), message);
+        }
+    }
+
+    /// A peer has proved a key: finds out who it is.
+    pub(super) fn link_proved(
+        &mut self,
+        journal: &Journal,
+        id: ConnectionId,
+        version: u8,
+        dialled: Option<ContactId>,
+    ) -> Result<()> {
+        let Some((key, route)) = self.links.get(id).map(|link| (link.key, link.route)) else {
+            return Ok(());
+        };
+        let owner = self.roster.holder(&key);
+        if dialled.is_none() && !self.links.admits(&self.fx, key) {
+            self.reject_link(id, ByeReason::TRY_LATER);
+            return Ok(());
+        }
+        if let Some(contact) = dialled {
+            self.dialer.answered(self.fx.now, contact, route);
+        }
+        if self.rendezvous.is_out() || dialled.is_some_and(|contact| owner != Some(contact)) {
+            self.reject_link(id, ByeReason::NOT_ACCEPTED);
+            return Ok(());
+        }
+        if let Some(contact) = owner {
+            if !self.roster.note_version(contact, version) {
+                self.bad_peer(id, "it speaks an older version of the protocol than it has before");
+                return Ok(());
+            }
+            return self.greet(journal, id, contact);
+        }
+        let asked = match self.links.unknown(key) {
+            Unknown::Asked => true,
+            Unknown::Ask => self.rendezvous.ask(&mut self.fx, ToDiscovery::Identify(Identify { key })),
+            Unknown::TooMany => false,
+        };
+        if !asked {
+            self.reject_link(id, ByeReason::TRY_LATER);
+            let what = format!("{route} was cut: discovery can't be asked who it is (key {key})");
+            self.links.stranger(&mut self.fx, &what);
+        }
+        Ok(())
+    }
+
+    /// Discovery says whose key it is that a peer has proved.
+    pub(super) fn identified(
+        &mut self,
+        journal: &Journal,
+        key: PublicKey,
+        name: Option<&Name>,
+    ) -> Result<()> {
+        for id in self.links.identifying(key) {
+            let Some(name) = name.filter(|name| **name != self.setup.name) else {
+                let remote = self.links.get(id).map_or_else(String::new, |link| link.route.to_string());
+                self.reject_link(id, ByeReason::NOT_ACCEPTED);
+                let what = format!("{remote} was cut: no user has registered its key {key}");
+                self.links.stranger(&mut self.fx, &what);
+                continue;
+            };
+            match acquaintance::learn(self, journal, name, key, true)? {
+                Some(contact) => self.greet(journal, id, contact)?,
+                None => self.reject_link(id, ByeReason::NOT_ACCEPTED),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says hello to a contact, or to a stranger who may have a link.
+    pub(super) fn greet(&mut self, journal: &Journal, id: ConnectionId, contact: ContactId) -> Result<()> {
+        let Some(person) = self.roster.get(contact) else {
+            return Ok(());
+        };
+        match person.identity.standing {
+            _ if person.identity.blocked => {
+                let name = person.name.clone();
+                self.reject_link(id, ByeReason::NOT_ACCEPTED);
+                self.links.say_blocked(&mut self.fx, contact, &name);
+                return Ok(());
+            }
+            Standing::Contact => {}
+            Standing::Forgotten => {
+                self.reject_link(id, ByeReason::NOT_ACCEPTED);
+                return Ok(());
+            }
+            Standing::Stranger if matches!(self.intake.policy(), Policy::Ask | Policy::Closed) => {
+                self.reject_link(id, ByeReason::NOT_ANSWERED);
+                return Ok(());
+            }
+            Standing::Stranger => self.make_room_for_link(contact, id),
+        }
+        let hello = Hello {
+            name: self.setup.name.clone(),
+            epoch: self.setup.epoch,
+            port: self.setup.listen.port(),
+            window: WINDOW,
+            cursors: self.delivery.cursors(journal, contact)?,
+            hold: self.intake.hold(contact),
+            via: Via::Direct,
+            linked: false,
+        };
+        match self.links.greet(&mut self.fx, id, contact, hello) {
+            Some(early) => self.greeted(journal, id, contact, &early),
+            None => Ok(()),
+        }
+    }
+
+    /// Of the links of strangers one is closed, if this is one too many.
+    fn make_room_for_link(&mut self, contact: ContactId, id: ConnectionId) {
+        let remote = self.links.get(id).and_then(|link| link.route.remote());
+        self.intake.linked(contact, remote.map(|remote| network(remote.ip())));
+        let Self { links, roster, .. } = self;
+        let stranger = |id| roster.standing(id) == Some(Standing::Stranger);
+        if links.count(stranger) >= STRANGER_LINKS
+            && let Some(other) = links.gives_way(stranger)
+        {
+            self.close_link(other, Some(ByeReason::TRY_LATER));
+        }
+    }
+
+    /// The other side has said hello.
+    pub(super) fn greeted(
+        &mut self,
+        journal: &Journal,
+        id: ConnectionId,
+        contact: ContactId,
+        hello: &Hello,
+    ) -> Result<()> {
+        let Some(name) = self.still_welcome(id, contact) else {
+            return Ok(());
+        };
+        match self.links.greeted(&mut self.fx, id, contact, &name, hello) {
+            Greeting::Broken(what) => self.bad_peer(id, &what),
+            Greeting::KeepOlder => self.close_link(id, None),
+            Greeting::Undecided => {}
+            Greeting::Up(up) => return self.link_up(journal, id, contact, hello, up),
+        }
+        Ok(())
+    }
+
+    /// The other side keeps the link.
+    fn kept(&mut self, journal: &Journal, id: ConnectionId, contact: ContactId) -> Result<()> {
+        if self.still_welcome(id, contact).is_some()
+            && let Some((hello, up)) = self.links.kept(&mut self.fx, id)
+        {
+            self.link_up(journal, id, contact, &hello, up)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts a link with a contact whom the user has blocked, or whose key the user has changed, since this side said hello.
+    fn still_welcome(&mut self, id: ConnectionId, contact: ContactId) -> Option<Name> {
+        let (link, person) = (self.links.get(id)?, self.roster.get(contact)?);
+        if person.identity.blocked || person.identity.key != Some(link.key) {
+            self.reject_link(id, ByeReason::NOT_ACCEPTED);
+            return None;
+        }
+        Some(person.name.clone())
+    }
+
+    /// Messages go over this link from now on.
+    fn link_up(
+        &mut self,
+        journal: &Journal,
+        id: ConnectionId,
+        contact: ContactId,
+        hello: &Hello,
+        up: Up,
+    ) -> Result<()> {
+        let Up { older, address, via, same_way, window, holding } = up;
+        older.into_iter().for_each(|older| self.delivery.close(older));
+        let opened = self.delivery.open(journal, id, contact, window, hello, holding)?;
+        // The reason may be gone since this side said hello.
+        let gone = holding.filter(|_| self.intake.hold(contact).is_none());
+        for link in gone.into_iter().flat_map(|it| self.delivery.take_again(Some(contact), it)) {
+            self.links.say(&mut self.fx, link, vec![Peer::Resume]);
+        }
+        if let Some(up_to) = opened.skipped {
+            self.links.say(&mut self.fx, id, vec![Peer::Skipped(up_to)]);
+        }
+        let Some(name) = self.roster.name(contact).cloned() else {
+            return Ok(());
+        };
+        if let Some(messages) = opened.lost {
+            self.fx.tell(Notice::Lost { peer: name.clone(), messages });
+        }
+        self.tell_delivered(contact, opened.delivered);
+        self.dialer.reached(self.fx.now, contact, address);
+        self.reach.linked(self.fx.now, contact, via == Via::Relayed);
+        self.rendezvous.forgive(&name);
+        if older.is_none() || !same_way {
+            let stranger = self.roster.standing(contact) == Some(Standing::Stranger);
+            self.fx.tell(Notice::Link { peer: name, state: UpDown::Up, stranger, route: Some(via) });
+        }
+        self.note_held(contact);
+        Ok(())
+    }
+
+    pub(super) fn peer_says(
+        &mut self,
+        journal: &Journal,
+        incoming: &mut Incoming<'_>,
+        id: ConnectionId,
+        said: &Peer,
+    ) -> Result<()> {
+        match self.links.hear(id, said) {
+            Heard::Nothing => {}
+            Heard::Message(contact, message) => {
+                let arrived = self.fx.now.wall;
+                let Self { delivery, intake, .. } = self;
+                let take = || intake.take(contact, message.body.len());
+                match delivery.received(journal, incoming, id, &message, arrived, take)? {
+                    Received::New(seq) => self.tell_message(contact, seq, &message),
+                    Received::Dropped => {}
+                    Received::Held(hold) => self.hold(id, contact, hold),
+                    Received::Broken(what) => self.bad_peer(id, what),
+                }
+            }
+            Heard::Part => self.links.say(&mut self.fx, id, vec![Peer::PartAck]),
+            Heard::PartAck => self.delivery.part_acknowledged(self.fx.now.mono, id),
+            Heard::Hold(contact, hold) => {
+                if let Some(cursor) = hold.cursor {
+                    let delivered = self.delivery.acknowledged(self.fx.now.mono, journal, id, cursor)?;
+                    self.tell_delivered(contact, delivered);
+                }
+                if self.delivery.hold(id, hold.reason) {
+                    self.links.say(&mut self.fx, id, vec![Peer::Rewound]);
+                } else {
+                    self.bad_peer(id, "it takes back too often what it takes");
+                }
+                self.note_held(contact);
+            }
+            Heard::Resume => {
+                self.delivery.resume(id);
+                self.links.contact(id).into_iter().for_each(|contact| self.note_held(contact));
+            }
+            Heard::Rewound => self.delivery.rewound(id),
+            Heard::Skipped(contact, up_to) => self.delivery.skipped(journal, contact, up_to)?,
+            Heard::Acknowledgement(contact, cursor) => {
+                let delivered = self.delivery.acknowledged(self.fx.now.mono, journal, id, cursor)?;
+                self.tell_delivered(contact, delivered);
+            }
+            Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),
+            Heard::Keep(contact) => return self.kept(journal, id, contact),
+            Heard::Goodbye(reason) => self.goodbye(id, reason),
+            Heard::Broken(what) => self.bad_peer(id, what),
+        }
+        Ok(())
+    }
+
+    /// A message has come in.
+    fn tell_message(&mut self, contact: ContactId, seq: Seq, message: &Message) {
+        self.search.said(seq);
+        self.dialer.seen(contact, self.fx.now.wall);
+        if let Some(person) = self.roster.get(contact) {
+            let stranger = person.identity.standing == Standing::Stranger;
+            self.conversations.received(&mut self.fx, contact, &person.name, stranger, seq, message);
+        }
+    }
+
+    /// A message is not taken, which both sides are told.
+    fn hold(&mut self, id: ConnectionId, contact: ContactId, hold: Hold) {
+        if hold.reason == HoldReason::NOT_ANSWERED
+            && self.intake.note_full(contact)
+            && let Some(from) = self.roster.name(contact).cloned()
+        {
+            self.fx.tell(Notice::Full { from });
+        }
+        self.links.say(&mut self.fx, id, vec![Peer::Hold(hold)]);
+    }
+
+    /// Finds out whether messages for the contact wait because of a bound of the other side, and tells it.
+    pub(super) fn note_held(&mut self, id: ContactId) {
+        let Some(person) = self.roster.get(id) else {
+            return;
+        };
+        let unanswered = person.identity.request == Request::Kept
+            && self.rendezvous.is_up()
+            && self.links.of(id).is_none()
+            && self.dialer.presence(id).is_none();
+        let reason = match self.delivery.held(id) {
+            Some(HoldReason::NOT_ANSWERED) => Some(HeldReason::NotAnswered),
+            Some(HoldReason::DISK_FULL) => Some(HeldReason::DiskFull),
+            _ => unanswered.then_some(HeldReason::NotAnswered),
+        };
+        self.held.note(&mut self.fx, id, &person.name, reason, self.delivery.waiting(id));
+    }
+
+    pub(super) fn tell_delivered(&mut self, contact: ContactId, delivered: Vec<Delivered>) {
+        if let Some(name) = self.roster.name(contact).filter(|_| !delivered.is_empty()) {
+            for (seq, message) in delivered {
+                self.conversations.delivered(&mut self.fx, contact, name, seq, message);
+            }
+            if !self.held.is_empty() {
+                self.note_held(contact);
+            }
+        }
+    }
+
+    /// The other side closes the link.
+    pub(super) fn goodbye(&mut self, id: ConnectionId, reason: ByeReason) {
+        let contact = self.links.contact(id);
+        self.close_link(id, None);
+        let Some(contact) = contact else {
+            return;
+        };
+        let now = self.fx.now;
+        self.dialer.note_goodbye(now, contact, reason);
+        match reason {
+            // Dialling would only take turns with the newer client of this account, unless discovery can be asked: who
+            // has a session with it is the newer.
+            ByeReason::SUPERSEDED if !self.rendezvous.is_up() => self.dialer.dial_no_more(contact),
+            ByeReason::SUPERSEDED | ByeReason::TRY_LATER => {}
+            _ => self.dialer.dial_later(now, contact, true),
+        }
+    }
+
+    /// The other side breaks the rules: the link is of no use.
+    pub(super) fn bad_peer(&mut self, id: ConnectionId, what: &str) {
+        let Some((key, route)) = self.links.get(id).map(|link| (link.key, link.route)) else {
+            return;
+        };
+        let name = self.roster.holder(&key).and_then(|contact| self.roster.name(contact)).cloned();
+        let who = name.as_ref().map_or_else(|| route.to_string(), ToString::to_string);
+        self.close_link(id, Some(ByeReason::NOT_ACCEPTED));
+        self.fx.error(Code::BadPeer, name.as_ref(), format!("the link to {who} was cut: {what}"));
+    }
+
+    /// Closes a connection that has not come to a link.
+    pub(super) fn reject_link(&mut self, id: ConnectionId, reason: ByeReason) {
+        self.links.close(&mut self.fx, id, Some(reason));
+    }
+
+    /// Closes a link, says so, and dials again later.
+    pub(super) fn close_link(&mut self, id: ConnectionId, reason: Option<ByeReason>) {
+        let Some(closed) = self.links.close(&mut self.fx, id, reason) else {
+            return;
+        };
+        self.delivery.close(id);
+        let Some(contact) = closed.contact else {
+            return;
+        };
+        let now = self.fx.now;
+        if closed.was_up {
+            if let Some(person) = self.roster.get(contact).filter(|person| !person.identity.blocked) {
+                let stranger = person.identity.standing == Standing::Stranger;
+                self.fx.tell(Notice::Link {
+                    peer: person.name.clone(),
+                    state: UpDown::Down,
+                    stranger,
+                    route: None,
+                });
+            }
+            if !self.held.is_empty() {
+                self.note_held(contact);
+            }
+            let silence = i64::try_from(closed.silence.as_millis()).unwrap_or(i64::MAX);
+            self.dialer.seen(contact, now.wall.saturating_sub(silence));
+            self.dialer.dial_later(now, contact, false);
+            ways::seek(self, contact);
+        } else if closed.dialled && self.links.of(contact).is_none() {
+            // A client that has the key and wants no link may be an older one of theirs, at the older address.
+            self.dialer.dial_elsewhere(contact);
+            self.dialer.dial_later(now, contact, false);
+        }
+    }
+
+    /// The room on the journal's disk has changed.
+    pub(super) fn disk(&mut self, space: Space) {
+        self.intake.set_space(space);
+        match space {
+            Space::Low => {
+                let message = "the disk is nearly full: nothing more is taken from peers, who are told so. Your own messages are still kept. Make room, or start with a smaller --keep-free";
+                self.fx.error(Code::DiskFull, None, message.into());
+            }
+            Space::Enough => {
+                for link in self.delivery.take_again(None, HoldReason::DISK_FULL) {
+                    self.links.say(&mut self.fx, link, vec![Peer::Resume]);
+                }
+            }
+        }
+    }
+}
