@@ -223,7 +223,19 @@ impl Turn<'_> {
             (ToDiscovery::Identify(asked), Some(asker)) => {
                 self.identify(session, from.ip(), asker, asked.key)
             }
-            (ToDiscovery::Request(Request { name, .. }) | ToDiscovery::Drop(About { name }), None) => {
+            (ToDiscovery::Punch(about), Some(_)) => {
+                self.refuse(session, RefusedCode::NOT_CONNECTED, Some(&about.name));
+            }
+            (ToDiscovery::Relay(about), Some(_)) => {
+                self.refuse(session, RefusedCode::RELAY_OFF, Some(&about.name));
+            }
+            (
+                ToDiscovery::Request(Request { name, .. })
+                | ToDiscovery::Drop(About { name })
+                | ToDiscovery::Punch(About { name })
+                | ToDiscovery::Relay(About { name }),
+                None,
+            ) => {
                 self.refuse(session, RefusedCode::NOT_REGISTERED, Some(name));
             }
             (ToDiscovery::Identify(_), None) => self.refuse(session, RefusedCode::NOT_REGISTERED, None),
@@ -282,7 +294,7 @@ impl Turn<'_> {
         if let Some(newer) = held.filter(|held| *held > session) {
             // This message was under way for so long that a session opened later has overtaken it.
             if !again && let Some(address) = self.sessions.get(newer).map(|newer| newer.from) {
-                self.send(session, ToClient::Superseded(Registered { address }));
+                self.send(session, ToClient::Superseded(Registered { address, observed: address }));
             }
             return self.end(session);
         }
@@ -301,7 +313,7 @@ impl Turn<'_> {
         }
         if let Some(older) = held.filter(|older| *older != session) {
             if !again {
-                self.send(older, ToClient::Superseded(Registered { address: from }));
+                self.send(older, ToClient::Superseded(Registered { address: from, observed: from }));
             }
             self.sessions.end(older);
             self.decisions.actions.push(Action::Close { session: older });

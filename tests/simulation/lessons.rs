@@ -114,9 +114,10 @@ impl Alice {
             online: Some(true),
             asks: Asks::No,
             connected: true,
+            also: vec![],
         };
         let says = vec![
-            ToClient::Registered(Registered { address: address() }),
+            ToClient::Registered(Registered { address: address(), observed: address() }),
             ToClient::Status(bob),
             ToClient::Synced,
         ];
@@ -259,6 +260,7 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
         online: Some(true),
         asks: Asks::No,
         connected: true,
+        also: vec![],
     };
     alice.takes(&[Input::RendezvousSays(SESSION, vec![ToClient::Status(moved)])]);
     let mut tried = Vec::new();
@@ -300,9 +302,10 @@ fn an_answer_that_discovery_could_not_save_is_given_again() {
         online: None,
         asks: Asks::Typed,
         connected: false,
+        also: vec![],
     };
     let says = vec![
-        ToClient::Registered(Registered { address: address() }),
+        ToClient::Registered(Registered { address: address(), observed: address() }),
         ToClient::Status(bob),
         ToClient::Synced,
         ToClient::Refused(Refused { code: RefusedCode::NOT_SAVED, name: Some(name("bob")) }),

@@ -414,5 +414,5 @@ pub fn session(from: Ipv4Addr, to: SocketAddr, own: &Keypair) -> Result<Wire<ToC
 
 pub fn registration(name: &str, listen: SocketAddr, strangers: Strangers) -> ToDiscovery {
     let name: Name = name.parse().unwrap();
-    ToDiscovery::Register(Register { name, listen, start: None, strangers })
+    ToDiscovery::Register(Register::new(name, listen, None, strangers))
 }

@@ -16,7 +16,7 @@ const MAX_FORGOTTEN: usize = 1000;
 
 /// Discovery says what it knows of a user.
 pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Result<()> {
-    let Status { name, key, address, online, asks, connected } = status;
+    let Status { name, key, address, online, asks, connected, also: _ } = status;
     if *name == node.setup.name {
         return Ok(());
     }

@@ -237,12 +237,8 @@ mod tests {
             let (mut fx, mut rendezvous) =
                 (effects(), Rendezvous::new(at(0), "host:1".into(), None, None, 1));
             rendezvous.tick(&mut fx);
-            let register = Register {
-                name: name("alice"),
-                listen: address(1),
-                start: None,
-                strangers: crate::protocol::rendezvous::Strangers::All,
-            };
+            let register =
+                Register::new(name("alice"), address(1), None, crate::protocol::rendezvous::Strangers::All);
             rendezvous.connected(&mut fx, 1, OTHER, register);
             rendezvous.registered(&mut fx, "registered".into());
             Self {

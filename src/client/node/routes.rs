@@ -26,8 +26,7 @@ impl Node {
         key: PublicKey,
     ) -> Result<()> {
         let Setup { name, listen, epoch, strangers, .. } = &self.setup;
-        let register =
-            Register { name: name.clone(), listen: *listen, start: Some(*epoch), strangers: *strangers };
+        let register = Register::new(name.clone(), *listen, Some(*epoch), *strangers);
         if self.rendezvous.connected(&mut self.fx, session, key, register) {
             journal.pin_rendezvous(&self.setup.endpoint, key)?;
         }
@@ -59,6 +58,7 @@ impl Node {
             ToClient::Identity(found) => return self.identified(journal, found.key, found.name.as_ref()),
             ToClient::Superseded(newer) => self.superseded(newer.address),
             ToClient::Dropped(about) => acquaintance::dropped(self, &about.name),
+            ToClient::Punch(_) | ToClient::Relay(_) => {}
         }
         Ok(())
     }

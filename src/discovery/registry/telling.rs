@@ -15,12 +15,13 @@ use crate::transport::ConnectionId;
 impl Turn<'_> {
     /// The session is the user's from now on, and is told everything that concerns the user.
     pub(super) fn welcome(&mut self, session: ConnectionId, user: UserIndex) {
-        let Some(Account { registration: Registration { address, .. }, .. }) = self.users.get(user) else {
+        let observed = self.sessions.get(session).map(|session| session.from);
+        let address = self.users.get(user).map(|account| account.registration.address);
+        let (Some(address), Some(observed)) = (address, observed) else {
             return;
         };
-        let address = *address;
         self.sessions.register(session, user);
-        self.send(session, ToClient::Registered(Registered { address }));
+        self.send(session, ToClient::Registered(Registered { address, observed }));
         for other in self.relations.all_related(user) {
             self.tell(session, user, other);
         }
@@ -71,6 +72,7 @@ impl Turn<'_> {
             online: visible.then(|| self.sessions.of(user).is_some()),
             asks: asks.map_or(Asks::No, |request| if request.typed { Asks::Typed } else { Asks::Again }),
             connected,
+            also: Vec::new(),
         };
         self.send(session, ToClient::Status(status));
         if let Some(request) = asks.filter(|request| request.told.is_none()) {

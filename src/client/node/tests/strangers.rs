@@ -19,7 +19,7 @@ fn asked(policy: Strangers) -> World {
 
 fn asks(asks: Asks) -> ToClient {
     let (name, key) = (name("bob"), BOB);
-    ToClient::Status(Status { name, key, address: None, online: None, asks, connected: false })
+    ToClient::Status(Status { name, key, address: None, online: None, asks, connected: false, also: vec![] })
 }
 
 fn answers(actions: &[Action], typed: bool) -> bool {
@@ -123,7 +123,7 @@ fn a_drop_that_could_not_be_said_is_said_at_the_next_login() {
     // Discovery still has what bob asked for before.
     let session = SESSION + 1;
     world.step(&[Input::RendezvousUp { session, key: DISCOVERY }]);
-    let registered = ToClient::Registered(Registered { address: address(1) });
+    let registered = ToClient::Registered(Registered { address: address(1), observed: address(1) });
     let actions =
         world.step(&[Input::RendezvousSays(session, vec![registered, asks(Asks::Typed), ToClient::Synced])]);
     assert!(drops(&actions));
