@@ -78,7 +78,7 @@ use one_shot::OneShot;
 pub use output::BATCHES as OUTPUT_BATCHES;
 use output::Output;
 use outside::Outside;
-pub use outside::Reachable;
+pub use outside::{Between, Reachable};
 use reach::Reach;
 use rendezvous::{Due, Rendezvous};
 use roster::Roster;
@@ -362,6 +362,7 @@ impl Node {
             roster: &self.roster,
             rendezvous: &self.rendezvous,
             dialer: &self.dialer,
+            outside: &self.outside,
             links: &self.links,
             delivery: &self.delivery,
             held: &self.held,

@@ -58,9 +58,8 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Direct { remote } => remote.fmt(f),
-            Self::Mapped { remote } => write!(f, "{remote} (mapped)"),
-            Self::Punched { remote } => write!(f, "{remote} (punched)"),
-            Self::Relayed { through } => write!(f, "{through} (relay)"),
+            Self::Mapped { remote } | Self::Punched { remote } => remote.fmt(f),
+            Self::Relayed { through } => through.fmt(f),
         }
     }
 }
@@ -71,9 +70,14 @@ impl From<SocketAddr> for Route {
     }
 }
 
-/// As people read it.
+/// Its address.
 impl Serialize for Route {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self {
+            Self::Direct { remote } | Self::Mapped { remote } | Self::Punched { remote } => {
+                serializer.collect_str(remote)
+            }
+            Self::Relayed { through } => serializer.collect_str(through),
+        }
     }
 }

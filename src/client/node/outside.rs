@@ -26,9 +26,11 @@ enum Mapping {
 }
 
 /// What is between this client and discovery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Between {
     /// Nothing that changes addresses.
+    #[serde(rename = "none")]
     Nothing,
     /// A NAT that leaves the port of a connection as it is.
     SamePort,
@@ -56,6 +58,11 @@ impl Outside {
 
     pub fn path(&self) -> Option<&Path> {
         self.path.as_ref()
+    }
+
+    /// From where discovery sees this client come.
+    pub fn seen_at(&self) -> Option<SocketAddr> {
+        *self.observed
     }
 
     pub fn mapped(&self) -> Option<SocketAddr> {

@@ -2,11 +2,10 @@
 
 use jiff::civil::Date;
 
-use super::super::node::Reachable;
 use super::numbers::{messages as counted, size};
 use super::page::Page;
 use super::time::timestamp;
-use super::{Body, ErrorNotice, HeldReason, MANY_UNREAD, Notice, OnOff, UpDown};
+use super::{Body, ErrorNotice, HeldReason, MANY_UNREAD, Notice, OnOff, Reachable, UpDown};
 use crate::protocol::peer::{STRANGER_BYTES, STRANGER_MESSAGES, Via};
 use crate::protocol::{Name, PublicKey};
 use crate::terminal::printable;
