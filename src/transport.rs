@@ -17,7 +17,7 @@ mod writer;
 
 pub use admission::{Caps, Permit};
 pub use connection::{Connection, ConnectionId, Event, Framing, Opened, ReadError, Transport};
-pub use listener::Rejected;
+pub use listener::{Rejected, Relaying, ToRelay, refuse};
 pub use network::{greediest, network, networks};
 pub use route::Route;
 pub use tcp::{is_lost, listen};
