@@ -19,7 +19,7 @@ mod writer;
 
 pub use admission::{Caps, Permit};
 pub use connection::{Connection, ConnectionId, Event, Framing, Opened, ReadError, Role, Transport};
-pub use listener::Rejected;
+pub use listener::{Rejected, Relaying, ToRelay, refuse};
 pub use network::{greediest, network, networks};
 pub use race::{Outcome, Race};
 pub use route::Route;

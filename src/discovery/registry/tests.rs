@@ -1,3 +1,4 @@
+mod helping;
 mod limits;
 mod release;
 mod requests;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use peerchat::client::command::{Explanation, json};
 use peerchat::client::notice::{
-    AddressLine, Between, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye, HeldReason,
-    HistoryLine, Nat, Notice, OnOff, OutboxLine, Reachable, Reason, Told, UpDown, Why,
+    AddressLine, Between, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye,
+    HeldReason, HistoryLine, Nat, Notice, OnOff, OutboxLine, Reachable, Reason, Told, UpDown, Why,
 };
 use peerchat::protocol::peer::{Cursor, Via};
 use peerchat::protocol::{Name, PublicKey};
