@@ -168,7 +168,7 @@ impl Node {
             return Ok(());
         };
         // The user may have decided since this side said hello.
-        if person.identity.blocked || person.identity.key != Some(link.key) {
+        if person.is_refused() || person.identity.key != Some(link.key) {
             self.reject_link(id, ByeReason::NOT_ACCEPTED);
             return Ok(());
         }
