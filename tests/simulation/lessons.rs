@@ -398,5 +398,6 @@ fn what_a_stranger_has_sent_stays_counted_when_they_are_blocked_for_a_while() {
     alice.takes(&[Input::typed(Ok(Command::Unblock(name("bob"))))]);
     let bob = bob(&alice);
     assert_eq!(alice.journal.cursor(bob.id, 5).unwrap(), 1, "or it would be shown again");
-    assert_eq!((bob.identity.standing, bob.identity.blocked), (Standing::Forgotten, false));
+    assert_eq!((bob.identity.standing, bob.identity.blocked), (Standing::Stranger, false));
+    assert_eq!(alice.journal.received_size(bob.id).unwrap().0, 1);
 }

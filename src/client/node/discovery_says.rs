@@ -10,7 +10,7 @@ use crate::protocol::peer::ByeReason;
 use crate::protocol::rendezvous::{RefusedCode, Request as Ask, ToClient, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Identity, Journal, Request, Standing};
+use crate::store::journal::{ContactId, Journal, Request};
 
 impl Node {
     pub(super) fn session_up(
@@ -64,30 +64,26 @@ impl Node {
     pub(super) fn synced(&mut self) {
         self.dial_given_up();
         let spoken = self.rendezvous.take_spoken();
-        let silent = self.roster.iter().filter(|(id, person)| !person.withdrawn && !spoken.contains(id));
-        let silent: Vec<(ContactId, Name, Identity)> =
-            silent.map(|(id, person)| (id, person.name.clone(), person.identity)).collect();
-        for (id, name, identity) in silent {
-            match identity.standing {
-                _ if identity.blocked || identity.request == Request::Ended => {}
-                Standing::Contact => self.ask_for(&name, identity.request == Request::Unconfirmed),
-                Standing::Forgotten if identity.request == Request::Unconfirmed => {
-                    acquaintance::drop_pair(self, id, &name);
-                }
-                Standing::Forgotten | Standing::Stranger => {}
-            }
-        }
+        self.say_again(|id, person| !spoken.contains(&id) && person.identity.request != Request::Ended);
     }
 
     /// Repeats what discovery may have refused for now: also an answer, which is not noted by itself.
     pub(super) fn ask_unconfirmed(&mut self) {
-        let open = |person: &&Person| matches!(person.identity.request, Request::Unconfirmed | Request::Kept);
-        let asked = self.roster.known().map(|(_, person)| person).filter(|person| person.is_wanted());
-        let asked: Vec<(Name, bool)> = asked
-            .filter(open)
-            .map(|person| (person.name.clone(), person.identity.request == Request::Unconfirmed))
-            .collect();
-        asked.iter().for_each(|(name, typed)| self.ask_for(name, *typed));
+        self.say_again(|_, person| matches!(person.identity.request, Request::Unconfirmed | Request::Kept));
+    }
+
+    /// Asks again for those of these users who are wanted, and ends what there is with those who are refused.
+    fn say_again(&mut self, which: impl Fn(ContactId, &Person) -> bool) {
+        let which = self.roster.iter().filter(|(id, person)| !person.withdrawn && which(*id, person));
+        let which: Vec<(ContactId, Person)> = which.map(|(id, person)| (id, person.clone())).collect();
+        for (id, person) in which {
+            let unconfirmed = person.identity.request == Request::Unconfirmed;
+            if person.is_wanted() {
+                self.ask_for(&person.name, unconfirmed);
+            } else if unconfirmed {
+                acquaintance::drop_pair(self, id, &person.name);
+            }
+        }
     }
 
     /// Asks for a user, or answers one who asks. `typed` is whether the user wants it now, and not only the client again.
@@ -136,11 +132,14 @@ impl Node {
                 return Ok(());
             }
             let contact = name.and_then(|name| self.roster.named(name));
-            if let Some(id) = contact
-                .filter(|id| self.roster.get(*id).is_some_and(|it| it.identity.request == Request::Answered))
-            {
-                // Discovery has lost the pair, and takes so many at once.
-                self.roster.set_request(id, Request::Kept);
+            if let Some((id, person)) = contact.and_then(|id| Some((id, self.roster.get(id)?))) {
+                match person.identity.request {
+                    // Its disk is full, and what there is with them has not ended.
+                    Request::None if person.is_refused() => self.roster.set_request(id, Request::Unconfirmed),
+                    // It has lost the pair, and takes so many at once.
+                    Request::Answered => self.roster.set_request(id, Request::Kept),
+                    _ => {}
+                }
             }
             self.rendezvous.request_refused(&mut self.fx, code, name, contact.is_some());
             return Ok(());

@@ -170,6 +170,15 @@ impl Node {
         let Some(name) = self.still_welcome(id, contact) else {
             return Ok(());
         };
+<<<<<<< HEAD
+=======
+        // The user may have decided since this side said hello.
+        if person.is_refused() || person.identity.key != Some(link.key) {
+            self.reject_link(id, ByeReason::NOT_ACCEPTED);
+            return Ok(());
+        }
+        let name = person.name.clone();
+>>>>>>> w-core
         match self.links.greeted(&mut self.fx, id, contact, &name, hello) {
             Greeting::Broken(what) => self.bad_peer(id, &what),
             Greeting::KeepOlder => self.close_link(id, None),

@@ -159,7 +159,8 @@ impl Delivery {
 
     /// Why the other side takes nothing more of ours.
     pub fn held(&self, contact: ContactId) -> Option<HoldReason> {
-        self.links.values().filter(|link| link.contact == contact).find_map(|link| link.outward.held)
+        let open = self.links.iter().filter(|(id, _)| !self.closed.contains(id));
+        open.filter(|(_, link)| link.contact == contact).find_map(|(_, link)| link.outward.held)
     }
 
     /// The other side does not take what is unacknowledged, nor what follows. Returns whether it may do so once more.
