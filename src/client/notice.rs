@@ -13,12 +13,12 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::command::{Explanation, MAX_REFERENCE, Reference};
+pub use super::node::{Between, Reachable};
 use crate::protocol::peer::{Cursor, Kind, Message, Via};
 use crate::protocol::{Name, PublicKey};
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
 pub use text::Look;
 pub(crate) use text::{many, safe_text, write_delivered, write_line, write_welcome};
-pub use super::node::{Between, Reachable};
 pub use why::{AddressLine, DiscoveryLine, Goodbye, Nat, Reason, Why};
 
 mod fast_json;

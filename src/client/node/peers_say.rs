@@ -170,15 +170,6 @@ impl Node {
         let Some(name) = self.still_welcome(id, contact) else {
             return Ok(());
         };
-<<<<<<< HEAD
-=======
-        // The user may have decided since this side said hello.
-        if person.is_refused() || person.identity.key != Some(link.key) {
-            self.reject_link(id, ByeReason::NOT_ACCEPTED);
-            return Ok(());
-        }
-        let name = person.name.clone();
->>>>>>> w-core
         match self.links.greeted(&mut self.fx, id, contact, &name, hello) {
             Greeting::Broken(what) => self.bad_peer(id, &what),
             Greeting::KeepOlder => self.close_link(id, None),
@@ -201,7 +192,7 @@ impl Node {
     /// Cuts a link with a contact whom the user has blocked, or whose key the user has changed, since this side said hello.
     fn still_welcome(&mut self, id: ConnectionId, contact: ContactId) -> Option<Name> {
         let (link, person) = (self.links.get(id)?, self.roster.get(contact)?);
-        if person.identity.blocked || person.identity.key != Some(link.key) {
+        if person.is_refused() || person.identity.key != Some(link.key) {
             self.reject_link(id, ByeReason::NOT_ACCEPTED);
             return None;
         }

@@ -122,7 +122,7 @@ pub(super) fn relay(node: &mut Node, ticket: &Ticket) {
         return;
     };
     let through = path.remote;
-    let Some(person) = node.roster.get(id).filter(|person| !person.identity.blocked) else {
+    let Some(person) = node.roster.get(id).filter(|person| !person.is_refused()) else {
         return;
     };
     let welcome = match person.identity.standing {

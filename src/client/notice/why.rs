@@ -117,8 +117,12 @@ impl Why {
             page.line(match (kind, mapped) {
                 (Between::Nothing, _) => "  no router changes this machine's address".into(),
                 (_, Some(mapped)) => format!("  your router passes on what comes to {mapped}"),
-                (Between::SamePort, None) => format!("  you are behind a router, {observed}, that keeps ports"),
-                (Between::OtherPort, None) => format!("  you are behind a router, {observed}, that changes ports"),
+                (Between::SamePort, None) => {
+                    format!("  you are behind a router, {observed}, that keeps ports")
+                }
+                (Between::OtherPort, None) => {
+                    format!("  you are behind a router, {observed}, that changes ports")
+                }
             });
         }
         for place in &self.addresses {
