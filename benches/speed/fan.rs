@@ -58,9 +58,9 @@ impl Raw {
         }))?;
         raw.expect("hello", |said| matches!(said, Peer::Hello(_)))?;
         if account.keypair.public() < key {
-            raw.say(&Peer::Keep)?;
+            raw.say(&Peer::Keep(1))?;
         } else {
-            raw.expect("keep", |said| matches!(said, Peer::Keep))?;
+            raw.expect("keep", |said| matches!(said, Peer::Keep(_)))?;
         }
         raw.stream.set_nonblocking(true)?;
         Ok(raw)

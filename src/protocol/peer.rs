@@ -48,9 +48,10 @@ pub enum Peer {
     PartAck,
     /// Of the links between these two clients this one stays. Said by the side with the lower key, after both hellos and
     /// before anything else; the other side says nothing more than its hello, and closes no other link, before it has
-    /// heard that.
+    /// heard that. The number is higher than in any `Keep` that this start of the sender has said before: what is said over
+    /// one link may overtake what is said over another.
     #[n(11)]
-    Keep,
+    Keep(#[n(0)] u64),
 }
 
 impl Peer {
@@ -59,7 +60,7 @@ impl Peer {
         match self {
             Self::Hello(_) | Self::Message(_) | Self::Ack(_) | Self::Hold(_) | Self::Skipped(_) => true,
             // What the hello said of messages counts from here on.
-            Self::Keep => true,
+            Self::Keep(_) => true,
             Self::Ping | Self::Bye(_) | Self::Resume | Self::Rewound | Self::Part(_) | Self::PartAck => false,
         }
     }
@@ -305,7 +306,7 @@ mod tests {
             (cursor(), prop::collection::vec(any::<u8>(), 0..300))
                 .prop_map(|(message, body)| Peer::Part(Part { message, body })),
             Just(Peer::PartAck),
-            Just(Peer::Keep),
+            any::<u64>().prop_map(Peer::Keep),
             any::<u16>().prop_map(|reason| Peer::Bye(Bye { reason: ByeReason(reason) })),
         ]
     }

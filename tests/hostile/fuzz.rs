@@ -56,7 +56,7 @@ fn examples() -> Vec<Vec<u8>> {
     };
     for said in [
         Peer::Hello(hello),
-        Peer::Keep,
+        Peer::Keep(u64::MAX),
         Peer::Message(message),
         Peer::Ack(cursor),
         Peer::Ping,

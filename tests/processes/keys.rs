@@ -246,7 +246,7 @@ impl Stranger {
         for message in messages {
             codec::encode(message, &mut plain);
             if self.decides && matches!(message, Peer::Hello(_)) {
-                codec::encode(&Peer::Keep, &mut plain);
+                codec::encode(&Peer::Keep(1), &mut plain);
             }
         }
         self.send(&plain);

@@ -266,11 +266,11 @@ impl RawPeer {
         loop {
             match (self.hear(DEADLINE), theirs.take()) {
                 (Heard::Said(Peer::Hello(hello)), None) if self.decides => {
-                    let _ = self.say(&[Peer::Keep]);
+                    let _ = self.say(&[Peer::Keep(1)]);
                     return Met::Hello(self, hello);
                 }
                 (Heard::Said(Peer::Hello(hello)), None) => theirs = Some(hello),
-                (Heard::Said(Peer::Keep), Some(hello)) if !self.decides => return Met::Hello(self, hello),
+                (Heard::Said(Peer::Keep(_)), Some(hello)) if !self.decides => return Met::Hello(self, hello),
                 (Heard::Said(Peer::Bye(bye)), _) => return Met::Bye(bye),
                 (Heard::Closed, _) => return Met::Closed,
                 other => panic!("{other:?} instead of a hello"),

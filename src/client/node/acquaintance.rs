@@ -85,7 +85,7 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
     }
     // Which side dials first depends on whether both have asked.
     let linked = node.links.of(id).is_some();
-    let hope = node.dialer.learn_also(id, also)
+    let hope = node.dialer.learn_also(node.fx.now, id, also)
         | node.dialer.learn(node.fx.now, id, *address, *online == Some(true));
     if node.dialer.set_presence(node.fx.now, id, *online)
         && let Some(online) = *online

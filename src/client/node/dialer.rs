@@ -43,6 +43,8 @@ const RETRY_FOR_MESSAGE: Duration = Duration::from_secs(2);
 /// time: on a contact's word alone this client knocks at no more doors.
 const NEW_ADDRESSES: usize = 4;
 const NEW_ADDRESSES_WITHIN: Duration = Duration::from_secs(3600);
+/// The same for what is told besides: a machine has several of those at once.
+const NEW_CANDIDATES: usize = 4 * MAX_CANDIDATES;
 /// How many routes are remembered on which a contact was looked for.
 const MAX_ATTEMPTS: usize = 4;
 
@@ -75,8 +77,9 @@ struct Target {
     attempts: Vec<Attempt>,
     /// The last word of their client, and when it came on the wall clock, until there is a link again.
     goodbye: Option<(i64, ByeReason)>,
-    /// Where else discovery has said that they may be.
+    /// Where else discovery has said that they may be, and when each of the late ones was told first.
     also: Vec<Route>,
+    also_news: Vec<(Instant, Route)>,
     /// Discovery has told an address since the last link: it is tried before the one that worked last. When the
     /// first one leads to nothing, it is the other one's turn.
     told_is_newer: bool,
@@ -380,7 +383,7 @@ impl Dialer {
     }
 
     /// Discovery says where else the contact may be. Returns whether there is a new address among these.
-    pub fn learn_also(&mut self, id: ContactId, also: &[Candidate]) -> bool {
+    pub fn learn_also(&mut self, now: Now, id: ContactId, also: &[Candidate]) -> bool {
         let Some(target) = self.targets.get_mut(&id) else {
             return false;
         };
@@ -388,7 +391,14 @@ impl Dialer {
             CandidateKind::Mapped => Route::Mapped { remote: candidate.address },
             CandidateKind::Lan | CandidateKind::Global => Route::from(candidate.address),
         };
-        let also: Vec<Route> = also.iter().take(MAX_CANDIDATES).map(route).collect();
+        let mut also: Vec<Route> = also.iter().take(MAX_CANDIDATES).map(route).collect();
+        target.also_news.retain(|(at, _)| now.mono < *at + NEW_ADDRESSES_WITHIN);
+        also.retain(|route| {
+            let known = target.also_news.iter().any(|(_, known)| known == route);
+            let believed = known || target.also_news.len() < NEW_CANDIDATES;
+            target.also_news.extend((believed && !known).then_some((now.mono, *route)));
+            believed
+        });
         let news = also.iter().any(|route| !target.also.contains(route));
         target.also = also;
         news

@@ -43,6 +43,8 @@ const MAX_UNKNOWN: usize = 256;
 pub struct Links {
     own_key: PublicKey,
     links: Table<BTreeMap<ConnectionId, Link>>,
+    /// How often this side has decided.
+    decisions: Value<u64>,
     /// The contacts with a link that is up, and since when without a gap on the wall clock.
     up: Table<BTreeMap<ContactId, (ConnectionId, i64)>>,
     wake: Value<Instant>,
@@ -90,6 +92,8 @@ enum State {
         epoch: u64,
         /// Which way it takes.
         via: Via,
+        /// The number of the decision to keep it.
+        decision: u64,
     },
     /// Another link has taken its place, and the other side, which is to close it, may not know yet.
     Replaced(ContactId),
@@ -103,8 +107,8 @@ pub enum Heard<'m> {
     /// The other side closes the link.
     Goodbye(ByeReason),
     Hello(ContactId, &'m Hello),
-    /// The link stays.
-    Keep(ContactId),
+    /// The link stays, by the decision of this number.
+    Keep(ContactId, u64),
     Message(ContactId, Cow<'m, peer::Message>),
     /// Part of one, which is kept until the rest comes.
     Part,
@@ -201,6 +205,7 @@ impl Links {
         Self {
             own_key,
             links: Table::default(),
+            decisions: Value::default(),
             up: Table::default(),
             wake: Value::new(Instant::NEVER),
             strangers: Value::default(),
@@ -400,7 +405,7 @@ impl Links {
             (State::Up { .. }, Peer::PartAck) => Heard::PartAck,
             (State::Up { contact, .. }, Peer::Ack(cursor)) => Heard::Acknowledgement(*contact, *cursor),
             (State::Greeted(contact, _), Peer::Hello(hello)) => Heard::Hello(*contact, hello),
-            (State::Undecided(contact, ..), Peer::Keep) => Heard::Keep(*contact),
+            (State::Undecided(contact, ..), Peer::Keep(decision)) => Heard::Keep(*contact, *decision),
             (State::Identifying(early @ None), Peer::Hello(hello)) => {
                 *early = Some(hello.clone());
                 Heard::Nothing
@@ -414,7 +419,7 @@ impl Links {
             }
             (State::Up { contact, .. }, Peer::Skipped(up_to)) => Heard::Skipped(*contact, *up_to),
             (State::Identifying(_) | State::Greeted(..) | State::Undecided(..), _)
-            | (State::Up { .. }, Peer::Hello(_) | Peer::Keep) => {
+            | (State::Up { .. }, Peer::Hello(_) | Peer::Keep(_)) => {
                 Heard::Broken("something was said out of turn")
             }
         }
@@ -442,21 +447,27 @@ impl Links {
             return Greeting::KeepOlder;
         };
         if self.own_key < link.key {
-            self.say(fx, id, vec![Peer::Keep]);
-            return self.come_up(fx, id, contact, hello).map_or(Greeting::KeepOlder, Greeting::Up);
+            *self.decisions += 1;
+            let decision = *self.decisions;
+            self.say(fx, id, vec![Peer::Keep(decision)]);
+            return self.come_up(fx, id, contact, hello, decision).map_or(Greeting::KeepOlder, Greeting::Up);
         }
         let holding = if let State::Greeted(_, holding) = link.state { holding } else { None };
         link.state = State::Undecided(contact, holding, Box::new(hello.clone()));
         Greeting::Undecided
     }
 
-    /// The other side, which decides, keeps the link. Returns the hello that it said.
-    pub fn kept(&mut self, fx: &mut Effects, id: ConnectionId) -> Option<(Hello, Up)> {
+    /// The other side, which decides, keeps the link. Returns the hello that it said, unless it has decided otherwise since.
+    pub fn kept(&mut self, fx: &mut Effects, id: ConnectionId, decision: u64) -> Option<(Hello, Up)> {
         let State::Undecided(contact, _, hello) = &self.get(id)?.state else {
             return None;
         };
         let (contact, hello) = (*contact, Hello::clone(hello));
-        let up = self.come_up(fx, id, contact, &hello)?;
+        let later = |link: &Link| matches!(link.state, State::Up { epoch, decision: later, .. } if epoch == hello.epoch && later > decision);
+        if self.of(contact).and_then(|up| self.get(up)).is_some_and(later) {
+            return None;
+        }
+        let up = self.come_up(fx, id, contact, &hello, decision)?;
         Some((hello, up))
     }
 
@@ -466,6 +477,7 @@ impl Links {
         id: ConnectionId,
         contact: ContactId,
         hello: &Hello,
+        decision: u64,
     ) -> Option<Up> {
         let older = self.of(contact);
         let same_way = older.and_then(|older| self.replace(fx, older, hello.epoch));
@@ -475,7 +487,7 @@ impl Links {
             _ => None,
         };
         let via = if link.dialled { link.route.via() } else { link.route.via().max(hello.via) };
-        link.state = State::Up { contact, epoch: hello.epoch, via };
+        link.state = State::Up { contact, epoch: hello.epoch, via, decision };
         // Where this side has dialled, they were reached; otherwise they say on which port they can be.
         let remote = link.route.remote().filter(|_| matches!(via, Via::Direct | Via::Mapped));
         let address = if link.dialled {
@@ -497,7 +509,7 @@ impl Links {
     /// one took.
     fn replace(&mut self, fx: &mut Effects, older: ConnectionId, epoch: u64) -> Option<Via> {
         let link = self.links.get(&older)?;
-        let State::Up { contact, epoch: theirs, via } = link.state else {
+        let State::Up { contact, epoch: theirs, via, .. } = link.state else {
             return None;
         };
         if theirs != epoch {
@@ -602,7 +614,7 @@ impl Links {
     }
 }
 
-transactional!(Links { links, up, wake, strangers, paces, blocked });
+transactional!(Links { links, decisions, up, wake, strangers, paces, blocked });
 
 #[cfg(test)]
 mod orders;

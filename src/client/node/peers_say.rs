@@ -179,14 +179,18 @@ impl Node {
         Ok(())
     }
 
-    /// The other side keeps the link.
-    fn kept(&mut self, journal: &Journal, id: ConnectionId, contact: ContactId) -> Result<()> {
-        if self.still_welcome(id, contact).is_some()
-            && let Some((hello, up)) = self.links.kept(&mut self.fx, id)
-        {
-            self.link_up(journal, id, contact, &hello, up)?;
+    /// The other side keeps the link, unless it has decided otherwise since.
+    fn kept(&mut self, journal: &Journal, id: ConnectionId, contact: ContactId, decision: u64) -> Result<()> {
+        if self.still_welcome(id, contact).is_none() {
+            return Ok(());
         }
-        Ok(())
+        match self.links.kept(&mut self.fx, id, decision) {
+            Some((hello, up)) => self.link_up(journal, id, contact, &hello, up),
+            None => {
+                self.close_link(id, None);
+                Ok(())
+            }
+        }
     }
 
     /// Cuts a link with a contact whom the user has blocked, or whose key the user has changed, since this side said hello.
@@ -282,7 +286,7 @@ impl Node {
                 self.tell_delivered(contact, delivered);
             }
             Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),
-            Heard::Keep(contact) => return self.kept(journal, id, contact),
+            Heard::Keep(contact, decision) => return self.kept(journal, id, contact, decision),
             Heard::Goodbye(reason) => self.goodbye(id, reason),
             Heard::Broken(what) => self.bad_peer(id, what),
         }

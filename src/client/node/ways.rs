@@ -1,5 +1,6 @@
 //! How discovery helps two clients to reach each other: what is asked of it, and what it says.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::event::{Action, Path, Problem, Punching};
@@ -37,7 +38,7 @@ pub(super) fn registered(node: &mut Node, registered: &Registered) {
 }
 
 /// A router passes on what comes for this client, or does not.
-pub(super) fn mapped(node: &mut Node, outer: Option<std::net::SocketAddr>) {
+pub(super) fn mapped(node: &mut Node, outer: Option<SocketAddr>) {
     if node.outside.set_mapped(outer)
         && let Some(path) = node.outside.path().cloned()
     {
@@ -104,13 +105,20 @@ pub(super) fn punch(node: &mut Node, punch: &Punch) {
     }
     seek(node, id);
     node.reach.helped(node.fx.now, id, Help::Punch);
+    let routes = node.dialer.outlook(id).map(|outlook| outlook.routes).unwrap_or_default();
+    // Where discovery sees the contact's session, and what is dialled too: so the bound on new addresses holds for both.
+    let known =
+        |remote: &SocketAddr| routes.iter().filter_map(Route::remote).any(|it| it.ip() == remote.ip());
+    let (seen, others) =
+        punch.addresses.split_first().map_or((None, [].as_slice()), |(seen, others)| (Some(seen), others));
+    let remotes = seen.into_iter().chain(others.iter().filter(|remote| known(remote))).copied().collect();
     let punching = Punching {
         session,
         token: punch.token,
         begins: node.setup.key < key,
         wait: Duration::from_millis(punch.wait.into()),
-        remotes: punch.addresses.clone(),
-        routes: node.dialer.outlook(id).map(|outlook| outlook.routes).unwrap_or_default(),
+        remotes,
+        routes,
     };
     node.fx.act(Action::Punch { contact: id, name: punch.name.clone(), key, punching });
 }

@@ -47,10 +47,11 @@ struct World {
 
 /// A copy, with nothing to be taken back.
 fn copy(links: &Links) -> Links {
-    let Links { own_key, links, up, wake, strangers, paces, blocked } = links;
+    let Links { own_key, links, decisions, up, wake, strangers, paces, blocked } = links;
     Links {
         own_key: *own_key,
         links: Table::new(BTreeMap::clone(links)),
+        decisions: Value::new(**decisions),
         up: Table::new(BTreeMap::clone(up)),
         wake: Value::new(**wake),
         strangers: Value::new(**strangers),
@@ -176,7 +177,11 @@ impl World {
                 Greeting::Broken(what) => panic!("{what}"),
                 Greeting::Up(_) | Greeting::Undecided => {}
             },
-            Heard::Keep(_) => _ = links.kept(fx, id),
+            Heard::Keep(_, decision) => {
+                if links.kept(fx, id, decision).is_none() {
+                    links.close(fx, id, None);
+                }
+            }
             Heard::Broken(what) => panic!("{what}: {said:?} over {id} to {side}"),
             _ => {}
         }

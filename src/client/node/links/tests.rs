@@ -31,7 +31,7 @@ fn the_side_that_decides_keeps_a_working_link_without_discovery_and_else_the_new
             links.add(fx, id, BOB, true, route, 1 << 20);
             links.greet(fx, id, 1, super::super::tests::support::hello(0, &[]));
             let greeting = links.greeted(fx, id, 1, &name("bob"), hello);
-            if decides { greeting } else { Greeting::Up(links.kept(fx, id).unwrap().1) }
+            if decides { greeting } else { Greeting::Up(links.kept(fx, id, id).unwrap().1) }
         };
         let route = if old_direct { from(address(9)) } else { relayed() };
         up(&mut links, &mut fx, 1, route, &hello(1, &[]));
@@ -52,7 +52,7 @@ fn the_side_that_decides_keeps_a_working_link_without_discovery_and_else_the_new
         // Only a client that was replaced by another start is told so.
         let bye = Peer::Bye(Bye { reason: ByeReason::SUPERSEDED });
         assert_eq!(sent(&actions, 1) == [&bye], !same, "{said}");
-        assert_eq!(sent(&actions, 2).contains(&&Peer::Keep), decides && !keep, "{said}");
+        assert_eq!(sent(&actions, 2).contains(&&Peer::Keep(2)), decides && !keep, "{said}");
         // The end of the other one is no news; that of the newer ends what it has replaced.
         if !keep {
             assert_eq!(links.close(&mut fx, 2, None).map(|gone| gone.was_up), Some(true));

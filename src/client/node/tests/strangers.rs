@@ -220,8 +220,8 @@ fn what_the_user_asks_outlives_an_earlier_drop() {
     world.types("REQUEST bob");
     world.later(2_000);
     let session = SESSION + 1;
-    world.step(&[Input::RendezvousUp { session, key: DISCOVERY }]);
-    let registered = ToClient::Registered(Registered { address: address(1) });
+    world.step(&[Input::RendezvousUp { session, key: DISCOVERY, path: support::path() }]);
+    let registered = ToClient::Registered(Registered { address: address(1), observed: address(1) });
     let said = vec![registered, dropped, ToClient::Synced];
     assert!(answers(&world.step(&[Input::RendezvousSays(session, said)]), true));
     assert_eq!(world.errors(), [Code::Dropped], "it is said once");
