@@ -283,8 +283,8 @@ fn a_name_is_bound_to_the_first_key_for_good() {
 #[test]
 fn of_two_clients_that_want_a_name_at_once_one_gets_it() {
     let mut world = World::new();
-    let (one, first) = world.opened(1, "127.0.0.1:1");
-    let (other, second) = world.opened(2, "127.0.0.1:2");
+    let (one, first) = world.opened(1, "127.0.0.1:50000");
+    let (other, second) = world.opened(2, "127.0.0.1:50000");
     let want = |session| said(session, register("alice", 1000));
     let actions = world.batch(&[first, second, want(other), want(one)]);
     let refusal = send(one, refused(RefusedCode::NAME_TAKEN, "alice"));
