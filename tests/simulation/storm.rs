@@ -13,6 +13,8 @@ use super::world::{Event, Pid, World};
 
 /// A program that is away for this long is away for long.
 const LONG: u64 = 3_600_000;
+/// What is over within so many milliseconds is over before all have heard of it.
+const SHORT: u64 = 500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -33,6 +35,8 @@ enum Fault {
     OutputClosed,
     Shout,
     LowDisk,
+    /// Discovery invents users who ask.
+    Crowd,
 }
 
 const FAULTS: [Fault; 17] = [
@@ -97,13 +101,25 @@ impl Plan {
         let twin = mutation.is_none() && rng.u32(0..100) < 8;
         let restores = if twin {
             0
-        } else if mutation == Some(Mutation::SameEpoch) {
+        } else if mutation.is_some_and(Mutation::needs_backups) {
             50
         } else {
             often(rng, 25, 30)
         };
         if restores > 0 {
             faults.push(Fault::Backup);
+        }
+        let strangers = match mutation {
+            Some(mutation) if mutation.needs_strangers() => 60,
+            _ if twin => 0,
+            _ => often(rng, 50, 60),
+        };
+        let crowded = strangers > 0 && rng.u32(0..8) == 0;
+        if crowded || mutation == Some(Mutation::StrangersUnbounded) {
+            faults.push(Fault::Crowd);
+        }
+        if matches!(mutation, Some(Mutation::NoFloor | Mutation::HeldInSilence | Mutation::GapAfterHold)) {
+            faults.push(Fault::LowDisk);
         }
         let lies = if mutation == Some(Mutation::AnyKey) { 300 } else { often(rng, 10, 200) };
         Self {
@@ -120,7 +136,7 @@ impl Plan {
             restores,
             moves: often(rng, 30, 50),
             twin,
-            strangers: if twin { 0 } else { often(rng, 50, 60) },
+            strangers,
             text: [10, 10, 200, 30_000][rng.usize(0..4)],
         }
     }
@@ -348,7 +364,17 @@ impl World {
             (Fault::LowDisk, _) => {
                 let low = !self.clients[number].low;
                 self.set_low(number, low);
+                if low && self.rng.u32(0..3) == 0 {
+                    let at = self.now + self.rng.u64(0..SHORT);
+                    self.schedule(at, Event::Room(number));
+                }
                 "disk nearly full, or not any more"
+            }
+            (Fault::Crowd, _) => {
+                if !self.crowd(number) {
+                    return;
+                }
+                "users invented by discovery"
             }
             (Fault::Shout, _) => {
                 // As much text either way: all of it is in memory, several times.
