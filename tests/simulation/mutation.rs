@@ -11,7 +11,7 @@ use peerchat::protocol::rendezvous::{Strangers as Policy, ToDiscovery};
 
 use super::client::Run;
 use super::wire::ConnId;
-use super::world::{Pid, World};
+use super::world::{Event, Pid, World};
 
 /// How many delivered messages go out again where that is the broken rule.
 const PAST: usize = 20;
@@ -146,8 +146,7 @@ impl Mutation {
     pub fn needs_strangers(self) -> bool {
         matches!(
             self,
-            Self::GapAfterHold
-                | Self::NotRewound
+            Self::NotRewound
                 | Self::NoResume
                 | Self::HeldInSilence
                 | Self::FullInSilence
@@ -216,10 +215,16 @@ impl World {
                 said.extend(past.into_iter().map(Peer::Message));
             }
             Some(Mutation::NoResume) => said.retain(|said| !matches!(said, Peer::Resume)),
+            // There is room again at once, while more is still on the way.
+            Some(Mutation::GapAfterHold) if said.iter().any(|said| matches!(said, Peer::Hold(_))) => {
+                self.schedule(self.now + 1, Event::Room(client));
+            }
             Some(Mutation::GapAfterHold) if said.contains(&Peer::Resume) => {
                 // It goes on as if the other side had answered already.
-                let end = self.conns.get(&conn).map(|conn| conn.ends[side]);
-                end.into_iter().for_each(|end| self.post(end, Input::LinkSays(end.id, vec![Peer::Rewound])));
+                if let Some(end) = self.conns.get(&conn).map(|conn| conn.ends[side]) {
+                    let answer = Input::LinkSays(end.id, vec![Peer::Rewound]);
+                    self.schedule(self.now, Event::Up(end, answer));
+                }
             }
             Some(Mutation::NotRewound) if self.broken.deaf.contains(&(conn, side)) => {
                 said.retain(|said| !matches!(said, Peer::Message(_) | Peer::Part(_)));
@@ -316,7 +321,9 @@ impl World {
         let mut past = Vec::new();
         for row in journal.contacts().unwrap().into_iter().filter(|row| row.name == other) {
             let delivered = |message: Message, seq| (seq <= row.outgoing.delivered).then_some(message);
-            journal.sent_after(row.id, 0, |sent| (past.extend(delivered(sent.message, sent.seq)), true).1).unwrap();
+            journal
+                .sent_after(row.id, 0, |sent| (past.extend(delivered(sent.message, sent.seq)), true).1)
+                .unwrap();
         }
         past.split_off(past.len().saturating_sub(PAST))
     }

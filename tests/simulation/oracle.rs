@@ -49,6 +49,9 @@ pub struct Written {
     forgotten: bool,
     /// Its writer was a stranger to the receiver, and has made room for others: what is sent again is new there.
     displaced: bool,
+    /// Its writer had forgotten the receiver, with this, and does not know that any more since it was restored from a
+    /// backup; the receiver has something later of the same start.
+    void: bool,
     /// The one before, to the same receiver and in the same epoch.
     previous: Option<usize>,
 }
@@ -144,6 +147,7 @@ impl Oracle {
             resent: 0,
             forgotten: false,
             displaced: false,
+            void: false,
             previous: None,
         });
         let number = self.written.len() - 1;
@@ -198,6 +202,7 @@ impl Oracle {
                 && written.to.is_some()
                 && !written.shown
                 && !written.given_back
+                && !written.void
                 && !(both_restored && written.was_received)
                 && !(written.forgotten && written.was_received && !written.in_receiver)
                 && (written.in_sender || written.in_receiver)
@@ -398,7 +403,10 @@ impl World {
             "though it was given back"
         } else if !late && before.is_some_and(|before| before >= number) {
             "after a later one, or twice"
-        } else if written.shown && !written.displaced && (!replayed || written.shown_in == life || written.settled) {
+        } else if written.shown
+            && !written.displaced
+            && (!replayed || written.shown_in == life || written.settled)
+        {
             "again"
         } else if !late && !written.shown && earlier.is_some_and(|earlier| earlier > number) {
             "after one that was written later"
@@ -436,6 +444,9 @@ impl World {
                         if *told > copies {
                             self.fail(format!("user{client} says twice that {number} is delivered"));
                         }
+                    }
+                    Some(number) if self.oracle.written[number].lost && self.oracle.restored[client] => {
+                        self.oracle.written[number].void = true;
                     }
                     _ => self.fail(format!("user{client} says that {id} is delivered, and it is not")),
                 },

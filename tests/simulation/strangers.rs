@@ -1,19 +1,21 @@
 //! How users meet whom they do not know: what people decide about strangers, and what strangers may cost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use fastrand::Rng;
 use peerchat::client::command::Command;
 use peerchat::client::event::Input;
 use peerchat::client::notice::{Code, ErrorNotice, HeldReason, Notice};
+use peerchat::protocol::Name;
 use peerchat::protocol::peer::{HoldReason, Peer, STRANGER_BYTES, STRANGER_MESSAGES};
 use peerchat::protocol::rendezvous::{
     Asks, REQUEST_LASTS, Status, Strangers as Policy, ToClient, ToDiscovery,
 };
-use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::journal::{ContactId, ContactRow, Journal, Request, Standing};
 use peerchat::time::Now;
 
+use super::client::keypair;
+use super::oracle::{Written, number_in};
 use super::world::{Event, Pid, World};
 
 /// How many strangers a client may have.
@@ -240,7 +242,16 @@ impl World {
                 }
             }
         }
-        for written in &mut self.oracle.written {
+        // What was written after that, in the same transaction, is kept.
+        let mut kept = HashSet::new();
+        if let Some(row) = now {
+            journal.sent_after(row.id, 0, |row| (kept.extend(number_in(&row.message.body)), true).1).unwrap();
+            journal
+                .received_after(row.id, 0, |row| (kept.extend(number_in(&row.message.body)), true).1)
+                .unwrap();
+        }
+        let gone = |(number, _): &(usize, &mut Written)| !kept.contains(number);
+        for (_, written) in self.oracle.written.iter_mut().enumerate().filter(gone) {
             written.forget(client, other);
             if displaced {
                 written.give_way(client, other);
@@ -314,11 +325,9 @@ impl World {
         let first = self.rng.usize(0..CROWDS);
         let count = self.rng.usize(1..=CROWD_AT_ONCE);
         let invented = |number: usize| {
-            let mut key = [7; 32];
-            key[..8].copy_from_slice(&number.to_le_bytes());
             ToClient::Status(Status {
                 name: format!("{CROWD}{number}").parse().unwrap(),
-                key: PublicKey(key),
+                key: keypair(&mut Rng::with_seed(1_000_000 + number as u64)).public(),
                 address: None,
                 online: None,
                 asks: Asks::Typed,
@@ -441,9 +450,8 @@ fn taken(journal: &Journal, contact: ContactId) -> (u64, u64) {
 /// Whether a stranger has made room for another one.
 fn is_displaced(old: &ContactRow, before: &[ContactRow], now: &[ContactRow]) -> bool {
     let counts = |row: &&ContactRow| row.identity.standing == Standing::Stranger && !row.identity.blocked;
-    let full = |rows: &[ContactRow]| rows.iter().filter(counts).count() >= STRANGERS;
-    // Some of those who were there may have been answered in the same transaction.
-    counts(&old) && full(now) && now.iter().any(|row| !before.iter().any(|it| it.id == row.id))
+    let new = now.iter().filter(|row| !before.iter().any(|it| it.id == row.id)).count();
+    counts(&old) && new > 0 && before.iter().filter(counts).count() + new > STRANGERS
 }
 
 /// The commands of a transaction.
