@@ -8,7 +8,7 @@ use peerchat::client::notice::{Body, Code, ContactLine, ErrorNotice, Notice};
 use peerchat::protocol::Name;
 use peerchat::protocol::peer::{Cursor, Message, Peer};
 use peerchat::protocol::rendezvous::ToClient;
-use peerchat::store::journal::{ContactRow, Journal, Request, Standing};
+use peerchat::store::journal::{ContactId, ContactRow, Journal, Request, Standing};
 use peerchat::time::Now;
 
 use super::client::{Client, has_messages};
@@ -593,7 +593,10 @@ impl World {
                 // What was forgotten before that time is so now, and is not taken again.
                 let seen = |id: Cursor| {
                     let contact = contacts.iter().find(|row| row.name == names[written.from]);
-                    contact.is_some_and(|row| journal.cursor(row.id, id.epoch).unwrap() >= id.number)
+                    contact.is_some_and(|row| {
+                        journal.cursor(row.id, id.epoch).unwrap() >= id.number
+                            && !is_missing(&journal, row.id, id)
+                    })
                 };
                 let held = written.in_receiver || (written.forgotten && written.was_received);
                 if held && written.forgotten && !received.contains(&number) && written.id.is_some_and(seen) {
@@ -609,6 +612,13 @@ impl World {
             }
         }
     }
+}
+
+/// Whether a journal knows that it has lost a message of a contact, and takes it when it is sent again.
+fn is_missing(journal: &Journal, contact: ContactId, id: Cursor) -> bool {
+    let sql = "SELECT EXISTS (SELECT 1 FROM missing WHERE contact = ?1 AND epoch = ?2 AND after < ?3 AND up_to >= ?3)";
+    let place = [contact, id.epoch.cast_signed(), id.number.cast_signed()];
+    journal.prepare_cached(sql).unwrap().query_row(place, |row| row.get(0)).unwrap()
 }
 
 /// Whose contact this account is or wants to be: not somebody who was only ever blocked by name.
