@@ -8,7 +8,7 @@ use peerchat::client::command::Command;
 use peerchat::client::event::{Action, ConnectionId, Input, Path, Problem};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
-use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer, Via};
+use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer, STRANGER_MESSAGES, Via};
 use peerchat::protocol::rendezvous::{
     Asks, REQUEST_LASTS, Refused, RefusedCode, Registered, Request, Status, Strangers, ToClient, ToDiscovery,
 };
@@ -400,4 +400,25 @@ fn what_a_stranger_has_sent_stays_counted_when_they_are_blocked_for_a_while() {
     assert_eq!(alice.journal.cursor(bob.id, 5).unwrap(), 1, "or it would be shown again");
     assert_eq!((bob.identity.standing, bob.identity.blocked), (Standing::Stranger, false));
     assert_eq!(alice.journal.received_size(bob.id).unwrap().0, 1);
+}
+
+#[test]
+fn a_stranger_who_has_had_all_is_told_of_again_after_a_restart() {
+    let mut alice = Alice::meeting(Strangers::Open);
+    alice.logs_in();
+    alice.hears(5);
+    for number in 2..=STRANGER_MESSAGES {
+        let message =
+            Message { epoch: 5, number, kind: Kind::TEXT, sent: 0, body: b"hi".to_vec(), original: None };
+        alice.takes(&[Input::LinkSays(LINK, vec![Peer::Message(message)])]);
+    }
+    // The hello of the next start says that nothing is taken, and so bob sends nothing that could be refused.
+    let mut alice = alice.restarted(Strangers::Open, 0);
+    alice.logs_in();
+    let actions = alice.hears(5);
+    let told = actions.iter().any(|action| match action {
+        Action::Print(told) => told.iter().any(|it| matches!(it.notice, Notice::Full { .. })),
+        _ => false,
+    });
+    assert!(told, "{actions:?}");
 }

@@ -211,6 +211,9 @@ impl World {
                 continue;
             };
             for mut frame in messages.chunks(100).map(<[ToClient]>::to_vec) {
+                if let Some(Pid::Client(client)) = self.conns.get(&conn).map(|conn| conn.ends[0].pid) {
+                    self.check_told_by_discovery(client, &frame);
+                }
                 self.lie(conn, &mut frame);
                 self.transmit(conn, side, &frame);
             }

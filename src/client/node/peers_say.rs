@@ -130,13 +130,17 @@ impl Node {
             }
             Standing::Stranger => self.make_room_for_link(contact, id),
         }
+        let hold = self.intake.hold(contact);
+        if hold == Some(HoldReason::NOT_ANSWERED) {
+            self.tell_full(contact);
+        }
         let hello = Hello {
             name: self.setup.name.clone(),
             epoch: self.setup.epoch,
             port: self.setup.listen.port(),
             window: WINDOW,
             cursors: self.delivery.cursors(journal, contact)?,
-            hold: self.intake.hold(contact),
+            hold,
             via: Via::Direct,
             linked: false,
         };
@@ -305,13 +309,19 @@ impl Node {
 
     /// A message is not taken, which both sides are told.
     fn hold(&mut self, id: ConnectionId, contact: ContactId, hold: Hold) {
-        if hold.reason == HoldReason::NOT_ANSWERED
-            && self.intake.note_full(contact)
+        if hold.reason == HoldReason::NOT_ANSWERED {
+            self.tell_full(contact);
+        }
+        self.links.say(&mut self.fx, id, vec![Peer::Hold(hold)]);
+    }
+
+    /// The user is told, once in each start, that no more is taken of a stranger.
+    fn tell_full(&mut self, contact: ContactId) {
+        if self.intake.note_full(contact)
             && let Some(from) = self.roster.name(contact).cloned()
         {
             self.fx.tell(Notice::Full { from });
         }
-        self.links.say(&mut self.fx, id, vec![Peer::Hold(hold)]);
     }
 
     /// Finds out whether messages for the contact wait because of a bound of the other side, and tells it.
