@@ -23,7 +23,7 @@ fn input(number: u64, examples: &[Example], others: &[Example]) -> Vec<u8> {
     let mut input = Vec::new();
     if let Some(example) = rng.choice(examples) {
         input.extend_from_slice(&example.head);
-        if let Some(byte) = rng.choice(&mut input).filter(|_| number % 2 == 0) {
+        if let Some(byte) = rng.choice(&mut input).filter(|_| number.is_multiple_of(2)) {
             *byte = rng.u8(..);
         }
     }
