@@ -74,7 +74,6 @@ impl World {
                 Standing::Forgotten => Command::Unblock(row.name),
                 _ if is_invented(&row.name) => Command::Forget(row.name),
                 _ if row.identity.blocked => Command::Unblock(row.name),
-                Standing::Forgotten => continue,
                 Standing::Stranger => Command::Accept(row.name),
                 Standing::Contact if row.identity.request == Request::Ended => Command::Request(row.name),
                 Standing::Contact => continue,
