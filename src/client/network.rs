@@ -15,6 +15,7 @@ use crate::store::journal::ContactId;
 use crate::transport::noise::{HandshakeError, Keypair, Purpose};
 use crate::transport::{self, Caps, Connection, Framing, Opened, Route, Transport, Writer};
 
+pub mod mapping;
 mod scope;
 
 const FRAMING: Framing = Framing { longest: MAX_PEER_FRAME, read_ahead: 64 * 1024, fill: MAX_PEER_FRAME };

@@ -88,6 +88,21 @@ fn examples() -> Vec<Vec<u8>> {
     examples.push(vec![3, 2, 2, 3]);
     examples.push(vec![80, 0, 1, 2, 0, 200, 0, 0, 5]);
     examples.push(vec![4, 100, 0x00, 0x0d, 0xd0]);
+    // A router's answers: PCP, NAT-PMP, UPnP.
+    let outer = [&[0; 10][..], &[0xff, 0xff, 192, 0, 2, 7]].concat();
+    let header = [&[2, 0x81, 0, 0, 0, 0, 14, 16, 0, 0, 0, 1][..], &[0; 12]].concat();
+    examples.push([&header, &b"abcdefghijkl\x06\0\0\0\x1b\x58\x04\xd2"[..], &outer].concat());
+    examples.push(b"\0\x82\0\0\0\0\0\x01\x1b\x58\x04\xd2\0\0\x0e\x10".to_vec());
+    examples.push(b"\0\x80\0\0\0\0\0\x01\xc0\0\x02\x07".to_vec());
+    examples.extend(
+        [
+            "HTTP/1.1 200 OK\r\nLOCATION: http://192.168.1.1:5000/root.xml\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            "<service><serviceType>urn:schemas-upnp-org:service:WANIPConnection:1</serviceType><controlURL>",
+            "/ctl</controlURL></service><URLBase>http://192.168.1.1:80/</URLBase>",
+        ]
+        .map(|text| text.as_bytes().to_vec()),
+    );
     examples
 }
 

@@ -12,4 +12,5 @@ mod support;
 
 #[allow(dead_code, reason = "each test uses its part")]
 mod lab;
+mod mapped;
 mod today;
