@@ -13,10 +13,11 @@ use super::admin::Question;
 use super::connections::{Connections, Inbound};
 use super::control::Control;
 use super::operator::log_release;
-use super::registry::{Action, Decisions, Event, Registry, Saving};
+use super::registry::{Action, Decisions, Event, Registry, Saving, Side};
+use super::relay::Relay;
 use super::status::{self, Status};
 use crate::logging::LogLimit;
-use crate::protocol::rendezvous::{ToClient, ToDiscovery};
+use crate::protocol::rendezvous::{Punch, Refused, RefusedCode, TOKEN, Ticket, ToClient, ToDiscovery};
 use crate::protocol::{Name, PING_AFTER, PublicKey};
 use crate::store;
 use crate::time::{Clock, Now};
@@ -61,6 +62,7 @@ pub(super) struct About {
     pub key: PublicKey,
     pub started: Now,
     pub rejected: Arc<Rejected>,
+    pub relay: Option<Relay>,
 }
 
 impl Server {
@@ -221,12 +223,45 @@ impl Server {
     }
 
     fn act(&mut self, actions: Vec<Action>, now: Instant) {
+        let actions: Vec<_> = actions.into_iter().flat_map(|action| self.introduce(action)).collect();
         for action in &actions {
             if let Action::Send { message: ToClient::Refused(refused), .. } = action {
                 *self.refusals.entry(refused.code.0).or_default() += 1;
             }
         }
         self.connections.act(&actions, now);
+    }
+
+    /// Draws what two users are told who are to be helped to a way to each other.
+    fn introduce(&self, action: Action) -> Vec<Action> {
+        let send = |session, message| Action::Send { session, message };
+        match action {
+            Action::Punch { sides } => {
+                let mut token = [0; TOKEN];
+                if let Err(error) = getrandom::fill(&mut token) {
+                    tracing::error!(%error, "no random bytes for a punch");
+                    return Vec::new();
+                }
+                sides.map(|(session, punch)| send(session, ToClient::Punch(Punch { token, ..punch }))).into()
+            }
+            Action::Relay { sides } => {
+                let asked = self.about.relay.as_ref().map(|relay| relay.ask(&sides));
+                let [asker, other] = sides;
+                match asked.unwrap_or(Err(RefusedCode::RELAY_OFF)) {
+                    Ok(None) => Vec::new(),
+                    Ok(Some([own, theirs])) => [(asker, own, true), (other, theirs, false)]
+                        .map(|(Side { session, with: name, .. }, ticket, dials)| {
+                            send(session, ToClient::Relay(Ticket { name, ticket, dials }))
+                        })
+                        .into(),
+                    Err(code) => {
+                        let name = Some(asker.with);
+                        vec![send(asker.session, ToClient::Refused(Refused { code, name }))]
+                    }
+                }
+            }
+            other => vec![other],
+        }
     }
 
     /// Answers the operator, who may have gone meanwhile.
@@ -255,7 +290,8 @@ impl Server {
     }
 
     fn status(&self) -> Status {
-        let About { address, database, key, started, rejected } = &self.about;
+        let About { address, database, key, started, rejected, relay } = &self.about;
+        let relay = relay.as_ref().map(Relay::figures);
         Status {
             version: env!("CARGO_PKG_VERSION"),
             address: *address,
@@ -265,7 +301,8 @@ impl Server {
             started: started.wall.div_euclid(1000),
             figures: self.registry.figures(),
             failed_saves: self.failed_saves,
-            refused: status::refused(&self.refusals, rejected),
+            relay,
+            refused: status::refused(&self.refusals, rejected, relay.unwrap_or_default()),
         }
     }
 }

@@ -1,15 +1,16 @@
 //! The fuzz targets on the stable toolchain, for a few seconds, with inputs from a seed. `fuzz/Cargo.toml` says how
 //! to run them for longer, and better.
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use peerchat::protocol::codec;
-use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
+use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer, Via};
 use peerchat::protocol::rendezvous::{
-    Asks, Identify, Identity, Refused, RefusedCode, Register, Registered, Request, Status, Strangers,
-    ToClient, ToDiscovery,
+    About, Asks, Candidate, CandidateKind, Identify, Identity, Punch, Refused, RefusedCode, Register,
+    Registered, Request, Status, Strangers, Ticket, ToClient, ToDiscovery,
 };
 use peerchat::protocol::{Name, PublicKey};
 
@@ -24,15 +25,29 @@ fn examples() -> Vec<Vec<u8>> {
     let name = || "alice".parse::<Name>().unwrap();
     // The one of RFC 8032's first test: what is no point of the curve is not decoded.
     let key: PublicKey = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".parse().unwrap();
-    let (v4, v6) = ("192.0.2.7:4000".parse().unwrap(), "[2001:db8::1]:65535".parse().unwrap());
+    let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let (v4, v6) = (address("192.0.2.7:4000"), address("[2001:db8::1]:65535"));
+    let also = vec![
+        Candidate { address: v4, kind: CandidateKind::Lan },
+        Candidate { address: v6, kind: CandidateKind::Global },
+    ];
     let cursor = Cursor { epoch: 0x1122_3344_5566_7788, number: 42 };
     let cursors = vec![cursor; 3];
-    let hello = Hello { name: name(), epoch: u64::MAX, port: 4000, window: 1 << 20, cursors, hold: None };
+    let hello = Hello {
+        name: name(),
+        epoch: u64::MAX,
+        port: 4000,
+        window: 1 << 20,
+        cursors,
+        hold: None,
+        via: Via::Relayed,
+        linked: false,
+    };
     let body = "hi bob\n\u{1b}]0;x\u{7}\u{202e}".into();
     let Cursor { epoch, number } = cursor;
     let message = Message { epoch, number, kind: Kind::TEXT, sent: 1_700_000_000_000, body, original: None };
-    let status =
-        Status { name: name(), key, address: Some(v6), online: Some(true), asks: Asks::No, connected: true };
+    let (address, online, asks) = (Some(v6), Some(true), Asks::No);
+    let status = Status { name: name(), key, address, online, asks, connected: true, also };
     let mut examples = Vec::new();
     let mut add = |encode: &dyn Fn(&mut Vec<u8>)| {
         let mut frame = Vec::new();
@@ -41,6 +56,7 @@ fn examples() -> Vec<Vec<u8>> {
     };
     for said in [
         Peer::Hello(hello),
+        Peer::Keep,
         Peer::Message(message),
         Peer::Ack(cursor),
         Peer::Ping,
@@ -50,11 +66,14 @@ fn examples() -> Vec<Vec<u8>> {
     }
     for said in [
         ToDiscovery::Register(Register {
-            name: name(),
-            listen: v4,
-            start: Some(7),
-            strangers: Strangers::All,
+            port: 4001,
+            rtt: 30,
+            mapped: Some(v4),
+            local: vec![v4.ip(), v6.ip()],
+            ..Register::new(name(), v4, Some(7), Strangers::All)
         }),
+        ToDiscovery::Punch(About { name: name() }),
+        ToDiscovery::Relay(About { name: name() }),
         ToDiscovery::Request(Request { name: name(), typed: true }),
         ToDiscovery::Identify(Identify { key }),
         ToDiscovery::Logout,
@@ -62,7 +81,9 @@ fn examples() -> Vec<Vec<u8>> {
         add(&|frame| codec::encode(&said, frame));
     }
     for said in [
-        ToClient::Registered(Registered { address: v4 }),
+        ToClient::Registered(Registered { address: v4, observed: v6 }),
+        ToClient::Punch(Punch { name: name(), token: [7; 16], wait: 30, addresses: vec![v4, v6] }),
+        ToClient::Relay(Ticket { name: name(), ticket: [8; 16], dials: true }),
         ToClient::Refused(Refused { code: RefusedCode::NOT_SAVED, name: Some(name()) }),
         ToClient::Status(status),
         ToClient::Identity(Identity { key, name: None }),

@@ -52,8 +52,8 @@ impl World {
         }
         for row in self.clients[number].journal.contacts().unwrap() {
             let command = match row.identity.standing {
-                Standing::Forgotten => continue,
                 _ if row.identity.blocked => Command::Unblock(row.name),
+                Standing::Forgotten => continue,
                 Standing::Stranger => Command::Accept(row.name),
                 Standing::Contact if row.identity.request == Request::Ended => Command::Request(row.name),
                 Standing::Contact => continue,

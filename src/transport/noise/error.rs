@@ -37,7 +37,7 @@ pub enum HandshakeError {
 
 impl HandshakeError {
     /// What a first byte means that is not the version chosen.
-    pub(super) fn of_byte(theirs: u8) -> Self {
+    pub(in crate::transport) fn of_byte(theirs: u8) -> Self {
         Refusal::from_byte(theirs).map_or(Self::Version { theirs }, Self::Refused)
     }
 }
