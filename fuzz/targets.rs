@@ -5,29 +5,32 @@
 
 use std::fmt::Debug;
 use std::io::Write;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
-use peerchat::client::command::{self, json, Command, Reference, MAX_LINE, MAX_REFERENCE};
+use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Reference, json};
 use peerchat::client::event::{Action, Input, Path};
+use peerchat::client::network::mapping::exchange::Answer;
+use peerchat::client::network::mapping::http::{self, Place};
+use peerchat::client::network::mapping::{Grant, Wanted, natpmp, pcp, upnp};
 use peerchat::client::node::{Node, Setup};
 use peerchat::client::notice::{
     Body, Code, ErrorNotice, HistoryLine, Look, Notice, OutboxLine, Told, UpDown,
 };
 use peerchat::protocol::peer::{Cursor, Hello, Kind, Peer, Via};
 use peerchat::protocol::rendezvous::{Strangers, ToClient, ToDiscovery};
-use peerchat::protocol::{codec, Name, MAX_PEER_FRAME, MAX_TEXT, VERSION};
+use peerchat::protocol::{MAX_PEER_FRAME, MAX_TEXT, Name, VERSION, codec};
 use peerchat::store::journal::Journal;
 use peerchat::store::journal::{Identity, Standing};
 use peerchat::time::{Instant, Now};
-use peerchat::transport::noise::{
-    self, HandshakeError, Initiator, Keypair, Offer, Purpose, Responder, Session, MAX_VERSIONS,
-};
 use peerchat::transport::Route;
+use peerchat::transport::noise::{
+    self, HandshakeError, Initiator, Keypair, MAX_VERSIONS, Offer, Purpose, Responder, Session,
+};
 
 /// A function that takes any bytes.
 pub type Target = fn(&[u8]);
@@ -47,6 +50,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("command_line", command_line),
     ("json_command", json_command),
     ("notice", notice),
+    ("mapping", mapping),
 ];
 
 /// A frame from a peer.
@@ -136,7 +140,7 @@ pub fn offer(data: &[u8]) {
 
 /// The payloads of the first two messages of a handshake: the first two bytes say where the others stand in a good one.
 pub fn kem(data: &[u8]) {
-    use noise::kem::{encapsulate, Decapsulation, CIPHERTEXT, KEY};
+    use noise::kem::{CIPHERTEXT, Decapsulation, KEY, encapsulate};
     static GOOD: OnceLock<(Decapsulation, [u8; KEY])> = OnceLock::new();
     let (secret, good) = GOOD.get_or_init(|| Decapsulation::generate(&[1; 64]));
     let Some((place, bytes)) = data.split_first_chunk::<2>() else {
@@ -462,6 +466,41 @@ pub fn notice(data: &[u8]) {
     let state = if b & 4 == 0 { UpDown::Up } else { UpDown::Down };
     written(&Notice::Discovery { state, detail: lossy.clone().into_owned() });
     shown_safely(&lossy);
+}
+
+/// What a router says that is asked for a port: in datagrams, over HTTP, in XML.
+pub fn mapping(data: &[u8]) {
+    let outer = None;
+    let wanted = Wanted { port: 7000, nonce: *b"abcdefghijkl", outer };
+    if let Answer::Granted(Grant { outer, lifetime }) = pcp::answer(data, &wanted, false) {
+        assert!(data.len() >= 60 && data[24..36] == wanted.nonce);
+        assert!(outer.port() != 0 && lifetime != 0);
+    }
+    if let Answer::Granted((port, lifetime)) = natpmp::mapping(data, wanted.port, false) {
+        assert!(data.len() == 16 && port != 0 && lifetime != 0);
+    }
+    if let Answer::Granted(ip) = natpmp::address(data) {
+        assert_eq!(data[8..], ip.octets());
+    }
+    let router = Ipv4Addr::new(192, 168, 1, 1);
+    let safe = |place: &Place| {
+        assert_eq!(*place.at.ip(), router);
+        assert!(place.path.starts_with('/') && place.path.bytes().all(|byte| byte.is_ascii_graphic()));
+    };
+    upnp::location(data, router).iter().for_each(safe);
+    let described = Place { at: SocketAddrV4::new(router, 5000), path: "/root.xml".into() };
+    let description = |text: &str| {
+        if let Some(service) = upnp::service(text, &described) {
+            safe(&service.control);
+            assert!(service.kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-".contains(&byte)));
+        }
+    };
+    for (_, body) in [false, true].into_iter().filter_map(|ended| http::read(data, ended)) {
+        // Bytes that are no text become three each.
+        assert!(body.len() <= 3 * data.len());
+        description(&body);
+    }
+    description(&String::from_utf8_lossy(data));
 }
 
 fn shown_safely(text: &str) {

@@ -19,6 +19,7 @@ use crate::transport::{
     self, Caps, Connection, Framing, Opened, Outcome, Race, Role, Route, Transport, Writer,
 };
 
+pub mod mapping;
 mod scope;
 
 const FRAMING: Framing = Framing { longest: MAX_PEER_FRAME, read_ahead: 64 * 1024, fill: MAX_PEER_FRAME };

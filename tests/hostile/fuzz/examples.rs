@@ -85,8 +85,28 @@ pub fn examples(target: &str) -> Vec<Example> {
         ]
         .map(|text| plain(&[0, 0, 0, 0, 1, 0x8b, 0, 0, 0, 0], text))
         .into(),
+        "mapping" => mapping(),
         _ => Vec::new(),
     }
+}
+
+/// A router's answers: PCP, NAT-PMP, UPnP.
+fn mapping() -> Vec<Example> {
+    let outer = [&[0; 10][..], &[0xff, 0xff, 192, 0, 2, 7]].concat();
+    let header = [&[2, 0x81, 0, 0, 0, 0, 14, 16, 0, 0, 0, 1][..], &[0; 12]].concat();
+    let pcp = [&header, &b"abcdefghijkl\x06\0\0\0\x1b\x58\x04\xd2"[..], &outer].concat();
+    let mut examples = vec![
+        plain(&[], &pcp),
+        plain(&[], b"\0\x82\0\0\0\0\0\x01\x1b\x58\x04\xd2\0\0\x0e\x10"),
+        plain(&[], b"\0\x80\0\0\0\0\0\x01\xc0\0\x02\x07"),
+    ];
+    examples.extend(texts(&[
+        "HTTP/1.1 200 OK\r\nLOCATION: http://192.168.1.1:5000/root.xml\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "<service><serviceType>urn:schemas-upnp-org:service:WANIPConnection:1</serviceType><controlURL>",
+        "/ctl</controlURL></service><URLBase>http://192.168.1.1:80/</URLBase>",
+    ]));
+    examples
 }
 
 fn plain(head: &[u8], body: &[u8]) -> Example {
