@@ -18,6 +18,7 @@ use crate::transport::noise::{HandshakeError, Keypair, Purpose};
 use crate::transport::{
     self, Caps, Connection, Framing, Opened, Outcome, Race, Role, Route, Transport, Writer,
 };
+use mapping::{Mapper, Report};
 
 pub mod mapping;
 mod scope;
@@ -191,6 +192,20 @@ impl Network {
         };
         let failed = |_| Input::NotMet { contact, problems: Vec::new() };
         spawn(joining).err().map(failed)
+    }
+
+    /// Has a router pass on what comes for this client's listener, and reports where.
+    pub fn map_port(&self) -> Option<Mapper> {
+        let network = self.clone();
+        let report = move |report| {
+            let outer = match report {
+                Report::Mapped { outer, .. } => Some(outer),
+                Report::Unmapped(_) => None,
+            };
+            network.report(Input::Mapped(outer));
+        };
+        let failed = |error: &io::Error| tracing::warn!(%error, "the router can't be asked for a port");
+        mapping::spawn(self.listen.port(), report).inspect_err(failed).ok()
     }
 
     /// The routes that may be dialled, and why the others may not.

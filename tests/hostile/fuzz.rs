@@ -1,7 +1,6 @@
 //! The fuzz targets on the stable toolchain, for a few seconds, with inputs from a seed. `fuzz/Cargo.toml` says how
 //! to run them for longer, and better.
 
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 

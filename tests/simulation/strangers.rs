@@ -328,6 +328,7 @@ impl World {
                 online: None,
                 asks: Asks::Typed,
                 connected: number % 2 == 0,
+                also: Vec::new(),
             })
         };
         let crowd: Vec<ToClient> = (first..first + count).map(|number| invented(number % CROWDS)).collect();

@@ -13,16 +13,10 @@ pub struct Outside {
     /// From where discovery sees this client come.
     observed: Value<Option<SocketAddr>>,
     mapped: Value<Option<SocketAddr>>,
-    /// Whether a router was asked to pass on what comes for this client, and whether the user was told what came of it.
-    mapping: Value<Mapping>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Mapping {
-    #[default]
-    Unasked,
-    Asked,
-    Told,
+    /// Whether a router was asked since this session began to pass on what comes for this client.
+    asked: Value<bool>,
+    /// Whether the user was told how others get here.
+    told: Value<bool>,
 }
 
 /// What is between this client and discovery.
@@ -54,6 +48,7 @@ impl Outside {
     pub fn connected(&mut self, path: Path) {
         *self.path = Some(path);
         *self.observed = None;
+        *self.asked = false;
     }
 
     pub fn path(&self) -> Option<&Path> {
@@ -69,18 +64,19 @@ impl Outside {
         *self.mapped
     }
 
-    /// Discovery says from where it sees the session come. Returns what is between, if that is known now.
+    /// Discovery says from where it sees the session come.
     pub fn observed(&mut self, observed: SocketAddr) {
         *self.observed = Some(observed);
     }
 
-    /// Whether a router is to be asked to pass on what comes for this client: once.
-    pub fn wants_mapping(&mut self) -> bool {
-        let wanted = *self.mapping == Mapping::Unasked
+    /// Whether a router is to be asked to pass on what comes for this client, which listens there: once in a session.
+    pub fn wants_mapping(&mut self, listen: SocketAddr) -> bool {
+        let wanted = !*self.asked
+            && !listen.ip().is_loopback()
             && self.is_outside()
             && self.between().is_some_and(|between| between != Between::Nothing);
         if wanted {
-            *self.mapping = Mapping::Asked;
+            *self.asked = true;
         }
         wanted
     }
@@ -96,10 +92,10 @@ impl Outside {
     pub fn tell(&mut self, listen: SocketAddr, asked: bool) -> Option<Reachable> {
         let observed = (*self.observed)?;
         let between = self.between()?;
-        if *self.mapping == Mapping::Told || !self.is_outside() || between != Between::Nothing && !asked {
+        if *self.told || !self.is_outside() || between != Between::Nothing && !asked {
             return None;
         }
-        *self.mapping = Mapping::Told;
+        *self.told = true;
         Some(match (between, *self.mapped) {
             (Between::Nothing, _) => {
                 Reachable::Direct { address: SocketAddr::new(observed.ip(), listen.port()) }
@@ -132,4 +128,4 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-transactional!(Outside { path, observed, mapped, mapping });
+transactional!(Outside { path, observed, mapped, asked, told });

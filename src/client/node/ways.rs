@@ -31,7 +31,7 @@ pub(super) fn register(node: &Node, path: &Path) -> Register {
 /// Discovery says where it sees this client.
 pub(super) fn registered(node: &mut Node, registered: &Registered) {
     node.outside.observed(registered.observed);
-    if node.outside.wants_mapping() {
+    if node.outside.wants_mapping(node.setup.listen) {
         node.fx.act(Action::MapPort);
     }
     tell_reachable(node, false);

@@ -192,7 +192,7 @@ fn peer() -> Vec<Peer> {
 /// Every message to discovery.
 fn to_discovery() -> Vec<ToDiscovery> {
     let [v4, v6]: [SocketAddr; 2] = ["192.0.2.7:4000", "[2001:db8::1]:65535"].map(|it| it.parse().unwrap());
-    let register = |listen, start, strangers| {
+    let register = |listen, start: Option<u64>, strangers| {
         ToDiscovery::Register(Register {
             port: 4001,
             rtt: 30,
