@@ -1,6 +1,7 @@
 //! What is taken of the messages that peers send: all of a contact's, a little of a stranger's until answered, and none
 //! while the disk is nearly full.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -118,12 +119,11 @@ impl Intake {
     /// The stranger who gives way to another one: of those who are silent, one of the network that has most; before
     /// others one who has said nothing, then the oldest.
     pub fn gives_way(&self, is_silent: impl Fn(ContactId) -> bool) -> Option<ContactId> {
-        let from = |network: Option<IpAddr>| {
-            self.strangers.values().filter(|stranger| stranger.network == network).count()
-        };
+        let mut from = BTreeMap::<_, usize>::new();
+        self.strangers.values().for_each(|it| *from.entry(it.network).or_default() += 1);
         let silent = self.strangers.iter().filter(|(id, _)| is_silent(**id));
         silent
-            .min_by_key(|(id, it)| (it.messages > 0, usize::MAX - from(it.network), it.told_at, **id))
+            .min_by_key(|(id, it)| (it.messages > 0, Reverse(from.get(&it.network)), it.told_at, **id))
             .map(|(id, _)| *id)
     }
 

@@ -215,7 +215,7 @@ fn a_request_of_this_user_s_own_ends_with_the_contact() {
 fn what_the_user_asks_outlives_an_earlier_drop() {
     let mut world = World::with_bob();
     let dropped = ToClient::Dropped(About { name: name("bob") });
-    world.discovery(&[dropped.clone()]);
+    world.step(&[says(dropped.clone())]);
     world.step(&[Input::RendezvousClosed(SESSION)]);
     world.types("REQUEST bob");
     world.later(2_000);
