@@ -363,10 +363,11 @@ fn both_sides_of_a_punch_hear_of_it_with_each_other_s_address() {
         let register = Register::new(name(it), ([0, 0, 0, 0], 1).into(), None, Strangers::Open);
         let local = vec!["2001:db8::1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
         session.say(&[ToDiscovery::Register(Register { port: 5, rtt, local, ..register })]).unwrap();
-        session.wait("the registration", |said| match said {
-            ToClient::Registered(registered) => Some(assert_eq!(registered.observed, observed)),
+        let told = session.wait("the registration", |said| match said {
+            ToClient::Registered(registered) => Some(registered.observed),
             _ => None,
         });
+        assert_eq!(told, observed);
         (session, observed)
     };
     let (mut alice, from_alice) = far("alice", Ipv4Addr::new(127, 0, 0, 1), 30);
