@@ -254,9 +254,11 @@ fn a_flood_of_tickets_is_refused_and_the_others_are_served() {
     // Both pairs get their tickets while there is room.
     alice.say(&relay("bob"));
     carol.say(&relay("dave"));
-    let firsts = [alice.ticket(), bob.ticket()].map(|it| show(at, &opening(&it.ticket)));
+    let tickets = [&mut alice, &mut bob, &mut carol, &mut dave].map(Raw::ticket);
+    let [one, other, third, fourth] = tickets.map(|it| opening(&it.ticket));
+    let firsts = [one, other].map(|shown| show(at, &shown));
     firsts.iter().for_each(|stream| assert_eq!(answer(stream), JOINED));
-    let others = [carol.ticket(), dave.ticket()].map(|it| show(at, &opening(&it.ticket)));
+    let others = [third, fourth].map(|shown| show(at, &shown));
     others.iter().for_each(|stream| assert_eq!(answer(stream), Refusal::Full as u8));
     carol.say(&relay("dave"));
     assert_eq!(carol.refusal(), RefusedCode::RELAY_FULL);
