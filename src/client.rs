@@ -282,7 +282,7 @@ impl Loop {
         self.looked = Instant::now();
         let mut lost = HashMap::new();
         for writer in self.links.values() {
-            if let Some(ip) = writer.local_ip()
+            if let Some(ip) = writer.local().map(|local| local.ip())
                 && *lost.entry(ip).or_insert_with(|| transport::is_lost(ip))
             {
                 tracing::info!(%ip, "a connection from an address that this machine has lost is closed");
@@ -329,6 +329,15 @@ impl Loop {
                 tracing::debug!(%name, ?routes, "dialling");
                 self.failed.extend(self.network.dial(contact, key, routes, worked));
             }
+            Action::Punch { contact, name, key, punching } => {
+                tracing::debug!(%name, remotes = ?punching.remotes, "punching");
+                self.failed.extend(self.network.punch(contact, key, punching));
+            }
+            Action::Relay { contact, name, key, through, ticket } => {
+                tracing::debug!(%name, %through, "asking to be joined");
+                self.failed.extend(self.network.relay(contact, key, through, ticket));
+            }
+            Action::MapPort => {}
             Action::Send(link, messages) => self.send(link, &messages),
             Action::Close(link) => {
                 self.links.remove(&link);

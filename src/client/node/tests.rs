@@ -137,7 +137,7 @@ impl World {
 
     /// A session with discovery comes up, in which it says this.
     fn register(&mut self, session: ConnectionId, said: &[ToClient]) -> Vec<Action> {
-        self.step(&[Input::RendezvousUp { session, key: DISCOVERY }]);
+        self.step(&[Input::RendezvousUp { session, key: DISCOVERY, path: support::path() }]);
         let registered = ToClient::Registered(Registered { address: address(1), observed: address(1) });
         let said = [&[registered, ToClient::Synced], said].concat();
         self.step(&[Input::RendezvousSays(session, said)])
