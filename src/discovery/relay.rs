@@ -150,7 +150,7 @@ impl Relay {
             Ok(Shown::Second(link)) => {
                 let first = desk.waiting.remove(&link);
                 drop(desk);
-                self.join(wire, link, first.ok_or(Refusal::Alone)?)
+                self.join(wire, link, first)
             }
             Ok(Shown::NoRoom(link)) => {
                 // The first one notices.
@@ -183,9 +183,10 @@ impl Relay {
     }
 
     /// The second one begins the link, for both.
-    fn join(&self, wire: &Arc<TcpStream>, id: LinkId, first: Waiting) -> Result<Half, Refusal> {
+    fn join(&self, wire: &Arc<TcpStream>, id: LinkId, first: Option<Waiting>) -> Result<Half, Refusal> {
         let copied = AtomicU64::new(self.now());
         let link = Arc::new(Link { relay: self.clone(), id, copied, ending: AtomicBool::new(false) });
+        let first = first.ok_or(Refusal::Alone)?;
         let ends = [bounded(0), bounded(0)];
         let wires = [Arc::clone(&first.wire), Arc::clone(wire)];
         let half =

@@ -222,8 +222,9 @@ impl Server {
         saved
     }
 
-    fn act(&mut self, actions: Vec<Action>, now: Instant) {
-        let actions: Vec<_> = actions.into_iter().flat_map(|action| self.introduce(action)).collect();
+    fn act(&mut self, mut actions: Vec<Action>, now: Instant) {
+        let introduced: Vec<_> = actions.iter().flat_map(|action| self.introduce(action)).collect();
+        actions.extend(introduced);
         for action in &actions {
             if let Action::Send { message: ToClient::Refused(refused), .. } = action {
                 *self.refusals.entry(refused.code.0).or_default() += 1;
@@ -232,35 +233,37 @@ impl Server {
         self.connections.act(&actions, now);
     }
 
-    /// Draws what two users are told who are to be helped to a way to each other.
-    fn introduce(&self, action: Action) -> Vec<Action> {
+    /// What two users are told who are to be helped to a way to each other, with what has to be drawn for that.
+    fn introduce(&self, action: &Action) -> Vec<Action> {
         let send = |session, message| Action::Send { session, message };
         match action {
+            Action::Send { .. } | Action::Close { .. } => Vec::new(),
             Action::Punch { sides } => {
                 let mut token = [0; TOKEN];
                 if let Err(error) = getrandom::fill(&mut token) {
                     tracing::error!(%error, "no random bytes for a punch");
                     return Vec::new();
                 }
-                sides.map(|(session, punch)| send(session, ToClient::Punch(Punch { token, ..punch }))).into()
+                let told = |(session, punch): &(_, Punch)| {
+                    send(*session, ToClient::Punch(Punch { token, ..punch.clone() }))
+                };
+                sides.iter().map(told).collect()
             }
             Action::Relay { sides } => {
-                let asked = self.about.relay.as_ref().map(|relay| relay.ask(&sides));
+                let asked = self.about.relay.as_ref().map(|relay| relay.ask(sides));
                 let [asker, other] = sides;
+                let told = |Side { session, with, .. }: &Side, ticket, dials| {
+                    send(*session, ToClient::Relay(Ticket { name: with.clone(), ticket, dials }))
+                };
                 match asked.unwrap_or(Err(RefusedCode::RELAY_OFF)) {
                     Ok(None) => Vec::new(),
-                    Ok(Some([own, theirs])) => [(asker, own, true), (other, theirs, false)]
-                        .map(|(Side { session, with: name, .. }, ticket, dials)| {
-                            send(session, ToClient::Relay(Ticket { name, ticket, dials }))
-                        })
-                        .into(),
+                    Ok(Some([own, theirs])) => vec![told(asker, own, true), told(other, theirs, false)],
                     Err(code) => {
-                        let name = Some(asker.with);
+                        let name = Some(asker.with.clone());
                         vec![send(asker.session, ToClient::Refused(Refused { code, name }))]
                     }
                 }
             }
-            other => vec![other],
         }
     }
 

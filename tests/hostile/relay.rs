@@ -254,9 +254,11 @@ fn a_flood_of_tickets_is_refused_and_the_others_are_served() {
     // Both pairs get their tickets while there is room.
     alice.say(&relay("bob"));
     carol.say(&relay("dave"));
-    let firsts = [alice.ticket(), bob.ticket()].map(|it| show(at, &opening(&it.ticket)));
+    let tickets = [&mut alice, &mut bob, &mut carol, &mut dave].map(Raw::ticket);
+    let [one, other, third, fourth] = tickets.map(|it| opening(&it.ticket));
+    let firsts = [one, other].map(|shown| show(at, &shown));
     firsts.iter().for_each(|stream| assert_eq!(answer(stream), JOINED));
-    let others = [carol.ticket(), dave.ticket()].map(|it| show(at, &opening(&it.ticket)));
+    let others = [third, fourth].map(|shown| show(at, &shown));
     others.iter().for_each(|stream| assert_eq!(answer(stream), Refusal::Full as u8));
     carol.say(&relay("dave"));
     assert_eq!(carol.refusal(), RefusedCode::RELAY_FULL);
@@ -363,10 +365,11 @@ fn both_sides_of_a_punch_hear_of_it_with_each_other_s_address() {
         let register = Register::new(name(it), ([0, 0, 0, 0], 1).into(), None, Strangers::Open);
         let local = vec!["2001:db8::1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
         session.say(&[ToDiscovery::Register(Register { port: 5, rtt, local, ..register })]).unwrap();
-        session.wait("the registration", |said| match said {
-            ToClient::Registered(registered) => Some(assert_eq!(registered.observed, observed)),
+        let told = session.wait("the registration", |said| match said {
+            ToClient::Registered(registered) => Some(registered.observed),
             _ => None,
         });
+        assert_eq!(told, observed);
         (session, observed)
     };
     let (mut alice, from_alice) = far("alice", Ipv4Addr::new(127, 0, 0, 1), 30);
