@@ -258,6 +258,13 @@ impl World {
                 }
                 let mut received = Vec::new();
                 journal.received_after(contact.id, seen, |row| (received.push(row.message), true).1).unwrap();
+                if contact.identity.standing == Standing::Forgotten
+                    && !received.is_empty()
+                    && !self.concerns_twin(client, &contact.name)
+                {
+                    let name = &contact.name;
+                    self.fail(format!("user{client} keeps a message of {name}, whom its user has forgotten"));
+                }
                 received.iter().for_each(|message| self.received(client, &contact.name, message));
             }
         }

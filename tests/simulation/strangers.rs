@@ -125,7 +125,7 @@ impl World {
             let new = rows.iter().find(|row| row.name == old.name);
             let stays = |new: &ContactRow| new.id == old.id && new.identity.standing != Standing::Forgotten;
             if !new.is_some_and(stays) && !self.concerns_twin(client, &old.name) {
-                let displaced = new.is_none() && is_displaced(old, &before, &rows);
+                let displaced = new.is_none() && is_displaced(old, &before, inputs);
                 if displaced {
                     self.stats.add("strangers displaced");
                 } else {
@@ -447,11 +447,21 @@ fn taken(journal: &Journal, contact: ContactId) -> (u64, u64) {
     (messages.unsigned_abs(), bytes.unsigned_abs())
 }
 
-/// Whether a stranger has made room for another one.
-fn is_displaced(old: &ContactRow, before: &[ContactRow], now: &[ContactRow]) -> bool {
+/// Whether a stranger may have made room for another one: there were too many in between.
+fn is_displaced(old: &ContactRow, before: &[ContactRow], inputs: &[Input]) -> bool {
     let counts = |row: &&ContactRow| row.identity.standing == Standing::Stranger && !row.identity.blocked;
-    let new = now.iter().filter(|row| !before.iter().any(|it| it.id == row.id)).count();
-    counts(&old) && new > 0 && before.iter().filter(counts).count() + new > STRANGERS
+    let mut strangers: BTreeSet<&Name> = before.iter().filter(counts).map(|row| &row.name).collect();
+    for input in inputs {
+        match input {
+            Input::RendezvousSays(_, said) => strangers.extend(said.iter().filter_map(|said| match said {
+                ToClient::Status(status) => Some(&status.name),
+                ToClient::Identity(identity) => identity.name.as_ref(),
+                _ => None,
+            })),
+            _ => {}
+        }
+    }
+    counts(&old) && strangers.len() > STRANGERS
 }
 
 /// The commands of a transaction.
