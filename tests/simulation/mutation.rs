@@ -90,7 +90,7 @@ pub enum Mutation {
 pub struct Broken {
     /// Over which connections, and from which side, messages do not get through.
     deaf: BTreeSet<(ConnId, usize)>,
-    /// The strangers whom a client's user has accepted.
+    /// The strangers that a client's user has accepted.
     accepted: BTreeSet<(usize, Name)>,
 }
 
