@@ -382,6 +382,7 @@ impl World {
                     Dialling { client: number, life: run.life, contact, key, routes, problems: vec![] };
                 self.schedule(self.now, Event::Dial(Box::new(dialling)));
             }
+            Action::Punch { .. } | Action::Relay { .. } | Action::MapPort => {}
             Action::Send(link, mut messages) => {
                 if let Some((conn, side)) = run.links.get(&link).copied() {
                     self.distort(number, (conn, side), &mut messages);

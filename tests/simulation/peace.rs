@@ -70,7 +70,8 @@ impl World {
         }
         for row in self.clients[number].journal.contacts().unwrap() {
             let command = match row.identity.standing {
-                Standing::Forgotten => continue,
+                Standing::Forgotten if !row.identity.blocked => continue,
+                Standing::Forgotten => Command::Unblock(row.name),
                 _ if is_invented(&row.name) => Command::Forget(row.name),
                 _ if row.identity.blocked => Command::Unblock(row.name),
                 Standing::Stranger => Command::Accept(row.name),

@@ -190,11 +190,7 @@ impl World {
 
     /// Somebody is not known any more: the user must have said so, or their time is over.
     fn check_forgotten(&mut self, client: usize, old: &ContactRow, inputs: &[Input], now: Now) {
-        let said = typed(inputs).any(|command| match command {
-            Command::Forget(name) => *name == old.name,
-            Command::Unblock(name) => *name == old.name && old.identity.standing == Standing::Stranger,
-            _ => false,
-        });
+        let said = typed(inputs).any(|command| matches!(command, Command::Forget(name) if *name == old.name));
         let lasts = i64::try_from(REQUEST_LASTS.as_millis()).unwrap();
         let over = old.identity.standing == Standing::Stranger
             && !old.identity.blocked
@@ -332,6 +328,7 @@ impl World {
                 online: None,
                 asks: Asks::Typed,
                 connected: number.is_multiple_of(2),
+                also: Vec::new(),
             })
         };
         let crowd: Vec<ToClient> = (first..first + count).map(|number| invented(number % CROWDS)).collect();
