@@ -71,7 +71,7 @@ pub enum Mutation {
     StrangersUncounted,
     /// A start takes strangers for contacts.
     StrangersTrusted,
-    /// Those who were forgotten leave no mark.
+    /// A start does not know who was forgotten.
     NoMark,
     /// Too many strangers do not displace one another.
     StrangersUnbounded,
@@ -90,7 +90,7 @@ pub enum Mutation {
 pub struct Broken {
     /// Over which connections, and from which side, messages do not get through.
     deaf: BTreeSet<(ConnId, usize)>,
-    /// The strangers whom a client's user has accepted.
+    /// The strangers that a client's user has accepted.
     accepted: BTreeSet<(usize, Name)>,
 }
 
@@ -350,11 +350,6 @@ impl World {
                 "UPDATE contact SET key = offered, offered = NULL WHERE offered IS NOT NULL"
             }
             Some(Mutation::ForgetShown) => "UPDATE contact SET shown = 0",
-            Some(Mutation::NoMark) => {
-                "DELETE FROM cursor WHERE contact IN (SELECT id FROM contact WHERE standing = 2);
-                 DELETE FROM missing WHERE contact IN (SELECT id FROM contact WHERE standing = 2);
-                 DELETE FROM contact WHERE standing = 2"
-            }
             _ => return,
         };
         self.clients[client].journal.execute_batch(sql).unwrap();
@@ -367,6 +362,7 @@ impl World {
                 "UPDATE received SET contact = -contact WHERE EXISTS (SELECT 1 FROM contact
                      WHERE contact.id = received.contact AND standing = 1 AND received.seq <= contact.shown)"
             }
+            Some(Mutation::NoMark) => "UPDATE contact SET standing = 1 WHERE standing = 2",
             Some(Mutation::StrangersTrusted) => "UPDATE contact SET standing = 0 WHERE standing = 1",
             // Those who are blocked are not counted.
             Some(Mutation::StrangersUnbounded) => {

@@ -198,11 +198,10 @@ impl Oracle {
     pub fn first_missing(&self) -> Option<String> {
         let missing = self.written.iter().enumerate().find(|(_, written)| {
             let both_restored = written.to.is_some_and(|to| self.restored[to]) && self.restored[written.from];
+            let done = written.shown || written.given_back || written.void;
             written.promised
                 && written.to.is_some()
-                && !written.shown
-                && !written.given_back
-                && !written.void
+                && !done
                 && !(both_restored && written.was_received)
                 && !(written.forgotten && written.was_received && !written.in_receiver)
                 && (written.in_sender || written.in_receiver)
@@ -258,6 +257,13 @@ impl World {
                 }
                 let mut received = Vec::new();
                 journal.received_after(contact.id, seen, |row| (received.push(row.message), true).1).unwrap();
+                if contact.identity.standing == Standing::Forgotten
+                    && !received.is_empty()
+                    && !self.concerns_twin(client, &contact.name)
+                {
+                    let name = &contact.name;
+                    self.fail(format!("user{client} keeps a message of {name}, who is forgotten"));
+                }
                 received.iter().for_each(|message| self.received(client, &contact.name, message));
             }
         }

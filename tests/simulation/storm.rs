@@ -108,10 +108,10 @@ impl Plan {
         } else if mutation.is_some_and(Mutation::needs_backups) {
             50
         } else {
-            often(rng, 25, 30)
+            often(rng, 40, 40)
         };
         if restores > 0 {
-            faults.push(Fault::Backup);
+            faults.extend([Fault::Backup; 2]);
         }
         let strangers = if twin { 0 } else { often(rng, 50, 60) };
         if strangers > 0 && rng.u32(0..8) == 0 {

@@ -22,7 +22,7 @@ use super::world::{Event, Pid, World};
 const STRANGERS: usize = 100;
 /// Within how many milliseconds somebody decides about a stranger.
 const DECISION: u64 = 20_000;
-/// Within how many milliseconds somebody decides at once.
+/// Within how many milliseconds a user decides at once.
 const AT_ONCE: u64 = 500;
 /// What the names of the users that discovery has invented begin with.
 const CROWD: &str = "crowd";
@@ -41,7 +41,7 @@ pub struct Acquaintances {
     forgotten: BTreeSet<(usize, Name)>,
     /// The clients whose last transaction has forgotten somebody.
     pub forgot: BTreeSet<usize>,
-    /// Whom a client's user has asked for or answered at any time.
+    /// The users that a client's user has asked for or answered at any time.
     ever_answered: BTreeSet<(usize, Name)>,
     /// What each client, since it started, has said last of what waits for others.
     held: BTreeMap<(usize, Name), (HeldReason, u64)>,
@@ -125,7 +125,7 @@ impl World {
             let new = rows.iter().find(|row| row.name == old.name);
             let stays = |new: &ContactRow| new.id == old.id && new.identity.standing != Standing::Forgotten;
             if !new.is_some_and(stays) && !self.concerns_twin(client, &old.name) {
-                let displaced = new.is_none() && is_displaced(old, &before, &rows);
+                let displaced = new.is_none() && is_displaced(old, &before, inputs);
                 if displaced {
                     self.stats.add("strangers displaced");
                 } else {
@@ -289,8 +289,8 @@ impl World {
         }
     }
 
-    /// What discovery tells a client: where somebody is, and whether, only if they have asked for its user, have answered,
-    /// or are open to strangers.
+    /// What discovery tells a client: where a user is, and whether, only if that one has asked for its user, has
+    /// answered, or is open to strangers.
     pub fn check_told_by_discovery(&mut self, client: usize, said: &[ToClient]) {
         for said in said {
             let ToClient::Status(Status { name, address, online, .. }) = said else {
@@ -327,7 +327,7 @@ impl World {
                 address: None,
                 online: None,
                 asks: Asks::Typed,
-                connected: number % 2 == 0,
+                connected: number.is_multiple_of(2),
                 also: Vec::new(),
             })
         };
@@ -392,7 +392,7 @@ impl World {
         untold
     }
 
-    /// The console has written that somebody asks, or has more to say. The user decides on it, later.
+    /// The console has written that a stranger asks, or has more to say. The user decides on it, later.
     pub fn told_of_a_stranger(&mut self, client: usize, notice: &Notice) {
         if let Notice::Full { from } = notice
             && self.rng.bool()
@@ -444,11 +444,20 @@ fn taken(journal: &Journal, contact: ContactId) -> (u64, u64) {
     (messages.unsigned_abs(), bytes.unsigned_abs())
 }
 
-/// Whether a stranger has made room for another one.
-fn is_displaced(old: &ContactRow, before: &[ContactRow], now: &[ContactRow]) -> bool {
+/// Whether a stranger may have made room for another one: there were too many in between.
+fn is_displaced(old: &ContactRow, before: &[ContactRow], inputs: &[Input]) -> bool {
     let counts = |row: &&ContactRow| row.identity.standing == Standing::Stranger && !row.identity.blocked;
-    let new = now.iter().filter(|row| !before.iter().any(|it| it.id == row.id)).count();
-    counts(&old) && new > 0 && before.iter().filter(counts).count() + new > STRANGERS
+    let mut strangers: BTreeSet<&Name> = before.iter().filter(counts).map(|row| &row.name).collect();
+    for input in inputs {
+        if let Input::RendezvousSays(_, said) = input {
+            strangers.extend(said.iter().filter_map(|said| match said {
+                ToClient::Status(status) => Some(&status.name),
+                ToClient::Identity(identity) => identity.name.as_ref(),
+                _ => None,
+            }));
+        }
+    }
+    counts(&old) && strangers.len() > STRANGERS
 }
 
 /// The commands of a transaction.
