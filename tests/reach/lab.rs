@@ -14,10 +14,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Instant;
 
 use crate::support::client::{ANSWER_ALL, Client};
-use crate::support::discovery::{DEADLINE, Discovery, scratch};
+use crate::support::discovery::{Discovery, scratch};
 
 /// Where discovery listens: on the one port that [`Kind::Only443`] lets out.
 const DISCOVERY: &str = "203.0.113.1:443";
@@ -110,7 +109,7 @@ impl Namespace {
         self.nft(&format!(
             "table inet watch {{
                 counter seen {{ }}
-                chain {hook} {{ type filter hook {hook} priority -300; {rule} counter name seen }}
+                chain {hook} {{ type filter hook {hook} priority -300; {rule} counter name seen; }}
             }}"
         ));
     }
@@ -164,7 +163,8 @@ pub fn maps() -> bool {
 
 /// The public network, with a discovery.
 pub struct Lab {
-    discovery: Discovery,
+    /// Runs until the end.
+    _discovery: Discovery,
     core: Namespace,
     /// Tells these namespaces from all others.
     prefix: String,
@@ -196,7 +196,7 @@ impl Lab {
         let mut discovery = core.program(env!("CARGO_BIN_EXE_discovery"));
         discovery.arg("--db").arg(db).args(["--max-new-names", "1000", "::", "443"]).stdin(Stdio::null());
         let discovery = Discovery::spawn(&mut discovery);
-        Some(Self { discovery, core, prefix, sites: AtomicU32::new(1), directory })
+        Some(Self { _discovery: discovery, core, prefix, sites: AtomicU32::new(1), directory })
     }
 
     /// Another site, with one host.
@@ -238,10 +238,6 @@ impl Lab {
 
     pub fn core(&self) -> &Namespace {
         &self.core
-    }
-
-    pub fn discovery(&self) -> &Discovery {
-        &self.discovery
     }
 
     pub fn directory(&self) -> &Path {
@@ -386,14 +382,6 @@ impl Site<'_> {
         miniupnpd
     }
 
-    /// Waits until the router maps a port to the client's.
-    pub fn wait_for_mapping(&self) {
-        let until = Instant::now() + DEADLINE;
-        while !self.is_mapped() {
-            assert!(Instant::now() < until, "nothing is mapped");
-        }
-    }
-
     /// Whether the router maps a port to the client's.
     pub fn is_mapped(&self) -> bool {
         let [router] = self.routers.as_slice() else { panic!("one router maps") };
@@ -482,6 +470,7 @@ impl Cone {
     }
 }
 
+/// It does not give the port that is asked for first, so that what is mapped can be told from what is not.
 const MINIUPNPD: &str = "\
 ext_ifname=wan
 ext_ip=EXT
@@ -496,6 +485,7 @@ upnp_nat_chain=prerouting_miniupnpd
 upnp_nat_postrouting_chain=postrouting_miniupnpd
 uuid=6c3cbd4e-2b0c-4a53-8f0d-6a1d9f6d9c11
 secure_mode=yes
+deny 7000 0.0.0.0/0 0-65535
 allow 1024-65535 192.168.1.0/24 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
 ";
@@ -534,6 +524,7 @@ fn rules(kind: Kind, address: &str) -> String {
             }}
             chain forward {{
                 type filter hook forward priority filter; policy drop;
+                iifname lan oifname lan accept
                 ct state established,related accept
                 ct status dnat accept
                 ct state new iifname lan oifname wan {out} accept

@@ -10,7 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-#[allow(dead_code, reason = "each test uses its part")]
 mod lab;
 mod mapped;
-mod today;
+mod pairs;
+mod strangers;

@@ -66,6 +66,7 @@ fn a_router_maps_a_port_in_each_way() {
         let said = asked(&site, way);
         println!("{way}: {said}");
         assert!(said.contains(&format!("mapped {}:", site.address())) && said.contains("asked Ok"), "{said}");
+        assert!(!said.contains(&format!(":{PORT} ")), "that one is not to be had: {said}");
         assert!(!site.is_mapped(), "it is removed again");
     }
     // A router that is silent, and one behind another: no port is mapped, and it is found out soon.

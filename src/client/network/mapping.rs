@@ -10,6 +10,8 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -103,6 +105,8 @@ impl From<io::Error> for Failure {
 pub struct Mapper {
     look: Sender<()>,
     ended: Receiver<()>,
+    /// Whether there is a mapping to remove.
+    held: Arc<AtomicBool>,
 }
 
 impl Mapper {
@@ -112,10 +116,13 @@ impl Mapper {
         let _ = self.look.try_send(());
     }
 
-    /// Ends it, and waits until the mapping is removed, but no longer than this.
+    /// Ends it, and waits until the mapping is removed if there is one, but no longer than this.
     pub fn end(self, within: Duration) {
-        drop(self.look);
-        let _ = self.ended.recv_timeout(within);
+        let Self { look, ended, held } = self;
+        drop(look);
+        if held.load(Ordering::Relaxed) {
+            let _ = ended.recv_timeout(within);
+        }
     }
 }
 
@@ -137,12 +144,14 @@ fn spawn_at(
     getrandom::fill(&mut nonce)?;
     let (look, looks) = bounded(1);
     let (end, ended) = bounded(0);
+    let held = Arc::new(AtomicBool::new(false));
+    let holds = Arc::clone(&held);
     let run = move || {
-        keep(Wanted { port, nonce, outer: None }, &gateway, &looks, &report);
+        keep(Wanted { port, nonce, outer: None }, &gateway, &looks, &holds, &report);
         drop(end);
     };
     thread::Builder::new().name("mapping".into()).stack_size(STACK).spawn(run)?;
-    Ok(Mapper { look, ended })
+    Ok(Mapper { look, ended, held })
 }
 
 /// A mapping that is there, and by which router.
@@ -173,6 +182,7 @@ fn keep(
     mut wanted: Wanted,
     gateway: &dyn Fn() -> Option<Gateway>,
     looks: &Receiver<()>,
+    held: &AtomicBool,
     report: &dyn Fn(Report),
 ) {
     let (mut lease, mut said) = (None::<Lease>, None);
@@ -187,6 +197,7 @@ fn keep(
             Err(why) => Report::Unmapped(why.clone()),
         };
         lease = answer.ok();
+        held.store(lease.is_some(), Ordering::Relaxed);
         wanted.outer = lease.as_ref().map(|lease| lease.grant.outer);
         if said.as_ref() != Some(&now) {
             tracing::info!(?now, "the router was asked for a port");

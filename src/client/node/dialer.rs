@@ -142,7 +142,10 @@ impl Target {
         let Whereabouts { reached, told, .. } = self.whereabouts;
         let (first, second) = if self.told_is_newer { (told, reached) } else { (reached, told) };
         let dialled = first.into_iter().chain(second.filter(|second| Some(*second) != first));
-        let mut routes: Vec<Route> = dialled.map(Route::from).collect();
+        // An address may be known for more than that it worked.
+        let known = |remote| self.also.iter().find(|route| route.remote() == Some(remote)).copied();
+        let mut routes: Vec<Route> =
+            dialled.map(|remote| known(remote).unwrap_or_else(|| remote.into())).collect();
         for route in &self.also {
             if !routes.iter().any(|other| other.remote() == route.remote()) {
                 routes.push(*route);

@@ -34,7 +34,8 @@ const DESCRIPTION: &str = "peerchat";
 
 /// Errors of the actions that mean something else to do.
 const ONLY_PERMANENT: u16 = 725;
-const CONFLICTS: [u16; 2] = [718, 729];
+/// That port, at least, is another machine's, or not to be given.
+const TAKEN: [u16; 3] = [606, 718, 729];
 
 /// A service by which a router maps ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub fn map(gateway: &Gateway, wanted: &Wanted) -> Result<(Grant, Service), Failu
                 let outer = SocketAddrV4::new(ip, port);
                 return Ok((Grant { outer, lifetime: LIFETIME }, service));
             }
-            Err(Error::Code(code)) if CONFLICTS.contains(&code) => {
+            Err(Error::Code(code)) if TAKEN.contains(&code) => {
                 failure = Failure::Refused(format!("error {code}"));
             }
             Err(error) => return Err(error.into()),
