@@ -470,7 +470,7 @@ impl World {
     }
 }
 
-fn leaves_at_once(input: &Input) -> bool {
+pub fn leaves_at_once(input: &Input) -> bool {
     matches!(
         input,
         Input::Signal | Input::OutputClosed(_) | Input::Command { command: Ok(Command::Logout), .. }
