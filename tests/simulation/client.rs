@@ -321,7 +321,7 @@ impl World {
             }
             broken.arm(&journal);
             run.node.finish(now, &journal)?;
-            if crash == Some(Crash::Decided) || self.acts_too_early(number, run) {
+            if crash == Some(Crash::Decided) || self.acts_too_early(number, run, inputs) {
                 return Ok(false);
             }
             broken.before_commit(&journal)?;
@@ -470,7 +470,7 @@ impl World {
     }
 }
 
-fn leaves_at_once(input: &Input) -> bool {
+pub fn leaves_at_once(input: &Input) -> bool {
     matches!(
         input,
         Input::Signal | Input::OutputClosed(_) | Input::Command { command: Ok(Command::Logout), .. }

@@ -126,6 +126,12 @@ impl Alice {
         self.takes(&[Input::RendezvousSays(SESSION, says)]);
     }
 
+    /// Where bob is dialled, there is no answer.
+    fn does_not_reach_bob(&mut self) {
+        let problems = vec![(Route::Direct { remote: address() }, Problem::Other("refused".into()))];
+        self.takes(&[Input::DialFailed { contact: bob(self).id, problems }]);
+    }
+
     /// A link to bob, who writes something.
     fn hears(&mut self, start: u64) -> Vec<Action> {
         let up = Input::LinkUp {
@@ -176,6 +182,7 @@ fn a_dial_outlives_a_failed_transaction() {
     assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous(_))), "{actions:?}");
     let mut alice = Alice::new();
     alice.logs_in();
+    alice.does_not_reach_bob();
     alice.now += 10_000;
     let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Help))]);
     let later = alice.takes(&[]);
@@ -258,6 +265,7 @@ fn the_loop_rests_while_nobody_reads() {
 fn another_address_is_tried_after_one_where_a_link_is_refused() {
     let mut alice = Alice::new();
     alice.logs_in();
+    alice.does_not_reach_bob();
     alice.hears(5);
     // Bob is told to be elsewhere, and an older client of his refuses links at the old address.
     let elsewhere: SocketAddr = "192.0.2.9:4000".parse().unwrap();

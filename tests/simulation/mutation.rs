@@ -9,7 +9,7 @@ use peerchat::protocol::Name;
 use peerchat::protocol::peer::{Message, Peer};
 use peerchat::protocol::rendezvous::{Strangers as Policy, ToDiscovery};
 
-use super::client::Run;
+use super::client::{Run, has_messages};
 use super::wire::ConnId;
 use super::world::{Event, Pid, World};
 
@@ -163,7 +163,7 @@ impl Mutation {
 
 impl World {
     /// Acts on what is decided and not committed; the program is then to die.
-    pub fn acts_too_early(&mut self, client: usize, run: &mut Run) -> bool {
+    pub fn acts_too_early(&mut self, client: usize, run: &mut Run, inputs: &[Input]) -> bool {
         let early: fn(&Action) -> bool = match self.mutation {
             Some(Mutation::AckBeforeCommit) => {
                 |action| matches!(action, Action::Send(_, said) if matches!(said[..], [Peer::Ack(_)]))
@@ -171,12 +171,11 @@ impl World {
             Some(Mutation::ShowBeforeCommit) => |action| matches!(action, Action::Print(_)),
             _ => return false,
         };
-        if !self.storm || self.rng.u32(0..20) > 0 {
+        let received = |input: &Input| matches!(input, Input::LinkSays(_, said) if has_messages(said));
+        if !self.storm || !inputs.iter().any(received) || self.rng.u32(0..20) > 0 {
             return false;
         }
-        let actions: Vec<Action> = run.node.committed().into_iter().filter(early).collect();
-        let any = !actions.is_empty();
-        for action in actions {
+        for action in run.node.committed().into_iter().filter(early) {
             if let Action::Print(told) = &action {
                 let notices: Vec<_> = told.iter().map(|told| told.notice.clone()).collect();
                 self.shown(client, &notices);
@@ -184,7 +183,7 @@ impl World {
                 self.act(client, run, action);
             }
         }
-        any
+        true
     }
 
     /// Whether the next commit is not on the disk although it says so; the program is then to die.

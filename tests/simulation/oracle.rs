@@ -47,6 +47,8 @@ pub struct Written {
     pub resent: u32,
     /// The receiver's journal held it when its user forgot the writer, or the sender's when its user forgot the receiver.
     forgotten: bool,
+    /// The receiver's journal held it when its user forgot the writer; it may still be on its way to the console.
+    dropped: bool,
     /// Its writer was a stranger to the receiver, and has made room for others: what is sent again is new there.
     displaced: bool,
     /// Its writer had forgotten the receiver, with this, and does not know that any more since it was restored from a
@@ -67,7 +69,7 @@ impl Written {
         if (self.from, self.to) == (client, other) && self.in_sender {
             (self.in_sender, self.forgotten) = (false, true);
         } else if (Some(self.from), self.to) == (other, Some(client)) && self.in_receiver {
-            (self.in_receiver, self.forgotten) = (false, true);
+            (self.in_receiver, self.forgotten, self.dropped) = (false, true, true);
         }
     }
 
@@ -146,6 +148,7 @@ impl Oracle {
             known_delivered: false,
             resent: 0,
             forgotten: false,
+            dropped: false,
             displaced: false,
             void: false,
             previous: None,
@@ -403,7 +406,7 @@ impl World {
         let late = written.displaced || written.lost && (written.resent > 0 || self.oracle.restored[from]);
         let problem = if (written.from, written.to, written.id) != (from, Some(client), Some(id)) {
             "as somebody else's"
-        } else if !(written.in_receiver || written.forgotten && written.was_received) {
+        } else if !(written.in_receiver || written.dropped || written.forgotten && written.was_received) {
             "before it is committed"
         } else if written.given_back {
             "though it was given back"

@@ -14,7 +14,7 @@ use peerchat::protocol::rendezvous::{
 use peerchat::store::journal::{ContactId, ContactRow, Journal, Request, Standing};
 use peerchat::time::Now;
 
-use super::client::keypair;
+use super::client::{keypair, leaves_at_once};
 use super::oracle::{Written, number_in};
 use super::world::{Event, Pid, World};
 
@@ -49,8 +49,8 @@ pub struct Acquaintances {
     full: BTreeSet<(usize, Name)>,
     /// The clients that have said, since they started, that their disk is nearly full.
     low: BTreeSet<usize>,
-    /// How each account meets strangers, as discovery has heard last, and before that.
-    policies: BTreeMap<Name, [Policy; 2]>,
+    /// How each account meets strangers, as discovery has heard since it has last confirmed it, the last at the end.
+    policies: BTreeMap<Name, Vec<Policy>>,
 }
 
 impl Acquaintances {
@@ -92,8 +92,14 @@ impl Acquaintances {
     /// Discovery hears how an account meets strangers.
     pub fn registers(&mut self, said: &ToDiscovery) {
         if let ToDiscovery::Register(register) = said {
-            let policies = self.policies.entry(register.name.clone()).or_insert([register.strangers; 2]);
-            *policies = [register.strangers, policies[0]];
+            self.policies.entry(register.name.clone()).or_default().push(register.strangers);
+        }
+    }
+
+    /// Discovery confirms what it has heard of an account: at least all but the last.
+    fn registered(&mut self, name: &Name) {
+        if let Some(policies) = self.policies.get_mut(name) {
+            policies.drain(..policies.len().saturating_sub(2));
         }
     }
 }
@@ -125,7 +131,9 @@ impl World {
             let new = rows.iter().find(|row| row.name == old.name);
             let stays = |new: &ContactRow| new.id == old.id && new.identity.standing != Standing::Forgotten;
             if !new.is_some_and(stays) && !self.concerns_twin(client, &old.name) {
-                let displaced = new.is_none() && is_displaced(old, &before, inputs);
+                // One who has made room may have come back in the same transaction.
+                let gone = new.is_none_or(|new| new.id != old.id);
+                let displaced = gone && is_displaced(old, &before, inputs);
                 if displaced {
                     self.stats.add("strangers displaced");
                 } else {
@@ -293,6 +301,10 @@ impl World {
     /// answered, or is open to strangers.
     pub fn check_told_by_discovery(&mut self, client: usize, said: &[ToClient]) {
         for said in said {
+            if matches!(said, ToClient::Registered(_)) {
+                let name = &self.clients[client].name;
+                self.oracle.met.registered(name);
+            }
             let ToClient::Status(Status { name, address, online, .. }) = said else {
                 continue;
             };
@@ -462,7 +474,8 @@ fn is_displaced(old: &ContactRow, before: &[ContactRow], inputs: &[Input]) -> bo
 
 /// The commands of a transaction.
 fn typed(inputs: &[Input]) -> impl Iterator<Item = &Command> {
-    inputs.iter().filter_map(|input| match input {
+    // A program that leaves does no more.
+    inputs.iter().take_while(|input| !leaves_at_once(input)).filter_map(|input| match input {
         Input::Command { command: Ok(command), .. } => Some(command),
         _ => None,
     })
