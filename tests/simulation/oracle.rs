@@ -45,7 +45,7 @@ pub struct Written {
     pub known_delivered: bool,
     /// How often its writer has had it sent again.
     pub resent: u32,
-    /// The receiver's journal held it when its user forgot the writer, or the sender's when its user forgot the receiver.
+    /// The sender's journal held it when its user forgot the receiver.
     forgotten: bool,
     /// The receiver's journal held it when its user forgot the writer; it may still be on its way to the console.
     dropped: bool,
@@ -69,7 +69,7 @@ impl Written {
         if (self.from, self.to) == (client, other) && self.in_sender {
             (self.in_sender, self.forgotten) = (false, true);
         } else if (Some(self.from), self.to) == (other, Some(client)) && self.in_receiver {
-            (self.in_receiver, self.forgotten, self.dropped) = (false, true, true);
+            (self.in_receiver, self.dropped) = (false, true);
         }
     }
 
@@ -206,7 +206,7 @@ impl Oracle {
                 && written.to.is_some()
                 && !done
                 && !(both_restored && written.was_received)
-                && !(written.forgotten && written.was_received && !written.in_receiver)
+                && !((written.forgotten || written.dropped) && written.was_received && !written.in_receiver)
                 && (written.in_sender || written.in_receiver)
         });
         missing.map(|(number, written)| {
@@ -406,7 +406,7 @@ impl World {
         let late = written.displaced || written.lost && (written.resent > 0 || self.oracle.restored[from]);
         let problem = if (written.from, written.to, written.id) != (from, Some(client), Some(id)) {
             "as somebody else's"
-        } else if !(written.in_receiver || written.dropped || written.forgotten && written.was_received) {
+        } else if !(written.in_receiver || written.dropped) {
             "before it is committed"
         } else if written.given_back {
             "though it was given back"
@@ -439,6 +439,8 @@ impl World {
                             self.fail(format!("user{client} says twice that {number} is queued"));
                         }
                     }
+                    // It may have waited for the console until then.
+                    Some(number) if self.oracle.written[number].forgotten => {}
                     // What was written before, in the same transaction, is forgotten with its receiver.
                     _ if self.oracle.met.forgot.contains(&client) => {}
                     _ => self.fail(format!("user{client} promises {id}, which is not in its journal")),
@@ -521,7 +523,7 @@ impl World {
                 }
                 Peer::Ack(cursor) => {
                     let number = self.oracle.find(other, *cursor);
-                    let holds = |it: &Written| it.in_receiver || (it.forgotten && it.was_received);
+                    let holds = |it: &Written| it.in_receiver || it.dropped;
                     if !number.is_some_and(|number| holds(&self.oracle.written[number])) {
                         self.fail(format!("user{client} acknowledges {cursor}, which it has not committed"));
                     }
@@ -607,13 +609,13 @@ impl World {
                             && !is_missing(&journal, row.id, id)
                     })
                 };
-                let held = written.in_receiver || (written.forgotten && written.was_received);
-                if held && written.forgotten && !received.contains(&number) && written.id.is_some_and(seen) {
+                let held = written.in_receiver || written.dropped;
+                if written.dropped && !received.contains(&number) && written.id.is_some_and(seen) {
                     continue;
                 }
                 written.lost |= held && !received.contains(&number);
                 if held {
-                    written.forgotten = false;
+                    written.dropped = false;
                 }
                 written.in_receiver = received.contains(&number);
                 written.settled = false;

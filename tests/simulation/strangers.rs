@@ -127,6 +127,12 @@ impl World {
         let rows = journal.contacts().unwrap();
         let before = self.oracle.met.people.insert(client, rows.clone()).unwrap_or_default();
         self.oracle.met.forgot.remove(&client);
+        // Those who were only ever blocked by name leave nothing once they are not any more.
+        for old in before.iter().filter(|old| old.identity.standing == Standing::Forgotten) {
+            if old.identity.key.is_none() && !rows.iter().any(|row| row.id == old.id) {
+                self.oracle.met.forgotten.remove(&(client, old.name.clone()));
+            }
+        }
         for old in before.iter().filter(|old| old.identity.standing != Standing::Forgotten) {
             let new = rows.iter().find(|row| row.name == old.name);
             let stays = |new: &ContactRow| new.id == old.id && new.identity.standing != Standing::Forgotten;
