@@ -5,19 +5,29 @@
 
 use std::fmt::Debug;
 use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Reference, json};
+use peerchat::client::event::{Action, Input, Path};
+use peerchat::client::network::mapping::exchange::Answer;
+use peerchat::client::network::mapping::http::{self, Place};
+use peerchat::client::network::mapping::{Grant, Wanted, natpmp, pcp, upnp};
+use peerchat::client::node::{Node, Setup};
 use peerchat::client::notice::{
     Body, Code, ErrorNotice, HistoryLine, Look, Notice, OutboxLine, Told, UpDown,
 };
-use peerchat::protocol::peer::{Cursor, Kind, Peer};
-use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
+use peerchat::protocol::peer::{Cursor, Hello, Kind, Peer, Via};
+use peerchat::protocol::rendezvous::{Strangers, ToClient, ToDiscovery};
 use peerchat::protocol::{MAX_PEER_FRAME, MAX_TEXT, Name, VERSION, codec};
+use peerchat::store::journal::Journal;
+use peerchat::store::journal::{Identity, Standing};
+use peerchat::time::{Instant, Now};
+use peerchat::transport::Route;
 use peerchat::transport::noise::{
     self, HandshakeError, Initiator, Keypair, MAX_VERSIONS, Offer, Purpose, Responder, Session,
 };
@@ -33,11 +43,14 @@ pub const ALL: &[(&str, Target)] = &[
     ("handshake", handshake),
     ("offer", offer),
     ("kem", kem),
+    ("changed_handshake", changed_handshake),
     ("sealed_frames", sealed_frames),
+    ("node", node),
     ("name", name),
     ("command_line", command_line),
     ("json_command", json_command),
     ("notice", notice),
+    ("mapping", mapping),
 ];
 
 /// A frame from a peer.
@@ -70,11 +83,7 @@ fn frame<T: for<'b> Decode<'b, ()> + Encode<()> + PartialEq + Debug>(data: &[u8]
 /// The first bytes of a stranger, in each of the four roles that a program can meet one in: the first byte of the
 /// data says which.
 pub fn handshake(data: &[u8]) {
-    static KEYS: OnceLock<(Keypair, Keypair)> = OnceLock::new();
-    let (own, other) = KEYS.get_or_init(|| {
-        let key = || Keypair::generate().expect("the system has random bytes");
-        (key(), key())
-    });
+    let (own, other) = keys();
     let Some((role, said)) = data.split_first() else {
         return;
     };
@@ -101,6 +110,14 @@ pub fn handshake(data: &[u8]) {
         Err(HandshakeError::Version { theirs }) => assert_ne!(theirs, VERSION),
         Err(error) => assert!(!error.to_string().contains(unsafe_to_show)),
     }
+}
+
+fn keys() -> &'static (Keypair, Keypair) {
+    static KEYS: OnceLock<(Keypair, Keypair)> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let key = || Keypair::generate().expect("the system has random bytes");
+        (key(), key())
+    })
 }
 
 /// What a dialler offers, to a program that speaks two versions.
@@ -153,10 +170,68 @@ pub fn kem(data: &[u8]) {
     assert!(secret.decapsulate(data).is_none() || data.len() == CIPHERTEXT);
 }
 
-/// Frames under keys that change, damaged or not: the first byte says where, the second how, the others which.
+/// A handshake with a network between the two that changes one message or none: the first byte says which, the second
+/// how, the next two where, the others to what.
+pub fn changed_handshake(data: &[u8]) {
+    let Some(([which, how, place @ ..], bytes)) = data.split_first_chunk::<4>() else {
+        return;
+    };
+    let purpose = if which & 1 == 0 { Purpose::Peer } else { Purpose::Rendezvous };
+    let place = usize::from(u16::from_be_bytes(*place));
+    let mut changed = false;
+    let mut pass = |number: u8, message: &mut Vec<u8>| {
+        if which >> 1 & 3 == number {
+            let before = message.clone();
+            change(message, *how, place, bytes);
+            changed = *message != before;
+        }
+        changed
+    };
+    let (own, other) = keys();
+    let (initiator, mut first) =
+        Initiator::start(purpose, own, Some(other.public()), &Offer::highest(&[VERSION]))
+            .expect("a good key");
+    let changed = pass(0, &mut first);
+    let mut said = first.as_slice();
+    let Ok(offer) = Offer::read(&mut said, &[VERSION]) else {
+        return assert!(changed);
+    };
+    let Ok((responder, mut second)) = Responder::answer(purpose, other, &offer, said) else {
+        return assert!(changed);
+    };
+    let mut answer = second.split_off(1);
+    let changed = pass(1, &mut answer);
+    let Ok((mut third, mut near)) = initiator.finish(&answer) else {
+        return assert!(changed);
+    };
+    let changed = pass(2, &mut third);
+    let Ok(mut far) = responder.finish(&third) else {
+        return assert!(changed);
+    };
+    assert!(!changed, "a handshake that was changed went through");
+    assert_eq!((near.remote, far.remote), (other.public(), own.public()));
+    let mut wire = Vec::new();
+    near.sealer.seal(b"said", &mut wire).expect("it is short");
+    assert_eq!(far.opener.read(&mut wire.as_slice(), 16, 16).expect("it is good"), Some(&b"said"[..]));
+}
+
+/// What a network can do to bytes that it carries: changes, drops, adds or replaces some.
+fn change(message: &mut Vec<u8>, how: u8, place: usize, bytes: &[u8]) {
+    let at = place % (message.len() + 1);
+    let end = message.len().min(at + bytes.len());
+    match how & 3 {
+        0 => message[at..].iter_mut().zip(bytes).for_each(|(byte, other)| *byte ^= other),
+        1 => drop(message.drain(at..end)),
+        2 => drop(message.splice(at..at, bytes.iter().copied())),
+        _ => drop(message.splice(at..end, bytes.iter().copied())),
+    }
+}
+
+/// Frames under keys that change, on a wire that changes some of it or nothing: the first byte says how, the next two
+/// where, the fourth to how many bytes, and the others which frames.
 pub fn sealed_frames(data: &[u8]) {
     static SESSIONS: Mutex<Option<(Session, Session)>> = Mutex::new(None);
-    let Some(([place, damage], frames)) = data.split_first_chunk::<2>() else {
+    let Some(([how, place @ .., many], frames)) = data.split_first_chunk::<4>() else {
         return;
     };
     let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,38 +242,126 @@ pub fn sealed_frames(data: &[u8]) {
         if frame & 3 == 0 {
             near.sealer.change_key(&mut wire).expect("a mark can be sealed");
         } else {
-            let plain = vec![*frame; usize::from(*frame) * usize::from(*place % 16) + 1];
+            let plain = vec![*frame; usize::from(*frame) * usize::from(*many % 16) + 1];
             near.sealer.seal(&plain, &mut wire).expect("it is short");
             sealed.push(plain);
         }
     }
-    let at = usize::from(*place) * wire.len() / 256;
-    if let Some(byte) = wire.get_mut(at) {
-        *byte ^= damage;
-    }
+    let (honest, place) = (wire.clone(), usize::from(u16::from_be_bytes(*place)));
+    // A part of it once more, which is how frames are replayed; or any bytes.
+    let from = honest.len() * usize::from(how >> 3) / 32;
+    let part = honest.get(from..).unwrap_or_default().iter().copied();
+    let some: Vec<u8> = if how & 4 == 0 { part.collect() } else { vec![how | 1; usize::from(*many)] };
+    change(&mut wire, *how, place, some.get(..usize::from(*many)).unwrap_or(&some));
     let (mut stream, mut opened) = (wire.as_slice(), 0);
     loop {
         match far.opener.read(&mut stream, MAX_PEER_FRAME, 512) {
             Ok(Some(plain)) => {
-                assert_eq!(plain, sealed[opened]);
+                assert_eq!(Some(plain), sealed.get(opened).map(Vec::as_slice));
                 opened += 1;
             }
+            // A wire that ends between two frames.
+            Ok(None) if wire != honest => return assert!(opened <= sealed.len()),
             Ok(None) => break assert_eq!(opened, sealed.len()),
-            Err(_) => return assert_ne!(*damage, 0),
+            Err(_) => return assert!(wire != honest),
         }
     }
     *sessions = Some((near, far));
 }
 
 fn a_session() -> (Session, Session) {
-    let [dialler, dialled] = [(); 2].map(|()| Keypair::generate().expect("the system has random bytes"));
+    let (dialler, dialled) = keys();
     let offer = Offer::highest(&[VERSION]);
     let (initiator, first) =
-        Initiator::start(Purpose::Peer, &dialler, Some(dialled.public()), &offer).expect("a good key");
+        Initiator::start(Purpose::Peer, dialler, Some(dialled.public()), &offer).expect("a good key");
     let (responder, second) =
-        Responder::answer(Purpose::Peer, &dialled, &offer, &first[3..]).expect("a good message");
+        Responder::answer(Purpose::Peer, dialled, &offer, &first[3..]).expect("a good message");
     let (third, near) = initiator.finish(&second[1..]).expect("a good message");
     (near, responder.finish(&third).expect("a good message"))
+}
+
+/// A peer or discovery says anything to a client that has a contact, `bob`, and messages for him: the first byte says who
+/// says it and how they stand, the others are two frames of the same messages. What is told is safe to show, and the
+/// journal takes all that is to be kept.
+pub fn node(data: &[u8]) {
+    thread_local! {
+        static JOURNAL: Journal = {
+            let name = "alice".parse().expect("a name");
+            Journal::in_memory(&name, &keys().0).expect("there is memory")
+        };
+    }
+    let Some((who, frame)) = data.split_first() else {
+        return;
+    };
+    let (link, session) = (1, 2);
+    let says = || {
+        Some(if who & 1 == 0 {
+            Input::LinkSays(link, codec::decode(frame).ok()?)
+        } else {
+            Input::RendezvousSays(session, codec::decode(frame).ok()?)
+        })
+    };
+    let (Some(once), Some(twice)) = (says(), says()) else {
+        return;
+    };
+    let bob: Name = "bob".parse().expect("a name");
+    let key = keys().1.public();
+    let standing = if who & 2 == 0 { Standing::Contact } else { Standing::Stranger };
+    JOURNAL.with(|journal| {
+        journal.begin().expect("there is none yet");
+        let contact = journal.add_contact(&bob, standing).expect("it is the first").id;
+        let identity = Identity { key: Some(key), standing, ..Identity::default() };
+        journal.save_identity(contact, &identity).expect("there is memory");
+        let address = SocketAddr::from(([192, 0, 2, 1], 4000));
+        let route = Route::Direct { remote: address };
+        let dialled = (who & 4 == 0).then_some(contact);
+        let chat = || Input::typed(command::parse("CHAT bob hi").expect("a command"));
+        let (name, cursors, hold, via, linked) = (bob.clone(), Vec::new(), None, Via::Direct, true);
+        let hello = Hello { name, epoch: 7, port: 4000, window: 1 << 20, cursors, hold, via, linked };
+        let mut greeting = vec![Peer::Hello(hello)];
+        greeting.extend((key < keys().0.public()).then_some(Peer::Keep(1)));
+        let path = Path { local: address, remote: address, rtt: Duration::ZERO, own: Vec::new() };
+        let inputs = [
+            vec![chat()],
+            vec![Input::LinkUp { link, key, version: VERSION, dialled, route, budget: 1 << 18 }],
+            vec![Input::RendezvousUp { session, key: keys().0.public(), path }],
+            if who & 8 == 0 { vec![Input::LinkSays(link, greeting)] } else { Vec::new() },
+            vec![once],
+            vec![chat(), twice],
+            vec![],
+            vec![Input::LinkClosed(link)],
+        ];
+        let setup = Setup {
+            name: "alice".parse().expect("a name"),
+            key: keys().0.public(),
+            listen: address,
+            endpoint: "localhost:7667".into(),
+            discovery_key: None,
+            strangers: if who & 16 == 0 { Strangers::Open } else { Strangers::All },
+            linger: None,
+            silent: false,
+            segment: 5,
+            epoch: 1,
+            seed: 1,
+        };
+        let mut now = Now { mono: Instant::START, wall: 1_700_000_000_000 };
+        let mut node = Node::new(setup, now, journal).expect("the journal is good");
+        for inputs in inputs {
+            // Each turn is of another second, so that what waits comes due.
+            now = Now { mono: now.mono + Duration::from_secs(1), wall: now.wall + 1000 };
+            for input in &inputs {
+                node.handle(now, journal, input).expect("the journal takes it");
+            }
+            node.finish(now, journal).expect("the journal takes it");
+            for action in node.committed() {
+                if let Action::Print(told) = action {
+                    told.iter().for_each(|told| drop(written(&told.notice)));
+                }
+            }
+            node.handle(now, journal, &Input::Printed).expect("the journal takes it");
+        }
+        journal.rollback();
+    });
 }
 
 /// A name, or an error that is safe to show.
@@ -305,6 +468,41 @@ pub fn notice(data: &[u8]) {
     shown_safely(&lossy);
 }
 
+/// What a router says that is asked for a port: in datagrams, over HTTP, in XML.
+pub fn mapping(data: &[u8]) {
+    let outer = None;
+    let wanted = Wanted { port: 7000, nonce: *b"abcdefghijkl", outer };
+    if let Answer::Granted(Grant { outer, lifetime }) = pcp::answer(data, &wanted, false) {
+        assert!(data.len() >= 60 && data[24..36] == wanted.nonce);
+        assert!(outer.port() != 0 && lifetime != 0);
+    }
+    if let Answer::Granted((port, lifetime)) = natpmp::mapping(data, wanted.port, false) {
+        assert!(data.len() == 16 && port != 0 && lifetime != 0);
+    }
+    if let Answer::Granted(ip) = natpmp::address(data) {
+        assert_eq!(data[8..], ip.octets());
+    }
+    let router = Ipv4Addr::new(192, 168, 1, 1);
+    let safe = |place: &Place| {
+        assert_eq!(*place.at.ip(), router);
+        assert!(place.path.starts_with('/') && place.path.bytes().all(|byte| byte.is_ascii_graphic()));
+    };
+    upnp::location(data, router).iter().for_each(safe);
+    let described = Place { at: SocketAddrV4::new(router, 5000), path: "/root.xml".into() };
+    let description = |text: &str| {
+        if let Some(service) = upnp::service(text, &described) {
+            safe(&service.control);
+            assert!(service.kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-".contains(&byte)));
+        }
+    };
+    for (_, body) in [false, true].into_iter().filter_map(|ended| http::read(data, ended)) {
+        // Bytes that are no text become three each.
+        assert!(body.len() <= 3 * data.len());
+        description(&body);
+    }
+    description(&String::from_utf8_lossy(data));
+}
+
 fn shown_safely(text: &str) {
     let message = text.to_owned();
     let error =
@@ -319,7 +517,8 @@ fn written(notice: &Notice) -> serde_json::Value {
     let mut text = Vec::new();
     notice.write_text(&Look::default(), &mut text);
     let text = String::from_utf8(text).expect("text is UTF-8");
-    assert!(text.ends_with('\n'));
+    // Some are for scripts alone.
+    assert!(text.is_empty() || text.ends_with('\n'));
     assert!(!text.contains(|c| c != '\n' && unsafe_to_show(c)));
     let own = |line: &str| line.starts_with(['*', '!', '[']) || line.starts_with("    ");
     assert!(text.lines().all(own), "{text}");

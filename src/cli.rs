@@ -88,6 +88,12 @@ pub fn count(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("a whole number from 0 to {} is wanted here", u32::MAX))
 }
 
+/// Some KiB a second, at least one.
+pub fn rate(text: &str) -> Result<u32, String> {
+    let rate = text.parse().ok().filter(|rate| *rate > 0);
+    rate.ok_or_else(|| format!("a whole number of KiB a second, from 1 to {}, is wanted here", u32::MAX))
+}
+
 /// Some MiB, in bytes.
 pub fn mebibytes(text: &str) -> Result<u64, String> {
     let bytes = text.parse().ok().and_then(|count: u64| count.checked_mul(1024 * 1024));

@@ -22,6 +22,7 @@ use crate::transport::{self, Buffers, Writer};
 use console::{Console, LAST_WORDS};
 use event::{ANSWERS, Action, ConnectionId, Input};
 use floor::Floor;
+use network::mapping::Mapper;
 use network::{Event, Network};
 use node::{Node, Setup};
 use one_shot::OneShot;
@@ -39,6 +40,8 @@ pub mod resembles;
 pub mod transfer;
 pub mod verification;
 
+/// How long the end of the program waits for a router to forget its port.
+const UNMAP_WITHIN: Duration = Duration::from_secs(1);
 /// How many events may wait for the loop. A reader that is faster waits; each event is at most a frame.
 const EVENTS: usize = 256;
 /// How often the loop looks whether this machine still has the addresses that its connections were made from.
@@ -139,6 +142,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         endpoint,
         console,
         links: HashMap::new(),
+        mapper: None,
         typed: VecDeque::new(),
         looked: Instant::now(),
         floor,
@@ -183,6 +187,8 @@ struct Loop {
     /// Nothing is shown without it.
     console: Option<Console>,
     links: HashMap<ConnectionId, Writer>,
+    /// What has a router pass on what comes for this client, once that is wanted.
+    mapper: Option<Mapper>,
     /// Commands that have come and are not yet taken in.
     typed: VecDeque<Input>,
     looked: Instant,
@@ -210,7 +216,11 @@ impl Loop {
                 self.close_stranded();
             }
         }
-        self.last_words()?;
+        let said = self.last_words();
+        if let Some(mapper) = self.mapper.take() {
+            mapper.end(UNMAP_WITHIN);
+        }
+        said?;
         let (status, why) = self.exit.take().unwrap_or_default();
         tracing::info!(status, "ended");
         if let Some(why) = why {
@@ -282,7 +292,7 @@ impl Loop {
         self.looked = Instant::now();
         let mut lost = HashMap::new();
         for writer in self.links.values() {
-            if let Some(ip) = writer.local_ip()
+            if let Some(ip) = writer.local().map(|local| local.ip())
                 && *lost.entry(ip).or_insert_with(|| transport::is_lost(ip))
             {
                 tracing::info!(%ip, "a connection from an address that this machine has lost is closed");
@@ -329,6 +339,18 @@ impl Loop {
                 tracing::debug!(%name, ?routes, "dialling");
                 self.failed.extend(self.network.dial(contact, key, routes, worked));
             }
+            Action::Punch { contact, name, key, punching } => {
+                tracing::debug!(%name, remotes = ?punching.remotes, "punching");
+                self.failed.extend(self.network.punch(contact, key, punching));
+            }
+            Action::Relay { contact, name, key, through, ticket } => {
+                tracing::debug!(%name, %through, "asking to be joined");
+                self.failed.extend(self.network.relay(contact, key, through, ticket));
+            }
+            Action::MapPort => match &self.mapper {
+                Some(mapper) => mapper.again(),
+                None => self.mapper = self.network.map_port(),
+            },
             Action::Send(link, messages) => self.send(link, &messages),
             Action::Close(link) => {
                 self.links.remove(&link);

@@ -1,7 +1,7 @@
 //! The discovery server: which users exist, which are online, and which of them ask for others.
 //!
 //! [`registry`] decides, on top of [`users`], their [`relations`], their [`sessions`] and a [`quota`]; it does no I/O.
-//! [`mod@connections`] are the sockets, `server` is the loop between them. The operator's questions reach the
+//! [`mod@relay`] joins clients that can't reach each other. [`mod@connections`] are the sockets, `server` is the loop between them. The operator's questions reach the
 //! loop through [`admin`], from [`control`] and [`metrics`]; [`operator`] is the side that asks. Here all of it is started.
 //!
 //! What is bounded, and by what:
@@ -17,6 +17,7 @@
 //! - the operator's questions: a few threads, each with one at a time and a deadline, see [`control`], [`metrics`];
 //! - connections, unanswered requests and refusals of an account, requests for one: [`registry::MAX_CONTACTS`],
 //!   [`registry::MAX_UNANSWERED`], [`registry::MAX_REFUSALS`], [`registry::MAX_REQUESTS_FOR`];
+//! - relayed links in all and of an account, tickets that are out, and how fast bytes are copied: [`relay::rules`];
 //! - new names of an address, questions of an account about users who do not exist: [`registry::Limits`].
 
 use std::io::{self, Write};
@@ -36,6 +37,8 @@ use crate::transport::{self, Caps};
 use admin::Admin;
 use control::Control;
 use registry::{Limit, Limits, Registry};
+use relay::Relay;
+use relay::rules::Bounds;
 use server::{About, Server};
 
 pub use operator::{release, status};
@@ -48,8 +51,10 @@ pub mod metrics;
 pub mod operator;
 pub mod pace;
 pub mod quota;
+pub mod reach;
 pub mod registry;
 pub mod relations;
+pub mod relay;
 mod server;
 pub mod sessions;
 pub mod status;
@@ -62,6 +67,11 @@ const DEFAULT_PER_ADDRESS: u32 = 256;
 const DEFAULT_NEW_NAMES: u32 = 64;
 /// More than a person mistypes; a client that asks again for its contacts goes on an hour later.
 const DEFAULT_QUESTIONS: u32 = 100;
+const DEFAULT_RELAY_LINKS: usize = 2000;
+/// In KiB a second: enough for people who type, and for little else.
+const DEFAULT_RELAY_RATE: u32 = 64;
+/// In KiB a second: a small part of what the network of a usual server carries.
+const DEFAULT_RELAY_TOTAL: u32 = 16 * 1024;
 /// How many connections may be there that have not registered: a sixth of all, and as many as log in at once.
 const HANDSHAKES: usize = 2048;
 /// The descriptors kept for everything but connections that are let in: the database, those being refused.
@@ -89,6 +99,19 @@ pub struct Options {
     /// times as many [default: 100, and no limit for the addresses of this machine itself]
     #[arg(long, value_name = "N", value_parser = cli::count)]
     max_questions: Option<u32>,
+    /// Join no clients that can't reach each other directly
+    #[arg(long, conflicts_with_all = ["relay_links", "relay_rate", "relay_total"])]
+    no_relay: bool,
+    /// How many links to relay at once; each takes two of the connections
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_RELAY_LINKS, value_parser = relay_links)]
+    relay_links: usize,
+    /// How many KiB a second to relay in each direction of a link, once the account that sends has sent a MiB over
+    /// relayed links within the hour
+    #[arg(long, value_name = "KIB", default_value_t = DEFAULT_RELAY_RATE, value_parser = cli::rate)]
+    relay_rate: u32,
+    /// How many KiB a second to relay in all
+    #[arg(long, value_name = "KIB", default_value_t = DEFAULT_RELAY_TOTAL, value_parser = cli::rate)]
+    relay_total: u32,
     /// Serve figures for Prometheus there, at /metrics
     #[arg(long, value_name = "IP:PORT", value_parser = cli::endpoint)]
     metrics: Option<SocketAddr>,
@@ -101,6 +124,12 @@ pub struct Options {
     /// The port to listen on; 0 takes a free one
     #[arg(default_value_t = DISCOVERY_PORT, value_parser = cli::port)]
     port: u16,
+}
+
+fn relay_links(text: &str) -> Result<usize, String> {
+    let most = MAX_CONNECTIONS / 2;
+    let count = text.parse().ok().filter(|count| (1..=most).contains(count));
+    count.ok_or_else(|| format!("a whole number from 1 to {most} is wanted here; --no-relay relays nothing"))
 }
 
 fn connections(text: &str) -> Result<usize, String> {
@@ -116,6 +145,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         max_per_address,
         max_new_names,
         max_questions,
+        no_relay,
+        relay_links,
+        relay_rate,
+        relay_total,
         metrics,
         metrics_public,
         ip,
@@ -167,8 +200,14 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         per_loopback: max_per_address.map(|most| most as usize),
         handshakes: HANDSHAKES,
     };
+    let clock = Clock::start();
+    let relay = (!no_relay).then(|| {
+        let [rate, total] = [relay_rate, relay_total].map(|kibibytes| u64::from(kibibytes) * 1024);
+        let Caps { per_address, per_loopback, .. } = caps;
+        Relay::new(clock, Bounds { links: relay_links, per_address, per_loopback, rate, total })
+    });
     let (sender, events) = bounded(QUEUE);
-    let rejected = connections::accept(listener, caps, keypair, sender)
+    let rejected = connections::accept(listener, caps, keypair, relay.clone(), sender)
         .context("can't start the threads that are needed")?;
 
     let database = path.display().to_string();
@@ -177,8 +216,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     // Standard output may be closed, which is no reason not to serve.
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-    let clock = Clock::start();
-    let about = About { address, database, key: fingerprint, started: clock.now(), rejected };
+    let about = About { address, database, key: fingerprint, started: clock.now(), rejected, relay };
     let served = Server::new(clock, registry, directory, control, about).serve(&events, &questions, &stopped);
     // Questions may come until here.
     drop(admin);

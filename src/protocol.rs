@@ -8,6 +8,7 @@ pub mod codec;
 pub mod key;
 pub mod name;
 pub mod peer;
+pub mod relay;
 pub mod rendezvous;
 
 pub use key::PublicKey;
@@ -51,13 +52,18 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(12);
 pub enum Refusal {
     Full = 0x81,
     AddressFull = 0x82,
+    /// A ticket for a relayed link that is not known, was used already, or is too old.
+    Ticket = 0x83,
+    /// The other side of a relayed link did not come.
+    Alone = 0x84,
     /// Any other of its bytes: a reason that only a later version knows. Never sent.
     Unknown = FIRST_REFUSAL,
 }
 
 impl Refusal {
     pub fn from_byte(byte: u8) -> Option<Self> {
-        let known = [Self::Full, Self::AddressFull].into_iter().find(|refusal| *refusal as u8 == byte);
+        let known = [Self::Full, Self::AddressFull, Self::Ticket, Self::Alone];
+        let known = known.into_iter().find(|refusal| *refusal as u8 == byte);
         known.or((byte >= FIRST_REFUSAL).then_some(Self::Unknown))
     }
 }
@@ -67,6 +73,8 @@ impl std::fmt::Display for Refusal {
         f.write_str(match self {
             Self::Full => "it has no room for another connection; try again later",
             Self::AddressFull => "it has too many connections from this address; try again later",
+            Self::Ticket => "it does not know the ticket for a relayed link, or not any more",
+            Self::Alone => "the other side did not come to be joined",
             Self::Unknown => "it refuses the connection for a reason that this version does not know",
         })
     }

@@ -8,17 +8,20 @@
 mod admission;
 mod connection;
 mod listener;
+mod meet;
 mod network;
 pub mod noise;
+mod race;
 mod route;
 mod tcp;
 mod wire;
 mod writer;
 
 pub use admission::{Caps, Permit};
-pub use connection::{Connection, ConnectionId, Event, Framing, Opened, ReadError, Transport};
-pub use listener::Rejected;
+pub use connection::{Connection, ConnectionId, Event, Framing, Opened, ReadError, Role, Transport};
+pub use listener::{Rejected, Relaying, ToRelay, refuse};
 pub use network::{greediest, network, networks};
+pub use race::{Outcome, Race};
 pub use route::Route;
 pub use tcp::{is_lost, listen};
 pub use wire::Wire;

@@ -28,6 +28,8 @@ mod simulation {
 }
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use simulation::mutation::Mutation;
@@ -38,6 +40,9 @@ const ORDINARY: Duration = Duration::from_secs(15);
 
 /// Within how many seeds a broken rule must be noticed.
 const MUTANT_SEEDS: u64 = 40;
+
+/// How many broken rules are looked for at once.
+const MUTANT_THREADS: usize = 2;
 
 /// Seeds that have found something. They show it only as long as the simulation draws the same from them;
 /// `simulation::lessons` has the same things for good.
@@ -92,7 +97,9 @@ fn replay() {
     let Some(seed) = number("PEERCHAT_SEED") else {
         return;
     };
-    let outcome = run(seed, None, true, true);
+    let only = std::env::var("PEERCHAT_MUTATION").ok();
+    let mutation = only.and_then(|only| Mutation::ALL.into_iter().find(|it| format!("{it:?}") == only));
+    let outcome = run(seed, mutation, true, true);
     println!("{:?}", outcome.stats.0);
     assert_eq!(outcome.problem, None, "seed {seed}");
 }
@@ -107,16 +114,25 @@ fn a_seed_decides_everything() {
 /// Each broken rule is noticed, and soon. How many seeds it took is printed.
 #[test]
 fn every_broken_rule_is_noticed() {
-    let mut unnoticed = Vec::new();
-    for mutation in Mutation::ALL {
-        let found = (0..MUTANT_SEEDS)
-            .find_map(|seed| run(seed, Some(mutation), false, false).problem.map(|what| (seed, what)));
-        match found {
-            Some((seed, what)) => println!("{mutation:?}: seed {seed}: {what}"),
-            None => unnoticed.push(mutation),
+    let only = std::env::var("PEERCHAT_MUTATION").ok();
+    let wanted = |mutation: &Mutation| only.as_ref().is_none_or(|only| format!("{mutation:?}") == *only);
+    let mutations = Mutex::new(Mutation::ALL.into_iter().filter(wanted));
+    let next = || mutations.lock().unwrap().next();
+    let unnoticed = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(mutation) = next() {
+            let start = Instant::now();
+            let found = (0..MUTANT_SEEDS)
+                .find_map(|seed| run(seed, Some(mutation), false, false).problem.map(|what| (seed, what)));
+            let took = start.elapsed().as_secs_f64();
+            match found {
+                Some((seed, what)) => println!("{mutation:?}: seed {seed}, {took:.1} s: {what}"),
+                None => unnoticed.lock().unwrap().push(mutation),
+            }
         }
-    }
-    assert_eq!(unnoticed, []);
+    };
+    thread::scope(|scope| (0..MUTANT_THREADS).for_each(|_| _ = scope.spawn(work)));
+    assert_eq!(unnoticed.into_inner().unwrap(), []);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use peerchat::protocol::peer::{Cursor, Hello, Peer};
+use peerchat::protocol::peer::{Cursor, Hello, Peer, Via};
 use peerchat::protocol::{MAX_PEER_FRAME, Name, PublicKey, codec};
 use peerchat::store::journal::{Journal, Standing};
 use peerchat::transport::noise::{self, OpenError, Opener, Purpose, Sealer};
@@ -53,14 +53,23 @@ impl Raw {
             window: WINDOW,
             cursors: Vec::new(),
             hold: None,
+            via: Via::Direct,
+            linked: true,
         }))?;
-        let frame = raw.opener.read(&mut &raw.stream, MAX_PEER_FRAME, MAX_PEER_FRAME)?.context("cut")?;
-        ensure!(
-            matches!(codec::decode(frame)?.first(), Some(Peer::Hello(_))),
-            "something else instead of a hello"
-        );
+        raw.expect("hello", |said| matches!(said, Peer::Hello(_)))?;
+        if account.keypair.public() < key {
+            raw.say(&Peer::Keep(1))?;
+        } else {
+            raw.expect("keep", |said| matches!(said, Peer::Keep(_)))?;
+        }
         raw.stream.set_nonblocking(true)?;
         Ok(raw)
+    }
+
+    fn expect(&mut self, what: &str, is: impl Fn(&Peer) -> bool) -> Result<()> {
+        let frame = self.opener.read(&mut &self.stream, MAX_PEER_FRAME, MAX_PEER_FRAME)?.context("cut")?;
+        ensure!(codec::decode(frame)?.first().is_some_and(is), "something else instead of a {what}");
+        Ok(())
     }
 
     fn say(&mut self, message: &Peer) -> Result<()> {

@@ -109,12 +109,12 @@ impl Client {
     }
 
     pub fn register(&mut self, account: &Account, port: u16) -> Result<()> {
-        self.say(&[ToDiscovery::Register(Register {
-            name: account.name.clone(),
-            listen: address(port),
-            start: None,
-            strangers: Strangers::All,
-        })])
+        self.say(&[ToDiscovery::Register(Register::new(
+            account.name.clone(),
+            address(port),
+            None,
+            Strangers::All,
+        ))])
     }
 
     /// Says all of it in one frame.

@@ -38,8 +38,20 @@ struct Arguments {
 }
 
 /// What only makes sense for a discovery that is to serve.
-const SERVING: [&str; 7] =
-    ["max_connections", "max_per_address", "max_new_names", "metrics", "metrics_public", "ip", "port"];
+const SERVING: [&str; 12] = [
+    "max_connections",
+    "max_per_address",
+    "max_new_names",
+    "max_questions",
+    "no_relay",
+    "relay_links",
+    "relay_rate",
+    "relay_total",
+    "metrics",
+    "metrics_public",
+    "ip",
+    "port",
+];
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { options, status, json, release, .. } = arguments;

@@ -1,13 +1,14 @@
 //! What reaches the client's deciding code, and what it wants done.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::command::{Command, CommandError, Reference};
 use super::notice::Told;
 use crate::protocol::peer::Peer;
-use crate::protocol::rendezvous::{ToClient, ToDiscovery};
+use crate::protocol::rendezvous::{TOKEN, ToClient, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
 use crate::store::journal::ContactId;
 pub use crate::transport::ConnectionId;
@@ -35,7 +36,7 @@ pub enum Input {
     Disk(Space),
 
     /// Discovery has proved this key.
-    RendezvousUp { session: ConnectionId, key: PublicKey },
+    RendezvousUp { session: ConnectionId, key: PublicKey, path: Path },
     /// There is no session with discovery.
     RendezvousFailed(Problem),
     /// Discovery says something.
@@ -57,6 +58,10 @@ pub enum Input {
     },
     /// What went wrong on each route, in the order tried.
     DialFailed { contact: ContactId, problems: Vec<(Route, Problem)> },
+    /// What went wrong where both sides, or discovery, had a part in reaching a contact.
+    NotMet { contact: ContactId, problems: Vec<(Route, Problem)> },
+    /// At which outer address a router passes on what comes for this client; `None` for at none any more.
+    Mapped(Option<SocketAddr>),
     /// A peer says something.
     LinkSays(ConnectionId, Vec<Peer>),
     /// A link is over.
@@ -97,6 +102,33 @@ impl Input {
         };
         if asks { usize::MAX } else { command.text().map_or(0, str::len) }
     }
+}
+
+/// How this machine reaches discovery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    /// This side's socket of the session.
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// How long a round trip takes.
+    pub rtt: Duration,
+    /// Other addresses at which this client takes links: private ones of IPv4, and global ones of IPv6.
+    pub own: Vec<IpAddr>,
+}
+
+/// What a way through routers takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Punching {
+    /// This side's socket of the session with discovery: its port is where the other side finds the way.
+    pub session: SocketAddr,
+    pub token: [u8; TOKEN],
+    /// Whether this side begins the handshake.
+    pub begins: bool,
+    /// How long to wait, so that both sides begin at once.
+    pub wait: Duration,
+    pub remotes: Vec<SocketAddr>,
+    /// Where the contact takes links.
+    pub routes: Vec<Route>,
 }
 
 /// Whether the journal's disk has room for what peers send.
@@ -155,6 +187,12 @@ pub enum Action {
         /// Where there was a link, so that the address may be dialled whatever it is.
         worked: Option<SocketAddr>,
     },
+    /// Open a way to a contact, who must prove this key, together with them.
+    Punch { contact: ContactId, name: Name, key: PublicKey, punching: Punching },
+    /// Be joined with a contact by discovery. Where this side begins, the contact must prove this key.
+    Relay { contact: ContactId, name: Name, key: Option<PublicKey>, through: SocketAddr, ticket: [u8; TOKEN] },
+    /// Have a router pass on what comes for this client.
+    MapPort,
     /// Say something to a peer, in one frame.
     Send(ConnectionId, Vec<Peer>),
     /// Close a connection, to a peer or to discovery.

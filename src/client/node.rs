@@ -9,7 +9,8 @@
 //!
 //! - `roster`: who is who, and whose key is pinned; `trust`: which new key the user means;
 //! - `rendezvous`: the session with discovery;
-//! - `dialer`: where contacts are, and when to dial them;
+//! - `dialer`: where contacts are, and when to dial them; `reach`: which other way is tried to those who can't be dialled;
+//!   `outside`: what is between this machine and discovery;
 //! - `links`: from a proven key to a link that both sides keep, with `parts` of long messages;
 //! - `delivery`: messages out and in, with `log` (their order) and `send_window` (what is on its way);
 //! - `conversations`: what the user has seen;
@@ -19,8 +20,8 @@
 //! - `output`: what is told, and what the console has not written yet;
 //! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
 //!
-//! `routes` is the rest of the conductor, what discovery and peers say; `acquaintance` is how users become contacts;
-//! `commands` carries out what the user types; `leaving` is how the program ends.
+//! `discovery_says` and `peers_say` are the rest of the conductor; `acquaintance` is how users become contacts; `commands`
+//! carries out what the user types; `leaving` is how the program ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,6 +42,7 @@ mod conversations;
 mod delivery;
 mod diagnosis;
 mod dialer;
+mod discovery_says;
 mod effects;
 mod exit;
 mod held;
@@ -50,13 +52,16 @@ mod links;
 mod log;
 mod one_shot;
 mod output;
+mod outside;
 mod parts;
+mod peers_say;
+mod reach;
 mod rendezvous;
 mod roster;
-mod routes;
 mod search;
 mod send_window;
 mod trust;
+mod ways;
 mod withdrawals;
 
 use conversations::Conversations;
@@ -72,6 +77,9 @@ use links::Links;
 use one_shot::OneShot;
 pub use output::BATCHES as OUTPUT_BATCHES;
 use output::Output;
+use outside::Outside;
+pub use outside::{Between, Reachable};
+use reach::Reach;
 use rendezvous::{Due, Rendezvous};
 use roster::Roster;
 use search::Search;
@@ -117,6 +125,8 @@ pub struct Node {
     roster: Roster,
     rendezvous: Value<Rendezvous>,
     dialer: Dialer,
+    reach: Reach,
+    outside: Outside,
     links: Links,
     delivery: Delivery,
     conversations: Conversations,
@@ -152,6 +162,8 @@ impl Node {
                 setup.seed,
             )),
             dialer: Dialer::load(now, &rows, setup.seed.wrapping_add(1)),
+            reach: Reach::default(),
+            outside: Outside::default(),
             links: Links::new(setup.key),
             conversations: Conversations::load(journal, &rows, delivery.last_seq())?,
             delivery,
@@ -209,7 +221,9 @@ impl Node {
                 return done;
             }
             Input::Send { to, text } => return commands::send_one_shot(self, journal, to, text),
-            Input::RendezvousUp { session, key } => return self.session_up(journal, *session, *key),
+            Input::RendezvousUp { session, key, path } => {
+                return self.session_up(journal, *session, *key, path);
+            }
             Input::RendezvousSays(session, messages) => {
                 if self.rendezvous.is_session(*session) {
                     self.rendezvous.received(now);
@@ -242,6 +256,8 @@ impl Node {
                 }
             }
             Input::DialFailed { contact, problems } => self.dial_failed(*contact, problems),
+            Input::NotMet { contact, problems } => ways::not_met(self, *contact, problems),
+            Input::Mapped(outer) => ways::mapped(self, *outer),
             Input::LinkClosed(link) => self.close_link(*link, None),
             Input::Alive(connection) if self.rendezvous.is_session(*connection) => {
                 self.rendezvous.received(now)
@@ -323,6 +339,7 @@ impl Node {
         [
             self.rendezvous.deadline(),
             self.dialer.deadline(),
+            self.reach.deadline(),
             self.links.deadline(),
             self.intake.deadline(),
             self.held.deadline(),
@@ -345,6 +362,7 @@ impl Node {
             roster: &self.roster,
             rendezvous: &self.rendezvous,
             dialer: &self.dialer,
+            outside: &self.outside,
             links: &self.links,
             delivery: &self.delivery,
             held: &self.held,
@@ -385,6 +403,7 @@ impl Node {
             tracing::info!(link, "nothing received for too long");
             self.close_link(link, None);
         }
+        ways::tick(self);
         let Self { fx, roster, rendezvous, dialer, links, held, .. } = self;
         held.tick(fx, |id| roster.name(id));
         dialer.tick(fx, |id| {
@@ -501,7 +520,7 @@ impl Node {
             let one_shot = self.one_shot.as_ref().is_some_and(|it| Some(it.to()) == name.as_ref());
             if self.withdrawals.is_over(id) || (self.fx.output.is_silent() && one_shot) {
                 let exists = self.withdrawals.remove(id);
-                self.remove_contact(journal, id)?;
+                acquaintance::remove(self, journal, id)?;
                 if let Some(name) = name.filter(|_| exists) {
                     // It was said while nothing could come of it.
                     self.ask_for(&name, false);
@@ -526,6 +545,8 @@ transactional!(Node {
     roster,
     rendezvous,
     dialer,
+    reach,
+    outside,
     links,
     delivery,
     conversations,

@@ -13,12 +13,13 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::command::{Explanation, MAX_REFERENCE, Reference};
-use crate::protocol::peer::{Cursor, Kind, Message};
+pub use super::node::{Between, Reachable};
+use crate::protocol::peer::{Cursor, Kind, Message, Via};
 use crate::protocol::{Name, PublicKey};
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
 pub use text::Look;
 pub(crate) use text::{many, safe_text, write_delivered, write_line, write_welcome};
-pub use why::{AddressLine, DiscoveryLine, Goodbye, Reason, Why};
+pub use why::{AddressLine, DiscoveryLine, Goodbye, Nat, Reason, Why};
 
 mod fast_json;
 mod json;
@@ -55,10 +56,14 @@ pub enum Notice {
     Full { from: Name },
     /// A `REQUEST` was taken: it is safe and goes on until there is a link.
     Requested { peer: Name },
-    /// Whether there is a link to a peer.
+    /// How others get to this client from outside.
+    Reachable(Reachable),
+    /// Whether there is a link to a peer; that it is up also when another one has taken its place that goes another way.
     Link {
         peer: Name,
         state: UpDown,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        route: Option<Via>,
         /// People are not told of strangers' links: strangers may be many, and have a line each already.
         #[serde(skip)]
         stranger: bool,

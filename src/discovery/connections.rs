@@ -11,12 +11,13 @@ use crossbeam_channel::Sender;
 
 use super::pace::{Pace, Refunds};
 use super::registry::Action;
+use super::relay::Relay;
 use crate::protocol::MAX_RENDEZVOUS_FRAME;
 use crate::protocol::rendezvous::{ToClient, ToDiscovery};
 use crate::transport::noise::{Keypair, OpenError, Purpose};
 use crate::transport::{
-    Buffers, Caps, Connection, ConnectionId, Event, Framing, Opened, Permit, ReadError, Rejected, Route,
-    Transport, Writer,
+    Buffers, Caps, Connection, ConnectionId, Event, Framing, Opened, Permit, ReadError, Rejected, Relaying,
+    Route, Transport, Writer,
 };
 
 const FRAMING: Framing = Framing { longest: MAX_RENDEZVOUS_FRAME, read_ahead: 512, fill: 16 * 1024 };
@@ -33,17 +34,20 @@ pub enum Inbound {
     Closed(ConnectionId),
 }
 
-/// Lets clients in: their connections prove `keypair`, and report to `events`.
+/// Lets clients in: their connections prove `keypair`, and report to `events`, or are to be relayed.
 pub fn accept(
     listener: TcpListener,
     caps: Caps,
     keypair: Keypair,
+    relay: Option<Relay>,
     events: Sender<Inbound>,
 ) -> io::Result<Arc<Rejected>> {
-    Transport::new(keypair).accept(listener, caps, Purpose::Rendezvous, move |from, outcome| match outcome {
+    let relaying = relay.map(|relay| -> Relaying { Arc::new(move |came| relay.take(came)) });
+    let done = move |from: Route, outcome| match outcome {
         Ok(connection) => open(connection, from, events.clone()),
         Err(error) => tracing::debug!(%from, %error, "no handshake"),
-    })
+    };
+    Transport::new(keypair).accept_all(listener, caps, Purpose::Rendezvous, relaying, done)
 }
 
 fn open(connection: Connection, from: Route, events: Sender<Inbound>) {
@@ -112,6 +116,8 @@ impl Connections {
             match action {
                 Action::Send { session, message } => batches.entry(*session).or_default().0.push(message),
                 Action::Close { session } => batches.entry(*session).or_default().1 = true,
+                // The server has made messages of them.
+                Action::Punch { .. } | Action::Relay { .. } => {}
             }
         }
         let mut buffers = Buffers::default();

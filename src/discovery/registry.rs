@@ -9,23 +9,28 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::quota::{Kind, Quota};
+use super::reach::Reach;
 use super::relations::Relations;
 use super::sessions::{Session, Sessions};
 use super::users::{ByStrangers, UserIndex, Users};
 use crate::accounts::{Account, Change, Registration, Snapshot, UserId};
 use crate::protocol::rendezvous::{
-    About, Refused, RefusedCode, Register, Registered, Request, Strangers, ToClient, ToDiscovery, given_out,
+    About, Punch, Refused, RefusedCode, Register, Registered, Request, Strangers, ToClient, ToDiscovery,
+    given_out,
 };
 use crate::protocol::{Name, PublicKey};
 use crate::time::{Instant, Now};
 use crate::transport::ConnectionId;
 use crate::undo::transactional;
+use helping::Punched;
 
 pub use super::quota::{Limit, Limits};
 pub use super::relations::MAX_REFUSALS;
 pub use super::sessions::REGISTER_WITHIN;
+pub use helping::{PUNCH_AGAIN, Side};
 pub use requests::{MAX_CONTACTS, MAX_REQUESTS_FOR, MAX_UNANSWERED};
 
+mod helping;
 mod requests;
 mod telling;
 
@@ -67,6 +72,14 @@ pub enum Action {
     Close {
         session: ConnectionId,
     },
+    /// Both are told, with a token that is still to be drawn.
+    Punch {
+        sides: [(ConnectionId, Punch); 2],
+    },
+    /// Both get a ticket, if there is room for another relayed link. The first one dials.
+    Relay {
+        sides: [Side; 2],
+    },
 }
 
 /// Whether changes can be saved.
@@ -107,6 +120,7 @@ pub struct Registry {
     relations: Relations,
     sessions: Sessions,
     quota: Quota,
+    punched: Punched,
     /// When to look for requests whose time is over. A disk that fails then is not tried again before.
     ends_due: Instant,
 }
@@ -123,8 +137,8 @@ impl Registry {
             requests.into_iter().filter_map(|(asker, target, request)| Some((pair(asker, target)?, request))),
             refusals.into_iter().filter_map(|(by, of, since)| Some((pair(by, of)?, since))),
         );
-        let (sessions, quota) = (Sessions::default(), Quota::new(limits));
-        Self { users, relations, sessions, quota, ends_due: Instant::START }
+        let (sessions, punched) = (Sessions::default(), Punched::default());
+        Self { users, relations, sessions, quota: Quota::new(limits), punched, ends_due: Instant::START }
     }
 
     pub fn handle(&mut self, event: &Event, now: Now, saving: Saving, decisions: &mut Decisions) {
@@ -191,19 +205,20 @@ impl Registry {
     }
 
     fn turn<'r>(&'r mut self, now: Now, saving: Saving, decisions: &'r mut Decisions) -> Turn<'r> {
-        let Self { users, relations, sessions, quota, ends_due: _ } = self;
-        Turn { users, relations, sessions, quota, now, saving, decisions }
+        let Self { users, relations, sessions, quota, punched, ends_due: _ } = self;
+        Turn { users, relations, sessions, quota, punched, now, saving, decisions }
     }
 }
 
 // `Saving::Unavailable` leads to no changes, but to a new state, which is to be committed all the same.
-transactional!(Registry { users, relations, sessions, quota });
+transactional!(Registry { users, relations, sessions, quota, punched });
 
 struct Turn<'r> {
     users: &'r mut Users,
     relations: &'r mut Relations,
     sessions: &'r mut Sessions,
     quota: &'r mut Quota,
+    punched: &'r mut Punched,
     now: Now,
     saving: Saving,
     decisions: &'r mut Decisions,
@@ -223,7 +238,15 @@ impl Turn<'_> {
             (ToDiscovery::Identify(asked), Some(asker)) => {
                 self.identify(session, from.ip(), asker, asked.key)
             }
-            (ToDiscovery::Request(Request { name, .. }) | ToDiscovery::Drop(About { name }), None) => {
+            (ToDiscovery::Punch(about), Some(asker)) => self.punch(session, asker, &about.name),
+            (ToDiscovery::Relay(about), Some(asker)) => self.relay(session, asker, &about.name),
+            (
+                ToDiscovery::Request(Request { name, .. })
+                | ToDiscovery::Drop(About { name })
+                | ToDiscovery::Punch(About { name })
+                | ToDiscovery::Relay(About { name }),
+                None,
+            ) => {
                 self.refuse(session, RefusedCode::NOT_REGISTERED, Some(name));
             }
             (ToDiscovery::Identify(_), None) => self.refuse(session, RefusedCode::NOT_REGISTERED, None),
@@ -265,6 +288,7 @@ impl Turn<'_> {
         self.can_save()?;
         let registration = registration(wanted, from);
         let (user, account) = self.users.add(name.clone(), key, registration);
+        self.sessions.set_reach(session, Reach::of(wanted));
         self.change(Change::AddUser { account, now: self.now.wall });
         self.quota.count(Kind::NewName, None, from.ip(), self.now.mono);
         self.welcome(session, user);
@@ -282,7 +306,7 @@ impl Turn<'_> {
         if let Some(newer) = held.filter(|held| *held > session) {
             // This message was under way for so long that a session opened later has overtaken it.
             if !again && let Some(address) = self.sessions.get(newer).map(|newer| newer.from) {
-                self.send(session, ToClient::Superseded(Registered { address }));
+                self.send(session, ToClient::Superseded(Registered { address, observed: address }));
             }
             return self.end(session);
         }
@@ -299,9 +323,13 @@ impl Turn<'_> {
         if differs {
             self.users.register(user, registration);
         }
+        let reach = Reach::of(wanted);
+        let told_before = held.and_then(|held| self.sessions.get(held)).map(|held| &held.reach);
+        let elsewhere = told_before.is_some_and(|before| before.differs_for_contacts(&reach));
+        self.sessions.set_reach(session, reach);
         if let Some(older) = held.filter(|older| *older != session) {
             if !again {
-                self.send(older, ToClient::Superseded(Registered { address: from }));
+                self.send(older, ToClient::Superseded(Registered { address: from, observed: from }));
             }
             self.sessions.end(older);
             self.decisions.actions.push(Action::Close { session: older });
@@ -310,7 +338,8 @@ impl Turn<'_> {
             self.turn_away_strangers(user, &wanted.name);
         }
         self.welcome(session, user);
-        let has_moved = (registration.address, registration.observed) != (last.address, last.observed);
+        let has_moved =
+            elsewhere || (registration.address, registration.observed) != (last.address, last.observed);
         if held.is_none() || has_moved {
             self.tell_contacts(user);
         }

@@ -13,10 +13,11 @@ use super::admin::Question;
 use super::connections::{Connections, Inbound};
 use super::control::Control;
 use super::operator::log_release;
-use super::registry::{Action, Decisions, Event, Registry, Saving};
+use super::registry::{Action, Decisions, Event, Registry, Saving, Side};
+use super::relay::Relay;
 use super::status::{self, Status};
 use crate::logging::LogLimit;
-use crate::protocol::rendezvous::{ToClient, ToDiscovery};
+use crate::protocol::rendezvous::{Punch, Refused, RefusedCode, TOKEN, Ticket, ToClient, ToDiscovery};
 use crate::protocol::{Name, PING_AFTER, PublicKey};
 use crate::store;
 use crate::time::{Clock, Now};
@@ -61,6 +62,7 @@ pub(super) struct About {
     pub key: PublicKey,
     pub started: Now,
     pub rejected: Arc<Rejected>,
+    pub relay: Option<Relay>,
 }
 
 impl Server {
@@ -220,13 +222,49 @@ impl Server {
         saved
     }
 
-    fn act(&mut self, actions: Vec<Action>, now: Instant) {
+    fn act(&mut self, mut actions: Vec<Action>, now: Instant) {
+        let introduced: Vec<_> = actions.iter().flat_map(|action| self.introduce(action)).collect();
+        actions.extend(introduced);
         for action in &actions {
             if let Action::Send { message: ToClient::Refused(refused), .. } = action {
                 *self.refusals.entry(refused.code.0).or_default() += 1;
             }
         }
         self.connections.act(&actions, now);
+    }
+
+    /// What two users are told who are to be helped to a way to each other, with what has to be drawn for that.
+    fn introduce(&self, action: &Action) -> Vec<Action> {
+        let send = |session, message| Action::Send { session, message };
+        match action {
+            Action::Send { .. } | Action::Close { .. } => Vec::new(),
+            Action::Punch { sides } => {
+                let mut token = [0; TOKEN];
+                if let Err(error) = getrandom::fill(&mut token) {
+                    tracing::error!(%error, "no random bytes for a punch");
+                    return Vec::new();
+                }
+                let told = |(session, punch): &(_, Punch)| {
+                    send(*session, ToClient::Punch(Punch { token, ..punch.clone() }))
+                };
+                sides.iter().map(told).collect()
+            }
+            Action::Relay { sides } => {
+                let asked = self.about.relay.as_ref().map(|relay| relay.ask(sides));
+                let [asker, other] = sides;
+                let told = |Side { session, with, .. }: &Side, ticket, dials| {
+                    send(*session, ToClient::Relay(Ticket { name: with.clone(), ticket, dials }))
+                };
+                match asked.unwrap_or(Err(RefusedCode::RELAY_OFF)) {
+                    Ok(None) => Vec::new(),
+                    Ok(Some([own, theirs])) => vec![told(asker, own, true), told(other, theirs, false)],
+                    Err(code) => {
+                        let name = Some(asker.with.clone());
+                        vec![send(asker.session, ToClient::Refused(Refused { code, name }))]
+                    }
+                }
+            }
+        }
     }
 
     /// Answers the operator, who may have gone meanwhile.
@@ -255,7 +293,8 @@ impl Server {
     }
 
     fn status(&self) -> Status {
-        let About { address, database, key, started, rejected } = &self.about;
+        let About { address, database, key, started, rejected, relay } = &self.about;
+        let relay = relay.as_ref().map(Relay::figures);
         Status {
             version: env!("CARGO_PKG_VERSION"),
             address: *address,
@@ -265,7 +304,8 @@ impl Server {
             started: started.wall.div_euclid(1000),
             figures: self.registry.figures(),
             failed_saves: self.failed_saves,
-            refused: status::refused(&self.refusals, rejected),
+            relay,
+            refused: status::refused(&self.refusals, rejected, relay.unwrap_or_default()),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::reach::Reach;
 use super::users::UserIndex;
 use crate::protocol::{DEAD_AFTER, PublicKey};
 use crate::time::Instant;
@@ -22,6 +23,8 @@ pub struct Session {
     pub user: Option<UserIndex>,
     /// Which start of a client it says it is of.
     pub start: Option<u64>,
+    /// How it can be reached, as it says.
+    pub reach: Reach,
     opened: Instant,
     /// Changes with each message, so it costs nothing to change; a rollback need not restore it.
     last_received: Cell<Instant>,
@@ -64,8 +67,8 @@ impl Sessions {
     }
 
     pub fn open(&mut self, id: ConnectionId, key: PublicKey, from: SocketAddr, now: Instant) {
-        let session =
-            Session { key, from, user: None, start: None, opened: now, last_received: Cell::new(now) };
+        let (reach, last_received) = (Reach::default(), Cell::new(now));
+        let session = Session { key, from, user: None, start: None, reach, opened: now, last_received };
         self.due.insert((session.deadline(), id), ());
         self.open.insert(id, session);
     }
@@ -77,6 +80,10 @@ impl Sessions {
 
     pub fn set_start(&mut self, id: ConnectionId, start: Option<u64>) {
         self.open.change(&id, |session| session.start = start);
+    }
+
+    pub fn set_reach(&mut self, id: ConnectionId, reach: Reach) {
+        self.open.change(&id, |session| session.reach = reach);
     }
 
     /// Gives the session to a user, who holds it from now on.

@@ -9,12 +9,13 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::registry::Figures;
+use super::relay::rules as relay;
 use super::users::ByStrangers;
 use crate::protocol::PublicKey;
 use crate::protocol::rendezvous::RefusedCode;
 use crate::transport::Rejected;
 
-const REASONS: [(RefusedCode, &str); 11] = [
+const REASONS: [(RefusedCode, &str); 16] = [
     (RefusedCode::NAME_TAKEN, "name-taken"),
     (RefusedCode::KEY_IN_USE, "key-in-use"),
     (RefusedCode::TOO_MANY_NAMES, "too-many-names"),
@@ -26,15 +27,27 @@ const REASONS: [(RefusedCode, &str); 11] = [
     (RefusedCode::RELEASED, "released"),
     (RefusedCode::CLOSED, "closed"),
     (RefusedCode::TOO_MANY_QUESTIONS, "too-many-questions"),
+    (RefusedCode::TOO_SOON, "too-soon"),
+    (RefusedCode::RELAY_OFF, "relay-off"),
+    (RefusedCode::RELAY_FULL, "relay-full"),
+    (RefusedCode::NOT_ONLINE, "not-online"),
+    (RefusedCode::NOT_CONNECTED, "not-connected"),
 ];
 
 /// How many refusals there were, by reason. Every reason is there from the start.
-pub fn refused(by_code: &HashMap<u16, u64>, rejected: &Rejected) -> BTreeMap<&'static str, u64> {
+pub fn refused(
+    by_code: &HashMap<u16, u64>,
+    rejected: &Rejected,
+    relay: relay::Figures,
+) -> BTreeMap<&'static str, u64> {
     let Rejected { full, address_full, failed_handshakes } = rejected;
     let before = [("full", full), ("address-full", address_full), ("handshake-failed", failed_handshakes)];
     let before = before.map(|(reason, count)| (reason, count.load(Ordering::Relaxed)));
-    let after = REASONS.map(|(code, reason)| (reason, by_code.get(&code.0).copied().unwrap_or_default()));
-    before.into_iter().chain(after).collect()
+    let came_late = |code| if code == RefusedCode::RELAY_FULL { relay.full } else { 0 };
+    let after = REASONS
+        .map(|(code, reason)| (reason, by_code.get(&code.0).copied().unwrap_or_default() + came_late(code)));
+    let relayed = [("relay-ticket", relay.refused_tickets), ("relay-alone", relay.alone)];
+    before.into_iter().chain(after).chain(relayed).collect()
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -49,6 +62,8 @@ pub struct Status {
     pub started: i64,
     #[serde(flatten)]
     pub figures: Figures,
+    /// `None` if nothing is relayed.
+    pub relay: Option<relay::Figures>,
     pub failed_saves: u64,
     pub refused: BTreeMap<&'static str, u64>,
 }
@@ -56,10 +71,17 @@ pub struct Status {
 impl Status {
     /// For people.
     pub fn text(&self) -> String {
-        let Self { version, address, database, key, uptime, figures, failed_saves, refused, .. } = self;
+        let Self { version, address, database, key, uptime, figures, relay, failed_saves, refused, .. } =
+            self;
         let Figures { users, online, sessions, connections, requests, refusals, strangers } = figures;
         let ByStrangers { open, ask, all, closed } = strangers;
         let uptime = SignedDuration::from_secs(i64::try_from(*uptime).unwrap_or(i64::MAX));
+        let relay = relay.map_or_else(
+            || "off".into(),
+            |relay::Figures { links, links_total, bytes_total, .. }| {
+                format!("{links} links, {links_total} since the start, {bytes_total} bytes")
+            },
+        );
         let refused = refused.iter().filter(|(_, count)| **count > 0);
         let refused: Vec<_> = refused.map(|(reason, count)| format!("{reason} {count}")).collect();
         let refused = if refused.is_empty() { "nothing".into() } else { refused.join(", ") };
@@ -76,6 +98,7 @@ impl Status {
              requests      {requests} pending\n\
              refusals      {refusals}\n\
              strangers     open {open}, ask {ask}, all {all}, closed {closed}\n\
+             relayed       {relay}\n\
              failed saves  {failed_saves}\n\
              refused       {refused}\n"
         )
@@ -88,6 +111,7 @@ impl Status {
         let by_strangers = [("open", open), ("ask", ask), ("all", all), ("closed", closed)];
         let by_strangers =
             by_strangers.map(|(policy, count)| (format!("{{strangers=\"{policy}\"}}"), i128::from(count)));
+        let relay::Figures { links, links_total, bytes_total, .. } = self.relay.unwrap_or_default();
         let one = |value| vec![(String::new(), i128::from(value))];
         let by_reason = |(reason, count): (&_, &_)| (format!("{{reason=\"{reason}\"}}"), i128::from(*count));
         let build = vec![(format!("{{version=\"{}\"}}", self.version), 1)];
@@ -104,6 +128,9 @@ impl Status {
             ("requests_pending", "gauge", "Requests that are waiting for an answer.", one(requests)),
             ("refusals", "gauge", "Users dropped by others, who would be told.", one(refusals)),
             ("accounts", "gauge", "Registered accounts, by how they meet strangers.", by_strangers.into()),
+            ("relayed_links", "gauge", "Links between clients that are relayed.", one(links)),
+            ("relayed_links_total", "counter", "Links that were relayed.", one(links_total)),
+            ("relayed_bytes_total", "counter", "Bytes that were relayed.", one(bytes_total)),
             ("failed_saves_total", "counter", "Transactions that could not be saved.", saves),
             ("refusals_total", "counter", "Refusals, by reason.", refused),
         ];

@@ -7,6 +7,8 @@
 
 use minicbor::{Decode, Decoder, Encode};
 
+pub mod lists;
+
 /// How deep arrays and maps may be nested in one item.
 pub const MAX_DEPTH: u32 = 6;
 

@@ -46,6 +46,12 @@ pub enum Peer {
     /// The answer to a [`Self::Part`], at once.
     #[n(10)]
     PartAck,
+    /// Of the links between these two clients this one stays. Said by the side with the lower key, after both hellos and
+    /// before anything else; the other side says nothing more than its hello, and closes no other link, before it has
+    /// heard that. The number is higher than in any `Keep` that this start of the sender has said before: what is said over
+    /// one link may overtake what is said over another.
+    #[n(11)]
+    Keep(#[n(0)] u64),
 }
 
 impl Peer {
@@ -53,6 +59,8 @@ impl Peer {
     pub const fn must_be_saved(&self) -> bool {
         match self {
             Self::Hello(_) | Self::Message(_) | Self::Ack(_) | Self::Hold(_) | Self::Skipped(_) => true,
+            // What the hello said of messages counts from here on.
+            Self::Keep(_) => true,
             Self::Ping | Self::Bye(_) | Self::Resume | Self::Rewound | Self::Part(_) | Self::PartAck => false,
         }
     }
@@ -106,6 +114,43 @@ pub struct Hello {
     /// Why the sender takes no messages beyond those cursors, if it does not.
     #[n(5)]
     pub hold: Option<HoldReason>,
+    /// Which way the dialler took; from the other side it is not heeded.
+    #[n(6)]
+    pub via: Via,
+    /// Whether the sender has another link with the receiver that is up.
+    #[n(7)]
+    pub linked: bool,
+}
+
+/// The way that a link takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[cbor(index_only)]
+pub enum Via {
+    /// To an address of the other side's machine.
+    #[n(0)]
+    #[default]
+    Direct,
+    /// To a port that the other side's router maps to it.
+    #[n(1)]
+    Mapped,
+    /// Through routers that both sides have opened from inside.
+    #[n(2)]
+    Punched,
+    /// Through discovery, which copies what it can't read.
+    #[n(3)]
+    Relayed,
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Mapped => "mapped",
+            Self::Punched => "punched",
+            Self::Relayed => "relayed",
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -235,9 +280,12 @@ mod tests {
             any::<(u64, u16, u32)>(),
             prop::collection::vec(cursor(), 0..MAX_CURSORS as usize),
             prop::option::of(reason()),
+            prop::sample::select(vec![Via::Direct, Via::Mapped, Via::Punched, Via::Relayed]),
+            any::<bool>(),
         )
-            .prop_map(|(name, (epoch, port, window), cursors, hold)| {
-                Peer::Hello(Hello { name: name.parse().unwrap(), epoch, port, window, cursors, hold })
+            .prop_map(|(name, (epoch, port, window), cursors, hold, via, linked)| {
+                let name = name.parse().unwrap();
+                Peer::Hello(Hello { name, epoch, port, window, cursors, hold, via, linked })
             });
         let body = prop::collection::vec(any::<u8>(), 0..300);
         let message = (any::<(u64, u64, u16, i64)>(), body, prop::option::of(cursor())).prop_map(
@@ -258,6 +306,7 @@ mod tests {
             (cursor(), prop::collection::vec(any::<u8>(), 0..300))
                 .prop_map(|(message, body)| Peer::Part(Part { message, body })),
             Just(Peer::PartAck),
+            any::<u64>().prop_map(Peer::Keep),
             any::<u16>().prop_map(|reason| Peer::Bye(Bye { reason: ByeReason(reason) })),
         ]
     }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use minicbor::{Decode, Encode};
 
-use super::codec::address;
+use super::codec::{address, lists};
 use super::{Name, PublicKey};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -32,6 +32,12 @@ pub enum ToDiscovery {
     /// "I am going": offline from now on.
     #[n(5)]
     Logout,
+    /// "Help me and this contact to open a way through our routers": answered to both sides by [`ToClient::Punch`].
+    #[n(6)]
+    Punch(#[n(0)] About),
+    /// "Join me and this user through you": answered to both sides by [`ToClient::Relay`].
+    #[n(7)]
+    Relay(#[n(0)] About),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -50,7 +56,29 @@ pub struct Register {
     pub start: Option<u64>,
     #[n(3)]
     pub strangers: Strangers,
+    /// The local port of the session's own socket.
+    #[n(4)]
+    pub port: u16,
+    /// How long one round trip to discovery takes, as the client has measured it, in milliseconds.
+    #[n(5)]
+    pub rtt: u32,
+    /// The outer address of a port that the client's router maps to where it takes links.
+    #[cbor(n(6), with = "address::option", has_nil)]
+    pub mapped: Option<SocketAddr>,
+    /// Other addresses of its interfaces, at most [`MAX_LOCAL`]: private ones of IPv4, global ones of IPv6.
+    #[cbor(n(7), with = "lists::hosts", has_nil)]
+    pub local: Vec<IpAddr>,
 }
+
+impl Register {
+    /// Of a client that is reached nowhere else, as far as it knows.
+    pub const fn new(name: Name, listen: SocketAddr, start: Option<u64>, strangers: Strangers) -> Self {
+        Self { name, listen, start, strangers, port: 0, rtt: 0, mapped: None, local: Vec::new() }
+    }
+}
+
+/// How many addresses of its interfaces a client names at most.
+pub const MAX_LOCAL: usize = lists::MAX_LIST;
 
 /// How an account meets users whom it has neither asked for nor answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode, clap::ValueEnum)]
@@ -123,6 +151,12 @@ pub enum ToClient {
     /// unless a user asks again.
     #[n(8)]
     Dropped(#[n(0)] About),
+    /// Where and when to open a way to a contact, who is told the same.
+    #[n(9)]
+    Punch(#[n(0)] Punch),
+    /// How to be joined with a user through discovery, who is told too.
+    #[n(10)]
+    Relay(#[n(0)] Ticket),
 }
 
 /// How long a request waits for an answer, once the user who was asked has been told of it.
@@ -134,7 +168,7 @@ impl ToClient {
         match self {
             Self::Registered(_) | Self::Refused(_) | Self::Status(_) | Self::NoSuchUser(_) => true,
             Self::Synced | Self::Identity(_) | Self::Dropped(_) => true,
-            Self::Pong | Self::Superseded(_) => false,
+            Self::Pong | Self::Superseded(_) | Self::Punch(_) | Self::Relay(_) => false,
         }
     }
 }
@@ -146,6 +180,9 @@ pub struct Registered {
     /// session comes from.
     #[cbor(n(0), with = "address")]
     pub address: SocketAddr,
+    /// From where discovery sees that session come: if it is no address of the client's own, a router is between.
+    #[cbor(n(1), with = "address")]
+    pub observed: SocketAddr,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -181,6 +218,16 @@ impl RefusedCode {
     pub const CLOSED: Self = Self(10);
     /// The account has asked about too many users who do not exist.
     pub const TOO_MANY_QUESTIONS: Self = Self(11);
+    /// The two were helped only a moment ago.
+    pub const TOO_SOON: Self = Self(12);
+    /// This discovery relays nothing.
+    pub const RELAY_OFF: Self = Self(13);
+    /// It relays as much as it may: in all, or for one of the accounts or addresses.
+    pub const RELAY_FULL: Self = Self(14);
+    /// The other user is offline.
+    pub const NOT_ONLINE: Self = Self(15);
+    /// The two are not connected.
+    pub const NOT_CONNECTED: Self = Self(16);
 }
 
 impl fmt::Display for RefusedCode {
@@ -197,6 +244,11 @@ impl fmt::Display for RefusedCode {
             Self::RELEASED => "discovery's operator has taken this name from your key",
             Self::CLOSED => "the user takes no new contacts",
             Self::TOO_MANY_QUESTIONS => "too many questions about users who do not exist; try again later",
+            Self::TOO_SOON => "too soon after the last time; try again in a moment",
+            Self::RELAY_OFF => "this discovery relays nothing",
+            Self::RELAY_FULL => "discovery relays as much as it may at the moment; try again later",
+            Self::NOT_ONLINE => "the user is offline",
+            Self::NOT_CONNECTED => "the two of you are not contacts",
             Self(other) => {
                 return write!(f, "refused for a reason this version does not know (code {other})");
             }
@@ -223,6 +275,75 @@ pub struct Status {
     /// Whether both have asked.
     #[n(5)]
     pub connected: bool,
+    /// Where else the user may be reachable, at most [`MAX_CANDIDATES`]; only if the two are connected.
+    #[cbor(n(6), with = "lists::items", has_nil)]
+    pub also: Vec<Candidate>,
+}
+
+/// How many other addresses of a user are told at most.
+pub const MAX_CANDIDATES: usize = lists::MAX_LIST;
+
+/// An address at which a user takes links, besides the one that is given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Candidate {
+    #[cbor(n(0), with = "address")]
+    pub address: SocketAddr,
+    #[n(1)]
+    pub kind: CandidateKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum CandidateKind {
+    /// A port of the user's router, which passes it on.
+    #[n(0)]
+    Mapped,
+    /// A private address, in a network that both users may be in.
+    #[n(1)]
+    Lan,
+    /// A global address of IPv6.
+    #[n(2)]
+    Global,
+}
+
+/// Both sides send out from their session's own port at the same time, so that each router takes what comes from the
+/// other side for an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Punch {
+    #[n(0)]
+    pub name: Name,
+    /// The same for both, and for no other pair: by it they know the connection that comes to be.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub token: [u8; TOKEN],
+    /// How long to wait before the first try, in milliseconds, so that both try at once although one heard of it
+    /// earlier.
+    #[n(2)]
+    pub wait: u32,
+    /// Where to, at most [`MAX_PUNCHED`].
+    #[cbor(n(3), with = "lists::addresses", has_nil)]
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// The length of what is drawn for a punch, and for each side of a relayed link, in bytes.
+pub const TOKEN: usize = 16;
+
+/// To how many addresses a punch goes at most.
+pub const MAX_PUNCHED: usize = lists::MAX_LIST;
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Ticket {
+    /// The user at the other end.
+    #[n(0)]
+    pub name: Name,
+    /// What this side shows to discovery, see [`relay`](super::relay). The other side has one of its own.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub ticket: [u8; TOKEN],
+    /// Whether this side begins the handshake between the two, as if it had dialled the other.
+    #[n(2)]
+    pub dials: bool,
 }
 
 /// Whether a user asks for a channel.
@@ -252,4 +373,99 @@ pub struct Identity {
 pub fn given_out(listen: SocketAddr, observed: IpAddr) -> SocketAddr {
     let observed = observed.to_canonical();
     if listen.ip().is_unspecified() { SocketAddr::new(observed, listen.port()) } else { listen }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::codec;
+    use super::*;
+
+    fn name() -> Name {
+        "bob".parse().unwrap()
+    }
+
+    fn register(local: Vec<IpAddr>) -> ToDiscovery {
+        let listen = "0.0.0.0:4000".parse().unwrap();
+        let mapped = Some("192.0.2.1:4001".parse().unwrap());
+        let strangers = Strangers::Ask;
+        let register = Register::new(name(), listen, None, strangers);
+        ToDiscovery::Register(Register { port: 4002, rtt: 30, mapped, local, ..register })
+    }
+
+    #[test]
+    fn what_says_how_to_reach_a_user_is_read_as_it_was_written() {
+        let local = vec!["10.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let about = || About { name: name() };
+        let to_discovery =
+            [register(local), register(vec![]), ToDiscovery::Punch(about()), ToDiscovery::Relay(about())];
+        let mut frame = Vec::new();
+        to_discovery.iter().for_each(|message| codec::encode(message, &mut frame));
+        assert_eq!(codec::decode::<ToDiscovery>(&frame).unwrap(), to_discovery);
+
+        let addresses: Vec<SocketAddr> =
+            vec!["192.0.2.1:5000".parse().unwrap(), "[2001:db8::1]:5001".parse().unwrap()];
+        let kinds = [CandidateKind::Mapped, CandidateKind::Global, CandidateKind::Lan];
+        let also = |count| {
+            let all = addresses.iter().zip(kinds);
+            all.take(count).map(|(address, kind)| Candidate { address: *address, kind }).collect()
+        };
+        // The one of RFC 8032's first test.
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".parse().unwrap();
+        let status = |also| {
+            let (address, online) = (None, Some(true));
+            ToClient::Status(Status {
+                name: name(),
+                key,
+                address,
+                online,
+                asks: Asks::No,
+                connected: true,
+                also,
+            })
+        };
+        let punch = |addresses| Punch { name: name(), token: [3; TOKEN], wait: 20, addresses };
+        let [address, observed] = [addresses[0], addresses[1]];
+        let to_client = [
+            status(also(2)),
+            status(also(0)),
+            ToClient::Punch(punch(addresses.clone())),
+            ToClient::Punch(punch(vec![])),
+            ToClient::Relay(Ticket { name: name(), ticket: [9; TOKEN], dials: true }),
+            ToClient::Registered(Registered { address, observed }),
+            ToClient::Refused(Refused { code: RefusedCode::TOO_SOON, name: Some(name()) }),
+        ];
+        let mut frame = Vec::new();
+        to_client.iter().for_each(|message| codec::encode(message, &mut frame));
+        assert_eq!(codec::decode::<ToClient>(&frame).unwrap(), to_client);
+    }
+
+    #[test]
+    fn no_list_is_longer_than_its_bound() {
+        let host = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let encoded = |count: usize| {
+            let mut frame = Vec::new();
+            codec::encode(&register((1..).map(host).take(count).collect()), &mut frame);
+            frame
+        };
+        assert_eq!(codec::decode::<ToDiscovery>(&encoded(MAX_LOCAL)).unwrap().len(), 1);
+        assert!(codec::decode::<ToDiscovery>(&encoded(MAX_LOCAL + 1)).is_err());
+        let addresses = vec!["192.0.2.1:5000".parse().unwrap(); MAX_PUNCHED + 1];
+        let mut frame = Vec::new();
+        codec::encode(
+            &ToClient::Punch(Punch { name: name(), token: [0; TOKEN], wait: 0, addresses }),
+            &mut frame,
+        );
+        assert!(codec::decode::<ToClient>(&frame).is_err());
+    }
+
+    #[test]
+    fn a_token_has_its_length() {
+        let ticket = Ticket { name: name(), ticket: [9; TOKEN], dials: false };
+        let mut frame = Vec::new();
+        codec::encode(&ToClient::Relay(ticket), &mut frame);
+        let at = frame.windows(2).position(|two| two == [0x50, 9]).unwrap();
+        frame[at] = 0x4f;
+        frame.remove(at + 1);
+        assert!(codec::decode::<ToClient>(&frame).is_err());
+    }
 }

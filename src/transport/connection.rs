@@ -4,6 +4,7 @@
 //! and there may be ten thousand.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -12,11 +13,13 @@ use std::time::{Duration, Instant};
 use minicbor::Decode;
 
 use super::admission::Permit;
+use super::meet;
 use super::noise::{self, HandshakeError, Keypair, OpenError, Opener, Purpose, Session};
 use super::route::Route;
 use super::wire::{Deadline, Wire};
 use super::writer::Writer;
 use crate::protocol::codec::{self, CodecError};
+use crate::protocol::rendezvous::TOKEN;
 use crate::protocol::{HANDSHAKE_DEADLINE, PublicKey};
 
 /// The stack of a thread that does a handshake, in bytes; it needs 80 KiB of it, half of that for ML-KEM. That takes four
@@ -64,6 +67,54 @@ impl Transport {
         self.proven(wire, route, session, None)
     }
 
+    /// Connects to discovery within a [`Deadline::of_handshake`]. Its `key` must be this one, if one is known. Returns
+    /// how long one round trip takes, too.
+    pub fn dial_discovery(
+        &self,
+        remote: SocketAddr,
+        key: Option<PublicKey>,
+    ) -> Result<(Connection, Duration), HandshakeError> {
+        let (stream, took) = meet::session(remote)?;
+        let wire: Arc<dyn Wire> = Arc::new(stream);
+        let deadline = Deadline::of_handshake();
+        let session = noise::initiate(&*wire, Purpose::Rendezvous, &self.keypair, key, deadline)?;
+        Ok((self.proven(wire, Route::Direct { remote }, session, None)?, took))
+    }
+
+    /// Proves keys with another client over a wire that stands already.
+    pub fn prove(&self, wire: Arc<dyn Wire>, route: Route, role: Role) -> Result<Connection, HandshakeError> {
+        let deadline = Deadline::of_handshake();
+        let session = match role {
+            Role::Dialler(key) if !key.is_valid() => return Err(HandshakeError::InvalidKey),
+            Role::Dialler(key) => noise::initiate(&*wire, Purpose::Peer, &self.keypair, Some(key), deadline)?,
+            Role::Dialled => noise::respond(&*wire, Purpose::Peer, &self.keypair, deadline)?,
+        };
+        self.proven(wire, route, session, None)
+    }
+
+    /// The same over a connection that was punched, with the token that both sides have from discovery.
+    pub fn prove_punched(
+        &self,
+        wire: Arc<dyn Wire>,
+        route: Route,
+        token: &[u8; TOKEN],
+        role: Role,
+    ) -> Result<Connection, HandshakeError> {
+        meet::know(&*wire, token, Deadline::of_handshake())?;
+        self.prove(wire, route, role)
+    }
+
+    /// Has discovery join this side with the one that has the other ticket, and proves keys with it.
+    pub fn join(
+        &self,
+        through: SocketAddr,
+        ticket: &[u8; TOKEN],
+        role: Role,
+    ) -> Result<Connection, HandshakeError> {
+        let stream = meet::join(through, ticket)?;
+        self.prove(Arc::new(stream), Route::Relayed { through }, role)
+    }
+
     pub(super) fn respond(
         &self,
         wire: Arc<dyn Wire>,
@@ -86,6 +137,14 @@ impl Transport {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         Ok(Connection { id, route, budget, wire, session, permits })
     }
+}
+
+/// Which part a side has in a handshake with another client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It begins, and the other side must have this key.
+    Dialler(PublicKey),
+    Dialled,
 }
 
 /// How a program frames what it reads and sends, in bytes.
@@ -145,6 +204,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// This side's socket, if it has one.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.wire.local()
+    }
+
     /// Hands the connection over: `deliver` gets all its events, the first one here and the others in a thread that
     /// reads. It may wait, so that the other side is read more slowly; it returns `false` once the program has
     /// ended.

@@ -1,7 +1,8 @@
 //! Accepting connections.
 
 use std::io;
-use std::net::TcpListener;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -9,13 +10,16 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
+use super::admission::Permit;
 use super::admission::{Admission, Caps};
 use super::connection::{Connection, HANDSHAKE_STACK, Transport, spawn};
 use super::noise::{self, HandshakeError, Purpose};
 use super::route::Route;
-use super::wire::Wire;
+use super::wire::{Deadline, DeadlineWire, Wire};
 use crate::logging::LogLimit;
-use crate::protocol::Refusal;
+use crate::protocol::relay::RELAY_BYTE;
+use crate::protocol::rendezvous::TOKEN;
+use crate::protocol::{HANDSHAKE_DEADLINE, Refusal};
 
 /// How long to wait when the system has no descriptors or memory for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(50);
@@ -32,14 +36,44 @@ pub struct Rejected {
     pub failed_handshakes: AtomicU64,
 }
 
+/// A connection whose client wants it joined with another one, see [`relay`](crate::protocol::relay).
+pub struct ToRelay {
+    pub wire: Arc<TcpStream>,
+    pub remote: SocketAddr,
+    /// What the client has shown.
+    pub ticket: [u8; TOKEN],
+    /// For the connection, and for as long as it is not joined.
+    pub permits: [Permit; 2],
+}
+
+/// Takes what is to be relayed, and does not keep its caller.
+pub type Relaying = Arc<dyn Fn(ToRelay) + Send + Sync>;
+
+/// Tells the other side in clear why not, and lets that arrive. Takes at most a second.
+pub fn refuse(wire: &dyn Wire, refusal: Refusal) {
+    noise::refuse(wire, refusal as u8);
+}
+
 impl Transport {
-    /// Accepts connections for ever. Each that is let in does its handshake in a thread of its own, which gives
-    /// what comes of it to `done`; the others are told why not, and counted.
+    /// Accepts connections for ever, none of them to relay. See [`Self::accept_all`].
     pub fn accept(
         &self,
         listener: TcpListener,
         caps: Caps,
         purpose: Purpose,
+        done: impl Fn(Route, Result<Connection, HandshakeError>) + Clone + Send + 'static,
+    ) -> io::Result<Arc<Rejected>> {
+        self.accept_all(listener, caps, purpose, None, done)
+    }
+
+    /// Accepts connections for ever. Those that begin as such go to `relaying`, if that is there. Each other one that is let in does its handshake in a thread of its own, which gives
+    /// what comes of it to `done`; the others are told why not, and counted.
+    pub fn accept_all(
+        &self,
+        listener: TcpListener,
+        caps: Caps,
+        purpose: Purpose,
+        relaying: Option<Relaying>,
         done: impl Fn(Route, Result<Connection, HandshakeError>) + Clone + Send + 'static,
     ) -> io::Result<Arc<Rejected>> {
         let (refuse, refused) = bounded::<(Arc<dyn Wire>, Refusal)>(REFUSALS);
@@ -63,7 +97,8 @@ impl Transport {
                         continue;
                     }
                 };
-                let wire: Arc<dyn Wire> = Arc::new(stream);
+                let stream = Arc::new(stream);
+                let wire: Arc<dyn Wire> = Arc::<TcpStream>::clone(&stream);
                 let permits = match admission.admit(remote.ip(), &wire) {
                     Ok(permits) => permits,
                     Err(refusal) => {
@@ -79,9 +114,17 @@ impl Transport {
                     }
                 };
                 let (transport, counts, done) = (transport.clone(), Arc::clone(&counts), done.clone());
+                let relaying = relaying.clone();
                 let handshake = move || {
                     let route = Route::Direct { remote };
-                    let outcome = transport.respond(wire, route, purpose, permits);
+                    let ticket = relaying.as_ref().map_or(Ok(None), |_| ticket(&stream));
+                    let outcome = match (ticket, relaying) {
+                        (Ok(Some(ticket)), Some(relaying)) => {
+                            return relaying(ToRelay { wire: stream, remote, ticket, permits });
+                        }
+                        (Err(error), _) => Err(error.into()),
+                        _ => transport.respond(wire, route, purpose, permits),
+                    };
                     if outcome.is_err() {
                         counts.failed_handshakes.fetch_add(1, Ordering::Relaxed);
                     }
@@ -95,4 +138,17 @@ impl Transport {
         thread::Builder::new().name("accept".into()).spawn(accepting)?;
         Ok(rejected)
     }
+}
+
+/// The ticket that a connection begins with; `None` if it begins in another way, of which nothing is taken.
+fn ticket(stream: &TcpStream) -> io::Result<Option<[u8; TOKEN]>> {
+    let deadline = Deadline::of_handshake();
+    stream.set_read_timeout(Some(HANDSHAKE_DEADLINE))?;
+    let mut first = [0];
+    if stream.peek(&mut first)? == 0 || first != [RELAY_BYTE] {
+        return Ok(None);
+    }
+    let mut opening = [0; 1 + TOKEN];
+    DeadlineWire { wire: stream, deadline }.read_exact(&mut opening)?;
+    Ok(opening.last_chunk().copied())
 }

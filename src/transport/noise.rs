@@ -18,6 +18,7 @@
 
 use crate::protocol::PublicKey;
 
+mod dh;
 mod error;
 mod exchange;
 mod frames;

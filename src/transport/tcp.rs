@@ -77,8 +77,8 @@ impl Wire for TcpStream {
         let _ = self.shutdown(how);
     }
 
-    fn local_ip(&self) -> Option<IpAddr> {
-        self.local_addr().ok().map(|address| address.ip())
+    fn local(&self) -> Option<SocketAddr> {
+        self.local_addr().ok()
     }
 }
 

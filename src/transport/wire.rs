@@ -1,7 +1,7 @@
 //! What a connection is made of.
 
 use std::io;
-use std::net::{IpAddr, Shutdown};
+use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::protocol::{HANDSHAKE_DEADLINE, HANDSHAKE_LIMIT};
@@ -28,7 +28,7 @@ pub trait Wire: Send + Sync {
     fn shutdown(&self, how: Shutdown);
 
     /// This machine's address of the connection, if the connection depends on it.
-    fn local_ip(&self) -> Option<IpAddr>;
+    fn local(&self) -> Option<SocketAddr>;
 }
 
 impl io::Read for &dyn Wire {
@@ -58,7 +58,7 @@ impl Deadline {
     }
 
     /// From now on, whatever arrives.
-    pub(super) fn within(limit: Duration) -> Self {
+    pub fn within(limit: Duration) -> Self {
         Self::new(limit, limit)
     }
 

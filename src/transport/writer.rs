@@ -1,7 +1,7 @@
 //! The loop's half of a connection.
 
 use std::io;
-use std::net::{IpAddr, Shutdown};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 
 use minicbor::Encode;
@@ -40,9 +40,9 @@ impl Writer {
             .inspect_err(|_| self.close())
     }
 
-    /// See [`Wire::local_ip`].
-    pub fn local_ip(&self) -> Option<IpAddr> {
-        self.wire.local_ip()
+    /// See [`Wire::local`].
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.wire.local()
     }
 
     /// Closes the connection after what has been sent; its reader reports that.

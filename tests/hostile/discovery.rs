@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use crate::support::discovery::*;
 use peerchat::accounts::{Account, Change, Registration};
 use peerchat::discovery::registry::MAX_CONTACTS;
+use peerchat::protocol::relay::RELAY_BYTE;
 use peerchat::protocol::rendezvous::{Strangers, ToClient, ToDiscovery};
-use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, MAX_RENDEZVOUS_FRAME, VERSION, codec};
+use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, MAX_RENDEZVOUS_FRAME, Refusal, VERSION, codec};
 use peerchat::store::directory::Directory;
 use peerchat::transport::noise::Purpose;
 
@@ -80,10 +81,11 @@ fn a_stranger_without_a_handshake_gets_nowhere() {
     let mut honest = Raw::synced(discovery.address, &keypair(), "alice", 1).0;
     let before = content(&db);
 
-    for theirs in [0, 1, 9, 0x16, b'G', 0x81, 0xff] {
+    let versions = [0, 1, 9, 0x16, b'G', 0x81].map(|theirs| (theirs, VERSION));
+    for (theirs, answer) in versions.into_iter().chain([(RELAY_BYTE, Refusal::Ticket as u8)]) {
         let mut stream = plain(discovery.address);
         stream.write_all(&[theirs; 33]).unwrap();
-        assert_eq!(last_words(stream), [VERSION], "version {theirs}");
+        assert_eq!(last_words(stream), [answer], "version {theirs}");
     }
     let mut random = fastrand::Rng::with_seed(3);
     let [first, _, third] = Purpose::Rendezvous.lengths();

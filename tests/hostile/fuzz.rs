@@ -5,104 +5,46 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use peerchat::protocol::codec;
-use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
-use peerchat::protocol::rendezvous::{
-    Asks, Identify, Identity, Refused, RefusedCode, Register, Registered, Request, Status, Strangers,
-    ToClient, ToDiscovery,
-};
-use peerchat::protocol::{Name, PublicKey};
 
+mod examples;
+mod item;
 #[path = "../../fuzz/targets.rs"]
 mod targets;
 
+use examples::{Example, examples};
+
 /// How long each target runs. `PEERCHAT_FUZZ_SECONDS` changes it.
-const EACH: Duration = Duration::from_millis(1400);
+const EACH: Duration = Duration::from_millis(1200);
 
-/// Good inputs, of which bad ones are made.
-fn examples() -> Vec<Vec<u8>> {
-    let name = || "alice".parse::<Name>().unwrap();
-    // The one of RFC 8032's first test: what is no point of the curve is not decoded.
-    let key: PublicKey = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".parse().unwrap();
-    let (v4, v6) = ("192.0.2.7:4000".parse().unwrap(), "[2001:db8::1]:65535".parse().unwrap());
-    let cursor = Cursor { epoch: 0x1122_3344_5566_7788, number: 42 };
-    let cursors = vec![cursor; 3];
-    let hello = Hello { name: name(), epoch: u64::MAX, port: 4000, window: 1 << 20, cursors, hold: None };
-    let body = "hi bob\n\u{1b}]0;x\u{7}\u{202e}".into();
-    let Cursor { epoch, number } = cursor;
-    let message = Message { epoch, number, kind: Kind::TEXT, sent: 1_700_000_000_000, body, original: None };
-    let status =
-        Status { name: name(), key, address: Some(v6), online: Some(true), asks: Asks::No, connected: true };
-    let mut examples = Vec::new();
-    let mut add = |encode: &dyn Fn(&mut Vec<u8>)| {
-        let mut frame = Vec::new();
-        encode(&mut frame);
-        examples.push(frame);
-    };
-    for said in [
-        Peer::Hello(hello),
-        Peer::Message(message),
-        Peer::Ack(cursor),
-        Peer::Ping,
-        Peer::Bye(Bye { reason: ByeReason::LOGOUT }),
-    ] {
-        add(&|frame| codec::encode(&said, frame));
-    }
-    for said in [
-        ToDiscovery::Register(Register {
-            name: name(),
-            listen: v4,
-            start: Some(7),
-            strangers: Strangers::All,
-        }),
-        ToDiscovery::Request(Request { name: name(), typed: true }),
-        ToDiscovery::Identify(Identify { key }),
-        ToDiscovery::Logout,
-    ] {
-        add(&|frame| codec::encode(&said, frame));
-    }
-    for said in [
-        ToClient::Registered(Registered { address: v4 }),
-        ToClient::Refused(Refused { code: RefusedCode::NOT_SAVED, name: Some(name()) }),
-        ToClient::Status(status),
-        ToClient::Identity(Identity { key, name: None }),
-        ToClient::Synced,
-    ] {
-        add(&|frame| codec::encode(&said, frame));
-    }
-    examples.extend(
-        ["REQUEST bob", "/chat bob hello\r", "HISTORY bob 20", "alice", "x.y_z-0", "\u{9b}31m", "logout "]
-            .map(|line| line.as_bytes().to_vec()),
-    );
-    examples.extend(
-        [
-            r#"{"command":"chat","to":"bob","text":"two\nlines\u009b","ref":"7"}"#,
-            r#"{"command":"history","peer":"bob","count":5,"ref":-7}"#,
-        ]
-        .map(|line| line.as_bytes().to_vec()),
-    );
-    examples.push([&[0, 1][..], &[9; 48]].concat());
-    // Roles of a handshake in which what stands before a message is right, an offer, frames with marks.
-    examples.push([&[4][..], &[9; 1232], &[7; 64]].concat());
-    examples.push([&[7][..], &[9; 1184]].concat());
-    examples.push(vec![3, 2, 2, 3]);
-    examples.push(vec![80, 0, 1, 2, 0, 200, 0, 0, 5]);
-    examples.push(vec![4, 100, 0x00, 0x0d, 0xd0]);
-    examples
-}
-
-/// The input of this number: the same always and everywhere.
-fn input(number: u64, examples: &[Vec<u8>]) -> Vec<u8> {
+/// The input of this number for a target with these examples: the same always and everywhere. `others` are those of all
+/// targets.
+fn input(number: u64, examples: &[Example], others: &[Example]) -> Vec<u8> {
     let mut rng = Rng::with_seed(number);
     let mut input = Vec::new();
-    for _ in 0..rng.usize(0..4) {
-        match rng.u8(0..5) {
-            0 => input.extend((0..rng.usize(0..64)).map(|_| rng.u8(..))),
-            1 => input.extend((0..rng.usize(0..8)).flat_map(|_| rng.char(..).to_string().into_bytes())),
-            _ => input.extend(rng.choice(examples).unwrap()),
+    if let Some(example) = rng.choice(examples) {
+        input.extend_from_slice(&example.head);
+        if let Some(byte) = rng.choice(&mut input).filter(|_| number.is_multiple_of(2)) {
+            *byte = rng.u8(..);
         }
     }
     for _ in 0..rng.usize(0..4) {
+        match rng.u8(0..16) {
+            0 => input.extend((0..rng.usize(0..64)).map(|_| rng.u8(..))),
+            1 => input.extend((0..rng.usize(0..8)).flat_map(|_| rng.char(..).to_string().into_bytes())),
+            2 => input.extend(&rng.choice(others).unwrap().body),
+            _ => match rng.choice(examples) {
+                Some(Example { item: Some(item), .. }) => {
+                    let mut item = item.clone();
+                    (0..rng.usize(0..4)).for_each(|_| item.damage(&mut rng));
+                    item.write(&mut input);
+                }
+                Some(example) => input.extend(&example.body),
+                None => {}
+            },
+        }
+    }
+    // Half of all stay as they are.
+    for _ in 0..rng.usize(0..6).saturating_sub(2) {
         let at = rng.usize(0..=input.len());
         match rng.u8(0..6) {
             0 => input.truncate(at),
@@ -130,13 +72,15 @@ fn input(number: u64, examples: &[Vec<u8>]) -> Vec<u8> {
 fn every_target_takes_any_bytes() {
     let each = std::env::var("PEERCHAT_FUZZ_SECONDS")
         .map_or(EACH, |seconds| Duration::from_secs_f64(seconds.parse().expect("a number of seconds")));
-    let examples = examples();
+    let others: Vec<Example> = targets::ALL.iter().flat_map(|(name, _)| examples(name)).collect();
     let mut all = 0;
     for (name, target) in targets::ALL {
+        let examples = examples(name);
+        assert!(!examples.is_empty(), "{name}");
         let end = Instant::now() + each;
         let mut number = 0;
         while Instant::now() < end {
-            let input = input(number, &examples);
+            let input = input(number, &examples, &others);
             if catch_unwind(AssertUnwindSafe(|| target(&input))).is_err() {
                 panic!("target {name} fails on input {number}: {input:02x?}");
             }

@@ -8,4 +8,5 @@ mod support;
 mod asking;
 mod discovery;
 mod fuzz;
+mod relay;
 mod strangers;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::client::{Client, command, linked_pair};
 use crate::support::discovery::{DEADLINE, Discovery, scratch};
-use peerchat::protocol::peer::{Hello, Kind, Message, Peer};
+use peerchat::protocol::peer::{Hello, Kind, Message, Peer, Via};
 use peerchat::protocol::{MAX_PEER_FRAME, PublicKey, VERSION, codec};
 use peerchat::transport::noise::{self, HandshakeError, Keypair, Purpose};
 
@@ -220,6 +220,8 @@ fn the_newest_of_two_clients_with_one_key_holds_the_account() {
 struct Stranger {
     stream: TcpStream,
     session: noise::Session,
+    /// Whether it has the lower key, and so says which link stays.
+    decides: bool,
 }
 
 impl Stranger {
@@ -229,7 +231,8 @@ impl Stranger {
         let key = Some(key.parse().unwrap());
         let session = noise::initiate(&stream, Purpose::Peer, own, key, deadline)?;
         stream.set_read_timeout(Some(DEADLINE))?;
-        Ok(Self { stream, session })
+        let decides = own.public() < session.remote;
+        Ok(Self { stream, session, decides })
     }
 
     fn send(&mut self, plain: &[u8]) {
@@ -240,7 +243,12 @@ impl Stranger {
 
     fn say(&mut self, messages: &[Peer]) {
         let mut plain = Vec::new();
-        messages.iter().for_each(|message| codec::encode(message, &mut plain));
+        for message in messages {
+            codec::encode(message, &mut plain);
+            if self.decides && matches!(message, Peer::Hello(_)) {
+                codec::encode(&Peer::Keep(1), &mut plain);
+            }
+        }
         self.send(&plain);
     }
 
@@ -262,6 +270,8 @@ fn hello(name: &str) -> Peer {
         window: 1 << 20,
         cursors: Vec::new(),
         hold: None,
+        via: Via::Direct,
+        linked: true,
     })
 }
 

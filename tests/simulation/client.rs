@@ -133,6 +133,7 @@ impl World {
         let reused = self.mutation == Some(Mutation::SameEpoch) && self.clients[number].epoch != 0;
         let now = self.clock(self.now, self.clients[number].skew);
         self.clients[number].policy = policy(&mut self.rng, self.plan.strangers, self.storm);
+        let real_policy = self.real_policy(number);
         let client = &mut self.clients[number];
         if !reused {
             client.epoch = fresh;
@@ -147,14 +148,16 @@ impl World {
             listen: client.address,
             endpoint: "discovery:7667".into(),
             discovery_key: None,
-            strangers: client.policy,
+            strangers: real_policy,
             silent: false,
             segment: 5,
             linger,
             epoch: client.epoch,
             seed,
         };
-        let node = Node::new(setup, now, &client.journal).unwrap();
+        let journal = Rc::clone(&client.journal);
+        let node = self.reads_journal(number, || Node::new(setup, now, &journal)).unwrap();
+        let client = &mut self.clients[number];
         client.run = Some(Run {
             node,
             life: client.life,
@@ -312,11 +315,13 @@ impl World {
                         return Ok(false);
                     }
                 }
-                run.node.handle(now, &journal, input)?;
+                if self.is_told(input) {
+                    run.node.handle(now, &journal, input)?;
+                }
             }
             broken.arm(&journal);
             run.node.finish(now, &journal)?;
-            if crash == Some(Crash::Decided) || self.acts_too_early(number, run) {
+            if crash == Some(Crash::Decided) || self.acts_too_early(number, run, inputs) {
                 return Ok(false);
             }
             broken.before_commit(&journal)?;
@@ -338,6 +343,7 @@ impl World {
             }
             Ok(true) => {
                 self.stats.add("transactions");
+                self.note_for_mutation(number, inputs);
                 self.oracle_commits(number, inputs, now);
                 (crash != Some(Crash::Committed)).then(|| run.node.committed())
             }
@@ -361,7 +367,8 @@ impl World {
                 let delay = self.rng.u64(1..=self.plan.latency + 1);
                 self.schedule(self.now + delay, Event::DialRendezvous(number, run.life, key));
             }
-            Action::TellDiscovery(session, messages) => {
+            Action::TellDiscovery(session, mut messages) => {
+                self.distort_for_discovery(number, &mut messages);
                 self.check_told_discovery(number, &messages);
                 if let Some((conn, side)) = run.links.get(&session).copied() {
                     self.transmit(conn, side, &messages);
@@ -375,9 +382,10 @@ impl World {
                     Dialling { client: number, life: run.life, contact, key, routes, problems: vec![] };
                 self.schedule(self.now, Event::Dial(Box::new(dialling)));
             }
+            Action::Punch { .. } | Action::Relay { .. } | Action::MapPort => {}
             Action::Send(link, mut messages) => {
                 if let Some((conn, side)) = run.links.get(&link).copied() {
-                    self.distort(number, &mut messages);
+                    self.distort(number, (conn, side), &mut messages);
                     self.check_sent(number, conn, side, &messages);
                     self.transmit(conn, side, &messages);
                     self.after_sending(number, &messages);
@@ -391,7 +399,8 @@ impl World {
                     self.close(conn, side);
                 }
             }
-            Action::Print(told) => {
+            Action::Print(mut told) => {
+                self.hide(&mut told);
                 let notices: Vec<Notice> = told.into_iter().map(|told| told.notice).collect();
                 self.check_told(number, &notices);
                 if run.console.is_empty() {
@@ -461,7 +470,7 @@ impl World {
     }
 }
 
-fn leaves_at_once(input: &Input) -> bool {
+pub fn leaves_at_once(input: &Input) -> bool {
     matches!(
         input,
         Input::Signal | Input::OutputClosed(_) | Input::Command { command: Ok(Command::Logout), .. }

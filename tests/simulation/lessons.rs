@@ -1,13 +1,14 @@
 //! What the simulation has found, each in the few steps that it takes.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use fastrand::Rng;
 use peerchat::client::command::Command;
-use peerchat::client::event::{Action, ConnectionId, Input, Problem};
+use peerchat::client::event::{Action, ConnectionId, Input, Path, Problem};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
-use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer};
+use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer, STRANGER_MESSAGES, Via};
 use peerchat::protocol::rendezvous::{
     Asks, REQUEST_LASTS, Refused, RefusedCode, Registered, Request, Status, Strangers, ToClient, ToDiscovery,
 };
@@ -57,7 +58,8 @@ impl Alice {
     fn start(journal: Journal, strangers: Strangers, epoch: u64, wall: i64) -> Self {
         let setup = Setup {
             name: name("alice"),
-            key: keypair(&mut Rng::with_seed(1)).public(),
+            // Lower than bob's: this side decides which link stays.
+            key: PublicKey([5; 32]),
             listen: address(),
             endpoint: "discovery:7667".into(),
             discovery_key: None,
@@ -106,7 +108,7 @@ impl Alice {
     /// A session with discovery, which says where bob is.
     fn logs_in(&mut self) {
         self.takes(&[]);
-        self.takes(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]) }]);
+        self.takes(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]), path: path() }]);
         let bob = Status {
             name: name("bob"),
             key: BOB,
@@ -114,13 +116,20 @@ impl Alice {
             online: Some(true),
             asks: Asks::No,
             connected: true,
+            also: vec![],
         };
         let says = vec![
-            ToClient::Registered(Registered { address: address() }),
+            ToClient::Registered(Registered { address: address(), observed: address() }),
             ToClient::Status(bob),
             ToClient::Synced,
         ];
         self.takes(&[Input::RendezvousSays(SESSION, says)]);
+    }
+
+    /// Where bob is dialled, there is no answer.
+    fn does_not_reach_bob(&mut self) {
+        let problems = vec![(Route::Direct { remote: address() }, Problem::Other("refused".into()))];
+        self.takes(&[Input::DialFailed { contact: bob(self).id, problems }]);
     }
 
     /// A link to bob, who writes something.
@@ -140,6 +149,8 @@ impl Alice {
             window: 1 << 20,
             cursors: Vec::new(),
             hold: None,
+            via: Via::Direct,
+            linked: true,
         };
         let message = Message {
             epoch: start,
@@ -151,6 +162,10 @@ impl Alice {
         };
         self.takes(&[up, Input::LinkSays(LINK, vec![Peer::Hello(hello), Peer::Message(message)])])
     }
+}
+
+fn path() -> Path {
+    Path { local: address(), remote: address(), rtt: Duration::ZERO, own: Vec::new() }
 }
 
 fn shows(actions: &[Action]) -> bool {
@@ -167,6 +182,7 @@ fn a_dial_outlives_a_failed_transaction() {
     assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous(_))), "{actions:?}");
     let mut alice = Alice::new();
     alice.logs_in();
+    alice.does_not_reach_bob();
     alice.now += 10_000;
     let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Help))]);
     let later = alice.takes(&[]);
@@ -210,7 +226,7 @@ fn what_was_shown_is_not_shown_again_after_a_failed_transaction() {
 fn discovery_is_heard_again_after_a_failed_transaction() {
     let mut alice = Alice::new();
     alice.takes(&[]);
-    alice.fails_at_once(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]) }]);
+    alice.fails_at_once(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]), path: path() }]);
     alice.now += 60_000;
     let actions = alice.takes(&[]);
     assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous(_))), "{actions:?}");
@@ -249,6 +265,7 @@ fn the_loop_rests_while_nobody_reads() {
 fn another_address_is_tried_after_one_where_a_link_is_refused() {
     let mut alice = Alice::new();
     alice.logs_in();
+    alice.does_not_reach_bob();
     alice.hears(5);
     // Bob is told to be elsewhere, and an older client of his refuses links at the old address.
     let elsewhere: SocketAddr = "192.0.2.9:4000".parse().unwrap();
@@ -259,6 +276,7 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
         online: Some(true),
         asks: Asks::No,
         connected: true,
+        also: vec![],
     };
     alice.takes(&[Input::RendezvousSays(SESSION, vec![ToClient::Status(moved)])]);
     let mut tried = Vec::new();
@@ -292,7 +310,7 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
 fn an_answer_that_discovery_could_not_save_is_given_again() {
     let mut alice = Alice::new();
     alice.takes(&[]);
-    alice.takes(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]) }]);
+    alice.takes(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]), path: path() }]);
     let bob = Status {
         name: name("bob"),
         key: BOB,
@@ -300,9 +318,10 @@ fn an_answer_that_discovery_could_not_save_is_given_again() {
         online: None,
         asks: Asks::Typed,
         connected: false,
+        also: vec![],
     };
     let says = vec![
-        ToClient::Registered(Registered { address: address() }),
+        ToClient::Registered(Registered { address: address(), observed: address() }),
         ToClient::Status(bob),
         ToClient::Synced,
         ToClient::Refused(Refused { code: RefusedCode::NOT_SAVED, name: Some(name("bob")) }),
@@ -387,5 +406,27 @@ fn what_a_stranger_has_sent_stays_counted_when_they_are_blocked_for_a_while() {
     alice.takes(&[Input::typed(Ok(Command::Unblock(name("bob"))))]);
     let bob = bob(&alice);
     assert_eq!(alice.journal.cursor(bob.id, 5).unwrap(), 1, "or it would be shown again");
-    assert_eq!((bob.identity.standing, bob.identity.blocked), (Standing::Forgotten, false));
+    assert_eq!((bob.identity.standing, bob.identity.blocked), (Standing::Stranger, false));
+    assert_eq!(alice.journal.received_size(bob.id).unwrap().0, 1);
+}
+
+#[test]
+fn a_stranger_who_has_had_all_is_told_of_again_after_a_restart() {
+    let mut alice = Alice::meeting(Strangers::Open);
+    alice.logs_in();
+    alice.hears(5);
+    for number in 2..=STRANGER_MESSAGES {
+        let message =
+            Message { epoch: 5, number, kind: Kind::TEXT, sent: 0, body: b"hi".to_vec(), original: None };
+        alice.takes(&[Input::LinkSays(LINK, vec![Peer::Message(message)])]);
+    }
+    // The hello of the next start says that nothing is taken, and so bob sends nothing that could be refused.
+    let mut alice = alice.restarted(Strangers::Open, 0);
+    alice.logs_in();
+    let actions = alice.hears(5);
+    let told = actions.iter().any(|action| match action {
+        Action::Print(told) => told.iter().any(|it| matches!(it.notice, Notice::Full { .. })),
+        _ => false,
+    });
+    assert!(told, "{actions:?}");
 }

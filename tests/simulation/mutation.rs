@@ -1,10 +1,20 @@
 //! Rules broken on purpose, at the edge of the deciding code: the simulation must notice each.
 
-use peerchat::client::event::Action;
-use peerchat::protocol::peer::Peer;
+use std::collections::BTreeSet;
 
-use super::client::Run;
-use super::world::World;
+use peerchat::client::command::Command;
+use peerchat::client::event::{Action, Input, Space};
+use peerchat::client::notice::{Notice, Told};
+use peerchat::protocol::Name;
+use peerchat::protocol::peer::{Message, Peer};
+use peerchat::protocol::rendezvous::{Strangers as Policy, ToDiscovery};
+
+use super::client::{Run, has_messages};
+use super::wire::ConnId;
+use super::world::{Event, Pid, World};
+
+/// How many delivered messages go out again where that is the broken rule.
+const PAST: usize = 20;
 
 /// Which rule is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +47,55 @@ pub enum Mutation {
     ForgetShown,
     /// What a failed transaction decided is not taken back.
     KeepFailed,
+    /// What was delivered goes out again by itself to a contact who has lost it.
+    SendThePast,
+    /// What is sent again looks new to its receiver.
+    OriginalIgnored,
+    /// A receiver does not hear what it is not sent again by itself.
+    SkippedIgnored,
+    /// What was on the way while nothing was taken is taken afterwards.
+    GapAfterHold,
+    /// After what was not taken a sender goes on, and not back.
+    NotRewound,
+    /// Peers are not told that messages are taken again.
+    NoResume,
+    /// A user is not told why messages wait.
+    HeldInSilence,
+    /// A user is not told that a stranger has more to say.
+    FullInSilence,
+    /// A user is not told that a contact has lost something.
+    LossInSilence,
+    /// A stranger who is accepted is not answered.
+    NoAnswer,
+    /// What strangers have said before a restart does not count.
+    StrangersUncounted,
+    /// A start takes strangers for contacts.
+    StrangersTrusted,
+    /// A start does not know who was forgotten.
+    NoMark,
+    /// Too many strangers do not displace one another.
+    StrangersUnbounded,
+    /// A hello acknowledges more than was received.
+    HelloTooFar,
+    /// Strangers have a link although their user wants to be asked first.
+    OpenToAll,
+    /// Discovery tells strangers where a user is who wants to be asked first.
+    AddressTold,
+    /// Messages are taken although the disk is nearly full.
+    NoFloor,
+}
+
+/// What a broken rule remembers.
+#[derive(Default)]
+pub struct Broken {
+    /// Over which connections, and from which side, messages do not get through.
+    deaf: BTreeSet<(ConnId, usize)>,
+    /// The strangers that a client's user has accepted.
+    accepted: BTreeSet<(usize, Name)>,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 32] = [
         Self::AckBeforeCommit,
         Self::ShowBeforeCommit,
         Self::ForgetOnSend,
@@ -55,12 +110,60 @@ impl Mutation {
         Self::AnyKey,
         Self::ForgetShown,
         Self::KeepFailed,
+        Self::SendThePast,
+        Self::OriginalIgnored,
+        Self::SkippedIgnored,
+        Self::GapAfterHold,
+        Self::NotRewound,
+        Self::NoResume,
+        Self::HeldInSilence,
+        Self::FullInSilence,
+        Self::LossInSilence,
+        Self::NoAnswer,
+        Self::StrangersUncounted,
+        Self::StrangersTrusted,
+        Self::NoMark,
+        Self::StrangersUnbounded,
+        Self::HelloTooFar,
+        Self::OpenToAll,
+        Self::AddressTold,
+        Self::NoFloor,
     ];
+
+    /// Whether it shows only where journals are restored from backups.
+    pub fn needs_backups(self) -> bool {
+        matches!(
+            self,
+            Self::SameEpoch
+                | Self::SendThePast
+                | Self::OriginalIgnored
+                | Self::SkippedIgnored
+                | Self::LossInSilence
+        )
+    }
+
+    /// Whether it shows only where users meet strangers.
+    pub fn needs_strangers(self) -> bool {
+        matches!(
+            self,
+            Self::NotRewound
+                | Self::NoResume
+                | Self::HeldInSilence
+                | Self::FullInSilence
+                | Self::NoAnswer
+                | Self::StrangersUncounted
+                | Self::StrangersTrusted
+                | Self::NoMark
+                | Self::StrangersUnbounded
+                | Self::OpenToAll
+                | Self::AddressTold
+        )
+    }
 }
 
 impl World {
     /// Acts on what is decided and not committed; the program is then to die.
-    pub fn acts_too_early(&mut self, client: usize, run: &mut Run) -> bool {
+    pub fn acts_too_early(&mut self, client: usize, run: &mut Run, inputs: &[Input]) -> bool {
         let early: fn(&Action) -> bool = match self.mutation {
             Some(Mutation::AckBeforeCommit) => {
                 |action| matches!(action, Action::Send(_, said) if matches!(said[..], [Peer::Ack(_)]))
@@ -68,12 +171,11 @@ impl World {
             Some(Mutation::ShowBeforeCommit) => |action| matches!(action, Action::Print(_)),
             _ => return false,
         };
-        if !self.storm || self.rng.u32(0..20) > 0 {
+        let received = |input: &Input| matches!(input, Input::LinkSays(_, said) if has_messages(said));
+        if !self.storm || !inputs.iter().any(received) || self.rng.u32(0..20) > 0 {
             return false;
         }
-        let actions: Vec<Action> = run.node.committed().into_iter().filter(early).collect();
-        let any = !actions.is_empty();
-        for action in actions {
+        for action in run.node.committed().into_iter().filter(early) {
             if let Action::Print(told) = &action {
                 let notices: Vec<_> = told.iter().map(|told| told.notice.clone()).collect();
                 self.shown(client, &notices);
@@ -81,7 +183,7 @@ impl World {
                 self.act(client, run, action);
             }
         }
-        any
+        true
     }
 
     /// Whether the next commit is not on the disk although it says so; the program is then to die.
@@ -90,18 +192,139 @@ impl World {
     }
 
     /// Changes what goes out.
-    pub fn distort(&mut self, _client: usize, messages: &mut [Peer]) {
+    pub fn distort(&mut self, client: usize, (conn, side): (ConnId, usize), said: &mut Vec<Peer>) {
         match self.mutation {
-            Some(Mutation::NewestFirst) if matches!(messages[0], Peer::Message(_)) => messages.reverse(),
+            Some(Mutation::NewestFirst) if matches!(said.first(), Some(Peer::Message(_))) => said.reverse(),
             Some(Mutation::AckTooFar) => {
-                for said in messages {
+                for said in said {
                     if let Peer::Ack(cursor) = said {
                         cursor.number += 1;
                     }
                 }
             }
+            Some(Mutation::HelloTooFar) => {
+                for said in said {
+                    if let Peer::Hello(hello) = said {
+                        hello.cursors.iter_mut().for_each(|cursor| cursor.number += 1000);
+                    }
+                }
+            }
+            Some(Mutation::SendThePast) if said.iter().any(|said| matches!(said, Peer::Skipped(_))) => {
+                let past = self.past(client, conn, side);
+                said.extend(past.into_iter().map(Peer::Message));
+            }
+            Some(Mutation::NoResume) => said.retain(|said| !matches!(said, Peer::Resume)),
+            // There is room again at once, while more is still on the way.
+            Some(Mutation::GapAfterHold) if said.iter().any(|said| matches!(said, Peer::Hold(_))) => {
+                self.schedule(self.now + 1, Event::Room(client));
+            }
+            Some(Mutation::GapAfterHold) if said.contains(&Peer::Resume) => {
+                // It goes on as if the other side had answered already.
+                if let Some(end) = self.conns.get(&conn).map(|conn| conn.ends[side]) {
+                    let answer = Input::LinkSays(end.id, vec![Peer::Rewound]);
+                    self.schedule(self.now, Event::Up(end, answer));
+                }
+            }
+            Some(Mutation::NotRewound) if self.broken.deaf.contains(&(conn, side)) => {
+                said.retain(|said| !matches!(said, Peer::Message(_) | Peer::Part(_)));
+            }
             _ => {}
         }
+    }
+
+    /// Changes what comes in from a peer.
+    pub fn mishear(&mut self, conn: ConnId, side: usize, said: &mut Vec<Peer>) {
+        match self.mutation {
+            Some(Mutation::OriginalIgnored) => {
+                for said in said {
+                    if let Peer::Message(message) = said {
+                        message.original = None;
+                    }
+                }
+            }
+            Some(Mutation::SkippedIgnored) => said.retain(|said| !matches!(said, Peer::Skipped(_))),
+            Some(Mutation::NotRewound) if said.iter().any(|said| matches!(said, Peer::Hold(_))) => {
+                said.retain(|said| !matches!(said, Peer::Hold(_)));
+                self.broken.deaf.insert((conn, side));
+                self.transmit(conn, side, &[Peer::Rewound]);
+            }
+            Some(Mutation::NotRewound) if said.contains(&Peer::Resume) => {
+                self.broken.deaf.remove(&(conn, side));
+            }
+            _ => {}
+        }
+    }
+
+    /// Changes what discovery hears.
+    pub fn mishear_client(&mut self, said: &mut ToDiscovery) {
+        if self.mutation == Some(Mutation::AddressTold)
+            && let ToDiscovery::Register(register) = said
+        {
+            register.strangers = Policy::Open;
+        }
+    }
+
+    /// Changes what a client tells discovery.
+    pub fn distort_for_discovery(&mut self, client: usize, said: &mut Vec<ToDiscovery>) {
+        if self.mutation == Some(Mutation::NoAnswer) {
+            let accepted = &self.broken.accepted;
+            said.retain(|said| match said {
+                ToDiscovery::Request(request) => !accepted.contains(&(client, request.name.clone())),
+                _ => true,
+            });
+        }
+    }
+
+    /// Changes what a user is told.
+    pub fn hide(&self, told: &mut Vec<Told>) {
+        let hidden: fn(&Notice) -> bool = match self.mutation {
+            Some(Mutation::HeldInSilence) => |notice| matches!(notice, Notice::Held { .. }),
+            Some(Mutation::FullInSilence) => |notice| matches!(notice, Notice::Full { .. }),
+            Some(Mutation::LossInSilence) => |notice| matches!(notice, Notice::Lost { .. }),
+            _ => return,
+        };
+        told.retain(|told| !hidden(&told.notice));
+    }
+
+    /// Whether the deciding code of a client is told of something at all.
+    pub fn is_told(&self, input: &Input) -> bool {
+        !(self.mutation == Some(Mutation::NoFloor) && matches!(input, Input::Disk(Space::Low)))
+    }
+
+    /// What a client's user has typed is committed.
+    pub fn note_for_mutation(&mut self, client: usize, inputs: &[Input]) {
+        if self.mutation == Some(Mutation::NoAnswer) {
+            for input in inputs {
+                if let Input::Command { command: Ok(Command::Accept(name)), .. } = input {
+                    self.broken.accepted.insert((client, name.clone()));
+                }
+            }
+        }
+    }
+
+    /// How a client meets strangers, whatever its user has said.
+    pub fn real_policy(&self, client: usize) -> Policy {
+        match (self.mutation, self.clients[client].policy) {
+            (Some(Mutation::OpenToAll), Policy::Ask) => Policy::Open,
+            (_, policy) => policy,
+        }
+    }
+
+    /// What was delivered to the other side, the last of it.
+    fn past(&self, client: usize, conn: ConnId, side: usize) -> Vec<Message> {
+        let other = match self.conns.get(&conn).map(|conn| conn.ends[1 - side].pid) {
+            Some(Pid::Client(other)) => self.clients[other].name.clone(),
+            _ => return Vec::new(),
+        };
+        let journal = &self.clients[client].journal;
+        let mut past = Vec::new();
+        for row in journal.contacts().unwrap().into_iter().filter(|row| row.name == other) {
+            let delivered = |message: Message, seq| (seq <= row.outgoing.delivered).then_some(message);
+            journal
+                .sent_after(row.id, 0, |sent| (past.extend(delivered(sent.message, sent.seq)), true).1)
+                .unwrap();
+        }
+        past.split_off(past.len().saturating_sub(PAST))
     }
 
     /// Changes what is kept of what went out.
@@ -128,6 +351,28 @@ impl World {
             Some(Mutation::ForgetShown) => "UPDATE contact SET shown = 0",
             _ => return,
         };
-        self.clients[client].journal.execute(sql, []).unwrap();
+        self.clients[client].journal.execute_batch(sql).unwrap();
+    }
+
+    /// Lets a program that starts read its journal, which may look otherwise than it is.
+    pub fn reads_journal<T>(&self, client: usize, read: impl FnOnce() -> T) -> T {
+        let sql = match self.mutation {
+            Some(Mutation::StrangersUncounted) => {
+                "UPDATE received SET contact = -contact WHERE EXISTS (SELECT 1 FROM contact
+                     WHERE contact.id = received.contact AND standing = 1 AND received.seq <= contact.shown)"
+            }
+            Some(Mutation::NoMark) => "UPDATE contact SET standing = 1 WHERE standing = 2",
+            Some(Mutation::StrangersTrusted) => "UPDATE contact SET standing = 0 WHERE standing = 1",
+            // Those who are blocked are not counted.
+            Some(Mutation::StrangersUnbounded) => {
+                "UPDATE contact SET blocked = 1 WHERE standing = 1 AND name GLOB 'crowd*'"
+            }
+            _ => return read(),
+        };
+        let journal = &self.clients[client].journal;
+        journal.execute_batch(&format!("BEGIN; {sql}")).unwrap();
+        let result = read();
+        journal.execute_batch("ROLLBACK").unwrap();
+        result
     }
 }

@@ -8,7 +8,7 @@ use peerchat::client::notice::{Body, Code, ContactLine, ErrorNotice, Notice};
 use peerchat::protocol::Name;
 use peerchat::protocol::peer::{Cursor, Message, Peer};
 use peerchat::protocol::rendezvous::ToClient;
-use peerchat::store::journal::{ContactRow, Journal, Request, Standing};
+use peerchat::store::journal::{ContactId, ContactRow, Journal, Request, Standing};
 use peerchat::time::Now;
 
 use super::client::{Client, has_messages};
@@ -45,8 +45,17 @@ pub struct Written {
     pub known_delivered: bool,
     /// How often its writer has had it sent again.
     pub resent: u32,
-    /// The receiver's journal held it when its user forgot the writer, or the sender's when its user forgot the receiver.
+    /// The sender's journal held it when its user forgot the receiver.
     forgotten: bool,
+    /// The receiver's journal held it when its user forgot the writer; it may still be on its way to the console.
+    dropped: bool,
+    /// Its writer was a stranger to the receiver, and has made room for others: what is sent again is new there.
+    displaced: bool,
+    /// Its writer had forgotten the receiver, with this, and does not know that any more since it was restored from a
+    /// backup; the receiver has something later of the same start.
+    void: bool,
+    /// The one before, to the same receiver and in the same epoch.
+    previous: Option<usize>,
 }
 
 impl Written {
@@ -60,8 +69,13 @@ impl Written {
         if (self.from, self.to) == (client, other) && self.in_sender {
             (self.in_sender, self.forgotten) = (false, true);
         } else if (Some(self.from), self.to) == (other, Some(client)) && self.in_receiver {
-            (self.in_receiver, self.forgotten) = (false, true);
+            (self.in_receiver, self.dropped) = (false, true);
         }
+    }
+
+    /// The receiver has forgotten the writer to make room, and does not know that it ever had this.
+    pub fn give_way(&mut self, client: usize, other: Option<usize>) {
+        self.displaced |= (Some(self.from), self.to) == (other, Some(client)) && self.was_received;
     }
 }
 
@@ -70,6 +84,10 @@ pub struct Oracle {
     pub written: Vec<Written>,
     ids: HashMap<(usize, u64, u64), usize>,
     pub names: HashMap<Name, usize>,
+    /// What each client has written to each other, in order.
+    streams: HashMap<(usize, usize), Vec<usize>>,
+    /// The last that each client has committed to each other, by epoch.
+    latest: HashMap<(usize, Option<usize>, u64), usize>,
     /// Each client's last seq before the transaction.
     seen: Vec<i64>,
     /// What each client, since it started, has shown last of each other.
@@ -130,8 +148,16 @@ impl Oracle {
             known_delivered: false,
             resent: 0,
             forgotten: false,
+            dropped: false,
+            displaced: false,
+            void: false,
+            previous: None,
         });
-        format!("{}:{}", self.written.len() - 1, "x".repeat(length))
+        let number = self.written.len() - 1;
+        if let Some(to) = self.names.get(to) {
+            self.streams.entry((from, *to)).or_default().push(number);
+        }
+        format!("{number}:{}", "x".repeat(length))
     }
 
     pub fn add_twin(&mut self) {
@@ -145,6 +171,7 @@ impl Oracle {
     pub fn started(&mut self, client: usize) {
         self.last_shown.retain(|(receiver, _), _| *receiver != client);
         self.told_delivered.retain(|(teller, _), _| *teller != client);
+        self.met.started(client);
     }
 
     /// A client has left in good order: it has saved what it has shown.
@@ -174,12 +201,12 @@ impl Oracle {
     pub fn first_missing(&self) -> Option<String> {
         let missing = self.written.iter().enumerate().find(|(_, written)| {
             let both_restored = written.to.is_some_and(|to| self.restored[to]) && self.restored[written.from];
+            let done = written.shown || written.given_back || written.void;
             written.promised
                 && written.to.is_some()
-                && !written.shown
-                && !written.given_back
+                && !done
                 && !(both_restored && written.was_received)
-                && !(written.forgotten && written.was_received && !written.in_receiver)
+                && !((written.forgotten || written.dropped) && written.was_received && !written.in_receiver)
                 && (written.in_sender || written.in_receiver)
         });
         missing.map(|(number, written)| {
@@ -233,6 +260,13 @@ impl World {
                 }
                 let mut received = Vec::new();
                 journal.received_after(contact.id, seen, |row| (received.push(row.message), true).1).unwrap();
+                if contact.identity.standing == Standing::Forgotten
+                    && !received.is_empty()
+                    && !self.concerns_twin(client, &contact.name)
+                {
+                    let name = &contact.name;
+                    self.fail(format!("user{client} keeps a message of {name}, who is forgotten"));
+                }
                 received.iter().for_each(|message| self.received(client, &contact.name, message));
             }
         }
@@ -288,7 +322,10 @@ impl World {
         if self.oracle.name(client, message.cursor(), number).is_some() {
             self.fail(format!("user{client} gives two messages the name {}", message.cursor()));
         }
+        let stream = (client, to, message.epoch);
+        let previous = self.oracle.latest.insert(stream, number);
         let written = &mut self.oracle.written[number];
+        written.previous = previous;
         if (written.from, written.to) != (client, to) || written.in_sender {
             self.fail(format!("user{client} keeps message {number} wrongly"));
             return;
@@ -315,6 +352,15 @@ impl World {
             let twice = written.in_receiver;
             return self.fail(format!("user{client} commits message {number} wrongly (twice: {twice})"));
         }
+        let previous = written.previous.map(|previous| (previous, &self.oracle.written[previous]));
+        if let Some((previous, before)) = previous
+            && before.in_sender
+            && !(before.was_received || before.given_back || before.lost)
+            && !self.oracle.withdrawing[before.from]
+        {
+            return self.fail(format!("user{client} commits message {number}, and not {previous} before it"));
+        }
+        let written = &mut self.oracle.written[number];
         (written.in_receiver, written.was_received) = (true, true);
         self.note(|| format!("user{client} has committed message {number}"));
     }
@@ -351,25 +397,25 @@ impl World {
         };
         let life = self.clients[client].life;
         let before = self.oracle.last_shown.insert((client, from), number);
-        let earlier = self
-            .oracle
-            .written
-            .iter()
-            .rposition(|written| (written.from, written.to) == (from, Some(client)) && written.shown);
+        let stream = self.oracle.streams.get(&(from, client)).into_iter().flatten();
+        let earlier = stream.rev().copied().find(|number| self.oracle.written[*number].shown);
         let written = &mut self.oracle.written[number];
         // What was lost and is sent again comes late. When both sides come back from backups, neither may know what
         // the receiver has lost; what an older backup of the sender then brings again comes late rather than never.
         // So does what it had given back.
-        let late = written.lost && (written.resent > 0 || self.oracle.restored[from]);
+        let late = written.displaced || written.lost && (written.resent > 0 || self.oracle.restored[from]);
         let problem = if (written.from, written.to, written.id) != (from, Some(client), Some(id)) {
             "as somebody else's"
-        } else if !(written.in_receiver || written.forgotten && written.was_received) {
+        } else if !(written.in_receiver || written.dropped) {
             "before it is committed"
         } else if written.given_back {
             "though it was given back"
         } else if !late && before.is_some_and(|before| before >= number) {
             "after a later one, or twice"
-        } else if written.shown && (!replayed || written.shown_in == life || written.settled) {
+        } else if written.shown
+            && !written.displaced
+            && (!replayed || written.shown_in == life || written.settled)
+        {
             "again"
         } else if !late && !written.shown && earlier.is_some_and(|earlier| earlier > number) {
             "after one that was written later"
@@ -383,6 +429,7 @@ impl World {
     /// What a client promises, having committed it.
     pub fn check_told(&mut self, client: usize, notices: &[Notice]) {
         for notice in notices {
+            self.oracle.met.told(client, notice);
             match notice {
                 Notice::Queued { to, .. } | Notice::Delivered { to, .. }
                     if self.concerns_twin(client, to) => {}
@@ -392,6 +439,8 @@ impl World {
                             self.fail(format!("user{client} says twice that {number} is queued"));
                         }
                     }
+                    // It may have waited for the console until then.
+                    Some(number) if self.oracle.written[number].forgotten => {}
                     // What was written before, in the same transaction, is forgotten with its receiver.
                     _ if self.oracle.met.forgot.contains(&client) => {}
                     _ => self.fail(format!("user{client} promises {id}, which is not in its journal")),
@@ -406,6 +455,9 @@ impl World {
                         if *told > copies {
                             self.fail(format!("user{client} says twice that {number} is delivered"));
                         }
+                    }
+                    Some(number) if self.oracle.written[number].lost && self.oracle.restored[client] => {
+                        self.oracle.written[number].void = true;
                     }
                     _ => self.fail(format!("user{client} says that {id} is delivered, and it is not")),
                 },
@@ -447,7 +499,9 @@ impl World {
             return;
         }
         for said in messages {
+            self.note_hold(conn, side, said);
             match said {
+                Peer::Hello(_) => self.check_greeting(client, other),
                 Peer::Message(message) => {
                     self.stats.add("messages sent");
                     let name = &self.clients[other].name;
@@ -469,7 +523,7 @@ impl World {
                 }
                 Peer::Ack(cursor) => {
                     let number = self.oracle.find(other, *cursor);
-                    let holds = |it: &Written| it.in_receiver || (it.forgotten && it.was_received);
+                    let holds = |it: &Written| it.in_receiver || it.dropped;
                     if !number.is_some_and(|number| holds(&self.oracle.written[number])) {
                         self.fail(format!("user{client} acknowledges {cursor}, which it has not committed"));
                     }
@@ -482,6 +536,19 @@ impl World {
                 Peer::Rewound => _ = self.oracle.unacknowledged.remove(&(conn, side)),
                 _ => {}
             }
+        }
+    }
+
+    /// Whether a side of a connection takes messages.
+    fn note_hold(&mut self, conn: ConnId, side: usize, said: &Peer) {
+        let held = match said {
+            Peer::Hello(hello) => hello.hold,
+            Peer::Hold(hold) => Some(hold.reason),
+            Peer::Resume => None,
+            _ => return,
+        };
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.held[side] = held;
         }
     }
 
@@ -537,15 +604,18 @@ impl World {
                 // What was forgotten before that time is so now, and is not taken again.
                 let seen = |id: Cursor| {
                     let contact = contacts.iter().find(|row| row.name == names[written.from]);
-                    contact.is_some_and(|row| journal.cursor(row.id, id.epoch).unwrap() >= id.number)
+                    contact.is_some_and(|row| {
+                        journal.cursor(row.id, id.epoch).unwrap() >= id.number
+                            && !is_missing(&journal, row.id, id)
+                    })
                 };
-                let held = written.in_receiver || (written.forgotten && written.was_received);
-                if held && written.forgotten && !received.contains(&number) && written.id.is_some_and(seen) {
+                let held = written.in_receiver || written.dropped;
+                if written.dropped && !received.contains(&number) && written.id.is_some_and(seen) {
                     continue;
                 }
                 written.lost |= held && !received.contains(&number);
                 if held {
-                    written.forgotten = false;
+                    written.dropped = false;
                 }
                 written.in_receiver = received.contains(&number);
                 written.settled = false;
@@ -553,6 +623,13 @@ impl World {
             }
         }
     }
+}
+
+/// Whether a journal knows that it has lost a message of a contact, and takes it when it is sent again.
+fn is_missing(journal: &Journal, contact: ContactId, id: Cursor) -> bool {
+    let sql = "SELECT EXISTS (SELECT 1 FROM missing WHERE contact = ?1 AND epoch = ?2 AND after < ?3 AND up_to >= ?3)";
+    let place = [contact, id.epoch.cast_signed(), id.number.cast_signed()];
+    journal.prepare_cached(sql).unwrap().query_row(place, |row| row.get(0)).unwrap()
 }
 
 /// Whose contact this account is or wants to be: not somebody who was only ever blocked by name.

@@ -6,6 +6,7 @@ use peerchat::protocol::Name;
 use peerchat::protocol::rendezvous::Strangers as Policy;
 use peerchat::store::journal::{ContactRow, Journal, Request, Standing};
 
+use super::strangers::is_invented;
 use super::world::World;
 
 /// Within how many milliseconds of peace everything must be well.
@@ -14,6 +15,8 @@ const PEACE: u64 = 180_000;
 const SILENCE: u64 = 13_000;
 /// How often that is looked at.
 const LOOK: u64 = 1_500;
+/// How often something must look wrong in a row where it may be on its way.
+const LOOKS: u32 = 4;
 /// Within how many milliseconds of peace a new message is shown, whatever else is sent again before it.
 const PROMPT: u64 = 30_000;
 /// Within how many milliseconds a client answers.
@@ -24,6 +27,7 @@ impl World {
         let end = self.now + PEACE;
         // A link that is silently dead looks well until then.
         self.run_until(self.now + SILENCE)?;
+        self.all_told()?;
         for number in 0..self.clients.len() {
             if self.clients[number].low {
                 self.set_low(number, false);
@@ -45,6 +49,20 @@ impl World {
         }
     }
 
+    /// While nothing changes, those who wait because of a bound know it, and so do those whose bound it is.
+    fn all_told(&mut self) -> Result<(), String> {
+        let mut untold = self.untold();
+        for _ in 0..LOOKS {
+            if untold.is_empty() {
+                return Ok(());
+            }
+            self.run_until(self.now + LOOK)?;
+            let still = self.untold();
+            untold.retain(|what| still.contains(what));
+        }
+        untold.first().map_or(Ok(()), |what| Err(what.clone()))
+    }
+
     /// In peace nobody leaves open what is theirs to decide.
     fn decide(&mut self, number: usize) {
         if self.clients[number].run.as_ref().is_none_or(|run| !run.typed.is_empty()) {
@@ -52,7 +70,9 @@ impl World {
         }
         for row in self.clients[number].journal.contacts().unwrap() {
             let command = match row.identity.standing {
-                Standing::Forgotten => continue,
+                Standing::Forgotten if !row.identity.blocked => continue,
+                Standing::Forgotten => Command::Unblock(row.name),
+                _ if is_invented(&row.name) => Command::Forget(row.name),
                 _ if row.identity.blocked => Command::Unblock(row.name),
                 Standing::Stranger => Command::Accept(row.name),
                 Standing::Contact if row.identity.request == Request::Ended => Command::Request(row.name),

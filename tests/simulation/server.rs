@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use fastrand::Rng;
 use peerchat::discovery::registry::{Action, Decisions, Event as Heard, Limit, Limits, Registry, Saving};
-use peerchat::protocol::PublicKey;
 use peerchat::protocol::rendezvous::{Identity, Status, ToClient};
+use peerchat::protocol::{DISCOVERY_PORT, PublicKey};
 use peerchat::store;
 use peerchat::store::directory::Directory;
 use peerchat::time::{Now, millis};
@@ -97,7 +98,7 @@ impl World {
 
     /// A client reaches discovery.
     pub fn dial_rendezvous(&mut self, client: usize, life: u64, expected: Option<PublicKey>) {
-        use peerchat::client::event::{Input, Problem};
+        use peerchat::client::event::{Input, Path, Problem};
         let own = Pid::Client(client);
         let Some(run) = self.clients[client].run.as_mut().filter(|run| run.life == life) else {
             return;
@@ -139,7 +140,14 @@ impl World {
         if let Some(run) = &mut self.clients[client].run {
             run.links.insert(id, (conn, 0));
         }
-        self.schedule(self.now, Event::Up(dialler, Input::RendezvousUp { session: id, key: found }));
+        let path = Path {
+            local: from,
+            remote: SocketAddr::from(([192, 0, 2, 1], DISCOVERY_PORT)),
+            rtt: Duration::from_millis(self.plan.latency),
+            own: Vec::new(),
+        };
+        let up = Input::RendezvousUp { session: id, key: found, path };
+        self.schedule(self.now, Event::Up(dialler, up));
         self.schedule(self.now, Event::Opened(acceptor, key, from));
     }
 
@@ -194,6 +202,8 @@ impl World {
             match action {
                 Action::Send { session, message } => posts.entry(session).or_default().0.push(message),
                 Action::Close { session } => posts.entry(session).or_default().1 = true,
+                // The clients here have no routers between them, and nothing is relayed.
+                Action::Punch { .. } | Action::Relay { .. } => {}
             }
         }
         for (session, (messages, last)) in posts {
@@ -201,6 +211,9 @@ impl World {
                 continue;
             };
             for mut frame in messages.chunks(100).map(<[ToClient]>::to_vec) {
+                if let Some(Pid::Client(client)) = self.conns.get(&conn).map(|conn| conn.ends[0].pid) {
+                    self.check_told_by_discovery(client, &frame);
+                }
                 self.lie(conn, &mut frame);
                 self.transmit(conn, side, &frame);
             }

@@ -13,6 +13,8 @@ use super::world::{Event, Pid, World};
 
 /// A program that is away for this long is away for long.
 const LONG: u64 = 3_600_000;
+/// What is over within so many milliseconds is over before all have heard of it.
+const SHORT: u64 = 500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -33,6 +35,8 @@ enum Fault {
     OutputClosed,
     Shout,
     LowDisk,
+    /// Discovery invents users who ask.
+    Crowd,
 }
 
 const FAULTS: [Fault; 17] = [
@@ -81,6 +85,10 @@ pub struct Plan {
     pub twin: bool,
     /// How many of a hundred starts of a client do not answer all strangers at once.
     pub strangers: u32,
+    /// A user who writes to no one as long as the storm lasts, so that all others stay strangers.
+    pub silent: Option<usize>,
+    /// How many of a hundred lines are decisions about strangers.
+    pub decides: u32,
     /// The longest text.
     pub text: usize,
 }
@@ -97,17 +105,24 @@ impl Plan {
         let twin = mutation.is_none() && rng.u32(0..100) < 8;
         let restores = if twin {
             0
-        } else if mutation == Some(Mutation::SameEpoch) {
+        } else if mutation.is_some_and(Mutation::needs_backups) {
             50
         } else {
-            often(rng, 25, 30)
+            often(rng, 40, 40)
         };
         if restores > 0 {
-            faults.push(Fault::Backup);
+            faults.extend([Fault::Backup; 2]);
+        }
+        let strangers = if twin { 0 } else { often(rng, 50, 60) };
+        if strangers > 0 && rng.u32(0..8) == 0 {
+            faults.push(Fault::Crowd);
         }
         let lies = if mutation == Some(Mutation::AnyKey) { 300 } else { often(rng, 10, 200) };
-        Self {
-            clients: [2, 2, 2, 3, 3, 4, 5, 8][rng.usize(0..8)],
+        let clients = [2, 2, 2, 3, 3, 4, 5, 8][rng.usize(0..8)];
+        let silent = strangers > 0 && rng.bool();
+        let mut plan = Self {
+            clients,
+            silent: silent.then_some(clients - 1),
             duration: [10_000, 20_000, 40_000, 90_000][rng.usize(0..4)],
             faults,
             fault_gap: [80, 200, 600, 3_000][rng.usize(0..4)],
@@ -120,8 +135,33 @@ impl Plan {
             restores,
             moves: often(rng, 30, 50),
             twin,
-            strangers: if twin { 0 } else { often(rng, 50, 60) },
+            strangers,
+            decides: strangers / 3,
             text: [10, 10, 200, 30_000][rng.usize(0..4)],
+        };
+        mutation.into_iter().for_each(|mutation| plan.suit(mutation));
+        plan
+    }
+
+    /// A broken rule is to show soon, where it can.
+    fn suit(&mut self, mutation: Mutation) {
+        if mutation.needs_strangers() {
+            self.strangers = 90;
+            self.faults = vec![Fault::Crash, Fault::Shout, Fault::Shout, Fault::Cut, Fault::CrashDiscovery];
+            (self.fault_gap, self.type_gap, self.decides) = (3_000, 300, 5);
+            (self.latency, self.dial_latency, self.text) = (5, 20, 10);
+            (self.clients, self.duration) = (self.clients.min(3), 40_000);
+            self.silent = Some(self.clients - 1);
+        }
+        match mutation {
+            Mutation::StrangersUnbounded => self.faults.extend([Fault::Crowd; 3]),
+            Mutation::NoFloor | Mutation::HeldInSilence => self.faults.push(Fault::LowDisk),
+            Mutation::GapAfterHold => {
+                (self.latency, self.text, self.fault_gap) = (300, 10, 600);
+                (self.clients, self.duration, self.type_gap) = (2, 40_000, 200);
+                self.faults = vec![Fault::LowDisk];
+            }
+            _ => {}
         }
     }
 }
@@ -348,8 +388,19 @@ impl World {
             (Fault::LowDisk, _) => {
                 let low = !self.clients[number].low;
                 self.set_low(number, low);
+                if low && self.rng.u32(0..3) == 0 {
+                    let at = self.now + self.rng.u64(0..SHORT);
+                    self.schedule(at, Event::Room(number));
+                }
                 "disk nearly full, or not any more"
             }
+            (Fault::Crowd, _) => {
+                if !self.crowd(number) {
+                    return;
+                }
+                "users invented by discovery"
+            }
+            (Fault::Shout, _) if self.plan.silent == Some(number) => return,
             (Fault::Shout, _) => {
                 // As much text either way: all of it is in memory, several times.
                 let most = if self.plan.text > 1_000 { 40 } else { 400 };

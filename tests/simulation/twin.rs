@@ -10,6 +10,7 @@ use peerchat::store::journal::Journal;
 
 use super::client::Client;
 use super::snapshot::Snapshot;
+use super::wire::ConnId;
 use super::world::{Event, Pid, World};
 
 impl World {
@@ -37,11 +38,17 @@ impl World {
 
     /// Whether a client has a session with discovery.
     pub fn has_session(&self, client: usize) -> bool {
+        self.session(client).is_some()
+    }
+
+    /// A client's session with discovery.
+    pub fn session(&self, client: usize) -> Option<ConnId> {
         let life = self.clients[client].life;
-        self.conns.values().any(|conn| {
+        let mut open = self.conns.iter().filter(|(_, conn)| {
             let [end, discovery] = conn.ends;
             !conn.peer && end.pid == Pid::Client(client) && end.life == life && end.open && discovery.open
-        })
+        });
+        open.next().map(|(id, _)| *id)
     }
 
     /// What is wrong with an account that was started twice.

@@ -25,7 +25,7 @@ impl World {
 
     /// Somebody types a line or some.
     pub fn somebody_types(&mut self, number: usize) {
-        if !self.storm {
+        if !self.storm || self.plan.silent == Some(number) {
             return;
         }
         let gap = self.rng.u64(1..self.plan.type_gap);
@@ -38,7 +38,7 @@ impl World {
             0 => "ghost".parse().unwrap(),
             _ => self.clients[other].name.clone(),
         };
-        if self.rng.u32(0..100) < self.plan.strangers / 3 {
+        if self.rng.u32(0..100) < self.plan.decides {
             return self.types_of_strangers(number, name);
         }
         let row = self.clients[number].journal.contacts().unwrap().into_iter().find(|row| row.name == name);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use minicbor::{Decode, Encode};
 use peerchat::client::event::Input;
 use peerchat::discovery::registry::Event as Heard;
-use peerchat::protocol::peer::Peer;
+use peerchat::protocol::peer::{HoldReason, Peer};
 use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
 use peerchat::protocol::{MAX_PEER_FRAME, codec};
 
@@ -26,6 +26,8 @@ pub struct Conn {
     pub peer: bool,
     /// How many bytes wait for the other side at most.
     pub budget: usize,
+    /// Why each of the ends takes no messages, as it has said last.
+    pub held: [Option<HoldReason>; 2],
 }
 
 /// One program's half.
@@ -62,7 +64,8 @@ impl World {
         self.next_conn += 1;
         let latency = self.latency();
         let pipe = || Pipe { latency, last: self.now, ..Pipe::default() };
-        self.conns.insert(id, Conn { ends: [dialler, acceptor], pipes: [pipe(), pipe()], peer, budget });
+        let (ends, pipes) = ([dialler, acceptor], [pipe(), pipe()]);
+        self.conns.insert(id, Conn { ends, pipes, peer, budget, held: [None; 2] });
         id
     }
 
@@ -248,7 +251,7 @@ impl World {
             match conn.pipes[side].items.pop_front() {
                 Some((_, Item::Frame(frame))) => {
                     conn.pipes[side].bytes -= frame.len();
-                    self.deliver(end, peer, &frame);
+                    self.deliver((id, side), end, peer, &frame);
                 }
                 Some((_, Item::End)) => {
                     conn.pipes[side].lost = true;
@@ -266,17 +269,23 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, end: End, peer: bool, frame: &[u8]) {
+    fn deliver(&mut self, (id, side): (ConnId, usize), end: End, peer: bool, frame: &[u8]) {
         match (end.pid, peer) {
             (Pid::Discovery, _) => {
-                for message in decoded::<ToDiscovery>(frame) {
+                for mut message in decoded::<ToDiscovery>(frame) {
+                    self.oracle.met.registers(&message);
+                    self.mishear_client(&mut message);
                     self.hear(end, Heard::Message { session: end.id, message });
                 }
             }
             (Pid::Client(_), false) => {
                 self.post(end, Input::RendezvousSays(end.id, decoded::<ToClient>(frame)));
             }
-            (Pid::Client(_), true) => self.post(end, Input::LinkSays(end.id, decoded::<Peer>(frame))),
+            (Pid::Client(_), true) => {
+                let mut said = decoded::<Peer>(frame);
+                self.mishear(id, side, &mut said);
+                self.post(end, Input::LinkSays(end.id, said));
+            }
         }
     }
 

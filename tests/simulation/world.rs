@@ -13,7 +13,7 @@ use peerchat::time::{Instant, Now};
 
 use super::client::Client;
 use super::dial::Dialling;
-use super::mutation::Mutation;
+use super::mutation::{Broken, Mutation};
 use super::oracle::Oracle;
 use super::server::Server;
 use super::storm::Plan;
@@ -53,6 +53,8 @@ pub enum Event {
     Type(usize),
     /// Somebody types what they have decided on.
     Command(usize, Command),
+    /// A client's disk has room again.
+    Room(usize),
     Fault,
 }
 
@@ -84,6 +86,7 @@ pub struct World {
     pub oracle: Oracle,
     pub stats: Stats,
     pub mutation: Option<Mutation>,
+    pub broken: Broken,
     violation: Option<String>,
     /// Whether to print what happens.
     pub verbose: bool,
@@ -112,6 +115,7 @@ impl World {
             partitions: BTreeMap::new(),
             stats: Stats::default(),
             mutation,
+            broken: Broken::default(),
             violation: None,
             verbose: false,
             trace: DefaultHasher::new(),
@@ -159,6 +163,7 @@ impl World {
             Event::Fork => self.fork(),
             Event::Type(client) => self.somebody_types(client),
             Event::Command(client, command) => self.decided(client, command),
+            Event::Room(client) => self.set_low(client, false),
             Event::Fault => self.fault(),
         }
     }

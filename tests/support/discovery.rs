@@ -140,7 +140,7 @@ pub fn register(text: &str, port: u16) -> ToDiscovery {
 }
 
 pub fn register_at(text: &str, listen: SocketAddr, strangers: Strangers) -> ToDiscovery {
-    ToDiscovery::Register(Register { name: name(text), listen, start: None, strangers })
+    ToDiscovery::Register(Register::new(name(text), listen, None, strangers))
 }
 
 pub fn request(text: &str) -> ToDiscovery {

@@ -82,7 +82,11 @@ fn serve(
         match wire.hear(std::time::Duration::from_millis(10)) {
             Heard::Said(ToDiscovery::Register(register)) => {
                 let address = wire.stream.peer_addr().ok()?;
-                wire.say(&[ToClient::Registered(Registered { address }), ToClient::Synced]).ok()?;
+                wire.say(&[
+                    ToClient::Registered(Registered { address, observed: address }),
+                    ToClient::Synced,
+                ])
+                .ok()?;
                 if let Some((tell, asked)) = unused.take() {
                     let _ = sessions.send(Session { name: register.name, key: wire.remote, tell, asked });
                 }
@@ -131,10 +135,19 @@ pub fn connected(name: &str, key: PublicKey, address: SocketAddr) -> Status {
         online: Some(true),
         asks: Asks::No,
         connected: true,
+        also: Vec::new(),
     }
 }
 
 /// What is said of a user who asks, to one who has not.
 pub fn asking(name: &str, key: PublicKey, asks: Asks) -> Status {
-    Status { name: name.parse().unwrap(), key, address: None, online: None, asks, connected: false }
+    Status {
+        name: name.parse().unwrap(),
+        key,
+        address: None,
+        online: None,
+        asks,
+        connected: false,
+        also: vec![],
+    }
 }

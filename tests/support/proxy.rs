@@ -185,7 +185,15 @@ impl Told {
         let address = self.addresses.get(name).copied();
         let asks = if asks { Asks::Typed } else { Asks::No };
         let (name, key, connected) = (name.clone(), *key, true);
-        Some(ToClient::Status(Status { name, key, address, online: Some(true), asks, connected }))
+        Some(ToClient::Status(Status {
+            name,
+            key,
+            address,
+            online: Some(true),
+            asks,
+            connected,
+            also: vec![],
+        }))
     }
 
     fn tell(&mut self, name: &Name, messages: &[ToClient]) {
@@ -249,7 +257,10 @@ impl Rendezvous {
                         told.sessions.insert(register.name.clone(), session);
                         told.tell(
                             &register.name,
-                            &[ToClient::Registered(Registered { address }), ToClient::Synced],
+                            &[
+                                ToClient::Registered(Registered { address, observed: address }),
+                                ToClient::Synced,
+                            ],
                         );
                         own = Some(register.name);
                     }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use minicbor::{Decode, Encode};
-use peerchat::protocol::peer::{Bye, Cursor, Hello, Kind, Message, Peer};
+use peerchat::protocol::peer::{Bye, Cursor, Hello, Kind, Message, Peer, Via};
 use peerchat::protocol::rendezvous::{Register, Strangers, ToClient, ToDiscovery};
 use peerchat::protocol::{Name, PublicKey, codec};
 use peerchat::store::journal::Journal;
@@ -26,6 +26,8 @@ const LONGEST: usize = 65_519;
 pub struct Wire<T> {
     /// The key that the other side has proved.
     pub remote: PublicKey,
+    /// Whether this side has the lower key.
+    decides: bool,
     pub stream: TcpStream,
     sealer: Sealer,
     heard: mpsc::Receiver<T>,
@@ -56,7 +58,7 @@ pub fn connect_from(from: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream
 }
 
 impl<T: for<'b> Decode<'b, ()> + std::fmt::Debug + Send + 'static> Wire<T> {
-    fn over(stream: TcpStream, session: noise::Session) -> Self {
+    fn over(stream: TcpStream, own: &Keypair, session: noise::Session) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         let reading = stream.try_clone().unwrap();
@@ -72,7 +74,8 @@ impl<T: for<'b> Decode<'b, ()> + std::fmt::Debug + Send + 'static> Wire<T> {
                 }
             }
         });
-        Self { remote, stream, sealer, heard, log: Vec::new(), _item: PhantomData }
+        let decides = own.public() < remote;
+        Self { remote, decides, stream, sealer, heard, log: Vec::new(), _item: PhantomData }
     }
 
     /// As the side that dials.
@@ -85,13 +88,13 @@ impl<T: for<'b> Decode<'b, ()> + std::fmt::Debug + Send + 'static> Wire<T> {
     ) -> Result<Self, HandshakeError> {
         let stream = connect_from(from, to).map_err(HandshakeError::Io)?;
         let session = noise::initiate(&stream, purpose, own, remote, noise::Deadline::of_handshake())?;
-        Ok(Self::over(stream, session))
+        Ok(Self::over(stream, own, session))
     }
 
     /// As the side that was dialled.
     pub fn respond(stream: TcpStream, purpose: Purpose, own: &Keypair) -> Result<Self, HandshakeError> {
         let session = noise::respond(&stream, purpose, own, noise::Deadline::of_handshake())?;
-        Ok(Self::over(stream, session))
+        Ok(Self::over(stream, own, session))
     }
 
     /// All in one frame.
@@ -210,6 +213,8 @@ pub fn hello(name: &str) -> Hello {
         window: 1 << 20,
         cursors: Vec::new(),
         hold: None,
+        via: Via::Direct,
+        linked: true,
     }
 }
 
@@ -254,15 +259,20 @@ impl RawPeer {
         }
     }
 
-    /// Says hello and waits for what the other side says.
+    /// Says hello and waits for what the other side says, until the link is up.
     pub fn greet(mut self, hello: Hello) -> Met {
         let _ = self.say(&[Peer::Hello(hello)]);
+        let mut theirs = None;
         loop {
-            match self.hear(DEADLINE) {
-                Heard::Said(Peer::Hello(theirs)) => return Met::Hello(self, theirs),
-                Heard::Said(Peer::Bye(bye)) => return Met::Bye(bye),
-                Heard::Said(Peer::Ping) => {}
-                Heard::Closed => return Met::Closed,
+            match (self.hear(DEADLINE), theirs.take()) {
+                (Heard::Said(Peer::Hello(hello)), None) if self.decides => {
+                    let _ = self.say(&[Peer::Keep(1)]);
+                    return Met::Hello(self, hello);
+                }
+                (Heard::Said(Peer::Hello(hello)), None) => theirs = Some(hello),
+                (Heard::Said(Peer::Keep(_)), Some(hello)) if !self.decides => return Met::Hello(self, hello),
+                (Heard::Said(Peer::Bye(bye)), _) => return Met::Bye(bye),
+                (Heard::Closed, _) => return Met::Closed,
                 other => panic!("{other:?} instead of a hello"),
             }
         }
@@ -414,5 +424,5 @@ pub fn session(from: Ipv4Addr, to: SocketAddr, own: &Keypair) -> Result<Wire<ToC
 
 pub fn registration(name: &str, listen: SocketAddr, strangers: Strangers) -> ToDiscovery {
     let name: Name = name.parse().unwrap();
-    ToDiscovery::Register(Register { name, listen, start: None, strangers })
+    ToDiscovery::Register(Register::new(name, listen, None, strangers))
 }

@@ -91,7 +91,7 @@ impl Output {
         let quiet = self.flaps.quiet(Instant::now());
         self.write_rows(out, |output, out| {
             for (peer, state) in quiet {
-                Notice::Link { peer, state, stranger: false }.write_text(&output.look, out);
+                Notice::Link { peer, state, route: None, stranger: false }.write_text(&output.look, out);
             }
         });
     }
@@ -140,7 +140,7 @@ impl Output {
                 Notice::Ready { user, .. } if self.made.is_some() => {
                     self.made.take().into_iter().for_each(|made| write_welcome(user, &made, look, out));
                 }
-                Notice::Link { peer, state, stranger: false } => {
+                Notice::Link { peer, state, stranger: false, .. } => {
                     let said = self.flaps.changed(Instant::now(), peer, *state);
                     match said {
                         Said::Nothing => {}
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn link(state: UpDown) -> Notice {
-        Notice::Link { peer: name("bob"), state, stranger: false }
+        Notice::Link { peer: name("bob"), state, route: None, stranger: false }
     }
 
     fn written(output: &mut Output, notices: Vec<Notice>) -> Vec<String> {

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use if_addrs::{IfAddr, Interface};
 
+use crate::protocol::rendezvous::MAX_LOCAL;
+
 /// How far an address is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
@@ -33,6 +35,18 @@ fn check_in(ip: IpAddr, on_loopback: bool, own: impl FnOnce() -> Vec<Interface>)
         _ => return Ok(()),
     };
     Err(format!("not dialled: {why}"))
+}
+
+/// The addresses at which a client that listens there can be reached from some networks: private ones of IPv4, and global
+/// ones of IPv6, at most half of [`MAX_LOCAL`] of each.
+pub fn own(listen: IpAddr) -> Vec<IpAddr> {
+    let own: Vec<IpAddr> = if_addrs::get_if_addrs().unwrap_or_default().iter().map(|own| own.ip()).collect();
+    let of = |listens: bool, wanted: Scope, v4: bool| {
+        let fits = move |ip: &&IpAddr| listens && ip.is_ipv4() == v4 && scope(**ip) == wanted;
+        own.iter().filter(fits).take(MAX_LOCAL / 2).copied().collect::<Vec<_>>()
+    };
+    let every = listen.is_unspecified();
+    [of(every, Scope::Local, true), of(every && listen.is_ipv6(), Scope::Global, false)].concat()
 }
 
 fn scope(ip: IpAddr) -> Scope {

@@ -3,7 +3,7 @@
 use super::super::notice::{Code, Notice};
 use super::super::resembles::resembles;
 use super::intake::Telling;
-use super::roster::Learned;
+use super::roster::{Learned, Person};
 use super::{Node, commands};
 use crate::protocol::peer::{ByeReason, HoldReason, Peer};
 use crate::protocol::rendezvous::{About, Asks, Status, Strangers as Policy, ToDiscovery};
@@ -12,11 +12,41 @@ use crate::store::Result;
 use crate::store::journal::{ContactId, Journal, Request, Standing};
 
 /// How many users are remembered who were forgotten; of more, the earliest may come back by themselves.
-const MAX_FORGOTTEN: usize = 1000;
+pub(super) const MAX_FORGOTTEN: usize = 1000;
+
+/// Adds a user; `None` if there are too many.
+pub(super) fn add(
+    node: &mut Node,
+    journal: &Journal,
+    name: &Name,
+    standing: Standing,
+) -> Result<Option<ContactId>> {
+    let row = node.roster.add(journal, name, standing)?;
+    Ok(row.map(|row| {
+        node.dialer.add(row.id);
+        node.delivery.add(row.id);
+        node.conversations.add(row.id);
+        row.id
+    }))
+}
+
+/// Removes a user with all that was said.
+pub(super) fn remove(node: &mut Node, journal: &Journal, id: ContactId) -> Result<()> {
+    if let Some(name) = node.roster.remove(journal, id)? {
+        node.rendezvous.forgive(&name);
+        node.dialer.remove(id);
+        node.reach.forget(id);
+        node.intake.remove(id);
+        node.held.forget(id);
+        node.delivery.remove(id);
+        node.conversations.remove(id, &name);
+    }
+    Ok(())
+}
 
 /// Discovery says what it knows of a user.
 pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Result<()> {
-    let Status { name, key, address, online, asks, connected } = status;
+    let Status { name, key, address, online, asks, connected, also } = status;
     if *name == node.setup.name {
         return Ok(());
     }
@@ -37,10 +67,8 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
         {
             return come_back(node, journal, id, name);
         }
-        _ if identity.blocked || identity.standing == Standing::Forgotten => {
-            if comes {
-                drop_pair(node, id, name);
-            }
+        _ if person.is_refused() => {
+            drop_pair(node, id, name);
             return Ok(());
         }
         Standing::Stranger if node.intake.policy() == Policy::All => answer(node, id, name),
@@ -57,13 +85,17 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
     }
     // Which side dials first depends on whether both have asked.
     let linked = node.links.of(id).is_some();
-    if node.dialer.learn(node.fx.now, id, *address, *online == Some(true)) && !linked {
-        node.dial_soon(id);
-    }
+    let hope = node.dialer.learn_also(node.fx.now, id, also)
+        | node.dialer.learn(node.fx.now, id, *address, *online == Some(true));
     if node.dialer.set_presence(node.fx.now, id, *online)
         && let Some(online) = *online
     {
         node.fx.tell(Notice::Presence { peer: name.clone(), state: online.into() });
+    }
+    if hope && linked {
+        node.reach.moved(node.fx.now, id);
+    } else if hope {
+        node.dial_soon(id);
     }
     if *asks != Asks::No && !*connected {
         node.ask_for(name, false);
@@ -106,7 +138,7 @@ fn meet(node: &mut Node, journal: &Journal, name: &Name, key: PublicKey) -> Resu
     if standing == Standing::Stranger && !make_room(node, journal)? {
         return Ok(None);
     }
-    let Some(id) = node.add_contact(journal, name, standing)? else {
+    let Some(id) = add(node, journal, name, standing)? else {
         let message = format!("{name} asks for you, but there are too many contacts");
         node.fx.error(Code::Refused, Some(name), message);
         return Ok(None);
@@ -125,7 +157,7 @@ fn make_room(node: &mut Node, journal: &Journal) -> Result<bool> {
     let Some(id) = node.intake.gives_way(silent) else {
         return Ok(false);
     };
-    node.remove_contact(journal, id)?;
+    remove(node, journal, id)?;
     Ok(true)
 }
 
@@ -139,7 +171,7 @@ fn introduce(node: &mut Node, id: ContactId, name: &Name) {
     let resembles = resembles(name, contacts.map(|(_, contact)| &contact.name)).cloned();
     let fingerprint = person.identity.key;
     if stranger {
-        node.intake.add(id, node.fx.now);
+        node.intake.add(id, node.fx.now, (0, 0));
         node.roster.set_told_at(id, node.fx.now.wall);
     } else {
         node.roster.set_request(id, Request::Kept);
@@ -188,6 +220,16 @@ pub(super) fn answer(node: &mut Node, id: ContactId, name: &Name) {
     node.dial_soon(id);
 }
 
+/// A stranger who was blocked is one as before: what is here of them stays, and counts.
+pub(super) fn take_in_again(node: &mut Node, journal: &Journal, id: ContactId) -> Result<()> {
+    // There is some: few strangers have a link.
+    _ = make_room(node, journal)?;
+    node.intake.add(id, node.fx.now, journal.received_size(id)?);
+    node.roster.set_told_at(id, node.fx.now.wall);
+    node.roster.set_request(id, Request::None);
+    Ok(())
+}
+
 /// Ends what there is between this user and another one at discovery.
 pub(super) fn drop_pair(node: &mut Node, id: ContactId, name: &Name) {
     let told = node.rendezvous.ask(&mut node.fx, ToDiscovery::Drop(About { name: name.clone() }));
@@ -206,7 +248,7 @@ pub(super) fn forget(node: &mut Node, journal: &Journal, id: ContactId, name: &N
     }
     if node.roster.get(id).is_none_or(|person| person.identity.key.is_none()) {
         node.rendezvous.ask(&mut node.fx, ToDiscovery::Drop(About { name: name.clone() }));
-        return node.remove_contact(journal, id);
+        return remove(node, journal, id);
     }
     journal.remove_said(id)?;
     node.delivery.forget(id);
@@ -219,11 +261,9 @@ pub(super) fn forget(node: &mut Node, journal: &Journal, id: ContactId, name: &N
     node.roster.set_standing(id, Standing::Forgotten);
     node.roster.set_blocked(id, false);
     drop_pair(node, id, name);
-    let forgotten: Vec<ContactId> = node.roster.forgotten().map(|(id, _)| id).collect();
-    if let Some(first) = forgotten.first().filter(|_| forgotten.len() > MAX_FORGOTTEN) {
-        node.remove_contact(journal, *first)?;
-    }
-    Ok(())
+    let too_many = node.roster.forgotten().count() > MAX_FORGOTTEN;
+    let first = node.roster.forgotten().find(|other| too_many && *other != id);
+    first.map_or(Ok(()), |first| remove(node, journal, first))
 }
 
 /// The other side has ended the pair, or has not answered in time.
@@ -231,11 +271,12 @@ pub(super) fn dropped(node: &mut Node, name: &Name) {
     let Some(id) = node.roster.named(name) else {
         return;
     };
-    node.rendezvous.note_spoken(id);
-    let Some(person) = node.roster.get(id) else {
+    let Some(Person { identity, .. }) = node.roster.get(id) else {
         return;
     };
-    if person.identity.standing != Standing::Contact || person.identity.request == Request::Ended {
+    // A request that is not confirmed is later than this.
+    let is_news = !matches!(identity.request, Request::Ended | Request::Unconfirmed);
+    if identity.standing != Standing::Contact || !is_news {
         return;
     }
     node.roster.set_request(id, Request::Ended);

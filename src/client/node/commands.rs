@@ -12,7 +12,7 @@ use super::{Node, acquaintance, leaving};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Journal, Request, Standing};
+use crate::store::journal::{ContactId, Identity, Journal, Request, Standing};
 
 /// How many messages `OUTBOX` shows of each contact.
 const OUTBOX_EACH: usize = 20;
@@ -127,7 +127,7 @@ fn request_user(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
         return Ok(());
     }
     let known = match node.roster.named(name) {
-        None => node.add_contact(journal, name, Standing::Contact)?,
+        None => acquaintance::add(node, journal, name, Standing::Contact)?,
         known => known,
     };
     let Some((id, person)) = known.and_then(|id| Some((id, node.roster.get(id)?))) else {
@@ -155,7 +155,12 @@ fn request_user(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     node.rendezvous.forgive(name);
     node.fx.tell(Notice::Requested { peer: name.clone() });
     if linked {
-        node.fx.tell(Notice::Link { peer: name.clone(), state: UpDown::Up, stranger: false });
+        node.fx.tell(Notice::Link {
+            peer: name.clone(),
+            state: UpDown::Up,
+            route: node.links.via(id),
+            stranger: false,
+        });
     }
     Ok(())
 }
@@ -384,15 +389,18 @@ fn resend(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
 }
 
 fn block(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
-    // Also a user who has not yet asked.
+    // Also a user who has not yet asked, or was forgotten.
     if node.roster.named(name).is_none() && *name != node.setup.name {
-        node.add_contact(journal, name, Standing::Stranger)?;
+        acquaintance::add(node, journal, name, Standing::Forgotten)?;
     }
-    if let Some(id) = known(node, name) {
-        set_blocked(node, id, true);
-        node.intake.remove(id);
-        acquaintance::drop_pair(node, id, name);
-    }
+    let named = node.roster.named(name);
+    let Some(id) = named.filter(|id| node.roster.get(*id).is_some_and(|person| !person.withdrawn)) else {
+        refuse_unknown(node, name);
+        return Ok(());
+    };
+    set_blocked(node, id, true);
+    node.intake.remove(id);
+    acquaintance::drop_pair(node, id, name);
     Ok(())
 }
 
@@ -414,14 +422,20 @@ fn unblock(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let Some(id) = known(node, name) else {
         return Ok(());
     };
-    set_blocked(node, id, false);
-    if node.roster.standing(id) == Some(Standing::Contact) {
-        // Blocking has ended the pair at discovery.
-        acquaintance::answer(node, id, name);
+    let Some(Identity { blocked, standing, key, .. }) = node.roster.get(id).map(|person| person.identity)
+    else {
         return Ok(());
+    };
+    set_blocked(node, id, false);
+    match standing {
+        _ if !blocked => {}
+        // Blocking has ended the pair at discovery.
+        Standing::Contact => acquaintance::answer(node, id, name),
+        Standing::Stranger => return acquaintance::take_in_again(node, journal, id),
+        Standing::Forgotten if key.is_none() => return acquaintance::remove(node, journal, id),
+        Standing::Forgotten => {}
     }
-    // They were never answered, and are not by this. What came in of theirs stays counted: it is not taken again.
-    acquaintance::forget(node, journal, id, name)
+    Ok(())
 }
 
 fn search_for(node: &mut Node, words: &[String], user: Option<&Name>) {

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use super::super::notice::{
-    AddressLine, Body, ContactLine, Goodbye, HeldReason, HistoryLine, OnOff, Reason, UpDown, Why,
+    AddressLine, Body, ContactLine, Goodbye, HeldReason, HistoryLine, Nat, OnOff, Reason, UpDown, Why,
 };
 use super::conversations::Conversations;
 use super::delivery::Delivery;
 use super::dialer::{Dialer, Outlook};
 use super::held::Held;
 use super::links::Links;
+use super::outside::Outside;
 use super::rendezvous::Rendezvous;
 use super::roster::{Person, Roster};
 use crate::protocol::Name;
@@ -23,6 +24,7 @@ pub struct View<'n> {
     pub roster: &'n Roster,
     pub rendezvous: &'n Rendezvous,
     pub dialer: &'n Dialer,
+    pub outside: &'n Outside,
     pub links: &'n Links,
     pub delivery: &'n Delivery,
     pub held: &'n Held,
@@ -45,6 +47,7 @@ impl View<'_> {
             verified: person.is_verified(),
             linked: linked_since.is_some(),
             linked_since,
+            route: self.links.via(id),
             presence: presence.map(Into::into),
             presence_since: self.dialer.presence_since(id),
             last_seen: outlook.whereabouts.seen.filter(|_| !is_there),
@@ -75,11 +78,17 @@ impl View<'_> {
             reason: self.reason(id, person, &outlook),
             contact: self.contact(id)?,
             discovery: self.rendezvous.told().clone(),
+            nat: self.nat(),
             addresses: places(&outlook),
             dialling: outlook.underway,
             next_dial: outlook.next.filter(|_| !idle).map(on_the_wall),
             goodbye: outlook.goodbye.map(|(at, reason)| Goodbye { at, reason: in_words(reason) }),
         })
+    }
+
+    fn nat(&self) -> Option<Nat> {
+        let Self { outside, .. } = self;
+        Some(Nat { kind: outside.between()?, observed: outside.seen_at()?, mapped: outside.mapped() })
     }
 
     fn reason(&self, id: ContactId, person: &Person, outlook: &Outlook<'_>) -> Reason {
@@ -199,6 +208,7 @@ fn places(outlook: &Outlook<'_>) -> Vec<AddressLine> {
         let attempt = outlook.attempts.iter().find(|attempt| attempt.route == route);
         AddressLine {
             address: route,
+            route: route.via(),
             worked: is(route, outlook.whereabouts.reached),
             told: is(route, outlook.whereabouts.told),
             tried: attempt.map(|attempt| attempt.at),
@@ -215,6 +225,7 @@ mod tests {
     use super::super::effects::Effects;
     use super::super::tests::support::*;
     use super::*;
+    use crate::protocol::peer::Via;
     use crate::protocol::{PublicKey, rendezvous::Register};
     use crate::transport::Route;
 
@@ -223,6 +234,7 @@ mod tests {
         roster: Roster,
         rendezvous: Rendezvous,
         dialer: Dialer,
+        outside: Outside,
         links: Links,
         delivery: Delivery,
         held: Held,
@@ -237,12 +249,8 @@ mod tests {
             let (mut fx, mut rendezvous) =
                 (effects(), Rendezvous::new(at(0), "host:1".into(), None, None, 1));
             rendezvous.tick(&mut fx);
-            let register = Register {
-                name: name("alice"),
-                listen: address(1),
-                start: None,
-                strangers: crate::protocol::rendezvous::Strangers::All,
-            };
+            let register =
+                Register::new(name("alice"), address(1), None, crate::protocol::rendezvous::Strangers::All);
             rendezvous.connected(&mut fx, 1, OTHER, register);
             rendezvous.registered(&mut fx, "registered".into());
             Self {
@@ -250,6 +258,7 @@ mod tests {
                 roster: Roster::load(&rows),
                 rendezvous,
                 dialer: Dialer::load(at(0), &rows, 1),
+                outside: Outside::default(),
                 links: Links::new(OWN),
                 delivery: Delivery::load(&journal, &rows, 7, 5).unwrap(),
                 held: Held::new(),
@@ -281,8 +290,8 @@ mod tests {
         }
 
         fn view(&self) -> View<'_> {
-            let Self { roster, rendezvous, dialer, links, delivery, held, conversations, .. } = self;
-            View { roster, rendezvous, dialer, links, delivery, held, conversations }
+            let Self { roster, rendezvous, dialer, outside, links, delivery, held, conversations, .. } = self;
+            View { roster, rendezvous, dialer, outside, links, delivery, held, conversations }
         }
 
         fn why(&self) -> Why {
@@ -346,6 +355,7 @@ mod tests {
         let problem = Some("refused".to_owned());
         let line = AddressLine {
             address: address(4000).into(),
+            route: Via::Direct,
             worked: true,
             told: true,
             tried: Some(1_000_001),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::event::{Action, Problem};
 use super::effects::Effects;
 use crate::protocol::peer::ByeReason;
+use crate::protocol::rendezvous::{Candidate, CandidateKind, MAX_CANDIDATES};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, ContactRow, Journal, Whereabouts};
@@ -42,6 +43,8 @@ const RETRY_FOR_MESSAGE: Duration = Duration::from_secs(2);
 /// time: on a contact's word alone this client knocks at no more doors.
 const NEW_ADDRESSES: usize = 4;
 const NEW_ADDRESSES_WITHIN: Duration = Duration::from_secs(3600);
+/// The same for what is told besides: a machine has several of those at once.
+const NEW_CANDIDATES: usize = 4 * MAX_CANDIDATES;
 /// How many routes are remembered on which a contact was looked for.
 const MAX_ATTEMPTS: usize = 4;
 
@@ -74,6 +77,9 @@ struct Target {
     attempts: Vec<Attempt>,
     /// The last word of their client, and when it came on the wall clock, until there is a link again.
     goodbye: Option<(i64, ByeReason)>,
+    /// Where else discovery has said that they may be, and when each of the late ones was told first.
+    also: Vec<Route>,
+    also_news: Vec<(Instant, Route)>,
     /// Discovery has told an address since the last link: it is tried before the one that worked last. When the
     /// first one leads to nothing, it is the other one's turn.
     told_is_newer: bool,
@@ -135,7 +141,17 @@ impl Target {
     fn routes(&self) -> Vec<Route> {
         let Whereabouts { reached, told, .. } = self.whereabouts;
         let (first, second) = if self.told_is_newer { (told, reached) } else { (reached, told) };
-        first.into_iter().chain(second.filter(|second| Some(*second) != first)).map(Route::from).collect()
+        let dialled = first.into_iter().chain(second.filter(|second| Some(*second) != first));
+        // An address may be known for more than that it worked.
+        let known = |remote| self.also.iter().find(|route| route.remote() == Some(remote)).copied();
+        let mut routes: Vec<Route> =
+            dialled.map(|remote| known(remote).unwrap_or_else(|| remote.into())).collect();
+        for route in &self.also {
+            if !routes.iter().any(|other| other.remote() == route.remote()) {
+                routes.push(*route);
+            }
+        }
+        routes
     }
 
     /// Discovery says that they are there. Returns whether that is news, and believed.
@@ -280,11 +296,22 @@ impl Dialer {
         self.targets.iter().filter(|(_, target)| target.next.is_none()).map(|(id, _)| *id).collect()
     }
 
-    /// A dial has led to a connection by this route.
+    /// A way that this side has taken has led to a connection.
     pub fn answered(&mut self, now: Now, id: ContactId, route: Route) {
         self.targets.change(&id, |target| target.note_attempt(now, route, None));
-        self.dialled(now, id);
-        self.dial_later(now, id, true);
+        if matches!(route, Route::Direct { .. } | Route::Mapped { .. }) {
+            self.dialled(now, id);
+            self.dial_later(now, id, true);
+        }
+    }
+
+    /// What came of other ways than a dial.
+    pub fn note(&mut self, now: Now, id: ContactId, problems: &[(Route, Problem)]) {
+        self.targets.change(&id, |target| {
+            for (route, problem) in problems {
+                target.note_attempt(now, *route, Some(problem.to_string()));
+            }
+        });
     }
 
     /// A dial has failed. Returns the route on which an impostor answers, with the reason, if that is news.
@@ -356,6 +383,28 @@ impl Dialer {
         };
         let moved = address.is_some_and(|address| target.told(now, address));
         moved || (online && !target.is_online())
+    }
+
+    /// Discovery says where else the contact may be. Returns whether there is a new address among these.
+    pub fn learn_also(&mut self, now: Now, id: ContactId, also: &[Candidate]) -> bool {
+        let Some(target) = self.targets.get_mut(&id) else {
+            return false;
+        };
+        let route = |candidate: &Candidate| match candidate.kind {
+            CandidateKind::Mapped => Route::Mapped { remote: candidate.address },
+            CandidateKind::Lan | CandidateKind::Global => Route::from(candidate.address),
+        };
+        let mut also: Vec<Route> = also.iter().take(MAX_CANDIDATES).map(route).collect();
+        target.also_news.retain(|(at, _)| now.mono < *at + NEW_ADDRESSES_WITHIN);
+        also.retain(|route| {
+            let known = target.also_news.iter().any(|(_, known)| known == route);
+            let believed = known || target.also_news.len() < NEW_CANDIDATES;
+            target.also_news.extend((believed && !known).then_some((now.mono, *route)));
+            believed
+        });
+        let news = also.iter().any(|route| !target.also.contains(route));
+        target.also = also;
+        news
     }
 
     /// Discovery says whether the contact is online, or can't be asked any more. Returns whether that is news.

@@ -1,6 +1,7 @@
 //! What is taken of the messages that peers send: all of a contact's, a little of a stranger's until answered, and none
 //! while the disk is nearly full.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub const LINKS: usize = 16;
 const TOLD_AT_ONCE: u32 = 100;
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How often it is looked whether a stranger's time is over.
-const EXPIRY_EVERY: Duration = Duration::from_secs(3600);
+pub const EXPIRY_EVERY: Duration = Duration::from_secs(3600);
 
 /// See the module.
 #[derive(Debug)]
@@ -81,9 +82,9 @@ impl Intake {
         self.policy
     }
 
-    /// The user was told of another stranger.
-    pub fn add(&mut self, id: ContactId, now: Now) {
-        self.strangers.insert(id, Stranger { told_at: now.wall, ..Stranger::default() });
+    /// The user was told of another stranger, of whom so many messages and bytes are here.
+    pub fn add(&mut self, id: ContactId, now: Now, (messages, bytes): (u64, u64)) {
+        self.strangers.insert(id, Stranger { messages, bytes, told_at: now.wall, ..Stranger::default() });
     }
 
     /// They are no stranger any more.
@@ -118,12 +119,11 @@ impl Intake {
     /// The stranger who gives way to another one: of those who are silent, one of the network that has most; before
     /// others one who has said nothing, then the oldest.
     pub fn gives_way(&self, is_silent: impl Fn(ContactId) -> bool) -> Option<ContactId> {
-        let from = |network: Option<IpAddr>| {
-            self.strangers.values().filter(|stranger| stranger.network == network).count()
-        };
+        let mut from = BTreeMap::<_, usize>::new();
+        self.strangers.values().for_each(|it| *from.entry(it.network).or_default() += 1);
         let silent = self.strangers.iter().filter(|(id, _)| is_silent(**id));
         silent
-            .min_by_key(|(id, it)| (it.messages > 0, usize::MAX - from(it.network), it.told_at, **id))
+            .min_by_key(|(id, it)| (it.messages > 0, Reverse(from.get(&it.network)), it.told_at, **id))
             .map(|(id, _)| *id)
     }
 
@@ -192,6 +192,8 @@ mod tests {
     use crate::protocol::MAX_TEXT;
     use crate::undo::Transactional;
 
+    const NOTHING: (u64, u64) = (0, 0);
+
     fn intake() -> Intake {
         let journal = journal(&["bob"]);
         Intake::load(&journal, &journal.contacts().unwrap(), Policy::Open, at(0)).unwrap()
@@ -201,13 +203,13 @@ mod tests {
     fn a_stranger_may_have_a_few_messages_and_bytes_and_a_contact_all() {
         let mut it = intake();
         assert!((0..1000).all(|_| it.take(1, MAX_TEXT).is_ok()), "bob is a contact");
-        it.add(2, at(0));
+        it.add(2, at(0), NOTHING);
         assert!((0..STRANGER_MESSAGES).all(|_| it.take(2, 1).is_ok()));
         assert_eq!(
             (it.take(2, 1), it.hold(2)),
             (Err(HoldReason::NOT_ANSWERED), Some(HoldReason::NOT_ANSWERED))
         );
-        it.add(3, at(0));
+        it.add(3, at(0), NOTHING);
         assert_eq!([MAX_TEXT, MAX_TEXT, 1].map(|bytes| it.take(3, bytes).is_ok()), [true, true, false]);
         it.commit();
         assert!(it.note_full(3) && !it.note_full(3), "it is said once");
@@ -231,7 +233,7 @@ mod tests {
         let mut it = intake();
         let networks = ["192.0.2.1", "198.51.100.1", "198.51.100.1", "198.51.100.1"];
         for (id, network) in (1..).zip(networks) {
-            it.add(id, at(10 - id.unsigned_abs()));
+            it.add(id, at(10 - id.unsigned_abs()), NOTHING);
             it.linked(id, Some(network.parse().unwrap()));
         }
         it.take(4, 1).unwrap();
@@ -240,7 +242,7 @@ mod tests {
         assert_eq!(it.gives_way(|id| id != 3), Some(2));
         assert_eq!(it.gives_way(|id| id == 1 || id == 4), Some(1), "what was said counts more");
         assert_eq!(it.gives_way(|_| false), None);
-        (5..=100).for_each(|id| it.add(id, at(0)));
+        (5..=100).for_each(|id| it.add(id, at(0), NOTHING));
         assert!(it.is_full());
     }
 
@@ -259,7 +261,7 @@ mod tests {
     fn a_stranger_s_time_is_over_after_thirty_days() {
         let mut it = intake();
         assert_eq!(it.deadline(), Instant::NEVER);
-        it.add(2, at(0));
+        it.add(2, at(0), NOTHING);
         assert!(it.expired(at(1)).is_empty());
         let month = 30 * 24 * 3600 * 1000;
         assert_eq!((it.expired(at(month - 1)), it.expired(at(month + 3_600_000))), (vec![], vec![2]));

@@ -1,8 +1,9 @@
 //! From a proven key to a link that both sides keep.
 //!
 //! A connection whose key is proved belongs to a contact once the key is found among the contacts or discovery has named
-//! its owner. Then both say hello; with the other's hello the link is up, and messages go over it. A contact has one
-//! link that is up; a newer one takes its place.
+//! its owner. Then both say hello. Of several links between two clients the side with the lower key decides which one
+//! stays: the link is up, and messages go over it, where that side says `Keep`, and where the other one hears it. A contact
+//! has one link that is up; the other side closes the one that was, when it hears of the next.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,10 +14,9 @@ use super::super::event::ConnectionId;
 use super::super::notice::Code;
 use super::effects::Effects;
 use super::parts::Parts;
-use crate::protocol::peer::{ByeReason, Hello, HoldReason, MAX_CURSORS, Peer};
+use crate::protocol::peer::{ByeReason, Hello, HoldReason, MAX_CURSORS, Peer, Via};
 use crate::protocol::{
-    DEAD_AFTER, HANDSHAKE_DEADLINE, HANDSHAKE_LIMIT, MAX_PEER_FRAME, MAX_TEXT, Name, PING_AFTER, PublicKey,
-    peer,
+    DEAD_AFTER, HANDSHAKE_LIMIT, MAX_PEER_FRAME, MAX_TEXT, Name, PING_AFTER, PublicKey, peer,
 };
 use crate::store::journal::ContactId;
 use crate::time::Instant;
@@ -25,9 +25,8 @@ use crate::undo::{Table, Value, transactional};
 
 /// How many bytes of unacknowledged messages this side takes from a peer.
 pub const WINDOW: u32 = 1024 * 1024;
-/// How long after a link came up another one may be from the same moment: its dialler did so before, and had this long
-/// for the handshake.
-const AT_ONCE: Duration = HANDSHAKE_DEADLINE.saturating_mul(2);
+/// Within what time something was received over a link that works.
+const HEARD_WITHIN: Duration = PING_AFTER.saturating_add(Duration::from_secs(2));
 /// How often it is said that a stranger was cut.
 const STRANGERS_EVERY: Duration = Duration::from_secs(10);
 /// How many links of one key are accepted at once, and how long it takes to earn another. A client dials again after
@@ -44,6 +43,8 @@ const MAX_UNKNOWN: usize = 256;
 pub struct Links {
     own_key: PublicKey,
     links: Table<BTreeMap<ConnectionId, Link>>,
+    /// How often this side has decided.
+    decisions: Value<u64>,
     /// The contacts with a link that is up, and since when without a gap on the wall clock.
     up: Table<BTreeMap<ContactId, (ConnectionId, i64)>>,
     wake: Value<Instant>,
@@ -70,8 +71,8 @@ pub struct Link {
     /// How many bytes the kernel takes without waiting: half of it for messages, half for the rest.
     budget: usize,
     state: State,
-    /// Until when the other side must have said hello.
-    hello_deadline: Instant,
+    /// Until when the link must have come up, or the other side must have closed the one that another took the place of.
+    deadline: Instant,
     last_received: Instant,
     last_sent: Instant,
     parts: Parts,
@@ -83,13 +84,19 @@ enum State {
     Identifying(Option<Hello>),
     /// They have been told hello, and whether and why nothing is taken; they have not yet answered.
     Greeted(ContactId, Option<HoldReason>),
-    /// Both have said hello.
+    /// Both have said hello, and the other side, which decides, has not yet said that this link stays.
+    Undecided(ContactId, Option<HoldReason>, Box<Hello>),
     Up {
         contact: ContactId,
         /// Which start of the other side's client this is.
         epoch: u64,
-        since: Instant,
+        /// Which way it takes.
+        via: Via,
+        /// The number of the decision to keep it.
+        decision: u64,
     },
+    /// Another link has taken its place, and the other side, which is to close it, may not know yet.
+    Replaced(ContactId),
 }
 
 /// What a peer's message is, for the conductor.
@@ -100,6 +107,8 @@ pub enum Heard<'m> {
     /// The other side closes the link.
     Goodbye(ByeReason),
     Hello(ContactId, &'m Hello),
+    /// The link stays, by the decision of this number.
+    Keep(ContactId, u64),
     Message(ContactId, Cow<'m, peer::Message>),
     /// Part of one, which is kept until the rest comes.
     Part,
@@ -116,20 +125,29 @@ pub enum Heard<'m> {
 /// What came of the other side's hello.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Greeting {
-    /// The link is up, and takes the place of an older one.
-    Up {
-        older: Option<ConnectionId>,
-        /// Where the client can be dialled.
-        address: Option<SocketAddr>,
-        /// How many bytes of messages may be unacknowledged.
-        window: usize,
-        /// Why our hello said that nothing is taken.
-        holding: Option<HoldReason>,
-    },
+    Up(Up),
+    /// The other side is to say whether the link stays.
+    Undecided,
     /// The older link is the one to keep.
     KeepOlder,
     /// The other side breaks the rules.
     Broken(String),
+}
+
+/// A link is up.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Up {
+    /// The one that it takes the place of.
+    pub older: Option<ConnectionId>,
+    /// Where the client can be dialled.
+    pub address: Option<SocketAddr>,
+    pub via: Via,
+    /// Whether that was the way of the older one.
+    pub same_way: bool,
+    /// How many bytes of messages may be unacknowledged.
+    pub window: usize,
+    /// Why our hello said that nothing is taken.
+    pub holding: Option<HoldReason>,
 }
 
 /// What a link was that is closed now.
@@ -158,7 +176,10 @@ pub enum Unknown {
 impl Link {
     fn contact(&self) -> Option<ContactId> {
         match self.state {
-            State::Up { contact, .. } | State::Greeted(contact, _) => Some(contact),
+            State::Up { contact, .. }
+            | State::Greeted(contact, _)
+            | State::Undecided(contact, ..)
+            | State::Replaced(contact) => Some(contact),
             State::Identifying(_) => None,
         }
     }
@@ -167,14 +188,15 @@ impl Link {
     fn dead_at(&self) -> Instant {
         match self.state {
             State::Up { .. } => self.last_received + DEAD_AFTER,
-            _ => self.hello_deadline,
+            _ => self.deadline,
         }
     }
 
+    /// When the other side is to hear something. Also before the link is up: so it notices if the hello was lost on the way.
     fn ping_at(&self) -> Instant {
         match self.state {
-            State::Up { .. } => self.last_sent + PING_AFTER,
-            _ => Instant::NEVER,
+            State::Up { .. } | State::Greeted(..) | State::Undecided(..) => self.last_sent + PING_AFTER,
+            State::Identifying(_) | State::Replaced(_) => Instant::NEVER,
         }
     }
 }
@@ -184,6 +206,7 @@ impl Links {
         Self {
             own_key,
             links: Table::default(),
+            decisions: Value::default(),
             up: Table::default(),
             wake: Value::new(Instant::NEVER),
             strangers: Value::default(),
@@ -231,6 +254,14 @@ impl Links {
         self.up.get(&contact).map(|(link, _)| *link)
     }
 
+    /// Which way it takes.
+    pub fn via(&self, contact: ContactId) -> Option<Via> {
+        match self.get(self.of(contact)?)?.state {
+            State::Up { via, .. } => Some(via),
+            _ => None,
+        }
+    }
+
     /// Since when there has been one without a gap, on the wall clock.
     pub fn since(&self, contact: ContactId) -> Option<i64> {
         self.up.get(&contact).map(|(_, since)| *since)
@@ -260,7 +291,7 @@ impl Links {
             route,
             budget,
             state: State::Identifying(None),
-            hello_deadline: now + HANDSHAKE_LIMIT,
+            deadline: now + HANDSHAKE_LIMIT,
             last_received: now,
             last_sent: now,
             parts: Parts::default(),
@@ -320,15 +351,18 @@ impl Links {
         fx: &mut Effects,
         id: ConnectionId,
         contact: ContactId,
-        hello: Hello,
+        mut hello: Hello,
     ) -> Option<Hello> {
+        hello.linked = self.of(contact).is_some();
         let link = self.links.get_mut(&id)?;
+        hello.via = link.route.via();
         let State::Identifying(early) = &mut link.state else {
             return None;
         };
         let early = early.take();
         link.state = State::Greeted(contact, hello.hold);
         self.say(fx, id, vec![Peer::Hello(hello)]);
+        self.wake_at(fx.now.mono + PING_AFTER);
         early
     }
 
@@ -357,6 +391,7 @@ impl Links {
             return Heard::Nothing;
         };
         match (&mut link.state, said) {
+            (State::Replaced(_), _) => Heard::Nothing,
             (_, Peer::Bye(bye)) => Heard::Goodbye(bye.reason),
             (State::Up { contact, .. }, Peer::Message(message)) => {
                 let message = link.parts.complete(message);
@@ -372,6 +407,7 @@ impl Links {
             (State::Up { .. }, Peer::PartAck) => Heard::PartAck,
             (State::Up { contact, .. }, Peer::Ack(cursor)) => Heard::Acknowledgement(*contact, *cursor),
             (State::Greeted(contact, _), Peer::Hello(hello)) => Heard::Hello(*contact, hello),
+            (State::Undecided(contact, ..), Peer::Keep(decision)) => Heard::Keep(*contact, *decision),
             (State::Identifying(early @ None), Peer::Hello(hello)) => {
                 *early = Some(hello.clone());
                 Heard::Nothing
@@ -384,13 +420,14 @@ impl Links {
                 Heard::Rewound
             }
             (State::Up { contact, .. }, Peer::Skipped(up_to)) => Heard::Skipped(*contact, *up_to),
-            (State::Identifying(_) | State::Greeted(..), _) | (State::Up { .. }, Peer::Hello(_)) => {
+            (State::Identifying(_) | State::Greeted(..) | State::Undecided(..), _)
+            | (State::Up { .. }, Peer::Hello(_) | Peer::Keep(_)) => {
                 Heard::Broken("something was said out of turn")
             }
         }
     }
 
-    /// The contact called `name` has said hello: the link is up, unless another one is the better.
+    /// The contact called `name` has said hello. If this side decides, the link is up, unless another one is the better.
     pub fn greeted(
         &mut self,
         fx: &mut Effects,
@@ -405,23 +442,56 @@ impl Links {
         if hello.name != *name {
             return Greeting::Broken(format!("it calls itself {}", hello.name));
         }
-        let older = self.of(contact);
-        if older.is_some_and(|older| self.is_better(fx, older, id, hello.epoch)) {
+        if self.of(contact).is_some_and(|older| self.is_better(fx, older, id, hello)) {
             return Greeting::KeepOlder;
-        }
-        if let Some(older) = older {
-            let is_other =
-                |link: &Link| matches!(link.state, State::Up { epoch, .. } if epoch != hello.epoch);
-            let superseded = self.links.get(&older).is_some_and(is_other);
-            self.remove(fx, older, superseded.then_some(ByeReason::SUPERSEDED));
         }
         let Some(link) = self.links.get_mut(&id) else {
             return Greeting::KeepOlder;
         };
+        if self.own_key < link.key {
+            *self.decisions += 1;
+            let decision = *self.decisions;
+            self.say(fx, id, vec![Peer::Keep(decision)]);
+            return self.come_up(fx, id, contact, hello, decision).map_or(Greeting::KeepOlder, Greeting::Up);
+        }
         let holding = if let State::Greeted(_, holding) = link.state { holding } else { None };
-        link.state = State::Up { contact, epoch: hello.epoch, since: fx.now.mono };
+        link.state = State::Undecided(contact, holding, Box::new(hello.clone()));
+        Greeting::Undecided
+    }
+
+    /// The other side, which decides, keeps the link. Returns the hello that it said, unless it has decided otherwise since.
+    pub fn kept(&mut self, fx: &mut Effects, id: ConnectionId, decision: u64) -> Option<(Hello, Up)> {
+        let State::Undecided(contact, _, hello) = &self.get(id)?.state else {
+            return None;
+        };
+        let (contact, hello) = (*contact, Hello::clone(hello));
+        let later = |link: &Link| matches!(link.state, State::Up { epoch, decision: later, .. } if epoch == hello.epoch && later > decision);
+        if self.of(contact).and_then(|up| self.get(up)).is_some_and(later) {
+            return None;
+        }
+        let up = self.come_up(fx, id, contact, &hello, decision)?;
+        Some((hello, up))
+    }
+
+    fn come_up(
+        &mut self,
+        fx: &mut Effects,
+        id: ConnectionId,
+        contact: ContactId,
+        hello: &Hello,
+        decision: u64,
+    ) -> Option<Up> {
+        let older = self.of(contact);
+        let same_way = older.and_then(|older| self.replace(fx, older, hello.epoch));
+        let link = self.links.get_mut(&id)?;
+        let holding = match link.state {
+            State::Greeted(_, holding) | State::Undecided(_, holding, _) => holding,
+            _ => None,
+        };
+        let via = if link.dialled { link.route.via() } else { link.route.via().max(hello.via) };
+        link.state = State::Up { contact, epoch: hello.epoch, via, decision };
         // Where this side has dialled, they were reached; otherwise they say on which port they can be.
-        let remote = link.route.remote();
+        let remote = link.route.remote().filter(|_| matches!(via, Via::Direct | Via::Mapped));
         let address = if link.dialled {
             remote
         } else {
@@ -434,24 +504,42 @@ impl Links {
         let since = self.since(contact).unwrap_or(fx.now.wall);
         self.up.insert(contact, (id, since));
         self.forgive(contact);
-        Greeting::Up { older, address, window, holding }
+        Some(Up { older, address, via, same_way: same_way == Some(via), window, holding })
     }
 
-    /// Whether, of two links to one contact, the older is to be kept.
-    ///
-    /// When both sides dial at once, two links come up within moments, one dialled by each. Both sides must keep the
-    /// same one: that which the side with the lower key has dialled. In every other case the other side does not
-    /// believe in the older link any more, or has been started anew: then the newer counts.
-    fn is_better(&self, fx: &Effects, older: ConnectionId, newer: ConnectionId, start: u64) -> bool {
+    /// Another link, with a client that was started in `epoch`, takes the place of one that is up. Returns which way that
+    /// one took.
+    fn replace(&mut self, fx: &mut Effects, older: ConnectionId, epoch: u64) -> Option<Via> {
+        let link = self.links.get(&older)?;
+        let State::Up { contact, epoch: theirs, via, .. } = link.state else {
+            return None;
+        };
+        if theirs != epoch {
+            self.remove(fx, older, Some(ByeReason::SUPERSEDED));
+        } else if self.own_key < link.key {
+            let deadline = fx.now.mono + HANDSHAKE_LIMIT;
+            self.links.change(&older, |link| {
+                (link.state, link.deadline) = (State::Replaced(contact), deadline);
+            });
+            self.wake_at(deadline);
+        } else {
+            self.remove(fx, older, None);
+        }
+        Some(via)
+    }
+
+    /// Whether, of two links to one contact, the older is to be kept, if this side decides: it goes without discovery, the
+    /// newer does not, and there is no sign that the other side has lost it.
+    fn is_better(&self, fx: &Effects, older: ConnectionId, newer: ConnectionId, hello: &Hello) -> bool {
         let (Some(old), Some(new)) = (self.links.get(&older), self.links.get(&newer)) else {
             return false;
         };
-        let State::Up { epoch, since, .. } = old.state else {
+        let State::Up { epoch, .. } = old.state else {
             return false;
         };
-        let at_once = fx.now.mono.since(since) < AT_ONCE && old.dialled != new.dialled;
-        let dialled_by_lower = old.dialled == (self.own_key < old.key);
-        epoch == start && at_once && dialled_by_lower
+        let relayed = |link: &Link| link.route.via() == Via::Relayed;
+        let works = hello.linked && fx.now.mono < old.last_received + HEARD_WITHIN;
+        self.own_key < old.key && epoch == hello.epoch && works && relayed(new) && !relayed(old)
     }
 
     /// Closes a connection, with a last word if there is a reason to give.
@@ -461,9 +549,18 @@ impl Links {
         let was_up = contact.is_some_and(|contact| self.of(contact) == Some(id));
         if let Some(contact) = contact.filter(|_| was_up) {
             self.up.remove(&contact);
+            self.close_replaced(fx, contact);
         }
         let silence = fx.now.mono.since(link.last_received);
         Some(Closed { contact, was_up, dialled: link.dialled, silence })
+    }
+
+    /// The link is gone that has taken the place of others. The other side may not know that it did, and goes on over one
+    /// of them, over which nothing is taken any more.
+    fn close_replaced(&mut self, fx: &mut Effects, contact: ContactId) {
+        let of = |link: &Link| matches!(link.state, State::Replaced(of) if of == contact);
+        let replaced: Vec<_> = self.links.iter().filter(|(_, link)| of(link)).map(|(id, _)| *id).collect();
+        replaced.into_iter().for_each(|id| _ = self.remove(fx, id, None));
     }
 
     fn remove(&mut self, fx: &mut Effects, id: ConnectionId, reason: Option<ByeReason>) -> Option<Link> {
@@ -519,7 +616,9 @@ impl Links {
     }
 }
 
-transactional!(Links { links, up, wake, strangers, paces, blocked });
+transactional!(Links { links, decisions, up, wake, strangers, paces, blocked });
 
+#[cfg(test)]
+mod orders;
 #[cfg(test)]
 mod tests;

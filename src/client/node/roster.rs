@@ -44,9 +44,14 @@ impl Person {
         self.is_wanted() && self.identity.request != Request::Ended
     }
 
+    /// Whether this user wants to hear nothing of them.
+    pub fn is_refused(&self) -> bool {
+        self.identity.standing == Standing::Forgotten || self.identity.blocked
+    }
+
     /// Whether the user is shown them.
     fn is_known(&self) -> bool {
-        !self.withdrawn && self.identity.standing != Standing::Forgotten
+        !self.withdrawn && (self.identity.standing != Standing::Forgotten || self.identity.blocked)
     }
 
     /// Whether the user has compared the key that is pinned.
@@ -181,11 +186,11 @@ impl Roster {
                 Learned::Key(id)
             }
             None if person.withdrawn => Learned::Exists(id),
-            _ if person.identity.standing == Standing::Forgotten => Learned::Ignored,
             None if holder.is_none() => {
                 self.pin(id, key);
                 Learned::Key(id)
             }
+            _ if person.identity.standing == Standing::Forgotten => Learned::Ignored,
             _ if person.identity.offered == Some(key) => Learned::Ignored,
             pinned => {
                 let verified = person.is_verified();
@@ -276,9 +281,10 @@ impl Roster {
         version >= highest
     }
 
-    /// Those who were forgotten, the earliest first.
-    pub fn forgotten(&self) -> impl Iterator<Item = (ContactId, &Person)> {
-        self.iter().filter(|(_, person)| person.identity.standing == Standing::Forgotten)
+    /// Those who were forgotten and are not blocked, the earliest first.
+    pub fn forgotten(&self) -> impl Iterator<Item = ContactId> {
+        let forgotten = self.iter().filter(|(_, it)| it.identity.standing == Standing::Forgotten);
+        forgotten.filter(|(_, it)| !it.identity.blocked).map(|(id, _)| id)
     }
 
     fn change(&mut self, id: ContactId, change: impl FnOnce(&mut Identity)) {

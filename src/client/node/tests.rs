@@ -137,8 +137,8 @@ impl World {
 
     /// A session with discovery comes up, in which it says this.
     fn register(&mut self, session: ConnectionId, said: &[ToClient]) -> Vec<Action> {
-        self.step(&[Input::RendezvousUp { session, key: DISCOVERY }]);
-        let registered = ToClient::Registered(Registered { address: address(1) });
+        self.step(&[Input::RendezvousUp { session, key: DISCOVERY, path: support::path() }]);
+        let registered = ToClient::Registered(Registered { address: address(1), observed: address(1) });
         let said = [&[registered, ToClient::Synced], said].concat();
         self.step(&[Input::RendezvousSays(session, said)])
     }
@@ -203,7 +203,15 @@ fn status(who: &str, key: PublicKey, port: u16, online: bool) -> ToClient {
     let address = Some(address(port));
     let asks =
         if online { crate::protocol::rendezvous::Asks::Typed } else { crate::protocol::rendezvous::Asks::No };
-    ToClient::Status(Status { name: name(who), key, address, online: Some(online), asks, connected: !online })
+    ToClient::Status(Status {
+        name: name(who),
+        key,
+        address,
+        online: Some(online),
+        asks,
+        connected: !online,
+        also: vec![],
+    })
 }
 
 fn hello(epoch: u64, cursors: &[Cursor]) -> Peer {

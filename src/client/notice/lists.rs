@@ -9,7 +9,7 @@ use super::numbers::size;
 use super::page::Page;
 use super::text::{LATE, Look, many, short};
 use super::{Body, OnOff, time};
-use crate::protocol::peer::Cursor;
+use crate::protocol::peer::{Cursor, Via};
 use crate::protocol::{Name, PublicKey};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,6 +24,8 @@ pub struct ContactLine {
     pub linked: bool,
     #[serde(serialize_with = "time::json")]
     pub linked_since: Option<i64>,
+    /// Which way the link takes, while there is one.
+    pub route: Option<Via>,
     /// What discovery says, while it can be reached.
     pub presence: Option<OnOff>,
     /// When discovery said so first; null while it can't be reached.
@@ -81,7 +83,11 @@ impl ContactLine {
     pub(super) fn line(&self, look: &Look) -> String {
         let mut line = format!("  {:<16} ", self.peer);
         match self.linked_since {
-            Some(since) => _ = write!(line, "linked since {}", look.clock(since)),
+            Some(since) => {
+                let way = self.route.filter(|via| *via != Via::Direct);
+                let way = way.map_or_else(String::new, |via| format!(" ({via})"));
+                _ = write!(line, "linked since {}{way}", look.clock(since));
+            }
             None => line.push_str("not linked"),
         }
         if let Some(presence) = self.presence {

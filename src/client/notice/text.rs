@@ -5,8 +5,8 @@ use jiff::civil::Date;
 use super::numbers::{messages as counted, size};
 use super::page::Page;
 use super::time::timestamp;
-use super::{Body, ErrorNotice, HeldReason, MANY_UNREAD, Notice, OnOff, UpDown};
-use crate::protocol::peer::{STRANGER_BYTES, STRANGER_MESSAGES};
+use super::{Body, ErrorNotice, HeldReason, MANY_UNREAD, Notice, OnOff, Reachable, UpDown};
+use crate::protocol::peer::{STRANGER_BYTES, STRANGER_MESSAGES, Via};
 use crate::protocol::{Name, PublicKey};
 use crate::terminal::printable;
 
@@ -154,8 +154,21 @@ impl Notice {
                 page.line(format!("* discovery must have the key {} from now on", short(fingerprint)));
             }
             Self::Requested { peer } => page.line(format!("* request sent to {peer}")),
+            Self::Reachable(Reachable::Direct { address }) => page.line(format!(
+                "* others can dial you at {address}, unless a firewall is between"
+            )),
+            Self::Reachable(Reachable::Mapped { address }) => page.line(format!(
+                "* your router passes on what comes to {address}: others can dial you there"
+            )),
+            Self::Reachable(Reachable::Nat { address }) => page.line(format!(
+                "* a router at {} lets nothing in by itself: links go through it when both sides open them, or through discovery",
+                address.ip()
+            )),
             Self::Link { stranger: true, .. } => {}
-            Self::Link { peer, state: UpDown::Up, .. } => page.line(format!("* {peer} is linked")),
+            Self::Link { peer, state: UpDown::Up, route, .. } => {
+                let way = route.filter(|via| *via != Via::Direct).map(|via| format!(" ({via})"));
+                page.line(format!("* {peer} is linked{}", way.unwrap_or_default()));
+            }
             Self::Link { peer, state: UpDown::Down, .. } => page.line(format!("* {peer} is no longer linked")),
             Self::Message { from, text, sent, received, replayed, .. } => {
                 let mut marks = look.late(*sent, *received);

@@ -1,10 +1,13 @@
 //! Why a contact can't be reached, as far as this client knows.
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
 
 use super::page::Page;
 use super::text::Look;
-use super::{ContactLine, UpDown, time};
+use super::{Between, ContactLine, UpDown, time};
+use crate::protocol::peer::Via;
 use crate::terminal::printable;
 use crate::transport::Route;
 
@@ -15,6 +18,8 @@ pub struct Why {
     #[serde(flatten)]
     pub contact: ContactLine,
     pub discovery: DiscoveryLine,
+    /// What changes addresses between this machine and discovery, as far as that can be seen; null while it can't.
+    pub nat: Option<Nat>,
     pub addresses: Vec<AddressLine>,
     pub dialling: bool,
     /// When the client dials next, unless something happens before.
@@ -61,9 +66,20 @@ pub struct DiscoveryLine {
     pub since: Option<i64>,
 }
 
+/// A router that changes addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Nat {
+    pub kind: Between,
+    /// From where discovery sees this machine come.
+    pub observed: SocketAddr,
+    /// The port of the router that leads to this client, if there is one.
+    pub mapped: Option<SocketAddr>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AddressLine {
     pub address: Route,
+    pub route: Via,
     /// Whether the last link was there.
     pub worked: bool,
     /// By discovery.
@@ -97,8 +113,23 @@ impl Why {
         if let Some(seen) = self.contact.last_seen {
             page.line(format!("  last seen {}", look.clock(seen)));
         }
+        if let Some(Nat { kind, observed, mapped }) = self.nat {
+            page.line(match (kind, mapped) {
+                (Between::Nothing, _) => "  no router changes this machine's address".into(),
+                (_, Some(mapped)) => format!("  your router passes on what comes to {mapped}"),
+                (Between::SamePort, None) => {
+                    format!("  you are behind a router, {observed}, that keeps ports")
+                }
+                (Between::OtherPort, None) => {
+                    format!("  you are behind a router, {observed}, that changes ports")
+                }
+            });
+        }
         for place in &self.addresses {
             let from = match (place.worked, place.told) {
+                _ if place.route == Via::Punched => "opened from both sides",
+                _ if place.route == Via::Relayed => "through discovery",
+                _ if place.route == Via::Mapped => "a port of their router",
                 (true, true) => "from the last link and from discovery",
                 (true, false) => "from the last link",
                 (false, true) => "from discovery",
@@ -135,10 +166,16 @@ impl Why {
         let detail = printable(&self.discovery.detail);
         let last_seen = last_seen.map_or_else(String::new, |at| format!(", last seen {}", look.clock(at)));
         match self.reason {
-            Reason::Linked => match linked_since {
-                Some(since) => format!("{who} has been linked since {}", look.clock(*since)),
-                None => format!("{who} is linked"),
-            },
+            Reason::Linked => {
+                let since = linked_since.map_or_else(String::new, |at| format!(" since {}", look.clock(at)));
+                let way = match self.contact.route {
+                    Some(Via::Mapped) => ", through a port of a router",
+                    Some(Via::Punched) => ", through routers that both sides have opened",
+                    Some(Via::Relayed) => ", through discovery, which can't read what it passes on",
+                    _ => ", directly",
+                };
+                format!("{who} has been linked{since}{way}")
+            }
             Reason::Blocked => format!("you have blocked {who}; UNBLOCK {who} undoes that"),
             Reason::Superseded => format!("this client stays offline: {detail}"),
             Reason::KeyChanged => {

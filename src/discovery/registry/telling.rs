@@ -1,26 +1,30 @@
 //! What each client is told of other users.
 //!
-//! - Who is connected with a user is told all.
+//! - Who is connected with a user is told all, and alone where else the user may be reachable.
 //! - Who has asked for a user, without an answer, is told the name and the key; of a user who is open to strangers also
 //!   whether the user is online, and the address if it is one that discovery has seen the user come from. So nobody has
 //!   strangers dial somebody else.
 //! - Who is asked is told the name, the key, and that the user asks: never where, for a client does not dial strangers.
 
+use std::net::SocketAddr;
+
 use super::Turn;
 use crate::accounts::{Account, Registration};
 use crate::discovery::users::UserIndex;
-use crate::protocol::rendezvous::{About, Asks, Registered, Status, Strangers, ToClient};
+use crate::protocol::rendezvous::{About, Asks, Candidate, Registered, Status, Strangers, ToClient};
 use crate::transport::ConnectionId;
 
 impl Turn<'_> {
     /// The session is the user's from now on, and is told everything that concerns the user.
     pub(super) fn welcome(&mut self, session: ConnectionId, user: UserIndex) {
-        let Some(Account { registration: Registration { address, .. }, .. }) = self.users.get(user) else {
+        let seen = |from: SocketAddr| SocketAddr::new(from.ip().to_canonical(), from.port());
+        let observed = self.sessions.get(session).map(|session| seen(session.from));
+        let address = self.users.get(user).map(|account| account.registration.address);
+        let (Some(address), Some(observed)) = (address, observed) else {
             return;
         };
-        let address = *address;
         self.sessions.register(session, user);
-        self.send(session, ToClient::Registered(Registered { address }));
+        self.send(session, ToClient::Registered(Registered { address, observed }));
         for other in self.relations.all_related(user) {
             self.tell(session, user, other);
         }
@@ -64,6 +68,7 @@ impl Turn<'_> {
             connected || self.relations.request(told, user).is_some() && is_seen_by_strangers(account);
         let reachable = connected || visible && address.ip().to_canonical() == observed;
         let asks = self.relations.request(user, told);
+        let also = if connected { self.candidates(user, session, address) } else { Vec::new() };
         let status = Status {
             name: account.name.clone(),
             key: account.key,
@@ -71,11 +76,21 @@ impl Turn<'_> {
             online: visible.then(|| self.sessions.of(user).is_some()),
             asks: asks.map_or(Asks::No, |request| if request.typed { Asks::Typed } else { Asks::Again }),
             connected,
+            also,
         };
         self.send(session, ToClient::Status(status));
         if let Some(request) = asks.filter(|request| request.told.is_none()) {
             self.note_told(user, told, request);
         }
+    }
+
+    /// Where else a user who is there may be reachable, for a contact.
+    fn candidates(&self, user: UserIndex, contact: ConnectionId, given_out: SocketAddr) -> Vec<Candidate> {
+        let theirs = self.sessions.of(user).and_then(|session| self.sessions.get(session));
+        let (Some(theirs), Some(contact)) = (theirs, self.sessions.get(contact)) else {
+            return Vec::new();
+        };
+        theirs.reach.candidates(given_out, theirs.from.ip(), contact.from.ip())
     }
 
     pub(super) fn tell_dropped(&mut self, session: ConnectionId, by: UserIndex) {
@@ -86,6 +101,6 @@ impl Turn<'_> {
     }
 }
 
-fn is_seen_by_strangers(account: &Account) -> bool {
+pub(super) fn is_seen_by_strangers(account: &Account) -> bool {
     matches!(account.registration.strangers, Strangers::Open | Strangers::All)
 }

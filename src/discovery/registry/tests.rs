@@ -1,3 +1,4 @@
+mod helping;
 mod limits;
 mod release;
 mod requests;
@@ -178,7 +179,7 @@ fn register(name: &str, port: u16) -> ToDiscovery {
 
 fn register_as(text: &str, port: u16, strangers: Strangers) -> ToDiscovery {
     let listen = ([0, 0, 0, 0], port).into();
-    ToDiscovery::Register(Register { name: name(text), listen, start: None, strangers })
+    ToDiscovery::Register(Register::new(name(text), listen, None, strangers))
 }
 
 fn request(text: &str) -> ToDiscovery {
@@ -199,7 +200,12 @@ fn send(session: ConnectionId, message: ToClient) -> Action {
 }
 
 fn registered(address: &str) -> ToClient {
-    ToClient::Registered(Registered { address: address.parse().unwrap() })
+    registered_from(address, "127.0.0.1:50000")
+}
+
+fn registered_from(address: &str, observed: &str) -> ToClient {
+    let [address, observed] = [address, observed].map(|text| text.parse().unwrap());
+    ToClient::Registered(Registered { address, observed })
 }
 
 /// What one is told of a user with whom one is connected.
@@ -228,7 +234,7 @@ fn presence(key: u8, text: &str, port: u16, online: bool) -> Status {
 
 fn named(key: u8, text: &str) -> Status {
     let (name, key) = (name(text), PublicKey([key; 32]));
-    Status { name, key, address: None, online: None, asks: Asks::No, connected: false }
+    Status { name, key, address: None, online: None, asks: Asks::No, connected: false, also: vec![] }
 }
 
 fn dropped(session: ConnectionId, by: &str) -> Action {
@@ -277,8 +283,8 @@ fn a_name_is_bound_to_the_first_key_for_good() {
 #[test]
 fn of_two_clients_that_want_a_name_at_once_one_gets_it() {
     let mut world = World::new();
-    let (one, first) = world.opened(1, "127.0.0.1:1");
-    let (other, second) = world.opened(2, "127.0.0.1:2");
+    let (one, first) = world.opened(1, "127.0.0.1:50000");
+    let (other, second) = world.opened(2, "127.0.0.1:50000");
     let want = |session| said(session, register("alice", 1000));
     let actions = world.batch(&[first, second, want(other), want(one)]);
     let refusal = send(one, refused(RefusedCode::NAME_TAKEN, "alice"));
@@ -328,7 +334,8 @@ fn the_newest_session_holds_and_the_older_never_ends_it() {
     let (newer, opened) = world.opened(2, "192.0.2.7:40000");
     world.batch(&[opened]);
     let address = "192.0.2.7:1000";
-    let superseded = Registered { address: "192.0.2.7:40000".parse().unwrap() };
+    let from = "192.0.2.7:40000";
+    let superseded = Registered { address: from.parse().unwrap(), observed: from.parse().unwrap() };
     let moved = Status { address: Some(address.parse().unwrap()), ..presence(2, "bob", 1000, true) };
     let moved = ToClient::Status(moved);
     assert_eq!(
@@ -336,7 +343,7 @@ fn the_newest_session_holds_and_the_older_never_ends_it() {
         [
             send(bob, ToClient::Superseded(superseded)),
             close(bob),
-            send(newer, registered(address)),
+            send(newer, registered_from(address, from)),
             send(newer, asking(1, "alice", Asks::Typed)),
             send(newer, ToClient::Synced),
             send(alice, moved.clone()),
@@ -353,12 +360,7 @@ fn a_client_that_comes_again_does_not_supersede_itself() {
     world.user(1, "alice");
     let of_start = |port| {
         let listen = ([0, 0, 0, 0], port).into();
-        ToDiscovery::Register(Register {
-            name: name("alice"),
-            listen,
-            start: Some(7),
-            strangers: Strangers::Open,
-        })
+        ToDiscovery::Register(Register::new(name("alice"), listen, Some(7), Strangers::Open))
     };
     let [lost, current] = [(); 2].map(|()| world.open(1));
     let superseded = |actions: &[Action]| {

@@ -28,7 +28,7 @@ pub enum HandshakeError {
     Malformed(&'static str),
     /// Or it means something else by this connection.
     #[error("the other side could not prove its key")]
-    NotProved(#[from] snow::Error),
+    NotProved(snow::Error),
     #[error("no random bytes from the system: {0}")]
     Random(#[from] getrandom::Error),
     #[error(transparent)]
@@ -37,7 +37,7 @@ pub enum HandshakeError {
 
 impl HandshakeError {
     /// What a first byte means that is not the version chosen.
-    pub(super) fn of_byte(theirs: u8) -> Self {
+    pub(in crate::transport) fn of_byte(theirs: u8) -> Self {
         Refusal::from_byte(theirs).map_or(Self::Version { theirs }, Self::Refused)
     }
 }
@@ -48,6 +48,15 @@ fn version(theirs: u8) -> String {
         return "the program that answers there does not speak peerchat".into();
     }
     format!("the other side speaks version {theirs} of the protocol, this program version {VERSION}")
+}
+
+impl From<snow::Error> for HandshakeError {
+    fn from(error: snow::Error) -> Self {
+        match error {
+            snow::Error::Dh => Self::InvalidKey,
+            error => Self::NotProved(error),
+        }
+    }
 }
 
 /// Told apart as far as a user cares.

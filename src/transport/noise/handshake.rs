@@ -3,6 +3,7 @@
 use snow::{Builder, HandshakeState};
 use zeroize::Zeroizing;
 
+use super::dh::Resolver;
 use super::frames::halves;
 use super::{HandshakeError, Keypair, Offer, Purpose, Session, TAG, kem};
 use crate::protocol::PublicKey;
@@ -138,8 +139,9 @@ fn builder<'b>(
     prologue: &'b [u8],
     ephemeral: Option<&'b [u8; 32]>,
 ) -> Result<Builder<'b>, snow::Error> {
-    let builder =
-        Builder::new(purpose.pattern().parse()?).local_private_key(own.x25519())?.prologue(prologue)?;
+    let builder = Builder::with_resolver(purpose.pattern().parse()?, Box::new(Resolver(own.clone())))
+        .local_private_key(own.x25519())?
+        .prologue(prologue)?;
     Ok(match ephemeral {
         Some(secret) => builder.fixed_ephemeral_key_for_testing_only(secret),
         None => builder,

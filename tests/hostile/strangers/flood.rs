@@ -11,7 +11,7 @@ use super::{contacts, lines, meeting, said, told};
 use crate::support::client::Client;
 use crate::support::cost::{disk, memory};
 use crate::support::discovery::{Discovery, name, request, request_again, scratch};
-use crate::support::raw::{Account, Met, RawPeer, cursor, epoch, message, registration, text};
+use crate::support::raw::{Account, Met, RawPeer, cursor, epoch, hello, message, registration, text};
 
 const MIB: u64 = 1024 * 1024;
 /// How long each flood lasts.
@@ -154,14 +154,7 @@ const STORMS: [Storm; 14] = [
         let again = |i| Message { original: original(i), ..plain(2, n * 50 + i + 1) };
         (0..50).map(|i| Peer::Message(again(i))).collect()
     }),
-    ("hellos", |n| {
-        let name = "mallory".parse();
-        name.map(|name| {
-            Peer::Hello(Hello { name, epoch: n, port: 1, window: 0, cursors: Vec::new(), hold: None })
-        })
-        .into_iter()
-        .collect()
-    }),
+    ("hellos", |n| vec![Peer::Hello(Hello { epoch: n, window: 0, ..hello("mallory") })]),
     ("long texts", |n| vec![text(3, n + 1, &"x".repeat(32_000))]),
 ];
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use peerchat::client::command::{Explanation, json};
 use peerchat::client::notice::{
-    AddressLine, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye, HeldReason,
-    HistoryLine, Notice, OnOff, OutboxLine, Reason, Told, UpDown, Why,
+    AddressLine, Between, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye,
+    HeldReason, HistoryLine, Nat, Notice, OnOff, OutboxLine, Reachable, Reason, Told, UpDown, Why,
 };
-use peerchat::protocol::peer::Cursor;
+use peerchat::protocol::peer::{Cursor, Via};
 use peerchat::protocol::{Name, PublicKey};
 use serde_json::Value;
 
@@ -87,6 +87,7 @@ fn notices() -> Vec<Notice> {
         verified: false,
         linked: false,
         linked_since: now,
+        route: Some(Via::Direct),
         presence: Some(OnOff::Online),
         presence_since: now,
         last_seen: now,
@@ -104,8 +105,10 @@ fn notices() -> Vec<Notice> {
         reason: Reason::Linked,
         contact: contact.clone(),
         discovery: DiscoveryLine { state, detail: detail.clone(), since: now },
+        nat: Some(Nat { kind: Between::SamePort, observed: address, mapped: None }),
         addresses: vec![AddressLine {
             address: address.into(),
+            route: Via::Direct,
             worked: true,
             told: true,
             tried: now,
@@ -130,7 +133,8 @@ fn notices() -> Vec<Notice> {
         Notice::Request { from: bob.clone(), fingerprint: key, stranger: true, resembles: Some(bob.clone()) },
         Notice::Full { from: bob.clone() },
         Notice::Requested { peer: bob.clone() },
-        Notice::Link { peer: bob.clone(), state, stranger: false },
+        Notice::Reachable(Reachable::Nat { address }),
+        Notice::Link { peer: bob.clone(), state, route: Some(Via::Direct), stranger: false },
         Notice::Message {
             id,
             from: bob.clone(),

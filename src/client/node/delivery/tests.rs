@@ -1,5 +1,7 @@
 use super::super::tests::support::*;
+use super::outgoing::{MAX_HOLDS, Opened};
 use super::*;
+use crate::protocol::peer::{Hello, Hold, Kind, Message};
 
 struct World {
     journal: Journal,

@@ -287,3 +287,24 @@ fn a_failed_transaction_has_dialled_nobody() {
         assert_eq!((it.deadline(), ports(&it)), (at(0).mono, vec![1, 2]));
     }
 }
+
+#[test]
+fn other_addresses_are_dialled_after_these_and_bounded_too() {
+    let hour = millis(NEW_ADDRESSES_WITHIN);
+    let mut it = dialer();
+    let told = |ports: std::ops::Range<u16>| -> Vec<Candidate> {
+        ports.map(|port| Candidate { address: address(port), kind: CandidateKind::Global }).collect()
+    };
+    assert!(it.learn_also(at(0), 1, &told(2..5)) && !it.learn_also(at(0), 1, &told(2..5)));
+    assert_eq!(ports(&it), [1, 2, 3, 4]);
+    let mapped = [Candidate { address: address(9), kind: CandidateKind::Mapped }];
+    assert!(it.learn_also(at(1), 1, &mapped));
+    assert_eq!(it.outlook(1).unwrap().routes.last(), Some(&Route::Mapped { remote: address(9) }));
+    let most = u16::try_from(NEW_CANDIDATES).unwrap();
+    for port in 10..10 + most {
+        it.learn_also(at(2), 1, &told(port..port + 1));
+    }
+    assert_eq!(ports(&it), [1, 2], "the last of these was one too many");
+    assert!(!it.learn_also(at(3), 1, &told(99..100)) && it.learn_also(at(4), 1, &told(10..11)));
+    assert!(it.learn_also(at(hour + 2), 1, &told(99..100)));
+}

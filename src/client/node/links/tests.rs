@@ -9,34 +9,55 @@ fn from(remote: SocketAddr) -> Route {
     Route::Direct { remote }
 }
 
-/// Bob, contact 1, has proved his key and says hello.
+/// Bob, contact 1, has proved his key and says hello; this side decides.
 fn link(links: &mut Links, fx: &mut Effects, id: ConnectionId, dialled: bool, epoch: u64) -> Greeting {
     links.add(fx, id, BOB, dialled, from(address(9)), 1 << 20);
     links.greet(fx, id, 1, hello(0, &[]));
     links.greeted(fx, id, 1, &name("bob"), &hello(epoch, &[]))
 }
 
+fn relayed() -> Route {
+    Route::Relayed { through: address(1) }
+}
+
 #[test]
-fn of_two_links_that_cross_both_sides_keep_the_one_that_the_lower_key_dialled() {
-    for case in 0..32_u8 {
-        let [lower, old, new, same, soon] = [1, 2, 4, 8, 16].map(|bit| case & bit == 0);
-        // The older one is kept by the side that has dialled it with the lower key, and so by the other side.
-        let keep = same && soon && [(true, true, false), (false, false, true)].contains(&(lower, old, new));
-        let (mut links, mut fx) = (Links::new(PublicKey(if lower { [1; 32] } else { [9; 32] })), effects());
-        link(&mut links, &mut fx, 1, old, 1);
+fn the_side_that_decides_keeps_a_working_link_without_discovery_and_else_the_newer() {
+    for case in 0..64_u8 {
+        let [old_direct, new_relayed, same, linked, heard, decides] =
+            [1, 2, 4, 8, 16, 32].map(|bit| case & bit == 0);
+        let keep = [old_direct, new_relayed, same, linked, heard, decides].iter().all(|it| *it);
+        let (mut links, mut fx) = (Links::new(PublicKey(if decides { [1; 32] } else { [9; 32] })), effects());
+        let up = |links: &mut Links, fx: &mut Effects, id, route, hello: &Hello| {
+            links.add(fx, id, BOB, true, route, 1 << 20);
+            links.greet(fx, id, 1, super::super::tests::support::hello(0, &[]));
+            let greeting = links.greeted(fx, id, 1, &name("bob"), hello);
+            if decides { greeting } else { Greeting::Up(links.kept(fx, id, id).unwrap().1) }
+        };
+        let route = if old_direct { from(address(9)) } else { relayed() };
+        up(&mut links, &mut fx, 1, route, &hello(1, &[]));
         fx.take_actions();
-        fx.now = at(millis(AT_ONCE) - u64::from(soon));
-        let newer = link(&mut links, &mut fx, 2, new, if same { 1 } else { 2 });
+        fx.now = at(millis(HEARD_WITHIN) - u64::from(heard));
+        let route = if new_relayed { relayed() } else { from(address(9)) };
+        let hello = Hello { linked, ..hello(if same { 1 } else { 2 }, &[]) };
+        let newer = up(&mut links, &mut fx, 2, route, &hello);
         let actions = fx.take_actions();
-        let said = format!("lower {lower}, dialled {old} {new}, same start {same}, soon {soon}");
-        assert_eq!(newer == Greeting::KeepOlder, keep, "{said}");
-        assert_eq!((links.of(1), closed(&actions, 1)), (Some(if keep { 1 } else { 2 }), !keep), "{said}");
+        let said = format!("{case:#b}");
+        assert_eq!(
+            (newer == Greeting::KeepOlder, links.of(1)),
+            (keep, Some(if keep { 1 } else { 2 })),
+            "{said}"
+        );
+        // The side that decides leaves it to the other to close the one that was, unless that is another's.
+        assert_eq!(closed(&actions, 1), !keep && (!same || !decides), "{said}");
         // Only a client that was replaced by another start is told so.
         let bye = Peer::Bye(Bye { reason: ByeReason::SUPERSEDED });
         assert_eq!(sent(&actions, 1) == [&bye], !same, "{said}");
-        // The end of the other one is no news.
-        let gone = links.close(&mut fx, if keep { 2 } else { 1 }, None);
-        assert_eq!((gone.map(|gone| gone.was_up), links.since(1)), (keep.then_some(false), Some(1_000_000)));
+        assert_eq!(sent(&actions, 2).contains(&&Peer::Keep(2)), decides && !keep, "{said}");
+        // The end of the other one is no news; that of the newer ends what it has replaced.
+        if !keep {
+            assert_eq!(links.close(&mut fx, 2, None).map(|gone| gone.was_up), Some(true));
+            assert_eq!(closed(&fx.take_actions(), 1), same && decides, "{said}");
+        }
     }
 }
 
@@ -111,7 +132,8 @@ fn a_hello_says_where_the_client_can_be_dialled_and_what_it_takes() {
         let (mut links, mut fx) = (Links::new(OWN), effects());
         links.add(&fx, 1, BOB, dialled, from(remote), 1000);
         let hello = Hello { port, window, ..hello(1, &[]) };
-        let up = Greeting::Up { older: None, address, window: takes, holding: None };
+        let up = Up { older: None, address, via: Via::Direct, same_way: false, window: takes, holding: None };
+        let up = Greeting::Up(up);
         assert_eq!(links.greeted(&mut fx, 1, 1, &name("bob"), &hello), up);
     }
     let (mut links, mut fx) = (Links::new(OWN), effects());

@@ -20,12 +20,8 @@ fn dial(it: &mut Rendezvous, fx: &mut Effects) -> Option<PublicKey> {
 }
 
 fn connected(it: &mut Rendezvous, fx: &mut Effects, session: ConnectionId) -> bool {
-    let register = Register {
-        name: name("alice"),
-        listen: address(1),
-        start: None,
-        strangers: crate::protocol::rendezvous::Strangers::All,
-    };
+    let register =
+        Register::new(name("alice"), address(1), None, crate::protocol::rendezvous::Strangers::All);
     it.connected(fx, session, KEY, register)
 }
 

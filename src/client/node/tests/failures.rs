@@ -90,7 +90,7 @@ fn every_command_that_writes_is_refused_when_nothing_can_be_written() {
 #[test]
 fn what_is_told_of_connections_survives_a_failed_transaction() {
     let mut world = World::linked(1);
-    let superseded = ToClient::Superseded(Registered { address: address(3) });
+    let superseded = ToClient::Superseded(Registered { address: address(3), observed: address(3) });
     world.fail(&[says(superseded)]);
     assert_eq!(world.errors(), [Code::Superseded]);
     let mut world = World::linked(1);
@@ -108,7 +108,8 @@ fn nobody_waits_for_ever_for_what_can_not_be_delivered() {
         if block {
             world.types("BLOCK bob");
         } else {
-            world.discovery(&[ToClient::Superseded(Registered { address: address(3) })]);
+            world
+                .discovery(&[ToClient::Superseded(Registered { address: address(3), observed: address(3) })]);
         }
         let mut actions = world.step(&[Input::InputEnded]);
         actions.extend(world.step(&[]));

@@ -8,9 +8,9 @@ fn links_that_cross_are_one_link_for_the_user() {
         let mut world = World::with_bob();
         world.link(1, own_first, 1, &[]);
         world.link(2, !own_first, 1, &[]);
-        // This side has the lower key: what it has dialled stays.
-        let (kept, gone) = if own_first { (1, 2) } else { (2, 1) };
-        world.step(&[Input::LinkClosed(gone)]);
+        // This side has the lower key, and keeps the newer; the other side closes the older.
+        let kept = 2;
+        world.step(&[Input::LinkClosed(1)]);
         let links = world.notices.iter().filter(|notice| matches!(notice, Notice::Link { .. })).count();
         assert_eq!((world.node.links.of(world.bob()), links), (Some(kept), 1));
         assert_eq!(texts(&world.types("CHAT bob hi"), kept), ["hi"]);

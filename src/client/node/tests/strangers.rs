@@ -1,25 +1,33 @@
 //! Users whom this one has neither asked for nor answered.
 
 use super::super::super::notice::HeldReason;
+use super::super::acquaintance::MAX_FORGOTTEN;
+use super::super::intake::EXPIRY_EVERY;
 use super::*;
 use crate::protocol::peer::{HoldReason, STRANGER_MESSAGES};
-use crate::protocol::rendezvous::{Asks, Request as Ask, Strangers};
+use crate::protocol::rendezvous::{Asks, REQUEST_LASTS, Refused, RefusedCode, Request as Ask, Strangers};
 use crate::store::journal::{Request, Standing};
 
-/// Alice meets strangers in this way, and bob asks for her.
-fn asked(policy: Strangers) -> World {
+/// Alice meets strangers in this way.
+fn meeting(policy: Strangers) -> World {
     let (journal, now) = (support::journal(&[]), support::at(0));
     let node = Node::new(Setup { strangers: policy, ..setup(1) }, now, &journal).unwrap();
     let mut world = World { now, journal, node, notices: Vec::new() };
     world.step(&[]);
     world.register(SESSION, &[]);
+    world
+}
+
+/// The same, and bob asks for her.
+fn asked(policy: Strangers) -> World {
+    let mut world = meeting(policy);
     world.discovery(&[asks(Asks::Typed)]);
     world
 }
 
 fn asks(asks: Asks) -> ToClient {
     let (name, key) = (name("bob"), BOB);
-    ToClient::Status(Status { name, key, address: None, online: None, asks, connected: false })
+    ToClient::Status(Status { name, key, address: None, online: None, asks, connected: false, also: vec![] })
 }
 
 fn answers(actions: &[Action], typed: bool) -> bool {
@@ -115,6 +123,111 @@ fn one_who_is_forgotten_comes_back_only_by_asking() {
 }
 
 #[test]
+fn a_stranger_who_is_unblocked_is_one_as_before() {
+    let mut world = asked(Strangers::Open);
+    world.link(1, false, 1, &[]);
+    world.floods(1, 1..=15);
+    assert!(drops(&world.types("BLOCK bob")));
+    assert!(closed(&world.step(&[proved(2, BOB, None)]), 2));
+    let month = millis(REQUEST_LASTS);
+    world.wait(month);
+    world.types("UNBLOCK bob");
+    world.later(millis(EXPIRY_EVERY));
+    assert_eq!(world.standing(), Some(Standing::Stranger));
+    assert_eq!(world.journal.history(world.bob(), 100).unwrap().len(), 15);
+    world.link(3, false, 1, &[]);
+    world.floods(3, 15..=30);
+    assert_eq!(world.shown().len() as u64, STRANGER_MESSAGES, "what came before counts");
+    // Who is no stranger to be unblocked is not met again.
+    world.types("UNBLOCK bob");
+    assert_eq!(world.node.intake.hold(world.bob()), Some(HoldReason::NOT_ANSWERED));
+    world.later(month);
+    assert_eq!(world.standing(), Some(Standing::Forgotten), "they have their time anew, and no more");
+}
+
+#[test]
+fn one_who_is_forgotten_or_unknown_can_be_blocked() {
+    for known in [true, false] {
+        let mut world = if known { asked(Strangers::Open) } else { meeting(Strangers::Open) };
+        if known {
+            world.types("FORGET bob");
+        }
+        world.types("BLOCK bob");
+        assert_eq!(world.errors(), []);
+        assert!(drops(&world.discovery(&[asks(Asks::Typed)])));
+        assert!(closed(&world.step(&[proved(1, BOB, None)]), 1));
+        world.types("UNBLOCK bob");
+        assert_eq!(world.standing(), Some(Standing::Forgotten));
+        world.discovery(&[asks(Asks::Typed)]);
+        assert_eq!(world.standing(), Some(Standing::Stranger));
+    }
+    let mut world = World::online();
+    world.types("BLOCK bob");
+    world.types("UNBLOCK bob");
+    assert_eq!(world.standing(), None, "nothing is known of them");
+}
+
+#[test]
+fn a_link_that_is_not_yet_up_does_not_outlive_the_contact() {
+    for command in ["FORGET bob", "BLOCK bob"] {
+        let mut world = asked(Strangers::Open);
+        world.step(&[proved(1, BOB, None)]);
+        world.types(command);
+        assert!(closed(&world.says(1, &[hello(1, &[])]), 1), "{command}");
+        world.floods(1, 1..=3);
+        assert!(world.shown().is_empty(), "{command}");
+    }
+}
+
+#[test]
+fn who_is_forgotten_is_remembered_longer_than_those_before() {
+    let mut world = World::with_bob();
+    let others = (0..MAX_FORGOTTEN).map(|number| name(&format!("user{number}")));
+    others.for_each(|other| _ = world.journal.add_contact(&other, Standing::Forgotten).unwrap());
+    world.restart(2);
+    world.types("FORGET bob");
+    assert_eq!(world.standing(), Some(Standing::Forgotten));
+    assert_eq!(world.node.roster.forgotten().count(), MAX_FORGOTTEN);
+}
+
+#[test]
+fn a_request_of_this_user_s_own_ends_with_the_contact() {
+    for command in ["FORGET bob", "BLOCK bob"] {
+        let mut world = World::online();
+        world.types("REQUEST bob");
+        world.discovery(&[asks(Asks::No)]);
+        world.step(&[Input::RendezvousClosed(SESSION)]);
+        world.types(command);
+        world.later(2_000);
+        assert!(drops(&world.register(SESSION + 1, &[asks(Asks::No)])), "{command}");
+        // Nor is it given up when discovery's disk is full.
+        let refused = Refused { code: RefusedCode::NOT_SAVED, name: Some(name("bob")) };
+        world.step(&[Input::RendezvousSays(SESSION + 1, vec![ToClient::Refused(refused)])]);
+        let mut minute = (0..61).map(|_| {
+            world.wait(1_000);
+            world.step(&[Input::RendezvousSays(SESSION + 1, vec![ToClient::Pong])])
+        });
+        assert!(minute.any(|actions| drops(&actions)), "{command}");
+    }
+}
+
+#[test]
+fn what_the_user_asks_outlives_an_earlier_drop() {
+    let mut world = World::with_bob();
+    let dropped = ToClient::Dropped(About { name: name("bob") });
+    world.step(&[says(dropped.clone())]);
+    world.step(&[Input::RendezvousClosed(SESSION)]);
+    world.types("REQUEST bob");
+    world.later(2_000);
+    let session = SESSION + 1;
+    world.step(&[Input::RendezvousUp { session, key: DISCOVERY, path: support::path() }]);
+    let registered = ToClient::Registered(Registered { address: address(1), observed: address(1) });
+    let said = vec![registered, dropped, ToClient::Synced];
+    assert!(answers(&world.step(&[Input::RendezvousSays(session, said)]), true));
+    assert_eq!(world.errors(), [Code::Dropped], "it is said once");
+}
+
+#[test]
 fn a_drop_that_could_not_be_said_is_said_at_the_next_login() {
     let mut world = asked(Strangers::Open);
     world.step(&[Input::RendezvousClosed(SESSION)]);
@@ -122,8 +235,8 @@ fn a_drop_that_could_not_be_said_is_said_at_the_next_login() {
     world.later(2_000);
     // Discovery still has what bob asked for before.
     let session = SESSION + 1;
-    world.step(&[Input::RendezvousUp { session, key: DISCOVERY }]);
-    let registered = ToClient::Registered(Registered { address: address(1) });
+    world.step(&[Input::RendezvousUp { session, key: DISCOVERY, path: support::path() }]);
+    let registered = ToClient::Registered(Registered { address: address(1), observed: address(1) });
     let actions =
         world.step(&[Input::RendezvousSays(session, vec![registered, asks(Asks::Typed), ToClient::Synced])]);
     assert!(drops(&actions));
@@ -160,6 +273,12 @@ fn the_user_is_told_what_waits_and_why() {
     let hold = Peer::Hold(Hold { reason: HoldReason::DISK_FULL, cursor: None });
     assert_eq!(sent(&world.says(1, &[hold]), 1), [&Peer::Rewound]);
     assert!(world.notices.contains(&held(HeldReason::DiskFull, 1)));
+    world.link(2, false, 1, &[]);
+    assert_eq!(world.node.held.reason(world.bob()), None, "a new link is not held");
+    let mut world = World::linked(1);
+    world.types("CHAT bob hi");
+    let hold = Peer::Hold(Hold { reason: HoldReason::DISK_FULL, cursor: None });
+    world.says(1, &[hold]);
     assert_eq!(texts(&world.says(1, &[Peer::Resume]), 1), ["hi"]);
 }
 

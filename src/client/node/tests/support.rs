@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::super::super::event::{Action, ConnectionId};
+use super::super::super::event::{Action, ConnectionId, Path};
 use super::super::super::notice::{Code, Notice};
 use super::super::effects::Effects;
 use super::super::output::Output;
-use crate::protocol::peer::{Cursor, Hello, Kind, Message, Peer};
+use crate::protocol::peer::{Cursor, Hello, Kind, Message, Peer, Via};
 use crate::protocol::{Name, PublicKey};
 use crate::store::journal::{Journal, Standing};
 use crate::time::{Instant, Now};
@@ -24,6 +24,11 @@ pub fn name(text: &str) -> Name {
 
 pub fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// How discovery on this machine is reached.
+pub fn path() -> Path {
+    Path { local: address(2), remote: address(1), rtt: Duration::ZERO, own: Vec::new() }
 }
 
 /// This many milliseconds after the start.
@@ -60,7 +65,16 @@ pub fn codes<'n>(notices: impl IntoIterator<Item = &'n Notice>) -> Vec<Code> {
 }
 
 pub fn hello(epoch: u64, cursors: &[Cursor]) -> Hello {
-    Hello { name: name("bob"), epoch, port: 4000, window: 1 << 20, cursors: cursors.to_vec(), hold: None }
+    Hello {
+        name: name("bob"),
+        epoch,
+        port: 4000,
+        window: 1 << 20,
+        cursors: cursors.to_vec(),
+        hold: None,
+        via: Via::Direct,
+        linked: true,
+    }
 }
 
 pub fn message(epoch: u64, number: u64, text: &str) -> Message {

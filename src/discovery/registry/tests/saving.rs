@@ -8,7 +8,7 @@ fn what_can_not_be_saved_is_refused_and_the_rest_goes_on() {
     let [alice, bob, carol] = world.users(["alice", "bob", "carol"]);
     world.say(alice, request("bob"));
     world.fail_writes(true);
-    let (dave, opened) = world.opened(4, "127.0.0.1:4");
+    let (dave, opened) = world.opened(4, "127.0.0.1:50000");
     let not_saved = |session, text| send(session, refused(RefusedCode::NOT_SAVED, text));
     let actions = world.batch(&[
         opened,
@@ -58,7 +58,7 @@ fn a_batch_that_fails_leaves_no_trace() {
     let trigger = "CREATE TEMP TRIGGER full BEFORE INSERT ON users WHEN NEW.name = 'eve'
                    BEGIN SELECT RAISE(ABORT, 'disk full'); END";
     world.directory.execute_batch(trigger).unwrap();
-    let sessions: Vec<_> = (3..=6).map(|key| world.opened(key, "127.0.0.1:9")).collect();
+    let sessions: Vec<_> = (3..=6).map(|key| world.opened(key, "127.0.0.1:50000")).collect();
     let mut events: Vec<_> = sessions.iter().map(|(_, event)| event.clone()).collect();
     let (carol, newer, eve) = (sessions[0].0, world.opened(1, "192.0.2.1:1"), sessions[2].0);
     events.extend([

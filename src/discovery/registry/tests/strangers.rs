@@ -82,7 +82,7 @@ fn strangers_are_told_an_address_only_if_discovery_has_seen_the_user_come_from_i
     let mallory = world.open(3);
     let listen = |listen| {
         let (name, strangers) = (name("mallory"), Strangers::Open);
-        ToDiscovery::Register(Register { name, listen, start: None, strangers })
+        ToDiscovery::Register(Register::new(name, listen, None, strangers))
     };
     assert_eq!(world.say(mallory, listen(victim))[0], send(mallory, registered("192.0.2.80:25")));
     let [alice, bob] = world.users(["alice", "bob"]);

@@ -1,183 +1,19 @@
-//! The conductor's other half: what discovery and peers say, routed to the machines.
-
-use std::net::SocketAddr;
+//! The conductor: the life of a link from the dial to its end, and what peers say over it, routed to the machines.
 
 use super::super::event::{ConnectionId, Problem, Space};
 use super::super::notice::{Code, HeldReason, Notice, UpDown};
 use super::delivery::{Delivered, Received};
 use super::intake::LINKS as STRANGER_LINKS;
-use super::links::{Greeting, Heard, Unknown, WINDOW};
-use super::roster::Person;
-use super::{FAILED, Node, Setup, acquaintance, commands, leaving};
-use crate::protocol::peer::{ByeReason, Hello, Hold, HoldReason, Message, Peer};
-use crate::protocol::rendezvous::{
-    Identify, RefusedCode, Register, Request as Ask, Strangers as Policy, ToClient, ToDiscovery,
-};
+use super::links::{Greeting, Heard, Unknown, Up, WINDOW};
+use super::{Node, acquaintance, ways};
+use crate::protocol::peer::{ByeReason, Hello, Hold, HoldReason, Message, Peer, Via};
+use crate::protocol::rendezvous::{Identify, Strangers as Policy, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Identity, Incoming, Journal, Request, Seq, Standing};
+use crate::store::journal::{ContactId, Incoming, Journal, Request, Seq, Standing};
 use crate::transport::{Route, network};
 
 impl Node {
-    pub(super) fn session_up(
-        &mut self,
-        journal: &Journal,
-        session: ConnectionId,
-        key: PublicKey,
-    ) -> Result<()> {
-        let Setup { name, listen, epoch, strangers, .. } = &self.setup;
-        let register =
-            Register { name: name.clone(), listen: *listen, start: Some(*epoch), strangers: *strangers };
-        if self.rendezvous.connected(&mut self.fx, session, key, register) {
-            journal.pin_rendezvous(&self.setup.endpoint, key)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn discovery_says(
-        &mut self,
-        journal: &Journal,
-        session: ConnectionId,
-        said: &ToClient,
-    ) -> Result<()> {
-        if !self.rendezvous.is_session(session) {
-            return Ok(());
-        }
-        match said {
-            ToClient::Pong => {}
-            ToClient::Registered(registered) => {
-                journal.set_registered(&self.setup.endpoint)?;
-                let detail = format!("registered as {} at {}", self.setup.name, registered.address);
-                self.rendezvous.registered(&mut self.fx, detail);
-            }
-            ToClient::Refused(refused) => {
-                return self.discovery_refuses(journal, refused.code, refused.name.as_ref());
-            }
-            ToClient::Status(status) => return acquaintance::status(self, journal, status),
-            ToClient::NoSuchUser(about) => self.no_such_user(&about.name),
-            ToClient::Synced => self.synced(),
-            ToClient::Identity(found) => return self.identified(journal, found.key, found.name.as_ref()),
-            ToClient::Superseded(newer) => self.superseded(newer.address),
-            ToClient::Dropped(about) => acquaintance::dropped(self, &about.name),
-        }
-        Ok(())
-    }
-
-    /// Discovery has said all that it knows: asks for the others.
-    pub(super) fn synced(&mut self) {
-        self.dial_given_up();
-        let spoken = self.rendezvous.take_spoken();
-        let silent = self.roster.iter().filter(|(id, person)| !person.withdrawn && !spoken.contains(id));
-        let silent: Vec<(ContactId, Name, Identity)> =
-            silent.map(|(id, person)| (id, person.name.clone(), person.identity)).collect();
-        for (id, name, identity) in silent {
-            match identity.standing {
-                _ if identity.blocked || identity.request == Request::Ended => {}
-                Standing::Contact => self.ask_for(&name, identity.request == Request::Unconfirmed),
-                Standing::Forgotten if identity.request == Request::Unconfirmed => {
-                    acquaintance::drop_pair(self, id, &name);
-                }
-                Standing::Forgotten | Standing::Stranger => {}
-            }
-        }
-    }
-
-    /// Repeats what discovery may have refused for now: also an answer, which is not noted by itself.
-    pub(super) fn ask_unconfirmed(&mut self) {
-        let open = |person: &&Person| matches!(person.identity.request, Request::Unconfirmed | Request::Kept);
-        let asked = self.roster.known().map(|(_, person)| person).filter(|person| person.is_wanted());
-        let asked: Vec<(Name, bool)> = asked
-            .filter(open)
-            .map(|person| (person.name.clone(), person.identity.request == Request::Unconfirmed))
-            .collect();
-        asked.iter().for_each(|(name, typed)| self.ask_for(name, *typed));
-    }
-
-    /// Asks for a user, or answers one who asks. `typed` is whether the user wants it now, and not only the client again.
-    pub(super) fn ask_for(&mut self, name: &Name, typed: bool) {
-        self.rendezvous.ask(&mut self.fx, ToDiscovery::Request(Ask { name: name.clone(), typed }));
-    }
-
-    /// There is no such user: what was meant for one is given back. A contact whose key is known does exist, whatever
-    /// this discovery (which may have lost its database) knows.
-    pub(super) fn no_such_user(&mut self, name: &Name) {
-        let Some((id, person)) = self.roster.named(name).and_then(|id| Some((id, self.roster.get(id)?)))
-        else {
-            return;
-        };
-        if person.identity.key.is_some() || person.identity.blocked || person.withdrawn {
-            return;
-        }
-        self.delivery.withdraw(id);
-        self.roster.withdraw(id);
-        self.withdrawals.add(id, self.delivery.delivered(id));
-        self.tell_withdrawn(id);
-        self.conversations.contacts_changed();
-        if self.conversations.current() == Some(id) {
-            commands::leave_conversation(self);
-        }
-    }
-
-    pub(super) fn tell_withdrawn(&mut self, id: ContactId) {
-        if let Some(name) = self.roster.name(id).cloned() {
-            let what = match self.delivery.waiting(id) {
-                0 => "the request is withdrawn".to_owned(),
-                waiting => format!("the request is withdrawn, and so is what waited for {name} ({waiting})"),
-            };
-            self.refuse(Code::NoSuchUser, Some(&name), format!("there is no user {name}; {what}"));
-        }
-    }
-
-    pub(super) fn discovery_refuses(
-        &mut self,
-        journal: &Journal,
-        code: RefusedCode,
-        name: Option<&Name>,
-    ) -> Result<()> {
-        if !self.rendezvous.is_registering() {
-            let contact = name.and_then(|name| self.roster.named(name));
-            if let Some(id) = contact
-                .filter(|id| self.roster.get(*id).is_some_and(|it| it.identity.request == Request::Answered))
-            {
-                // Discovery has lost the pair, and takes so many at once.
-                self.roster.set_request(id, Request::Kept);
-            }
-            self.rendezvous.request_refused(&mut self.fx, code, name, contact.is_some());
-            return Ok(());
-        }
-        let taken = self.rendezvous.not_registered(&mut self.fx, &self.setup.name, code);
-        self.forget_presence();
-        // An account that was never registered has nothing to stay for.
-        if let Some(detail) = taken
-            && !journal.registered_anywhere()?
-        {
-            if let Some(contact) = self.one_shot.as_mut().and_then(|it| it.take_back(&detail)) {
-                self.remove_contact(journal, contact)?;
-            }
-            if self.roster.is_empty() {
-                leaving::leave(self, (FAILED, Some(detail)));
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn superseded(&mut self, by: SocketAddr) {
-        let by = by.ip();
-        let message =
-            format!("this account was started again at {by}; this client stays out until it is restarted");
-        self.fx.error(Code::Superseded, None, message);
-        self.links.ids().into_iter().for_each(|link| self.close_link(link, Some(ByeReason::LOGOUT)));
-        self.rendezvous.superseded(&mut self.fx);
-        self.forget_presence();
-    }
-
-    /// Discovery can't say any more who is online.
-    pub(super) fn forget_presence(&mut self) {
-        for id in self.dialer.with_presence() {
-            self.dialer.set_presence(self.fx.now, id, None);
-        }
-    }
-
     /// Something gives hope that the contact can be reached. The side with the lower key dials first.
     pub(super) fn dial_soon(&mut self, id: ContactId) {
         // Who has not answered does not dial.
@@ -186,6 +22,7 @@ impl Node {
                 && person.identity.key.is_some_and(|key| key < self.setup.key)
         });
         self.dialer.dial_soon(self.fx.now, id, yields);
+        ways::seek(self, id);
     }
 
     pub(super) fn dial_given_up(&mut self) {
@@ -293,18 +130,119 @@ impl Node {
             }
             Standing::Stranger => self.make_room_for_link(contact, id),
         }
+        let hold = self.intake.hold(contact);
+        if hold == Some(HoldReason::NOT_ANSWERED) {
+            self.tell_full(contact);
+        }
         let hello = Hello {
             name: self.setup.name.clone(),
             epoch: self.setup.epoch,
             port: self.setup.listen.port(),
             window: WINDOW,
             cursors: self.delivery.cursors(journal, contact)?,
-            hold: self.intake.hold(contact),
+            hold,
+            via: Via::Direct,
+            linked: false,
         };
         match self.links.greet(&mut self.fx, id, contact, hello) {
             Some(early) => self.greeted(journal, id, contact, &early),
             None => Ok(()),
         }
+    }
+
+    /// Of the links of strangers one is closed, if this is one too many.
+    fn make_room_for_link(&mut self, contact: ContactId, id: ConnectionId) {
+        let remote = self.links.get(id).and_then(|link| link.route.remote());
+        self.intake.linked(contact, remote.map(|remote| network(remote.ip())));
+        let Self { links, roster, .. } = self;
+        let stranger = |id| roster.standing(id) == Some(Standing::Stranger);
+        if links.count(stranger) >= STRANGER_LINKS
+            && let Some(other) = links.gives_way(stranger)
+        {
+            self.close_link(other, Some(ByeReason::TRY_LATER));
+        }
+    }
+
+    /// The other side has said hello.
+    pub(super) fn greeted(
+        &mut self,
+        journal: &Journal,
+        id: ConnectionId,
+        contact: ContactId,
+        hello: &Hello,
+    ) -> Result<()> {
+        let Some(name) = self.still_welcome(id, contact) else {
+            return Ok(());
+        };
+        match self.links.greeted(&mut self.fx, id, contact, &name, hello) {
+            Greeting::Broken(what) => self.bad_peer(id, &what),
+            Greeting::KeepOlder => self.close_link(id, None),
+            Greeting::Undecided => {}
+            Greeting::Up(up) => return self.link_up(journal, id, contact, hello, up),
+        }
+        Ok(())
+    }
+
+    /// The other side keeps the link, unless it has decided otherwise since.
+    fn kept(&mut self, journal: &Journal, id: ConnectionId, contact: ContactId, decision: u64) -> Result<()> {
+        if self.still_welcome(id, contact).is_none() {
+            return Ok(());
+        }
+        match self.links.kept(&mut self.fx, id, decision) {
+            Some((hello, up)) => self.link_up(journal, id, contact, &hello, up),
+            None => {
+                self.close_link(id, None);
+                Ok(())
+            }
+        }
+    }
+
+    /// Cuts a link with a contact whom the user has blocked, or whose key the user has changed, since this side said hello.
+    fn still_welcome(&mut self, id: ConnectionId, contact: ContactId) -> Option<Name> {
+        let (link, person) = (self.links.get(id)?, self.roster.get(contact)?);
+        if person.is_refused() || person.identity.key != Some(link.key) {
+            self.reject_link(id, ByeReason::NOT_ACCEPTED);
+            return None;
+        }
+        Some(person.name.clone())
+    }
+
+    /// Messages go over this link from now on.
+    fn link_up(
+        &mut self,
+        journal: &Journal,
+        id: ConnectionId,
+        contact: ContactId,
+        hello: &Hello,
+        up: Up,
+    ) -> Result<()> {
+        let Up { older, address, via, same_way, window, holding } = up;
+        older.into_iter().for_each(|older| self.delivery.close(older));
+        let opened = self.delivery.open(journal, id, contact, window, hello, holding)?;
+        // The reason may be gone since this side said hello.
+        let gone = holding.filter(|_| self.intake.hold(contact).is_none());
+        for link in gone.into_iter().flat_map(|it| self.delivery.take_again(Some(contact), it)) {
+            self.links.say(&mut self.fx, link, vec![Peer::Resume]);
+        }
+        if let Some(up_to) = opened.skipped {
+            self.links.say(&mut self.fx, id, vec![Peer::Skipped(up_to)]);
+        }
+        let Some(name) = self.roster.name(contact).cloned() else {
+            return Ok(());
+        };
+        if let Some(messages) = opened.lost {
+            self.fx.tell(Notice::Lost { peer: name.clone(), messages });
+        }
+        self.tell_delivered(contact, opened.delivered);
+        self.dialer.reached(self.fx.now, contact, address);
+        self.reach.linked(self.fx.now, contact, via == Via::Relayed);
+        self.rendezvous.forgive(&name);
+        if older.is_none() || !same_way {
+            let stranger = self.roster.standing(contact) == Some(Standing::Stranger);
+            self.fx.tell(Notice::Link { peer: name, state: UpDown::Up, stranger, route: Some(via) });
+        }
+        self.note_held(contact);
+        Ok(())
     }
 
     pub(super) fn peer_says(
@@ -352,6 +290,7 @@ impl Node {
                 self.tell_delivered(contact, delivered);
             }
             Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),
+            Heard::Keep(contact, decision) => return self.kept(journal, id, contact, decision),
             Heard::Goodbye(reason) => self.goodbye(id, reason),
             Heard::Broken(what) => self.bad_peer(id, what),
         }
@@ -370,28 +309,18 @@ impl Node {
 
     /// A message is not taken, which both sides are told.
     fn hold(&mut self, id: ConnectionId, contact: ContactId, hold: Hold) {
-        if hold.reason == HoldReason::NOT_ANSWERED
-            && self.intake.note_full(contact)
-            && let Some(from) = self.roster.name(contact).cloned()
-        {
-            self.fx.tell(Notice::Full { from });
+        if hold.reason == HoldReason::NOT_ANSWERED {
+            self.tell_full(contact);
         }
         self.links.say(&mut self.fx, id, vec![Peer::Hold(hold)]);
     }
 
-    /// The room on the journal's disk has changed.
-    pub(super) fn disk(&mut self, space: Space) {
-        self.intake.set_space(space);
-        match space {
-            Space::Low => {
-                let message = "the disk is nearly full: nothing more is taken from peers, who are told so. Your own messages are still kept. Make room, or start with a smaller --keep-free";
-                self.fx.error(Code::DiskFull, None, message.into());
-            }
-            Space::Enough => {
-                for link in self.delivery.take_again(None, HoldReason::DISK_FULL) {
-                    self.links.say(&mut self.fx, link, vec![Peer::Resume]);
-                }
-            }
+    /// The user is told, once in each start, that no more is taken of a stranger.
+    fn tell_full(&mut self, contact: ContactId) {
+        if self.intake.note_full(contact)
+            && let Some(from) = self.roster.name(contact).cloned()
+        {
+            self.fx.tell(Notice::Full { from });
         }
     }
 
@@ -410,66 +339,6 @@ impl Node {
             _ => unanswered.then_some(HeldReason::NotAnswered),
         };
         self.held.note(&mut self.fx, id, &person.name, reason, self.delivery.waiting(id));
-    }
-
-    /// Of the links of strangers one is closed, if this is one too many.
-    fn make_room_for_link(&mut self, contact: ContactId, id: ConnectionId) {
-        let remote = self.links.get(id).and_then(|link| link.route.remote());
-        self.intake.linked(contact, remote.map(|remote| network(remote.ip())));
-        let Self { links, roster, .. } = self;
-        let stranger = |id| roster.standing(id) == Some(Standing::Stranger);
-        if links.count(stranger) >= STRANGER_LINKS
-            && let Some(other) = links.gives_way(stranger)
-        {
-            self.close_link(other, Some(ByeReason::TRY_LATER));
-        }
-    }
-
-    /// The other side has said hello: the link is up, unless another one is the better.
-    pub(super) fn greeted(
-        &mut self,
-        journal: &Journal,
-        id: ConnectionId,
-        contact: ContactId,
-        hello: &Hello,
-    ) -> Result<()> {
-        let (Some(link), Some(person)) = (self.links.get(id), self.roster.get(contact)) else {
-            return Ok(());
-        };
-        // The user may have decided since this side said hello.
-        if person.identity.blocked || person.identity.key != Some(link.key) {
-            self.reject_link(id, ByeReason::NOT_ACCEPTED);
-            return Ok(());
-        }
-        let name = person.name.clone();
-        match self.links.greeted(&mut self.fx, id, contact, &name, hello) {
-            Greeting::Broken(what) => self.bad_peer(id, &what),
-            Greeting::KeepOlder => self.close_link(id, None),
-            Greeting::Up { older, address, window, holding } => {
-                older.into_iter().for_each(|older| self.delivery.close(older));
-                let opened = self.delivery.open(journal, id, contact, window, hello, holding)?;
-                // The reason may be gone since this side said hello.
-                let gone = holding.filter(|_| self.intake.hold(contact).is_none());
-                for link in gone.into_iter().flat_map(|it| self.delivery.take_again(Some(contact), it)) {
-                    self.links.say(&mut self.fx, link, vec![Peer::Resume]);
-                }
-                if let Some(up_to) = opened.skipped {
-                    self.links.say(&mut self.fx, id, vec![Peer::Skipped(up_to)]);
-                }
-                if let Some(messages) = opened.lost {
-                    self.fx.tell(Notice::Lost { peer: name.clone(), messages });
-                }
-                self.tell_delivered(contact, opened.delivered);
-                self.dialer.reached(self.fx.now, contact, address);
-                self.rendezvous.forgive(&name);
-                if older.is_none() {
-                    let stranger = self.roster.standing(contact) == Some(Standing::Stranger);
-                    self.fx.tell(Notice::Link { peer: name, state: UpDown::Up, stranger });
-                }
-                self.note_held(contact);
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn tell_delivered(&mut self, contact: ContactId, delivered: Vec<Delivered>) {
@@ -530,7 +399,12 @@ impl Node {
         if closed.was_up {
             if let Some(person) = self.roster.get(contact).filter(|person| !person.identity.blocked) {
                 let stranger = person.identity.standing == Standing::Stranger;
-                self.fx.tell(Notice::Link { peer: person.name.clone(), state: UpDown::Down, stranger });
+                self.fx.tell(Notice::Link {
+                    peer: person.name.clone(),
+                    state: UpDown::Down,
+                    stranger,
+                    route: None,
+                });
             }
             if !self.held.is_empty() {
                 self.note_held(contact);
@@ -538,6 +412,7 @@ impl Node {
             let silence = i64::try_from(closed.silence.as_millis()).unwrap_or(i64::MAX);
             self.dialer.seen(contact, now.wall.saturating_sub(silence));
             self.dialer.dial_later(now, contact, false);
+            ways::seek(self, contact);
         } else if closed.dialled && self.links.of(contact).is_none() {
             // A client that has the key and wants no link may be an older one of theirs, at the older address.
             self.dialer.dial_elsewhere(contact);
@@ -545,32 +420,19 @@ impl Node {
         }
     }
 
-    /// Adds a user; `None` if there are too many.
-    pub(super) fn add_contact(
-        &mut self,
-        journal: &Journal,
-        name: &Name,
-        standing: Standing,
-    ) -> Result<Option<ContactId>> {
-        let row = self.roster.add(journal, name, standing)?;
-        Ok(row.map(|row| {
-            self.dialer.add(row.id);
-            self.delivery.add(row.id);
-            self.conversations.add(row.id);
-            row.id
-        }))
-    }
-
-    /// Removes a contact with all that was said.
-    pub(super) fn remove_contact(&mut self, journal: &Journal, id: ContactId) -> Result<()> {
-        if let Some(name) = self.roster.remove(journal, id)? {
-            self.rendezvous.forgive(&name);
-            self.dialer.remove(id);
-            self.intake.remove(id);
-            self.held.forget(id);
-            self.delivery.remove(id);
-            self.conversations.remove(id, &name);
+    /// The room on the journal's disk has changed.
+    pub(super) fn disk(&mut self, space: Space) {
+        self.intake.set_space(space);
+        match space {
+            Space::Low => {
+                let message = "the disk is nearly full: nothing more is taken from peers, who are told so. Your own messages are still kept. Make room, or start with a smaller --keep-free";
+                self.fx.error(Code::DiskFull, None, message.into());
+            }
+            Space::Enough => {
+                for link in self.delivery.take_again(None, HoldReason::DISK_FULL) {
+                    self.links.say(&mut self.fx, link, vec![Peer::Resume]);
+                }
+            }
         }
-        Ok(())
     }
 }

@@ -1,0 +1,130 @@
+//! How two users are helped to a way to each other: at once through their routers, or through discovery.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::telling::is_seen_by_strangers;
+use super::{Action, Turn};
+use crate::discovery::users::UserIndex;
+use crate::protocol::Name;
+use crate::protocol::rendezvous::{Punch, RefusedCode, TOKEN};
+use crate::time::{Instant, millis};
+use crate::transport::ConnectionId;
+use crate::undo::{Table, transactional};
+
+/// A pair is helped to punch once in this time.
+pub const PUNCH_AGAIN: Duration = Duration::from_secs(10);
+/// Of two who ask within this time, the second means the same punch.
+const SAME_PUNCH: Duration = Duration::from_secs(4);
+/// How many pairs are remembered, in about 1 MiB. When they are more, all are forgotten: the clients bound what they
+/// take part in too.
+const MAX_REMEMBERED: usize = 16 * 1024;
+
+/// One of two users who are to be joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    pub session: ConnectionId,
+    pub user: UserIndex,
+    pub from: IpAddr,
+    /// The other one, as this side knows it.
+    pub with: Name,
+}
+
+/// Which pairs have been helped to punch lately.
+#[derive(Debug, Default)]
+pub struct Punched {
+    /// The pair in the order of its users, and when.
+    last: Table<HashMap<(UserIndex, UserIndex), Instant>>,
+}
+
+transactional!(Punched { last });
+
+impl Punched {
+    /// Whether a punch of these two begins now; `None` if it is the one that has begun already.
+    pub(super) fn begin(
+        &mut self,
+        one: UserIndex,
+        other: UserIndex,
+        now: Instant,
+    ) -> Result<Option<()>, RefusedCode> {
+        let pair = (one.min(other), one.max(other));
+        match self.last.get(&pair).map(|last| now.since(*last)) {
+            Some(ago) if ago < SAME_PUNCH => return Ok(None),
+            Some(ago) if ago < PUNCH_AGAIN => return Err(RefusedCode::TOO_SOON),
+            _ => {}
+        }
+        if self.last.len() >= MAX_REMEMBERED {
+            self.last = Table::default();
+        }
+        self.last.insert(pair, now);
+        Ok(Some(()))
+    }
+}
+
+#[cfg(test)]
+impl Punched {
+    pub(super) fn remembered(&self) -> usize {
+        self.last.len()
+    }
+}
+
+impl Turn<'_> {
+    pub(super) fn punch(&mut self, session: ConnectionId, asker: UserIndex, name: &Name) {
+        if let Err(code) = self.try_punch(session, asker, name) {
+            self.refuse(session, code, Some(name));
+        }
+    }
+
+    fn try_punch(&mut self, session: ConnectionId, asker: UserIndex, name: &Name) -> Result<(), RefusedCode> {
+        let target = self.users.named(name).filter(|target| self.relations.connected(asker, *target));
+        let target = target.ok_or(RefusedCode::NOT_CONNECTED)?;
+        let theirs = self.sessions.of(target).ok_or(RefusedCode::NOT_ONLINE)?;
+        if self.punched.begin(asker, target, self.now.mono)?.is_none() {
+            return Ok(());
+        }
+        let own_name = self.users.get(asker).map(|account| account.name.clone());
+        if let (Some(own), Some(other), Some(own_name)) =
+            (self.sessions.get(session), self.sessions.get(theirs), own_name)
+        {
+            let [own_wait, their_wait] = own.reach.waits(&other.reach);
+            let punch = |name, wait, addresses| {
+                let wait = u32::try_from(millis(wait)).unwrap_or(u32::MAX);
+                Punch { name, token: [0; TOKEN], wait, addresses }
+            };
+            let sides = [
+                (session, punch(name.clone(), own_wait, other.reach.punched(other.from))),
+                (theirs, punch(own_name, their_wait, own.reach.punched(own.from))),
+            ];
+            self.decisions.actions.push(Action::Punch { sides });
+        }
+        Ok(())
+    }
+
+    /// Joins two users: those who are connected, and one who has asked with a user who is open to strangers.
+    pub(super) fn relay(&mut self, session: ConnectionId, asker: UserIndex, name: &Name) {
+        if let Err(code) = self.try_relay(session, asker, name) {
+            self.refuse(session, code, Some(name));
+        }
+    }
+
+    fn try_relay(&mut self, session: ConnectionId, asker: UserIndex, name: &Name) -> Result<(), RefusedCode> {
+        let asked = |target| self.relations.request(asker, target).is_some();
+        let open = |target| self.users.get(target).is_some_and(is_seen_by_strangers);
+        let may = |target| self.relations.connected(asker, target) || asked(target) && open(target);
+        let target = self.users.named(name).filter(|target| may(*target));
+        let target = target.ok_or(RefusedCode::NOT_CONNECTED)?;
+        let theirs = self.sessions.of(target).ok_or(RefusedCode::NOT_ONLINE)?;
+        let side = |session, user, with| {
+            let from = self.sessions.get(session)?.from.ip();
+            Some(Side { session, user, from, with })
+        };
+        let own_name = self.users.get(asker).map(|account| account.name.clone());
+        let own = side(session, asker, name.clone());
+        let other = own_name.and_then(|own_name| side(theirs, target, own_name));
+        if let (Some(own), Some(other)) = (own, other) {
+            self.decisions.actions.push(Action::Relay { sides: [own, other] });
+        }
+        Ok(())
+    }
+}
