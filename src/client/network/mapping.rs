@@ -141,7 +141,7 @@ fn spawn_at(
     report: impl Fn(Report) + Send + 'static,
 ) -> io::Result<Mapper> {
     let mut nonce = [0; 12];
-    getrandom::fill(&mut nonce)?;
+    getrandom::fill(&mut nonce).map_err(|error| io::Error::other(error.to_string()))?;
     let (look, looks) = bounded(1);
     let (end, ended) = bounded(0);
     let held = Arc::new(AtomicBool::new(false));

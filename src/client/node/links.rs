@@ -192,10 +192,11 @@ impl Link {
         }
     }
 
+    /// When the other side is to hear something. Also before the link is up: so it notices if the hello was lost on the way.
     fn ping_at(&self) -> Instant {
         match self.state {
-            State::Up { .. } => self.last_sent + PING_AFTER,
-            _ => Instant::NEVER,
+            State::Up { .. } | State::Greeted(..) | State::Undecided(..) => self.last_sent + PING_AFTER,
+            State::Identifying(_) | State::Replaced(_) => Instant::NEVER,
         }
     }
 }
@@ -361,6 +362,7 @@ impl Links {
         let early = early.take();
         link.state = State::Greeted(contact, hello.hold);
         self.say(fx, id, vec![Peer::Hello(hello)]);
+        self.wake_at(fx.now.mono + PING_AFTER);
         early
     }
 

@@ -8,10 +8,13 @@ use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::Keypair;
+
 const LENGTH: usize = 32;
 
-/// X25519 from here, the ciphers of `ring`, which are faster, and what `snow` has itself.
-pub(super) struct Resolver;
+/// X25519 from here, the ciphers of `ring`, which are faster, and what `snow` has itself. It has the key pair of this
+/// side's account, whose public key is not to be derived again.
+pub(super) struct Resolver(pub Keypair);
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
@@ -19,7 +22,10 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        (*choice == DHChoice::Curve25519).then(|| Box::<X25519>::default() as _)
+        (*choice == DHChoice::Curve25519).then(|| {
+            let own = Some(self.0.clone());
+            Box::new(X25519 { own, ..X25519::default() }) as _
+        })
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
@@ -36,6 +42,9 @@ impl CryptoResolver for Resolver {
 struct X25519 {
     private: [u8; LENGTH],
     public: [u8; LENGTH],
+    /// The account's, if its public key need not be derived.
+    #[zeroize(skip)]
+    own: Option<Keypair>,
 }
 
 impl X25519 {
@@ -59,7 +68,10 @@ impl Dh for X25519 {
 
     fn set(&mut self, private: &[u8]) {
         self.private.copy_from_slice(private);
-        self.derive_public();
+        match &self.own {
+            Some(own) if own.x25519() == private => self.public = *own.x25519_public(),
+            _ => self.derive_public(),
+        }
     }
 
     fn generate(&mut self, random: &mut dyn Random) -> Result<(), Error> {

@@ -139,7 +139,7 @@ fn builder<'b>(
     prologue: &'b [u8],
     ephemeral: Option<&'b [u8; 32]>,
 ) -> Result<Builder<'b>, snow::Error> {
-    let builder = Builder::with_resolver(purpose.pattern().parse()?, Box::new(Resolver))
+    let builder = Builder::with_resolver(purpose.pattern().parse()?, Box::new(Resolver(own.clone())))
         .local_private_key(own.x25519())?
         .prologue(prologue)?;
     Ok(match ephemeral {

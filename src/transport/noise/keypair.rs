@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use curve25519_dalek::MontgomeryPoint;
 use ed25519_dalek::SigningKey;
 use zeroize::Zeroizing;
 
@@ -19,6 +20,8 @@ pub struct Keypair {
     /// In one place, so that moves and clones of the pair leave no copies behind.
     secrets: Arc<Secrets>,
     public: PublicKey,
+    /// Its X25519 form: kept, for to derive it takes as long as a tenth of a handshake.
+    x25519_public: [u8; 32],
 }
 
 #[derive(Default)]
@@ -46,7 +49,8 @@ impl Keypair {
         let Secrets { seed: ours, x25519 } = Arc::get_mut(&mut secrets)?;
         ours.copy_from_slice(seed);
         x25519.copy_from_slice(Zeroizing::new(signing.to_scalar_bytes()).as_ref());
-        public.is_valid().then_some(Self { secrets, public })
+        let x25519_public = MontgomeryPoint::mul_base_clamped(**x25519).to_bytes();
+        public.is_valid().then_some(Self { secrets, public, x25519_public })
     }
 
     pub fn public(&self) -> PublicKey {
@@ -61,19 +65,22 @@ impl Keypair {
     pub(super) fn x25519(&self) -> &[u8; 32] {
         &self.secrets.x25519
     }
+
+    pub(super) fn x25519_public(&self) -> &[u8; 32] {
+        &self.x25519_public
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use curve25519_dalek::MontgomeryPoint;
-
     use super::*;
 
     #[test]
     fn both_forms_belong_together() {
         for _ in 0..20 {
             let keypair = Keypair::generate().unwrap();
-            let x25519 = MontgomeryPoint::mul_base_clamped(*keypair.x25519()).to_bytes();
+            let x25519 = *keypair.x25519_public();
+            assert_eq!(x25519, MontgomeryPoint::mul_base_clamped(*keypair.x25519()).to_bytes());
             assert_eq!(PublicKey::from_x25519(&x25519), Some(keypair.public()));
             assert_eq!(keypair.public().x25519(), Some(x25519));
             assert_eq!(Keypair::from_secret(keypair.secret()).unwrap().public(), keypair.public());

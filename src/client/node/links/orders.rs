@@ -166,10 +166,8 @@ impl World {
                 Greeting::Broken(what) => panic!("{what}"),
                 Greeting::Up(_) | Greeting::Undecided => {}
             },
-            Heard::Keep(_, decision) => {
-                if links.kept(fx, id, decision).is_none() {
-                    links.close(fx, id, None);
-                }
+            Heard::Keep(_, decision) if links.kept(fx, id, decision).is_none() => {
+                links.close(fx, id, None);
             }
             Heard::Broken(what) => panic!("{what}: {said:?} over {id} to {side}"),
             _ => {}
