@@ -634,6 +634,9 @@ fn is_missing(journal: &Journal, contact: ContactId, id: Cursor) -> bool {
 
 /// Whose contact this account is or wants to be: not somebody who was only ever blocked by name.
 fn asked_for(journal: &Journal) -> Vec<Name> {
-    let asked = |row: &ContactRow| row.identity.key.is_some() || row.identity.request != Request::None;
+    let asked = |row: &ContactRow| {
+        row.identity.standing != Standing::Forgotten
+            && (row.identity.key.is_some() || row.identity.request != Request::None)
+    };
     journal.contacts().unwrap().into_iter().filter(asked).map(|row| row.name).collect()
 }
