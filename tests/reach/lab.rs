@@ -21,7 +21,7 @@ use crate::support::client::{ANSWER_ALL, Client};
 use crate::support::discovery::{Discovery, scratch};
 
 /// Where discovery listens: on the one port that [`Kind::Only443`] lets out.
-const DISCOVERY: &str = "203.0.113.1:443";
+pub const DISCOVERY: &str = "203.0.113.1:443";
 /// Where clients listen for peers.
 pub const PORT: u16 = 7000;
 /// As many as the public network has addresses for.
