@@ -17,6 +17,7 @@ mod simulation {
     pub mod oracle;
     pub mod past;
     pub mod peace;
+    pub mod reach;
     pub mod server;
     pub mod snapshot;
     pub mod storm;
