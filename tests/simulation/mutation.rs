@@ -101,6 +101,8 @@ pub enum Mutation {
     WrongTickets,
     /// Discovery is not asked to relay.
     RelayUnasked,
+    /// None is, where those among routers would show: so it is not the network that breaks the others.
+    Nothing,
 }
 
 /// What a broken rule remembers.
@@ -172,6 +174,7 @@ impl Mutation {
                 | Self::PunchUnanswered
                 | Self::WrongTickets
                 | Self::RelayUnasked
+                | Self::Nothing
         )
     }
 

@@ -95,8 +95,9 @@ pub struct Kept {
     said: BTreeMap<(usize, u64, usize, u64), (ConnId, u64)>,
     /// The number of the decision for each connection.
     decided: BTreeMap<ConnId, u64>,
-    /// What each side that does not decide has heard over which connection.
-    heard: BTreeMap<ConnId, u64>,
+    /// What each side that does not decide has heard over which connection, and in which of its transactions.
+    heard: BTreeMap<ConnId, (u64, u64)>,
+    transactions: BTreeMap<usize, u64>,
     /// Whether no link may fall any more.
     steady: bool,
 }
@@ -476,7 +477,7 @@ impl World {
                     }
                 }
                 _ => {
-                    let Some(decision) = self.oracle.kept.heard.get(&conn).copied() else {
+                    let Some((decision, _)) = self.oracle.kept.heard.get(&conn).copied() else {
                         self.fail(format!("user{client} says {said:?} over {conn} before it is kept"));
                         return;
                     };
@@ -485,13 +486,15 @@ impl World {
                     };
                     let mut own_ends = [own, other].map(|end| (end.pid, end.life));
                     own_ends.sort_unstable();
-                    let later = self.oracle.kept.heard.iter().find(|(other, later)| {
+                    let transaction = self.oracle.kept.transactions.get(&client).unwrap_or(&0);
+                    let later = self.oracle.kept.heard.iter().find(|(other, (later, heard))| {
                         let same = ends(**other).is_some_and(|ends| {
                             let mut theirs = ends.map(|(pid, life, _)| (pid, life));
                             theirs.sort_unstable();
                             theirs == own_ends && ends.iter().all(|(.., open)| *open)
                         });
-                        **later > decision && same
+                        // What was heard with it may have been heard after this was decided.
+                        *later > decision && heard < transaction && same
                     });
                     if let Some((later, _)) = later {
                         let later = *later;
@@ -506,6 +509,9 @@ impl World {
 
     /// A client has been told what is in a frame, and its transaction is committed.
     pub fn note_kept(&mut self, client: usize, inputs: &[Input]) {
+        let transaction = self.oracle.kept.transactions.entry(client).or_default();
+        *transaction += 1;
+        let transaction = *transaction;
         for input in inputs {
             let Input::LinkSays(link, said) = input else {
                 continue;
@@ -525,7 +531,9 @@ impl World {
             {
                 // What was said, and not what this side may have heard instead.
                 let said = self.oracle.kept.decided.get(&conn).copied();
-                said.or(keep).into_iter().for_each(|it| _ = self.oracle.kept.heard.insert(conn, it));
+                said.or(keep)
+                    .into_iter()
+                    .for_each(|it| _ = self.oracle.kept.heard.insert(conn, (it, transaction)));
             }
         }
     }
