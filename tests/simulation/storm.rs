@@ -128,7 +128,7 @@ impl Plan {
         let lies = if mutation == Some(Mutation::AnyKey) { 300 } else { often(rng, 10, 200) };
         let clients = [2, 2, 2, 3, 3, 4, 5, 8][rng.usize(0..8)];
         let silent = strangers > 0 && rng.bool();
-        let routers = rng.u32(0..100) < 60;
+        let routers = mutation.is_none() && rng.u32(0..100) < 60;
         if routers {
             faults.push(Fault::Router);
         }
@@ -162,9 +162,8 @@ impl Plan {
 
     /// A broken rule is to show soon, where it can.
     fn suit(&mut self, mutation: Mutation) {
-        self.routers |= mutation.needs_routers();
-        self.upgrades = mutation.needs_routers();
         if mutation.needs_routers() {
+            (self.routers, self.upgrades) = (true, true);
             self.faults = vec![Fault::Router, Fault::Stall, Fault::Cut, Fault::Stall];
             (self.fault_gap, self.strangers, self.no_relay) = (3_000, 0, 0);
             (self.text, self.duration) = (10, 40_000);
