@@ -12,6 +12,7 @@ use peerchat::store::journal::{ContactId, ContactRow, Journal, Request, Standing
 use peerchat::time::Now;
 
 use super::client::{Client, has_messages};
+use super::reach::Kept;
 use super::strangers::Acquaintances;
 use super::wire::ConnId;
 use super::world::{Pid, World};
@@ -104,6 +105,7 @@ pub struct Oracle {
     withdrawing: Vec<bool>,
     pub contacts: Vec<Option<Vec<ContactLine>>>,
     pub met: Acquaintances,
+    pub kept: Kept,
     /// Whether the client whose transaction is looked at takes nothing from peers.
     pub takes_nothing: bool,
     /// Of whom a client was told that they have lost messages.
@@ -430,6 +432,7 @@ impl World {
     pub fn check_told(&mut self, client: usize, notices: &[Notice]) {
         for notice in notices {
             self.oracle.met.told(client, notice);
+            self.check_link_notice(client, notice);
             match notice {
                 Notice::Queued { to, .. } | Notice::Delivered { to, .. }
                     if self.concerns_twin(client, to) => {}

@@ -276,6 +276,11 @@ impl World {
         }
     }
 
+    /// Whether a client takes links of strangers.
+    pub fn takes_strangers(&self, client: usize) -> bool {
+        matches!(self.clients[client].policy, Policy::Open | Policy::All)
+    }
+
     /// What goes out to discovery.
     pub fn check_told_discovery(&mut self, client: usize, said: &[ToDiscovery]) {
         for said in said {
