@@ -302,10 +302,10 @@ impl World {
                     }
                 }
             }
-            Some(Mutation::ClosedAtHello) if said.iter().any(|said| matches!(said, Peer::Hello(_))) => {
-                if !self.decides(conn, side) {
-                    self.close_older(conn);
-                }
+            Some(Mutation::ClosedAtHello)
+                if said.iter().any(|said| matches!(said, Peer::Hello(_))) && !self.decides(conn, side) =>
+            {
+                self.close_older(conn);
             }
             Some(Mutation::SkippedIgnored) => said.retain(|said| !matches!(said, Peer::Skipped(_))),
             Some(Mutation::NotRewound) if said.iter().any(|said| matches!(said, Peer::Hold(_))) => {

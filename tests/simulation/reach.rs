@@ -82,7 +82,7 @@ impl Default for Relay {
 pub struct Party {
     pub client: usize,
     pub life: u64,
-    /// Whom this side has dialled.
+    /// The contact whose client this side has dialled.
     pub dialled: Option<ContactId>,
     pub route: Route,
 }
@@ -192,8 +192,8 @@ impl World {
     }
 
     /// A client's thread begins to punch, and dials meanwhile.
-    pub fn punch(&mut self, puncher: Box<Puncher>) {
-        let Puncher { client, life, contact, key, ref punching } = *puncher;
+    pub fn punch(&mut self, puncher: Puncher) {
+        let Puncher { client, life, contact, key, ref punching } = puncher;
         if self.clients[client].run.as_ref().is_none_or(|run| run.life != life) {
             return;
         }
@@ -202,9 +202,9 @@ impl World {
         self.schedule(self.now, Event::Dial(Box::new(dialling)));
         let token = punching.token;
         match self.punches.remove(&token) {
-            Some(other) if other.client != client => self.meet(*puncher, other),
+            Some(other) if other.client != client => self.meet(puncher, other),
             _ => {
-                self.punches.insert(token, *puncher);
+                self.punches.insert(token, puncher);
                 let end = self.now + PUNCH_FOR;
                 self.schedule(end, Event::PunchOver(token));
             }
@@ -274,31 +274,31 @@ impl World {
     }
 
     /// A client's thread shows discovery its ticket.
-    pub fn join(&mut self, joiner: Box<Joiner>) {
+    pub fn join(&mut self, joiner: Joiner) {
         if self.clients[joiner.client].run.as_ref().is_none_or(|run| run.life != joiner.life) {
             return;
         }
         let parted = self.parted(Pid::Client(joiner.client), Pid::Discovery);
         let Some(run) = self.discovery.run.as_mut().filter(|_| !parted) else {
             let wait = if parted { 5_000 } else { 0 };
-            return self.join_fails_in(wait, *joiner);
+            return self.join_fails_in(wait, joiner);
         };
         let now = self.now - run.started;
         match run.relay.rules.show(&joiner.ticket, moment(now)) {
             Ok(Shown::First(link, until)) => {
                 let until = millis(until.since_start()) + run.started;
-                run.relay.waiting.insert(link, *joiner);
+                run.relay.waiting.insert(link, joiner);
                 self.schedule(until, Event::JoinOver(self.discovery.life, link));
             }
             Ok(Shown::Second(link)) => {
                 let first = run.relay.waiting.remove(&link);
                 run.relay.rules.ended(link);
                 match first {
-                    Some(first) => self.joined(first, *joiner),
-                    None => self.join_fails_in(0, *joiner),
+                    Some(first) => self.joined(first, joiner),
+                    None => self.join_fails_in(0, joiner),
                 }
             }
-            Ok(Shown::NoRoom(_)) | Err(_) => self.join_fails_in(0, *joiner),
+            Ok(Shown::NoRoom(_)) | Err(_) => self.join_fails_in(0, joiner),
         }
     }
 
