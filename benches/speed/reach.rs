@@ -23,6 +23,8 @@ use crate::{Options, ms, programs};
 const NEAR: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(203, 0, 113, 129)];
 /// The clients' sides.
 const FAR: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 2), Ipv4Addr::new(203, 0, 113, 130)];
+/// How many messages are sent one after the other.
+const TURNS: u64 = 1000;
 /// Discovery is not to slow what it relays: KiB a second, of each link and of all.
 const UNBOUNDED: &str = "10000000";
 
@@ -118,7 +120,7 @@ fn measure(options: &Options, route: &str) -> Result<Figures> {
     let network = Network::new(route == "direct")?;
     let mut pair = network.pair(&scratch, route)?;
     let stream = stream(&mut pair, COUNT)?;
-    let times = latency(&mut pair)?;
+    let times = latency(&mut pair, TURNS)?;
     pair.leave()?;
     stream.say(route);
     println!("   {route}, line to line: p50 {}, p99 {}", ms(times[0]), ms(times[1]));
