@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
+use std::time::Instant;
 
 use crate::support::discovery::*;
 use crate::support::raw;
