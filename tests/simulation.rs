@@ -17,6 +17,7 @@ mod simulation {
     pub mod oracle;
     pub mod past;
     pub mod peace;
+    pub mod reach;
     pub mod server;
     pub mod snapshot;
     pub mod storm;
@@ -40,6 +41,9 @@ const ORDINARY: Duration = Duration::from_secs(15);
 
 /// Within how many seeds a broken rule must be noticed.
 const MUTANT_SEEDS: u64 = 40;
+
+/// How many seeds of the networks in which these are looked for break nothing by themselves.
+const CONTROL_SEEDS: u64 = 6;
 
 /// How many broken rules are looked for at once.
 const MUTANT_THREADS: usize = 2;
@@ -98,7 +102,9 @@ fn replay() {
         return;
     };
     let only = std::env::var("PEERCHAT_MUTATION").ok();
-    let mutation = only.and_then(|only| Mutation::ALL.into_iter().find(|it| format!("{it:?}") == only));
+    let mutation = only.and_then(|only| {
+        Mutation::ALL.into_iter().chain([Mutation::Nothing]).find(|it| format!("{it:?}") == only)
+    });
     let outcome = run(seed, mutation, true, true);
     println!("{:?}", outcome.stats.0);
     assert_eq!(outcome.problem, None, "seed {seed}");
@@ -135,17 +141,27 @@ fn every_broken_rule_is_noticed() {
     assert_eq!(unnoticed.into_inner().unwrap(), []);
 }
 
+/// Where rules about routers are broken, it is the broken rule that is noticed.
+#[test]
+fn routers_alone_break_nothing() {
+    for seed in 0..CONTROL_SEEDS {
+        assert_eq!(run(seed, Some(Mutation::Nothing), false, false).problem, None, "seed {seed}");
+    }
+}
+
 #[test]
 #[ignore = "takes as long as one likes"]
 fn long() {
     let range = std::env::var("PEERCHAT_SEEDS").unwrap_or_else(|_| "0..1000".into());
     let (from, to) = range.split_once("..").unwrap_or(("0", &range));
     let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
+    // Networks among routers alone.
+    let mutation = std::env::var_os("PEERCHAT_ROUTERS").map(|_| Mutation::Nothing);
     let start = Instant::now();
     let mut all = Stats::default();
     let mut failed = Vec::new();
     for seed in from..to {
-        let outcome = run(seed, None, false, false);
+        let outcome = run(seed, mutation, false, false);
         outcome.stats.0.iter().for_each(|(what, count)| *all.0.entry(what).or_default() += count);
         if let Some(problem) = outcome.problem {
             println!("seed {seed}: {problem}\n    {}", replay_command(seed));

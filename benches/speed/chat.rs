@@ -1,7 +1,7 @@
 //! Two real clients and their discovery, with as much in their journals as one likes.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -97,13 +97,22 @@ pub fn text(number: u64) -> String {
 
 impl Person {
     pub fn start(core: usize, directory: &Path, name: &str, discovery: SocketAddr) -> Result<Self> {
-        let mut command = Command::new(programs()?.join("client"));
-        command
-            .env_remove("RUST_LOG")
-            .args(["--json", "--strangers", "all"])
-            .arg("--data-dir")
-            .arg(directory);
-        command.args([name, "0", "127.0.0.1", "127.0.0.1", &discovery.port().to_string()]);
+        let program = Command::new(programs()?.join("client"));
+        Self::spawn(core, program, directory, name, Ipv4Addr::LOCALHOST, discovery)
+    }
+
+    /// Of a command that runs a client, to which arguments are added. It listens at `own`.
+    pub fn spawn(
+        core: usize,
+        mut command: Command,
+        directory: &Path,
+        name: &str,
+        own: Ipv4Addr,
+        discovery: SocketAddr,
+    ) -> Result<Self> {
+        command.env_remove("RUST_LOG").args(["--json", "--strangers", "all"]);
+        command.arg("--data-dir").arg(directory).args([name, "0", &own.to_string()]);
+        command.args([discovery.ip().to_string(), discovery.port().to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let start = Instant::now();
         let mut child = pinned(core, || Ok(command.spawn()?))?;
@@ -128,8 +137,12 @@ impl Person {
         cpu(&self.child.id().to_string())
     }
 
-    pub fn wait_for_link(&mut self) -> Result<()> {
-        self.lines.wait("link").map(drop)
+    pub fn wait_for_link(&mut self, route: &str) -> Result<()> {
+        let line = self.lines.wait("link")?;
+        let said: serde_json::Value = serde_json::from_slice(line)?;
+        let route_is = said.get("route").and_then(serde_json::Value::as_str);
+        ensure!(route_is == Some(route), "a link of another route than {route}: {said}");
+        Ok(())
     }
 
     /// Has it leave. Nothing may be waiting, and nothing may come that has come before.
@@ -232,10 +245,15 @@ impl Pair {
     /// From what [`make`] has made.
     pub fn start(scratch: &Scratch) -> Result<Self> {
         let discovery = Discovery::start(programs()?, &scratch.db(), 0, &[])?;
-        let mut receiver = Person::start(SECOND, scratch.path(), "bob", discovery.address)?;
-        let mut sender = Person::start(FIRST, scratch.path(), "alice", discovery.address)?;
-        sender.wait_for_link()?;
-        receiver.wait_for_link()?;
+        let receiver = Person::start(SECOND, scratch.path(), "bob", discovery.address)?;
+        let sender = Person::start(FIRST, scratch.path(), "alice", discovery.address)?;
+        Self::of(sender, receiver, discovery, "direct")
+    }
+
+    /// Of those that run, once there is a link of that route.
+    pub fn of(mut sender: Person, mut receiver: Person, discovery: Discovery, route: &str) -> Result<Self> {
+        sender.wait_for_link(route)?;
+        receiver.wait_for_link(route)?;
         Ok(Self { sender, receiver, _discovery: discovery })
     }
 

@@ -175,7 +175,7 @@ fn fan(options: &Options, count: u64, stalled: bool) -> Result<Stream> {
     let link = |(first, account): (usize, &Arc<Account>)| Raw::link(&sender, key, account, first as u64);
     let mut peers = accounts.iter().enumerate().map(link).collect::<Result<Vec<_>>>()?;
     for _ in &accounts {
-        sender.wait_for_link()?;
+        sender.wait_for_link("direct")?;
     }
     // It stays connected, and takes nothing.
     let silent = if stalled { peers.pop() } else { None };

@@ -13,10 +13,10 @@ use crate::{Options, ms, quantile};
 /// How many messages a round has.
 const COUNT: u64 = 4000;
 
-/// How long it takes at the median, and 99 of 100.
-pub fn latency(pair: &mut Pair) -> Result<[Duration; 2]> {
+/// How long so many take, one after the other, at the median, and 99 of 100.
+pub fn latency(pair: &mut Pair, count: u64) -> Result<[Duration; 2]> {
     let mut times = Vec::new();
-    for expected in 0..COUNT {
+    for expected in 0..count {
         let line = format!("CHAT bob {}", text(expected));
         let start = Instant::now();
         pair.sender.say(&line)?;
@@ -34,7 +34,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
     let rounds = rounds(options.keep, |_| {
         let scratch = options.scratch("latency")?;
         let mut pair = Pair::fresh(&scratch)?;
-        let [median, p99] = latency(&mut pair)?;
+        let [median, p99] = latency(&mut pair, COUNT)?;
         pair.leave()?;
         println!("   clients, line to line: p50 {}, p99 {}", ms(median), ms(p99));
         let scratch = options.scratch("bare")?;

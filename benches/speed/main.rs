@@ -1,7 +1,7 @@
 //! How fast the real programs are, beside programs that do nothing but the unavoidable work.
 //!
 //! ```text
-//! cargo bench --bench speed                  all of S1 to S8
+//! cargo bench --bench speed                  all of S1 to S10
 //! cargo bench --bench speed -- s1 s6         only these
 //! cargo bench --bench speed -- peers         beside ngircd, mosquitto and Redis, where they are installed
 //! cargo bench --bench speed -- s1 --keep     rounds count however busy others are
@@ -27,6 +27,8 @@ mod handshakes;
 mod latency;
 mod measure;
 mod peers;
+mod reach;
+mod relayed;
 mod requests;
 mod stored;
 mod stream;
@@ -102,7 +104,7 @@ fn run(arguments: &[String]) -> Result<()> {
     let mut wanted: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|argument| *argument != "--keep").collect();
     if wanted.is_empty() || wanted == ["all"] {
-        wanted = vec!["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"];
+        wanted = vec!["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10"];
     }
     println!("{}", server::machine()?);
     let options = Options { directory: measure::directory()?, keep };
@@ -117,8 +119,10 @@ fn run(arguments: &[String]) -> Result<()> {
             "s6" => stored::run(&options),
             "s7" => fan::run(&options),
             "s8" => handshakes::run(&options),
+            "s9" => reach::run(&options),
+            "s10" => relayed::run(&options),
             "peers" => peers::run(&options),
-            other => anyhow::bail!("there is no {other}; s1 to s8, all or peers"),
+            other => anyhow::bail!("there is no {other}; s1 to s10, all or peers"),
         };
         rows.extend(measure::bounded(one).with_context(|| format!("{what} failed"))?);
     }

@@ -60,8 +60,13 @@ impl Discovery {
     /// On a port of 127.0.0.1; 0 takes a free one.
     pub fn start(programs: &Path, db: &Path, port: u16, options: &[&str]) -> Result<Self> {
         let mut command = Command::new(programs.join("discovery"));
-        command.env_remove("RUST_LOG").arg("--db").arg(db).args(options);
-        command.args(["127.0.0.1", &port.to_string()]);
+        command.arg("--db").arg(db).args(options).args(["127.0.0.1", &port.to_string()]);
+        Self::spawn(command)
+    }
+
+    /// Of a command that runs it.
+    pub fn spawn(mut command: Command) -> Result<Self> {
+        command.env_remove("RUST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("discovery does not start")?;
         let stdout = child.stdout.take().context("no pipe")?;

@@ -34,6 +34,8 @@ const LARGEST: usize = 32 * 1024;
 /// What is asked of the kernel for each buffer of a socket, in bytes. It grants twice as much, and is asked because it
 /// would else keep megabytes for a side that does not read.
 const SOCKET_BUFFER: usize = 256 * 1024;
+/// A shorter pause stays owed until more has come together: to wake up from it would take longer than it lasts.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 /// How often the first of two looks whether its connection still stands.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long a side may take to close after the other one has. A connection that is closed while a side still sends would
@@ -264,7 +266,7 @@ impl Half {
             self.link.copied.store(self.link.relay.now(), Ordering::Relaxed);
             let now = self.link.relay.0.clock.now().mono;
             let pause = self.link.relay.desk().rules.copied(self.link.id, self.side, count as u64, now);
-            if !pause.is_zero() {
+            if pause >= SHORTEST_PAUSE {
                 thread::sleep(pause);
             }
             let wanted = if count == buffer.len() {

@@ -10,16 +10,18 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::support::client::{ANSWER_ALL, Client};
 use crate::support::discovery::{Discovery, scratch};
 
 /// Where discovery listens: on the one port that [`Kind::Only443`] lets out.
-const DISCOVERY: &str = "203.0.113.1:443";
+pub const DISCOVERY: &str = "203.0.113.1:443";
 /// Where clients listen for peers.
 pub const PORT: u16 = 7000;
 /// As many as the public network has addresses for.
@@ -100,6 +102,10 @@ impl Namespace {
         run(self.program("nft").args(["-f", "-"]), rules);
     }
 
+    fn path(&self) -> String {
+        format!("/run/netns/{}", self.name)
+    }
+
     fn sysctl(&self, setting: &str) {
         run(self.program("sysctl").args(["-q", "-w", setting]), "");
     }
@@ -161,6 +167,23 @@ pub fn maps() -> bool {
     maps
 }
 
+/// The program that passes on frames after a while, for kernels have no such thing everywhere.
+fn delay_program(directory: &Path) -> Option<PathBuf> {
+    const DEVICE: &str = "/dev/net/tun";
+    if !Path::new(DEVICE).exists() {
+        // Only the node may be missing.
+        let _ = std::fs::create_dir_all("/dev/net");
+        let _ = Command::new("mknod").args([DEVICE, "c", "10", "200"]).stderr(Stdio::null()).status();
+    }
+    if let Err(error) = std::fs::File::open(DEVICE) {
+        println!("skipped: no lines with a delay here; {DEVICE}: {error}");
+        return None;
+    }
+    let program = directory.join("delay");
+    run(Command::new("cc").args(["-O2", "-x", "c", "-", "-o"]).arg(&program), include_str!("delay.c"));
+    Some(program)
+}
+
 /// The public network, with a discovery.
 pub struct Lab {
     /// Runs until the end.
@@ -170,6 +193,8 @@ pub struct Lab {
     prefix: String,
     sites: AtomicU32,
     directory: tempfile::TempDir,
+    /// The program of [`Lab::delays`], if this machine can have it.
+    delay: OnceLock<Option<PathBuf>>,
 }
 
 impl Lab {
@@ -196,15 +221,34 @@ impl Lab {
         let mut discovery = core.program(env!("CARGO_BIN_EXE_discovery"));
         discovery.arg("--db").arg(db).args(["--max-new-names", "1000", "::", "443"]).stdin(Stdio::null());
         let discovery = Discovery::spawn(&mut discovery);
-        Some(Self { _discovery: discovery, core, prefix, sites: AtomicU32::new(1), directory })
+        let (sites, delay) = (AtomicU32::new(1), OnceLock::new());
+        Some(Self { _discovery: discovery, core, prefix, sites, directory, delay })
+    }
+
+    /// Whether lines may take their time. It is said if not.
+    pub fn delays(&self) -> bool {
+        self.delay.get_or_init(|| delay_program(self.directory())).is_some()
     }
 
     /// Another site, with one host.
     pub fn site(&self, kind: Kind) -> Site<'_> {
+        self.distant_site(kind, Duration::ZERO)
+    }
+
+    /// A site from which all takes so long to the public network, and back, if [`Lab::delays`].
+    pub fn distant_site(&self, kind: Kind, delay: Duration) -> Site<'_> {
         let number = self.sites.fetch_add(1, Ordering::Relaxed) + 1;
         assert!(number < MAX_SITES, "no address is left");
-        let mut site =
-            Site { lab: self, kind, number, miniupnpd: None, routers: Vec::new(), hosts: Vec::new() };
+        let mut site = Site {
+            lab: self,
+            kind,
+            number,
+            delay,
+            line: None,
+            miniupnpd: None,
+            routers: Vec::new(),
+            hosts: Vec::new(),
+        };
         let (ip, subnet) = (site.in_segment(), site.subnet());
         match kind {
             Kind::Public => {}
@@ -250,7 +294,10 @@ pub struct Site<'lab> {
     lab: &'lab Lab,
     kind: Kind,
     number: u32,
-    miniupnpd: Option<std::process::Child>,
+    /// Of the line to the public network, each way, and what passes on all frames there.
+    delay: Duration,
+    line: Option<Child>,
+    miniupnpd: Option<Child>,
     /// From the outermost.
     routers: Vec<Namespace>,
     hosts: Vec<Namespace>,
@@ -292,12 +339,18 @@ impl Site<'_> {
     }
 
     /// A router whose `wan` is a cable to a machine, or to that one's bridge, and whose `lan` is a bridge.
-    fn router(&self, name: &str, to: &Namespace, bridge: &str, wan: &str, lan: &str) -> Namespace {
+    fn router(&mut self, name: &str, to: &Namespace, bridge: &str, wan: &str, lan: &str) -> Namespace {
         let router = self.namespace(name);
         router.routes();
         // A flow that it does not know is none, however far it is.
         router.sysctl("net.netfilter.nf_conntrack_tcp_loose=0");
-        self.cable(&router, "wan", to, if bridge.is_empty() { "lan" } else { bridge });
+        if bridge.is_empty() {
+            self.cable(&router, "wan", to, "lan");
+        } else if self.delay.is_zero() {
+            self.cable(&router, "wan", to, bridge);
+        } else {
+            self.line(&router, "wan", to, bridge);
+        }
         router.ip(&format!(
             "link add lan type bridge\naddr add {lan} dev lan\nlink set lan up\naddr add {wan}/24 dev wan"
         ));
@@ -305,8 +358,26 @@ impl Site<'_> {
     }
 
     fn cable(&self, from: &Namespace, interface: &str, to: &Namespace, bridge: &str) {
-        let end = format!("s{}-{interface}{}", self.number, self.hosts.len());
+        let end = self.far_end(interface);
         from.ip(&format!("link add {interface} type veth peer name {end} netns {}", to.name));
+        to.ip(&format!("link set {end} master {bridge}\nlink set {end} up"));
+        from.ip(&format!("link set {interface} up"));
+    }
+
+    fn far_end(&self, interface: &str) -> String {
+        format!("s{}-{interface}{}", self.number, self.hosts.len())
+    }
+
+    /// A cable on which all takes its time.
+    fn line(&mut self, from: &Namespace, interface: &str, to: &Namespace, bridge: &str) {
+        let program = self.lab.delay.get().and_then(Option::as_ref).expect("lines may take their time");
+        let end = self.far_end(interface);
+        let mut command = Command::new(program);
+        command.args([&from.path(), interface, &to.path(), &end]).arg(self.delay.as_millis().to_string());
+        let mut line = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(line.stdout.take().unwrap()).lines().next();
+        self.line = Some(line);
+        assert!(matches!(said, Some(Ok(said)) if said == "ready"), "no line");
         to.ip(&format!("link set {end} master {bridge}\nlink set {end} up"));
         from.ip(&format!("link set {interface} up"));
     }
@@ -364,7 +435,7 @@ impl Site<'_> {
         }
     }
 
-    fn start_miniupnpd(&self) -> std::process::Child {
+    fn start_miniupnpd(&self) -> Child {
         let [router] = self.routers.as_slice() else { panic!("one router maps") };
         let place = |name: &str| self.lab.directory().join(format!("miniupnpd-{}{name}", self.number));
         std::fs::write(place(".conf"), MINIUPNPD.replace("EXT", &self.address())).unwrap();
@@ -433,9 +504,9 @@ impl Site<'_> {
 
 impl Drop for Site<'_> {
     fn drop(&mut self) {
-        if let Some(miniupnpd) = &mut self.miniupnpd {
-            let _ = miniupnpd.kill();
-            let _ = miniupnpd.wait();
+        for program in [&mut self.miniupnpd, &mut self.line].into_iter().flatten() {
+            let _ = program.kill();
+            let _ = program.wait();
         }
         for what in [self.subnet().to_string() + "/64", self.address() + "/32"] {
             // Not all have both.

@@ -1,6 +1,6 @@
 //! One client, driven as `client.rs` drives it, with the disk, the console and the network around it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,12 +16,14 @@ use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::StoreError;
 use peerchat::store::journal::Journal;
 use peerchat::time::millis;
+use peerchat::transport::Route;
 use peerchat::transport::noise::Keypair;
 use rusqlite::OptionalExtension;
 
 use super::dial::Dialling;
 use super::disk::{Crash, Disk};
 use super::mutation::Mutation;
+use super::reach::{Joiner, Network};
 use super::snapshot::Snapshot;
 use super::strangers::policy;
 use super::wire::{ConnId, End};
@@ -35,6 +37,10 @@ pub struct Client {
     pub name: Name,
     pub keypair: Keypair,
     pub address: SocketAddr,
+    /// Where it has been.
+    pub places: BTreeSet<IpAddr>,
+    /// What is between it and the others.
+    pub network: Network,
     pub journal: Rc<Journal>,
     pub backups: Vec<Snapshot>,
     pub run: Option<Run>,
@@ -93,6 +99,8 @@ impl Client {
             name,
             keypair,
             address: SocketAddr::new(ip, 4000),
+            places: BTreeSet::from([ip]),
+            network: Network::Open,
             journal,
             backups: Vec::new(),
             run: None,
@@ -345,6 +353,7 @@ impl World {
                 self.stats.add("transactions");
                 self.note_for_mutation(number, inputs);
                 self.oracle_commits(number, inputs, now);
+                self.note_kept(number, inputs);
                 (crash != Some(Crash::Committed)).then(|| run.node.committed())
             }
             Err(error) => {
@@ -376,17 +385,31 @@ impl World {
             }
             Action::Dial { contact, name, key, routes, .. } => {
                 self.check_dial(number, &name);
+                self.check_places(number, &name, &places(&routes));
                 self.stats.add("dials");
-                let routes = routes.into();
+                let (life, routes) = (run.life, routes.into());
+                let problems = vec![];
                 let dialling =
-                    Dialling { client: number, life: run.life, contact, key, routes, problems: vec![] };
+                    Dialling { client: number, life, contact, key, routes, problems, races: false };
                 self.schedule(self.now, Event::Dial(Box::new(dialling)));
             }
-            Action::Punch { .. } | Action::Relay { .. } | Action::MapPort => {}
+            Action::Punch { contact, name, key, punching } => {
+                self.check_dial(number, &name);
+                self.check_places(number, &name, &punching.remotes);
+                self.check_places(number, &name, &places(&punching.routes));
+                self.begin_punch(number, run.life, contact, key, punching);
+            }
+            Action::Relay { contact, name, key, through, ticket } => {
+                self.check_join(number, &name, key.is_some());
+                self.begin_join(Joiner { client: number, life: run.life, contact, key, through, ticket });
+            }
+            // No router here passes anything on.
+            Action::MapPort => run.inbox.push_back(Input::Mapped(None)),
             Action::Send(link, mut messages) => {
                 if let Some((conn, side)) = run.links.get(&link).copied() {
                     self.distort(number, (conn, side), &mut messages);
                     self.check_sent(number, conn, side, &messages);
+                    self.check_kept(number, conn, side, &messages);
                     self.transmit(conn, side, &messages);
                     self.after_sending(number, &messages);
                 }
@@ -475,6 +498,11 @@ pub fn leaves_at_once(input: &Input) -> bool {
         input,
         Input::Signal | Input::OutputClosed(_) | Input::Command { command: Ok(Command::Logout), .. }
     )
+}
+
+/// Where these routes lead.
+fn places(routes: &[Route]) -> Vec<SocketAddr> {
+    routes.iter().filter_map(Route::remote).collect()
 }
 
 /// For the trace: long enough to tell what happens.

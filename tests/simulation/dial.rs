@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use peerchat::client::event::{Input, Problem};
-use peerchat::protocol::{PublicKey, VERSION};
+use peerchat::protocol::PublicKey;
 use peerchat::store::journal::ContactId;
 use peerchat::transport::Route;
 
-use super::mutation::Mutation;
+use super::reach::{Network, Party};
 use super::wire::End;
 use super::world::{Event, Pid, World};
 
@@ -21,6 +21,8 @@ pub struct Dialling {
     pub key: PublicKey,
     pub routes: VecDeque<Route>,
     pub problems: Vec<(Route, Problem)>,
+    /// Whether it is part of a punch, which is not over when this is.
+    pub races: bool,
 }
 
 impl World {
@@ -29,7 +31,10 @@ impl World {
         let own = Pid::Client(dialling.client);
         let end = End { pid: own, life: dialling.life, id: 0, open: true };
         let Some(route) = dialling.routes.front().copied() else {
-            let Dialling { contact, problems, .. } = *dialling;
+            let Dialling { contact, problems, races, .. } = *dialling;
+            if races {
+                return;
+            }
             return self.post(end, Input::DialFailed { contact, problems });
         };
         let delay = self.rng.u64(1..=self.plan.dial_latency);
@@ -39,6 +44,7 @@ impl World {
         let wait = match target {
             Some(target) if self.parted(own, Pid::Client(target)) => Err((5000, "timeout")),
             None => Err((delay, "refused")),
+            Some(target) if self.clients[target].network != Network::Open => Err((5000, "timeout")),
             Some(target) => Ok(target),
         };
         match wait {
@@ -66,44 +72,12 @@ impl World {
             });
             return self.dial(dialling);
         }
-        let Some(run) = self.clients[dialling.client].run.as_mut().filter(|run| run.life == dialling.life)
-        else {
-            return;
-        };
-        let id = run.next_link;
-        run.next_link += 1;
-        let dialler = End { pid: own, life: dialling.life, id, open: true };
-        let Some(run) = &mut self.clients[target].run else {
-            return;
-        };
-        let id = run.next_link;
-        run.next_link += 1;
-        let acceptor = End { pid: Pid::Client(target), life, id, open: true };
-        let budget = self.budget();
-        let conn = self.connect(dialler, acceptor, true, budget);
-        let half = self.fault_happens(self.plan.half_shake);
         let remote = SocketAddr::new(self.clients[dialling.client].address.ip(), 40_000);
-        let ups = [
-            (dialler, dialling.key, Some(dialling.contact), dialling.routes[0]),
-            (acceptor, self.clients[dialling.client].keypair.public(), None, remote.into()),
-        ];
-        for (side, (end, key, dialled, route)) in ups.into_iter().enumerate() {
-            if let Pid::Client(number) = end.pid
-                && let Some(run) = &mut self.clients[number].run
-            {
-                run.links.insert(end.id, (conn, side));
-            }
-            if half && side == 1 {
-                self.stats.add("handshake half done");
-                self.close(conn, 1);
-                continue;
-            }
-            let at = self.now + self.rng.u64(0..=self.plan.latency);
-            self.not_before(conn, side, at);
-            let budget = if self.mutation == Some(Mutation::NoWindow) { 1 << 30 } else { budget };
-            let up = Input::LinkUp { link: end.id, key, version: VERSION, dialled, route, budget };
-            self.schedule(at, Event::Up(end, up));
-        }
+        let Dialling { client, contact, .. } = *dialling;
+        let dialler =
+            Party { client, life: dialling.life, dialled: Some(contact), route: dialling.routes[0] };
+        let acceptor = Party { client: target, life, dialled: None, route: remote.into() };
+        self.link([dialler, acceptor]);
     }
 }
 

@@ -430,3 +430,19 @@ fn a_stranger_who_has_had_all_is_told_of_again_after_a_restart() {
     });
     assert!(told, "{actions:?}");
 }
+
+#[test]
+fn what_was_lost_is_taken_in_any_order() {
+    let mut alice = Alice::new();
+    alice.logs_in();
+    alice.hears(5);
+    // Her journal is from before bob's earlier start 4. A copy of its last message has waited since bob sent again what
+    // she had lost then; with her next loss he sends the others.
+    let again = |number: u64, first: u64| {
+        let original = Some(Cursor { epoch: 4, number: first });
+        let body = b"hi".to_vec();
+        Peer::Message(Message { epoch: 5, number, kind: Kind::TEXT, sent: 0, body, original })
+    };
+    assert!(shows(&alice.takes(&[Input::LinkSays(LINK, vec![again(2, 9)])])));
+    assert!(shows(&alice.takes(&[Input::LinkSays(LINK, vec![again(3, 1)])])));
+}

@@ -7,10 +7,10 @@ use peerchat::client::event::{Action, Input, Space};
 use peerchat::client::notice::{Notice, Told};
 use peerchat::protocol::Name;
 use peerchat::protocol::peer::{Message, Peer};
-use peerchat::protocol::rendezvous::{Strangers as Policy, ToDiscovery};
+use peerchat::protocol::rendezvous::{Strangers as Policy, TOKEN, ToDiscovery};
 
 use super::client::{Run, has_messages};
-use super::wire::ConnId;
+use super::wire::{Conn, ConnId};
 use super::world::{Event, Pid, World};
 
 /// How many delivered messages go out again where that is the broken rule.
@@ -83,6 +83,26 @@ pub enum Mutation {
     AddressTold,
     /// Messages are taken although the disk is nearly full.
     NoFloor,
+    /// The side that does not decide never hears which link stays.
+    KeepUnheard,
+    /// The order in which links were kept is not known.
+    KeepUnnumbered,
+    /// It is taken for the reverse.
+    KeepReversed,
+    /// The side that decides closes the older link at once.
+    ClosedByDecider,
+    /// The other side closes the older link before it hears which one stays.
+    ClosedAtHello,
+    /// A relayed link looks like a direct one.
+    RelayedAsDirect,
+    /// One of two who are to punch is not told.
+    PunchUnanswered,
+    /// The tickets of the relay lead to others.
+    WrongTickets,
+    /// Discovery is not asked to relay.
+    RelayUnasked,
+    /// None is, where those among routers would show: so it is not the network that breaks the others.
+    Nothing,
 }
 
 /// What a broken rule remembers.
@@ -92,10 +112,12 @@ pub struct Broken {
     deaf: BTreeSet<(ConnId, usize)>,
     /// The strangers that a client's user has accepted.
     accepted: BTreeSet<(usize, Name)>,
+    /// The second ticket of the last pair.
+    pub ticket: [u8; TOKEN],
 }
 
 impl Mutation {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 41] = [
         Self::AckBeforeCommit,
         Self::ShowBeforeCommit,
         Self::ForgetOnSend,
@@ -128,7 +150,33 @@ impl Mutation {
         Self::OpenToAll,
         Self::AddressTold,
         Self::NoFloor,
+        Self::KeepUnheard,
+        Self::KeepUnnumbered,
+        Self::KeepReversed,
+        Self::ClosedByDecider,
+        Self::ClosedAtHello,
+        Self::RelayedAsDirect,
+        Self::PunchUnanswered,
+        Self::WrongTickets,
+        Self::RelayUnasked,
     ];
+
+    /// Whether it shows only where there are routers between clients.
+    pub fn needs_routers(self) -> bool {
+        matches!(
+            self,
+            Self::KeepUnheard
+                | Self::KeepUnnumbered
+                | Self::KeepReversed
+                | Self::ClosedByDecider
+                | Self::ClosedAtHello
+                | Self::RelayedAsDirect
+                | Self::PunchUnanswered
+                | Self::WrongTickets
+                | Self::RelayUnasked
+                | Self::Nothing
+        )
+    }
 
     /// Whether it shows only where journals are restored from backups.
     pub fn needs_backups(self) -> bool {
@@ -213,6 +261,9 @@ impl World {
                 let past = self.past(client, conn, side);
                 said.extend(past.into_iter().map(Peer::Message));
             }
+            Some(Mutation::ClosedByDecider) if said.iter().any(|said| matches!(said, Peer::Keep(_))) => {
+                self.close_older(conn);
+            }
             Some(Mutation::NoResume) => said.retain(|said| !matches!(said, Peer::Resume)),
             // There is room again at once, while more is still on the way.
             Some(Mutation::GapAfterHold) if said.iter().any(|said| matches!(said, Peer::Hold(_))) => {
@@ -242,6 +293,20 @@ impl World {
                     }
                 }
             }
+            Some(Mutation::KeepUnheard) => said.retain(|said| !matches!(said, Peer::Keep(_))),
+            Some(Mutation::KeepUnnumbered | Mutation::KeepReversed) => {
+                let reversed = self.mutation == Some(Mutation::KeepReversed);
+                for said in said {
+                    if let Peer::Keep(number) = said {
+                        *number = if reversed { u64::MAX - *number } else { 0 };
+                    }
+                }
+            }
+            Some(Mutation::ClosedAtHello)
+                if said.iter().any(|said| matches!(said, Peer::Hello(_))) && !self.decides(conn, side) =>
+            {
+                self.close_older(conn);
+            }
             Some(Mutation::SkippedIgnored) => said.retain(|said| !matches!(said, Peer::Skipped(_))),
             Some(Mutation::NotRewound) if said.iter().any(|said| matches!(said, Peer::Hold(_))) => {
                 said.retain(|said| !matches!(said, Peer::Hold(_)));
@@ -252,6 +317,41 @@ impl World {
                 self.broken.deaf.remove(&(conn, side));
             }
             _ => {}
+        }
+    }
+
+    /// Whether the program at this half decides which link stays.
+    fn decides(&self, conn: ConnId, side: usize) -> bool {
+        let key = |side: usize| match self.conns.get(&conn)?.ends[side].pid {
+            Pid::Client(client) => Some(self.clients[client].keypair.public()),
+            Pid::Discovery => None,
+        };
+        key(side) < key(1 - side)
+    }
+
+    /// Closes the other connections of the same two programs, from the same side.
+    fn close_older(&mut self, conn: ConnId) {
+        let pids = |it: &Conn| {
+            let mut pids = it.ends.map(|end| (end.pid, end.life));
+            pids.sort_unstable();
+            pids
+        };
+        let Some(own) = self.conns.get(&conn).map(pids) else {
+            return;
+        };
+        let older: Vec<ConnId> = self
+            .conns
+            .range(..conn)
+            .filter(|(_, it)| it.peer && pids(it) == own)
+            .map(|(id, _)| *id)
+            .collect();
+        let decider = self.mutation == Some(Mutation::ClosedByDecider);
+        for conn in older {
+            for side in 0..2 {
+                if self.decides(conn, side) == decider {
+                    self.close(conn, side);
+                }
+            }
         }
     }
 
@@ -266,6 +366,9 @@ impl World {
 
     /// Changes what a client tells discovery.
     pub fn distort_for_discovery(&mut self, client: usize, said: &mut Vec<ToDiscovery>) {
+        if self.mutation == Some(Mutation::RelayUnasked) {
+            said.retain(|said| !matches!(said, ToDiscovery::Relay(_)));
+        }
         if self.mutation == Some(Mutation::NoAnswer) {
             let accepted = &self.broken.accepted;
             said.retain(|said| match said {

@@ -12,6 +12,7 @@ use peerchat::store::journal::{ContactId, ContactRow, Journal, Request, Standing
 use peerchat::time::Now;
 
 use super::client::{Client, has_messages};
+use super::reach::Kept;
 use super::strangers::Acquaintances;
 use super::wire::ConnId;
 use super::world::{Pid, World};
@@ -104,6 +105,7 @@ pub struct Oracle {
     withdrawing: Vec<bool>,
     pub contacts: Vec<Option<Vec<ContactLine>>>,
     pub met: Acquaintances,
+    pub kept: Kept,
     /// Whether the client whose transaction is looked at takes nothing from peers.
     pub takes_nothing: bool,
     /// Of whom a client was told that they have lost messages.
@@ -430,6 +432,7 @@ impl World {
     pub fn check_told(&mut self, client: usize, notices: &[Notice]) {
         for notice in notices {
             self.oracle.met.told(client, notice);
+            self.check_link_notice(client, notice);
             match notice {
                 Notice::Queued { to, .. } | Notice::Delivered { to, .. }
                     if self.concerns_twin(client, to) => {}
@@ -634,6 +637,9 @@ fn is_missing(journal: &Journal, contact: ContactId, id: Cursor) -> bool {
 
 /// Whose contact this account is or wants to be: not somebody who was only ever blocked by name.
 fn asked_for(journal: &Journal) -> Vec<Name> {
-    let asked = |row: &ContactRow| row.identity.key.is_some() || row.identity.request != Request::None;
+    let asked = |row: &ContactRow| {
+        row.identity.standing != Standing::Forgotten
+            && (row.identity.key.is_some() || row.identity.request != Request::None)
+    };
     journal.contacts().unwrap().into_iter().filter(asked).map(|row| row.name).collect()
 }

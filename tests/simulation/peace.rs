@@ -138,7 +138,14 @@ impl World {
                 return Err(format!("user{number} does not answer"));
             };
             if let Some(line) = lines.iter().find(|line| {
-                !line.linked || line.requested || line.blocked || line.waiting > 0 || line.offered.is_some()
+                let way = self.oracle.names.get(&line.peer).and_then(|other| self.way(number, *other));
+                let wrong = line.linked && line.route != way && !self.plan.twin;
+                wrong
+                    || !line.linked
+                    || line.requested
+                    || line.blocked
+                    || line.waiting > 0
+                    || line.offered.is_some()
             }) {
                 return Ok(Some(format!("user{number} says {line:?}")));
             }

@@ -1,14 +1,13 @@
 //! Discovery, driven as `discovery.rs` drives it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use peerchat::discovery::registry::{Action, Decisions, Event as Heard, Limit, Limits, Registry, Saving};
+use peerchat::protocol::PublicKey;
 use peerchat::protocol::rendezvous::{Identity, Status, ToClient};
-use peerchat::protocol::{DISCOVERY_PORT, PublicKey};
 use peerchat::store;
 use peerchat::store::directory::Directory;
 use peerchat::time::{Now, millis};
@@ -17,6 +16,7 @@ use peerchat::undo::Transactional;
 
 use super::client::keypair;
 use super::disk::{Crash, Disk};
+use super::reach::{self, Relay};
 use super::wire::{ConnId, End};
 use super::world::{Event, Pid, World};
 
@@ -35,7 +35,8 @@ pub struct Server {
 
 pub struct ServerRun {
     registry: Registry,
-    started: u64,
+    pub started: u64,
+    pub relay: Relay,
     waiting: VecDeque<Heard>,
     pub sessions: BTreeMap<u64, (ConnId, usize)>,
     next_session: u64,
@@ -64,6 +65,7 @@ impl World {
         let registry = Registry::new(self.discovery.directory.load().unwrap(), limits);
         self.discovery.run = Some(ServerRun {
             registry,
+            relay: Relay::default(),
             started: self.now,
             waiting: VecDeque::new(),
             sessions: BTreeMap::new(),
@@ -125,7 +127,7 @@ impl World {
             self.post(dialler, Input::RendezvousFailed(problem));
             return;
         }
-        let from = SocketAddr::new(self.clients[client].address.ip(), 40_000);
+        let (from, local) = (self.seen(client), self.local(client));
         let key = self.clients[client].keypair.public();
         let Some(run) = &mut self.discovery.run else {
             return;
@@ -141,9 +143,9 @@ impl World {
             run.links.insert(id, (conn, 0));
         }
         let path = Path {
-            local: from,
-            remote: SocketAddr::from(([192, 0, 2, 1], DISCOVERY_PORT)),
-            rtt: Duration::from_millis(self.plan.latency),
+            local,
+            remote: reach::discovery(),
+            rtt: Duration::from_millis(2 * self.plan.latency),
             own: Vec::new(),
         };
         let up = Input::RendezvousUp { session: id, key: found, path };
@@ -202,8 +204,16 @@ impl World {
             match action {
                 Action::Send { session, message } => posts.entry(session).or_default().0.push(message),
                 Action::Close { session } => posts.entry(session).or_default().1 = true,
-                // The clients here have no routers between them, and nothing is relayed.
-                Action::Punch { .. } | Action::Relay { .. } => {}
+                Action::Punch { sides } => {
+                    for (session, told) in self.introduce(sides) {
+                        posts.entry(session).or_default().0.push(told);
+                    }
+                }
+                Action::Relay { sides } => {
+                    for (session, told) in self.hand_out(&mut run, sides) {
+                        posts.entry(session).or_default().0.push(told);
+                    }
+                }
             }
         }
         for (session, (messages, last)) in posts {
@@ -238,8 +248,9 @@ impl World {
     pub fn discovery_crashes(&mut self, run: ServerRun, silent: bool) {
         self.note(|| "discovery crashes".into());
         self.stats.add("crash of discovery");
-        drop(run);
+        self.relay_falls(run.relay);
         let life = self.discovery.life;
+        self.relayed_links_fall(life, silent);
         let conns: Vec<(ConnId, usize)> = self
             .conns
             .iter()

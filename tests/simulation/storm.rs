@@ -37,6 +37,8 @@ enum Fault {
     LowDisk,
     /// Discovery invents users who ask.
     Crowd,
+    /// A client is behind another router.
+    Router,
 }
 
 const FAULTS: [Fault; 17] = [
@@ -89,6 +91,12 @@ pub struct Plan {
     pub silent: Option<usize>,
     /// How many of a hundred lines are decisions about strangers.
     pub decides: u32,
+    /// Whether there are routers between the clients.
+    pub routers: bool,
+    /// How often, in a thousand, discovery does not relay.
+    pub no_relay: u32,
+    /// Whether better ways are found in peace.
+    pub upgrades: bool,
     /// The longest text.
     pub text: usize,
 }
@@ -120,7 +128,16 @@ impl Plan {
         let lies = if mutation == Some(Mutation::AnyKey) { 300 } else { often(rng, 10, 200) };
         let clients = [2, 2, 2, 3, 3, 4, 5, 8][rng.usize(0..8)];
         let silent = strangers > 0 && rng.bool();
+        let routers = mutation.is_none() && rng.u32(0..100) < 60;
+        if routers {
+            faults.push(Fault::Router);
+        }
+        let no_relay = if routers { often(rng, 20, 300) } else { 0 };
+        let upgrades = routers && rng.u32(0..4) == 0;
         let mut plan = Self {
+            routers,
+            no_relay,
+            upgrades,
             clients,
             silent: silent.then_some(clients - 1),
             duration: [10_000, 20_000, 40_000, 90_000][rng.usize(0..4)],
@@ -145,6 +162,12 @@ impl Plan {
 
     /// A broken rule is to show soon, where it can.
     fn suit(&mut self, mutation: Mutation) {
+        if mutation.needs_routers() {
+            (self.routers, self.upgrades) = (true, true);
+            self.faults = vec![Fault::Router, Fault::Stall, Fault::Cut, Fault::Stall];
+            (self.fault_gap, self.strangers, self.no_relay) = (3_000, 0, 0);
+            (self.text, self.duration) = (10, 40_000);
+        }
         if mutation.needs_strangers() {
             self.strangers = 90;
             self.faults = vec![Fault::Crash, Fault::Shout, Fault::Shout, Fault::Cut, Fault::CrashDiscovery];
@@ -183,7 +206,8 @@ impl World {
         self.run_until(self.plan.duration)?;
         self.calm();
         self.peace()?;
-        self.new_messages()
+        self.new_messages()?;
+        self.better_ways()
     }
 
     /// The storm is over.
@@ -268,6 +292,7 @@ impl World {
                 SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host)), self.rng.u16(4000..4003));
             if !self.clients.iter().any(|client| client.address == address) {
                 self.clients[number].address = address;
+                self.clients[number].places.insert(address.ip());
             }
         }
     }
@@ -394,6 +419,10 @@ impl World {
                 }
                 "disk nearly full, or not any more"
             }
+            (Fault::Router, _) => {
+                self.change_network(number);
+                "another router"
+            }
             (Fault::Crowd, _) => {
                 if !self.crowd(number) {
                     return;
@@ -439,7 +468,10 @@ impl World {
         let between: Vec<u64> = self
             .conns
             .iter()
-            .filter(|(_, conn)| conn.ends.iter().all(|end| end.pid == one || end.pid == other))
+            .filter(|(_, conn)| match conn.relay {
+                None => conn.ends.iter().all(|end| end.pid == one || end.pid == other),
+                Some(_) => other == Pid::Discovery && conn.ends.iter().any(|end| end.pid == one),
+            })
             .map(|(id, _)| *id)
             .collect();
         for conn in between {

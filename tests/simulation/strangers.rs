@@ -45,7 +45,7 @@ pub struct Acquaintances {
     ever_answered: BTreeSet<(usize, Name)>,
     /// What each client, since it started, has said last of what waits for others.
     held: BTreeMap<(usize, Name), (HeldReason, u64)>,
-    /// The strangers of whom each client, since it started, has said that they have more to say.
+    /// The strangers who have more to say, as each client has told its user since it started.
     full: BTreeSet<(usize, Name)>,
     /// The clients that have said, since they started, that their disk is nearly full.
     low: BTreeSet<usize>,
@@ -274,6 +274,11 @@ impl World {
         if !self.concerns_twin(client, name) && !self.oracle.met.answered.contains(&(client, name.clone())) {
             self.fail(format!("user{client} dials the stranger {name}"));
         }
+    }
+
+    /// Whether a client takes links of strangers.
+    pub fn takes_strangers(&self, client: usize) -> bool {
+        matches!(self.clients[client].policy, Policy::Open | Policy::All)
     }
 
     /// What goes out to discovery.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use minicbor::{Decode, Encode};
 use peerchat::client::event::Input;
 use peerchat::discovery::registry::Event as Heard;
-use peerchat::protocol::peer::{HoldReason, Peer};
+use peerchat::protocol::peer::{HoldReason, Peer, Via};
 use peerchat::protocol::rendezvous::{ToClient, ToDiscovery};
 use peerchat::protocol::{MAX_PEER_FRAME, codec};
 
@@ -24,6 +24,10 @@ pub struct Conn {
     pub pipes: [Pipe; 2],
     /// Between two clients, or with discovery.
     pub peer: bool,
+    /// Which way it takes.
+    pub via: Via,
+    /// The start of discovery that relays it.
+    pub relay: Option<u64>,
     /// How many bytes wait for the other side at most.
     pub budget: usize,
     /// Why each of the ends takes no messages, as it has said last.
@@ -65,7 +69,8 @@ impl World {
         let latency = self.latency();
         let pipe = || Pipe { latency, last: self.now, ..Pipe::default() };
         let (ends, pipes) = ([dialler, acceptor], [pipe(), pipe()]);
-        self.conns.insert(id, Conn { ends, pipes, peer, budget, held: [None; 2] });
+        self.conns
+            .insert(id, Conn { ends, pipes, peer, via: Via::Direct, relay: None, budget, held: [None; 2] });
         id
     }
 

@@ -8,13 +8,16 @@ use fastrand::Rng;
 use peerchat::client::command::Command;
 use peerchat::client::event::Input;
 use peerchat::discovery::registry::Event as Heard;
+use peerchat::discovery::relay::rules::LinkId;
 use peerchat::protocol::PublicKey;
+use peerchat::protocol::rendezvous::TOKEN;
 use peerchat::time::{Instant, Now};
 
 use super::client::Client;
 use super::dial::Dialling;
 use super::mutation::{Broken, Mutation};
 use super::oracle::Oracle;
+use super::reach::{Joiner, Network, Puncher};
 use super::server::Server;
 use super::storm::Plan;
 use super::wire::{Conn, ConnId, End};
@@ -40,6 +43,18 @@ pub enum Event {
     Opened(End, PublicKey, std::net::SocketAddr),
     /// A client's thread tries the next address of a contact.
     Dial(Box<Dialling>),
+    /// A client's thread begins to punch.
+    Punch(Box<Puncher>),
+    /// The other side of a punch has not come.
+    PunchOver([u8; TOKEN]),
+    /// A punch has led to nothing.
+    PunchFailed(Box<Puncher>),
+    /// A client's thread shows discovery its ticket.
+    Join(Box<Joiner>),
+    /// The other side has not come to discovery in time.
+    JoinOver(u64, LinkId),
+    /// Discovery has not joined a client with another one.
+    JoinFailed(Box<Joiner>),
     /// The other side answers.
     Shake(Box<Dialling>, usize, u64),
     /// A client's thread tries to reach discovery.
@@ -83,6 +98,8 @@ pub struct World {
     pub next_conn: u64,
     /// Between whom nothing gets through, until when.
     pub partitions: BTreeMap<(Pid, Pid), u64>,
+    /// Those who punch and wait for the other side.
+    pub punches: BTreeMap<[u8; TOKEN], Puncher>,
     pub oracle: Oracle,
     pub stats: Stats,
     pub mutation: Option<Mutation>,
@@ -98,7 +115,11 @@ impl World {
     pub fn new(seed: u64, mutation: Option<Mutation>) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::new(&mut rng, mutation);
-        let clients: Vec<Client> = (0..plan.clients).map(|number| Client::new(number, &mut rng)).collect();
+        let mut clients: Vec<Client> =
+            (0..plan.clients).map(|number| Client::new(number, &mut rng)).collect();
+        if plan.routers {
+            clients.iter_mut().for_each(|client| client.network = Network::any(&mut rng));
+        }
         let discovery = Server::new(&mut rng);
         Self {
             now: 0,
@@ -113,6 +134,7 @@ impl World {
             conns: BTreeMap::new(),
             next_conn: 0,
             partitions: BTreeMap::new(),
+            punches: BTreeMap::new(),
             stats: Stats::default(),
             mutation,
             broken: Broken::default(),
@@ -155,6 +177,12 @@ impl World {
             Event::Up(end, input) => self.post(end, input),
             Event::Opened(end, key, from) => self.hear(end, Heard::Opened { session: end.id, key, from }),
             Event::Dial(dialling) => self.dial(dialling),
+            Event::Punch(puncher) => self.punch(*puncher),
+            Event::PunchOver(token) => self.punch_over(token),
+            Event::PunchFailed(puncher) => self.punch_failed(&puncher),
+            Event::Join(joiner) => self.join(*joiner),
+            Event::JoinOver(life, link) => self.join_over(life, link),
+            Event::JoinFailed(joiner) => self.join_failed(&joiner),
             Event::Shake(dialling, target, life) => self.shake(dialling, target, life),
             Event::DialRendezvous(client, life, key) => self.dial_rendezvous(client, life, key),
             Event::Print(client, life) => self.console_writes(client, life),

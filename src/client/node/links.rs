@@ -70,6 +70,8 @@ pub struct Link {
     pub route: Route,
     /// How many bytes the kernel takes without waiting: half of it for messages, half for the rest.
     budget: usize,
+    /// The version that it speaks, of one whose owner is not yet known.
+    pub version: Option<u8>,
     state: State,
     /// Until when the link must have come up, or the other side must have closed the one that another took the place of.
     deadline: Instant,
@@ -290,6 +292,7 @@ impl Links {
             dialled,
             route,
             budget,
+            version: None,
             state: State::Identifying(None),
             deadline: now + HANDSHAKE_LIMIT,
             last_received: now,
@@ -300,7 +303,16 @@ impl Links {
         self.links.insert(id, link);
     }
 
-    pub fn unknown(&self, key: PublicKey) -> Unknown {
+    /// Nothing is known of the owner of the link, which speaks this version: what is to be done.
+    pub fn unknown(&mut self, id: ConnectionId, version: u8) -> Unknown {
+        let Some(key) = self.get(id).map(|link| link.key) else {
+            return Unknown::TooMany;
+        };
+        self.links.change(&id, |link| link.version = Some(version));
+        self.whose(key)
+    }
+
+    fn whose(&self, key: PublicKey) -> Unknown {
         let unknown = || self.links.values().filter(|link| matches!(link.state, State::Identifying(_)));
         if unknown().count() > MAX_UNKNOWN {
             Unknown::TooMany

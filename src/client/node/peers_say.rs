@@ -71,7 +71,7 @@ impl Node {
             }
             return self.greet(journal, id, contact);
         }
-        let asked = match self.links.unknown(key) {
+        let asked = match self.links.unknown(id, version) {
             Unknown::Asked => true,
             Unknown::Ask => self.rendezvous.ask(&mut self.fx, ToDiscovery::Identify(Identify { key })),
             Unknown::TooMany => false,
@@ -100,7 +100,11 @@ impl Node {
                 continue;
             };
             match acquaintance::learn(self, journal, name, key, true)? {
-                Some(contact) => self.greet(journal, id, contact)?,
+                Some(contact) => {
+                    let version = self.links.get(id).and_then(|link| link.version);
+                    version.into_iter().for_each(|version| _ = self.roster.note_version(contact, version));
+                    self.greet(journal, id, contact)?;
+                }
                 None => self.reject_link(id, ByeReason::NOT_ACCEPTED),
             }
         }

@@ -281,6 +281,12 @@ impl Journal {
         Ok(room)
     }
 
+    /// Whether there is such a note about messages of `contact` that were written in this epoch.
+    pub fn misses(&self, contact: ContactId, epoch: u64) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM missing WHERE contact = ?1 AND epoch = ?2)";
+        Ok(self.one(sql, [contact, epoch.cast_signed()], |row| row.get(0))?)
+    }
+
     /// Whether a message of `contact` is missing here, by those notes. It is not from now on, nor is any before it.
     pub fn take_missing(&self, contact: ContactId, Cursor { epoch, number }: Cursor) -> Result<bool> {
         let place = [contact, epoch.cast_signed(), number.cast_signed()];

@@ -96,7 +96,12 @@ impl Delivery {
         if let Some(first) = message.original {
             // Its cursor is looked up, and may be that of this epoch.
             it.save_cursor(journal, contact)?;
-            if first.number > journal.cursor(contact, first.epoch)? {
+            let before = journal.cursor(contact, first.epoch)?;
+            if first.number > before {
+                // What comes before it may still follow: after another restore, copies of an earlier repetition come first.
+                if first.number > before + 1 && !journal.misses(contact, first.epoch)? {
+                    journal.add_missing(contact, first.epoch, before, first.number - 1)?;
+                }
                 journal.set_cursor(contact, first, last)?;
             } else if !journal.take_missing(contact, first)? {
                 link.acknowledgement = Some(cursor);

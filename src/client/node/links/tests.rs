@@ -149,7 +149,7 @@ fn the_owner_of_a_key_is_asked_for_once_and_not_for_everybody() {
     let (mut links, fx) = (Links::new(OWN), effects());
     let add = |links: &mut Links, id: u64, key| {
         links.add(&fx, id, PublicKey([key; 32]), false, from(address(9)), 0);
-        links.unknown(PublicKey([key; 32]))
+        links.unknown(id, 2)
     };
     assert_eq!([add(&mut links, 0, 1), add(&mut links, 1, 1)], [Unknown::Ask, Unknown::Asked]);
     assert_eq!(links.identifying(PublicKey([1; 32])), [0, 1]);

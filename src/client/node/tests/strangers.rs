@@ -307,11 +307,17 @@ fn links_of_one_key_are_paced_and_those_of_strangers_few() {
 
 #[test]
 fn a_lower_version_than_before_is_refused() {
-    let mut world = World::with_bob();
     let proved = |link, version| {
         let route = Route::Direct { remote: address(4000) };
         Input::LinkUp { link, key: BOB, version, dialled: None, route, budget: 1 << 20 }
     };
+    // Also than over the link by which this side has met them.
+    let mut world = World::online();
+    world.step(&[proved(1, 3)]);
+    let bob = ToClient::Identity(crate::protocol::rendezvous::Identity { key: BOB, name: Some(name("bob")) });
+    assert!(!closed(&world.discovery(&[bob]), 1));
+    assert!(closed(&world.step(&[proved(2, 2)]), 2));
+    let mut world = World::with_bob();
     assert!(!closed(&world.step(&[proved(1, 3)]), 1));
     world.restart(2);
     world.step(&[]);
