@@ -201,7 +201,7 @@ impl Node {
         }
     }
 
-    /// Cuts a link with a contact whom the user has blocked, or whose key the user has changed, since this side said hello.
+    /// Cuts a link with a contact that the user has blocked, or whose key the user has changed, since this side said hello.
     fn still_welcome(&mut self, id: ConnectionId, contact: ContactId) -> Option<Name> {
         let (link, person) = (self.links.get(id)?, self.roster.get(contact)?);
         if person.is_refused() || person.identity.key != Some(link.key) {

@@ -31,7 +31,7 @@ const PUNCH_LATER: Duration = Duration::from_secs(1);
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Reach {
-    /// The contacts to whom a way is looked for.
+    /// The contacts that have to be reached.
     searches: Table<BTreeMap<ContactId, Search>>,
     wake: Value<Option<Instant>>,
 }
@@ -131,7 +131,7 @@ impl Reach {
     }
 
     /// Goes on to the next way where one has led to nothing. `open` says whether a contact is still looked for, and, if
-    /// so, whether discovery may help to punch; it relays in any case. Returns whom discovery is to be asked about.
+    /// so, whether discovery may help to punch; it relays in any case. Returns what discovery is to be asked for, and for which contact.
     pub fn tick(&mut self, now: Now, open: impl Fn(ContactId) -> Option<bool>) -> Vec<(ContactId, Help)> {
         let mut asked = Vec::new();
         if now.mono < self.deadline() {

@@ -1,5 +1,6 @@
-use super::super::super::notice::Notice;
+use super::super::super::notice::{Code, Notice};
 use super::super::tests::support::*;
+use super::door::STRANGERS_EVERY;
 use super::*;
 use crate::protocol::peer::{Bye, Kind};
 use crate::time::millis;
