@@ -54,7 +54,7 @@ fn expected(near: Kind, far: Kind) -> &'static [&'static str] {
 
 /// How long the lines of these to the public network take. Between two that answer with a reset first packets have to
 /// cross on the way: what comes to the other's router before its own has left closes the way again. One is much farther away
-/// than the other, so that both begin at once only if discovery knows by how much.
+/// than the other.
 fn delays(near: Kind, far: Kind) -> [Duration; 2] {
     let both = near == Kind::Reset && far == Kind::Reset;
     [1, 40].map(|ms| if both { Duration::from_millis(ms) } else { Duration::ZERO })
