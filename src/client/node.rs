@@ -57,6 +57,7 @@ mod parts;
 mod peers_say;
 mod reach;
 mod rendezvous;
+pub mod rooms;
 mod roster;
 mod search;
 mod send_window;
