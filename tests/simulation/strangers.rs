@@ -352,6 +352,7 @@ impl World {
                 asks: Asks::Typed,
                 connected: number.is_multiple_of(2),
                 also: Vec::new(),
+                room: false,
             })
         };
         let crowd: Vec<ToClient> = (first..first + count).map(|number| invented(number % CROWDS)).collect();

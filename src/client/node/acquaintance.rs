@@ -46,7 +46,7 @@ pub(super) fn remove(node: &mut Node, journal: &Journal, id: ContactId) -> Resul
 
 /// Discovery says what it knows of a user.
 pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Result<()> {
-    let Status { name, key, address, online, asks, connected, also } = status;
+    let Status { name, key, address, online, asks, connected, also, room: _ } = status;
     if *name == node.setup.name {
         return Ok(());
     }

@@ -147,6 +147,7 @@ impl Node {
             hold,
             via: Via::Direct,
             linked: false,
+            room: false,
         };
         match self.links.greet(&mut self.fx, id, contact, hello) {
             Some(early) => self.greeted(journal, id, contact, &early),

@@ -211,6 +211,7 @@ fn status(who: &str, key: PublicKey, port: u16, online: bool) -> ToClient {
         asks,
         connected: !online,
         also: vec![],
+        room: false,
     })
 }
 

@@ -27,7 +27,16 @@ fn asked(policy: Strangers) -> World {
 
 fn asks(asks: Asks) -> ToClient {
     let (name, key) = (name("bob"), BOB);
-    ToClient::Status(Status { name, key, address: None, online: None, asks, connected: false, also: vec![] })
+    ToClient::Status(Status {
+        name,
+        key,
+        address: None,
+        online: None,
+        asks,
+        connected: false,
+        also: vec![],
+        room: false,
+    })
 }
 
 fn answers(actions: &[Action], typed: bool) -> bool {
