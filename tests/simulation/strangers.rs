@@ -63,7 +63,7 @@ impl Acquaintances {
             let which = match row.identity.standing {
                 Standing::Contact => &mut self.answered,
                 Standing::Forgotten => &mut self.forgotten,
-                Standing::Stranger => continue,
+                Standing::Stranger | Standing::Member => continue,
             };
             which.insert((client, row.name.clone()));
         }

@@ -20,6 +20,7 @@ mod conversations;
 mod failures;
 mod keys;
 mod links;
+mod mates;
 mod one_shot;
 mod search;
 mod strangers;
