@@ -12,7 +12,7 @@ use super::{Node, acquaintance, leaving};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Identity, Journal, Request, Standing};
+use crate::store::journal::{ContactId, ConversationId, Found, Identity, Journal, Request, Standing};
 
 /// How many messages `OUTBOX` shows of each contact.
 const OUTBOX_EACH: usize = 20;
@@ -456,7 +456,10 @@ fn search_for(node: &mut Node, words: &[String], user: Option<&Name>) {
 pub(super) fn answer_search(node: &mut Node, journal: &Journal, query: Query) -> Result<()> {
     let Query { words, contact, reference, .. } = query;
     let mut messages = Vec::new();
-    for (id, entry) in journal.search(&words, contact, FOUND)? {
+    for found in journal.search(&words, contact.map(ConversationId::User), FOUND)? {
+        let Found::With(id, entry) = found else {
+            continue;
+        };
         let line = node.view().history_line(&node.setup.name, id, entry);
         if let (Some(peer), Some(line)) = (node.roster.name(id).cloned(), line) {
             messages.push(FoundLine { peer, line });

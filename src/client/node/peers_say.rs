@@ -342,6 +342,7 @@ impl Node {
             Heard::Unknown(hello) => return self.unknown_says_hello(journal, id, hello.room),
             Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),
             Heard::Keep(contact, decision) => return self.kept(journal, id, contact, decision),
+            Heard::Room(_) => {}
             Heard::Goodbye(reason) => self.goodbye(id, reason),
             Heard::Broken(what) => self.bad_peer(id, what),
         }
