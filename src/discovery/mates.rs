@@ -1,4 +1,4 @@
-//! Who says of whom that the two share a room: kept in memory, as long as the session in which it was said.
+//! Which users say that they share a room with which others: kept in memory, as long as the session in which it was said.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ impl Mates {
         self.named.contains_key(&(user, key))
     }
 
-    /// Those whom a user names.
+    /// The keys that a user names.
     pub fn named(&self, user: UserIndex) -> impl Iterator<Item = PublicKey> {
         let [first, last] = [0, u8::MAX].map(|byte| (user, PublicKey([byte; 32])));
         self.named.range(first..=last).map(|((_, key), ())| *key)

@@ -125,8 +125,8 @@ pub struct Hello {
     /// Whether the sender has another link with the receiver that is up.
     #[n(7)]
     pub linked: bool,
-    /// Whether the sender wants the link for the sake of a common room alone. Whoever shares none with the sender makes no
-    /// stranger of it for that.
+    /// Whether the sender wants the link for the sake of a common room alone. A receiver that knows of none makes no stranger
+    /// of the sender.
     #[n(8)]
     pub room: bool,
 }

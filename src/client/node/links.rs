@@ -74,7 +74,7 @@ pub struct Link {
 
 #[derive(Debug, Clone)]
 enum State {
-    /// Nobody here has this key. The other side is to say hello; then discovery is asked whose it is.
+    /// The key is unknown here. The other side is to say hello; then discovery is asked whose it is.
     Identifying(Option<Hello>),
     /// They have been told hello, and whether and why nothing is taken; they have not yet answered.
     Greeted(ContactId, Option<HoldReason>),
@@ -101,7 +101,7 @@ pub enum Heard<'m> {
     /// The other side closes the link.
     Goodbye(ByeReason),
     Hello(ContactId, &'m Hello),
-    /// The same, of one whom nobody here knows.
+    /// The same, of one whose key is unknown here.
     Unknown(&'m Hello),
     /// The link stays, by the decision of this number.
     Keep(ContactId, u64),

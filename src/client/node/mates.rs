@@ -1,7 +1,8 @@
 //! Who is linked for the sake of a common room, whatever they are to this user otherwise.
 //!
-//! The rooms say with whom this client is to be linked. Those of them who are nobody else here are members, whom the user is
-//! not shown. Both sides say to discovery that they share a room, and are told then where the other one is.
+//! The rooms say which of their members this client is to be linked with. Those who are nothing else here have a row of their
+//! own, and the user is not shown them. Both sides say to discovery that they share a room, and are told then where the
+//! other one is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,17 +15,17 @@ use crate::store::Result;
 use crate::store::journal::{ContactId, ContactRow, Journal, Request, Standing};
 use crate::undo::{Table, Value, transactional};
 
-/// With how many members this client is linked, in all rooms together, whom it would not dial for the user's sake.
+/// How many members, of all rooms together, this client is linked with that it would not dial for the user's sake.
 pub const MATE_LINKS: usize = 256;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Mates {
-    /// With whom the rooms want this client to be linked; the first before the others.
+    /// The members that the rooms want linked, the first before the others.
     wanted: Value<Vec<(Name, PublicKey)>>,
     /// Those of them who are here under that key.
     here: Value<BTreeSet<ContactId>>,
-    /// Of whom discovery has been told in this session.
+    /// Those that discovery has been told of in this session.
     said: Value<BTreeSet<PublicKey>>,
     /// What follows from `wanted` and the people has to be found out anew.
     stale: Value<bool>,
@@ -52,12 +53,12 @@ impl Mates {
         *self.stale
     }
 
-    /// The link with the holder of a key, whoever that is.
+    /// The link with the holder of a key, who may be a contact or a member.
     pub fn link(&self, key: &PublicKey) -> Option<ConnectionId> {
         self.linked.get(key).copied()
     }
 
-    /// Everyone with whom there is a link.
+    /// All the links that are up, with the keys of those at the other end.
     pub fn linked(&self) -> impl Iterator<Item = (PublicKey, ConnectionId)> {
         self.linked.iter().map(|(key, link)| (*key, *link))
     }
@@ -105,8 +106,8 @@ impl Mates {
     }
 }
 
-/// The rooms want this client to be linked with these, with the first before the others, and for their sake with no one
-/// else. [`settle`] has it so.
+/// These are the members that the rooms want linked, the first before the others, and there are no more. [`settle`] has it
+/// so.
 pub fn set(node: &mut Node, members: Vec<(Name, PublicKey)>) {
     if *node.mates.wanted != members {
         *node.mates.wanted = members;
@@ -137,7 +138,7 @@ pub(super) fn settle(node: &mut Node, journal: &Journal) -> Result<()> {
     Ok(())
 }
 
-/// Those who are here of whom the rooms want. Adds those who are not, and of whose name nobody else is.
+/// The members that the rooms want linked, as far as they have a row. Adds rows for the others, where their names are free.
 fn find(node: &mut Node, journal: &Journal) -> Result<BTreeSet<ContactId>> {
     let (mut found, mut others) = (BTreeSet::new(), 0);
     for (name, key) in node.mates.wanted.clone() {
@@ -182,7 +183,7 @@ fn part(node: &mut Node, journal: &Journal, id: ContactId) -> Result<()> {
     Ok(())
 }
 
-/// Discovery is told with whom rooms are shared: but of those whose presence it tells anyhow.
+/// Discovery is told who shares a room with this user, but for those whose presence it tells anyhow.
 fn tell_discovery(node: &mut Node) {
     if !node.rendezvous.is_up() {
         return;
@@ -214,7 +215,7 @@ impl Node {
         link.is_some()
     }
 
-    /// Why this client takes no link from somebody.
+    /// Why this client takes no link from a user, if it takes none.
     pub(super) fn unwelcome(&self, id: ContactId) -> Option<ByeReason> {
         let Some(person) = self.roster.get(id) else {
             return Some(ByeReason::NOT_ACCEPTED);
@@ -226,7 +227,7 @@ impl Node {
         }
     }
 
-    /// Whether anything is taken of what somebody writes to this user.
+    /// Whether anything is taken of what another user writes to this one.
     pub(super) fn hears(&self, id: ContactId) -> bool {
         self.roster.get(id).is_some_and(|person| self.intake.hears(person))
     }

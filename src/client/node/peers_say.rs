@@ -77,8 +77,8 @@ impl Node {
         Ok(())
     }
 
-    /// A peer whose key nobody here has says hello. Discovery is not asked about one who comes for the sake of a room of
-    /// which nothing is known here.
+    /// A peer whose key is unknown here says hello. Discovery is not asked about one who comes for the sake of a room: it is
+    /// none that is known here.
     fn unknown_says_hello(&mut self, journal: &Journal, id: ConnectionId, room: bool) -> Result<()> {
         let Some((key, version)) = self.links.get(id).and_then(|link| Some((link.key, link.version?))) else {
             return Ok(());
@@ -147,7 +147,7 @@ impl Node {
         Ok(())
     }
 
-    /// Says hello to a contact, to a stranger who may have a link, or to one with whom a room is shared.
+    /// Says hello to a contact, to a stranger who may have a link, or to a member of a common room.
     pub(super) fn greet(&mut self, journal: &Journal, id: ConnectionId, contact: ContactId) -> Result<()> {
         let Some(person) = self.roster.get(contact).cloned() else {
             return Ok(());

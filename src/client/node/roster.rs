@@ -165,7 +165,7 @@ impl Roster {
         Ok(Some(person.name))
     }
 
-    /// Those of whom a room names another key, or another name, than discovery does now.
+    /// The members for which a room has another key, or another name, than discovery says now.
     pub fn misnamed(&self, name: &Name, key: &PublicKey) -> Vec<ContactId> {
         let named = self.named(name).filter(|id| self.holder(key) != Some(*id));
         let holder = self.holder(key).filter(|id| self.named(name) != Some(*id));
@@ -252,7 +252,7 @@ impl Roster {
         Ok(())
     }
 
-    /// This is the key of a contact from now on; nobody else has it.
+    /// This is the key of a contact from now on, and it is no other's.
     pub fn pin(&mut self, id: ContactId, key: PublicKey) {
         let old = self.get(id).and_then(|person| person.identity.key);
         if let Some(old) = old {

@@ -1,6 +1,6 @@
 //! Users who say of each other that they share a room.
 //!
-//! What one side says alone leads to nothing that anybody could see, whether or not there is a user with that key.
+//! What one side says alone leads to nothing that any user could see, whether or not there is a user with that key.
 
 use super::Turn;
 use crate::discovery::users::UserIndex;

@@ -287,7 +287,7 @@ fn another_key_than_the_room_s_is_not_dialled_and_a_room_keeps_no_name_from_its_
     let dialled = |action: &Action| matches!(action, Action::Dial { key: OTHER, .. });
     assert!(!actions.iter().any(dialled));
     assert_eq!((world.key(), &world.notices[..]), (Some(BOB), &[][..]), "it is not shouted");
-    // The user whom discovery calls so asks.
+    // The user who has that name at discovery asks.
     world.discovery(&[of_room(OTHER, Asks::Typed)]);
     assert_eq!((world.key(), world.standing_of("bob")), (Some(OTHER), Some(Standing::Stranger)));
     assert_eq!(world.errors(), []);
