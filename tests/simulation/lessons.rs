@@ -117,6 +117,7 @@ impl Alice {
             asks: Asks::No,
             connected: true,
             also: vec![],
+            room: false,
         };
         let says = vec![
             ToClient::Registered(Registered { address: address(), observed: address() }),
@@ -151,6 +152,7 @@ impl Alice {
             hold: None,
             via: Via::Direct,
             linked: true,
+            room: false,
         };
         let message = Message {
             epoch: start,
@@ -277,6 +279,7 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
         asks: Asks::No,
         connected: true,
         also: vec![],
+        room: false,
     };
     alice.takes(&[Input::RendezvousSays(SESSION, vec![ToClient::Status(moved)])]);
     let mut tried = Vec::new();
@@ -319,6 +322,7 @@ fn an_answer_that_discovery_could_not_save_is_given_again() {
         asks: Asks::Typed,
         connected: false,
         also: vec![],
+        room: false,
     };
     let says = vec![
         ToClient::Registered(Registered { address: address(), observed: address() }),

@@ -76,7 +76,7 @@ impl World {
                 _ if row.identity.blocked => Command::Unblock(row.name),
                 Standing::Stranger => Command::Accept(row.name),
                 Standing::Contact if row.identity.request == Request::Ended => Command::Request(row.name),
-                Standing::Contact => continue,
+                Standing::Contact | Standing::Member => continue,
             };
             self.command(number, command);
         }

@@ -63,7 +63,7 @@ impl Acquaintances {
             let which = match row.identity.standing {
                 Standing::Contact => &mut self.answered,
                 Standing::Forgotten => &mut self.forgotten,
-                Standing::Stranger => continue,
+                Standing::Stranger | Standing::Member => continue,
             };
             which.insert((client, row.name.clone()));
         }
@@ -352,6 +352,7 @@ impl World {
                 asks: Asks::Typed,
                 connected: number.is_multiple_of(2),
                 also: Vec::new(),
+                room: false,
             })
         };
         let crowd: Vec<ToClient> = (first..first + count).map(|number| invented(number % CROWDS)).collect();
