@@ -29,6 +29,14 @@ const SCHEMA: Schema = Schema {
 
 /// The row of a contact.
 pub type ContactId = i64;
+/// The row of a room.
+pub type RoomId = i64;
+/// With whom a conversation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConversationId {
+    User(ContactId),
+    Room(RoomId),
+}
 /// A place in the journal, see `journal.sql`.
 pub type Seq = i64;
 /// The row of one start of this client.
