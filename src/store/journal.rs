@@ -11,12 +11,14 @@ use crate::transport::noise::Keypair;
 
 mod contacts;
 mod messages;
+mod rooms;
 mod search;
 mod segments;
 mod transfer;
 
 pub use contacts::{ContactRow, Identity, Lost, Outgoing, Reading, Request, Standing, Whereabouts};
 pub use messages::{Entry, Incoming, MAX_UNKNOWN, Received, Sent, dropped};
+pub use rooms::{RoomRow, Said};
 pub use segments::{SEGMENT, Side, Unsealed};
 
 const SCHEMA: Schema = Schema {

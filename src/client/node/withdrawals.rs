@@ -6,7 +6,7 @@ use super::super::notice::{Body, Code, ErrorNotice, Notice};
 use super::effects::Effects;
 use crate::protocol::Name;
 use crate::store::Result;
-use crate::store::journal::{ContactId, Journal, Seq};
+use crate::store::journal::{ContactId, ConversationId, Journal, Seq};
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
@@ -98,7 +98,7 @@ impl Withdrawals {
         })?;
         if all {
             it.stage = Stage::Told;
-            fx.output.show(id, it.given_back, None);
+            fx.output.show(ConversationId::User(id), it.given_back, None);
         }
         Ok(count)
     }
