@@ -153,8 +153,6 @@ impl Node {
         let rows = journal.contacts()?;
         let pinned = journal.rendezvous(&setup.endpoint)?.map(|(key, _)| key);
         let delivery = Delivery::load(journal, &rows, setup.epoch, setup.segment)?;
-        let mut conversations = Conversations::load(journal, &rows, delivery.last_seq())?;
-        conversations.load_rooms(journal, &journal.rooms()?)?;
         let mut node = Self {
             fx: Effects::new(now, Output::new(setup.silent)),
             roster: Roster::load(&rows),
@@ -169,7 +167,7 @@ impl Node {
             reach: Reach::default(),
             outside: Outside::default(),
             links: Links::new(setup.key),
-            conversations,
+            conversations: Conversations::load(journal, setup.key, &rows, delivery.last_seq())?,
             delivery,
             withdrawals: Value::default(),
             search: Value::new(Search::load(now, journal)?),

@@ -8,6 +8,7 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 
 use super::Name;
+use super::room::AboutRoom;
 
 /// From one client to the other.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -52,6 +53,9 @@ pub enum Peer {
     /// one link may overtake what is said over another.
     #[n(11)]
     Keep(#[n(0)] u64),
+    /// About a room that both are in, or one that the receiver is to be in.
+    #[n(12)]
+    Room(#[n(0)] Box<AboutRoom>),
 }
 
 impl Peer {
@@ -61,6 +65,7 @@ impl Peer {
             Self::Hello(_) | Self::Message(_) | Self::Ack(_) | Self::Hold(_) | Self::Skipped(_) => true,
             // What the hello said of messages counts from here on.
             Self::Keep(_) => true,
+            Self::Room(about) => about.says.must_be_saved(),
             Self::Ping | Self::Bye(_) | Self::Resume | Self::Rewound | Self::Part(_) | Self::PartAck => false,
         }
     }
@@ -367,7 +372,7 @@ mod tests {
             (&[0x9f, 2, 0x81, 0xa2, 0, 7, 1, 9, 0xff], "indefinite array"),
             (&[0x82, 2, 0x81, 0xbf, 0, 7, 1, 9, 0xff], "indefinite map"),
             (&[0xc1, 0x82, 2, 0x81, 0xa2, 0, 7, 1, 9], "tag"),
-            (&[0x82, 2, 0x81, 0xa3, 0, 7, 1, 9, 2, 0x81, 0x81, 0x81, 0x81, 0x81, 0x81, 0x80], "deep nesting"),
+            (&[&[0x82, 2, 0x81, 0xa3, 0, 7, 1, 9, 2][..], &[0x81; 14], &[0x80]].concat(), "deep nesting"),
             (&[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], "an array of 2^64 items"),
             (&[0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0], "a string of 2^63 bytes"),
         ] {

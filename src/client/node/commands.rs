@@ -13,7 +13,7 @@ use super::{Node, acquaintance, leaving, room_commands};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
-use crate::store::journal::{ContactId, ConversationId, Identity, Journal, Request, Standing};
+use crate::store::journal::{ContactId, ConversationId, Found, Identity, Journal, Request, Standing};
 
 /// How many messages `OUTBOX` shows of each contact.
 const OUTBOX_EACH: usize = 20;
@@ -68,7 +68,7 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Resend(name) => return resend(node, journal, name),
         Command::Block(name) => return block(node, journal, name),
         Command::Unblock(name) => return unblock(node, journal, name),
-        Command::Room(room) => return room_commands::found(node, journal, room),
+        Command::Room(room) => return room_commands::make(node, journal, room),
         Command::Invite { room, user, all } => {
             return room_commands::invite(node, journal, room, user, *all);
         }
@@ -485,17 +485,19 @@ fn search_for(node: &mut Node, words: &[String], within: Option<&Addressee>) {
 
 pub(super) fn answer_search(node: &mut Node, journal: &Journal, query: Query) -> Result<()> {
     let Query { words, within, reference, .. } = query;
-    let contact = match within {
-        None => None,
-        Some(ConversationId::User(contact)) => Some(contact),
-        Some(ConversationId::Room(room)) => return room_commands::answer_search(node, journal, &words, room),
-    };
     let mut messages = Vec::new();
-    for (id, entry) in journal.search(&words, contact, FOUND)? {
-        let line = node.view().history_line(&node.setup.name, id, entry);
-        if let (Some(peer), Some(line)) = (node.roster.name(id).cloned(), line) {
-            messages.push(FoundLine { peer: Addressee::User(peer), line });
-        }
+    for found in journal.search(&words, within, FOUND)? {
+        let (peer, line) = match found {
+            Found::With(id, entry) => {
+                let name = node.roster.name(id).cloned().map(Addressee::User);
+                (name, node.view().history_line(&node.setup.name, id, entry))
+            }
+            Found::In(id, said) => {
+                let label = node.conversations.room(id).map(|room| Addressee::Room(room.label.clone()));
+                (label, room_commands::found_line(node, id, &said))
+            }
+        };
+        messages.extend(peer.zip(line).map(|(peer, line)| FoundLine { peer, line }));
     }
     let peer = within.and_then(|id| node.conversations.addressee(&node.roster, id));
     let answering = node.fx.output.answer(reference);

@@ -22,6 +22,7 @@ use crate::undo::{Table, Transactional, Value, transactional};
 use rooms::Room;
 pub use rooms::Writer;
 
+#[allow(dead_code, reason = "the machine of rooms calls it")]
 mod rooms;
 
 /// See the module.
@@ -39,6 +40,8 @@ pub struct Conversations {
     uncounted: Value<BTreeSet<ConversationId>>,
     /// Whose reading is to be saved, some time.
     unsaved: Value<BTreeSet<ConversationId>>,
+    /// This account's key.
+    own: PublicKey,
     shown: Shown,
 }
 
@@ -69,34 +72,43 @@ struct Thread {
     start: Seq,
 }
 
+impl Thread {
+    /// As it is at the start, whose last seq that is.
+    fn load(reading: Reading, unread: u64, announced: Seq, start: Seq) -> Self {
+        Self { reading, unread, handed: reading.shown, unshown: true, announced, unannounced: false, start }
+    }
+}
+
 impl Conversations {
-    /// `start` is the last seq in the journal.
-    pub fn load(journal: &Journal, rows: &[ContactRow], start: Seq) -> Result<Self> {
-        let (mut threads, mut counts) = (BTreeMap::new(), BTreeMap::new());
+    /// `own` is this account's key, and `start` the last seq in the journal.
+    pub fn load(journal: &Journal, own: PublicKey, rows: &[ContactRow], start: Seq) -> Result<Self> {
+        let (mut threads, mut counts, mut rooms) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for row in journal.rooms()? {
+            let room = Room { label: RoomLabel { name: row.name, number: row.number }, key: row.key };
+            let unread = journal.count_said_after(row.id, own, row.reading.read, MANY_UNREAD)?;
+            if unread > 0 {
+                counts.insert(Addressee::Room(room.label.clone()), unread);
+            }
+            rooms.insert(row.id, room);
+            threads.insert(ConversationId::Room(row.id), Thread::load(row.reading, unread, 0, start));
+        }
         for row in rows {
             let unread = journal.count_received_after(row.id, row.reading.read, MANY_UNREAD)?;
             if unread > 0 {
                 counts.insert(Addressee::User(row.name.clone()), unread);
             }
-            let thread = Thread {
-                reading: row.reading,
-                unread,
-                handed: row.reading.shown,
-                unshown: true,
-                announced: row.outgoing.delivered,
-                unannounced: false,
-                start,
-            };
+            let thread = Thread::load(row.reading, unread, row.outgoing.delivered, start);
             threads.insert(ConversationId::User(row.id), thread);
         }
         Ok(Self {
             behind: Value::new(threads.keys().copied().collect()),
             threads: Table::new(threads),
-            rooms: Table::default(),
+            rooms: Table::new(rooms),
             current: Value::new(None),
             unread: Table::new(counts),
             uncounted: Value::default(),
             unsaved: Value::default(),
+            own,
             shown: Shown { names_changed: true, changed: true, ..Shown::default() },
         })
     }
@@ -357,7 +369,7 @@ impl Conversations {
             let read = thread.reading.read;
             thread.unread = match id {
                 ConversationId::User(contact) => journal.count_received_after(contact, read, MANY_UNREAD)?,
-                ConversationId::Room(room) => journal.count_said_after(room, read, MANY_UNREAD)?,
+                ConversationId::Room(room) => journal.count_said_after(room, self.own, read, MANY_UNREAD)?,
             };
             match thread.unread {
                 0 => _ = self.unread.remove(&who),

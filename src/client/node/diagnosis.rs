@@ -262,7 +262,7 @@ mod tests {
                 links: Links::new(OWN),
                 delivery: Delivery::load(&journal, &rows, 7, 5).unwrap(),
                 held: Held::new(),
-                conversations: Conversations::load(&journal, &rows, 0).unwrap(),
+                conversations: Conversations::load(&journal, OWN, &rows, 0).unwrap(),
             }
         }
 

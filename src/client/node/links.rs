@@ -14,6 +14,7 @@ use super::super::event::ConnectionId;
 use super::effects::Effects;
 use super::parts::Parts;
 use crate::protocol::peer::{ByeReason, Hello, HoldReason, MAX_CURSORS, Peer, Via};
+use crate::protocol::room::AboutRoom;
 use crate::protocol::{
     DEAD_AFTER, HANDSHAKE_LIMIT, MAX_PEER_FRAME, MAX_TEXT, Name, PING_AFTER, PublicKey, peer,
 };
@@ -108,6 +109,7 @@ pub enum Heard<'m> {
     Resume,
     Rewound,
     Skipped(ContactId, peer::Cursor),
+    Room(&'m AboutRoom),
     /// The other side breaks the rules: the link is of no use.
     Broken(&'static str),
 }
@@ -371,6 +373,7 @@ impl Links {
                 Heard::Rewound
             }
             (State::Up { contact, .. }, Peer::Skipped(up_to)) => Heard::Skipped(*contact, *up_to),
+            (State::Up { .. }, Peer::Room(about)) => Heard::Room(about),
             (State::Identifying(_) | State::Greeted(..) | State::Undecided(..), _)
             | (State::Up { .. }, Peer::Hello(_) | Peer::Keep(_)) => {
                 Heard::Broken("something was said out of turn")

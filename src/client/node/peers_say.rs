@@ -295,6 +295,7 @@ impl Node {
             }
             Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),
             Heard::Keep(contact, decision) => return self.kept(journal, id, contact, decision),
+            Heard::Room(_) => {}
             Heard::Goodbye(reason) => self.goodbye(id, reason),
             Heard::Broken(what) => self.bad_peer(id, what),
         }

@@ -1,7 +1,7 @@
 //! What conversations in rooms have that those with users have not.
 
 use super::*;
-use crate::store::journal::{RoomRow, Said};
+use crate::store::journal::Said;
 
 /// What a room is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,28 +29,6 @@ impl Writer {
 }
 
 impl Conversations {
-    /// Takes up the rooms as they are in the journal at the start.
-    pub fn load_rooms(&mut self, journal: &Journal, rows: &[RoomRow]) -> Result<()> {
-        for row in rows {
-            let (name, number) = row.label.clone();
-            self.add_room(row.id, RoomLabel { name, number }, row.key);
-            let unread = journal.count_said_after(row.id, row.reading.read, MANY_UNREAD)?;
-            let start = journal.last_said(row.id)?;
-            let reading = row.reading;
-            let thread =
-                Thread { reading, unread, handed: reading.shown, unshown: true, start, ..Thread::default() };
-            let id = ConversationId::Room(row.id);
-            self.threads.insert(id, thread);
-            self.behind.insert(id);
-            if unread > 0 {
-                self.count_room(row.id, unread);
-            }
-        }
-        // All of this holds, whatever becomes of the first transaction.
-        self.commit();
-        Ok(())
-    }
-
     pub fn add_room(&mut self, id: RoomId, label: RoomLabel, key: RoomKey) {
         self.rooms.insert(id, Room { label, key });
         self.threads.insert(ConversationId::Room(id), Thread::default());
@@ -73,7 +51,7 @@ impl Conversations {
         self.rooms.iter().find(|(_, room)| room.label == *label).map(|(id, _)| *id)
     }
 
-    /// A text of another member has come in. Where there is no room to tell it, it stays in the journal for now.
+    /// A text of another member than this user has come in. Where there is no room to tell it, it stays in the journal for now.
     pub fn said(&mut self, fx: &mut Effects, room: RoomId, writer: &Writer, said: &Said) {
         let Some(Room { label, key }) = self.rooms.get(&room).cloned() else {
             return;
@@ -103,7 +81,7 @@ impl Conversations {
             space = fx.output.has_room();
             if space {
                 // What is not told counts as shown with what follows.
-                if !said.own
+                if said.author != self.own
                     && let Some(writer) = writer(&said.author)
                 {
                     let notice = said_notice(label, *key, &writer, &said, said.seq <= thread.start);
@@ -125,18 +103,12 @@ impl Conversations {
             return Ok(texts);
         };
         journal.said_after(room, thread.reading.read, |said| {
-            if !texts.is_empty() || !said.own {
+            if !texts.is_empty() || said.author != self.own {
                 texts.push(said);
             }
             (texts.len() as u64) < most
         })?;
         Ok(texts)
-    }
-
-    fn count_room(&mut self, id: RoomId, unread: u64) {
-        if let Some(room) = self.rooms.get(&id) {
-            self.unread.insert(Addressee::Room(room.label.clone()), unread);
-        }
     }
 }
 
