@@ -518,8 +518,14 @@ pub fn mapping(data: &[u8]) {
 
 fn shown_safely(text: &str) {
     let message = text.to_owned();
-    let error =
-        ErrorNotice { code: Code::Refused, message, peer: None, id: None, text: Some(text.to_owned()) };
+    let error = ErrorNotice {
+        code: Code::Refused,
+        message,
+        peer: None,
+        room: None,
+        id: None,
+        text: Some(text.to_owned()),
+    };
     let json = written(&Notice::Error(error));
     assert_eq!(json["text"].as_str(), Some(text));
 }

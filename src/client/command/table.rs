@@ -122,9 +122,9 @@ messages are taken. CHAT <user> <message> answers too. FORGET <user> ends it.",
             ("CHAT #name <message>", "say something in a room; CHAT #name enters it"),
             ("CHAT [user]", "enter a conversation; CHAT alone leaves it"),
         ],
-        more: "In a conversation, each line you type is a message to that user or room, unless
-it is a command in upper case or starts with /. Type //x to send /x. A line
-that starts with a space is sent exactly as you type it.
+        more: "In a conversation, each line you type is a message to that user or room,
+unless it is a command in upper case or starts with /. Type //x to send /x. A
+line that starts with a space is sent exactly as you type it.
 A message is safe on your disk before it is reported as sent. It is delivered
 once and in order, however long you or the user are away.",
         forms: &[

@@ -202,7 +202,7 @@ mod tests {
             ("CONTACTS ", None, false),
             ("SHOUT ", None, false),
             ("INVITE #lab ", None, true),
-            ("INVITE #lab b", None, true),
+            ("INVITE #lab b", None, false),
             ("TOPIC #lab x", None, false),
         ] {
             assert_eq!(prompt(conversation).hint(line).is_some(), shown, "{line}");
