@@ -12,6 +12,7 @@
 //! - `dialer`: where contacts are, and when to dial them; `reach`: which other way is tried to those who can't be dialled;
 //!   `outside`: what is between this machine and discovery;
 //! - `links`: from a proven key to a link that both sides keep, with `parts` of long messages;
+//! - `mates`: who is linked for the sake of a common room;
 //! - `delivery`: messages out and in, with `log` (their order) and `send_window` (what is on its way);
 //! - `conversations`: what the user has seen;
 //! - `intake`: what is taken from strangers, and from all while the disk is nearly full;
@@ -51,6 +52,7 @@ mod intake;
 mod leaving;
 mod links;
 mod log;
+mod mates;
 mod one_shot;
 mod output;
 mod outside;
@@ -59,6 +61,7 @@ mod peers_say;
 mod reach;
 mod rendezvous;
 mod room_commands;
+pub mod rooms;
 mod roster;
 mod search;
 mod send_window;
@@ -76,6 +79,7 @@ pub use exit::{FAILED, STILL_WAITING};
 use held::Held;
 use intake::Intake;
 use links::Links;
+use mates::Mates;
 use one_shot::OneShot;
 pub use output::BATCHES as OUTPUT_BATCHES;
 use output::Output;
@@ -130,6 +134,7 @@ pub struct Node {
     reach: Reach,
     outside: Outside,
     links: Links,
+    mates: Mates,
     delivery: Delivery,
     conversations: Conversations,
     withdrawals: Value<Withdrawals>,
@@ -167,6 +172,7 @@ impl Node {
             reach: Reach::default(),
             outside: Outside::default(),
             links: Links::new(setup.key),
+            mates: Mates::load(&rows),
             conversations: Conversations::load(journal, setup.key, &rows, delivery.last_seq())?,
             delivery,
             withdrawals: Value::default(),
@@ -286,6 +292,7 @@ impl Node {
         self.search.follow(now, journal)?;
         self.delivery.seal(journal)?;
         leaving::leave_when_done(self);
+        mates::settle(self, journal)?;
         self.save(now, journal)
     }
 
@@ -352,6 +359,7 @@ impl Node {
             self.fx.output.deadline(),
             self.exit.deadline(),
             self.save_at.unwrap_or(Instant::NEVER),
+            if self.mates.is_stale() { self.rests_until } else { Instant::NEVER },
         ]
         .into_iter()
         .fold(Instant::NEVER, Instant::min)
@@ -410,10 +418,10 @@ impl Node {
             self.close_link(link, None);
         }
         ways::tick(self);
-        let Self { fx, roster, rendezvous, dialer, links, held, .. } = self;
+        let Self { fx, roster, rendezvous, dialer, links, mates, held, .. } = self;
         held.tick(fx, |id| roster.name(id));
         dialer.tick(fx, |id| {
-            let person = roster.get(id).filter(|person| person.is_dialled())?;
+            let person = roster.get(id).filter(|person| person.is_dialled() || mates.has(id))?;
             let free = links.of(id).is_none() && !rendezvous.is_out();
             Some((&person.name, person.identity.key.filter(|_| free)?))
         });
@@ -567,6 +575,7 @@ transactional!(Node {
     reach,
     outside,
     links,
+    mates,
     delivery,
     conversations,
     withdrawals,

@@ -125,6 +125,10 @@ pub struct Hello {
     /// Whether the sender has another link with the receiver that is up.
     #[n(7)]
     pub linked: bool,
+    /// Whether the sender wants the link for the sake of a common room alone. A receiver that knows of none makes no stranger
+    /// of the sender.
+    #[n(8)]
+    pub room: bool,
 }
 
 /// The way that a link takes.
@@ -265,7 +269,7 @@ impl ByeReason {
     pub const SUPERSEDED: Self = Self(2);
     /// The sender does not take links from the receiver.
     pub const NOT_ACCEPTED: Self = Self(3);
-    /// The sender can't find out at the moment who the receiver is.
+    /// The sender can't find out at the moment who the receiver is, or knows of no common room.
     pub const TRY_LATER: Self = Self(4);
     /// The sender's user has not answered the receiver's request.
     pub const NOT_ANSWERED: Self = Self(5);
@@ -286,11 +290,11 @@ mod tests {
             prop::collection::vec(cursor(), 0..MAX_CURSORS as usize),
             prop::option::of(reason()),
             prop::sample::select(vec![Via::Direct, Via::Mapped, Via::Punched, Via::Relayed]),
-            any::<bool>(),
+            any::<(bool, bool)>(),
         )
-            .prop_map(|(name, (epoch, port, window), cursors, hold, via, linked)| {
+            .prop_map(|(name, (epoch, port, window), cursors, hold, via, (linked, room))| {
                 let name = name.parse().unwrap();
-                Peer::Hello(Hello { name, epoch, port, window, cursors, hold, via, linked })
+                Peer::Hello(Hello { name, epoch, port, window, cursors, hold, via, linked, room })
             });
         let body = prop::collection::vec(any::<u8>(), 0..300);
         let message = (any::<(u64, u64, u16, i64)>(), body, prop::option::of(cursor())).prop_map(

@@ -117,6 +117,7 @@ impl Alice {
             asks: Asks::No,
             connected: true,
             also: vec![],
+            room: false,
         };
         let says = vec![
             ToClient::Registered(Registered { address: address(), observed: address() }),
@@ -151,6 +152,7 @@ impl Alice {
             hold: None,
             via: Via::Direct,
             linked: true,
+            room: false,
         };
         let message = Message {
             epoch: start,
@@ -217,7 +219,7 @@ fn what_was_shown_is_not_shown_again_after_a_failed_transaction() {
     alice.logs_in();
     assert!(shows(&alice.hears(5)));
     (0..8).for_each(|_| _ = alice.takes(&[Input::Printed]));
-    let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
+    let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Chat(name("bob").into(), "x".into())))]);
     let later = alice.takes(&[]);
     assert!(!shows(&actions) && !shows(&later), "{actions:?}, then {later:?}");
 }
@@ -277,6 +279,7 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
         asks: Asks::No,
         connected: true,
         also: vec![],
+        room: false,
     };
     alice.takes(&[Input::RendezvousSays(SESSION, vec![ToClient::Status(moved)])]);
     let mut tried = Vec::new();
@@ -319,6 +322,7 @@ fn an_answer_that_discovery_could_not_save_is_given_again() {
         asks: Asks::Typed,
         connected: false,
         also: vec![],
+        room: false,
     };
     let says = vec![
         ToClient::Registered(Registered { address: address(), observed: address() }),
@@ -343,7 +347,7 @@ fn a_loss_is_told_again_by_a_client_that_was_killed_before_it_was_read() {
     let mut alice = Alice::new();
     alice.logs_in();
     alice.hears(5);
-    alice.takes(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
+    alice.takes(&[Input::typed(Ok(Command::Chat(name("bob").into(), "x".into())))]);
     alice.takes(&[Input::LinkSays(LINK, vec![Peer::Ack(Cursor { epoch: 1, number: 2 })])]);
     alice.takes(&[Input::LinkClosed(LINK)]);
     let loss = |actions: &[Action]| {
@@ -368,7 +372,7 @@ fn what_is_written_after_a_forget_and_a_restart_is_not_taken_for_delivered() {
     alice.hears(5);
     alice.takes(&[Input::typed(Ok(Command::Forget(name("bob"))))]);
     let mut alice = alice.restarted(Strangers::All, 0);
-    let written = Command::Chat(name("bob"), "x".into());
+    let written = Command::Chat(name("bob").into(), "x".into());
     alice.takes(&[Input::typed(Ok(Command::Request(name("bob")))), Input::typed(Ok(written))]);
     let actions = alice.takes(&[Input::typed(Ok(Command::Outbox))]);
     let waits = actions.iter().any(|action| match action {

@@ -557,6 +557,7 @@ impl std::fmt::Display for Command {
             (Self::Explain(about), _) => write!(f, " {}", about.command),
             (Self::TrustDiscovery(_), _) => write!(f, " {}", Name::DISCOVERY),
             (Self::Search { .. }, Some(user)) => write!(f, " @{user}"),
+            (Self::Invite { all: true, .. }, Some(user)) => write!(f, " {user} all"),
             (_, Some(user)) => write!(f, " {user}"),
             (_, None) => Ok(()),
         }

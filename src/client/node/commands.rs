@@ -164,10 +164,9 @@ fn request_user(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     }
     let identity = person.identity;
     if identity.blocked {
-        node.roster.set_blocked(id, false);
-        node.links.forgive(id);
+        acquaintance::unblock(node, id);
     }
-    let linked = node.links.of(id).is_some();
+    let linked = node.links.of(id).is_some() && node.hears(id);
     if identity.standing != Standing::Contact || identity.request != Request::Answered {
         acquaintance::answer(node, id, name);
         node.conversations.contacts_changed();
@@ -432,7 +431,11 @@ fn block(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
 }
 
 fn set_blocked(node: &mut Node, id: ContactId, blocked: bool) {
-    node.roster.set_blocked(id, blocked);
+    if blocked {
+        node.roster.set_blocked(id, true);
+    } else {
+        acquaintance::unblock(node, id);
+    }
     if let Some(name) = node.roster.name(id) {
         node.rendezvous.forgive(name);
     }
@@ -460,7 +463,7 @@ fn unblock(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
         Standing::Contact => acquaintance::answer(node, id, name),
         Standing::Stranger => return acquaintance::take_in_again(node, journal, id),
         Standing::Forgotten if key.is_none() => return acquaintance::remove(node, journal, id),
-        Standing::Forgotten => {}
+        Standing::Forgotten | Standing::Member => {}
     }
     Ok(())
 }

@@ -31,6 +31,8 @@ use door::Strangers;
 pub const WINDOW: u32 = 1024 * 1024;
 /// Within what time something was received over a link that works.
 const HEARD_WITHIN: Duration = PING_AFTER.saturating_add(Duration::from_secs(2));
+/// How many bytes of what is said of rooms may be unanswered over one link at most.
+const MAX_ROOM_SHARE: usize = 256 * 1024;
 /// The most connections whose owner is not yet known.
 const MAX_UNKNOWN: usize = 256;
 
@@ -57,7 +59,8 @@ pub struct Link {
     pub key: PublicKey,
     pub dialled: bool,
     pub route: Route,
-    /// How many bytes the kernel takes without waiting: half of it for messages, half for the rest.
+    /// How many bytes the kernel takes without waiting: half of it for messages, a quarter for rooms, the rest for what
+    /// is short.
     budget: usize,
     /// The version that it speaks, of one whose owner is not yet known.
     pub version: Option<u8>,
@@ -71,7 +74,7 @@ pub struct Link {
 
 #[derive(Debug, Clone)]
 enum State {
-    /// Discovery has been asked whose key it is; the hello may already be here.
+    /// The key is unknown here. The other side is to say hello; then discovery is asked whose it is.
     Identifying(Option<Hello>),
     /// They have been told hello, and whether and why nothing is taken; they have not yet answered.
     Greeted(ContactId, Option<HoldReason>),
@@ -98,6 +101,8 @@ pub enum Heard<'m> {
     /// The other side closes the link.
     Goodbye(ByeReason),
     Hello(ContactId, &'m Hello),
+    /// The same, of one whose key is unknown here.
+    Unknown(&'m Hello),
     /// The link stays, by the decision of this number.
     Keep(ContactId, u64),
     Message(ContactId, Cow<'m, peer::Message>),
@@ -152,17 +157,6 @@ pub struct Closed {
     pub dialled: bool,
     /// For how long nothing had been received.
     pub silence: Duration,
-}
-
-/// What is to be done about a key that is no contact's.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Unknown {
-    /// Discovery is to be asked.
-    Ask,
-    /// It has been asked.
-    Asked,
-    /// There are too many unknown connections.
-    TooMany,
 }
 
 impl Link {
@@ -233,6 +227,19 @@ impl Links {
         }
     }
 
+    /// Why the hello that was said over a link which is not yet up says that nothing is taken.
+    pub fn holding(&self, id: ConnectionId) -> Option<HoldReason> {
+        match self.get(id)?.state {
+            State::Greeted(_, holding) | State::Undecided(_, holding, _) => holding,
+            _ => None,
+        }
+    }
+
+    /// How many bytes of what is said of rooms may be unanswered over a link: its share of what the kernel takes.
+    pub fn room_share(&self, id: ConnectionId) -> usize {
+        self.get(id).map_or(0, |link| (link.budget / 4).min(MAX_ROOM_SHARE))
+    }
+
     /// Since when there has been one without a gap, on the wall clock.
     pub fn since(&self, contact: ContactId) -> Option<i64> {
         self.up.get(&contact).map(|(_, since)| *since)
@@ -272,29 +279,16 @@ impl Links {
         self.links.insert(id, link);
     }
 
-    /// Nothing is known of the owner of the link, which speaks this version: what is to be done.
-    pub fn unknown(&mut self, id: ConnectionId, version: u8) -> Unknown {
-        let Some(key) = self.get(id).map(|link| link.key) else {
-            return Unknown::TooMany;
-        };
+    /// Nothing is known of the owner of the link, which speaks this version. Returns whether there is room for it.
+    pub fn unknown(&mut self, id: ConnectionId, version: u8) -> bool {
         self.links.change(&id, |link| link.version = Some(version));
-        self.whose(key)
-    }
-
-    fn whose(&self, key: PublicKey) -> Unknown {
-        let unknown = || self.links.values().filter(|link| matches!(link.state, State::Identifying(_)));
-        if unknown().count() > MAX_UNKNOWN {
-            Unknown::TooMany
-        } else if unknown().filter(|link| link.key == key).count() > 1 {
-            Unknown::Asked
-        } else {
-            Unknown::Ask
-        }
+        let unknown = self.links.values().filter(|link| matches!(link.state, State::Identifying(_)));
+        unknown.count() <= MAX_UNKNOWN
     }
 
     /// The connections that wait for discovery's word on whose key this is.
     pub fn identifying(&self, key: PublicKey) -> Vec<ConnectionId> {
-        let waits = |link: &Link| link.key == key && matches!(link.state, State::Identifying(_));
+        let waits = |link: &Link| link.key == key && matches!(link.state, State::Identifying(Some(_)));
         self.links.iter().filter(|(_, link)| waits(link)).map(|(id, _)| *id).collect()
     }
 
@@ -363,7 +357,7 @@ impl Links {
             (State::Undecided(contact, ..), Peer::Keep(decision)) => Heard::Keep(*contact, *decision),
             (State::Identifying(early @ None), Peer::Hello(hello)) => {
                 *early = Some(hello.clone());
-                Heard::Nothing
+                Heard::Unknown(hello)
             }
             (_, Peer::Ping) => Heard::Nothing,
             (State::Up { contact, .. }, Peer::Hold(hold)) => Heard::Hold(*contact, hold.clone()),

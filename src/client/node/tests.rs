@@ -20,6 +20,7 @@ mod conversations;
 mod failures;
 mod keys;
 mod links;
+mod mates;
 mod one_shot;
 mod search;
 mod strangers;
@@ -211,6 +212,7 @@ fn status(who: &str, key: PublicKey, port: u16, online: bool) -> ToClient {
         asks,
         connected: !online,
         also: vec![],
+        room: false,
     })
 }
 

@@ -8,7 +8,7 @@ use peerchat::protocol::peer::{
     Bye, ByeReason, Cursor, Hello, Hold, HoldReason, Kind, MAX_CURSORS, Message, Part, Peer, Via,
 };
 use peerchat::protocol::rendezvous::{
-    About, Asks, Candidate, CandidateKind, Identify, Identity, MAX_LOCAL, Punch, Refused, RefusedCode,
+    About, Asks, Candidate, CandidateKind, Identify, Identity, MAX_LOCAL, Mate, Punch, Refused, RefusedCode,
     Register, Registered, Request, Status, Strangers, TOKEN, Ticket, ToClient, ToDiscovery,
 };
 use peerchat::protocol::room::{
@@ -146,7 +146,17 @@ fn peer() -> Vec<Peer> {
     let other = Cursor { epoch: 0x1122_3344_5566_7788, number: 1 << 40 };
     let hello = |cursors, hold| {
         let (name, via, linked) = (name("bob"), Via::Relayed, true);
-        Peer::Hello(Hello { name, epoch: 7, port: 4000, window: 1 << 20, cursors, hold, via, linked })
+        Peer::Hello(Hello {
+            name,
+            epoch: 7,
+            port: 4000,
+            window: 1 << 20,
+            cursors,
+            hold,
+            via,
+            linked,
+            room: false,
+        })
     };
     let message = |number, kind, body: &str, original| {
         Peer::Message(Message {
@@ -270,6 +280,7 @@ fn to_discovery() -> Vec<ToDiscovery> {
         ToDiscovery::Request(Request { name: name("bob"), typed: false }),
         ToDiscovery::Drop(About { name: name("bob") }),
         ToDiscovery::Identify(Identify { key: key() }),
+        ToDiscovery::Mate(Mate { key: key(), shares: true }),
         ToDiscovery::Ping,
         ToDiscovery::Logout,
         ToDiscovery::Register(many),
@@ -280,7 +291,7 @@ fn to_discovery() -> Vec<ToDiscovery> {
         match said {
             ToDiscovery::Register(_) | ToDiscovery::Request(_) | ToDiscovery::Drop(_) => {}
             ToDiscovery::Identify(_) | ToDiscovery::Ping | ToDiscovery::Logout => {}
-            ToDiscovery::Punch(_) | ToDiscovery::Relay(_) => {}
+            ToDiscovery::Punch(_) | ToDiscovery::Relay(_) | ToDiscovery::Mate(_) => {}
         }
     }
     all
@@ -293,7 +304,16 @@ fn to_client() -> Vec<ToClient> {
         let candidate = |kind| Candidate { address: v4, kind };
         let kinds = [CandidateKind::Mapped, CandidateKind::Lan, CandidateKind::Global];
         let also = if connected { kinds.map(candidate).to_vec() } else { Vec::new() };
-        ToClient::Status(Status { name: name(who), key: key(), address, online, asks, connected, also })
+        ToClient::Status(Status {
+            name: name(who),
+            key: key(),
+            address,
+            online,
+            asks,
+            connected,
+            also,
+            room: false,
+        })
     };
     let all = vec![
         ToClient::Registered(Registered { address: v4, observed: v6 }),

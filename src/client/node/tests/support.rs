@@ -74,6 +74,7 @@ pub fn hello(epoch: u64, cursors: &[Cursor]) -> Hello {
         hold: None,
         via: Via::Direct,
         linked: true,
+        room: false,
     }
 }
 
