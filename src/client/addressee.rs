@@ -1,4 +1,4 @@
-//! To whom something is said: a user, or a room.
+//! Where something is said: to a user, or in a room.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub struct RoomLabel {
     pub number: u32,
 }
 
-/// To whom something is said. No user's name begins with a `#`.
+/// Where something is said. No user's name begins with a `#`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Addressee {
     User(Name),

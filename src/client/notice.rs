@@ -146,7 +146,7 @@ pub enum Notice {
         room_id: RoomKey,
         user: Name,
         state: MemberState,
-        /// Whose doing it is, unless the member's own.
+        /// Who has done it, unless the member has.
         by: Option<Name>,
     },
     /// What has become of a room; also the answer to `ROOM`, `JOIN`, `LEAVE`, `OWNER` and `TOPIC`.

@@ -219,7 +219,7 @@ fn what_was_shown_is_not_shown_again_after_a_failed_transaction() {
     alice.logs_in();
     assert!(shows(&alice.hears(5)));
     (0..8).for_each(|_| _ = alice.takes(&[Input::Printed]));
-    let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
+    let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Chat(name("bob").into(), "x".into())))]);
     let later = alice.takes(&[]);
     assert!(!shows(&actions) && !shows(&later), "{actions:?}, then {later:?}");
 }
@@ -347,7 +347,7 @@ fn a_loss_is_told_again_by_a_client_that_was_killed_before_it_was_read() {
     let mut alice = Alice::new();
     alice.logs_in();
     alice.hears(5);
-    alice.takes(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
+    alice.takes(&[Input::typed(Ok(Command::Chat(name("bob").into(), "x".into())))]);
     alice.takes(&[Input::LinkSays(LINK, vec![Peer::Ack(Cursor { epoch: 1, number: 2 })])]);
     alice.takes(&[Input::LinkClosed(LINK)]);
     let loss = |actions: &[Action]| {
@@ -372,7 +372,7 @@ fn what_is_written_after_a_forget_and_a_restart_is_not_taken_for_delivered() {
     alice.hears(5);
     alice.takes(&[Input::typed(Ok(Command::Forget(name("bob"))))]);
     let mut alice = alice.restarted(Strangers::All, 0);
-    let written = Command::Chat(name("bob"), "x".into());
+    let written = Command::Chat(name("bob").into(), "x".into());
     alice.takes(&[Input::typed(Ok(Command::Request(name("bob")))), Input::typed(Ok(written))]);
     let actions = alice.takes(&[Input::typed(Ok(Command::Outbox))]);
     let waits = actions.iter().any(|action| match action {

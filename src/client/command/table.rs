@@ -317,8 +317,8 @@ prove to others that you said it. Members learn each other's addresses.",
             ("INVITE #name <user>", "invite a contact into a room that you own"),
             ("INVITE #name <user> all", "the same, and give them all that was said before"),
         ],
-        more: "A member is in the room from their JOIN on. Without \"all\" they get what is said
-after the invitation.",
+        more: "A member is in the room from their JOIN on. Without \"all\" they get what is
+said after the invitation.",
         forms: &[("invite", |args| {
             let (room, user) = (args.room("room")?, args.user("peer")?);
             let all = match (args.word("history")?.as_deref(), args.is_typed()) {
@@ -364,8 +364,8 @@ frozen: members contradict each other about who is in; nothing new is taken",
         aliases: &["WHO"],
         usages: &[("MEMBERS #name", "list the members of a room, and how far each is")],
         more: "behind: so many messages the member has not confirmed yet
-awaited: the order of the last messages is not final before the member confirms
-them, or is removed
+awaited: the order of the last messages is not final before the member
+confirms them, or is removed
 not your contact: a contact of yours has this name, and another key",
         forms: &[("members", |args| Ok(Command::Members(args.room("room")?)))],
         writes: |_| false,
@@ -557,6 +557,7 @@ impl std::fmt::Display for Command {
             (Self::Explain(about), _) => write!(f, " {}", about.command),
             (Self::TrustDiscovery(_), _) => write!(f, " {}", Name::DISCOVERY),
             (Self::Search { .. }, Some(user)) => write!(f, " @{user}"),
+            (Self::Invite { all: true, .. }, Some(user)) => write!(f, " {user} all"),
             (_, Some(user)) => write!(f, " {user}"),
             (_, None) => Ok(()),
         }

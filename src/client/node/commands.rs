@@ -253,7 +253,8 @@ fn outbox(node: &mut Node, journal: &Journal) -> Result<()> {
         })?;
     }
     let room = OUTBOX_ALL.saturating_sub(messages.len());
-    waiting += room_commands::outbox(node, journal, OUTBOX_EACH, room, &mut messages)?;
+    messages.extend(room_commands::outbox(node, journal, OUTBOX_EACH, room)?);
+    waiting += room_commands::all_waiting(node);
     node.fx.tell(Notice::Outbox { waiting, messages });
     Ok(())
 }

@@ -204,34 +204,38 @@ impl Conversations {
         message: &Message,
     ) {
         let id = ConversationId::User(id);
-        if self.comes_in(fx, id, Addressee::User(name.clone()), seq) {
+        self.count(id, || Addressee::User(name.clone()));
+        let Some(thread) = self.threads.get_mut(&id) else {
+            return;
+        };
+        if thread.unshown || fx.output.is_silent() || !fx.output.has_room() {
+            thread.unshown = true;
+            self.leave_behind(id);
+        } else {
+            thread.handed = seq;
             let said = Body::of(message, dropped(message));
             let notice = message_notice(name, message, said, fx.now.wall, false, stranger);
             fx.output.show(id, seq, Some(notice));
         }
     }
 
-    /// Counts a message of another's, and returns whether there is room to tell it now.
-    fn comes_in(&mut self, fx: &Effects, id: ConversationId, from: Addressee, seq: Seq) -> bool {
-        let Some(thread) = self.threads.get_mut(&id) else {
-            return false;
-        };
-        if thread.unread < MANY_UNREAD {
+    /// Something in the journal is still to be told.
+    fn leave_behind(&mut self, id: ConversationId) {
+        // A set that is changed is copied.
+        if !self.behind.contains(&id) {
+            self.behind.insert(id);
+        }
+    }
+
+    /// One more message is unread.
+    fn count(&mut self, id: ConversationId, from: impl FnOnce() -> Addressee) {
+        if let Some(thread) = self.threads.get_mut(&id)
+            && thread.unread < MANY_UNREAD
+        {
             thread.unread += 1;
-            self.unread.insert(from, thread.unread);
+            self.unread.insert(from(), thread.unread);
             self.shown.changed = true;
         }
-        let room = !thread.unshown && !fx.output.is_silent() && fx.output.has_room();
-        if room {
-            thread.handed = seq;
-        } else {
-            thread.unshown = true;
-            // A set that is changed is copied.
-            if !self.behind.contains(&id) {
-                self.behind.insert(id);
-            }
-        }
-        room
     }
 
     /// A message of ours has been delivered. Where there is no room to tell it, that is left for later.

@@ -43,7 +43,8 @@ pub(super) fn output_closed(node: &mut Node, error: Option<&String>) {
 /// Whether something is not delivered, to contacts or to discovery.
 fn waits(node: &Node) -> bool {
     let unconfirmed = |person: &Person| person.is_wanted() && person.identity.request == Request::Unconfirmed;
-    node.delivery.all_waiting().next().is_some() || node.roster.iter().any(|(_, it)| unconfirmed(it))
+    let messages = node.delivery.all_waiting().next().is_some() || room_commands::all_waiting(node) > 0;
+    messages || node.roster.iter().any(|(_, it)| unconfirmed(it))
 }
 
 pub(super) fn leave_when_done(node: &mut Node) {
@@ -64,6 +65,7 @@ pub(super) fn leave_when_done(node: &mut Node) {
         waits && person.is_dialled()
     });
     let busy = !node.rendezvous.tried() || !node.fx.output.is_read() || node.search.is_waiting();
+    let hopeful = hopeful || room_commands::is_hopeful(node);
     if over || (!hopeful && !busy) {
         refuse_searches_at_end(node);
         let status = node.exit.status(waits(node));
@@ -88,8 +90,8 @@ pub(super) fn leave(node: &mut Node, status: Status) {
     node.links.leave(&mut node.fx);
     node.rendezvous.leave(&mut node.fx);
     refuse_searches_at_end(node);
-    let waiting = node.delivery.all_waiting().map(|(_, count)| count).sum();
-    node.fx.tell(Notice::Bye { waiting });
+    let waiting: u64 = node.delivery.all_waiting().map(|(_, count)| count).sum();
+    node.fx.tell(Notice::Bye { waiting: waiting + room_commands::all_waiting(node) });
     let (status, why) = status;
     node.fx.act(Action::Exit(status, why));
 }

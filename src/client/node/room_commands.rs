@@ -41,6 +41,16 @@ pub(super) fn waiting(_: &Node, _: RoomId) -> u64 {
     0
 }
 
+/// The same in all rooms together.
+pub(super) fn all_waiting(_: &Node) -> u64 {
+    0
+}
+
+/// Whether it makes sense to stay for what waits in rooms: some other member may be reached.
+pub(super) fn is_hopeful(_: &Node) -> bool {
+    false
+}
+
 /// What has become of the one text that stands there.
 pub(super) fn progress(_: &Node, _: RoomId, _: Seq) -> Progress {
     Progress::Gone
@@ -184,13 +194,7 @@ pub(super) fn why(node: &mut Node, room: &RoomLabel) -> Result<()> {
     Ok(())
 }
 
-/// Adds what only this client has, of each room the oldest `each`, and `most` in all. Returns how many there are.
-pub(super) fn outbox(
-    _: &Node,
-    _: &Journal,
-    _each: usize,
-    _most: usize,
-    _: &mut Vec<OutboxLine>,
-) -> Result<u64> {
-    Ok(0)
+/// What only this client has, of each room the oldest `each`, and `most` in all.
+pub(super) fn outbox(_: &Node, _: &Journal, _each: usize, _most: usize) -> Result<Vec<OutboxLine>> {
+    Ok(Vec::new())
 }

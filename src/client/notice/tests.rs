@@ -3,6 +3,8 @@ use crate::terminal::is_unsafe;
 use proptest::prelude::*;
 use serde_json::json;
 
+mod rooms;
+
 pub fn name(name: &str) -> Name {
     name.parse().unwrap()
 }

@@ -51,16 +51,20 @@ impl Conversations {
         self.rooms.iter().find(|(_, room)| room.label == *label).map(|(id, _)| *id)
     }
 
-    /// A text of another member than this user has come in. Where there is no room to tell it, it stays in the journal for now.
-    pub fn said(&mut self, fx: &mut Effects, room: RoomId, writer: &Writer, said: &Said) {
-        let Some(Room { label, key }) = self.rooms.get(&room).cloned() else {
+    /// A text of another member is in the journal: it is told with the next [`Self::catch_up`].
+    pub fn said_in(&mut self, room: RoomId) {
+        let id = ConversationId::Room(room);
+        let Some(label) = self.rooms.get(&room).map(|room| room.label.clone()) else {
             return;
         };
-        let id = ConversationId::Room(room);
-        if self.comes_in(fx, id, Addressee::Room(label.clone()), said.seq) {
-            let notice = said_notice(&label, key, writer, said, false);
-            fx.output.show(id, said.seq, Some(notice));
-        }
+        self.count(id, || Addressee::Room(label));
+        self.threads.change(&id, |thread| thread.unshown = true);
+        self.leave_behind(id);
+    }
+
+    /// Texts of a room are gone: what is unread is counted again.
+    pub fn cut_in(&mut self, room: RoomId) {
+        self.uncounted.insert(ConversationId::Room(room));
     }
 
     /// Tells what was left in the journal of a room. Returns whether that is all.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::protocol::room::{ChainName, Entry, EntryKind, Hash};
-use crate::store::journal::{ChainRow, NewEntry, Said};
+use crate::store::journal::{ChainRow, NewEntry};
 
 /// The conversation in `#lab`, the only room.
 const LAB: ConversationId = ConversationId::Room(1);
@@ -29,7 +29,7 @@ impl Room {
 
     /// A text is committed, and told to the machine as the node does.
     fn says(&mut self, author: PublicKey) {
-        let World { journal, fx, it, .. } = &mut self.world;
+        let World { journal, it, .. } = &mut self.world;
         let chain = self
             .chains
             .entry(author)
@@ -49,10 +49,8 @@ impl Room {
         let new =
             NewEntry { seq, room: 1, chain: chain.id, number, place, arrived: 0, hash, entry, causes: &[] };
         journal.add_entry(&new).unwrap();
-        let mut said: Option<Said> = None;
-        journal.said_after(1, seq - 1, |it| said.replace(it).is_none()).unwrap();
-        if let Some(writer) = writer(&author) {
-            it.said(fx, 1, &writer, &said.unwrap());
+        if writer(&author).is_some() {
+            it.said_in(1);
         }
     }
 
@@ -136,6 +134,17 @@ fn what_there_was_no_room_for_is_told_after_a_restart_without_our_own() {
     room.says(CAROL);
     assert_eq!((room.told(), room.told()), (vec!["carol 2".into()], vec![]));
     assert_eq!(room.restart().told(), [""; 0]);
+}
+
+#[test]
+fn what_is_cut_off_is_not_unread_any_more() {
+    let mut room = Room::new();
+    (0..3).for_each(|_| room.says(CAROL));
+    room.told();
+    room.world.journal.cut_chain(room.chains[&CAROL].id, 1).unwrap();
+    room.world.it.cut_in(1);
+    room.told();
+    assert_eq!(room.unread(), 1);
 }
 
 #[test]
