@@ -23,6 +23,7 @@ use peerchat::client::notice::{
 };
 use peerchat::protocol::peer::{Cursor, Hello, Kind, Peer, Via};
 use peerchat::protocol::rendezvous::{Strangers, ToClient, ToDiscovery};
+use peerchat::protocol::room::RoomKey;
 use peerchat::protocol::{MAX_PEER_FRAME, MAX_TEXT, Name, VERSION, codec};
 use peerchat::store::journal::Journal;
 use peerchat::store::journal::{Identity, Standing};
@@ -452,9 +453,21 @@ pub fn notice(data: &[u8]) {
     let peer: Name = "bob".parse().expect("a name");
     let text = Body::new(kind, said);
     let lossy = String::from_utf8_lossy(said);
-    let (replayed, stranger) = (b & 2 == 0, b & 8 == 0);
-    let message =
-        Notice::Message { id, from: peer.clone(), text: text.clone(), sent, received, replayed, stranger };
+    let (replayed, stranger, unknown) = (b & 2 == 0, b & 8 == 0, b & 16 == 0);
+    let room = (b & 32 == 0).then(|| "#lab".parse().expect("a room"));
+    let room_id = room.as_ref().map(|_| RoomKey([b; 32]));
+    let message = Notice::Message {
+        id,
+        from: peer.clone(),
+        text: text.clone(),
+        sent,
+        received,
+        replayed,
+        stranger,
+        room,
+        room_id,
+        unknown,
+    };
     let json = written(&message);
     let expected = matches!(text, Body::Text(_)).then(|| lossy.as_ref());
     assert_eq!(json["text"].as_str(), expected);
@@ -462,7 +475,7 @@ pub fn notice(data: &[u8]) {
         HistoryLine { id, from: peer.clone(), text: text.clone(), sent, received: None, delivered: false };
     let json = written(&Notice::History { peer: peer.clone(), messages: vec![history] });
     assert_eq!(json["messages"][0]["text"].as_str(), expected);
-    let line = OutboxLine { id, to: peer.clone(), text, sent };
+    let line = OutboxLine { id, to: peer.clone().into(), text, sent };
     written(&Notice::Outbox { waiting: 1, messages: vec![line] });
     let state = if b & 4 == 0 { UpDown::Up } else { UpDown::Down };
     written(&Notice::Discovery { state, detail: lossy.clone().into_owned() });
@@ -506,8 +519,14 @@ pub fn mapping(data: &[u8]) {
 
 fn shown_safely(text: &str) {
     let message = text.to_owned();
-    let error =
-        ErrorNotice { code: Code::Refused, message, peer: None, id: None, text: Some(text.to_owned()) };
+    let error = ErrorNotice {
+        code: Code::Refused,
+        message,
+        peer: None,
+        room: None,
+        id: None,
+        text: Some(text.to_owned()),
+    };
     let json = written(&Notice::Error(error));
     assert_eq!(json["text"].as_str(), Some(text));
 }

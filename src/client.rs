@@ -27,6 +27,7 @@ use network::{Event, Network};
 use node::{Node, Setup};
 use one_shot::OneShot;
 
+pub mod addressee;
 pub mod command;
 pub mod console;
 pub mod did_you_mean;

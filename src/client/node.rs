@@ -22,18 +22,19 @@
 //! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
 //!
 //! `discovery_says` and `peers_say` are the rest of the conductor; `acquaintance` is how users become contacts; `commands`
-//! carries out what the user types; `leaving` is how the program ends.
+//! and `room_commands` carry out what the user types; `leaving` is how the program ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::addressee::{Addressee, RoomLabel};
 use super::event::{Action, Input};
 use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
 use crate::protocol::rendezvous::{Strangers, ToClient};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{Journal, Seq};
+use crate::store::journal::{ConversationId, Journal, Seq};
 use crate::time::{Instant, Now};
 use crate::undo::{Transactional, Value, transactional};
 
@@ -59,6 +60,8 @@ mod parts;
 mod peers_say;
 mod reach;
 mod rendezvous;
+mod room_commands;
+pub mod rooms;
 mod roster;
 mod search;
 mod send_window;
@@ -170,7 +173,7 @@ impl Node {
             outside: Outside::default(),
             links: Links::new(setup.key),
             mates: Mates::load(&rows),
-            conversations: Conversations::load(journal, &rows, delivery.last_seq())?,
+            conversations: Conversations::load(journal, setup.key, &rows, delivery.last_seq())?,
             delivery,
             withdrawals: Value::default(),
             search: Value::new(Search::load(now, journal)?),
@@ -300,8 +303,11 @@ impl Node {
         if let Some(batch) = self.fx.output.take_batch(now) {
             self.fx.act(Action::Print(batch));
         }
-        let unlinked = self.conversations.current().filter(|id| self.links.of(*id).is_none());
-        let waiting = unlinked.map_or(0, |id| self.delivery.waiting(id));
+        let waiting = match self.conversations.current() {
+            Some(ConversationId::User(id)) if self.links.of(id).is_none() => self.delivery.waiting(id),
+            Some(ConversationId::Room(id)) => room_commands::waiting(self, id),
+            _ => 0,
+        };
         if let Some(prompt) = self.conversations.prompt(&self.roster, waiting) {
             self.fx.act(Action::Prompt(prompt));
         }
@@ -390,7 +396,8 @@ impl Node {
             self.links.say(&mut self.fx, link, frame);
         }
         let delivered = |id| self.delivery.delivered(id);
-        self.conversations.catch_up(&mut self.fx, journal, &self.roster, delivered)?;
+        let writer = |room, key: &PublicKey| room_commands::writer(&self.setup, &self.roster, room, key);
+        self.conversations.catch_up(&mut self.fx, journal, &self.roster, delivered, writer)?;
         self.give_back(journal)?;
         self.conversations.recount(journal, &self.roster)
     }
@@ -489,9 +496,13 @@ impl Node {
 
     /// The console has written its oldest batch.
     fn printed(&mut self) {
-        for (contact, seq) in self.fx.output.written(self.fx.now) {
-            if self.withdrawals.is_empty() || !self.withdrawals.written(contact) {
-                self.conversations.written(contact, seq);
+        for (conversation, seq) in self.fx.output.written(self.fx.now) {
+            let given_back = match conversation {
+                ConversationId::User(id) => !self.withdrawals.is_empty() && self.withdrawals.written(id),
+                ConversationId::Room(_) => false,
+            };
+            if !given_back {
+                self.conversations.written(conversation, seq);
             }
         }
         if let Some(dropped) = self.fx.output.take_dropped() {
@@ -524,7 +535,7 @@ impl Node {
         for id in self.withdrawals.ids() {
             // In silence the exit status says what came of a single text, and the rest is for the next start.
             let name = self.roster.name(id).cloned();
-            let one_shot = self.one_shot.as_ref().is_some_and(|it| Some(it.to()) == name.as_ref());
+            let one_shot = self.one_shot.as_ref().is_some_and(|it| it.to().user() == name.as_ref());
             if self.withdrawals.is_over(id) || (self.fx.output.is_silent() && one_shot) {
                 let exists = self.withdrawals.remove(id);
                 acquaintance::remove(self, journal, id)?;
@@ -541,9 +552,18 @@ impl Node {
     fn refuse(&mut self, code: Code, peer: Option<&Name>, message: String) {
         self.exit.note_refused();
         if let Some(one_shot) = &mut *self.one_shot {
-            one_shot.note_refused(peer, &message);
+            one_shot.note_refused(peer.cloned().map(Addressee::User).as_ref(), &message);
         }
         self.fx.error(code, peer, message);
+    }
+
+    /// A command about a room, and perhaps a user in it, was not done.
+    fn refuse_room(&mut self, code: Code, room: &RoomLabel, peer: Option<&Name>, message: String) {
+        self.exit.note_refused();
+        if let Some(one_shot) = &mut *self.one_shot {
+            one_shot.note_refused(Some(&Addressee::Room(room.clone())), &message);
+        }
+        self.fx.room_error(code, room, peer, message);
     }
 }
 

@@ -185,7 +185,7 @@ fn make_room(node: &mut Node, journal: &Journal) -> Result<bool> {
     if !node.intake.is_full() {
         return Ok(true);
     }
-    let silent = |id| node.links.of(id).is_none() && node.conversations.current() != Some(id);
+    let silent = |id| node.links.of(id).is_none() && !node.conversations.is_with(id);
     let Some(id) = node.intake.gives_way(silent) else {
         return Ok(false);
     };
@@ -298,7 +298,7 @@ pub(super) fn forget(node: &mut Node, journal: &Journal, id: ContactId, name: &N
     if let Some(link) = node.links.of(id) {
         node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
     }
-    if node.conversations.current() == Some(id) {
+    if node.conversations.is_with(id) {
         commands::leave_conversation(node);
     }
     if node.roster.get(id).is_none_or(|person| person.identity.key.is_none()) {

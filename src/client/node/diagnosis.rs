@@ -15,7 +15,7 @@ use super::rendezvous::Rendezvous;
 use super::roster::{Person, Roster};
 use crate::protocol::Name;
 use crate::protocol::peer::ByeReason;
-use crate::store::journal::{ContactId, Entry, Request, Standing};
+use crate::store::journal::{ContactId, ConversationId, Entry, Request, Standing};
 use crate::time::{Instant, Now};
 use crate::transport::Route;
 
@@ -56,7 +56,7 @@ impl View<'_> {
             stranger: identity.standing == Standing::Stranger,
             blocked: identity.blocked,
             waiting: self.delivery.waiting(id),
-            unread: self.conversations.unread(id),
+            unread: self.conversations.unread(ConversationId::User(id)),
             bytes: self.delivery.bytes(id),
             address: outlook.routes.iter().find_map(Route::remote),
         })
@@ -263,7 +263,7 @@ mod tests {
                 links: Links::new(OWN),
                 delivery: Delivery::load(&journal, &rows, 7, 5).unwrap(),
                 held: Held::new(),
-                conversations: Conversations::load(&journal, &rows, 0).unwrap(),
+                conversations: Conversations::load(&journal, OWN, &rows, 0).unwrap(),
             }
         }
 

@@ -3,13 +3,23 @@
 use super::super::event::Action;
 use super::super::notice::{Code, Notice};
 use super::exit::{self, FAILED, Status};
+use super::one_shot::Progress;
 use super::roster::Person;
-use super::{Node, commands};
-use crate::store::journal::{ContactId, Request};
+use super::{Node, commands, room_commands};
+use crate::store::journal::{ContactId, ConversationId, Request};
 
 fn one_shot_status(node: &Node, over: bool) -> Option<Status> {
-    let delivered = |id| node.roster.get(id).map(|_| node.delivery.delivered(id));
-    node.one_shot.as_ref()?.status(over, delivered, |id| node.view().why_not_delivered(id))
+    let progress = |conversation, seq| match conversation {
+        ConversationId::User(id) if node.roster.get(id).is_none() => Progress::Gone,
+        ConversationId::User(id) if node.delivery.delivered(id) >= seq => Progress::Arrived,
+        ConversationId::User(_) => Progress::UnderWay,
+        ConversationId::Room(id) => room_commands::progress(node, id, seq),
+    };
+    let why_not = |conversation| match conversation {
+        ConversationId::User(id) => node.view().why_not_delivered(id),
+        ConversationId::Room(id) => room_commands::why_not_delivered(node, id),
+    };
+    node.one_shot.as_ref()?.status(over, progress, why_not)
 }
 
 /// Ends the program with what came of its one text, or else with `status`.

@@ -484,11 +484,18 @@ impl Journal {
         Ok(self.one(sql, [chain, after.cast_signed(), up_to], |row| unsigned(row, 0))?)
     }
 
-    /// Our own texts of a chain after `after`, the first `count`: number and seq.
-    pub fn texts_after(&self, chain: ChainId, after: u64, count: u32) -> Result<Vec<(u64, u64)>> {
-        let sql = "SELECT number, place FROM room_entry WHERE chain = ?1 AND number > ?2 AND kind = 1 ORDER BY number LIMIT ?3";
-        let after = after.cast_signed();
-        self.all(sql, [chain, after, i64::from(count)], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))
+    /// The numbers of the texts of a chain whose place is behind `settled`, the latest `most`.
+    pub fn unsettled_texts(&self, chain: ChainId, settled: u64, most: usize) -> Result<Vec<u64>> {
+        let sql = "SELECT number FROM room_entry WHERE chain = ?1 AND place > ?2 AND kind = 1 ORDER BY number DESC LIMIT ?3";
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        self.all(sql, [chain, settled.cast_signed(), most], |row| unsigned(row, 0))
+    }
+
+    /// The texts of a chain after `after`, the first `count`.
+    pub fn texts_after(&self, chain: ChainId, after: u64, count: u32) -> Result<Vec<Said>> {
+        let sql =
+            said!("chain = ?1 AND room_entry.number > ?2 AND kind = 1 ORDER BY room_entry.number LIMIT ?3");
+        self.all(sql, [chain, after.cast_signed(), i64::from(count)], Said::read)
     }
 }
 

@@ -4,6 +4,7 @@ use super::super::super::command::Reference;
 use super::super::super::event::Prompt;
 use super::super::super::notice::MANY_UNREAD;
 use super::*;
+use crate::store::journal::ConversationId;
 
 fn prompts(actions: Vec<Action>) -> Vec<Prompt> {
     let prompt = |action| if let Action::Prompt(prompt) = action { Some(prompt) } else { None };
@@ -12,7 +13,7 @@ fn prompts(actions: Vec<Action>) -> Vec<Prompt> {
 
 impl World {
     fn unread(&self) -> u64 {
-        self.node.conversations.unread(self.bob())
+        self.node.conversations.unread(ConversationId::User(self.bob()))
     }
 
     /// The conversations entered and left so far, with what was unread and how many lines were shown.

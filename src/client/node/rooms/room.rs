@@ -1,0 +1,361 @@
+//! One room: what is known of it, and what follows from that alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::membership::{Grant, Membership};
+use super::receipts::Receipts;
+use super::take::Waiting;
+use crate::protocol::PublicKey;
+use crate::protocol::room::{ChainName, Change, Hash, MAX_RUN, Mark, Raise, RoomKey};
+use crate::store::Result;
+use crate::store::journal::{ChainId, ChainRow, Journal, RoomRow};
+
+/// The most chains of one room that anything is known of.
+const MAX_CHAINS: usize = 20_000;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Room {
+    pub own: PublicKey,
+    pub row: RoomRow,
+    pub changes: BTreeMap<Hash, Change>,
+    pub membership: Membership,
+    pub chains: BTreeMap<ChainId, Chain>,
+    names: BTreeMap<(ChainName, u32), ChainId>,
+    /// Who has joined, this account among them.
+    pub joined: Vec<PublicKey>,
+    /// Whose entries were found to be against the rules, and by which changes they were in.
+    pub forked: BTreeMap<PublicKey, BTreeSet<Hash>>,
+    /// Entries whose causes are not here.
+    pub waiting: Vec<Waiting>,
+    /// Entries that came too late for their place, which this member has to say.
+    pub late: Vec<Raise>,
+    /// Who takes part, or what the room is, has changed in this transaction.
+    pub changed: bool,
+    pub receipts: Receipts,
+    /// From which number on the entries of a chain have at least which place.
+    pub raised: BTreeMap<ChainName, BTreeMap<u64, u64>>,
+    /// The chain that this start writes, once there is one.
+    pub writing: Option<ChainId>,
+}
+
+/// A chain, and what is not stored of it.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    pub row: ChainRow,
+    /// The last entry that is signed, and with all before it can be handed on.
+    pub signed: Signed,
+    /// The last but one of those signatures that stay.
+    pub kept: u64,
+    /// About how many bytes the entries since `kept` take, and those that are not signed.
+    pub since_kept: usize,
+    pub unsigned: usize,
+    /// How many bytes of bodies come after what half of the members have.
+    pub ahead: u64,
+    /// It has changed since it was saved.
+    pub touched: bool,
+}
+
+/// A signed entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Signed {
+    pub number: u64,
+    pub hash: Hash,
+}
+
+/// What an account is in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    Invited,
+    Joined,
+    Left,
+    Removed,
+    /// Found to break the rules: in no count until added again.
+    Forked,
+}
+
+impl Chain {
+    fn load(journal: &Journal, row: ChainRow) -> Result<Self> {
+        let number = journal.heads_before(row.id, u64::MAX, 1)?.first().copied().unwrap_or(row.base);
+        let hash = match number {
+            number if number == row.number => row.hash,
+            number => journal.entry_at(row.id, number)?.map(|it| it.hash).unwrap_or_default(),
+        };
+        let signed = Signed { number, hash };
+        Ok(Self { signed, kept: number, since_kept: 0, unsigned: 0, ahead: 0, touched: false, row })
+    }
+
+    /// The end of what can be handed on.
+    pub fn head(&self) -> Option<Mark> {
+        let Signed { number, hash } = self.signed;
+        (number > self.row.base).then_some(Mark { chain: self.row.name, number, hash })
+    }
+}
+
+impl Room {
+    pub fn load(journal: &Journal, own: PublicKey, row: RoomRow) -> Result<Option<Self>> {
+        let changes: BTreeMap<Hash, Change> = journal.changes(row.id)?.into_iter().collect();
+        let Some(membership) = Membership::of(row.key, &changes) else {
+            return Ok(None);
+        };
+        let (id, key) = (row.id, row.key);
+        let mut room = Self::new(own, row, changes, membership);
+        for row in journal.chains(id)? {
+            room.names.insert((row.name, row.branch), row.id);
+            room.chains.insert(row.id, Chain::load(journal, row)?);
+        }
+        journal.proofs(id)?.iter().for_each(|proof| room.note_fork(proof.chain));
+        for (_, _, body) in journal.raises(id)? {
+            if let Ok(raise) = minicbor::decode(&body) {
+                room.note_raise(&raise);
+            }
+        }
+        room.count_joined();
+        for receipt in journal.receipts(id)? {
+            room.keep_receipt(journal, &receipt)?;
+        }
+        debug_assert_eq!(room.key(), key);
+        room.recount_all(journal)?;
+        room.load_spread(journal)?;
+        Ok(Some(room))
+    }
+
+    pub fn new(
+        own: PublicKey,
+        row: RoomRow,
+        changes: BTreeMap<Hash, Change>,
+        membership: Membership,
+    ) -> Self {
+        Self {
+            own,
+            row,
+            changes,
+            membership,
+            chains: BTreeMap::new(),
+            names: BTreeMap::new(),
+            joined: Vec::new(),
+            forked: BTreeMap::new(),
+            waiting: Vec::new(),
+            late: Vec::new(),
+            changed: false,
+            receipts: Receipts::default(),
+            raised: BTreeMap::new(),
+            writing: None,
+        }
+    }
+
+    pub fn key(&self) -> RoomKey {
+        self.row.key
+    }
+
+    /// The author of this chain has broken the rules.
+    pub fn note_fork(&mut self, name: ChainName) {
+        let grant = self.branches(name).find_map(|chain| chain.row.grant);
+        let grants: Vec<Hash> = match grant {
+            Some(grant) => vec![grant],
+            None => self.membership.active(name.author).map(|(hash, _)| *hash).collect(),
+        };
+        self.forked.entry(name.author).or_default().extend(grants);
+    }
+
+    /// Whether what its author writes in a chain, by this change, is taken only where others have it.
+    pub fn is_forked(&self, author: PublicKey, grant: Option<Hash>) -> bool {
+        self.forked.get(&author).is_some_and(|grants| grant.is_none_or(|grant| grants.contains(&grant)))
+    }
+
+    /// The chain of this name; with `branch`, another one of its author's.
+    pub fn named(&self, name: ChainName, branch: u32) -> Option<ChainId> {
+        self.names.get(&(name, branch)).copied()
+    }
+
+    /// All branches of a chain.
+    pub fn branches(&self, name: ChainName) -> impl Iterator<Item = &Chain> {
+        let ids = self.names.range((name, 0)..=(name, u32::MAX));
+        ids.filter_map(|(_, id)| self.chains.get(id))
+    }
+
+    /// Finds a chain, or adds it. `None` if there are too many.
+    pub fn chain(&mut self, journal: &Journal, name: ChainName, branch: u32) -> Result<Option<ChainId>> {
+        if let Some(id) = self.named(name, branch) {
+            return Ok(Some(id));
+        }
+        if self.chains.len() >= MAX_CHAINS {
+            return Ok(None);
+        }
+        let mut row = journal.add_chain(self.row.id, name, branch)?;
+        if branch == 0
+            && let Some(cause) = self.own_grant().and_then(|(_, grant)| grant.past.get(&name)).copied()
+        {
+            // What was written before this member came is with the others.
+            let (number, hash, clock) = (cause.mark.number, cause.mark.hash, cause.clock);
+            let place = self.own_grant().map_or(clock, |(_, grant)| grant.clock.max(clock));
+            row = ChainRow { base: number, number, hash, clock, place, ..row };
+            journal.save_chain(&row)?;
+        }
+        let id = row.id;
+        self.names.insert((name, branch), id);
+        self.chains.insert(id, Chain::load(journal, row)?);
+        Ok(Some(id))
+    }
+
+    /// By which change this account is in: the last one, if there are several.
+    pub fn own_grant(&self) -> Option<(Hash, &Grant)> {
+        let active = self.membership.active(self.own);
+        active.max_by_key(|(hash, grant)| (grant.clock, **hash)).map(|(hash, grant)| (*hash, grant))
+    }
+
+    /// What an account is here. `None` if it never was in.
+    pub fn state(&self, key: PublicKey) -> Option<State> {
+        if !self.membership.knows(key) {
+            return None;
+        }
+        if !self.membership.is_in(key) {
+            return Some(State::Removed);
+        }
+        let forked = self.forked.get(&key);
+        let mut honest =
+            self.membership.active(key).filter(|(hash, _)| forked.is_none_or(|it| !it.contains(hash)));
+        // The owner is in from the founding on.
+        if key == self.membership.owner && honest.clone().next().is_some() {
+            return Some(State::Joined);
+        }
+        let mut states = honest.by_ref().map(|(hash, _)| {
+            let theirs =
+                || self.chains_of(key).filter(|chain| chain.row.grant == Some(*hash) && chain.row.number > 0);
+            match (theirs().next(), theirs().any(|chain| chain.row.ended)) {
+                (None, _) => State::Invited,
+                (_, true) => State::Left,
+                (_, false) => State::Joined,
+            }
+        });
+        let Some(first) = states.next() else {
+            return Some(State::Forked);
+        };
+        Some(states.fold(first, |one, other| match (one, other) {
+            (State::Joined, _) | (_, State::Joined) => State::Joined,
+            (State::Invited, _) | (_, State::Invited) => State::Invited,
+            _ => State::Left,
+        }))
+    }
+
+    /// Whether this account takes part.
+    pub fn is_joined(&self) -> bool {
+        self.state(self.own) == Some(State::Joined)
+    }
+
+    /// Whether anything new is taken.
+    pub fn is_open(&self) -> bool {
+        self.is_joined() && self.membership.frozen.is_none()
+    }
+
+    /// Members may have come or gone.
+    pub fn count_joined(&mut self) {
+        let members = self.membership.members().into_keys().collect::<Vec<_>>();
+        self.joined = members.into_iter().filter(|key| self.state(*key) == Some(State::Joined)).collect();
+    }
+
+    pub fn chains_of(&self, author: PublicKey) -> impl Iterator<Item = &Chain> {
+        let (first, last) = (ChainName { author, epoch: 0 }, ChainName { author, epoch: u64::MAX });
+        let ids = self.names.range((first, 0)..=(last, u32::MAX));
+        ids.filter_map(|(_, id)| self.chains.get(id))
+    }
+
+    /// Up to which number entries of a chain are taken, if its author was removed: never less than an owner has said to
+    /// have.
+    pub fn limit(&self, name: ChainName, grant: Option<Hash>) -> u64 {
+        let removed = |hash: Hash| self.membership.grants.get(&hash).map(|grant| grant.removed.as_ref());
+        match grant.map(removed) {
+            // Not yet known to be in.
+            Some(None) => 0,
+            Some(Some(None)) => u64::MAX,
+            Some(Some(Some(kept))) => {
+                let kept = kept.get(&name.epoch).copied().unwrap_or_default();
+                let owners = self.membership.owners.iter();
+                owners.filter_map(|owner| self.receipts.claimed(*owner, name)).fold(kept, u64::max)
+            }
+            None => u64::MAX,
+        }
+    }
+
+    /// Cuts what removed members have written beyond what is kept. Returns whether that was anything.
+    pub fn cut(&mut self, journal: &Journal) -> Result<bool> {
+        let too_long = |chain: &Chain| {
+            let limit = self.limit(chain.row.name, chain.row.grant);
+            (chain.row.number > limit.max(chain.row.base))
+                .then_some((chain.row.id, limit.max(chain.row.base)))
+        };
+        let cuts: Vec<(ChainId, u64)> = self.chains.values().filter_map(too_long).collect();
+        for (id, limit) in &cuts {
+            journal.cut_chain(*id, *limit)?;
+            if let Some(chain) = self.chains.get(id) {
+                let mut row = chain.row.clone();
+                let end = journal.entry_at(*id, *limit)?;
+                row.number = *limit;
+                (row.hash, row.clock, row.place) =
+                    end.map_or((Hash::default(), 0, 0), |end| (end.hash, end.clock, end.place));
+                row.ended = false;
+                journal.save_chain(&row)?;
+                self.chains.insert(*id, Chain::load(journal, row)?);
+            }
+        }
+        Ok(!cuts.is_empty())
+    }
+
+    /// An entry says that others stand later.
+    pub fn note_raise(&mut self, raise: &Raise) {
+        let place = self.raised.entry(raise.chain).or_default().entry(raise.number).or_default();
+        *place = (*place).max(raise.place);
+    }
+
+    /// The place that an entry has at least.
+    pub fn floor(&self, name: ChainName, number: u64) -> u64 {
+        let all = self.raised.get(&name).into_iter();
+        all.flat_map(|all| all.range(..=number)).map(|(_, place)| *place).max().unwrap_or_default()
+    }
+
+    /// The highest place of what is here.
+    pub fn last_place(&self) -> u64 {
+        self.chains.values().map(|chain| chain.row.place).fold(self.row.settled, u64::max)
+    }
+
+    /// The chain's last entry is signed, up to which it can be handed on. Of the signatures before, those stay that are
+    /// needed for runs that are not too long.
+    pub fn sign_off(
+        &mut self,
+        journal: &Journal,
+        id: ChainId,
+        signature: &crate::protocol::room::Signature,
+    ) -> Result<()> {
+        let Some(chain) = self.chains.get_mut(&id) else {
+            return Ok(());
+        };
+        let (number, last) = (chain.row.number, chain.signed.number);
+        if number <= last {
+            return Ok(());
+        }
+        let fits = number - chain.kept <= MAX_RUN as u64
+            && chain.since_kept + chain.unsigned <= crate::protocol::room::MAX_RUN_BYTES;
+        if last > chain.kept && fits {
+            journal.remove_head(id, last)?;
+        } else {
+            (chain.kept, chain.since_kept) = (last, 0);
+        }
+        chain.since_kept += std::mem::take(&mut chain.unsigned);
+        chain.signed = Signed { number, hash: chain.row.hash };
+        journal.add_head(id, number, signature)
+    }
+
+    /// Saves the ends of the chains that have grown.
+    pub fn save(&mut self, journal: &Journal) -> Result<()> {
+        for chain in self.chains.values_mut().filter(|chain| chain.touched) {
+            journal.save_chain(&chain.row)?;
+            chain.touched = false;
+        }
+        Ok(())
+    }
+
+    /// The name of a chain by its row.
+    pub fn chain_name(&self, id: ChainId) -> Option<ChainName> {
+        self.chains.get(&id).map(|chain| chain.row.name)
+    }
+}
