@@ -184,11 +184,10 @@ impl Room {
         }
         let mut row = journal.add_chain(self.row.id, name, branch)?;
         if branch == 0
-            && let Some(cause) = self.own_grant().and_then(|(_, grant)| grant.past.get(&name)).copied()
+            && let Some(past) = self.own_grant().and_then(|(_, grant)| grant.past.get(&name)).copied()
         {
             // What was written before this member came is with the others.
-            let (number, hash, clock) = (cause.mark.number, cause.mark.hash, cause.clock);
-            let place = self.own_grant().map_or(clock, |(_, grant)| grant.clock.max(clock));
+            let (number, hash, clock, place) = (past.mark.number, past.mark.hash, past.clock, past.place);
             row = ChainRow { base: number, number, hash, clock, place, ..row };
             journal.save_chain(&row)?;
         }

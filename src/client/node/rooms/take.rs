@@ -409,7 +409,7 @@ impl Room {
         for chain in self.branches(name) {
             let row = &chain.row;
             if number <= row.base && row.branch == 0 {
-                exempt = Some((row.id, 0));
+                exempt = Some((row.id, cause.clock));
             } else if number == row.number && hash == row.hash {
                 return Ok(if cause.clock == row.clock {
                     Ok((row.id, row.place))
@@ -427,14 +427,14 @@ impl Room {
                 });
             }
             if self.limit(name, row.grant) < number {
-                exempt = Some((row.id, 0));
+                exempt = Some((row.id, cause.clock));
             }
         }
         if exempt.is_none()
             && let Some(id) = self.chain(cx.journal, name, 0)?
             && self.chains.get(&id).is_some_and(|chain| number <= chain.row.base)
         {
-            exempt = Some((id, 0));
+            exempt = Some((id, cause.clock));
         }
         Ok(exempt.ok_or(Obstacle::Missing))
     }
@@ -456,6 +456,14 @@ impl Room {
 
     /// Moves entries to where they stand now. What is final stays where it is.
     pub fn replace(&mut self, cx: &mut Cx<'_>, id: ChainId, raise: &Raise) -> Result<()> {
+        if let Some(chain) = self.chains.get_mut(&id).filter(|chain| raise.number <= chain.row.base) {
+            // The entry is with the others; the next one stands behind it here too.
+            if chain.row.number == chain.row.base {
+                let place = raise.place + (chain.row.base - raise.number);
+                (chain.row.place, chain.touched) = (chain.row.place.max(place), true);
+            }
+            return Ok(());
+        }
         let Some(entry) = cx.journal.entry_at(id, raise.number)? else {
             return Ok(());
         };
