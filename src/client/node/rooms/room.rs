@@ -354,6 +354,31 @@ impl Room {
         Ok(())
     }
 
+    pub fn membership_owner(&self) -> PublicKey {
+        self.membership.owner
+    }
+
+    /// What stands up to this place is final.
+    pub fn settled(&self) -> u64 {
+        self.row.settled
+    }
+
+    /// Whether an entry was written before this member came, and so is not here.
+    pub fn is_before(&self, author: PublicKey, epoch: u64, number: u64) -> bool {
+        let name = ChainName { author, epoch };
+        let base = self.named(name, 0).and_then(|id| self.chains.get(&id)).map(|chain| chain.row.base);
+        let granted =
+            self.own_grant().and_then(|(_, grant)| grant.past.get(&name)).map(|cause| cause.mark.number);
+        number <= base.max(granted).unwrap_or_default()
+    }
+
+    /// Whether an entry is dropped, for its author was removed.
+    pub fn is_cut(&self, author: PublicKey, epoch: u64, number: u64) -> bool {
+        let name = ChainName { author, epoch };
+        let chain = self.named(name, 0).and_then(|id| self.chains.get(&id));
+        chain.is_some_and(|chain| number > self.limit(name, chain.row.grant))
+    }
+
     /// The name of a chain by its row.
     pub fn chain_name(&self, id: ChainId) -> Option<ChainName> {
         self.chains.get(&id).map(|chain| chain.row.name)
