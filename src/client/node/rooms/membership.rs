@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::protocol::room::{Cause, ChainName, Change, Deed, Hash, Kept, Past, RoomKey};
+use crate::protocol::room::{ChainName, Change, Deed, Hash, Kept, Past, RoomKey};
 use crate::protocol::{Name, PublicKey};
 
 /// See the module.

@@ -105,11 +105,7 @@ impl Room {
             room.chains.insert(row.id, Chain::load(journal, row)?);
         }
         journal.proofs(id)?.iter().for_each(|proof| room.note_fork(proof.chain));
-        for (_, _, body) in journal.raises(id)? {
-            if let Ok(raise) = minicbor::decode(&body) {
-                room.note_raise(&raise);
-            }
-        }
+        room.load_raises(journal)?;
         room.count_joined();
         for receipt in journal.receipts(id)? {
             room.keep_receipt(journal, &receipt)?;
@@ -297,7 +293,21 @@ impl Room {
                 self.chains.insert(*id, Chain::load(journal, row)?);
             }
         }
+        if !cuts.is_empty() {
+            self.raised.clear();
+            self.load_raises(journal)?;
+            self.place_all(journal)?;
+        }
         Ok(!cuts.is_empty())
+    }
+
+    fn load_raises(&mut self, journal: &Journal) -> Result<()> {
+        for (_, _, body) in journal.raises(self.row.id)? {
+            if let Ok(raise) = minicbor::decode(&body) {
+                self.note_raise(&raise);
+            }
+        }
+        Ok(())
     }
 
     /// An entry says that others stand later.
