@@ -113,6 +113,12 @@ pub struct Past {
     pub clock: u64,
     #[n(2)]
     pub place: u64,
+    /// The change by which the author of the chain is in.
+    #[n(3)]
+    pub grant: Hash,
+    /// Whether the author has left with that entry.
+    #[n(4)]
+    pub ended: bool,
 }
 
 /// What a member wrote, without where it stands: that is known from what is around it.
@@ -292,6 +298,9 @@ pub struct Kept {
     pub epoch: u64,
     #[n(1)]
     pub number: u64,
+    /// Of the last entry that is kept: so the owner's word stands for its author's signature.
+    #[n(2)]
+    pub hash: Hash,
 }
 
 /// What one member says to another about one room.

@@ -19,7 +19,7 @@ use crate::protocol::room::{
 };
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{Journal, RoomId, Seq};
+use crate::store::journal::{ChainRow, Journal, RoomId, Seq};
 use crate::time::{Instant, Now};
 use crate::transport::noise::Keypair;
 use membership::Membership;
@@ -264,12 +264,11 @@ impl Rooms {
             let mut rows: Vec<_> = room.chains.values().map(|chain| &chain.row).collect();
             rows.retain(|row| row.branch == 0 && row.number > 0);
             rows.sort_by_key(|row| std::cmp::Reverse(row.place));
-            let past_of = |row: &&crate::store::journal::ChainRow| Past {
-                mark: row.mark(),
-                clock: row.clock,
-                place: row.place,
+            let past_of = |row: &&ChainRow| {
+                let (mark, clock, place, ended) = (row.mark(), row.clock, row.place, row.ended);
+                Some(Past { mark, clock, place, grant: row.grant?, ended })
             };
-            past = rows.iter().take(MAX_HEADS).map(past_of).collect();
+            past = rows.iter().filter_map(past_of).take(MAX_HEADS).collect();
         }
         let clock = room.last_place();
         let add = Add { name: name.clone(), key, past, clock };

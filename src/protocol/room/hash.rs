@@ -120,12 +120,15 @@ pub fn change(room: RoomKey, change: &Change) -> Hash {
             .bytes(&[1])
             .text(add.name.as_str())
             .bytes(&add.key.0)
-            .each(&add.past, |it, past| it.mark(&past.mark).number(past.clock).number(past.place))
+            .each(&add.past, |it, past| {
+                let it = it.mark(&past.mark).number(past.clock).number(past.place);
+                it.bytes(&past.grant.0).bytes(&[past.ended.into()])
+            })
             .number(add.clock),
         Deed::Remove(remove) => it
             .bytes(&[2])
             .bytes(&remove.key.0)
-            .each(&remove.kept, |it, kept| it.number(kept.epoch).number(kept.number)),
+            .each(&remove.kept, |it, kept| it.number(kept.epoch).number(kept.number).bytes(&kept.hash.0)),
         Deed::Transfer(key) => it.bytes(&[3]).bytes(&key.0),
         Deed::Accept => it.bytes(&[4]),
         Deed::Topic(topic) => it.bytes(&[5]).text(topic),

@@ -75,8 +75,10 @@ fn name() -> impl Strategy<Value = Name> {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let kept = (any::<u64>(), any::<u64>()).prop_map(|(epoch, number)| Kept { epoch, number });
-    let past = (mark(), any::<(u64, u64)>()).prop_map(|(mark, (clock, place))| Past { mark, clock, place });
+    let kept =
+        (any::<u64>(), any::<u64>(), hash()).prop_map(|(epoch, number, hash)| Kept { epoch, number, hash });
+    let past = (mark(), any::<(u64, u64, bool)>(), hash())
+        .prop_map(|(mark, (clock, place, ended), grant)| Past { mark, clock, place, grant, ended });
     prop_oneof![
         (any::<[u8; 32]>(), name(), name()).prop_map(|(nonce, room, owner)| Deed::Found(Found {
             nonce,

@@ -232,10 +232,10 @@ fn about_rooms() -> Vec<Peer> {
         Deed::Add(Add {
             name: name("bob"),
             key: key(),
-            past: vec![Past { mark, clock: 5, place: 6 }],
+            past: vec![Past { mark, clock: 5, place: 6, grant: hash, ended: false }],
             clock: 8,
         }),
-        Deed::Remove(Remove { key: key(), kept: vec![Kept { epoch: 9, number: 3 }] }),
+        Deed::Remove(Remove { key: key(), kept: vec![Kept { epoch: 9, number: 3, hash }] }),
         Deed::Transfer(key()),
         Deed::Accept,
         Deed::Topic("a topic".into()),

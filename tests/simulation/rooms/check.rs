@@ -22,6 +22,7 @@ pub struct Oracle {
     /// Who has ever had an entry.
     had: BTreeMap<Name, BTreeSet<usize>>,
     seen: Vec<i64>,
+    told: Vec<u64>,
 }
 
 impl Oracle {
@@ -33,6 +34,7 @@ impl Oracle {
             settled: vec![Vec::new(); count],
             had: BTreeMap::new(),
             seen: vec![0; count],
+            told: vec![0; count],
         }
     }
 
@@ -107,6 +109,10 @@ pub fn each(world: &mut World, number: usize) {
         return;
     };
     let settled = it.settled();
+    if world.oracle.told[number] != settled {
+        world.oracle.told[number] = settled;
+        world.note(|| format!("user{number} has settled {settled}"));
+    }
     let mut new = journal
         .prepare_cached("SELECT author, epoch, room_entry.number, seq FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE seq > ?1")
         .unwrap();
@@ -198,7 +204,13 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
     }
     let all: Vec<(usize, Vec<(Name, Vec<u8>, i64)>)> = joined
         .iter()
-        .map(|(number, id)| (*number, order(&world.members[*number].journal, *id, i64::MAX)))
+        .map(|(number, id)| {
+            // What it has from before it was added again may stand where it stood then.
+            let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
+            let mut entries = order(&world.members[*number].journal, *id, i64::MAX);
+            entries.retain(|(name, ..)| !room.is_before(name.0, name.1, name.2));
+            (*number, entries)
+        })
         .collect();
     // What any of them has, all have, unless it was written before they came.
     let mut union: BTreeMap<Name, (Vec<u8>, i64)> = BTreeMap::new();
@@ -240,7 +252,12 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                 .filter(|(it, _)| room.holds_up(world.oracle.keys[*it]))
                 .map(|(it, _)| *it)
                 .collect();
-            return Err(format!("user{number} does not know that all is final, for {who:?}"));
+            let keys: Vec<String> =
+                world.oracle.keys.iter().map(|key| format!("{:.4}", key.to_string())).collect();
+            return Err(format!(
+                "user{number} does not know that all is final, for {who:?}: {} {keys:?}",
+                room.explain()
+            ));
         }
     }
     // What was said and not taken back with a backup is there.
@@ -254,12 +271,14 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
     }
     // What was final for a member is so for all.
     for (number, entries) in &all {
-        let before = std::mem::take(&mut world.oracle.settled[*number]);
+        let id = joined.iter().find(|(it, _)| it == number).unwrap().1;
+        let room = world.members[*number].rooms.as_ref().unwrap().get(id).unwrap();
+        let mut before = world.oracle.settled[*number].clone();
+        before.retain(|name| !room.is_before(name.0, name.1, name.2));
         let now: Vec<Name> = entries.iter().map(|(name, ..)| *name).collect();
         if now.len() < before.len() || before.iter().zip(&now).any(|(before, now)| before != now) {
             return Err(format!("what was final at user{number} has moved in the end"));
         }
-        world.oracle.settled[*number] = before;
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ pub struct Grant {
     /// The member's clock begins after it.
     pub clock: u64,
     /// Up to where the member's chains are kept, if the member was removed.
-    pub removed: Option<BTreeMap<u64, u64>>,
+    pub removed: Option<BTreeMap<u64, (u64, Hash)>>,
 }
 
 /// A change among the others.
@@ -112,9 +112,9 @@ impl Membership {
                 for (_, grant) in grants.iter_mut().filter(|(hash, it)| it.key == remove.key && !later(hash))
                 {
                     let kept = grant.removed.get_or_insert_default();
-                    for Kept { epoch, number } in &remove.kept {
+                    for Kept { epoch, number, hash } in &remove.kept {
                         let most = kept.entry(*epoch).or_default();
-                        *most = (*most).max(*number);
+                        *most = (*most).max((*number, *hash));
                     }
                 }
             }
@@ -316,7 +316,7 @@ mod tests {
     }
 
     fn remove(member: u8, kept: u64) -> Deed {
-        Deed::Remove(Remove { key: key(member), kept: vec![Kept { epoch: 5, number: kept }] })
+        Deed::Remove(Remove { key: key(member), kept: vec![Kept { epoch: 5, number: kept, hash: ROOT }] })
     }
 
     #[test]
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(it.members(), [1, 2, 3]);
         let three = it.add(1, 1, &[two], remove(2, 9));
         assert_eq!(it.members(), [1, 3]);
-        assert_eq!(it.of().grants[&one].removed, Some(BTreeMap::from([(5, 9)])));
+        assert_eq!(it.of().grants[&one].removed, Some(BTreeMap::from([(5, (9, ROOT))])));
         let four = it.add(1, 1, &[three], add(2));
         assert_eq!((it.members(), it.of().tips), (vec![1, 2, 3], vec![four]));
         assert!(it.of().grants[&one].removed.is_some() && it.of().grants[&four].removed.is_none());

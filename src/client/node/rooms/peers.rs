@@ -302,11 +302,7 @@ impl Peers {
         };
         for Wanted { after, up_to } in &pull.chains {
             if let Some(chain) = room.find(cx.journal, up_to)? {
-                let granted = room
-                    .membership
-                    .active(from)
-                    .map(|(_, grant)| grant.past.get(&up_to.chain).map_or(0, |cause| cause.mark.number));
-                let after = (*after).max(granted.min().unwrap_or_default()).max(chain.row.base);
+                let after = (*after).max(room.past_of(from, up_to.chain)).max(chain.row.base);
                 view.serving.insert(chain.row.id, (after, up_to.number.min(chain.signed.number)));
             }
         }
@@ -381,6 +377,9 @@ impl Peers {
     fn take_waiting(&mut self, cx: &mut Cx<'_>, room: &mut Room) -> Result<()> {
         for (name, _) in room.take_waiting(cx)? {
             self.pulls.insert((room.row.id, name), Asked { of: None, up_to: 0, since: cx.now.mono });
+        }
+        if room.take_deferred(cx.journal)? {
+            self.gossip.entry(room.row.id).or_insert(cx.now.mono + GOSSIP);
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(100);
 /// How many of our own texts are followed until they are final, at most: the latest.
 const MAX_FOLLOWED: usize = 4096;
+/// How many receipts wait for what their members have written.
+const MAX_DEFERRED: usize = 256;
 /// How many texts are told of at once.
 const TOLD_AT_ONCE: usize = 256;
 
@@ -54,7 +56,11 @@ pub struct Spread {
 impl Receipts {
     /// The furthest that a member says to have of a chain.
     pub fn claimed(&self, member: PublicKey, chain: ChainName) -> Option<u64> {
-        self.claims.get(&member)?.get(&chain).map(|mark| mark.number)
+        self.claim(member, chain).map(|mark| mark.number)
+    }
+
+    pub fn claim(&self, member: PublicKey, chain: ChainName) -> Option<&Mark> {
+        self.claims.get(&member)?.get(&chain)
     }
 
     /// What the members but `not` say to have of a chain.
@@ -86,12 +92,9 @@ impl Receipts {
 }
 
 impl Room {
-    /// Whether a receipt says something that is not known.
+    /// Whether a receipt may say something that is not known.
     pub fn is_news(&self, name: &ReceiptName) -> bool {
-        let newest = self.receipts.newest(name.member, name.epoch);
-        self.membership.knows(name.member)
-            && !self.receipts.kept.contains_key(name)
-            && newest.is_none_or(|newest| newest.name.counter < name.counter)
+        self.membership.knows(name.member) && !self.receipts.kept.contains_key(name)
     }
 
     /// Takes in a receipt that is signed. Returns whether it says something new.
@@ -107,10 +110,29 @@ impl Room {
         {
             return Ok(false);
         }
+        // What a member has written must not be known of without being here: it may lose it with its journal.
+        let own = receipt.covers.iter().find(|mark| mark.chain.author == name.member);
+        if let Some(own) = own.filter(|_| name.member != self.own)
+            && self.find(journal, own)?.is_none()
+        {
+            if self.deferred.len() < MAX_DEFERRED && !self.deferred.contains(receipt) {
+                self.deferred.push(receipt.clone());
+            }
+            return Ok(false);
+        }
         journal.add_receipt(self.row.id, receipt)?;
         self.keep_receipt(journal, receipt)?;
         self.prune_receipts(journal, name.member)?;
         Ok(true)
+    }
+
+    /// Takes in the receipts that had to wait. Returns whether any says something new.
+    pub fn take_deferred(&mut self, journal: &Journal) -> Result<bool> {
+        let mut news = false;
+        for receipt in std::mem::take(&mut self.deferred) {
+            news |= self.take_receipt(journal, &receipt)?;
+        }
+        Ok(news)
     }
 
     /// A receipt counts from now on.
@@ -199,12 +221,16 @@ impl Room {
             return Ok(None);
         }
         let mut covers = Vec::new();
-        while covers.len() < MAX_CAUSES
+        while covers.len() + 1 < MAX_CAUSES
             && let Some(id) = self.receipts.grown.pop_first()
         {
             let mark = self.chains.get(&id).map(|chain| chain.row.mark());
             covers.extend(mark.filter(|mark| mark.number > 0));
         }
+        // What this member has written itself, too: so others know what else it has said of what it has, see `Raise`.
+        let own = self.writing.and_then(|id| self.chains.get(&id)).map(|chain| chain.row.mark());
+        let news = |mark: &Mark| self.receipts.claimed(self.own, mark.chain) < Some(mark.number);
+        covers.extend(own.filter(news));
         self.receipts.counter += 1;
         self.receipts.said = Some(now.mono);
         self.receipts.due = (!self.receipts.grown.is_empty()).then_some(now.mono);
@@ -259,7 +285,11 @@ impl Room {
         }
         let past = self.past_of(member, chain.row.name);
         let has = self.receipts.has.get(&member).and_then(|has| has.get(&chain.row.id));
-        has.copied().unwrap_or_default().max(past)
+        let has = has.copied().unwrap_or_default().max(past);
+        // Of a chain that was cut since, it has what is kept.
+        let claimed = self.receipts.claimed(member, chain.row.name).unwrap_or_default();
+        let limit = if claimed > has { self.limit(chain.row.name, chain.row.grant) } else { u64::MAX };
+        if claimed >= limit { has.max(limit) } else { has }
     }
 
     /// How many bytes of a chain half of the members do not have yet.
@@ -286,12 +316,9 @@ impl Room {
     }
 
     /// Up to which number a member does not get a chain, for it was written before.
-    fn past_of(&self, member: PublicKey, name: ChainName) -> u64 {
-        let past = self
-            .membership
-            .active(member)
-            .map(|(_, grant)| grant.past.get(&name).map_or(0, |past| past.mark.number));
-        past.min().unwrap_or_default()
+    pub fn past_of(&self, member: PublicKey, name: ChainName) -> u64 {
+        let past = self.grant_of(member).and_then(|(_, grant)| grant.past.get(&name));
+        past.map_or(0, |past| past.mark.number)
     }
 
     /// Whether a member's word is missing for anything to become final: it has not said to have what is here, or has said
@@ -317,6 +344,44 @@ impl Room {
                 chain.is_some_and(|chain| claimed <= chain.row.base) || self.limit(name, grant) < claimed;
             !gone && !self.is_forked(name.author, grant)
         })
+    }
+
+    #[doc(hidden)]
+    pub fn explain(&self) -> String {
+        let mut out = String::new();
+        for member in &self.joined {
+            for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
+                let covered = self.covered(*member, chain);
+                if covered < chain.row.number {
+                    out += &format!(
+                        "[{:.4} has {covered} of {} of {:.4} {:016x} at {}] ",
+                        member.to_string(),
+                        chain.row.number,
+                        chain.row.name.author.to_string(),
+                        chain.row.name.epoch,
+                        chain.row.place
+                    );
+                }
+            }
+            for (of, name) in &self.receipts.beyond {
+                if of == member {
+                    let chain = self.branches(*name).next();
+                    out += &format!(
+                        "[{:.4} claims {:?} of {:.4} {:016x}, here {:?} limit {}] ",
+                        member.to_string(),
+                        self.receipts.claimed(*member, *name),
+                        name.author.to_string(),
+                        name.epoch,
+                        chain.map(|it| (it.row.base, it.row.number, it.row.ended)),
+                        self.limit(*name, chain.and_then(|it| it.row.grant))
+                    );
+                }
+            }
+        }
+        for w in &self.waiting {
+            out += &w.explain();
+        }
+        out
     }
 
     /// What is final moves on: nothing can come any more before what all members have, who know of each other.

@@ -6,7 +6,7 @@ use super::membership::{Grant, Membership};
 use super::receipts::Receipts;
 use super::take::Waiting;
 use crate::protocol::PublicKey;
-use crate::protocol::room::{ChainName, Change, Hash, MAX_RUN, Mark, Raise, RoomKey};
+use crate::protocol::room::{ChainName, Change, Hash, MAX_RUN, Mark, Raise, Receipt, RoomKey, Signature};
 use crate::store::Result;
 use crate::store::journal::{ChainId, ChainRow, Journal, RoomRow};
 
@@ -28,6 +28,8 @@ pub struct Room {
     pub forked: BTreeMap<PublicKey, BTreeSet<Hash>>,
     /// Entries whose causes are not here.
     pub waiting: Vec<Waiting>,
+    /// Receipts of members who have written what is not here.
+    pub deferred: Vec<Receipt>,
     /// Entries that came too late for their place, which this member has to say.
     pub late: Vec<Raise>,
     /// Who takes part, or what the room is, has changed in this transaction.
@@ -135,6 +137,7 @@ impl Room {
             joined: Vec::new(),
             forked: BTreeMap::new(),
             waiting: Vec::new(),
+            deferred: Vec::new(),
             late: Vec::new(),
             changed: false,
             receipts: Receipts::default(),
@@ -188,7 +191,8 @@ impl Room {
         {
             // What was written before this member came is with the others.
             let (number, hash, clock, place) = (past.mark.number, past.mark.hash, past.clock, past.place);
-            row = ChainRow { base: number, number, hash, clock, place, ..row };
+            let (grant, ended) = (Some(past.grant), past.ended);
+            row = ChainRow { base: number, number, hash, clock, place, grant, ended, ..row };
             journal.save_chain(&row)?;
         }
         let id = row.id;
@@ -202,7 +206,7 @@ impl Room {
         let past: Vec<_> =
             self.own_grant().into_iter().flat_map(|(_, grant)| grant.past.values().copied()).collect();
         for past in past {
-            let Some(id) = self.named(past.mark.chain, 0) else {
+            let Some(id) = self.chain(journal, past.mark.chain, 0)? else {
                 continue;
             };
             if let Some(chain) = self.chains.get(&id).filter(|chain| chain.row.number < past.mark.number) {
@@ -213,19 +217,38 @@ impl Room {
                     hash: mark.hash,
                     clock: past.clock,
                     place: past.place,
+                    grant: Some(past.grant),
+                    ended: past.ended,
                     ..chain.row.clone()
                 };
                 journal.save_chain(&row)?;
                 self.chains.insert(id, Chain::load(journal, row)?);
             }
         }
+        self.count_joined();
         Ok(())
     }
 
-    /// By which change this account is in: the last one, if there are several.
+    /// By which change this account is in.
     pub fn own_grant(&self) -> Option<(Hash, &Grant)> {
-        let active = self.membership.active(self.own);
-        active.max_by_key(|(hash, grant)| (grant.clock, **hash)).map(|(hash, grant)| (*hash, grant))
+        self.grant_of(self.own)
+    }
+
+    /// By which change a member is in: of several the one by which it has joined, and else the last.
+    pub fn grant_of(&self, key: PublicKey) -> Option<(Hash, &Grant)> {
+        let rank = |hash: &Hash| {
+            let theirs =
+                || self.chains_of(key).filter(|chain| chain.row.grant == Some(*hash) && chain.row.number > 0);
+            match (theirs().next().is_some(), theirs().any(|chain| chain.row.ended)) {
+                (true, false) => 2,
+                (false, _) => 1,
+                (true, true) => 0,
+            }
+        };
+        let active = self.membership.active(key);
+        active
+            .max_by_key(|(hash, grant)| (rank(hash), grant.clock, **hash))
+            .map(|(hash, grant)| (*hash, grant))
     }
 
     /// What an account is here. `None` if it never was in.
@@ -284,21 +307,33 @@ impl Room {
         ids.filter_map(|(_, id)| self.chains.get(id))
     }
 
-    /// Up to which number entries of a chain are taken, if its author was removed: never less than an owner has said to
-    /// have.
+    /// Up to which number entries of a chain are taken: all, unless its author was removed.
     pub fn limit(&self, name: ChainName, grant: Option<Hash>) -> u64 {
-        let removed = |hash: Hash| self.membership.grants.get(&hash).map(|grant| grant.removed.as_ref());
-        match grant.map(removed) {
-            // Not yet known to be in.
-            Some(None) => 0,
-            Some(Some(None)) => u64::MAX,
-            Some(Some(Some(kept))) => {
-                let kept = kept.get(&name.epoch).copied().unwrap_or_default();
-                let owners = self.membership.owners.iter();
-                owners.filter_map(|owner| self.receipts.claimed(*owner, name)).fold(kept, u64::max)
-            }
+        match grant {
             None => u64::MAX,
+            Some(grant) => self.end_of_removed(name, grant).map_or(u64::MAX, |(number, _)| number),
         }
+    }
+
+    /// Where a chain ends whose author was removed: never before what an owner has said to have.
+    fn end_of_removed(&self, name: ChainName, grant: Hash) -> Option<(u64, Hash)> {
+        let Some(grant) = self.membership.grants.get(&grant) else {
+            // Not yet known to be in.
+            return Some((0, Hash::default()));
+        };
+        let kept = grant.removed.as_ref()?.get(&name.epoch).copied().unwrap_or_default();
+        let owners = self.membership.owners.iter();
+        let claims = owners.filter_map(|owner| self.receipts.claim(*owner, name));
+        Some(claims.fold(kept, |most, mark| most.max((mark.number, mark.hash))))
+    }
+
+    /// Whether a chain ends here by an owner's word, whatever its author, who was removed, has signed.
+    pub fn is_kept_end(&self, end: &Mark) -> bool {
+        let name = end.chain;
+        let removed =
+            self.membership.grants.iter().filter(|(_, it)| it.key == name.author && it.removed.is_some());
+        let mut ends = removed.filter_map(|(grant, _)| self.end_of_removed(name, *grant));
+        end.number > 0 && ends.any(|it| it == (end.number, end.hash))
     }
 
     /// Cuts what removed members have written beyond what is kept. Returns whether that was anything.
@@ -319,7 +354,13 @@ impl Room {
                     end.map_or((Hash::default(), 0, 0), |end| (end.hash, end.clock, end.place));
                 row.ended = false;
                 journal.save_chain(&row)?;
-                self.chains.insert(*id, Chain::load(journal, row)?);
+                let mut chain = Chain::load(journal, row)?;
+                if self.is_kept_end(&chain.row.mark()) {
+                    // The owner's word is as good as the author's signature, so that this can be handed on.
+                    journal.add_head(*id, *limit, &Signature([0; 64]))?;
+                    chain.signed = Signed { number: chain.row.number, hash: chain.row.hash };
+                }
+                self.chains.insert(*id, chain);
             }
         }
         if !cuts.is_empty() {

@@ -34,6 +34,26 @@ pub struct Waiting {
     weight: usize,
 }
 
+impl Waiting {
+    pub fn explain(&self) -> String {
+        format!(
+            "[waits {:.4} {:016x} {} causes {:?}] ",
+            self.chain.author.to_string(),
+            self.chain.epoch,
+            self.first,
+            self.entries.first().map(|(it, _)| it
+                .causes
+                .iter()
+                .map(|c| (
+                    format!("{:.4}", c.mark.chain.author.to_string()),
+                    c.mark.chain.epoch,
+                    c.mark.number
+                ))
+                .collect::<Vec<_>>())
+        )
+    }
+}
+
 /// What came of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offered {
@@ -87,7 +107,8 @@ impl Room {
             last = hash::entry(self.key(), name, number, last, &entry.header());
             hashes.push(last);
         }
-        if !name.author.has_signed(&hash::head(last), signature) {
+        let end = Mark { chain: *name, number: *first + entries.len() as u64 - 1, hash: last };
+        if !name.author.has_signed(&hash::head(last), signature) && !self.is_kept_end(&end) {
             return Ok(Offered::Broken("entries that their author has not signed"));
         }
         let granted = entries.first().and_then(|entry| entry.grant);
@@ -254,7 +275,11 @@ impl Room {
             }
         }
         if taken == it.entries.len() {
-            self.sign_off(cx.journal, id, &it.signature)?;
+            let ends =
+                self.chains.get(&id).is_some_and(|chain| chain.row.number + 1 == it.first + taken as u64);
+            if ends {
+                self.sign_off(cx.journal, id, &it.signature)?;
+            }
         } else if outcome == Offered::Taken {
             let rest = it.entries.split_off(taken);
             if let Some((_, hash)) = it.entries.last() {

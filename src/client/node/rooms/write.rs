@@ -8,8 +8,8 @@ use super::take::weight;
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
-    Cause, ChainName, Change, Deed, Entry, EntryKind, Hash, MAX_CAUSES, MAX_CHANGES, MAX_RUN, MAX_RUN_BYTES,
-    Raise, RoomKey, Signature, clock_after, hash,
+    Cause, ChainName, Change, Deed, Entry, EntryKind, Hash, Kept, MAX_CAUSES, MAX_CHANGES, MAX_RUN,
+    MAX_RUN_BYTES, Raise, RoomKey, Signature, clock_after, hash,
 };
 use crate::store::Result;
 use crate::store::journal::{ChainId, NewEntry, Seq};
@@ -251,9 +251,12 @@ impl Room {
     }
 
     /// How far each of a member's chains is here.
-    pub fn kept_of(&self, member: PublicKey) -> Vec<crate::protocol::room::Kept> {
+    pub fn kept_of(&self, member: PublicKey) -> Vec<Kept> {
         let own = self.chains_of(member).filter(|chain| chain.row.branch == 0 && chain.row.number > 0);
-        own.map(|chain| crate::protocol::room::Kept { epoch: chain.row.name.epoch, number: chain.row.number })
-            .collect()
+        own.map(|chain| {
+            let (epoch, number, hash) = (chain.row.name.epoch, chain.row.number, chain.row.hash);
+            Kept { epoch, number, hash }
+        })
+        .collect()
     }
 }
