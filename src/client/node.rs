@@ -36,6 +36,7 @@ use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ConversationId, Journal, Seq};
 use crate::time::{Instant, Now};
+use crate::transport::noise::Keypair;
 use crate::undo::{Transactional, Value, transactional};
 
 mod acquaintance;
@@ -100,10 +101,11 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 const NOT_SAVED: &str = "the disk is full or fails";
 
 /// What a node is from the start.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Setup {
     pub name: Name,
-    pub key: PublicKey,
+    /// The account's: who it is, and what signs in rooms.
+    pub keypair: Keypair,
     /// Where the client takes links: what is given out.
     pub listen: SocketAddr,
     /// Which discovery, `HOST:PORT`: what its key is pinned under.
@@ -122,6 +124,12 @@ pub struct Setup {
     pub epoch: u64,
     /// Where the jitter of back-offs comes from.
     pub seed: u64,
+}
+
+impl Setup {
+    pub fn key(&self) -> PublicKey {
+        self.keypair.public()
+    }
 }
 
 /// The state of a client, owned by its loop.
@@ -171,9 +179,9 @@ impl Node {
             dialer: Dialer::load(now, &rows, setup.seed.wrapping_add(1)),
             reach: Reach::default(),
             outside: Outside::default(),
-            links: Links::new(setup.key),
+            links: Links::new(setup.key()),
             mates: Mates::load(&rows),
-            conversations: Conversations::load(journal, setup.key, &rows, delivery.last_seq())?,
+            conversations: Conversations::load(journal, setup.key(), &rows, delivery.last_seq())?,
             delivery,
             withdrawals: Value::default(),
             search: Value::new(Search::load(now, journal)?),
@@ -188,7 +196,7 @@ impl Node {
         node.fx.tell(Notice::Ready {
             user: node.setup.name.clone(),
             address: node.setup.listen,
-            fingerprint: node.setup.key,
+            fingerprint: node.setup.key(),
         });
         node.dial_given_up();
         // An earlier start may have ended before it had said so.

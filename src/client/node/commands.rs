@@ -322,7 +322,7 @@ fn verify(node: &mut Node, name: &Name, heard: Option<&str>) {
         node.refuse(Code::UnknownKey, Some(name), message);
         return;
     };
-    let code = verification::code(node.setup.key, key);
+    let code = verification::code(node.setup.key(), key);
     let grouped = verification::grouped(&code);
     if let Some(heard) = heard {
         if heard != code {
@@ -344,7 +344,7 @@ fn trust(node: &mut Node, name: &Name, digits: Option<&str>) {
     let Some(id) = known(node, name) else {
         return;
     };
-    if let Err((code, why)) = node.roster.trust(id, node.setup.key, digits) {
+    if let Err((code, why)) = node.roster.trust(id, node.setup.key(), digits) {
         node.refuse(code, Some(name), format!("nothing was changed: {why}"));
         return;
     }

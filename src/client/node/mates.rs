@@ -144,7 +144,7 @@ fn find(node: &mut Node, journal: &Journal) -> Result<BTreeSet<ContactId>> {
     for (name, key) in node.mates.wanted.clone() {
         let holder = node.roster.holder(&key);
         let dialled = holder.and_then(|id| node.roster.get(id)).is_some_and(|person| person.is_dialled());
-        if !dialled && others >= MATE_LINKS || key == node.setup.key {
+        if !dialled && others >= MATE_LINKS || key == node.setup.key() {
             continue;
         }
         let id = match holder {

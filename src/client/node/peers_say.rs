@@ -22,7 +22,7 @@ impl Node {
         // Who has not answered does not dial, unless the two share a room.
         let yields = self.roster.get(id).is_some_and(|person| {
             (person.identity.request == Request::Answered || self.mates.has(id))
-                && person.identity.key.is_some_and(|key| key < self.setup.key)
+                && person.identity.key.is_some_and(|key| key < self.setup.key())
         });
         self.dialer.dial_soon(self.fx.now, id, yields);
         ways::seek(self, id);

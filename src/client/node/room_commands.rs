@@ -150,7 +150,7 @@ fn lines(node: &Node, id: RoomId, said: Vec<Said>) -> Vec<RoomHistoryLine> {
 }
 
 fn line(node: &Node, id: RoomId, said: &Said) -> Option<RoomHistoryLine> {
-    let own = said.author == node.setup.key;
+    let own = said.author == node.setup.key();
     let Writer { name, unknown } = if own {
         Writer { name: node.setup.name.clone(), unknown: false }
     } else {

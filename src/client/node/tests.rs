@@ -40,7 +40,7 @@ struct World {
 fn setup(epoch: u64) -> Setup {
     Setup {
         name: name("alice"),
-        key: OWN,
+        keypair: support::keypair(),
         listen: address(1),
         endpoint: "localhost:7667".into(),
         discovery_key: None,
