@@ -6,10 +6,10 @@ use super::super::notice::{
     Body, Code, ErrorNotice, FoundLine, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown,
 };
 use super::super::verification;
-use super::one_shot::OneShot;
+use super::one_shot::{OneShot, Place};
 use super::roster::Person;
 use super::search::Query;
-use super::{Node, acquaintance, leaving, room_commands};
+use super::{Node, acquaintance, leaving, room_commands, room_view};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
@@ -55,7 +55,7 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
             return room_commands::history(node, journal, room, *count);
         }
         Command::Search { words, within } => search_for(node, words, within.as_ref()),
-        Command::Why(Addressee::Room(room)) => return room_commands::why(node, room),
+        Command::Why(Addressee::Room(room)) => room_commands::why(node, room),
         Command::Why(Addressee::User(name)) => {
             let why = known(node, name).and_then(|id| node.view().why(node.fx.now, id));
             why.into_iter().for_each(|why| node.fx.tell(Notice::Why(Box::new(why))));
@@ -74,8 +74,8 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         }
         Command::Join(room) => return room_commands::join(node, journal, room),
         Command::Leave(room) => return room_commands::leave(node, journal, room),
-        Command::Rooms => return room_commands::list(node, journal),
-        Command::Members(room) => return room_commands::members(node, journal, room),
+        Command::Rooms => room_commands::list(node),
+        Command::Members(room) => room_commands::members(node, room),
         Command::Kick(room, user) => return room_commands::kick(node, journal, room, user),
         Command::Owner(room, user) => return room_commands::transfer(node, journal, room, user),
         Command::Topic(room, text) => return room_commands::set_topic(node, journal, room, text),
@@ -253,8 +253,8 @@ fn outbox(node: &mut Node, journal: &Journal) -> Result<()> {
         })?;
     }
     let room = OUTBOX_ALL.saturating_sub(messages.len());
-    messages.extend(room_commands::outbox(node, journal, OUTBOX_EACH, room)?);
-    waiting += room_commands::all_waiting(node);
+    messages.extend(room_view::outbox(node, journal, OUTBOX_EACH, room)?);
+    waiting += node.noted.all_waiting();
     node.fx.tell(Notice::Outbox { waiting, messages });
     Ok(())
 }
@@ -498,7 +498,7 @@ pub(super) fn answer_search(node: &mut Node, journal: &Journal, query: Query) ->
             }
             Found::In(id, said) => {
                 let label = node.conversations.room(id).map(|room| Addressee::Room(room.label.clone()));
-                (label, room_commands::found_line(node, id, &said))
+                (label, room_view::found_line(node, id, &said))
             }
         };
         messages.extend(peer.zip(line).map(|(peer, line)| FoundLine { peer, line }));
@@ -537,14 +537,16 @@ pub(super) fn send_one_shot(node: &mut Node, journal: &Journal, to: &Addressee, 
     let before = node.delivery.last_seq();
     chat(node, journal, to, text)?;
     let seq = node.delivery.last_seq();
-    let id = match to {
-        Addressee::User(name) => node.roster.known_by(name).map(ConversationId::User),
-        Addressee::Room(room) => node.conversations.room_called(room).map(ConversationId::Room),
+    let place = match to {
+        Addressee::User(name) => node.roster.known_by(name).map(|id| Place::With(id, seq)),
+        Addressee::Room(room) => {
+            room_commands::last_written(node, room).map(|(id, text)| Place::In(id, text))
+        }
     };
-    if let (Some(id), Some(one_shot)) = (id, &mut *node.one_shot)
+    if let (Some(place), Some(one_shot)) = (place, &mut *node.one_shot)
         && seq > before
     {
-        one_shot.taken(id, seq);
+        one_shot.taken(place);
     }
     Ok(())
 }

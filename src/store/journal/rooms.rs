@@ -491,6 +491,12 @@ impl Journal {
         self.all(sql, [chain, settled.cast_signed(), most], |row| unsigned(row, 0))
     }
 
+    /// How many texts of a chain come after `after`.
+    pub fn count_texts_after(&self, chain: ChainId, after: u64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM room_entry WHERE chain = ?1 AND number > ?2 AND kind = 1";
+        Ok(self.one(sql, [chain, after.cast_signed()], |row| unsigned(row, 0))?)
+    }
+
     /// The texts of a chain after `after`, the first `count`.
     pub fn texts_after(&self, chain: ChainId, after: u64, count: u32) -> Result<Vec<Said>> {
         let sql =
