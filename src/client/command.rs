@@ -8,6 +8,7 @@ use crate::protocol::{MAX_TEXT, Name, NameError};
 
 mod arguments;
 pub mod json;
+mod subject;
 mod table;
 
 pub use table::{COMMANDS, Command, Explanation, Spec, find, usages};

@@ -361,6 +361,7 @@ impl Node {
         self.follow_up(now, journal)?;
         leaving::leave_when_done(self);
         self.rests_until = now.mono + AFTER_FAILURE;
+        self.mates.renew();
         self.save_at = Some(self.rests_until);
         Ok(self.committed())
     }

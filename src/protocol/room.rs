@@ -103,6 +103,18 @@ pub struct Cause {
     pub clock: u64,
 }
 
+/// A place in a chain, and where the entry that stands there stands in the room's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Past {
+    #[n(0)]
+    pub mark: Mark,
+    #[n(1)]
+    pub clock: u64,
+    #[n(2)]
+    pub place: u64,
+}
+
 /// What a member wrote, without where it stands: that is known from what is around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -257,7 +269,7 @@ pub struct Add {
     pub key: PublicKey,
     /// What was written before, as far as the owner has it: the newcomer does not get it. Empty if it does.
     #[cbor(n(2), with = "items", has_nil)]
-    pub past: Vec<Cause>,
+    pub past: Vec<Past>,
     /// The highest place of what the owner has: the newcomer's clock begins after it.
     #[n(3)]
     pub clock: u64,

@@ -2,25 +2,24 @@
 
 use super::super::addressee::Addressee;
 use super::super::command::{self, Command, CommandError, Reference};
-use super::super::notice::{
-    Body, Code, ErrorNotice, FoundLine, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown,
-};
+use super::super::notice::{Body, Code, ErrorNotice, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
 use super::super::verification;
 use super::one_shot::{OneShot, Place};
 use super::roster::Person;
-use super::search::Query;
 use super::{Node, acquaintance, leaving, room_commands, room_view};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
-use crate::store::journal::{ContactId, ConversationId, Found, Identity, Journal, Request, Standing};
+use crate::store::journal::{ContactId, ConversationId, Identity, Journal, Request, Standing};
+
+pub(super) use searching::{answer_search, refuse_searches};
+
+mod searching;
 
 /// How many messages `OUTBOX` shows of each contact.
 const OUTBOX_EACH: usize = 20;
 /// How many messages `OUTBOX` shows in all.
 const OUTBOX_ALL: usize = 200;
-/// How many messages a search shows.
-const FOUND: u32 = 20;
 /// How many entries of a conversation are shown at least when it is entered.
 const LAST_LINES: u64 = 10;
 
@@ -54,7 +53,7 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::History(Addressee::Room(room), count) => {
             return room_commands::history(node, journal, room, *count);
         }
-        Command::Search { words, within } => search_for(node, words, within.as_ref()),
+        Command::Search { words, within } => searching::search_for(node, words, within.as_ref()),
         Command::Why(Addressee::Room(room)) => room_commands::why(node, room),
         Command::Why(Addressee::User(name)) => {
             let why = known(node, name).and_then(|id| node.view().why(node.fx.now, id));
@@ -466,61 +465,6 @@ fn unblock(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
         Standing::Forgotten | Standing::Member => {}
     }
     Ok(())
-}
-
-fn search_for(node: &mut Node, words: &[String], within: Option<&Addressee>) {
-    let id = within.map(|peer| match peer {
-        Addressee::User(name) => known(node, name).map(ConversationId::User),
-        Addressee::Room(room) => room_commands::known(node, room).map(ConversationId::Room),
-    });
-    if id == Some(None) {
-        return;
-    }
-    let reference = node.fx.output.answering().cloned();
-    let up_to = node.delivery.last_seq();
-    if !node.search.ask(Query { words: words.to_vec(), within: id.flatten(), up_to, reference }) {
-        node.refuse(
-            Code::Refused,
-            within.and_then(Addressee::user),
-            "too many searches at once; try again".into(),
-        );
-    }
-}
-
-pub(super) fn answer_search(node: &mut Node, journal: &Journal, query: Query) -> Result<()> {
-    let Query { words, within, reference, .. } = query;
-    let mut messages = Vec::new();
-    for found in journal.search(&words, within, FOUND)? {
-        let (peer, line) = match found {
-            Found::With(id, entry) => {
-                let name = node.roster.name(id).cloned().map(Addressee::User);
-                (name, node.view().history_line(&node.setup.name, id, entry))
-            }
-            Found::In(id, said) => {
-                let label = node.conversations.room(id).map(|room| Addressee::Room(room.label.clone()));
-                (label, room_view::found_line(node, id, &said))
-            }
-        };
-        messages.extend(peer.zip(line).map(|(peer, line)| FoundLine { peer, line }));
-    }
-    let peer = within.and_then(|id| node.conversations.addressee(&node.roster, id));
-    let answering = node.fx.output.answer(reference);
-    node.fx.tell(Notice::Found { words: words.join(" "), peer, messages });
-    node.fx.output.answer(answering);
-    Ok(())
-}
-
-/// The searches that still wait can't be answered.
-pub(super) fn refuse_searches(node: &mut Node, code: Code, why: &str) {
-    if !node.search.is_waiting() {
-        return;
-    }
-    let answering = node.fx.output.answer(None);
-    for query in node.search.give_up() {
-        node.fx.output.answer(query.reference);
-        node.refuse(code, None, format!("{why}: there was no search"));
-    }
-    node.fx.output.answer(answering);
 }
 
 /// Takes one text, after a request for its recipient if they are not known, and stays until they have it.

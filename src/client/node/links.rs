@@ -74,8 +74,8 @@ pub struct Link {
 
 #[derive(Debug, Clone)]
 enum State {
-    /// The key is unknown here. The other side is to say hello; then discovery is asked whose it is.
-    Identifying(Option<Hello>),
+    /// Discovery has been asked whose key it is, and may have named a user; the hello may already be here.
+    Identifying(Option<Hello>, Option<Name>),
     /// They have been told hello, and whether and why nothing is taken; they have not yet answered.
     Greeted(ContactId, Option<HoldReason>),
     /// Both have said hello, and the other side, which decides, has not yet said that this link stays.
@@ -101,8 +101,8 @@ pub enum Heard<'m> {
     /// The other side closes the link.
     Goodbye(ByeReason),
     Hello(ContactId, &'m Hello),
-    /// The same, of one whose key is unknown here.
-    Unknown(&'m Hello),
+    /// The same, of one whose key is unknown here. Discovery may have named them.
+    Unknown(&'m Hello, Option<Name>),
     /// The link stays, by the decision of this number.
     Keep(ContactId, u64),
     Message(ContactId, Cow<'m, peer::Message>),
@@ -159,6 +159,17 @@ pub struct Closed {
     pub silence: Duration,
 }
 
+/// What is to be done about a key that is no contact's.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Discovery is to be asked.
+    Ask,
+    /// It has been asked.
+    Asked,
+    /// There are too many unknown connections.
+    TooMany,
+}
+
 impl Link {
     fn contact(&self) -> Option<ContactId> {
         match self.state {
@@ -166,7 +177,7 @@ impl Link {
             | State::Greeted(contact, _)
             | State::Undecided(contact, ..)
             | State::Replaced(contact) => Some(contact),
-            State::Identifying(_) => None,
+            State::Identifying(..) => None,
         }
     }
 
@@ -182,7 +193,7 @@ impl Link {
     fn ping_at(&self) -> Instant {
         match self.state {
             State::Up { .. } | State::Greeted(..) | State::Undecided(..) => self.last_sent + PING_AFTER,
-            State::Identifying(_) | State::Replaced(_) => Instant::NEVER,
+            State::Identifying(..) | State::Replaced(_) => Instant::NEVER,
         }
     }
 }
@@ -269,7 +280,7 @@ impl Links {
             route,
             budget,
             version: None,
-            state: State::Identifying(None),
+            state: State::Identifying(None, None),
             deadline: now + HANDSHAKE_LIMIT,
             last_received: now,
             last_sent: now,
@@ -279,16 +290,36 @@ impl Links {
         self.links.insert(id, link);
     }
 
-    /// Nothing is known of the owner of the link, which speaks this version. Returns whether there is room for it.
-    pub fn unknown(&mut self, id: ConnectionId, version: u8) -> bool {
+    /// Nothing is known of the owner of the link, which speaks this version: what is to be done.
+    pub fn unknown(&mut self, id: ConnectionId, version: u8) -> Unknown {
+        let Some(key) = self.get(id).map(|link| link.key) else {
+            return Unknown::TooMany;
+        };
         self.links.change(&id, |link| link.version = Some(version));
-        let unknown = self.links.values().filter(|link| matches!(link.state, State::Identifying(_)));
-        unknown.count() <= MAX_UNKNOWN
+        let unknown = self.links.values().filter(|link| matches!(link.state, State::Identifying(..)));
+        if unknown.count() > MAX_UNKNOWN {
+            Unknown::TooMany
+        } else if self.identifying(key).len() > 1 {
+            Unknown::Asked
+        } else {
+            Unknown::Ask
+        }
+    }
+
+    /// Discovery says that the key of this link is that user's. Returns the hello, if it is already here.
+    pub fn named(&mut self, id: ConnectionId, user: &Name) -> Option<Hello> {
+        match &mut self.links.get_mut(&id)?.state {
+            State::Identifying(hello, name) => {
+                *name = Some(user.clone());
+                hello.clone()
+            }
+            _ => None,
+        }
     }
 
     /// The connections that wait for discovery's word on whose key this is.
     pub fn identifying(&self, key: PublicKey) -> Vec<ConnectionId> {
-        let waits = |link: &Link| link.key == key && matches!(link.state, State::Identifying(Some(_)));
+        let waits = |link: &Link| link.key == key && matches!(link.state, State::Identifying(_, None));
         self.links.iter().filter(|(_, link)| waits(link)).map(|(id, _)| *id).collect()
     }
 
@@ -303,7 +334,7 @@ impl Links {
         hello.linked = self.of(contact).is_some();
         let link = self.links.get_mut(&id)?;
         hello.via = link.route.via();
-        let State::Identifying(early) = &mut link.state else {
+        let State::Identifying(early, _) = &mut link.state else {
             return None;
         };
         let early = early.take();
@@ -355,9 +386,9 @@ impl Links {
             (State::Up { contact, .. }, Peer::Ack(cursor)) => Heard::Acknowledgement(*contact, *cursor),
             (State::Greeted(contact, _), Peer::Hello(hello)) => Heard::Hello(*contact, hello),
             (State::Undecided(contact, ..), Peer::Keep(decision)) => Heard::Keep(*contact, *decision),
-            (State::Identifying(early @ None), Peer::Hello(hello)) => {
+            (State::Identifying(early @ None, name), Peer::Hello(hello)) => {
                 *early = Some(hello.clone());
-                Heard::Unknown(hello)
+                Heard::Unknown(hello, name.clone())
             }
             (_, Peer::Ping) => Heard::Nothing,
             (State::Up { contact, .. }, Peer::Hold(hold)) => Heard::Hold(*contact, hold.clone()),
@@ -368,7 +399,7 @@ impl Links {
             }
             (State::Up { contact, .. }, Peer::Skipped(up_to)) => Heard::Skipped(*contact, *up_to),
             (State::Up { .. }, Peer::Room(about)) => Heard::Room(about),
-            (State::Identifying(_) | State::Greeted(..) | State::Undecided(..), _)
+            (State::Identifying(..) | State::Greeted(..) | State::Undecided(..), _)
             | (State::Up { .. }, Peer::Hello(_) | Peer::Keep(_)) => {
                 Heard::Broken("something was said out of turn")
             }

@@ -86,11 +86,15 @@ impl Mates {
         }
     }
 
-    /// There is something to be said to discovery, which can be reached now.
+    /// What was found out may not hold any more: discovery can be reached now, or a transaction has failed.
     pub fn renew(&mut self) {
-        if !self.here.is_empty() {
+        if self.any() {
             *self.stale = true;
         }
+    }
+
+    fn any(&self) -> bool {
+        !(self.wanted.is_empty() && self.here.is_empty())
     }
 
     /// A link is up.
@@ -117,12 +121,14 @@ pub fn set(node: &mut Node, members: Vec<(Name, PublicKey)>) {
 
 /// Brings into line with what the rooms want who is here, who is linked, and what discovery was told.
 pub(super) fn settle(node: &mut Node, journal: &Journal) -> Result<()> {
-    let Mates { wanted, here, stale, .. } = &node.mates;
-    let any = !(wanted.is_empty() && here.is_empty());
-    if !(**stale || any && node.roster.is_touched()) || node.fx.now.mono < node.rests_until {
+    if !node.mates.is_stale() && !(node.mates.any() && node.roster.is_touched()) {
         return Ok(());
     }
-    let before = BTreeSet::clone(here);
+    if node.fx.now.mono < node.rests_until {
+        node.mates.renew();
+        return Ok(());
+    }
+    let before = BTreeSet::clone(&node.mates.here);
     let now = find(node, journal)?;
     *node.mates.here = now.clone();
     *node.mates.stale = false;

@@ -6,7 +6,7 @@ use super::super::event::{ConnectionId, Problem, Space};
 use super::super::notice::{Code, HeldReason, Notice, UpDown};
 use super::delivery::{Delivered, Received};
 use super::intake::LINKS as STRANGER_LINKS;
-use super::links::{Greeting, Heard, Up, WINDOW};
+use super::links::{Greeting, Heard, Unknown, Up, WINDOW};
 use super::roster::Person;
 use super::{Node, acquaintance, ways};
 use crate::protocol::peer::{ByeReason, Hello, Hold, HoldReason, Message, Peer, Via};
@@ -69,17 +69,31 @@ impl Node {
             self.reject_link(id, ByeReason::NOT_ACCEPTED);
             return Ok(());
         }
-        match owner {
-            Some(contact) => return self.known_link(journal, id, contact, version),
-            None if self.links.unknown(id, version) => {}
-            None => self.reject_unknown(id),
+        if let Some(contact) = owner {
+            return self.known_link(journal, id, contact, version);
+        }
+        let asked = match self.links.unknown(id, version) {
+            Unknown::Asked => true,
+            Unknown::Ask => self.rendezvous.ask(&mut self.fx, ToDiscovery::Identify(Identify { key })),
+            Unknown::TooMany => false,
+        };
+        if !asked {
+            self.reject_link(id, ByeReason::TRY_LATER);
+            let what = format!("{route} was cut: discovery can't be asked who it is (key {key})");
+            self.links.stranger(&mut self.fx, &what);
         }
         Ok(())
     }
 
-    /// A peer whose key is unknown here says hello. Discovery is not asked about one who comes for the sake of a room: it is
-    /// none that is known here.
-    fn unknown_says_hello(&mut self, journal: &Journal, id: ConnectionId, room: bool) -> Result<()> {
+    /// A peer whose key was unknown at the handshake says hello; discovery may have named them. One who comes for the sake of
+    /// a room that is not known here is no stranger for that.
+    fn unknown_says_hello(
+        &mut self,
+        journal: &Journal,
+        id: ConnectionId,
+        room: bool,
+        name: Option<&Name>,
+    ) -> Result<()> {
         let Some((key, version)) = self.links.get(id).and_then(|link| Some((link.key, link.version?))) else {
             return Ok(());
         };
@@ -90,19 +104,14 @@ impl Node {
             self.reject_link(id, ByeReason::TRY_LATER);
             return Ok(());
         }
-        let asked = self.links.identifying(key).len() > 1;
-        if !asked && !self.rendezvous.ask(&mut self.fx, ToDiscovery::Identify(Identify { key })) {
-            self.reject_unknown(id);
+        let Some(name) = name else {
+            return Ok(());
+        };
+        match acquaintance::learn(self, journal, name, key, true)? {
+            Some(contact) => return self.known_link(journal, id, contact, version),
+            None => self.reject_link(id, ByeReason::NOT_ACCEPTED),
         }
         Ok(())
-    }
-
-    fn reject_unknown(&mut self, id: ConnectionId) {
-        if let Some((key, route)) = self.links.get(id).map(|link| (link.key, link.route)) {
-            self.reject_link(id, ByeReason::TRY_LATER);
-            let what = format!("{route} was cut: discovery can't be asked who it is (key {key})");
-            self.links.stranger(&mut self.fx, &what);
-        }
     }
 
     /// A peer has proved the key of one who is known here.
@@ -135,13 +144,8 @@ impl Node {
                 self.links.stranger(&mut self.fx, &what);
                 continue;
             };
-            match acquaintance::learn(self, journal, name, key, true)? {
-                Some(contact) => {
-                    let version = self.links.get(id).and_then(|link| link.version);
-                    version.into_iter().for_each(|version| _ = self.roster.note_version(contact, version));
-                    self.greet(journal, id, contact)?;
-                }
-                None => self.reject_link(id, ByeReason::NOT_ACCEPTED),
+            if let Some(hello) = self.links.named(id, name) {
+                self.unknown_says_hello(journal, id, hello.room, Some(name))?;
             }
         }
         Ok(())
@@ -342,7 +346,9 @@ impl Node {
                 let delivered = self.delivery.acknowledged(self.fx.now.mono, journal, id, cursor)?;
                 self.tell_delivered(contact, delivered);
             }
-            Heard::Unknown(hello) => return self.unknown_says_hello(journal, id, hello.room),
+            Heard::Unknown(hello, name) => {
+                return self.unknown_says_hello(journal, id, hello.room, name.as_ref());
+            }
             Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),
             Heard::Keep(contact, decision) => return self.kept(journal, id, contact, decision),
             Heard::Room(about) => return self.room_says(journal, id, about),

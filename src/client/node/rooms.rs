@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::peer::Cursor;
 use crate::protocol::room::{
-    AboutRoom, Add, Cause, Change, Deed, EntryKind, Found, Hash, MAX_CHANGES, MAX_HEADS, MAX_MEMBERS,
-    MAX_ROOMS, Remove, RoomKey, RoomSays, hash,
+    AboutRoom, Add, Change, Deed, EntryKind, Found, Hash, MAX_CHANGES, MAX_HEADS, MAX_MEMBERS, MAX_ROOMS,
+    Past, Remove, RoomKey, RoomSays, hash,
 };
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
@@ -266,8 +266,12 @@ impl Rooms {
             let mut rows: Vec<_> = room.chains.values().map(|chain| &chain.row).collect();
             rows.retain(|row| row.branch == 0 && row.number > 0);
             rows.sort_by_key(|row| std::cmp::Reverse(row.place));
-            past =
-                rows.iter().take(MAX_HEADS).map(|row| Cause { mark: row.mark(), clock: row.clock }).collect();
+            let past_of = |row: &&crate::store::journal::ChainRow| Past {
+                mark: row.mark(),
+                clock: row.clock,
+                place: row.place,
+            };
+            past = rows.iter().take(MAX_HEADS).map(past_of).collect();
         }
         let clock = room.last_place();
         let add = Add { name: name.clone(), key, past, clock };

@@ -120,7 +120,7 @@ pub fn change(room: RoomKey, change: &Change) -> Hash {
             .bytes(&[1])
             .text(add.name.as_str())
             .bytes(&add.key.0)
-            .each(&add.past, |it, cause| it.mark(&cause.mark).number(cause.clock))
+            .each(&add.past, |it, past| it.mark(&past.mark).number(past.clock).number(past.place))
             .number(add.clock),
         Deed::Remove(remove) => it
             .bytes(&[2])

@@ -76,13 +76,14 @@ fn name() -> impl Strategy<Value = Name> {
 
 fn deed() -> impl Strategy<Value = Deed> {
     let kept = (any::<u64>(), any::<u64>()).prop_map(|(epoch, number)| Kept { epoch, number });
+    let past = (mark(), any::<(u64, u64)>()).prop_map(|(mark, (clock, place))| Past { mark, clock, place });
     prop_oneof![
         (any::<[u8; 32]>(), name(), name()).prop_map(|(nonce, room, owner)| Deed::Found(Found {
             nonce,
             room,
             owner
         })),
-        (name(), 0_u8..3, many(cause()), any::<u64>()).prop_map(|(name, it, past, clock)| Deed::Add(Add {
+        (name(), 0_u8..3, many(past), any::<u64>()).prop_map(|(name, it, past, clock)| Deed::Add(Add {
             name,
             key: key(it),
             past,

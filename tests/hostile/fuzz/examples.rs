@@ -12,8 +12,8 @@ use peerchat::protocol::rendezvous::{
     Register, Registered, Request, Status, Strangers, TOKEN, Ticket, ToClient, ToDiscovery,
 };
 use peerchat::protocol::room::{
-    AboutRoom, Add, Cause, ChainName, Change, Deed, Entry, EntryKind, Found, Hash, Have, Kept, Mark, Proof,
-    Pull, Receipt, ReceiptName, Remove, RoomKey, RoomSays, Run, Signature, Stretch, Wanted,
+    AboutRoom, Add, Cause, ChainName, Change, Deed, Entry, EntryKind, Found, Hash, Have, Kept, Mark, Past,
+    Proof, Pull, Receipt, ReceiptName, Remove, RoomKey, RoomSays, Run, Signature, Stretch, Wanted,
 };
 use peerchat::protocol::{Name, PublicKey, VERSION};
 
@@ -229,7 +229,12 @@ fn about_rooms() -> Vec<Peer> {
     let change = |deed| Change { author: key(), epoch: 9, number: 2, after: vec![hash], deed, signature };
     let deeds = [
         Deed::Found(Found { nonce: [1; 32], room: name("lab"), owner: name("alice") }),
-        Deed::Add(Add { name: name("bob"), key: key(), past: vec![cause], clock: 8 }),
+        Deed::Add(Add {
+            name: name("bob"),
+            key: key(),
+            past: vec![Past { mark, clock: 5, place: 6 }],
+            clock: 8,
+        }),
         Deed::Remove(Remove { key: key(), kept: vec![Kept { epoch: 9, number: 3 }] }),
         Deed::Transfer(key()),
         Deed::Accept,

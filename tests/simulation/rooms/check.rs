@@ -69,6 +69,34 @@ fn order(journal: &Journal, room: RoomId, up_to: i64) -> Vec<(Name, Vec<u8>, i64
     rows.unwrap().map(Result::unwrap).collect()
 }
 
+impl World {
+    /// What a member holds of a room, for the trace.
+    pub fn dump(&self, number: usize, room: RoomId) {
+        let mut statement = self.members[number]
+            .journal
+            .prepare_cached(
+                "SELECT author, epoch, room_entry.number, room_entry.clock, room_entry.place, kind, seq, hex(causes), hex(substr(body, 1, 60)), chain
+                 FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE room_entry.room = ?1 ORDER BY room_entry.place LIMIT 60",
+            )
+            .unwrap();
+        let mut rows = statement.query([room]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let author = self.number(PublicKey(row.get(0).unwrap()));
+            let numbers: Vec<i64> = (2..7).map(|column| row.get(column).unwrap()).collect();
+            let causes: Option<String> = row.get(7).unwrap();
+            let causes = causes.unwrap_or_default();
+            let causes: Vec<String> = causes
+                .as_bytes()
+                .chunks(112)
+                .map(|it| String::from_utf8_lossy(&it[..32]).into_owned())
+                .collect();
+            let (body, chain): (String, i64) = (row.get(8).unwrap(), row.get(9).unwrap());
+            let epoch = row.get::<_, i64>(1).unwrap();
+            self.note(|| format!("  user{number} holds user{author} {epoch:016x} (chain {chain}) number, clock, place, kind, seq {numbers:?} after {causes:?} {body}"));
+        }
+    }
+}
+
 /// After each transaction of a member.
 pub fn each(world: &mut World, number: usize) {
     let journal = std::rc::Rc::clone(&world.members[number].journal);
@@ -178,6 +206,9 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         for (name, hash, place) in entries {
             let known = union.entry(*name).or_insert_with(|| (hash.clone(), *place));
             if known.0 != *hash || known.1 != *place {
+                for (number, id) in &joined {
+                    world.dump(*number, *id);
+                }
                 return Err(format!(
                     "user{number} has {} {:016x}-{} at {place}, others at {}",
                     world.number(name.0),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::protocol::room::{Cause, ChainName, Change, Deed, Hash, Kept, RoomKey};
+use crate::protocol::room::{ChainName, Change, Deed, Hash, Kept, Past, RoomKey};
 use crate::protocol::{Name, PublicKey};
 
 /// See the module.
@@ -35,7 +35,7 @@ pub struct Grant {
     /// The owner who has added the member.
     pub by: PublicKey,
     /// What the member does not get.
-    pub past: BTreeMap<ChainName, Cause>,
+    pub past: BTreeMap<ChainName, Past>,
     /// The member's clock begins after it.
     pub clock: u64,
     /// Up to where the member's chains are kept, if the member was removed.
@@ -91,11 +91,11 @@ impl Membership {
 
         let mut grants = BTreeMap::new();
         for (_, it) in &valid {
-            let grant = |key, name: &Name, past: &[Cause], clock| Grant {
+            let grant = |key, name: &Name, past: &[Past], clock| Grant {
                 key,
                 name: name.clone(),
                 by: it.change.author,
-                past: past.iter().map(|cause| (cause.mark.chain, *cause)).collect(),
+                past: past.iter().map(|past| (past.mark.chain, *past)).collect(),
                 clock,
                 removed: None,
             };

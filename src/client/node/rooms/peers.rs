@@ -49,6 +49,12 @@ struct Asked {
     since: Instant,
 }
 
+impl Asked {
+    fn until(&self) -> Instant {
+        self.since + if self.of.is_some() { PATIENCE } else { LEFT_ALONE }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Peer {
     window: usize,
@@ -107,7 +113,8 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(&to).filter(|peer| !peer.views.contains_key(&room.row.id)) else {
             return Ok(());
         };
-        let takes_part = matches!(room.state(room.own), Some(State::Joined | State::Invited));
+        // Who has left hands on what it has all the same.
+        let takes_part = matches!(room.state(room.own), Some(State::Joined | State::Invited | State::Left));
         if !takes_part || to == room.own {
             return Ok(());
         }
@@ -263,7 +270,12 @@ impl Peers {
                     let has = view.has.entry(id).or_default();
                     *has = (*has).max(mark.number);
                 }
-                None => _ = view.offers.insert(mark.chain, *mark),
+                None => {
+                    view.offers.insert(mark.chain, *mark);
+                    // It has forgotten that it was asked.
+                    self.pulls
+                        .retain(|place, asked| *place != (room.row.id, mark.chain) || asked.of != Some(from));
+                }
             }
         }
         view.receipts.extend(have.receipts.iter().copied().filter(|name| room.membership.knows(name.member)));
@@ -282,7 +294,7 @@ impl Peers {
             say_changes(cx, from, room);
         }
         // To be invited is not to be in.
-        if room.state(from) != Some(State::Joined) || !room.is_joined() {
+        if room.state(from) != Some(State::Joined) || room.state(room.own) == Some(State::Invited) {
             return Ok(());
         }
         let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
@@ -467,15 +479,35 @@ impl Peers {
         Ok(())
     }
 
+    /// Of a peer that was asked and does not send, what another one has is not asked any more.
+    fn lose_patience(&mut self, now: Instant, id: RoomId) {
+        let over = self.pulls.iter().filter(|((of, _), asked)| *of == id && now >= asked.until());
+        for ((_, name), asked) in over.map(|(place, asked)| (*place, *asked)).collect::<Vec<_>>() {
+            let offers = |(key, peer): (&PublicKey, &Peer)| {
+                Some(*key) != asked.of
+                    && peer.views.get(&id).is_some_and(|view| view.offers.contains_key(&name))
+            };
+            let Some(slow) = asked.of else {
+                self.pulls.remove(&(id, name));
+                continue;
+            };
+            if self.peers.iter().any(offers) {
+                self.pulls.remove(&(id, name));
+                let view = self.peers.get_mut(&slow).and_then(|peer| peer.views.get_mut(&id));
+                view.into_iter().for_each(|view| _ = view.offers.remove(&name));
+            } else if let Some(asked) = self.pulls.get_mut(&(id, name)) {
+                asked.since = now;
+            }
+        }
+    }
+
     /// Asks for what others have, each chain of one of them.
     fn pull(&mut self, cx: &mut Cx<'_>, room: &Room, low: bool) -> Result<()> {
         if low || !room.is_open() {
             return Ok(());
         }
         let (now, id) = (cx.now.mono, room.row.id);
-        let over =
-            |asked: &Asked| now >= asked.since + if asked.of.is_some() { PATIENCE } else { LEFT_ALONE };
-        self.pulls.retain(|(of, _), asked| *of != id || !over(asked));
+        self.lose_patience(now, id);
         for (key, peer) in &mut self.peers {
             let Some(view) = peer.views.get_mut(&id).filter(|_| room.membership.is_in(*key)) else {
                 continue;
@@ -568,8 +600,7 @@ impl Peers {
 
     /// When something is to be done, whatever happens.
     pub fn deadline(&self) -> Instant {
-        let pulls = self.pulls.values();
-        let pulls = pulls.map(|asked| asked.since + if asked.of.is_some() { PATIENCE } else { LEFT_ALONE });
+        let pulls = self.pulls.values().map(Asked::until);
         let gossip = self.gossip.values().copied();
         pulls.chain(gossip).chain(self.wake).fold(Instant::NEVER, Instant::min)
     }
@@ -600,7 +631,7 @@ fn say_all(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
     let receipts: Vec<ReceiptName> = room.receipts.kept.keys().copied().collect();
     let tips: Vec<Hash> = room.membership.tips.iter().copied().take(AT_ONCE).collect();
     say(cx, to, room, RoomSays::Have(Have { tips, ..Have::default() }));
-    if !room.is_joined() {
+    if room.state(room.own) == Some(State::Invited) {
         return;
     }
     for heads in heads.chunks(AT_ONCE) {

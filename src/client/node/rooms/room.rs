@@ -105,11 +105,7 @@ impl Room {
             room.chains.insert(row.id, Chain::load(journal, row)?);
         }
         journal.proofs(id)?.iter().for_each(|proof| room.note_fork(proof.chain));
-        for (_, _, body) in journal.raises(id)? {
-            if let Ok(raise) = minicbor::decode(&body) {
-                room.note_raise(&raise);
-            }
-        }
+        room.load_raises(journal)?;
         room.count_joined();
         for receipt in journal.receipts(id)? {
             room.keep_receipt(journal, &receipt)?;
@@ -184,11 +180,10 @@ impl Room {
         }
         let mut row = journal.add_chain(self.row.id, name, branch)?;
         if branch == 0
-            && let Some(cause) = self.own_grant().and_then(|(_, grant)| grant.past.get(&name)).copied()
+            && let Some(past) = self.own_grant().and_then(|(_, grant)| grant.past.get(&name)).copied()
         {
             // What was written before this member came is with the others.
-            let (number, hash, clock) = (cause.mark.number, cause.mark.hash, cause.clock);
-            let place = self.own_grant().map_or(clock, |(_, grant)| grant.clock.max(clock));
+            let (number, hash, clock, place) = (past.mark.number, past.mark.hash, past.clock, past.place);
             row = ChainRow { base: number, number, hash, clock, place, ..row };
             journal.save_chain(&row)?;
         }
@@ -298,7 +293,21 @@ impl Room {
                 self.chains.insert(*id, Chain::load(journal, row)?);
             }
         }
+        if !cuts.is_empty() {
+            self.raised.clear();
+            self.load_raises(journal)?;
+            self.place_all(journal)?;
+        }
         Ok(!cuts.is_empty())
+    }
+
+    fn load_raises(&mut self, journal: &Journal) -> Result<()> {
+        for (_, _, body) in journal.raises(self.row.id)? {
+            if let Ok(raise) = minicbor::decode(&body) {
+                self.note_raise(&raise);
+            }
+        }
+        Ok(())
     }
 
     /// An entry says that others stand later.

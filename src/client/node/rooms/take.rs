@@ -13,7 +13,7 @@ use crate::protocol::room::{
 };
 use crate::protocol::{MAX_TEXT, room};
 use crate::store::Result;
-use crate::store::journal::{ChainId, NewEntry};
+use crate::store::journal::{ChainId, Journal, NewEntry};
 
 /// How many bytes of entries wait for their causes, in one room.
 const MAX_WAITING: usize = 8 * 1024 * 1024;
@@ -409,7 +409,7 @@ impl Room {
         for chain in self.branches(name) {
             let row = &chain.row;
             if number <= row.base && row.branch == 0 {
-                exempt = Some((row.id, 0));
+                exempt = Some((row.id, cause.clock));
             } else if number == row.number && hash == row.hash {
                 return Ok(if cause.clock == row.clock {
                     Ok((row.id, row.place))
@@ -427,14 +427,14 @@ impl Room {
                 });
             }
             if self.limit(name, row.grant) < number {
-                exempt = Some((row.id, 0));
+                exempt = Some((row.id, cause.clock));
             }
         }
         if exempt.is_none()
             && let Some(id) = self.chain(cx.journal, name, 0)?
             && self.chains.get(&id).is_some_and(|chain| number <= chain.row.base)
         {
-            exempt = Some((id, 0));
+            exempt = Some((id, cause.clock));
         }
         Ok(exempt.ok_or(Obstacle::Missing))
     }
@@ -456,29 +456,53 @@ impl Room {
 
     /// Moves entries to where they stand now. What is final stays where it is.
     pub fn replace(&mut self, cx: &mut Cx<'_>, id: ChainId, raise: &Raise) -> Result<()> {
-        let Some(entry) = cx.journal.entry_at(id, raise.number)? else {
-            return Ok(());
-        };
-        if entry.place >= raise.place || entry.place <= self.row.settled {
-            return Ok(());
-        }
-        let mut moved = BTreeMap::from([((id, raise.number), raise.place)]);
-        cx.journal.set_place(entry.seq, raise.place)?;
-        for (chain, number, entry, causes) in cx.journal.entries_from(self.row.id, entry.place)? {
-            let before = number.checked_sub(1).map(|before| (chain, before));
-            let places = before.iter().chain(&causes).filter_map(|it| moved.get(it));
-            let place = places.map(|place| place + 1).max().unwrap_or_default();
-            if place > entry.place && !moved.contains_key(&(chain, number)) {
-                cx.journal.set_place(entry.seq, place)?;
-                moved.insert((chain, number), place);
+        if let Some(chain) = self.chains.get_mut(&id).filter(|chain| raise.number <= chain.row.base) {
+            // The entry is with the others; the next one stands behind it here too.
+            if chain.row.number == chain.row.base {
+                let place = raise.place + (chain.row.base - raise.number);
+                (chain.row.place, chain.touched) = (chain.row.place.max(place), true);
             }
+            return Ok(());
         }
-        for ((id, number), place) in moved {
-            if let Some(chain) = self.chains.get_mut(&id)
-                && chain.row.number == number
-            {
-                chain.row.place = chain.row.place.max(place);
-                chain.touched = true;
+        let entry = cx.journal.entry_at(id, raise.number)?;
+        let moves = entry.is_some_and(|it| it.place < raise.place && it.place > self.row.settled);
+        if moves { self.place_all(cx.journal) } else { Ok(()) }
+    }
+
+    /// Where the last entry stands that was written in a chain before this member came.
+    fn past_place(&self, name: ChainName, number: u64) -> u64 {
+        let grant = self.own_grant().and_then(|(_, grant)| grant.past.get(&name));
+        grant.filter(|past| past.mark.number == number).map_or(0, |past| past.place)
+    }
+
+    /// Finds out anew where everything stands that is not final: behind its clock, what comes before it in its chain, its
+    /// causes that are here, and where it was raised to.
+    pub fn place_all(&mut self, journal: &Journal) -> Result<()> {
+        let mut places = BTreeMap::new();
+        for (chain, number, entry, causes) in journal.entries_from(self.row.id, self.row.settled + 1)? {
+            let Some(name) = self.chain_name(chain) else {
+                continue;
+            };
+            let mut place = entry.clock.max(self.floor(name, number)).max(self.row.settled + 1);
+            for before in number.checked_sub(1).map(|before| (chain, before)).iter().chain(&causes) {
+                let stands = match places.get(before) {
+                    Some(place) => *place,
+                    None => match journal.entry_at(before.0, before.1)? {
+                        Some(entry) => entry.place,
+                        None if before.0 == chain => self.past_place(name, before.1),
+                        None => 0,
+                    },
+                };
+                place = place.max(stands + 1);
+            }
+            if place != entry.place {
+                journal.set_place(entry.seq, place)?;
+            }
+            places.insert((chain, number), place);
+        }
+        for ((id, number), place) in places {
+            if let Some(chain) = self.chains.get_mut(&id).filter(|chain| chain.row.number == number) {
+                (chain.row.place, chain.touched) = (place, true);
             }
         }
         Ok(())

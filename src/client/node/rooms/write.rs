@@ -9,7 +9,7 @@ use super::{Cx, Effect};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
     Cause, ChainName, Change, Deed, Entry, EntryKind, Hash, MAX_CAUSES, MAX_CHANGES, MAX_RUN, MAX_RUN_BYTES,
-    RoomKey, Signature, clock_after, hash,
+    Raise, RoomKey, Signature, clock_after, hash,
 };
 use crate::store::Result;
 use crate::store::journal::{ChainId, NewEntry, Seq};
@@ -66,7 +66,14 @@ impl Room {
         let entry = Entry { clock, kind, sent, grant: first.then_some(granted), causes, body: body.to_vec() };
         self.sign_before(cx, id, weight(&entry))?;
         let places = ids.iter().filter_map(|id| self.chains.get(id)).map(|chain| chain.row.place);
-        let place = places.chain([row.place, self.row.settled]).map(|place| place + 1).fold(clock, u64::max);
+        let place = places.chain([row.place]).map(|place| place + 1).fold(clock, u64::max);
+        let place = place.max(self.floor(row.name, number));
+        let place = if place > self.row.settled {
+            place
+        } else {
+            self.late.push(Raise { chain: row.name, number, place: self.row.settled + 1 });
+            self.row.settled + 1
+        };
         let hash = hash::entry(self.key(), &row.name, number, row.hash, &entry.header());
         let seq = (cx.seqs)();
         cx.journal.add_entry(&NewEntry {

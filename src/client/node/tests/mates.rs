@@ -179,11 +179,28 @@ fn who_comes_for_a_room_that_is_not_known_here_is_put_off_and_no_one_is_told_of_
     let actions = world.room_link(1, 1);
     assert!(closed(&actions, 1));
     assert_eq!(sent(&actions, 1), [&Peer::Bye(Bye { reason: ByeReason::TRY_LATER })]);
-    assert!(!tells(&actions, &ToDiscovery::Identify(Identify { key: BOB })));
+    let identity = [ToClient::Identity(Identity { key: BOB, name: Some(name("bob")) })];
+    world.discovery(&identity);
+    // Also if discovery is faster.
+    world.step(&[proved(2, BOB, None)]);
+    assert!(!closed(&world.discovery(&identity), 2));
+    assert_eq!(world.standing_of("bob"), None);
+    let hello = Hello { room: true, ..support::hello(1, &[]) };
+    assert!(closed(&world.says(2, &[Peer::Hello(hello)]), 2));
     assert_eq!((world.standing_of("bob"), &world.notices[..]), (None, &[][..]));
     // Without the flag they are met as any.
-    let actions = world.step(&[proved(2, BOB, None), Input::LinkSays(2, vec![hello(1, &[])])]);
-    assert!(tells(&actions, &ToDiscovery::Identify(Identify { key: BOB })));
+    for discovery_first in [true, false] {
+        let mut world = World::online();
+        world.step(&[proved(3, BOB, None)]);
+        if discovery_first {
+            world.discovery(&identity);
+            world.says(3, &[super::hello(1, &[])]);
+        } else {
+            world.says(3, &[super::hello(1, &[])]);
+            world.discovery(&identity);
+        }
+        assert!(world.is_linked() && world.standing_of("bob").is_some(), "{discovery_first}");
+    }
     // Who has become known since the handshake needs no discovery.
     let mut world = World::online();
     world.step(&[proved(1, BOB, None)]);
