@@ -318,8 +318,8 @@ impl Rooms {
         }
     }
 
-    /// Takes an invitation.
-    pub fn join(&mut self, cx: &mut Cx<'_>, id: RoomId) -> Result<Result<(), Refusal>> {
+    /// Takes an invitation. `epoch` was drawn at random: what is written by this grant stands in a chain of its own.
+    pub fn join(&mut self, cx: &mut Cx<'_>, id: RoomId, epoch: u64) -> Result<Result<(), Refusal>> {
         let Some(room) = self.rooms.get_mut(&id) else {
             return Ok(Err(Refusal::NotJoined));
         };
@@ -331,8 +331,8 @@ impl Rooms {
         if room.membership.frozen.is_some() {
             return Ok(Err(Refusal::Frozen));
         }
-        // What is written by this grant stands in a chain of its own.
-        room.writing = None;
+        (room.writing, room.epoch) = (None, Some(epoch));
+        room.skip_past(cx.journal)?;
         if room.write(cx, EntryKind::JOIN, &[])?.is_none() {
             return Ok(Err(Refusal::TooMany));
         }
@@ -375,7 +375,8 @@ impl Rooms {
             return Ok(Err(Refusal::NotJoined));
         }
         let written = room.write(cx, kind, body)?;
-        let id = |(number, seq)| (Cursor { epoch: cx.epoch, number }, seq);
+        let epoch = room.epoch.unwrap_or(cx.epoch);
+        let id = |(number, seq)| (Cursor { epoch, number }, seq);
         Ok(written.map(id).ok_or(Refusal::NotJoined))
     }
 

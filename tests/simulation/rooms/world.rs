@@ -46,7 +46,7 @@ pub enum Command {
     Kick(RoomId, usize),
     Give(RoomId, usize),
     Topic(RoomId),
-    Join(RoomId),
+    Join(RoomId, u64),
     Leave(RoomId),
 }
 
@@ -482,7 +482,8 @@ impl World {
                 Effect::Frozen { why, .. } => self.fail(format!("frozen: {why}")),
                 Effect::Invited { room, .. } => {
                     self.note(|| format!("user{number} is invited to {room}"));
-                    self.command(number, Command::Join(room));
+                    let epoch = self.rng.u64(..);
+                    self.command(number, Command::Join(room, epoch));
                 }
                 Effect::Text { room, seq, author } => {
                     let author = self.number(author);
@@ -594,7 +595,7 @@ impl World {
                 }
                 7 if owner => Command::Topic(room),
                 8 if !owner && self.rng.u32(0..3) == 0 => Command::Leave(room),
-                _ => Command::Join(room),
+                _ => Command::Join(room, self.rng.u64(..)),
             };
             return self.command(number, command);
         }
@@ -631,7 +632,7 @@ fn carry_out(
         Command::Kick(room, other) => rooms.kick(cx, *room, keys[*other]).unwrap(),
         Command::Give(room, other) => rooms.give(cx, *room, keys[*other]).unwrap(),
         Command::Topic(room) => rooms.topic(cx, *room, "a topic").unwrap(),
-        Command::Join(room) => rooms.join(cx, *room).unwrap(),
+        Command::Join(room, epoch) => rooms.join(cx, *room, *epoch).unwrap(),
         Command::Leave(room) => rooms.leave(cx, *room).unwrap(),
     };
     done.map(|()| None)

@@ -690,7 +690,7 @@ fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Re
     };
     let previous = match cx.journal.entry_at(id, after)? {
         Some(entry) => entry.hash,
-        None if after == chain.row.base && after > 0 => before_base(room, chain.row.name),
+        None if after == chain.row.base && after > 0 => before_base(room, chain.row.name, after),
         None => Hash::default(),
     };
     let entries = entries.into_iter().filter(|(number, ..)| *number <= signed).map(|(.., entry)| entry);
@@ -698,11 +698,8 @@ fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Re
 }
 
 /// The hash of the entry up to which a chain is not kept here.
-fn before_base(room: &Room, name: ChainName) -> Hash {
+fn before_base(room: &Room, name: ChainName, base: u64) -> Hash {
     let grants = room.membership.grants.values().filter(|grant| grant.key == room.own);
-    grants
-        .filter_map(|grant| grant.past.get(&name))
-        .map(|cause| cause.mark.hash)
-        .next_back()
-        .unwrap_or_default()
+    let past = grants.filter_map(|grant| grant.past.get(&name)).find(|past| past.mark.number == base);
+    past.map(|past| past.mark.hash).unwrap_or_default()
 }

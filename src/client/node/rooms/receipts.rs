@@ -257,8 +257,7 @@ impl Room {
         if member == self.own || member == chain.row.name.author {
             return chain.row.number;
         }
-        let past = self.membership.active(member).filter_map(|(_, grant)| grant.past.get(&chain.row.name));
-        let past = past.map(|cause| cause.mark.number).max().unwrap_or_default();
+        let past = self.past_of(member, chain.row.name);
         let has = self.receipts.has.get(&member).and_then(|has| has.get(&chain.row.id));
         has.copied().unwrap_or_default().max(past)
     }
@@ -278,10 +277,21 @@ impl Room {
         Ok(())
     }
 
-    /// How many members have an entry, and of how many.
+    /// How many members have an entry, and of how many: of those who came before it was written.
     pub fn spread(&self, chain: &Chain, number: u64, place: u64) -> Spread {
-        let have = self.joined.iter().filter(|member| self.covered(**member, chain) >= number).count();
-        Spread { have: have as u64, of: self.joined.len() as u64, is_final: place <= self.row.settled }
+        let gets = |member: &&PublicKey| self.past_of(**member, chain.row.name) < number;
+        let members = || self.joined.iter().filter(gets);
+        let have = members().filter(|member| self.covered(**member, chain) >= number).count();
+        Spread { have: have as u64, of: members().count() as u64, is_final: place <= self.row.settled }
+    }
+
+    /// Up to which number a member does not get a chain, for it was written before.
+    fn past_of(&self, member: PublicKey, name: ChainName) -> u64 {
+        let past = self
+            .membership
+            .active(member)
+            .map(|(_, grant)| grant.past.get(&name).map_or(0, |past| past.mark.number));
+        past.min().unwrap_or_default()
     }
 
     /// The chains of ours of which no other member has all, with up to where one has them. None while this member is

@@ -37,6 +37,8 @@ pub struct Room {
     pub raised: BTreeMap<ChainName, BTreeMap<u64, u64>>,
     /// The chain that this start writes, once there is one.
     pub writing: Option<ChainId>,
+    /// The epoch of what is written, if this account was added again since the start.
+    pub epoch: Option<u64>,
 }
 
 /// A chain, and what is not stored of it.
@@ -76,7 +78,8 @@ pub enum State {
 
 impl Chain {
     fn load(journal: &Journal, row: ChainRow) -> Result<Self> {
-        let number = journal.heads_before(row.id, u64::MAX, 1)?.first().copied().unwrap_or(row.base);
+        let number =
+            journal.heads_before(row.id, u64::MAX, 1)?.first().copied().unwrap_or_default().max(row.base);
         let hash = match number {
             number if number == row.number => row.hash,
             number => journal.entry_at(row.id, number)?.map(|it| it.hash).unwrap_or_default(),
@@ -137,6 +140,7 @@ impl Room {
             receipts: Receipts::default(),
             raised: BTreeMap::new(),
             writing: None,
+            epoch: None,
         }
     }
 
@@ -191,6 +195,31 @@ impl Room {
         self.names.insert((name, branch), id);
         self.chains.insert(id, Chain::load(journal, row)?);
         Ok(Some(id))
+    }
+
+    /// This account is in by another change than before: what was written in between is with the others.
+    pub fn skip_past(&mut self, journal: &Journal) -> Result<()> {
+        let past: Vec<_> =
+            self.own_grant().into_iter().flat_map(|(_, grant)| grant.past.values().copied()).collect();
+        for past in past {
+            let Some(id) = self.named(past.mark.chain, 0) else {
+                continue;
+            };
+            if let Some(chain) = self.chains.get(&id).filter(|chain| chain.row.number < past.mark.number) {
+                let mark = past.mark;
+                let row = ChainRow {
+                    base: mark.number,
+                    number: mark.number,
+                    hash: mark.hash,
+                    clock: past.clock,
+                    place: past.place,
+                    ..chain.row.clone()
+                };
+                journal.save_chain(&row)?;
+                self.chains.insert(id, Chain::load(journal, row)?);
+            }
+        }
+        Ok(())
     }
 
     /// By which change this account is in: the last one, if there are several.

@@ -42,7 +42,7 @@ impl Room {
         let id = match self.writing {
             Some(id) => id,
             None => {
-                let name = ChainName { author: self.own, epoch: cx.epoch };
+                let name = ChainName { author: self.own, epoch: self.epoch.unwrap_or(cx.epoch) };
                 let Some(id) = self.chain(cx.journal, name, 0)? else {
                     return Ok(None);
                 };
@@ -56,6 +56,9 @@ impl Room {
         let Some(row) = self.chains.get(&id).map(|chain| chain.row.clone()) else {
             return Ok(None);
         };
+        if row.number > 0 && row.grant != Some(granted) || row.ended {
+            return Ok(None);
+        }
         let number = row.number + 1;
         let before = if number == 1 { grant.clock } else { row.clock };
         let Some(clock) = clock_after(before, &causes) else {
