@@ -337,7 +337,7 @@ impl Rooms {
             return Ok(Err(Refusal::TooMany));
         }
         room.sign(cx)?;
-        self.peers.meet(&self.rooms, id);
+        self.peers.announce(cx, room);
         Ok(Ok(()))
     }
 

@@ -195,7 +195,11 @@ impl Room {
         keypair: &Keypair,
         epoch: u64,
     ) -> Result<Option<Receipt>> {
-        if self.receipts.due.is_none_or(|due| due > now.mono) || !self.is_joined() {
+        if self.receipts.due.is_none_or(|due| due > now.mono) {
+            return Ok(None);
+        }
+        if !self.is_joined() {
+            self.receipts.due = None;
             return Ok(None);
         }
         let mut covers = Vec::new();
