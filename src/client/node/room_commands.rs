@@ -5,7 +5,7 @@ use super::super::notice::{Body, Code, MANY_UNREAD, Notice, RoomState};
 use super::rooms::{Cx, Refusal, Room, Rooms, State};
 use super::{Node, commands, room_view};
 use crate::protocol::peer::{Cursor, Kind};
-use crate::protocol::room::{EntryKind, MAX_CHANGES, MAX_MEMBERS, MAX_ROOMS, MAX_TOPIC, hash};
+use crate::protocol::room::{EntryKind, Hash, MAX_CHANGES, MAX_MEMBERS, MAX_ROOMS, MAX_TOPIC, hash};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ConversationId, Journal, RoomId, Seq, Standing};
@@ -92,10 +92,14 @@ fn ask(
     Ok(done.is_ok())
 }
 
+/// As good as drawn at random: the epoch was, and no two things of one epoch have the same seq.
+fn drawn(node: &mut Node) -> Hash {
+    let (epoch, seq) = (node.delivery.epoch(), node.delivery.next_seq());
+    hash::of_body(&[epoch.to_be_bytes(), seq.to_be_bytes()].concat())
+}
+
 pub(super) fn make(node: &mut Node, journal: &Journal, label: &RoomLabel) -> Result<()> {
-    // No other room of this account has that, for none is founded twice at one seq of one epoch.
-    let drawn = [node.delivery.epoch().to_be_bytes(), node.delivery.next_seq().to_be_bytes()].concat();
-    let nonce = hash::of_body(&drawn).0;
+    let nonce = drawn(node).0;
     let own = node.setup.name.clone();
     match node.in_rooms(journal, |rooms, cx| rooms.found(cx, nonce, &label.name, &own))? {
         Ok(id) => {
@@ -151,7 +155,8 @@ pub(super) fn join(node: &mut Node, journal: &Journal, label: &RoomLabel) -> Res
     let Some(id) = known(node, label) else {
         return Ok(());
     };
-    match node.in_rooms(journal, |rooms, cx| rooms.join(cx, id))? {
+    let epoch = drawn(node).0.first_chunk().copied().map_or(0, u64::from_be_bytes);
+    match node.in_rooms(journal, |rooms, cx| rooms.join(cx, id, epoch))? {
         Ok(()) => {}
         Err(Refusal::TooMany) => refuse_too_many(node, label),
         Err(Refusal::NotAMember) => refuse(node, id, label, None, Refusal::NotJoined),
