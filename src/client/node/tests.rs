@@ -22,6 +22,7 @@ mod keys;
 mod links;
 mod mates;
 mod one_shot;
+mod rooms;
 mod search;
 mod strangers;
 pub(super) mod support;
