@@ -335,7 +335,7 @@ pub fn node(data: &[u8]) {
         ];
         let setup = Setup {
             name: "alice".parse().expect("a name"),
-            key: keys().0.public(),
+            keypair: keys().0.clone(),
             listen: address,
             endpoint: "localhost:7667".into(),
             discovery_key: None,

@@ -120,7 +120,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     tracing::info!(user = %name, %listen, key = %keypair.public(), "started");
     let setup = Setup {
         name,
-        key: keypair.public(),
+        keypair: keypair.clone(),
         listen,
         endpoint: format!("{host}:{}", config.discovery_port),
         discovery_key: config.discovery_key,

@@ -12,7 +12,7 @@
 //! - `dialer`: where contacts are, and when to dial them; `reach`: which other way is tried to those who can't be dialled;
 //!   `outside`: what is between this machine and discovery;
 //! - `links`: from a proven key to a link that both sides keep, with `parts` of long messages;
-//! - `mates`: who is linked for the sake of a common room;
+//! - `mates`: who is linked for the sake of a common room; `rooms`: what becomes of rooms;
 //! - `delivery`: messages out and in, with `log` (their order) and `send_window` (what is on its way);
 //! - `conversations`: what the user has seen;
 //! - `intake`: what is taken from strangers, and from all while the disk is nearly full;
@@ -21,7 +21,7 @@
 //! - `output`: what is told, and what the console has not written yet;
 //! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
 //!
-//! `discovery_says` and `peers_say` are the rest of the conductor; `acquaintance` is how users become contacts; `commands`
+//! `discovery_says`, `peers_say` and `rooms_say` are the rest of the conductor; `acquaintance` is how users become contacts; `commands`
 //! and `room_commands` carry out what the user types; `leaving` is how the program ends.
 
 use std::net::SocketAddr;
@@ -36,6 +36,7 @@ use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ConversationId, Journal, Seq};
 use crate::time::{Instant, Now};
+use crate::transport::noise::Keypair;
 use crate::undo::{Transactional, Value, transactional};
 
 mod acquaintance;
@@ -61,7 +62,9 @@ mod peers_say;
 mod reach;
 mod rendezvous;
 mod room_commands;
+mod room_view;
 pub mod rooms;
+mod rooms_say;
 mod roster;
 mod search;
 mod send_window;
@@ -87,6 +90,7 @@ use outside::Outside;
 pub use outside::{Between, Reachable};
 use reach::Reach;
 use rendezvous::{Due, Rendezvous};
+use rooms::Rooms;
 use roster::Roster;
 use search::Search;
 use withdrawals::Withdrawals;
@@ -100,10 +104,11 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 const NOT_SAVED: &str = "the disk is full or fails";
 
 /// What a node is from the start.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Setup {
     pub name: Name,
-    pub key: PublicKey,
+    /// The account's: who it is, and what signs in rooms.
+    pub keypair: Keypair,
     /// Where the client takes links: what is given out.
     pub listen: SocketAddr,
     /// Which discovery, `HOST:PORT`: what its key is pinned under.
@@ -124,6 +129,12 @@ pub struct Setup {
     pub seed: u64,
 }
 
+impl Setup {
+    pub fn key(&self) -> PublicKey {
+        self.keypair.public()
+    }
+}
+
 /// The state of a client, owned by its loop.
 pub struct Node {
     setup: Setup,
@@ -135,6 +146,8 @@ pub struct Node {
     outside: Outside,
     links: Links,
     mates: Mates,
+    rooms: Rooms,
+    noted: rooms_say::Noted,
     delivery: Delivery,
     conversations: Conversations,
     withdrawals: Value<Withdrawals>,
@@ -171,9 +184,11 @@ impl Node {
             dialer: Dialer::load(now, &rows, setup.seed.wrapping_add(1)),
             reach: Reach::default(),
             outside: Outside::default(),
-            links: Links::new(setup.key),
+            links: Links::new(setup.key()),
             mates: Mates::load(&rows),
-            conversations: Conversations::load(journal, setup.key, &rows, delivery.last_seq())?,
+            rooms: Rooms::load(journal, setup.key())?,
+            noted: rooms_say::Noted::default(),
+            conversations: Conversations::load(journal, setup.key(), &rows, delivery.last_seq())?,
             delivery,
             withdrawals: Value::default(),
             search: Value::new(Search::load(now, journal)?),
@@ -188,9 +203,10 @@ impl Node {
         node.fx.tell(Notice::Ready {
             user: node.setup.name.clone(),
             address: node.setup.listen,
-            fingerprint: node.setup.key,
+            fingerprint: node.setup.key(),
         });
         node.dial_given_up();
+        node.note_rooms(journal)?;
         // An earlier start may have ended before it had said so.
         for row in rows.iter().filter(|row| row.is_withdrawn()) {
             node.withdrawals.add(row.id, row.outgoing.delivered);
@@ -281,6 +297,8 @@ impl Node {
     /// # Errors
     /// The journal fails; then roll back and call [`Self::failed`].
     pub fn finish(&mut self, now: Now, journal: &Journal) -> Result<()> {
+        self.fx.now = now;
+        self.finish_rooms(journal)?;
         self.follow_up(now, journal)?;
         acquaintance::expire(self, journal)?;
         self.remove_withdrawn(journal)?;
@@ -305,7 +323,7 @@ impl Node {
         }
         let waiting = match self.conversations.current() {
             Some(ConversationId::User(id)) if self.links.of(id).is_none() => self.delivery.waiting(id),
-            Some(ConversationId::Room(id)) => room_commands::waiting(self, id),
+            Some(ConversationId::Room(id)) => self.noted.waiting(id),
             _ => 0,
         };
         if let Some(prompt) = self.conversations.prompt(&self.roster, waiting) {
@@ -328,9 +346,11 @@ impl Node {
         inputs: &[Input],
         epoch: u64,
     ) -> Result<Vec<Action>> {
+        let linked: Vec<PublicKey> = self.mates.linked().map(|(key, _)| key).collect();
         self.rollback();
         self.fx.now = now;
         self.delivery.renew_epoch(epoch);
+        self.reload_rooms(journal, &linked)?;
         commands::refuse_searches(
             self,
             Code::NotSaved,
@@ -361,6 +381,7 @@ impl Node {
             self.exit.deadline(),
             self.save_at.unwrap_or(Instant::NEVER),
             if self.mates.is_stale() { self.rests_until } else { Instant::NEVER },
+            self.rooms.deadline().max(self.rests_until),
         ]
         .into_iter()
         .fold(Instant::NEVER, Instant::min)
@@ -396,8 +417,10 @@ impl Node {
         for (link, frame) in self.delivery.frames(now.mono, journal)? {
             self.links.say(&mut self.fx, link, frame);
         }
+        self.say_of_rooms();
         let delivered = |id| self.delivery.delivered(id);
-        let writer = |room, key: &PublicKey| room_commands::writer(&self.setup, &self.roster, room, key);
+        let writer =
+            |room, key: &PublicKey| room_view::writer(&self.setup, &self.roster, &self.rooms, room, key);
         self.conversations.catch_up(&mut self.fx, journal, &self.roster, delivered, writer)?;
         self.give_back(journal)?;
         self.conversations.recount(journal, &self.roster)
@@ -430,8 +453,10 @@ impl Node {
 
     /// Saves what has changed about contacts. Nothing is written for what can wait.
     fn save(&mut self, now: Now, journal: &Journal) -> Result<()> {
-        let written =
-            self.roster.save(journal)? | self.dialer.save(journal)? | self.delivery.save(journal)?;
+        let written = self.noted.has_written()
+            | self.roster.save(journal)?
+            | self.dialer.save(journal)?
+            | self.delivery.save(journal)?;
         let due = self.save_at.is_some_and(|at| now.mono >= at) || self.exit.has_left();
         if written || due {
             self.dialer.save_sightings(journal)?;
@@ -577,6 +602,7 @@ transactional!(Node {
     outside,
     links,
     mates,
+    noted,
     delivery,
     conversations,
     withdrawals,

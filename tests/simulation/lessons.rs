@@ -16,6 +16,7 @@ use peerchat::protocol::{Name, PublicKey, VERSION};
 use peerchat::store::journal::{ContactRow, Journal, Standing};
 use peerchat::time::{Instant, Now};
 use peerchat::transport::Route;
+use peerchat::transport::noise::Keypair;
 
 use super::client::keypair;
 use super::world::moment;
@@ -35,6 +36,15 @@ fn name(name: &str) -> Name {
     name.parse().unwrap()
 }
 
+/// One whose public key is lower than bob's: this side decides which link stays.
+fn low_keypair() -> Keypair {
+    let mut seed = [0; 32];
+    seed[0] = 160;
+    let keypair = Keypair::from_secret(&seed).unwrap();
+    assert!(keypair.public() < BOB);
+    keypair
+}
+
 fn address() -> SocketAddr {
     "192.0.2.1:4000".parse().unwrap()
 }
@@ -46,7 +56,7 @@ impl Alice {
 
     /// Alice meets strangers in this way.
     fn meeting(strangers: Strangers) -> Self {
-        let journal = Journal::in_memory(&name("alice"), &keypair(&mut Rng::with_seed(1))).unwrap();
+        let journal = Journal::in_memory(&name("alice"), &low_keypair()).unwrap();
         Self::start(journal, strangers, 1, 0)
     }
 
@@ -58,8 +68,7 @@ impl Alice {
     fn start(journal: Journal, strangers: Strangers, epoch: u64, wall: i64) -> Self {
         let setup = Setup {
             name: name("alice"),
-            // Lower than bob's: this side decides which link stays.
-            key: PublicKey([5; 32]),
+            keypair: low_keypair(),
             listen: address(),
             endpoint: "discovery:7667".into(),
             discovery_key: None,

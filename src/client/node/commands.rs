@@ -4,9 +4,9 @@ use super::super::addressee::Addressee;
 use super::super::command::{self, Command, CommandError, Reference};
 use super::super::notice::{Body, Code, ErrorNotice, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
 use super::super::verification;
-use super::one_shot::OneShot;
+use super::one_shot::{OneShot, Place};
 use super::roster::Person;
-use super::{Node, acquaintance, leaving, room_commands};
+use super::{Node, acquaintance, leaving, room_commands, room_view};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
@@ -54,7 +54,7 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
             return room_commands::history(node, journal, room, *count);
         }
         Command::Search { words, within } => searching::search_for(node, words, within.as_ref()),
-        Command::Why(Addressee::Room(room)) => return room_commands::why(node, room),
+        Command::Why(Addressee::Room(room)) => room_commands::why(node, room),
         Command::Why(Addressee::User(name)) => {
             let why = known(node, name).and_then(|id| node.view().why(node.fx.now, id));
             why.into_iter().for_each(|why| node.fx.tell(Notice::Why(Box::new(why))));
@@ -73,8 +73,8 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         }
         Command::Join(room) => return room_commands::join(node, journal, room),
         Command::Leave(room) => return room_commands::leave(node, journal, room),
-        Command::Rooms => return room_commands::list(node, journal),
-        Command::Members(room) => return room_commands::members(node, journal, room),
+        Command::Rooms => room_commands::list(node),
+        Command::Members(room) => room_commands::members(node, room),
         Command::Kick(room, user) => return room_commands::kick(node, journal, room, user),
         Command::Owner(room, user) => return room_commands::transfer(node, journal, room, user),
         Command::Topic(room, text) => return room_commands::set_topic(node, journal, room, text),
@@ -252,8 +252,8 @@ fn outbox(node: &mut Node, journal: &Journal) -> Result<()> {
         })?;
     }
     let room = OUTBOX_ALL.saturating_sub(messages.len());
-    messages.extend(room_commands::outbox(node, journal, OUTBOX_EACH, room)?);
-    waiting += room_commands::all_waiting(node);
+    messages.extend(room_view::outbox(node, journal, OUTBOX_EACH, room)?);
+    waiting += node.noted.all_waiting();
     node.fx.tell(Notice::Outbox { waiting, messages });
     Ok(())
 }
@@ -321,7 +321,7 @@ fn verify(node: &mut Node, name: &Name, heard: Option<&str>) {
         node.refuse(Code::UnknownKey, Some(name), message);
         return;
     };
-    let code = verification::code(node.setup.key, key);
+    let code = verification::code(node.setup.key(), key);
     let grouped = verification::grouped(&code);
     if let Some(heard) = heard {
         if heard != code {
@@ -343,7 +343,7 @@ fn trust(node: &mut Node, name: &Name, digits: Option<&str>) {
     let Some(id) = known(node, name) else {
         return;
     };
-    if let Err((code, why)) = node.roster.trust(id, node.setup.key, digits) {
+    if let Err((code, why)) = node.roster.trust(id, node.setup.key(), digits) {
         node.refuse(code, Some(name), format!("nothing was changed: {why}"));
         return;
     }
@@ -481,14 +481,16 @@ pub(super) fn send_one_shot(node: &mut Node, journal: &Journal, to: &Addressee, 
     let before = node.delivery.last_seq();
     chat(node, journal, to, text)?;
     let seq = node.delivery.last_seq();
-    let id = match to {
-        Addressee::User(name) => node.roster.known_by(name).map(ConversationId::User),
-        Addressee::Room(room) => node.conversations.room_called(room).map(ConversationId::Room),
+    let place = match to {
+        Addressee::User(name) => node.roster.known_by(name).map(|id| Place::With(id, seq)),
+        Addressee::Room(room) => {
+            room_commands::last_written(node, room).map(|(id, text)| Place::In(id, text))
+        }
     };
-    if let (Some(id), Some(one_shot)) = (id, &mut *node.one_shot)
+    if let (Some(place), Some(one_shot)) = (place, &mut *node.one_shot)
         && seq > before
     {
-        one_shot.taken(id, seq);
+        one_shot.taken(place);
     }
     Ok(())
 }

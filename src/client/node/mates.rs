@@ -150,7 +150,7 @@ fn find(node: &mut Node, journal: &Journal) -> Result<BTreeSet<ContactId>> {
     for (name, key) in node.mates.wanted.clone() {
         let holder = node.roster.holder(&key);
         let dialled = holder.and_then(|id| node.roster.get(id)).is_some_and(|person| person.is_dialled());
-        if !dialled && others >= MATE_LINKS || key == node.setup.key {
+        if !dialled && others >= MATE_LINKS || key == node.setup.key() {
             continue;
         }
         let id = match holder {
@@ -216,9 +216,11 @@ fn tell_discovery(node: &mut Node) {
 impl Node {
     /// Says something to the holder of a key, in one frame. Returns whether there is a link.
     pub(super) fn say_to(&mut self, key: &PublicKey, messages: Vec<Peer>) -> bool {
-        let link = self.mates.link(key);
-        link.into_iter().for_each(|link| self.links.say(&mut self.fx, link, messages.clone()));
-        link.is_some()
+        let Some(link) = self.mates.link(key) else {
+            return false;
+        };
+        self.links.say(&mut self.fx, link, messages);
+        true
     }
 
     /// Why this client takes no link from a user, if it takes none.

@@ -2,18 +2,28 @@
 
 use super::super::addressee::Addressee;
 use super::exit::{FAILED, STILL_WAITING, Status};
-use crate::store::journal::{ContactId, ConversationId, Seq};
+use crate::protocol::peer::Cursor;
+use crate::store::journal::{ContactId, RoomId, Seq};
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct OneShot {
     to: Addressee,
     /// Where the text stands, once it is taken.
-    place: Option<(ConversationId, Seq)>,
+    place: Option<Place>,
     /// Whether the recipient became a contact with it.
     added: bool,
     /// Why it was refused or given back.
     refusal: Option<String>,
+}
+
+/// Where a text stands that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Among what was written to a contact.
+    With(ContactId, Seq),
+    /// In a room, by its name for ever.
+    In(RoomId, Cursor),
 }
 
 /// What has become of a text that was taken.
@@ -36,8 +46,8 @@ impl OneShot {
     }
 
     /// The text stands there.
-    pub fn taken(&mut self, conversation: ConversationId, seq: Seq) {
-        self.place = Some((conversation, seq));
+    pub fn taken(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
     /// Something about `to` was refused.
@@ -49,7 +59,7 @@ impl OneShot {
 
     /// The text is not sent, for this reason. Returns the contact to be removed with it, if they became one only for it.
     pub fn take_back(&mut self, why: &str) -> Option<ContactId> {
-        let Some((ConversationId::User(contact), _)) = self.place.filter(|_| self.added) else {
+        let Some(Place::With(contact, _)) = self.place.filter(|_| self.added) else {
             return None;
         };
         self.refusal = Some(why.to_owned());
@@ -60,18 +70,18 @@ impl OneShot {
     pub fn status(
         &self,
         over: bool,
-        progress: impl FnOnce(ConversationId, Seq) -> Progress,
-        why_not: impl FnOnce(ConversationId) -> String,
+        progress: impl FnOnce(Place) -> Progress,
+        why_not: impl FnOnce(Place) -> String,
     ) -> Option<Status> {
         let failed = || Some((FAILED, self.refusal.clone()));
-        let Some((conversation, seq)) = self.place else {
+        let Some(place) = self.place else {
             return failed();
         };
-        match progress(conversation, seq) {
+        match progress(place) {
             Progress::Gone => failed(),
             Progress::Arrived if self.refusal.is_none() => Some((0, None)),
             _ if over => {
-                let (to, why) = (&self.to, why_not(conversation));
+                let (to, why) = (&self.to, why_not(place));
                 let why =
                     format!("{to} doesn't have it yet ({why}); it is kept and goes out at a later start");
                 Some((STILL_WAITING, Some(why)))
@@ -98,12 +108,12 @@ mod tests {
         ] {
             let mut it = OneShot::new("#lab".parse().unwrap(), false);
             if taken {
-                it.taken(ConversationId::Room(1), 5);
+                it.taken(Place::In(1, Cursor { epoch: 7, number: 5 }));
             }
             it.note_refused(Some(&name("lab").into()), "not this one");
             it.note_refused(refused.then_some(it.to().clone()).as_ref(), "no such user");
             for (over, expected) in [(false, status), (true, at_the_end)] {
-                let found = it.status(over, |_, _| progress, |_| "offline".into());
+                let found = it.status(over, |_| progress, |_| "offline".into());
                 assert_eq!(found.as_ref().map(|(status, _)| *status), expected, "{taken} {refused} {over}");
                 let why = found.and_then(|(_, why)| why).unwrap_or_default();
                 let expected = if expected == Some(STILL_WAITING) { "offline" } else { "no such user" };
@@ -117,10 +127,10 @@ mod tests {
         for (added, taken, back) in [(true, true, Some(1)), (false, true, None), (true, false, None)] {
             let mut it = OneShot::new(name("bob").into(), added);
             if taken {
-                it.taken(ConversationId::User(1), 5);
+                it.taken(Place::With(1, 5));
             }
             assert_eq!(it.take_back("taken"), back);
-            let status = it.status(false, |_, _| Progress::Gone, |_| String::new());
+            let status = it.status(false, |_| Progress::Gone, |_| String::new());
             assert_eq!(status.unwrap().1.is_some(), back.is_some());
         }
     }

@@ -22,7 +22,7 @@ impl Node {
         // Who has not answered does not dial, unless the two share a room.
         let yields = self.roster.get(id).is_some_and(|person| {
             (person.identity.request == Request::Answered || self.mates.has(id))
-                && person.identity.key.is_some_and(|key| key < self.setup.key)
+                && person.identity.key.is_some_and(|key| key < self.setup.key())
         });
         self.dialer.dial_soon(self.fx.now, id, yields);
         ways::seek(self, id);
@@ -281,7 +281,10 @@ impl Node {
         let Some(Person { name, identity, .. }) = self.roster.get(contact).cloned() else {
             return Ok(());
         };
-        identity.key.into_iter().for_each(|key| self.mates.up(key, id));
+        if let Some(key) = identity.key {
+            self.mates.up(key, id);
+            self.room_link_up(journal, key, id)?;
+        }
         if let Some(messages) = opened.lost {
             self.fx.tell(Notice::Lost { peer: name.clone(), messages });
         }
@@ -348,7 +351,7 @@ impl Node {
             }
             Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),
             Heard::Keep(contact, decision) => return self.kept(journal, id, contact, decision),
-            Heard::Room(_) => {}
+            Heard::Room(about) => return self.room_says(journal, id, about),
             Heard::Goodbye(reason) => self.goodbye(id, reason),
             Heard::Broken(what) => self.bad_peer(id, what),
         }
@@ -469,7 +472,10 @@ impl Node {
         };
         let now = self.fx.now;
         if closed.was_up {
-            key.into_iter().for_each(|key| self.mates.down(key, id));
+            if let Some(key) = key {
+                self.mates.down(key, id);
+                self.rooms.unlinked(key);
+            }
             if let Some(person) = self.roster.get(contact).filter(|person| self.intake.hears(person)) {
                 let stranger = person.identity.standing == Standing::Stranger;
                 self.fx.tell(Notice::Link {
@@ -496,6 +502,7 @@ impl Node {
     /// The room on the journal's disk has changed.
     pub(super) fn disk(&mut self, space: Space) {
         self.intake.set_space(space);
+        self.set_rooms_low(space == Space::Low);
         match space {
             Space::Low => {
                 let message = "the disk is nearly full: nothing more is taken from peers, who are told so. Your own messages are still kept. Make room, or start with a smaller --keep-free";

@@ -1,113 +1,265 @@
 //! What the user types about rooms, carried out by the machines of a node.
 
-use super::super::addressee::RoomLabel;
-use super::super::notice::{Body, Code, HistoryLine, MANY_UNREAD, Notice, OutboxLine, RoomHistoryLine};
-use super::conversations::Writer;
-use super::one_shot::Progress;
-use super::roster::Roster;
-use super::{Node, Setup, commands};
+use super::super::addressee::{Addressee, RoomLabel};
+use super::super::notice::{Body, Code, MANY_UNREAD, Notice, RoomState};
+use super::rooms::{Cx, Refusal, Room, Rooms, State};
+use super::{Node, commands, room_view};
+use crate::protocol::peer::{Cursor, Kind};
+use crate::protocol::room::{EntryKind, Hash, MAX_CHANGES, MAX_MEMBERS, MAX_ROOMS, MAX_TOPIC, hash};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ConversationId, Journal, RoomId, Said, Seq};
+use crate::store::journal::{ConversationId, Journal, RoomId, Seq, Standing};
 
 /// How many texts of a room are shown at least when it is entered.
 const LAST_LINES: u32 = 10;
 
 /// The room that is called that here; says so if there is none.
-pub(super) fn known(node: &mut Node, room: &RoomLabel) -> Option<RoomId> {
-    let known = node.conversations.room_called(room);
+pub(super) fn known(node: &mut Node, label: &RoomLabel) -> Option<RoomId> {
+    let known = node.conversations.room_called(label);
     if known.is_none() {
-        refuse_unknown(node, room);
+        refuse_unknown(node, label);
     }
     known
 }
 
-fn refuse_unknown(node: &mut Node, room: &RoomLabel) {
-    node.refuse_room(
-        Code::NoSuchRoom,
-        room,
-        None,
-        format!("no room is called {room} here; ROOMS lists them"),
-    );
+fn refuse_unknown(node: &mut Node, label: &RoomLabel) {
+    let message = format!("no room is called {label} here; ROOMS lists them");
+    node.refuse_room(Code::NoSuchRoom, label, None, message);
 }
 
-/// Who has written in a room; `None` for a member of whom this user wants to hear nothing.
-pub(super) fn writer(_: &Setup, _: &Roster, _: RoomId, _: &PublicKey) -> Option<Writer> {
-    None
+/// Says why something was not done in a room, or with a member of it.
+fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, refusal: Refusal) {
+    let Some(room) = node.rooms.get(id) else {
+        return;
+    };
+    let owner = room.membership.name_of(room.membership.owner).map_or("its owner", Name::as_str);
+    let who = user.unwrap_or(&node.setup.name);
+    let (code, message) = match refusal {
+        Refusal::NotJoined => (Code::NotAMember, not_joined(room, label, owner)),
+        Refusal::NotTheOwner => {
+            (Code::NotTheOwner, format!("only {owner}, the owner of {label}, can do that"))
+        }
+        Refusal::Frozen => {
+            let why = room.membership.frozen.unwrap_or("its members contradict each other");
+            (Code::RoomFrozen, format!("{label} takes nothing new, for {why}; ROOM founds another room"))
+        }
+        Refusal::TooMany if user.is_some() && room.membership.members().len() >= MAX_MEMBERS => {
+            let message = format!("{label} has {MAX_MEMBERS} members, and can't have more; KICK removes one");
+            (Code::TooManyMembers, message)
+        }
+        Refusal::TooMany => {
+            let message = format!("{label} was changed {MAX_CHANGES} times, and can't be changed any more");
+            (Code::Refused, message)
+        }
+        Refusal::AlreadyIn => {
+            (Code::Refused, format!("{who} is in {label} already, or invited; see MEMBERS {label}"))
+        }
+        Refusal::NotAMember => (Code::NotAMember, format!("{who} is not in {label}; see MEMBERS {label}")),
+        Refusal::Owner => {
+            let message =
+                format!("you own {label}: OWNER {label} <user> hands it over, and then you can leave");
+            (Code::Refused, message)
+        }
+    };
+    node.refuse_room(code, label, user, message);
 }
 
-/// How many of our messages in a room only this client has.
-pub(super) fn waiting(_: &Node, _: RoomId) -> u64 {
-    0
+fn not_joined(room: &Room, label: &RoomLabel, owner: &str) -> String {
+    let again = format!("its owner, {owner}, can invite you again");
+    match room.state(room.own) {
+        Some(State::Invited) => format!("you are invited into {label}, and not in it; JOIN {label} first"),
+        Some(State::Left) => format!("you have left {label}; {again}"),
+        Some(State::Removed) => format!("you were removed from {label}; {again}"),
+        Some(State::Forked) => {
+            format!("members of {label} have proof that this account told them different things; {again}")
+        }
+        _ => format!("you are not in {label}; {again}"),
+    }
 }
 
-/// The same in all rooms together.
-pub(super) fn all_waiting(_: &Node) -> u64 {
-    0
+/// Has the machine of rooms carry out a command, and says why it does not. Returns whether it does.
+fn ask(
+    node: &mut Node,
+    journal: &Journal,
+    (id, label): (RoomId, &RoomLabel),
+    user: Option<&Name>,
+    work: impl FnOnce(&mut Rooms, &mut Cx<'_>) -> Result<Result<(), Refusal>>,
+) -> Result<bool> {
+    let done = node.in_rooms(journal, work)?;
+    if let Err(refusal) = done {
+        refuse(node, id, label, user, refusal);
+    }
+    Ok(done.is_ok())
 }
 
-/// Whether it makes sense to stay for what waits in rooms: some other member may be reached.
-pub(super) fn is_hopeful(_: &Node) -> bool {
-    false
+/// As good as drawn at random: the epoch was, and no two things of one epoch have the same seq.
+fn drawn(node: &mut Node) -> Hash {
+    let (epoch, seq) = (node.delivery.epoch(), node.delivery.next_seq());
+    hash::of_body(&[epoch.to_be_bytes(), seq.to_be_bytes()].concat())
 }
 
-/// What has become of the one text that stands there.
-pub(super) fn progress(_: &Node, _: RoomId, _: Seq) -> Progress {
-    Progress::Gone
-}
-
-pub(super) fn why_not_delivered(_: &Node, _: RoomId) -> String {
-    "no other member is linked".into()
-}
-
-pub(super) fn make(node: &mut Node, _: &Journal, room: &RoomLabel) -> Result<()> {
-    refuse_unknown(node, room);
+pub(super) fn make(node: &mut Node, journal: &Journal, label: &RoomLabel) -> Result<()> {
+    let nonce = drawn(node).0;
+    let own = node.setup.name.clone();
+    match node.in_rooms(journal, |rooms, cx| rooms.found(cx, nonce, &label.name, &own))? {
+        Ok(id) => {
+            node.meet_room(id);
+            node.tell_room(id, RoomState::Founded, String::new());
+        }
+        Err(_) => refuse_too_many(node, label),
+    }
     Ok(())
 }
 
-pub(super) fn invite(node: &mut Node, _: &Journal, room: &RoomLabel, _: &Name, _all: bool) -> Result<()> {
-    refuse_unknown(node, room);
+fn refuse_too_many(node: &mut Node, label: &RoomLabel) {
+    let message = format!("you are in {MAX_ROOMS} rooms, or invited; LEAVE one of them first");
+    node.refuse_room(Code::TooManyRooms, label, None, message);
+}
+
+pub(super) fn invite(
+    node: &mut Node,
+    journal: &Journal,
+    label: &RoomLabel,
+    user: &Name,
+    all: bool,
+) -> Result<()> {
+    let Some(id) = known(node, label) else {
+        return Ok(());
+    };
+    let person = node.roster.known_by(user).and_then(|id| node.roster.get(id));
+    let refusal = match person {
+        _ if *user == node.setup.name => Some((Code::BadCommand, "that is yourself".into())),
+        None => Some((Code::NotAContact, format!("{user} is not a contact; REQUEST {user} first"))),
+        Some(person) if person.identity.blocked => {
+            Some((Code::Blocked, format!("{user} is blocked; UNBLOCK {user} first")))
+        }
+        Some(person) if person.identity.standing != Standing::Contact => {
+            Some((Code::NotAContact, format!("{user} is a stranger; ACCEPT {user} first")))
+        }
+        Some(_) => None,
+    };
+    let key = person.and_then(|person| person.identity.key);
+    if let Some((code, message)) = refusal {
+        node.refuse_room(code, label, Some(user), message);
+        return Ok(());
+    }
+    let Some(key) = key else {
+        let message = format!("discovery has not said yet who {user} is: try again when it has");
+        node.refuse_room(Code::UnknownKey, label, Some(user), message);
+        return Ok(());
+    };
+    ask(node, journal, (id, label), Some(user), |rooms, cx| rooms.invite(cx, id, user, key, all)).map(drop)
+}
+
+pub(super) fn join(node: &mut Node, journal: &Journal, label: &RoomLabel) -> Result<()> {
+    let Some(id) = known(node, label) else {
+        return Ok(());
+    };
+    let epoch = drawn(node).0.first_chunk().copied().map_or(0, u64::from_be_bytes);
+    match node.in_rooms(journal, |rooms, cx| rooms.join(cx, id, epoch))? {
+        Ok(()) => {}
+        Err(Refusal::TooMany) => refuse_too_many(node, label),
+        Err(Refusal::NotAMember) => refuse(node, id, label, None, Refusal::NotJoined),
+        Err(refusal) => refuse(node, id, label, None, refusal),
+    }
     Ok(())
 }
 
-pub(super) fn join(node: &mut Node, _: &Journal, room: &RoomLabel) -> Result<()> {
-    refuse_unknown(node, room);
+pub(super) fn leave(node: &mut Node, journal: &Journal, label: &RoomLabel) -> Result<()> {
+    let Some(id) = known(node, label) else {
+        return Ok(());
+    };
+    ask(node, journal, (id, label), None, |rooms, cx| rooms.leave(cx, id)).map(drop)
+}
+
+/// The key of a member who is called that; says so if there is none.
+fn member(node: &mut Node, (id, label): (RoomId, &RoomLabel), user: &Name) -> Option<PublicKey> {
+    let holder = node.roster.known_by(user).and_then(|id| node.roster.get(id)?.identity.key);
+    let room = node.rooms.get(id)?;
+    let called: Vec<PublicKey> =
+        room.membership.members().into_iter().filter(|(_, name)| *name == user).map(|(key, _)| key).collect();
+    // Of two who are called that, the one who is no contact is in the way.
+    let found = called.iter().find(|key| Some(**key) != holder).or(called.first()).copied();
+    if found.is_none() {
+        refuse(node, id, label, Some(user), Refusal::NotAMember);
+    }
+    found
+}
+
+pub(super) fn kick(node: &mut Node, journal: &Journal, label: &RoomLabel, user: &Name) -> Result<()> {
+    let Some(id) = known(node, label) else {
+        return Ok(());
+    };
+    let Some(key) = member(node, (id, label), user) else {
+        return Ok(());
+    };
+    ask(node, journal, (id, label), Some(user), |rooms, cx| rooms.kick(cx, id, key)).map(drop)
+}
+
+pub(super) fn transfer(node: &mut Node, journal: &Journal, label: &RoomLabel, user: &Name) -> Result<()> {
+    let Some(id) = known(node, label) else {
+        return Ok(());
+    };
+    let Some(key) = member(node, (id, label), user) else {
+        return Ok(());
+    };
+    if let Some(heir) = node.rooms.get(id).and_then(|room| room.membership.heir) {
+        let heir = node.member_name(id, heir).map_or_else(String::new, |name| name.to_string());
+        let message = format!("{label} was handed to {heir}, whose client has not confirmed it yet");
+        node.refuse_room(Code::Refused, label, Some(user), message);
+        return Ok(());
+    }
+    if ask(node, journal, (id, label), Some(user), |rooms, cx| rooms.give(cx, id, key))? {
+        node.tell_room(id, RoomState::Owner, format!("{user}, once their client has confirmed it"));
+    }
     Ok(())
 }
 
-pub(super) fn leave(node: &mut Node, _: &Journal, room: &RoomLabel) -> Result<()> {
-    refuse_unknown(node, room);
+pub(super) fn set_topic(node: &mut Node, journal: &Journal, label: &RoomLabel, text: &str) -> Result<()> {
+    let Some(id) = known(node, label) else {
+        return Ok(());
+    };
+    if text.len() > MAX_TOPIC {
+        let message = format!("a topic has at most {MAX_TOPIC} bytes, and this one {}", text.len());
+        node.refuse_room(Code::TooLong, label, None, message);
+        return Ok(());
+    }
+    ask(node, journal, (id, label), None, |rooms, cx| rooms.topic(cx, id, text)).map(drop)
+}
+
+pub(super) fn chat(node: &mut Node, journal: &Journal, label: &RoomLabel, text: &str) -> Result<()> {
+    let Some(id) = known(node, label) else {
+        return Ok(());
+    };
+    let said = node.in_rooms(journal, |rooms, cx| rooms.say(cx, id, EntryKind::TEXT, text.as_bytes()))?;
+    let (message, seq) = match said {
+        Ok(said) => said,
+        Err(refusal) => {
+            refuse(node, id, label, None, refusal);
+            return Ok(());
+        }
+    };
+    node.search.said(seq);
+    let conversation = ConversationId::Room(id);
+    node.conversations.mark_read(conversation, node.conversations.handed(conversation));
+    let others = node.rooms.get(id).map(Room::others).unwrap_or_default();
+    let linked = others.iter().any(|key| node.mates.link(key).is_some());
+    if !linked {
+        for contact in others.iter().filter_map(|key| node.roster.holder(key)) {
+            node.dialer.dial_for_message(node.fx.now, contact);
+        }
+    }
+    let (to, text) = (Addressee::Room(label.clone()), Body::new(Kind::TEXT, text.as_bytes()));
+    node.fx.tell(Notice::Queued { id: message, to, linked, text, sent: node.fx.now.wall });
     Ok(())
 }
 
-pub(super) fn list(node: &mut Node, _: &Journal) -> Result<()> {
-    node.fx.tell(Notice::Rooms { rooms: Vec::new() });
-    Ok(())
-}
-
-pub(super) fn members(node: &mut Node, _: &Journal, room: &RoomLabel) -> Result<()> {
-    refuse_unknown(node, room);
-    Ok(())
-}
-
-pub(super) fn kick(node: &mut Node, _: &Journal, room: &RoomLabel, _: &Name) -> Result<()> {
-    refuse_unknown(node, room);
-    Ok(())
-}
-
-pub(super) fn transfer(node: &mut Node, _: &Journal, room: &RoomLabel, _: &Name) -> Result<()> {
-    refuse_unknown(node, room);
-    Ok(())
-}
-
-pub(super) fn set_topic(node: &mut Node, _: &Journal, room: &RoomLabel, _: &str) -> Result<()> {
-    refuse_unknown(node, room);
-    Ok(())
-}
-
-pub(super) fn chat(node: &mut Node, _: &Journal, room: &RoomLabel, _: &str) -> Result<()> {
-    refuse_unknown(node, room);
-    Ok(())
+/// What this start has written last in a room.
+pub(super) fn last_written(node: &Node, label: &RoomLabel) -> Option<(RoomId, Cursor)> {
+    let id = node.conversations.room_called(label)?;
+    let room = node.rooms.get(id)?;
+    let row = &room.chains.get(&room.writing?)?.row;
+    Some((id, Cursor { epoch: row.name.epoch, number: row.number }))
 }
 
 /// The user enters a room. Who can't enter it is in no conversation, as with users.
@@ -124,7 +276,7 @@ pub(super) fn converse(node: &mut Node, journal: &Journal, label: &RoomLabel) ->
     let mut said = journal.room_history(id, LAST_LINES)?;
     said.retain(|said| said.seq < first);
     said.extend(new);
-    let messages = lines(node, id, said);
+    let messages = room_view::lines(node, id, said);
     node.conversations.enter(Some(conversation));
     node.conversations.mark_read(conversation, node.delivery.last_seq());
     if let Some(room_id) = node.conversations.room(id).map(|room| room.key) {
@@ -135,7 +287,7 @@ pub(super) fn converse(node: &mut Node, journal: &Journal, label: &RoomLabel) ->
 
 pub(super) fn history(node: &mut Node, journal: &Journal, label: &RoomLabel, count: u32) -> Result<()> {
     if let Some(id) = known(node, label) {
-        let messages = lines(node, id, journal.room_history(id, count)?);
+        let messages = room_view::lines(node, id, journal.room_history(id, count)?);
         node.conversations.mark_read(ConversationId::Room(id), node.delivery.last_seq());
         if let Some(room_id) = node.conversations.room(id).map(|room| room.key) {
             node.fx.tell(Notice::RoomHistory { room: label.clone(), room_id, messages });
@@ -144,57 +296,21 @@ pub(super) fn history(node: &mut Node, journal: &Journal, label: &RoomLabel, cou
     Ok(())
 }
 
-/// Texts of a room as they are listed, without those of whom this user wants to hear nothing.
-fn lines(node: &Node, id: RoomId, said: Vec<Said>) -> Vec<RoomHistoryLine> {
-    said.into_iter().filter_map(|said| line(node, id, &said)).collect()
+pub(super) fn list(node: &mut Node) {
+    let rooms = room_view::rooms(node);
+    node.fx.tell(Notice::Rooms { rooms });
 }
 
-fn line(node: &Node, id: RoomId, said: &Said) -> Option<RoomHistoryLine> {
-    let own = said.author == node.setup.key;
-    let Writer { name, unknown } = if own {
-        Writer { name: node.setup.name.clone(), unknown: false }
-    } else {
-        writer(&node.setup, &node.roster, id, &said.author)?
-    };
-    let Reach { have, of, is_final } = reach(node, id, said);
-    Some(RoomHistoryLine {
-        id: said.id,
-        from: name,
-        text: Body::new(said.kind, &said.body),
-        sent: said.sent,
-        received: (!own).then_some(said.arrived),
-        is_final,
-        have,
-        of,
-        unknown,
-    })
+pub(super) fn members(node: &mut Node, label: &RoomLabel) {
+    if let Some(id) = known(node, label)
+        && let Some(room_id) = node.conversations.room(id).map(|room| room.key)
+    {
+        let members = room_view::members(node, id);
+        node.fx.tell(Notice::Members { room: label.clone(), room_id, members });
+    }
 }
 
-/// A text of a room that was found; it counts as delivered once another member has it.
-pub(super) fn found_line(node: &Node, id: RoomId, said: &Said) -> Option<HistoryLine> {
-    let RoomHistoryLine { id, from, text, sent, received, have, .. } = line(node, id, said)?;
-    Some(HistoryLine { id, from, text, sent, received, delivered: received.is_some() || have > 1 })
-}
-
-/// How far a text has come in a room.
-struct Reach {
-    /// How many members have it, its author included.
-    have: u64,
-    of: u64,
-    /// Whether nothing will ever sort before it.
-    is_final: bool,
-}
-
-fn reach(_: &Node, _: RoomId, _: &Said) -> Reach {
-    Reach { have: 1, of: 1, is_final: false }
-}
-
-pub(super) fn why(node: &mut Node, room: &RoomLabel) -> Result<()> {
-    refuse_unknown(node, room);
-    Ok(())
-}
-
-/// What only this client has, of each room the oldest `each`, and `most` in all.
-pub(super) fn outbox(_: &Node, _: &Journal, _each: usize, _most: usize) -> Result<Vec<OutboxLine>> {
-    Ok(Vec::new())
+pub(super) fn why(node: &mut Node, label: &RoomLabel) {
+    let why = known(node, label).and_then(|id| room_view::why(node, id, label));
+    why.into_iter().for_each(|why| node.fx.tell(Notice::RoomWhy(Box::new(why))));
 }

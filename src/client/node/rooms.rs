@@ -129,11 +129,13 @@ pub struct Rooms {
     invitations: BTreeMap<PublicKey, (RoomKey, BTreeMap<Hash, Change>)>,
     /// The disk is nearly full: nothing is taken.
     low: bool,
+    /// Who is in a room has changed since [`Self::take_changed`].
+    changed: bool,
 }
 
 impl Rooms {
     pub fn load(journal: &Journal, own: PublicKey) -> Result<Self> {
-        let mut rooms = Self::default();
+        let mut rooms = Self { changed: true, ..Self::default() };
         for row in journal.rooms()? {
             let (id, key) = (row.id, row.key);
             if let Some(room) = Room::load(journal, own, row)? {
@@ -334,7 +336,7 @@ impl Rooms {
             return Ok(Err(Refusal::TooMany));
         }
         room.sign(cx)?;
-        self.peers.meet(&self.rooms, id);
+        self.peers.announce(cx, room);
         Ok(Ok(()))
     }
 
@@ -375,6 +377,11 @@ impl Rooms {
         let epoch = room.epoch.unwrap_or(cx.epoch);
         let id = |(number, seq)| (Cursor { epoch, number }, seq);
         Ok(written.map(id).ok_or(Refusal::NotJoined))
+    }
+
+    /// Whether [`Self::mates`] may have changed since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// The members with whom this account is to be linked for the sake of its rooms.
@@ -463,7 +470,7 @@ impl Rooms {
 
     /// Completes a transaction: what follows in all rooms from what has happened, and from the time.
     pub fn finish(&mut self, cx: &mut Cx<'_>) -> Result<()> {
-        let Self { rooms, peers, low, .. } = self;
+        let Self { rooms, peers, low, changed, .. } = self;
         for room in rooms.values_mut() {
             if room.changed {
                 room.inherit(cx)?;
@@ -479,7 +486,7 @@ impl Rooms {
             }
             peers.follow(cx, room, *low)?;
             room.save(cx.journal)?;
-            room.changed = false;
+            *changed |= std::mem::take(&mut room.changed);
         }
         peers.send_runs(cx, rooms)
     }

@@ -22,6 +22,7 @@ mod keys;
 mod links;
 mod mates;
 mod one_shot;
+mod rooms;
 mod search;
 mod strangers;
 pub(super) mod support;
@@ -40,7 +41,7 @@ struct World {
 fn setup(epoch: u64) -> Setup {
     Setup {
         name: name("alice"),
-        key: OWN,
+        keypair: support::keypair(),
         listen: address(1),
         endpoint: "localhost:7667".into(),
         discovery_key: None,

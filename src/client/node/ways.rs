@@ -116,7 +116,7 @@ pub(super) fn punch(node: &mut Node, punch: &Punch) {
     let punching = Punching {
         session,
         token: punch.token,
-        begins: node.setup.key < key,
+        begins: node.setup.key() < key,
         wait: Duration::from_millis(punch.wait.into()),
         remotes,
         routes,

@@ -445,12 +445,13 @@ impl Journal {
         Ok(())
     }
 
-    /// How many texts of others than `own` come after `after`, counted no further than `most`.
+    /// How many texts of others than `own`, and of none who is blocked, come after `after`, counted no further than `most`.
     pub fn count_said_after(&self, room: RoomId, own: PublicKey, after: Seq, most: u64) -> Result<u64> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let sql =
             "SELECT count(*) FROM (SELECT 1 FROM room_entry CROSS JOIN room_chain ON room_chain.id = chain
-                   WHERE room_entry.room = ?1 AND seq > ?2 AND kind = 1 AND author <> ?3 LIMIT ?4)";
+                   WHERE room_entry.room = ?1 AND seq > ?2 AND kind = 1 AND author <> ?3 AND author NOT IN
+                   (SELECT key FROM contact WHERE blocked AND key NOT NULL) LIMIT ?4)";
         let count: i64 = self.one(sql, params![room, after, own.0, most], |row| row.get(0))?;
         Ok(count.unsigned_abs())
     }
@@ -489,6 +490,12 @@ impl Journal {
         let sql = "SELECT number FROM room_entry WHERE chain = ?1 AND place > ?2 AND kind = 1 ORDER BY number DESC LIMIT ?3";
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.all(sql, [chain, settled.cast_signed(), most], |row| unsigned(row, 0))
+    }
+
+    /// How many texts of a chain come after `after`.
+    pub fn count_texts_after(&self, chain: ChainId, after: u64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM room_entry WHERE chain = ?1 AND number > ?2 AND kind = 1";
+        Ok(self.one(sql, [chain, after.cast_signed()], |row| unsigned(row, 0))?)
     }
 
     /// The texts of a chain after `after`, the first `count`.

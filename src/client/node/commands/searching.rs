@@ -3,7 +3,7 @@
 use super::super::super::addressee::Addressee;
 use super::super::super::notice::{Code, FoundLine, Notice};
 use super::super::search::Query;
-use super::super::{Node, room_commands};
+use super::super::{Node, room_commands, room_view};
 use super::known;
 use crate::store::Result;
 use crate::store::journal::{ConversationId, Found, Journal};
@@ -41,7 +41,7 @@ pub(in super::super) fn answer_search(node: &mut Node, journal: &Journal, query:
             }
             Found::In(id, said) => {
                 let label = node.conversations.room(id).map(|room| Addressee::Room(room.label.clone()));
-                (label, room_commands::found_line(node, id, &said))
+                (label, room_view::found_line(node, id, &said))
             }
         };
         messages.extend(peer.zip(line).map(|(peer, line)| FoundLine { peer, line }));

@@ -101,10 +101,20 @@ impl Peers {
         self.wake = Some(Instant::START);
     }
 
-    /// A room is new here, or this account takes part in it from now on.
+    /// A room is new here.
     pub fn meet(&mut self, rooms: &BTreeMap<RoomId, Room>, id: RoomId) {
         debug_assert!(rooms.contains_key(&id));
         self.peers.values_mut().for_each(|peer| _ = peer.views.remove(&id));
+        self.wake = Some(Instant::START);
+    }
+
+    /// This account takes part in a room from now on: who has heard of it already is told what there is here.
+    pub fn announce(&mut self, cx: &mut Cx<'_>, room: &Room) {
+        for peer in self.peers.iter().filter(|(_, it)| it.views.contains_key(&room.row.id)) {
+            if room.membership.is_in(*peer.0) {
+                say_all(cx, *peer.0, room);
+            }
+        }
         self.wake = Some(Instant::START);
     }
 
@@ -502,10 +512,11 @@ impl Peers {
 
     /// Asks for what others have, each chain of one of them.
     fn pull(&mut self, cx: &mut Cx<'_>, room: &Room, low: bool) -> Result<()> {
+        let (now, id) = (cx.now.mono, room.row.id);
         if low || !room.is_open() {
+            self.pulls.retain(|(of, _), _| *of != id);
             return Ok(());
         }
-        let (now, id) = (cx.now.mono, room.row.id);
         self.lose_patience(now, id);
         for (key, peer) in &mut self.peers {
             let Some(view) = peer.views.get_mut(&id).filter(|_| room.membership.is_in(*key)) else {

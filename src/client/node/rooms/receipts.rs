@@ -217,7 +217,11 @@ impl Room {
         keypair: &Keypair,
         epoch: u64,
     ) -> Result<Option<Receipt>> {
-        if self.receipts.due.is_none_or(|due| due > now.mono) || !self.is_joined() {
+        if self.receipts.due.is_none_or(|due| due > now.mono) {
+            return Ok(None);
+        }
+        if !self.is_joined() {
+            self.receipts.due = None;
             return Ok(None);
         }
         let mut covers = Vec::new();
@@ -319,6 +323,33 @@ impl Room {
     pub fn past_of(&self, member: PublicKey, name: ChainName) -> u64 {
         let past = self.grant_of(member).and_then(|(_, grant)| grant.past.get(&name));
         past.map_or(0, |past| past.mark.number)
+    }
+
+    /// The chains of ours of which no other member has all, with up to where one has them. None while this member is
+    /// alone.
+    pub fn ours_alone(&self) -> impl Iterator<Item = (ChainId, u64)> {
+        let others = || self.joined.iter().filter(|member| **member != self.own);
+        let alone = !self.is_open() || others().next().is_none();
+        let open = self.chains_of(self.own).filter(move |chain| !alone && chain.row.place > self.row.settled);
+        open.filter_map(move |chain| {
+            let most = others().map(|member| self.covered(*member, chain)).max().unwrap_or_default();
+            (most < chain.row.number).then_some((chain.row.id, most))
+        })
+    }
+
+    /// The other members that have joined.
+    pub fn others(&self) -> Vec<PublicKey> {
+        self.joined.iter().copied().filter(|member| *member != self.own).collect()
+    }
+
+    /// How many of the entries that are here a member, by its own word, has not.
+    pub fn behind(&self, member: PublicKey) -> u64 {
+        let chains = self.chains.values();
+        chains
+            .map(|chain| {
+                chain.row.number - self.covered(member, chain).clamp(chain.row.base, chain.row.number)
+            })
+            .sum()
     }
 
     /// Whether a member's word is missing for anything to become final: it has not said to have what is here, or has said

@@ -262,14 +262,12 @@ impl Room {
         let forked = self.forked.get(&key);
         let mut honest =
             self.membership.active(key).filter(|(hash, _)| forked.is_none_or(|it| !it.contains(hash)));
-        // The owner is in from the founding on.
-        if key == self.membership.owner && honest.clone().next().is_some() {
-            return Some(State::Joined);
-        }
-        let mut states = honest.by_ref().map(|(hash, _)| {
+        let mut states = honest.by_ref().map(|(hash, grant)| {
             let theirs =
                 || self.chains_of(key).filter(|chain| chain.row.grant == Some(*hash) && chain.row.number > 0);
             match (theirs().next(), theirs().any(|chain| chain.row.ended)) {
+                // Who founds a room is in from then on.
+                (None, _) if grant.by == key => State::Joined,
                 (None, _) => State::Invited,
                 (_, true) => State::Left,
                 (_, false) => State::Joined,

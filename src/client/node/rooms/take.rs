@@ -402,6 +402,7 @@ impl Room {
             causes: &ids,
         })?;
         let first = number == 1;
+        let before = self.state(name.author);
         if let Some(chain) = self.chains.get_mut(&id) {
             chain.row.number = number;
             (chain.row.hash, chain.row.clock, chain.row.place) = (hash, entry.clock, place);
@@ -415,8 +416,7 @@ impl Room {
             self.take_raise(cx, entry)?;
         }
         if first || entry.kind == EntryKind::LEAVE {
-            self.count_joined();
-            self.changed = true;
+            self.note_state(cx, name.author, before);
         }
         if entry.kind == EntryKind::TEXT {
             cx.effects.push(Effect::Text { room: self.row.id, seq, author: name.author });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::membership::Membership;
 use super::room::Room;
 use super::take::weight;
-use super::{Cx, Effect};
+use super::{Cx, Effect, State};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
     Cause, ChainName, Change, Deed, Entry, EntryKind, Hash, Kept, MAX_CAUSES, MAX_CHANGES, MAX_RUN,
@@ -95,6 +95,7 @@ impl Room {
                 (chain.row.cited, chain.touched) = (cause.mark.number, true);
             }
         }
+        let before = self.state(self.own);
         if let Some(chain) = self.chains.get_mut(&id) {
             (chain.row.number, chain.row.hash) = (number, hash);
             (chain.row.clock, chain.row.place) = (clock, place);
@@ -104,8 +105,7 @@ impl Room {
             chain.touched = true;
         }
         if first || kind == EntryKind::LEAVE {
-            self.count_joined();
-            self.changed = true;
+            self.note_state(cx, self.own, before);
         }
         if kind == EntryKind::TEXT {
             self.receipts.follow(id, number, self.joined.len() as u64);
@@ -228,10 +228,8 @@ impl Room {
         for Change { author, deed, .. } in changes {
             let by = Some(*author);
             cx.effects.push(match deed {
-                Deed::Add(add) => Effect::Member { room, user: add.key, state: super::State::Invited, by },
-                Deed::Remove(remove) => {
-                    Effect::Member { room, user: remove.key, state: super::State::Removed, by }
-                }
+                Deed::Add(add) => Effect::Member { room, user: add.key, state: State::Invited, by },
+                Deed::Remove(remove) => Effect::Member { room, user: remove.key, state: State::Removed, by },
                 Deed::Topic(_) => Effect::Topic { room },
                 Deed::Accept => Effect::Owner { room },
                 Deed::Found(_) | Deed::Transfer(_) => continue,
@@ -239,6 +237,21 @@ impl Room {
         }
         if let Some(why) = self.membership.frozen.filter(|_| before.frozen.is_none()) {
             cx.effects.push(Effect::Frozen { room, why });
+        }
+    }
+
+    /// A member has begun a chain, or ended one: with that it may have joined or left.
+    pub fn note_state(&mut self, cx: &mut Cx<'_>, member: PublicKey, before: Option<State>) {
+        self.count_joined();
+        self.changed = true;
+        if let Some(state @ (State::Joined | State::Left)) = self.state(member)
+            && Some(state) != before
+        {
+            cx.effects.push(Effect::Member { room: self.row.id, user: member, state, by: None });
+            if member == self.own {
+                // What it has could not be said before.
+                self.changes_have_grown(cx.now);
+            }
         }
     }
 

@@ -113,7 +113,7 @@ fn lines_go_to_the_room_that_the_user_is_in() {
     assert_eq!(texts(&world.types("hello"), 1).len(), 0);
     assert_ne!(world.errors().last(), Some(&Code::BadCommand));
     // What the user said there is found.
-    let author = world.node.setup.key;
+    let author = world.node.setup.key();
     let chain = world.journal.add_chain(row.id, ChainName { author, epoch: 5 }, 0).unwrap().id;
     let (body, causes) = (b"hello world".to_vec(), Vec::new());
     let entry = Entry { clock: 1, kind: EntryKind::TEXT, sent: 0, grant: None, causes, body };
