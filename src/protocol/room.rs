@@ -75,7 +75,10 @@ pub const MAX_CLOCK: u64 = 1 << 53;
 pub struct ChainName {
     #[n(0)]
     pub author: PublicKey,
+    /// The change by which its author is in.
     #[n(1)]
+    pub grant: Hash,
+    #[n(2)]
     pub epoch: u64,
 }
 
@@ -113,11 +116,8 @@ pub struct Past {
     pub clock: u64,
     #[n(2)]
     pub place: u64,
-    /// The change by which the author of the chain is in.
-    #[n(3)]
-    pub grant: Hash,
     /// Whether the author has left with that entry.
-    #[n(4)]
+    #[n(3)]
     pub ended: bool,
 }
 
@@ -128,8 +128,6 @@ pub struct Entry {
     pub kind: EntryKind,
     /// The writer's clock, in milliseconds since 1970. Shown, never relied on.
     pub sent: i64,
-    /// Of the first entry of a chain: the change by which its author is in.
-    pub grant: Option<Hash>,
     /// For each other chain that has grown since the author's last entry, how far the author had it.
     pub causes: Vec<Cause>,
     pub body: Vec<u8>,
@@ -407,20 +405,18 @@ pub struct Header {
     pub kind: EntryKind,
     #[n(2)]
     pub sent: i64,
-    #[n(3)]
-    pub grant: Option<Hash>,
-    #[cbor(n(4), with = "items", has_nil)]
+    #[cbor(n(3), with = "items", has_nil)]
     pub causes: Vec<Cause>,
     /// Of the body.
-    #[n(5)]
+    #[n(4)]
     pub body: Hash,
 }
 
 impl Entry {
     pub fn header(&self) -> Header {
-        let Self { clock, kind, sent, grant, causes, body } = self;
+        let Self { clock, kind, sent, causes, body } = self;
         let body = hash::of_body(body);
-        Header { clock: *clock, kind: *kind, sent: *sent, grant: *grant, causes: causes.clone(), body }
+        Header { clock: *clock, kind: *kind, sent: *sent, causes: causes.clone(), body }
     }
 }
 

@@ -33,10 +33,10 @@ CREATE TABLE room_chain (
     hash    BLOB NOT NULL CHECK (length(hash) = 32),
     clock   INTEGER NOT NULL,
     place   INTEGER NOT NULL,
-    granted BLOB CHECK (length(granted) = 32),
+    granted BLOB NOT NULL CHECK (length(granted) = 32),
     cited   INTEGER NOT NULL,
     ended   INTEGER NOT NULL CHECK (ended IN (0, 1)),
-    UNIQUE (room, author, epoch, branch)
+    UNIQUE (room, author, granted, epoch, branch)
 ) STRICT;
 
 CREATE TABLE room_entry (

@@ -11,7 +11,6 @@ use super::rooms::{Room, Rooms, Spread, State};
 use super::roster::Roster;
 use super::{Node, Setup};
 use crate::protocol::peer::Cursor;
-use crate::protocol::room::ChainName;
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ConversationId, Journal, RoomId, Said, Standing};
@@ -57,8 +56,7 @@ fn line(node: &Node, id: RoomId, said: &Said) -> Option<RoomHistoryLine> {
 /// How far a text has come.
 fn spread(room: &Room, said: &Said) -> Spread {
     let Cursor { epoch, number } = said.id;
-    let name = ChainName { author: said.author, epoch };
-    let chain = room.branches(name).find(|chain| chain.row.number >= number);
+    let chain = room.chains_of(said.author).find(|it| it.row.name.epoch == epoch && it.row.number >= number);
     chain.map(|chain| room.spread(chain, number, said.place)).unwrap_or_default()
 }
 
@@ -107,8 +105,7 @@ pub(super) fn progress(node: &Node, id: RoomId, text: Cursor) -> Progress {
     let Some(room) = node.rooms.get(id).filter(|room| room.is_open()) else {
         return Progress::Gone;
     };
-    let name = ChainName { author: room.own, epoch: text.epoch };
-    let Some(chain) = room.branches(name).next() else {
+    let Some(chain) = room.chain_in(room.own, text.epoch) else {
         return Progress::Gone;
     };
     let others = room.others();

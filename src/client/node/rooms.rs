@@ -268,9 +268,9 @@ impl Rooms {
             rows.sort_by_key(|row| std::cmp::Reverse(row.place));
             let past_of = |row: &&ChainRow| {
                 let (mark, clock, place, ended) = (row.mark(), row.clock, row.place, row.ended);
-                Some(Past { mark, clock, place, grant: row.grant?, ended })
+                Past { mark, clock, place, ended }
             };
-            past = rows.iter().filter_map(past_of).take(MAX_HEADS).collect();
+            past = rows.iter().map(past_of).take(MAX_HEADS).collect();
         }
         let clock = room.last_place();
         let add = Add { name: name.clone(), key, past, clock };

@@ -57,7 +57,7 @@ impl Hasher {
     }
 
     fn chain(self, chain: &ChainName) -> Self {
-        self.bytes(&chain.author.0).number(chain.epoch)
+        self.bytes(&chain.author.0).bytes(&chain.grant.0).number(chain.epoch)
     }
 
     fn mark(self, mark: &Mark) -> Self {
@@ -79,7 +79,7 @@ pub fn of_body(body: &[u8]) -> Hash {
 }
 
 /// The hash of the entry with this header that stands at `number` of `chain`, after one with the hash `previous`: room,
-/// chain, number, previous, clock, kind (2 bytes), sent (two's complement), hash of the body, grant (zeros for none),
+/// chain, number, previous, clock, kind (2 bytes), sent (two's complement), hash of the body,
 /// causes.
 pub fn entry(room: RoomKey, chain: &ChainName, number: u64, previous: Hash, header: &Header) -> Hash {
     Hasher::new(ENTRY)
@@ -91,7 +91,6 @@ pub fn entry(room: RoomKey, chain: &ChainName, number: u64, previous: Hash, head
         .bytes(&header.kind.0.to_be_bytes())
         .number(header.sent.cast_unsigned())
         .bytes(&header.body.0)
-        .bytes(&header.grant.unwrap_or_default().0)
         .each(&header.causes, |it, cause| it.mark(&cause.mark).number(cause.clock))
         .finish()
 }
@@ -122,7 +121,7 @@ pub fn change(room: RoomKey, change: &Change) -> Hash {
             .bytes(&add.key.0)
             .each(&add.past, |it, past| {
                 let it = it.mark(&past.mark).number(past.clock).number(past.place);
-                it.bytes(&past.grant.0).bytes(&[past.ended.into()])
+                it.bytes(&[past.ended.into()])
             })
             .number(add.clock),
         Deed::Remove(remove) => it

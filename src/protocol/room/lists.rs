@@ -88,9 +88,8 @@ pub mod entries {
         chains.iter().try_for_each(|chain| chain.encode(e, context))?;
         e.array(entries.len() as u64)?;
         for entry in entries {
-            let Entry { clock, kind, sent, grant, causes, body } = entry;
-            e.array(6)?.u64(*clock)?.u16(kind.0)?.i64(*sent)?;
-            grant.encode(e, context)?;
+            let Entry { clock, kind, sent, causes, body } = entry;
+            e.array(5)?.u64(*clock)?.u16(kind.0)?.i64(*sent)?;
             e.array(4 * causes.len() as u64)?;
             for Cause { mark, clock } in causes {
                 e.u64(places.get(&mark.chain).copied().unwrap_or_default())?.u64(mark.number)?.u64(*clock)?;
@@ -111,9 +110,8 @@ pub mod entries {
         array(d, 2)?;
         let chains: Vec<ChainName> = decode_with(d, MAX_ITEMS, |d| ChainName::decode(d, context))?;
         decode_with(d, MAX_RUN, |d| {
-            array(d, 6)?;
+            array(d, 5)?;
             let (clock, kind, sent) = (d.u64()?, EntryKind(d.u16()?), d.i64()?);
-            let grant = Option::decode(d, context)?;
             let count = d.array()?.unwrap_or(u64::MAX);
             if count % 4 != 0 || count / 4 > MAX_CAUSES as u64 {
                 return Err(wrong("too many causes"));
@@ -126,7 +124,7 @@ pub mod entries {
                 let hash = Decode::decode(d, context)?;
                 causes.push(Cause { mark: Mark { chain, number, hash }, clock });
             }
-            Ok(Entry { clock, kind, sent, grant, causes, body: d.bytes()?.to_vec() })
+            Ok(Entry { clock, kind, sent, causes, body: d.bytes()?.to_vec() })
         })
     }
 }

@@ -14,7 +14,11 @@ fn keypair(number: u8) -> Keypair {
 }
 
 fn chain() -> impl Strategy<Value = ChainName> {
-    (0_u8..3, any::<u64>()).prop_map(|(author, epoch)| ChainName { author: key(author), epoch })
+    (0_u8..3, hash(), any::<u64>()).prop_map(|(author, grant, epoch)| ChainName {
+        author: key(author),
+        grant,
+        epoch,
+    })
 }
 
 fn hash() -> impl Strategy<Value = Hash> {
@@ -39,16 +43,13 @@ fn many<T: std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<Valu
 
 fn entry() -> impl Strategy<Value = Entry> {
     let numbers = (any::<u64>(), any::<u16>(), any::<i64>());
-    (numbers, prop::option::of(hash()), many(cause()), many(any::<u8>())).prop_map(
-        |((clock, kind, sent), grant, causes, body)| Entry {
-            clock,
-            kind: EntryKind(kind),
-            sent,
-            grant,
-            causes,
-            body,
-        },
-    )
+    (numbers, many(cause()), many(any::<u8>())).prop_map(|((clock, kind, sent), causes, body)| Entry {
+        clock,
+        kind: EntryKind(kind),
+        sent,
+        causes,
+        body,
+    })
 }
 
 fn run() -> impl Strategy<Value = Run> {
@@ -58,7 +59,7 @@ fn run() -> impl Strategy<Value = Run> {
 }
 
 fn receipt_name() -> impl Strategy<Value = ReceiptName> {
-    (chain(), any::<u64>()).prop_map(|(ChainName { author: member, epoch }, counter)| ReceiptName {
+    (chain(), any::<u64>()).prop_map(|(ChainName { author: member, epoch, .. }, counter)| ReceiptName {
         member,
         epoch,
         counter,
@@ -77,8 +78,12 @@ fn name() -> impl Strategy<Value = Name> {
 fn deed() -> impl Strategy<Value = Deed> {
     let kept =
         (any::<u64>(), any::<u64>(), hash()).prop_map(|(epoch, number, hash)| Kept { epoch, number, hash });
-    let past = (mark(), any::<(u64, u64, bool)>(), hash())
-        .prop_map(|(mark, (clock, place, ended), grant)| Past { mark, clock, place, grant, ended });
+    let past = (mark(), any::<(u64, u64, bool)>()).prop_map(|(mark, (clock, place, ended))| Past {
+        mark,
+        clock,
+        place,
+        ended,
+    });
     prop_oneof![
         (any::<[u8; 32]>(), name(), name()).prop_map(|(nonce, room, owner)| Deed::Found(Found {
             nonce,
@@ -100,7 +105,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 
 fn change() -> impl Strategy<Value = Change> {
     (chain(), any::<u64>(), many(hash()), deed(), signature()).prop_map(
-        |(ChainName { author, epoch }, number, after, deed, signature)| Change {
+        |(ChainName { author, epoch, .. }, number, after, deed, signature)| Change {
             author,
             epoch,
             number,
@@ -151,7 +156,7 @@ proptest! {
 
     #[test]
     fn another_entry_has_another_hash(one in entry(), other in entry(), number in 1_u64..3, before in 1_u64..3) {
-        let chain = ChainName { author: key(1), epoch: 7 };
+        let chain = ChainName { author: key(1), grant: Hash([4; 32]), epoch: 7 };
         let hash = |entry: &Entry, number| hash::entry(RoomKey([1; 32]), &chain, number, Hash([2; 32]), &entry.header());
         prop_assert_eq!(hash(&one, number) == hash(&other, before), one == other && number == before);
     }
@@ -180,7 +185,11 @@ fn only_the_author_s_signature_counts() {
 #[test]
 fn a_clock_follows_from_what_comes_before() {
     let cause = |clock| Cause {
-        mark: Mark { chain: ChainName { author: key(1), epoch: 1 }, number: 1, hash: Hash::default() },
+        mark: Mark {
+            chain: ChainName { author: key(1), grant: Hash([4; 32]), epoch: 1 },
+            number: 1,
+            hash: Hash::default(),
+        },
         clock,
     };
     assert_eq!(clock_after(0, &[]), Some(1));

@@ -42,8 +42,6 @@ pub struct ChainRow {
     pub hash: Hash,
     pub clock: u64,
     pub place: u64,
-    /// The change by which its author is in, once the first entry is known.
-    pub grant: Option<Hash>,
     /// Up to where our own entries name it as a cause.
     pub cited: u64,
     /// The author has left with the last entry.
@@ -141,14 +139,17 @@ impl ChainRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             id: row.get(0)?,
-            name: ChainName { author: PublicKey(row.get(1)?), epoch: unsigned(row, 2)? },
+            name: ChainName {
+                author: PublicKey(row.get(1)?),
+                grant: hash(row, 9)?,
+                epoch: unsigned(row, 2)?,
+            },
             branch: row.get(3)?,
             base: unsigned(row, 4)?,
             number: unsigned(row, 5)?,
             hash: hash(row, 6)?,
             clock: unsigned(row, 7)?,
             place: unsigned(row, 8)?,
-            grant: row.get::<_, Option<[u8; 32]>>(9)?.map(Hash),
             cited: unsigned(row, 10)?,
             ended: row.get(11)?,
         })
@@ -218,9 +219,9 @@ impl Journal {
     pub fn add_chain(&self, room: RoomId, name: ChainName, branch: u32) -> Result<ChainRow> {
         let hash = Hash::default();
         self.run(
-            "INSERT INTO room_chain (room, author, epoch, branch, base, number, hash, clock, place, cited, ended)
-             VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, 0, 0, 0, 0)",
-            params![room, name.author.0, name.epoch.cast_signed(), branch, hash.0],
+            "INSERT INTO room_chain (room, author, epoch, granted, branch, base, number, hash, clock, place, cited, ended)
+             VALUES (?1, ?2, ?3, ?6, ?4, 0, 0, ?5, 0, 0, 0, 0)",
+            params![room, name.author.0, name.epoch.cast_signed(), branch, hash.0, name.grant.0],
         )?;
         Ok(ChainRow {
             id: self.last_insert_rowid(),
@@ -231,7 +232,6 @@ impl Journal {
             hash,
             clock: 0,
             place: 0,
-            grant: None,
             cited: 0,
             ended: false,
         })
@@ -239,13 +239,13 @@ impl Journal {
 
     /// Saves where a chain ends.
     pub fn save_chain(&self, chain: &ChainRow) -> Result<()> {
-        let ChainRow { id, base, number, hash, clock, place, grant, cited, ended, .. } = chain;
+        let ChainRow { id, base, number, hash, clock, place, cited, ended, .. } = chain;
         let [base, number, clock, place, cited] =
             [base, number, clock, place, cited].map(|it| it.cast_signed());
         self.run(
-            "UPDATE room_chain SET base = ?2, number = ?3, hash = ?4, clock = ?5, place = ?6, granted = ?7, cited = ?8,
-             ended = ?9 WHERE id = ?1",
-            params![id, base, number, hash.0, clock, place, grant.map(|it| it.0), cited, ended],
+            "UPDATE room_chain SET base = ?2, number = ?3, hash = ?4, clock = ?5, place = ?6, cited = ?7,
+             ended = ?8 WHERE id = ?1",
+            params![id, base, number, hash.0, clock, place, cited, ended],
         )
     }
 
@@ -302,8 +302,7 @@ impl Journal {
         mut each: impl FnMut(u64, Hash, Entry) -> Result<bool>,
     ) -> Result<()> {
         let mut statement = self.prepare_cached(
-            "SELECT number, hash, clock, kind, written, causes, body,
-                    CASE WHEN number = 1 THEN (SELECT granted FROM room_chain WHERE id = chain) END
+            "SELECT number, hash, clock, kind, written, causes, body
              FROM room_entry WHERE chain = ?1 AND number > ?2 AND number <= ?3 ORDER BY number",
         )?;
         let most = i64::try_from(up_to).unwrap_or(i64::MAX);
@@ -315,7 +314,6 @@ impl Journal {
                 clock: unsigned(row, 2)?,
                 kind: EntryKind(row.get(3)?),
                 sent: row.get(4)?,
-                grant: row.get::<_, Option<[u8; 32]>>(7)?.map(Hash),
                 causes: unpacked(causes, &name),
                 body: row.get(6)?,
             };
@@ -558,14 +556,13 @@ mod tests {
         let keypair = Keypair::generate().unwrap();
         let journal = Journal::in_memory(&"alice".parse().unwrap(), &keypair).unwrap();
         let room = journal.add_room(RoomKey([1; 32]), &"lab".parse().unwrap()).unwrap().id;
-        let names = [1, 2].map(|epoch| ChainName { author: keypair.public(), epoch });
+        let names = [1, 2].map(|epoch| ChainName { author: keypair.public(), grant: Hash([4; 32]), epoch });
         let [one, other] = names.map(|name| journal.add_chain(room, name, 0).unwrap());
         let mark = Mark { chain: other.name, number: 7, hash: Hash([9; 32]) };
         let entries = [0, 1].map(|it| Entry {
             clock: 8 + it,
             kind: EntryKind::TEXT,
             sent: -5,
-            grant: (it == 0).then_some(Hash([3; 32])),
             causes: vec![Cause { mark, clock: 7 }; it as usize],
             body: vec![it as u8; 3],
         });
@@ -586,7 +583,7 @@ mod tests {
                 })
                 .unwrap();
         }
-        let saved = ChainRow { grant: Some(Hash([3; 32])), number: 2, ..one.clone() };
+        let saved = ChainRow { number: 2, ..one.clone() };
         journal.save_chain(&saved).unwrap();
         assert_eq!(journal.chains(room).unwrap(), [saved, other.clone()]);
         let mut read = Vec::new();

@@ -207,14 +207,13 @@ fn peer() -> Vec<Peer> {
 /// Everything that is said of rooms.
 fn about_rooms() -> Vec<Peer> {
     let (hash, signature) = (Hash([7; 32]), Signature([8; 64]));
-    let chain = ChainName { author: key(), epoch: 9 };
+    let chain = ChainName { author: key(), grant: hash, epoch: 9 };
     let mark = Mark { chain, number: 3, hash };
     let cause = Cause { mark, clock: 5 };
     let entry = |clock, kind, body: &[u8]| Entry {
         clock,
         kind,
         sent: -1,
-        grant: (clock == 1).then_some(hash),
         causes: vec![cause; usize::from(clock > 1)],
         body: body.to_vec(),
     };
@@ -232,7 +231,7 @@ fn about_rooms() -> Vec<Peer> {
         Deed::Add(Add {
             name: name("bob"),
             key: key(),
-            past: vec![Past { mark, clock: 5, place: 6, grant: hash, ended: false }],
+            past: vec![Past { mark, clock: 5, place: 6, ended: false }],
             clock: 8,
         }),
         Deed::Remove(Remove { key: key(), kept: vec![Kept { epoch: 9, number: 3, hash }] }),

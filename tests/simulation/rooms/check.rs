@@ -5,18 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use peerchat::client::node::rooms::{Spread, State};
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::peer::Cursor;
+use peerchat::protocol::room::{ChainName, Hash};
 use peerchat::store::journal::{Journal, RoomId};
 
 use super::world::World;
 
 /// An entry: its author, epoch and number.
-pub type Name = (PublicKey, u64, u64);
+pub type Name = (ChainName, u64);
 
 /// What was promised.
 pub struct Oracle {
     keys: Vec<PublicKey>,
     /// What each member has said, until its journal was restored.
-    said: Vec<BTreeMap<Name, String>>,
+    said: Vec<BTreeMap<(u64, u64), String>>,
     /// What was final at each member, in its order.
     settled: Vec<Vec<Name>>,
     /// Who has ever had an entry.
@@ -39,7 +40,7 @@ impl Oracle {
     }
 
     pub fn said(&mut self, number: usize, _: RoomId, id: Cursor, text: String) {
-        self.said[number].insert((self.keys[number], id.epoch, id.number), text);
+        self.said[number].insert((id.epoch, id.number), text);
     }
 
     /// Its journal is an older one: what only it had is gone.
@@ -50,23 +51,25 @@ impl Oracle {
     }
 }
 
+fn name(row: &rusqlite::Row<'_>) -> rusqlite::Result<Name> {
+    let unsigned = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    let chain = ChainName { author: PublicKey(row.get(0)?), grant: Hash(row.get(1)?), epoch: unsigned(2)? };
+    Ok((chain, unsigned(3)?))
+}
+
 /// What a journal holds of a room in the room's order.
 fn order(journal: &Journal, room: RoomId, up_to: i64) -> Vec<(Name, Vec<u8>, i64)> {
     let mut statement = journal
         .prepare_cached(
-            "SELECT author, epoch, room_entry.number, room_entry.hash, room_entry.place
+            "SELECT author, granted, epoch, room_entry.number, room_entry.hash, room_entry.place
              FROM room_entry JOIN room_chain ON room_chain.id = chain
              WHERE room_entry.room = ?1 AND room_entry.place <= ?2
              ORDER BY room_entry.place, author, epoch, room_entry.number",
         )
         .unwrap();
     let rows = statement.query_map([room, up_to], |row| {
-        let name = (
-            PublicKey(row.get(0)?),
-            row.get::<_, i64>(1)?.cast_unsigned(),
-            row.get::<_, i64>(2)?.cast_unsigned(),
-        );
-        Ok((name, row.get(3)?, row.get(4)?))
+        let name = name(row)?;
+        Ok((name, row.get(4)?, row.get(5)?))
     });
     rows.unwrap().map(Result::unwrap).collect()
 }
@@ -114,15 +117,11 @@ pub fn each(world: &mut World, number: usize) {
         world.note(|| format!("user{number} has settled {settled}"));
     }
     let mut new = journal
-        .prepare_cached("SELECT author, epoch, room_entry.number, seq FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE seq > ?1")
+        .prepare_cached("SELECT author, granted, epoch, room_entry.number, seq FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE seq > ?1")
         .unwrap();
     let rows = new.query_map([world.oracle.seen[number]], |row| {
-        let name = (
-            PublicKey(row.get(0)?),
-            row.get::<_, i64>(1)?.cast_unsigned(),
-            row.get::<_, i64>(2)?.cast_unsigned(),
-        );
-        Ok((name, row.get::<_, i64>(3)?))
+        let name = name(row)?;
+        Ok((name, row.get::<_, i64>(4)?))
     });
     for (name, seq) in rows.unwrap().map(Result::unwrap).collect::<Vec<_>>() {
         world.oracle.had.entry(name).or_default().insert(number);
@@ -146,7 +145,9 @@ fn check_settled(world: &mut World, number: usize, now: Vec<Name>) {
     if let Some(at) = position.or((now.len() < before.len()).then_some(now.len())) {
         let (then, is) = (before.get(at).copied(), now.get(at).copied());
         let name = |it: Option<Name>| {
-            it.map(|(key, epoch, entry)| format!("user{} {epoch:016x}-{entry}", world.number(key)))
+            it.map(|(chain, entry)| {
+                format!("user{} {:016x}-{entry}", world.number(chain.author), chain.epoch)
+            })
         };
         let (then, is) = (name(then), name(is));
         world.fail(format!("what was final at user{number} has moved at {at}: {then:?} is {is:?}"));
@@ -157,8 +158,9 @@ fn check_settled(world: &mut World, number: usize, now: Vec<Name>) {
 
 /// A member is told how many have a text of its own.
 pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: Spread) {
-    let name = (world.oracle.keys[number], id.epoch, id.number);
-    let had = world.oracle.had.get(&name).map_or(0, BTreeSet::len) as u64;
+    let own = world.oracle.keys[number];
+    let of = |(chain, entry): &Name| (chain.author, chain.epoch, *entry) == (own, id.epoch, id.number);
+    let had = world.oracle.had.iter().find(|(name, _)| of(name)).map_or(0, |(_, had)| had.len()) as u64;
     if spread.have > had.max(1) {
         world.fail(format!("user{number} is told that {} have {id}, and {had} had it ever", spread.have));
     }
@@ -208,7 +210,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             // What it has from before it was added again may stand where it stood then.
             let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
             let mut entries = order(&world.members[*number].journal, *id, i64::MAX);
-            entries.retain(|(name, ..)| !room.is_before(name.0, name.1, name.2));
+            entries.retain(|(name, ..)| !room.is_before(name.0, name.1));
             (*number, entries)
         })
         .collect();
@@ -223,9 +225,9 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                 }
                 return Err(format!(
                     "user{number} has {} {:016x}-{} at {place}, others at {}",
-                    world.number(name.0),
+                    world.number(name.0.author),
+                    name.0.epoch,
                     name.1,
-                    name.2,
                     known.1
                 ));
             }
@@ -236,12 +238,12 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         let room = member.rooms.as_ref().unwrap().get(id).unwrap();
         let has: BTreeSet<Name> = entries.iter().map(|(name, ..)| *name).collect();
         for name in union.keys().filter(|name| !has.contains(name)) {
-            if !room.is_before(name.0, name.1, name.2) {
+            if !room.is_before(name.0, name.1) {
                 return Err(format!(
                     "user{number} lacks user{} {:016x}-{}",
-                    world.number(name.0),
-                    name.1,
-                    name.2
+                    world.number(name.0.author),
+                    name.0.epoch,
+                    name.1
                 ));
             }
         }
@@ -263,9 +265,12 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
     // What was said and not taken back with a backup is there.
     for (number, id) in &joined {
         let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
-        for name in world.oracle.said[*number].keys() {
-            if !union.contains_key(name) && !room.is_cut(name.0, name.1, name.2) {
-                return Err(format!("user{number} has said {:016x}-{}, which is gone", name.1, name.2));
+        for (epoch, entry) in world.oracle.said[*number].keys() {
+            let own =
+                union.keys().any(|(chain, it)| (chain.author, chain.epoch, it) == (room.own, *epoch, entry));
+            let cut = room.chain_in(room.own, *epoch).is_none_or(|chain| room.is_cut(chain.row.name, *entry));
+            if !own && !cut {
+                return Err(format!("user{number} has said {epoch:016x}-{entry}, which is gone"));
             }
         }
     }
@@ -274,7 +279,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         let id = joined.iter().find(|(it, _)| it == number).unwrap().1;
         let room = world.members[*number].rooms.as_ref().unwrap().get(id).unwrap();
         let mut before = world.oracle.settled[*number].clone();
-        before.retain(|name| !room.is_before(name.0, name.1, name.2));
+        before.retain(|name| !room.is_before(name.0, name.1));
         let now: Vec<Name> = entries.iter().map(|(name, ..)| *name).collect();
         if now.len() < before.len() || before.iter().zip(&now).any(|(before, now)| before != now) {
             return Err(format!("what was final at user{number} has moved in the end"));

@@ -533,16 +533,15 @@ impl Peers {
                     continue;
                 }
                 let main = room.branches(*name).find(|chain| chain.row.branch == 0);
-                let grant = main.and_then(|chain| chain.row.grant);
                 if main.is_some_and(|chain| mark.number <= chain.row.base)
-                    || room.limit(*name, grant) < mark.number
-                        && main.is_some_and(|chain| chain.row.number >= room.limit(*name, grant))
+                    || room.limit(*name) < mark.number
+                        && main.is_some_and(|chain| chain.row.number >= room.limit(*name))
                 {
                     here.push(*name);
                     continue;
                 }
                 let end = main.map_or(0, |chain| chain.row.number);
-                let forked = room.is_forked(name.author, grant) && room.forked.contains_key(&name.author);
+                let forked = room.is_forked(*name);
                 let after = if forked || end >= mark.number {
                     end.min(mark.number).saturating_sub(MAX_RUN as u64)
                 } else {

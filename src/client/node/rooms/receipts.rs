@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::room::{Chain, Room};
 use crate::protocol::PublicKey;
 use crate::protocol::peer::Cursor;
-use crate::protocol::room::{ChainName, MAX_CAUSES, Mark, Receipt, ReceiptName, Signature, hash};
+use crate::protocol::room::{ChainName, Hash, MAX_CAUSES, Mark, Receipt, ReceiptName, Signature, hash};
 use crate::store::Result;
 use crate::store::journal::{ChainId, Journal};
 use crate::time::{Instant, Now};
@@ -292,7 +292,7 @@ impl Room {
         let has = has.copied().unwrap_or_default().max(past);
         // Of a chain that was cut since, it has what is kept.
         let claimed = self.receipts.claimed(member, chain.row.name).unwrap_or_default();
-        let limit = if claimed > has { self.limit(chain.row.name, chain.row.grant) } else { u64::MAX };
+        let limit = if claimed > has { self.limit(chain.row.name) } else { u64::MAX };
         if claimed >= limit { has.max(limit) } else { has }
     }
 
@@ -362,18 +362,17 @@ impl Room {
 
     /// Whether a member has said to have what is not here, and may still come.
     fn is_ahead(&self, member: PublicKey) -> bool {
-        let (first, last) = (
-            ChainName { author: PublicKey([0; 32]), epoch: 0 },
-            ChainName { author: PublicKey([255; 32]), epoch: u64::MAX },
-        );
+        let [first, last] = [([0; 32], 0), ([255; 32], u64::MAX)].map(|(key, epoch)| ChainName {
+            author: PublicKey(key),
+            grant: Hash(key),
+            epoch,
+        });
         let claims = self.receipts.beyond.range((member, first)..=(member, last));
         claims.map(|(_, name)| *name).any(|name| {
             let claimed = self.receipts.claimed(member, name).unwrap_or_default();
             let chain = self.branches(name).next();
-            let grant = chain.and_then(|chain| chain.row.grant);
-            let gone =
-                chain.is_some_and(|chain| claimed <= chain.row.base) || self.limit(name, grant) < claimed;
-            !gone && !self.is_forked(name.author, grant)
+            let gone = chain.is_some_and(|chain| claimed <= chain.row.base) || self.limit(name) < claimed;
+            !gone && !self.is_forked(name)
         })
     }
 
@@ -404,7 +403,7 @@ impl Room {
                         name.author.to_string(),
                         name.epoch,
                         chain.map(|it| (it.row.base, it.row.number, it.row.ended)),
-                        self.limit(*name, chain.and_then(|it| it.row.grant))
+                        self.limit(*name)
                     );
                 }
             }
@@ -429,7 +428,7 @@ impl Room {
         let first = self
             .own_grant()
             .filter(|(_, grant)| grant.key != self.membership.owner)
-            .and_then(|(hash, _)| self.chains_of(self.own).find(|chain| chain.row.grant == Some(hash)));
+            .and_then(|(hash, _)| self.chains_of(self.own).find(|chain| chain.row.name.grant == hash));
         let known = |member| first.is_none_or(|first| self.covered(member, first) > 0);
         if !others().all(|member| !self.is_ahead(member) && knows_tips(member) && known(member)) {
             return Ok(());

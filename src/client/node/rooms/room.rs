@@ -153,17 +153,12 @@ impl Room {
 
     /// The author of this chain has broken the rules.
     pub fn note_fork(&mut self, name: ChainName) {
-        let grant = self.branches(name).find_map(|chain| chain.row.grant);
-        let grants: Vec<Hash> = match grant {
-            Some(grant) => vec![grant],
-            None => self.membership.active(name.author).map(|(hash, _)| *hash).collect(),
-        };
-        self.forked.entry(name.author).or_default().extend(grants);
+        self.forked.entry(name.author).or_default().insert(name.grant);
     }
 
-    /// Whether what its author writes in a chain, by this change, is taken only where others have it.
-    pub fn is_forked(&self, author: PublicKey, grant: Option<Hash>) -> bool {
-        self.forked.get(&author).is_some_and(|grants| grant.is_none_or(|grant| grants.contains(&grant)))
+    /// Whether what its author writes in a chain is taken only where others have it.
+    pub fn is_forked(&self, name: ChainName) -> bool {
+        self.forked.get(&name.author).is_some_and(|grants| grants.contains(&name.grant))
     }
 
     /// The chain of this name; with `branch`, another one of its author's.
@@ -191,8 +186,7 @@ impl Room {
         {
             // What was written before this member came is with the others.
             let (number, hash, clock, place) = (past.mark.number, past.mark.hash, past.clock, past.place);
-            let (grant, ended) = (Some(past.grant), past.ended);
-            row = ChainRow { base: number, number, hash, clock, place, grant, ended, ..row };
+            row = ChainRow { base: number, number, hash, clock, place, ended: past.ended, ..row };
             journal.save_chain(&row)?;
         }
         let id = row.id;
@@ -217,7 +211,6 @@ impl Room {
                     hash: mark.hash,
                     clock: past.clock,
                     place: past.place,
-                    grant: Some(past.grant),
                     ended: past.ended,
                     ..chain.row.clone()
                 };
@@ -238,7 +231,7 @@ impl Room {
     pub fn grant_of(&self, key: PublicKey) -> Option<(Hash, &Grant)> {
         let rank = |hash: &Hash| {
             let theirs =
-                || self.chains_of(key).filter(|chain| chain.row.grant == Some(*hash) && chain.row.number > 0);
+                || self.chains_of(key).filter(|chain| chain.row.name.grant == *hash && chain.row.number > 0);
             match (theirs().next().is_some(), theirs().any(|chain| chain.row.ended)) {
                 (true, false) => 2,
                 (false, _) => 1,
@@ -264,7 +257,7 @@ impl Room {
             self.membership.active(key).filter(|(hash, _)| forked.is_none_or(|it| !it.contains(hash)));
         let mut states = honest.by_ref().map(|(hash, grant)| {
             let theirs =
-                || self.chains_of(key).filter(|chain| chain.row.grant == Some(*hash) && chain.row.number > 0);
+                || self.chains_of(key).filter(|chain| chain.row.name.grant == *hash && chain.row.number > 0);
             match (theirs().next(), theirs().any(|chain| chain.row.ended)) {
                 // Who founds a room is in from then on.
                 (None, _) if grant.by == key => State::Joined,
@@ -299,24 +292,31 @@ impl Room {
         self.joined = members.into_iter().filter(|key| self.state(*key) == Some(State::Joined)).collect();
     }
 
+    /// The chain that an author wrote in this epoch, as far as it is here.
+    pub fn chain_in(&self, author: PublicKey, epoch: u64) -> Option<&Chain> {
+        self.chains_of(author).find(|chain| chain.row.name.epoch == epoch)
+    }
+
     pub fn chains_of(&self, author: PublicKey) -> impl Iterator<Item = &Chain> {
-        let (first, last) = (ChainName { author, epoch: 0 }, ChainName { author, epoch: u64::MAX });
+        let [first, last] = [([0; 32], 0), ([255; 32], u64::MAX)].map(|(grant, epoch)| ChainName {
+            author,
+            grant: Hash(grant),
+            epoch,
+        });
         let ids = self.names.range((first, 0)..=(last, u32::MAX));
         ids.filter_map(|(_, id)| self.chains.get(id))
     }
 
     /// Up to which number entries of a chain are taken: all, unless its author was removed.
-    pub fn limit(&self, name: ChainName, grant: Option<Hash>) -> u64 {
-        match grant {
-            None => u64::MAX,
-            Some(grant) => self.end_of_removed(name, grant).map_or(u64::MAX, |(number, _)| number),
-        }
+    pub fn limit(&self, name: ChainName) -> u64 {
+        self.end_of_removed(name).map_or(u64::MAX, |(number, _)| number)
     }
 
     /// Where a chain ends whose author was removed: never before what an owner has said to have.
-    fn end_of_removed(&self, name: ChainName, grant: Hash) -> Option<(u64, Hash)> {
-        let Some(grant) = self.membership.grants.get(&grant) else {
-            // Not yet known to be in.
+    fn end_of_removed(&self, name: ChainName) -> Option<(u64, Hash)> {
+        let Some(grant) = self.membership.grants.get(&name.grant).filter(|grant| grant.key == name.author)
+        else {
+            // Not, or not yet known to be in.
             return Some((0, Hash::default()));
         };
         let kept = grant.removed.as_ref()?.get(&name.epoch).copied().unwrap_or_default();
@@ -327,17 +327,13 @@ impl Room {
 
     /// Whether a chain ends here by an owner's word, whatever its author, who was removed, has signed.
     pub fn is_kept_end(&self, end: &Mark) -> bool {
-        let name = end.chain;
-        let removed =
-            self.membership.grants.iter().filter(|(_, it)| it.key == name.author && it.removed.is_some());
-        let mut ends = removed.filter_map(|(grant, _)| self.end_of_removed(name, *grant));
-        end.number > 0 && ends.any(|it| it == (end.number, end.hash))
+        end.number > 0 && self.end_of_removed(end.chain) == Some((end.number, end.hash))
     }
 
     /// Cuts what removed members have written beyond what is kept. Returns whether that was anything.
     pub fn cut(&mut self, journal: &Journal) -> Result<bool> {
         let too_long = |chain: &Chain| {
-            let limit = self.limit(chain.row.name, chain.row.grant);
+            let limit = self.limit(chain.row.name);
             (chain.row.number > limit.max(chain.row.base))
                 .then_some((chain.row.id, limit.max(chain.row.base)))
         };
@@ -441,19 +437,16 @@ impl Room {
     }
 
     /// Whether an entry was written before this member came, and so is not here.
-    pub fn is_before(&self, author: PublicKey, epoch: u64, number: u64) -> bool {
-        let name = ChainName { author, epoch };
+    pub fn is_before(&self, name: ChainName, number: u64) -> bool {
         let base = self.named(name, 0).and_then(|id| self.chains.get(&id)).map(|chain| chain.row.base);
         let granted =
-            self.own_grant().and_then(|(_, grant)| grant.past.get(&name)).map(|cause| cause.mark.number);
+            self.own_grant().and_then(|(_, grant)| grant.past.get(&name)).map(|past| past.mark.number);
         number <= base.max(granted).unwrap_or_default()
     }
 
     /// Whether an entry is dropped, for its author was removed.
-    pub fn is_cut(&self, author: PublicKey, epoch: u64, number: u64) -> bool {
-        let name = ChainName { author, epoch };
-        let chain = self.named(name, 0).and_then(|id| self.chains.get(&id));
-        chain.is_some_and(|chain| number > self.limit(name, chain.row.grant))
+    pub fn is_cut(&self, name: ChainName, number: u64) -> bool {
+        number > self.limit(name)
     }
 
     /// The name of a chain by its row.

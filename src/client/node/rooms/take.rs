@@ -111,8 +111,7 @@ impl Room {
         if !name.author.has_signed(&hash::head(last), signature) && !self.is_kept_end(&end) {
             return Ok(Offered::Broken("entries that their author has not signed"));
         }
-        let granted = entries.first().and_then(|entry| entry.grant);
-        let Some(id) = self.branch_for(cx, name, *first, *previous, &hashes, granted)? else {
+        let Some(id) = self.branch_for(cx, name, *first, *previous, &hashes)? else {
             return Ok(Offered::Refused);
         };
         let Some(chain) = self.chains.get(&id) else {
@@ -159,10 +158,8 @@ impl Room {
         first: u64,
         previous: Hash,
         hashes: &[Hash],
-        granted: Option<Hash>,
     ) -> Result<Option<ChainId>> {
-        let grant = self.branches(*name).find_map(|chain| chain.row.grant).or(granted);
-        if !self.is_forked(name.author, grant) || !self.forked.contains_key(&name.author) {
+        if !self.is_forked(*name) {
             return self.chain(cx.journal, *name, 0);
         }
         // Of an author who has broken the rules only that is taken which another member has, by its own word.
@@ -204,9 +201,9 @@ impl Room {
         let Some(id) = self.chain(cx.journal, *name, branch)? else {
             return Ok(None);
         };
-        let stem = self.find(cx.journal, &before)?.map(|chain| (chain.row.id, chain.row.grant));
+        let stem = self.find(cx.journal, &before)?.map(|chain| chain.row.id);
         let standing = match stem {
-            Some((stem, _)) => cx.journal.entry_at(stem, before.number)?,
+            Some(stem) => cx.journal.entry_at(stem, before.number)?,
             None => None,
         };
         if let Some(chain) = self.chains.get_mut(&id) {
@@ -215,7 +212,6 @@ impl Room {
             chain.row.hash = if first == 1 { Hash::default() } else { previous };
             chain.row.clock = standing.map_or(0, |it| it.clock);
             chain.row.place = standing.map_or(0, |it| it.place);
-            chain.row.grant = stem.and_then(|(_, grant)| grant);
             chain.signed = Signed { number: chain.row.number, hash: chain.row.hash };
             chain.kept = chain.row.number;
             cx.journal.save_chain(&chain.row)?;
@@ -351,24 +347,22 @@ impl Room {
             return Ok(Err(Obstacle::Beyond));
         };
         let row = chain.row.clone();
-        let (name, stem) = (row.name, row.grant);
-        let grant = if number == 1 { entry.grant } else { stem };
-        if (number == 1) != entry.grant.is_some() || entry.body.len() > MAX_TEXT {
+        let name = row.name;
+        if entry.body.len() > MAX_TEXT {
             return Ok(Err(Obstacle::Against));
         }
-        let granted = grant.and_then(|hash| self.membership.grants.get(&hash));
-        if number == 1 && granted.is_none() {
+        let Some(granted) = self.membership.grants.get(&name.grant) else {
             // The change that lets its author in may still come.
             return Ok(Err(Obstacle::Missing));
-        }
-        if granted.is_some_and(|it| it.key != name.author) {
+        };
+        if granted.key != name.author {
             return Ok(Err(Obstacle::Against));
         }
-        if row.ended || number > self.limit(name, grant) {
+        if row.ended || number > self.limit(name) {
             return Ok(Err(Obstacle::Beyond));
         }
-        let before = if number == 1 { granted.map_or(0, |it| it.clock) } else { row.clock };
-        let forked = self.is_forked(name.author, grant);
+        let before = if number == 1 { granted.clock } else { row.clock };
+        let forked = self.is_forked(name);
         if clock_after(before, &entry.causes) != Some(entry.clock) && !forked {
             return Ok(Err(Obstacle::Against));
         }
@@ -406,7 +400,6 @@ impl Room {
         if let Some(chain) = self.chains.get_mut(&id) {
             chain.row.number = number;
             (chain.row.hash, chain.row.clock, chain.row.place) = (hash, entry.clock, place);
-            chain.row.grant = grant;
             chain.row.ended = entry.kind == EntryKind::LEAVE;
             chain.unsigned += weight(entry);
             chain.ahead += entry.body.len() as u64;
@@ -451,7 +444,7 @@ impl Room {
                     Err(Obstacle::Against)
                 });
             }
-            if self.limit(name, row.grant) < number {
+            if self.limit(name) < number {
                 exempt = Some((row.id, cause.clock));
             }
         }

@@ -42,7 +42,8 @@ impl Room {
         let id = match self.writing {
             Some(id) => id,
             None => {
-                let name = ChainName { author: self.own, epoch: self.epoch.unwrap_or(cx.epoch) };
+                let (author, epoch) = (self.own, self.epoch.unwrap_or(cx.epoch));
+                let name = ChainName { author, grant: granted, epoch };
                 let Some(id) = self.chain(cx.journal, name, 0)? else {
                     return Ok(None);
                 };
@@ -56,7 +57,7 @@ impl Room {
         let Some(row) = self.chains.get(&id).map(|chain| chain.row.clone()) else {
             return Ok(None);
         };
-        if row.number > 0 && row.grant != Some(granted) || row.ended {
+        if row.name.grant != granted || row.ended {
             return Ok(None);
         }
         let number = row.number + 1;
@@ -66,7 +67,7 @@ impl Room {
         };
         let first = number == 1;
         let sent = cx.now.wall;
-        let entry = Entry { clock, kind, sent, grant: first.then_some(granted), causes, body: body.to_vec() };
+        let entry = Entry { clock, kind, sent, causes, body: body.to_vec() };
         self.sign_before(cx, id, weight(&entry))?;
         let places = ids.iter().filter_map(|id| self.chains.get(id)).map(|chain| chain.row.place);
         let place = places.chain([row.place]).map(|place| place + 1).fold(clock, u64::max);
@@ -99,7 +100,6 @@ impl Room {
         if let Some(chain) = self.chains.get_mut(&id) {
             (chain.row.number, chain.row.hash) = (number, hash);
             (chain.row.clock, chain.row.place) = (clock, place);
-            chain.row.grant = Some(granted);
             chain.row.ended = kind == EntryKind::LEAVE;
             chain.unsigned += weight(&entry);
             chain.touched = true;

@@ -114,9 +114,13 @@ fn lines_go_to_the_room_that_the_user_is_in() {
     assert_ne!(world.errors().last(), Some(&Code::BadCommand));
     // What the user said there is found.
     let author = world.node.setup.key();
-    let chain = world.journal.add_chain(row.id, ChainName { author, epoch: 5 }, 0).unwrap().id;
+    let chain = world
+        .journal
+        .add_chain(row.id, ChainName { author, grant: crate::protocol::room::Hash::default(), epoch: 5 }, 0)
+        .unwrap()
+        .id;
     let (body, causes) = (b"hello world".to_vec(), Vec::new());
-    let entry = Entry { clock: 1, kind: EntryKind::TEXT, sent: 0, grant: None, causes, body };
+    let entry = Entry { clock: 1, kind: EntryKind::TEXT, sent: 0, causes, body };
     let (seq, hash) = (world.journal.last_seq().unwrap() + 1, Hash([1; 32]));
     let (room, entry) = (row.id, &entry);
     let new = NewEntry { seq, room, chain, number: 1, place: 1, arrived: 0, hash, entry, causes: &[] };

@@ -30,20 +30,19 @@ impl Room {
     /// A text is committed, and told to the machine as the node does.
     fn says(&mut self, author: PublicKey) {
         let World { journal, it, .. } = &mut self.world;
-        let chain = self
-            .chains
-            .entry(author)
-            .or_insert_with(|| journal.add_chain(1, ChainName { author, epoch: 5 }, 0).unwrap());
+        let chain = self.chains.entry(author).or_insert_with(|| {
+            journal
+                .add_chain(
+                    1,
+                    ChainName { author, grant: crate::protocol::room::Hash::default(), epoch: 5 },
+                    0,
+                )
+                .unwrap()
+        });
         chain.number += 1;
         let (seq, number) = (journal.last_seq().unwrap() + 1, chain.number);
-        let entry = Entry {
-            clock: number,
-            kind: EntryKind::TEXT,
-            sent: 0,
-            grant: None,
-            causes: Vec::new(),
-            body: b"x".to_vec(),
-        };
+        let entry =
+            Entry { clock: number, kind: EntryKind::TEXT, sent: 0, causes: Vec::new(), body: b"x".to_vec() };
         let hash = Hash([seq as u8; 32]);
         let (place, entry) = (seq.unsigned_abs(), &entry);
         let new =

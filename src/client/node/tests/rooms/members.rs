@@ -140,7 +140,7 @@ fn who_declines_is_not_asked_again() {
 
 #[test]
 fn what_can_not_be_done_is_said() {
-    let mut net = Net::new(3);
+    let net = Net::new(3);
     net.introduce(ALICE, CAROL, Standing::Stranger);
     let mut net = net.restarted();
     net.types(ALICE, "ROOM #lab");
