@@ -370,9 +370,8 @@ impl Room {
         let claims = self.receipts.beyond.range((member, first)..=(member, last));
         claims.map(|(_, name)| *name).any(|name| {
             let claimed = self.receipts.claimed(member, name).unwrap_or_default();
-            let chain = self.branches(name).next();
-            let gone = chain.is_some_and(|chain| claimed <= chain.row.base) || self.limit(name) < claimed;
-            !gone && !self.is_forked(name)
+            let here = self.branches(name).next().map_or(0, |chain| chain.row.number);
+            here < claimed.min(self.limit(name)) && !self.is_forked(name)
         })
     }
 
@@ -472,7 +471,7 @@ impl Room {
     /// What there is to tell of our own texts.
     pub fn spread_news(&mut self, journal: &Journal, now: Now) -> Result<Vec<(Cursor, Spread)>> {
         let waits = self.receipts.told.is_some_and(|told| told + EVERY > now.mono);
-        if !self.receipts.news || waits {
+        if !self.receipts.news || waits || !self.is_joined() {
             return Ok(Vec::new());
         }
         self.receipts.news = false;
