@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fastrand::Rng;
 use peerchat::client::command::Command;
 use peerchat::client::event::{Action, ConnectionId, Input, Path, Problem};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
@@ -18,7 +17,6 @@ use peerchat::time::{Instant, Now};
 use peerchat::transport::Route;
 use peerchat::transport::noise::Keypair;
 
-use super::client::keypair;
 use super::world::moment;
 
 const BOB: PublicKey = PublicKey([7; 32]);

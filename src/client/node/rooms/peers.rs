@@ -68,6 +68,8 @@ struct Peer {
 struct View {
     /// It has said what it has.
     heard: bool,
+    /// It takes part, and so may ask.
+    joined: bool,
     has: BTreeMap<ChainId, u64>,
     /// What it has and this side may not.
     offers: BTreeMap<ChainName, Mark>,
@@ -120,9 +122,17 @@ impl Peers {
 
     /// Says first to a peer what there is of a room.
     pub fn greet(&mut self, cx: &mut Cx<'_>, room: &Room, to: PublicKey) -> Result<()> {
-        let Some(peer) = self.peers.get_mut(&to).filter(|peer| !peer.views.contains_key(&room.row.id)) else {
+        let Some(peer) = self.peers.get_mut(&to) else {
             return Ok(());
         };
+        if let Some(view) = peer.views.get_mut(&room.row.id) {
+            // Before, what it asked for was not given.
+            if !view.joined && room.state(to) == Some(State::Joined) {
+                view.joined = true;
+                say_all(cx, to, room);
+            }
+            return Ok(());
+        }
         // Who has left hands on what it has all the same.
         let takes_part = matches!(room.state(room.own), Some(State::Joined | State::Invited | State::Left));
         if !takes_part || to == room.own {
@@ -135,8 +145,9 @@ impl Peers {
                 peer.views.insert(room.row.id, View::default());
                 say_changes(cx, to, room);
             }
-            Some(State::Joined | State::Left | State::Forked) => {
-                peer.views.insert(room.row.id, View::default());
+            Some(state @ (State::Joined | State::Left | State::Forked)) => {
+                let joined = state == State::Joined;
+                peer.views.insert(room.row.id, View { joined, ..View::default() });
             }
         }
         if room.membership.is_in(to) {
@@ -525,7 +536,7 @@ impl Peers {
             let mut chains = Vec::new();
             let mut here = Vec::new();
             for (name, mark) in &view.offers {
-                if self.pulls.contains_key(&(id, *name)) {
+                if self.pulls.contains_key(&(id, *name)) || room.waits(mark) {
                     continue;
                 }
                 if room.find(cx.journal, mark)?.is_some() {

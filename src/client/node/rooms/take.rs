@@ -54,6 +54,13 @@ impl Waiting {
     }
 }
 
+impl Waiting {
+    fn has(&self, mark: &Mark) -> bool {
+        let place = mark.number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
+        place.and_then(|place| self.entries.get(place)).is_some_and(|(_, hash)| *hash == mark.hash)
+    }
+}
+
 /// What came of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offered {
@@ -295,6 +302,12 @@ impl Room {
             }
         }
         Ok(outcome)
+    }
+
+    /// Whether an entry is here, and waits for its causes.
+    pub fn waits(&self, mark: &Mark) -> bool {
+        let has = |it: &Waiting| it.chain == mark.chain && it.has(mark);
+        self.waiting.iter().any(has)
     }
 
     fn waiting_weight(&self) -> usize {
