@@ -92,7 +92,7 @@ impl World {
             let causes = causes.unwrap_or_default();
             let causes: Vec<String> = causes
                 .as_bytes()
-                .chunks(112)
+                .chunks(128)
                 .map(|it| String::from_utf8_lossy(&it[..32]).into_owned())
                 .collect();
             let (body, chain): (String, i64) = (row.get(8).unwrap(), row.get(9).unwrap());
