@@ -170,7 +170,7 @@ pub struct Prompt {
     pub waiting: u64,
     /// Sorted. Shared, for it may be long and seldom changes.
     pub contacts: Arc<[Name]>,
-    /// The rooms that the user is in or invited to. Sorted, and shared.
+    /// The rooms that are known here. Sorted, and shared.
     pub rooms: Arc<[RoomLabel]>,
 }
 

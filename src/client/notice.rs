@@ -270,7 +270,7 @@ pub enum Code {
     Refused,
     /// An unknown peer connected, and was cut.
     UnknownPeer,
-    /// Another peer than the one dialled answered, and was cut.
+    /// Another peer than the one dialled answered, and was cut; or a member of a room could be taken for a contact.
     Impostor,
     /// The account has been started somewhere else.
     Superseded,

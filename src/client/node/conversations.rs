@@ -22,7 +22,6 @@ use crate::undo::{Table, Transactional, Value, transactional};
 use rooms::Room;
 pub use rooms::Writer;
 
-#[allow(dead_code, reason = "the machine of rooms calls it")]
 mod rooms;
 
 /// See the module.

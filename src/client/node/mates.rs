@@ -121,7 +121,7 @@ pub fn set(node: &mut Node, members: Vec<(Name, PublicKey)>) {
 
 /// Brings into line with what the rooms want who is here, who is linked, and what discovery was told.
 pub(super) fn settle(node: &mut Node, journal: &Journal) -> Result<()> {
-    if !node.mates.is_stale() && !(node.mates.any() && node.roster.is_touched()) {
+    if !(node.mates.is_stale() || node.mates.any() && node.roster.is_touched()) {
         return Ok(());
     }
     if node.fx.now.mono < node.rests_until {

@@ -35,13 +35,6 @@ impl Conversations {
         self.contacts_changed();
     }
 
-    pub fn remove_room(&mut self, id: RoomId) {
-        if let Some(room) = self.rooms.remove(&id) {
-            self.unread.remove(&Addressee::Room(room.label));
-        }
-        self.remove_thread(ConversationId::Room(id));
-    }
-
     pub fn room(&self, id: RoomId) -> Option<&Room> {
         self.rooms.get(&id)
     }

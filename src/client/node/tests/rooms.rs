@@ -72,9 +72,9 @@ impl Net {
 
     fn with_room(mut self) -> Self {
         self.types(ALICE, "ROOM #lab");
-        for other in 1..self.clients.len() {
+        for (other, name) in NAMES.iter().enumerate().take(self.clients.len()).skip(1) {
             self.link(ALICE, other);
-            self.types(ALICE, &format!("INVITE #lab {}", NAMES[other]));
+            self.types(ALICE, &format!("INVITE #lab {name}"));
             self.types(other, "JOIN #lab");
         }
         self.later(3_000);

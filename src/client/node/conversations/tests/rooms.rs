@@ -167,19 +167,6 @@ fn what_is_unread_is_found_with_our_own_among_it() {
 }
 
 #[test]
-fn a_room_that_is_gone_is_nowhere() {
-    let mut room = Room::new();
-    room.says(CAROL);
-    room.told();
-    room.world.it.enter(Some(LAB));
-    assert_eq!(room.world.it.room_called(&"#lab".parse().unwrap()), Some(1));
-    room.world.it.remove_room(1);
-    let prompt = room.world.it.prompt(&room.world.roster, 0).unwrap();
-    assert_eq!((prompt.conversation, prompt.rooms.len(), prompt.unread.len()), (None, 0, 0));
-    assert_eq!(room.world.it.room_called(&"#lab".parse().unwrap()), None);
-}
-
-#[test]
 fn a_failed_transaction_adds_no_room_and_reads_nothing() {
     let mut room = Room::new();
     room.says(CAROL);
