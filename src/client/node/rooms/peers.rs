@@ -79,6 +79,17 @@ struct View {
     asked_changes: bool,
 }
 
+impl View {
+    /// Whether the peer has joined, by what is here or by its own word: to be invited is not to be in.
+    fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
+        match room.state(peer) {
+            Some(State::Joined) => true,
+            Some(State::Invited) => self.offers.keys().any(|name| name.author == peer),
+            _ => false,
+        }
+    }
+}
+
 fn say(cx: &mut Cx<'_>, to: PublicKey, room: &Room, says: RoomSays) {
     cx.effects.push(Effect::Say { to, about: AboutRoom { room: room.key(), says } });
 }
@@ -470,7 +481,7 @@ impl Peers {
             if let Some((id, number)) = own
                 && view.heard
                 && is_member
-                && room.membership.is_in(*key)
+                && view.takes_part(room, *key)
                 && view.has.get(&id).copied().unwrap_or_default() < number
             {
                 let after = view.has.get(&id).copied().unwrap_or_default();
