@@ -448,3 +448,5 @@ impl RoomSays {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
