@@ -240,10 +240,11 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         for name in union.keys().filter(|name| !has.contains(name)) {
             if !room.is_before(name.0, name.1) {
                 return Err(format!(
-                    "user{number} lacks user{} {:016x}-{}",
+                    "user{number} lacks user{} {:016x}-{}: {}",
                     world.number(name.0.author),
                     name.0.epoch,
-                    name.1
+                    name.1,
+                    room.explain()
                 ));
             }
         }

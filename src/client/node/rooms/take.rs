@@ -463,7 +463,8 @@ impl Room {
         }
         if exempt.is_none()
             && let Some(id) = self.chain(cx.journal, name, 0)?
-            && self.chains.get(&id).is_some_and(|chain| number <= chain.row.base)
+            && (self.limit(name) < number
+                || self.chains.get(&id).is_some_and(|chain| number <= chain.row.base))
         {
             exempt = Some((id, cause.clock));
         }
