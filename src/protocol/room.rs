@@ -104,6 +104,9 @@ pub struct Cause {
     pub mark: Mark,
     #[n(1)]
     pub clock: u64,
+    /// Where it stands in the room's order, as the author has it: for members who do not get that entry.
+    #[n(2)]
+    pub place: u64,
 }
 
 /// A place in a chain, and where the entry that stands there stands in the room's order.

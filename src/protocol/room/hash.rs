@@ -91,7 +91,7 @@ pub fn entry(room: RoomKey, chain: &ChainName, number: u64, previous: Hash, head
         .bytes(&header.kind.0.to_be_bytes())
         .number(header.sent.cast_unsigned())
         .bytes(&header.body.0)
-        .each(&header.causes, |it, cause| it.mark(&cause.mark).number(cause.clock))
+        .each(&header.causes, |it, cause| it.mark(&cause.mark).number(cause.clock).number(cause.place))
         .finish()
 }
 

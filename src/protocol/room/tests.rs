@@ -34,7 +34,7 @@ fn mark() -> impl Strategy<Value = Mark> {
 }
 
 fn cause() -> impl Strategy<Value = Cause> {
-    (mark(), any::<u64>()).prop_map(|(mark, clock)| Cause { mark, clock })
+    (mark(), any::<(u64, u64)>()).prop_map(|(mark, (clock, place))| Cause { mark, clock, place })
 }
 
 fn many<T: std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<T>> {
@@ -191,6 +191,7 @@ fn a_clock_follows_from_what_comes_before() {
             hash: Hash::default(),
         },
         clock,
+        place: 0,
     };
     assert_eq!(clock_after(0, &[]), Some(1));
     assert_eq!(clock_after(5, &[cause(3), cause(9)]), Some(10));

@@ -253,9 +253,9 @@ impl Journal {
         let NewEntry { seq, room, chain, number, place, arrived, hash, entry, causes } = new;
         let mut packed = Vec::new();
         for (id, cause) in causes.iter().zip(&entry.causes) {
-            let clock = cause.clock;
+            let (clock, place) = (cause.clock, cause.place);
             packed.extend(
-                [id.cast_unsigned(), cause.mark.number, clock].iter().flat_map(|it| it.to_be_bytes()),
+                [id.cast_unsigned(), cause.mark.number, clock, place].iter().flat_map(|it| it.to_be_bytes()),
             );
             packed.extend(cause.mark.hash.0);
         }
@@ -330,13 +330,13 @@ impl Journal {
     }
 
     /// The entries of a room at this place of its order or behind it, in the order of their clocks: chain, number, where
-    /// they stand, and their causes as chains and numbers.
+    /// they stand, and their causes as chains, numbers and places.
     #[expect(clippy::type_complexity, reason = "used in one place")]
     pub fn entries_from(
         &self,
         room: RoomId,
         place: u64,
-    ) -> Result<Vec<(ChainId, u64, Standing, Vec<(ChainId, u64)>)>> {
+    ) -> Result<Vec<(ChainId, u64, Standing, Vec<(ChainId, u64, u64)>)>> {
         self.all(
             "SELECT seq, hash, clock, place, chain, number, causes FROM room_entry
              WHERE room = ?1 AND place >= ?2 ORDER BY clock, chain, number",
@@ -504,8 +504,8 @@ impl Journal {
     }
 }
 
-/// How many bytes each cause has in a row: chain, number and clock of 8 bytes each, and the hash.
-const PACKED: usize = 3 * 8 + 32;
+/// How many bytes each cause has in a row: chain, number, clock and place of 8 bytes each, and the hash.
+const PACKED: usize = 4 * 8 + 32;
 
 fn unpacked(causes: &[u8], name: impl Fn(ChainId) -> Option<ChainName>) -> Vec<Cause> {
     let (causes, _) = causes.as_chunks::<PACKED>();
@@ -513,24 +513,24 @@ fn unpacked(causes: &[u8], name: impl Fn(ChainId) -> Option<ChainName>) -> Vec<C
 }
 
 fn unpack(cause: &[u8; PACKED], name: impl Fn(ChainId) -> Option<ChainName>) -> Option<Cause> {
-    let (numbers, rest) = cause.split_first_chunk::<24>()?;
-    let [chain, number, clock] = *numbers.as_chunks::<8>().0 else {
+    let (numbers, rest) = cause.split_first_chunk::<32>()?;
+    let [chain, number, clock, place] = *numbers.as_chunks::<8>().0 else {
         return None;
     };
     let hash = Hash(rest.try_into().ok()?);
     let chain = name(i64::from_be_bytes(chain))?;
-    let (number, clock) = (u64::from_be_bytes(number), u64::from_be_bytes(clock));
-    Some(Cause { mark: Mark { chain, number, hash }, clock })
+    let [number, clock, place] = [number, clock, place].map(u64::from_be_bytes);
+    Some(Cause { mark: Mark { chain, number, hash }, clock, place })
 }
 
-/// The chains and numbers of packed causes.
-fn packed_places(causes: &[u8]) -> Vec<(ChainId, u64)> {
+/// The chains, numbers and places of packed causes.
+fn packed_places(causes: &[u8]) -> Vec<(ChainId, u64, u64)> {
     let (causes, _) = causes.as_chunks::<PACKED>();
     let place = |cause: &[u8; PACKED]| {
-        let [chain, number] = *cause.first_chunk::<16>()?.as_chunks::<8>().0 else {
+        let [chain, number, _, place] = *cause.first_chunk::<32>()?.as_chunks::<8>().0 else {
             return None;
         };
-        Some((i64::from_be_bytes(chain), u64::from_be_bytes(number)))
+        Some((i64::from_be_bytes(chain), u64::from_be_bytes(number), u64::from_be_bytes(place)))
     };
     causes.iter().filter_map(place).collect()
 }
@@ -563,7 +563,7 @@ mod tests {
             clock: 8 + it,
             kind: EntryKind::TEXT,
             sent: -5,
-            causes: vec![Cause { mark, clock: 7 }; it as usize],
+            causes: vec![Cause { mark, clock: 7, place: 8 }; it as usize],
             body: vec![it as u8; 3],
         });
         for (number, entry) in (1..).zip(&entries) {

@@ -209,7 +209,7 @@ fn about_rooms() -> Vec<Peer> {
     let (hash, signature) = (Hash([7; 32]), Signature([8; 64]));
     let chain = ChainName { author: key(), grant: hash, epoch: 9 };
     let mark = Mark { chain, number: 3, hash };
-    let cause = Cause { mark, clock: 5 };
+    let cause = Cause { mark, clock: 5, place: 6 };
     let entry = |clock, kind, body: &[u8]| Entry {
         clock,
         kind,

@@ -440,7 +440,7 @@ impl Room {
         for chain in self.branches(name) {
             let row = &chain.row;
             if number <= row.base && row.branch == 0 {
-                exempt = Some((row.id, cause.clock));
+                exempt = Some((row.id, self.stands_before(name, number, cause.place)));
             } else if number == row.number && hash == row.hash {
                 return Ok(if cause.clock == row.clock {
                     Ok((row.id, row.place))
@@ -463,10 +463,12 @@ impl Room {
         }
         if exempt.is_none()
             && let Some(id) = self.chain(cx.journal, name, 0)?
-            && (self.limit(name) < number
-                || self.chains.get(&id).is_some_and(|chain| number <= chain.row.base))
         {
-            exempt = Some((id, cause.clock));
+            if self.limit(name) < number {
+                exempt = Some((id, cause.clock));
+            } else if self.chains.get(&id).is_some_and(|chain| number <= chain.row.base) {
+                exempt = Some((id, self.stands_before(name, number, cause.place)));
+            }
         }
         Ok(exempt.ok_or(Obstacle::Missing))
     }
@@ -501,6 +503,19 @@ impl Room {
         if moves { self.place_all(cx.journal) } else { Ok(()) }
     }
 
+    /// Where an entry stands that is not here, for it was written before this member came: where one says who names it,
+    /// but not behind what the owner says of the last of them.
+    fn stands_before(&self, name: ChainName, number: u64, said: u64) -> u64 {
+        let past = self.own_grant().and_then(|(_, grant)| grant.past.get(&name));
+        past.map_or(said, |past| said.min(past.place.saturating_sub(past.mark.number.saturating_sub(number))))
+    }
+
+    /// Where an entry of a chain stands that is not here.
+    fn place_before(&self, id: ChainId, number: u64, said: u64) -> u64 {
+        let chain = self.chains.get(&id).filter(|chain| number <= chain.row.base && chain.row.branch == 0);
+        chain.map_or(0, |chain| self.stands_before(chain.row.name, number, said))
+    }
+
     /// Where the last entry stands that was written in a chain before this member came.
     fn past_place(&self, name: ChainName, number: u64) -> u64 {
         let grant = self.own_grant().and_then(|(_, grant)| grant.past.get(&name));
@@ -516,13 +531,13 @@ impl Room {
                 continue;
             };
             let mut place = entry.clock.max(self.floor(name, number)).max(self.row.settled + 1);
-            for before in number.checked_sub(1).map(|before| (chain, before)).iter().chain(&causes) {
-                let stands = match places.get(before) {
+            let before = number.checked_sub(1).map(|before| (chain, before, self.past_place(name, before)));
+            for (of, number, said) in before.iter().chain(&causes).copied() {
+                let stands = match places.get(&(of, number)) {
                     Some(place) => *place,
-                    None => match journal.entry_at(before.0, before.1)? {
+                    None => match journal.entry_at(of, number)? {
                         Some(entry) => entry.place,
-                        None if before.0 == chain => self.past_place(name, before.1),
-                        None => 0,
+                        None => self.place_before(of, number, said),
                     },
                 };
                 place = place.max(stands + 1);

@@ -121,7 +121,9 @@ impl Room {
         let mut rows: Vec<_> = self.chains.values().map(|chain| &chain.row).filter(grown).collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.place));
         rows.truncate(MAX_CAUSES);
-        rows.into_iter().map(|row| (row.id, Cause { mark: row.mark(), clock: row.clock })).collect()
+        rows.into_iter()
+            .map(|row| (row.id, Cause { mark: row.mark(), clock: row.clock, place: row.place }))
+            .collect()
     }
 
     /// Signs what there is, if with so much more it would be too much for one run.
