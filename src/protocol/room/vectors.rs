@@ -70,6 +70,7 @@ struct Chain {
     seed: [u8; 32],
     number: u64,
     hash: Hash,
+    /// Of the last entry; before the first, that of the grant.
     clock: u64,
 }
 
@@ -129,7 +130,8 @@ fn vectors() -> String {
 
     let mut of_bob = chain(SEEDS[1], bob.public(), grant, EPOCHS[1], 1);
     of_bob.write(&mut text, "join", EntryKind::JOIN, Vec::new(), b"");
-    let cause = Cause { mark: of_bob.mark(), clock: of_bob.clock };
+    // Bob's entry comes after hers, which stands at place 1.
+    let cause = Cause { mark: of_bob.mark(), clock: of_bob.clock, place: 2 };
     let welcome = of_alice.write(&mut text, "welcome", EntryKind::TEXT, vec![cause], b"welcome");
 
     let receipt_name = ReceiptName { member: bob.public(), epoch: EPOCHS[1], counter: 1 };
