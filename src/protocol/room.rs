@@ -451,3 +451,5 @@ impl RoomSays {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
