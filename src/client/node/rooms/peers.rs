@@ -339,8 +339,8 @@ impl Peers {
             }
         }
         let wanted = pull.receipts.iter().filter_map(|name| room.receipts.kept.get(name));
-        for receipts in wanted.cloned().collect::<Vec<_>>().chunks(8) {
-            say(cx, from, room, RoomSays::Receipts(receipts.to_vec()));
+        for receipt in wanted.cloned().collect::<Vec<_>>() {
+            say(cx, from, room, RoomSays::Receipts(vec![receipt]));
         }
         self.wake = Some(Instant::START);
         Ok(())
@@ -484,7 +484,8 @@ impl Peers {
                 && view.takes_part(room, *key)
                 && view.has.get(&id).copied().unwrap_or_default() < number
             {
-                let after = view.has.get(&id).copied().unwrap_or_default();
+                let past = room.chain_name(id).map_or(0, |name| room.past_of(*key, name));
+                let after = view.has.get(&id).copied().unwrap_or_default().max(past);
                 view.serving.entry(id).or_insert((after, number)).1 = number;
             }
         }
