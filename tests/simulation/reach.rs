@@ -27,7 +27,7 @@ const PUNCH_FOR: u64 = 3_000;
 /// From where discovery sees sessions come.
 pub const SESSION_PORT: u16 = 40_000;
 /// Within how many milliseconds of peace a better way is found, and how often that is looked at.
-const BETTER: u64 = 420_000;
+const BETTER: u64 = 200_000;
 const LOOK: u64 = 3_000;
 
 /// What is between a client and the others.

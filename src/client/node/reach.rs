@@ -21,11 +21,7 @@ const RELAY_TAKES: Duration = Duration::from_secs(20);
 const FIRST_REST: Duration = Duration::from_secs(4);
 const LAST_REST: Duration = Duration::from_secs(60);
 /// How often a way is punched while a link is relayed: at first, how many times, and then.
-///
-/// Routers that run Linux remember a first packet that was not answered for two minutes. If the other side's first packet
-/// of the next punch comes before this side's has left, such a router takes it for the answer to the old one, and lets out
-/// nothing more. Who of the two is the first is a matter of luck, so each punch has to find that forgotten.
-const SOON_AGAIN: Duration = Duration::from_secs(130);
+const SOON_AGAIN: Duration = Duration::from_secs(60);
 const SOON: u32 = 10;
 const LATER_AGAIN: Duration = Duration::from_secs(600);
 /// How many ways are punched at once, and how long another one waits at least.
