@@ -244,7 +244,7 @@ fn causal(world: &World, number: usize) -> Result<(), String> {
     }
     for ((chain, entry), seq, causes) in &rows {
         let number_at = |cause: &[u8], at: usize| i64::from_be_bytes(cause[at..at + 8].try_into().unwrap());
-        let causes = causes.chunks_exact(56).map(|cause| (number_at(cause, 0), number_at(cause, 8)));
+        let causes = causes.chunks_exact(64).map(|cause| (number_at(cause, 0), number_at(cause, 8)));
         for before in causes.chain([(*chain, entry - 1)]) {
             if seqs.get(&before).is_some_and(|before| before > seq) {
                 return Err(format!(
