@@ -61,11 +61,11 @@ pub const MAX_TOPIC: usize = 400;
 /// The most entries of one run, and so from one signed head to the next.
 pub const MAX_RUN: usize = 256;
 /// The most bytes of bodies of one run, unless a single one is longer; a run stands in one frame.
-pub const MAX_RUN_BYTES: usize = 48 * 1024;
+pub const MAX_RUN_BYTES: usize = 24 * 1024;
 /// The most causes of one entry, and the most chains that a receipt speaks of.
-pub const MAX_CAUSES: usize = 256;
+pub const MAX_CAUSES: usize = 128;
 /// The most chains that an invitation names.
-pub const MAX_HEADS: usize = 512;
+pub const MAX_HEADS: usize = 384;
 /// The highest clock. An honest room would count to it for longer than there will be anyone to read it.
 pub const MAX_CLOCK: u64 = 1 << 53;
 
@@ -451,3 +451,5 @@ impl RoomSays {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

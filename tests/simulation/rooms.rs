@@ -9,10 +9,25 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use std::sync::Mutex;
+use std::thread;
+
+use mutation::Mutation;
 use world::{Stats, World};
 
 mod check;
+mod liars;
+mod mutation;
 mod world;
+
+/// Within how many seeds a broken law must be noticed.
+const MUTANT_SEEDS: u64 = 30;
+
+/// How many seeds of the rooms in which these are looked for break nothing by themselves.
+const CONTROL_SEEDS: u64 = 6;
+
+/// How many broken laws are looked for at once.
+const MUTANT_THREADS: usize = 2;
 
 /// How long the ordinary test goes on.
 const ORDINARY: Duration = Duration::from_secs(10);
@@ -22,8 +37,19 @@ struct Outcome {
     problem: Option<String>,
 }
 
-fn run(seed: u64, verbose: bool) -> Outcome {
-    let mut world = World::new(seed, verbose);
+/// The broken law that is asked for.
+fn mutation() -> Option<Mutation> {
+    let only = std::env::var("PEERCHAT_MUTATION").ok()?;
+    Mutation::ALL.into_iter().chain([Mutation::Flood, Mutation::Nothing]).find(|it| format!("{it:?}") == only)
+}
+
+/// Whether members lie.
+fn lies(seed: u64) -> bool {
+    seed % 4 == 3
+}
+
+fn run(seed: u64, mutation: Option<Mutation>, verbose: bool) -> Outcome {
+    let mut world = World::new(seed, mutation, lies(seed), verbose);
     let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
     let problem = match lived {
         Ok(lived) => lived.err(),
@@ -37,7 +63,7 @@ fn all_members_have_the_same() {
     let start = Instant::now();
     let mut seeds = 0;
     for seed in 0.. {
-        if let Some(problem) = run(seed, false).problem {
+        if let Some(problem) = run(seed, None, false).problem {
             panic!(
                 "seed {seed}: {problem}\nPEERCHAT_SEED={seed} cargo test --test simulation -- --nocapture rooms::replay"
             );
@@ -55,7 +81,7 @@ fn replay() {
     let Some(seed) = super::super::number("PEERCHAT_SEED") else {
         return;
     };
-    let outcome = run(seed, true);
+    let outcome = run(seed, mutation(), true);
     println!("{:?}", outcome.stats.0);
     assert_eq!(outcome.problem, None, "seed {seed}");
 }
@@ -68,8 +94,9 @@ fn long() {
     let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
     let start = Instant::now();
     let (mut all, mut failed) = (Stats::default(), Vec::new());
+    let only = mutation();
     for seed in from..to {
-        let outcome = run(seed, false);
+        let outcome = run(seed, only, false);
         outcome.stats.0.iter().for_each(|(what, count)| *all.0.entry(what).or_default() += count);
         if let Some(problem) = outcome.problem {
             println!("seed {seed}: {problem}");
@@ -82,4 +109,41 @@ fn long() {
     println!("seeds {from}..{to} in {:.1} s", start.elapsed().as_secs_f64());
     all.0.iter().for_each(|(what, count)| println!("{count:>12} {what}"));
     assert_eq!(failed, Vec::<u64>::new());
+}
+
+/// Each broken law is noticed, and soon. How many seeds it took is printed.
+#[test]
+fn every_broken_law_is_noticed() {
+    let only = std::env::var("PEERCHAT_MUTATION").ok();
+    let wanted = |mutation: &Mutation| only.as_ref().is_none_or(|only| format!("{mutation:?}") == *only);
+    let mutations = Mutex::new(Mutation::ALL.into_iter().filter(wanted));
+    let next = || mutations.lock().unwrap().next();
+    let unnoticed = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(mutation) = next() {
+            let start = Instant::now();
+            let found = (0..MUTANT_SEEDS)
+                .find_map(|seed| run(seed, Some(mutation), false).problem.map(|what| (seed, what)));
+            let took = start.elapsed().as_secs_f64();
+            match found {
+                Some((seed, what)) => println!("{mutation:?}: seed {seed}, {took:.1} s: {what}"),
+                None => unnoticed.lock().unwrap().push(mutation),
+            }
+        }
+    };
+    thread::scope(|scope| (0..MUTANT_THREADS).for_each(|_| _ = scope.spawn(work)));
+    assert_eq!(unnoticed.into_inner().unwrap(), []);
+}
+
+/// Where laws are broken, it is the broken law that is noticed.
+#[test]
+fn small_rooms_break_no_law() {
+    for seed in 0..CONTROL_SEEDS {
+        assert_eq!(run(seed, Some(Mutation::Nothing), false).problem, None, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_flood_waits_at_its_author() {
+    assert_eq!(run(0, Some(Mutation::Flood), false).problem, None);
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use peerchat::client::node::rooms::{Spread, State};
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::peer::Cursor;
-use peerchat::protocol::room::{ChainName, Hash};
+use peerchat::protocol::room::{AboutRoom, ChainName, Hash, RoomSays};
 use peerchat::store::journal::{Journal, RoomId};
 
 use super::world::World;
@@ -22,18 +22,21 @@ pub struct Oracle {
     settled: Vec<Vec<Name>>,
     /// Who has ever had an entry.
     had: BTreeMap<Name, BTreeSet<usize>>,
+    /// Which entries each member has told its user of, since its journal was restored.
+    texts: Vec<BTreeSet<(Name, Vec<u8>)>>,
     seen: Vec<i64>,
     told: Vec<u64>,
 }
 
 impl Oracle {
-    pub fn new(keys: Vec<PublicKey>) -> Self {
-        let count = keys.len();
+    /// With so many machines, some of which may have the same key.
+    pub fn new(keys: Vec<PublicKey>, count: usize) -> Self {
         Self {
             keys,
             said: vec![BTreeMap::new(); count],
             settled: vec![Vec::new(); count],
             had: BTreeMap::new(),
+            texts: vec![BTreeSet::new(); count],
             seen: vec![0; count],
             told: vec![0; count],
         }
@@ -47,7 +50,13 @@ impl Oracle {
     pub fn restored(&mut self, number: usize) {
         self.said[number].clear();
         self.settled[number].clear();
-        self.seen[number] = 0;
+        (self.seen[number], self.told[number]) = (0, u64::MAX);
+        self.texts[number].clear();
+    }
+
+    /// What was cut may come again, if the owner has had it.
+    pub fn cut(&mut self, number: usize) {
+        self.texts[number].clear();
     }
 }
 
@@ -92,7 +101,7 @@ impl World {
             let causes = causes.unwrap_or_default();
             let causes: Vec<String> = causes
                 .as_bytes()
-                .chunks(112)
+                .chunks(128)
                 .map(|it| String::from_utf8_lossy(&it[..32]).into_owned())
                 .collect();
             let (body, chain): (String, i64) = (row.get(8).unwrap(), row.get(9).unwrap());
@@ -103,7 +112,7 @@ impl World {
 }
 
 /// After each transaction of a member.
-pub fn each(world: &mut World, number: usize) {
+pub fn each(world: &mut World, number: usize, was_full: bool) {
     let journal = std::rc::Rc::clone(&world.members[number].journal);
     let Some(rooms) = &world.members[number].rooms else {
         return;
@@ -112,8 +121,12 @@ pub fn each(world: &mut World, number: usize) {
         return;
     };
     let settled = it.settled();
-    if world.oracle.told[number] != settled {
-        world.oracle.told[number] = settled;
+    let invited = it.state(it.own) == Some(State::Invited);
+    let own = it.own;
+    let honest = world.members[number].liar.is_none();
+    let who = world.number(own);
+    let before = std::mem::replace(&mut world.oracle.told[number], settled);
+    if before != settled {
         world.note(|| format!("user{number} has settled {settled}"));
     }
     let mut new = journal
@@ -124,17 +137,29 @@ pub fn each(world: &mut World, number: usize) {
         Ok((name, row.get::<_, i64>(4)?))
     });
     for (name, seq) in rows.unwrap().map(Result::unwrap).collect::<Vec<_>>() {
-        world.oracle.had.entry(name).or_default().insert(number);
+        world.oracle.had.entry(name).or_default().insert(who);
         world.oracle.seen[number] = world.oracle.seen[number].max(seq);
+        if was_full && name.0.author != own && honest {
+            world.fail(format!("user{number} has taken an entry although its disk is nearly full"));
+        }
     }
-    let before = world.oracle.settled[number].len();
-    let last = before.checked_sub(1).map(|last| world.oracle.settled[number][last]);
-    let _ = last;
+    if !honest {
+        return;
+    }
+    if invited {
+        check_invited(world, number, own);
+    }
+    if settled > before {
+        check_final(world, number, before, settled);
+    }
     // Looked at now and then, for it reads everything.
     if settled > 0 && world.rng.u32(0..20) == 0 {
         let now: Vec<Name> =
             order(&journal, room, settled.cast_signed()).into_iter().map(|(name, ..)| name).collect();
         check_settled(world, number, now);
+        if let Err(what) = causal(world, number) {
+            world.fail(what);
+        }
     }
 }
 
@@ -156,12 +181,199 @@ fn check_settled(world: &mut World, number: usize, now: Vec<Name>) {
     world.oracle.settled[number] = now;
 }
 
+/// Final is what all have who are in, by their own word.
+fn check_final(world: &mut World, number: usize, before: u64, settled: u64) {
+    let journal = std::rc::Rc::clone(&world.members[number].journal);
+    let mut new = journal
+        .prepare_cached(
+            "SELECT author, granted, epoch, room_entry.number FROM room_entry JOIN room_chain ON room_chain.id = chain
+             WHERE room_entry.place > ?1 AND room_entry.place <= ?2",
+        )
+        .unwrap();
+    let new = new.query_map([before.cast_signed(), settled.cast_signed()], name);
+    let Some((_, it)) = world.members[number].rooms.as_ref().and_then(|it| it.iter().next()) else {
+        return;
+    };
+    for (chain, entry) in new.unwrap().map(Result::unwrap) {
+        let had = world.oracle.had.get(&(chain, entry));
+        let lacks = |member: &&PublicKey| {
+            let number = world.number(**member);
+            world.members[number].liar.is_none()
+                && it.past_of(**member, chain) < entry
+                && had.is_none_or(|had| !had.contains(&number))
+        };
+        if let Some(lacks) = it.joined.iter().find(lacks) {
+            let (author, lacks) = (world.number(chain.author), world.number(*lacks));
+            world.fail(format!(
+                "user{number} takes user{author} {:016x}-{entry} for final, which user{lacks} has never had",
+                chain.epoch
+            ));
+            return;
+        }
+    }
+}
+
+/// Who is invited has not joined, and has nothing.
+fn check_invited(world: &mut World, number: usize, own: PublicKey) {
+    let journal = &world.members[number].journal;
+    let count = |sql, key: PublicKey| {
+        journal.prepare_cached(sql).unwrap().query_row([key.0], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let own_chains = count("SELECT count(*) FROM room_chain WHERE author = ?1 AND number > 0", own);
+    let others = count(
+        "SELECT count(*) FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE author <> ?1",
+        own,
+    );
+    if own_chains == 0 && others > 0 {
+        world.fail(format!("user{number} is invited and has {others} entries"));
+    }
+}
+
+/// What comes before an entry has come in before it.
+fn causal(world: &World, number: usize) -> Result<(), String> {
+    let journal = &world.members[number].journal;
+    let mut seqs = BTreeMap::new();
+    let mut statement = journal.prepare_cached("SELECT chain, number, seq, causes FROM room_entry").unwrap();
+    let rows = statement.query_map([], |row| {
+        let place: (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok((place, row.get::<_, i64>(2)?, row.get::<_, Option<Vec<u8>>>(3)?.unwrap_or_default()))
+    });
+    let rows: Vec<_> = rows.unwrap().map(Result::unwrap).collect();
+    for (place, seq, _) in &rows {
+        seqs.insert(*place, *seq);
+    }
+    for ((chain, entry), seq, causes) in &rows {
+        let number_at = |cause: &[u8], at: usize| i64::from_be_bytes(cause[at..at + 8].try_into().unwrap());
+        let causes = causes.chunks_exact(64).map(|cause| (number_at(cause, 0), number_at(cause, 8)));
+        for before in causes.chain([(*chain, entry - 1)]) {
+            if seqs.get(&before).is_some_and(|before| before > seq) {
+                return Err(format!(
+                    "user{number} has {entry} of chain {chain} before {before:?}, its cause"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each text is told of once, when it is committed.
+pub fn text(world: &mut World, number: usize, seq: i64) {
+    if world.members[number].liar.is_some() {
+        return;
+    }
+    let journal = std::rc::Rc::clone(&world.members[number].journal);
+    let mut statement = journal
+        .prepare_cached(
+            "SELECT author, granted, epoch, room_entry.number, room_entry.hash
+             FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE seq = ?1",
+        )
+        .unwrap();
+    let found = statement.query_row([seq], |row| Ok((name(row)?, row.get(4)?))).ok();
+    match found {
+        None => world.fail(format!("user{number} is told of a text that is not there")),
+        Some(text) => {
+            if !world.oracle.texts[number].insert(text) {
+                world.fail(format!("user{number} is told twice of the text at {seq}"));
+            }
+        }
+    }
+}
+
+/// Entries go to those alone who have joined.
+pub fn says(world: &mut World, number: usize, to: PublicKey, about: &AboutRoom) {
+    let rooms = world.members[number].rooms.as_ref();
+    let Some((_, room)) = rooms.and_then(|it| it.iter().next()) else {
+        return;
+    };
+    if world.members[number].liar.is_some() || !matches!(about.says, RoomSays::Run(_)) {
+        return;
+    }
+    let state = room.state(to);
+    let to = world.number(to);
+    // Who is invited may have joined, which is not known here yet.
+    let theirs = world.members[to].rooms.as_ref().and_then(|it| it.by_key(about.room));
+    let is_in = theirs.is_none_or(|room| room.state(room.own) != Some(State::Invited));
+    let may = state == Some(State::Joined) || state == Some(State::Invited) && is_in;
+    if !may {
+        world.fail(format!("user{number} hands entries on to user{to}, who is {state:?}"));
+    }
+}
+
+/// How much of one author a member has that half of the members have not.
+pub fn bounds(world: &World, number: usize, author: usize) -> Result<(), String> {
+    let key = world.members[author].keypair.public();
+    let bytes = |member: usize| -> i64 {
+        let mut sum = world.members[member]
+            .journal
+            .prepare_cached(
+                "SELECT coalesce(sum(length(body)), 0) FROM room_entry JOIN room_chain ON room_chain.id = chain
+                 WHERE author = ?1",
+            )
+            .unwrap();
+        sum.query_row([key.0], |row| row.get(0)).unwrap()
+    };
+    let others = (0..world.plan.members).filter(|it| ![number, author].contains(it));
+    let least = others.map(bytes).min().unwrap_or_default();
+    let (has, most) = (bytes(number) - least, 17 << 20);
+    world.note(|| format!("user{number} has {has} bytes more of user{author} than others"));
+    match has {
+        has if has > most => {
+            Err(format!("user{number} has {has} bytes of user{author} that half of the members lack"))
+        }
+        has if has < 15 << 20 => Err(format!("user{number} has only {has} bytes of user{author}")),
+        _ => Ok(()),
+    }
+}
+
+/// Who is found to break the rules is found by all; and who has signed two entries under one number is found.
+pub fn forks(world: &World) -> Result<(), String> {
+    let mut hashes: BTreeMap<Name, BTreeMap<Vec<u8>, usize>> = BTreeMap::new();
+    let mut rooms = Vec::new();
+    for number in super::liars::honest(world) {
+        let Some((id, room)) = super::liars::rooms(world, number).and_then(|it| it.iter().next()) else {
+            continue;
+        };
+        if room.state(room.own) != Some(State::Joined) {
+            continue;
+        }
+        for (name, hash, _) in order(&world.members[number].journal, id, i64::MAX) {
+            hashes.entry(name).or_default().insert(hash, number);
+        }
+        rooms.push((number, room));
+    }
+    let told = |chain: ChainName, number: u64| {
+        format!("user{} {:016x}-{number}", world.number(chain.author), chain.epoch)
+    };
+    for ((chain, number), hashes) in hashes.iter().filter(|(_, hashes)| hashes.len() > 1) {
+        if let Some((who, _)) = rooms.iter().find(|(_, room)| !room.is_forked(*chain)) {
+            let what = told(*chain, *number);
+            return Err(format!(
+                "user{who} does not know that {what} was written twice: {:?}",
+                hashes.values()
+            ));
+        }
+    }
+    for (found, room) in &rooms {
+        for (author, grants) in &room.forked {
+            for (who, other) in &rooms {
+                if other.forked.get(author) != Some(grants) {
+                    let author = world.number(*author);
+                    return Err(format!("user{found} has found user{author} forked, and user{who} has not"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A member is told how many have a text of its own.
 pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: Spread) {
     let own = world.oracle.keys[number];
     let of = |(chain, entry): &Name| (chain.author, chain.epoch, *entry) == (own, id.epoch, id.number);
     let had = world.oracle.had.iter().find(|(name, _)| of(name)).map_or(0, |(_, had)| had.len()) as u64;
-    if spread.have > had.max(1) {
+    // Who lies may say to have what it has not.
+    let liars = world.members.iter().take(world.plan.members).filter(|it| it.liar.is_some()).count() as u64;
+    if world.members[number].liar.is_none() && spread.have > had.max(1) + liars {
         world.fail(format!("user{number} is told that {} have {id}, and {had} had it ever", spread.have));
     }
 }
@@ -170,7 +382,7 @@ pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: S
 pub fn at_the_end(world: &mut World) -> Result<(), String> {
     let mut joined = Vec::new();
     for (number, member) in world.members.iter().enumerate() {
-        let Some(rooms) = &member.rooms else {
+        let Some(rooms) = super::liars::rooms(world, number) else {
             continue;
         };
         let Some((id, room)) = rooms.iter().next() else {
@@ -215,11 +427,11 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         })
         .collect();
     // What any of them has, all have, unless it was written before they came.
-    let mut union: BTreeMap<Name, (Vec<u8>, i64)> = BTreeMap::new();
+    let mut union: BTreeMap<(Name, Vec<u8>), i64> = BTreeMap::new();
     for (number, entries) in &all {
         for (name, hash, place) in entries {
-            let known = union.entry(*name).or_insert_with(|| (hash.clone(), *place));
-            if known.0 != *hash || known.1 != *place {
+            let known = *union.entry((*name, hash.clone())).or_insert(*place);
+            if known != *place {
                 for (number, id) in &joined {
                     world.dump(*number, *id);
                 }
@@ -228,7 +440,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                     world.number(name.0.author),
                     name.0.epoch,
                     name.1,
-                    known.1
+                    known
                 ));
             }
         }
@@ -236,8 +448,8 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
     for (number, entries) in &all {
         let (member, id) = (&world.members[*number], joined.iter().find(|(it, _)| it == number).unwrap().1);
         let room = member.rooms.as_ref().unwrap().get(id).unwrap();
-        let has: BTreeSet<Name> = entries.iter().map(|(name, ..)| *name).collect();
-        for name in union.keys().filter(|name| !has.contains(name)) {
+        let has: BTreeSet<(Name, &Vec<u8>)> = entries.iter().map(|(name, hash, _)| (*name, hash)).collect();
+        for (name, _) in union.keys().filter(|(name, hash)| !has.contains(&(*name, hash))) {
             if !room.is_before(name.0, name.1) {
                 return Err(format!(
                     "user{number} lacks user{} {:016x}-{}: {}",
@@ -263,12 +475,16 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             ));
         }
     }
+    for (number, _) in &joined {
+        causal(world, *number)?;
+    }
     // What was said and not taken back with a backup is there.
     for (number, id) in &joined {
         let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
         for (epoch, entry) in world.oracle.said[*number].keys() {
-            let own =
-                union.keys().any(|(chain, it)| (chain.author, chain.epoch, it) == (room.own, *epoch, entry));
+            let own = union
+                .keys()
+                .any(|((chain, it), _)| (chain.author, chain.epoch, it) == (room.own, *epoch, entry));
             let cut = room.chain_in(room.own, *epoch).is_none_or(|chain| room.is_cut(chain.row.name, *entry));
             if !own && !cut {
                 return Err(format!("user{number} has said {epoch:016x}-{entry}, which is gone"));

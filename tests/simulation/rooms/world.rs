@@ -1,6 +1,6 @@
 //! Members, the links between them, and what happens to both.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use fastrand::Rng;
@@ -15,6 +15,8 @@ use super::super::client::keypair;
 use super::super::snapshot::Snapshot;
 use super::super::world::moment;
 use super::check::Oracle;
+use super::liars::{self, Liar};
+use super::mutation::{Broken, Mutation};
 
 /// In milliseconds.
 pub const TICK: u64 = 20;
@@ -26,6 +28,12 @@ pub struct Stats(pub BTreeMap<&'static str, u64>);
 impl Stats {
     pub fn add(&mut self, what: &'static str) {
         *self.0.entry(what).or_default() += 1;
+    }
+
+    /// Something has gone wrong on purpose.
+    pub fn fault(&mut self, what: &'static str) {
+        self.add(what);
+        self.add("faults");
     }
 }
 
@@ -59,14 +67,43 @@ pub struct Member {
     pub epoch: u64,
     seq: Seq,
     started: u64,
-    inbox: VecDeque<(u64, Input)>,
-    /// Whether it takes part in the end.
+    pub inbox: VecDeque<(u64, Input)>,
+    /// It is away for good.
     pub gone: bool,
+    /// How it lies, if it does.
+    pub liar: Option<Liar>,
+    /// With whom it is to be linked for the sake of the room.
+    mates: BTreeSet<PublicKey>,
+    /// Its program knows that the disk is nearly full.
+    pub full: bool,
     /// How often its journal was restored from a backup.
     pub restored: u32,
     low: bool,
     /// Does nothing before.
     paused: u64,
+}
+
+impl Member {
+    pub fn new(name: Name, keypair: Keypair, journal: Rc<Journal>) -> Self {
+        Self {
+            name,
+            keypair,
+            journal,
+            rooms: None,
+            backups: Vec::new(),
+            epoch: 0,
+            seq: 0,
+            started: 0,
+            inbox: VecDeque::new(),
+            gone: false,
+            liar: None,
+            mates: BTreeSet::new(),
+            full: false,
+            restored: 0,
+            low: false,
+            paused: 0,
+        }
+    }
 }
 
 /// The link between two members, as each sees it.
@@ -82,14 +119,18 @@ struct Link {
 /// What the seed decides.
 pub struct Plan {
     pub members: usize,
-    duration: u64,
-    fault_gap: u64,
-    say_gap: u64,
-    latency: u64,
-    restores: u32,
-    changes: u32,
-    fails: u32,
-    long: bool,
+    pub duration: u64,
+    pub fault_gap: u64,
+    pub say_gap: u64,
+    pub latency: u64,
+    pub restores: u32,
+    pub changes: u32,
+    pub fails: u32,
+    pub long: bool,
+    /// Who goes away for good in the middle.
+    pub gone: Option<usize>,
+    /// One member says more than the others may have to keep, to one who alone hears it.
+    pub flood: bool,
 }
 
 pub struct World {
@@ -98,8 +139,12 @@ pub struct World {
     pub plan: Plan,
     pub members: Vec<Member>,
     links: BTreeMap<(usize, usize), Link>,
+    /// Who are linked whatever rooms they are in.
+    contacts: BTreeSet<(usize, usize)>,
     /// Between whom nothing gets through, until when.
-    partitions: BTreeMap<(usize, usize), u64>,
+    pub partitions: BTreeMap<(usize, usize), u64>,
+    pub mutation: Option<Mutation>,
+    pub broken: Broken,
     pub oracle: Oracle,
     pub stats: Stats,
     pub storm: bool,
@@ -109,9 +154,9 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, verbose: bool) -> Self {
+    pub fn new(seed: u64, mutation: Option<Mutation>, lies: bool, verbose: bool) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x726f_6f6d);
-        let plan = Plan {
+        let mut plan = Plan {
             members: [3, 3, 4, 5, 6, 8, 12][rng.usize(0..7)],
             duration: [10_000, 20_000, 40_000][rng.usize(0..3)],
             fault_gap: [60, 200, 600, 2_000][rng.usize(0..4)],
@@ -121,37 +166,42 @@ impl World {
             changes: [0, 5, 15, 40][rng.usize(0..4)],
             fails: [0, 0, 20][rng.usize(0..3)],
             long: rng.u32(0..5) == 0,
+            gone: None,
+            flood: false,
         };
+        // Drawn apart, so that the rest of what a seed means stays.
+        let mut apart = Rng::with_seed(seed ^ 0x6c69_6172);
+        if apart.u32(0..4) == 0 {
+            plan.gone = Some(apart.usize(1..plan.members));
+        }
+        if let Some(mutation) = mutation {
+            mutation.shape(&mut plan);
+        }
+        let lying = mutation.map_or(lies, Mutation::needs_liars);
+        let liars = if lying { liars::draw(&mut apart, &mut plan, mutation) } else { BTreeMap::new() };
+
         let member = |number: usize| {
             let keypair = keypair(&mut rng);
             let name: Name = format!("user{number}").parse().unwrap();
             let journal = Rc::new(Journal::in_memory(&name, &keypair).unwrap());
-            Member {
-                name,
-                keypair,
-                journal,
-                rooms: None,
-                backups: Vec::new(),
-                epoch: 0,
-                seq: 0,
-                started: 0,
-                inbox: VecDeque::new(),
-                gone: false,
-                restored: 0,
-                low: false,
-                paused: 0,
-            }
+            Member::new(name, keypair, journal)
         };
-        let members: Vec<Member> = (0..plan.members).map(member).collect();
+        let mut members: Vec<Member> = (0..plan.members).map(member).collect();
         let keys = members.iter().map(|member| member.keypair.public()).collect();
+        for (number, lies) in liars {
+            liars::add(&mut members, number, lies);
+        }
         Self {
             now: 0,
             rng,
-            oracle: Oracle::new(keys),
+            oracle: Oracle::new(keys, members.len()),
             plan,
+            contacts: (1..members.len()).map(|other| (0, other)).collect(),
             members,
             links: BTreeMap::new(),
             partitions: BTreeMap::new(),
+            mutation,
+            broken: Broken::default(),
             stats: Stats::default(),
             storm: true,
             verbose,
@@ -190,6 +240,10 @@ impl World {
             }
         }
         self.run_until(2_000)?;
+        liars::begin(self);
+        if self.plan.flood {
+            return super::mutation::flood(self);
+        }
         let (mut fault, mut word) = (self.now, self.now);
         let end = self.now + self.plan.duration;
         while self.now < end {
@@ -200,6 +254,10 @@ impl World {
             if self.now >= word {
                 word = self.now + self.rng.u64(1..=self.plan.say_gap);
                 self.type_something();
+                liars::lie(self);
+            }
+            if self.now > end - self.plan.duration / 3 {
+                self.leave_for_good();
             }
             self.run_until(self.now + TICK)?;
         }
@@ -211,7 +269,8 @@ impl World {
         self.storm = false;
         self.note(|| "peace".into());
         self.partitions.clear();
-        for number in 0..self.plan.members {
+        self.leave_for_good();
+        for number in 0..self.members.len() {
             self.members[number].paused = 0;
             if self.members[number].gone {
                 self.stop(number);
@@ -224,7 +283,10 @@ impl World {
         }
         // Who is invited joins, so that all are there.
         self.run_until(self.now + 5_000)?;
-        self.run_until(self.now + 60_000)?;
+        self.run_until(self.now + 15_000)?;
+        liars::end(self)?;
+        self.expel();
+        self.run_until(self.now + 45_000)?;
         super::check::at_the_end(self)?;
         let before = self.says;
         self.run_until(self.now + 20_000)?;
@@ -239,7 +301,7 @@ impl World {
             self.now += TICK;
             self.connect();
             self.deliver();
-            for number in 0..self.plan.members {
+            for number in 0..self.members.len() {
                 self.step(number);
                 if let Some(violation) = self.violation.take() {
                     return Err(format!("after {} ms: {violation}", self.now));
@@ -260,11 +322,48 @@ impl World {
         self.members[number].inbox.push_back((now, Input::Do(command)));
     }
 
-    fn start(&mut self, number: usize) {
-        if self.members[number].rooms.is_some() {
+    /// Who is to go away for good does.
+    fn leave_for_good(&mut self) {
+        let Some(number) = self.plan.gone.filter(|it| !self.members[*it].gone) else {
+            return;
+        };
+        // An owner can't be done without.
+        let key = self.members[number].keypair.public();
+        let mut rooms = self.members.iter().filter_map(|it| it.rooms.as_ref()).flat_map(Rooms::iter);
+        let owns = rooms.any(|(_, room)| room.membership.owner == key || room.membership.heir == Some(key));
+        drop(rooms);
+        if !owns {
+            self.stats.fault("members gone for good");
+            self.members[number].gone = true;
+            self.stop(number);
+        }
+    }
+
+    /// The owner removes who is away for good, and who lies.
+    fn expel(&mut self) {
+        for owner in 0..self.plan.members {
+            let key = self.members[owner].keypair.public();
+            let room = self.members[owner].rooms.as_ref().and_then(|it| it.iter().next());
+            let Some((id, _)) = room.filter(|(_, room)| room.membership.owner == key) else {
+                continue;
+            };
+            for number in 0..self.plan.members {
+                let it = &self.members[number];
+                if number != owner && (it.gone || it.liar.is_some()) {
+                    self.command(owner, Command::Kick(id, number));
+                }
+            }
+        }
+    }
+
+    pub fn start(&mut self, number: usize) {
+        if self.members[number].rooms.is_some() || self.members[number].gone || !liars::is_there(self, number)
+        {
             return;
         }
         let epoch = self.rng.u64(..);
+        let epoch = liars::epoch(self, number).or_else(|| self.old_epoch(number)).unwrap_or(epoch);
+        self.mutate_journal(number);
         let now = self.now;
         let own = self.members[number].keypair.public();
         let member = &mut self.members[number];
@@ -273,7 +372,7 @@ impl World {
         member.seq = member.journal.last_seq().unwrap();
         member.rooms = Some(Rooms::load(&member.journal, own).unwrap());
         member.inbox.clear();
-        member.low = false;
+        (member.low, member.full) = (false, false);
         self.note(|| format!("user{number} starts in {epoch:016x}"));
     }
 
@@ -283,13 +382,13 @@ impl World {
         }
         self.note(|| format!("user{number} is gone"));
         self.members[number].inbox.clear();
-        for other in 0..self.plan.members {
+        for other in 0..self.members.len() {
             self.cut(number, other, 2_000);
         }
     }
 
     /// Both ends notice, some time.
-    fn cut(&mut self, one: usize, other: usize, within: u64) {
+    pub fn cut(&mut self, one: usize, other: usize, within: u64) {
         let (now, delay) = (self.now, [self.rng.u64(0..=within), self.rng.u64(0..=within)]);
         let again = now + within + self.rng.u64(0..2_000);
         if let Some(link) = self.links.get_mut(&(one.min(other), one.max(other))) {
@@ -310,10 +409,10 @@ impl World {
 
     /// Links come up where there is none.
     fn connect(&mut self) {
-        for one in 0..self.plan.members {
-            for other in one + 1..self.plan.members {
+        for one in 0..self.members.len() {
+            for other in one + 1..self.members.len() {
                 let both = [one, other].iter().all(|it| self.members[*it].rooms.is_some());
-                let parted = self.parted(one, other);
+                let parted = self.parted(one, other) || !self.may_be_linked(one, other);
                 let link = self.links.entry((one, other)).or_default();
                 if both && !parted && link.up == [false; 2] && link.again <= self.now {
                     link.up = [true; 2];
@@ -323,6 +422,20 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Contacts are linked, and members for the sake of the room. With a liar's other machine is who is not with it.
+    fn may_be_linked(&self, one: usize, other: usize) -> bool {
+        let [a, b] = [one, other].map(|it| &self.members[it]);
+        let both = a.mates.contains(&b.keypair.public()) && b.mates.contains(&a.keypair.public());
+        let may = self.contacts.contains(&(one.min(other), one.max(other)));
+        (may || both && self.mutation != Some(Mutation::Unmated)) && liars::may_be_linked(self, one, other)
+    }
+
+    /// Whether there is a link, or one side has not noticed yet that it is gone.
+    pub fn is_linked(&self, one: usize, other: usize) -> bool {
+        let link = self.links.get(&(one.min(other), one.max(other)));
+        link.is_some_and(|link| link.up != [false; 2] || link.again > self.now)
     }
 
     fn deliver(&mut self) {
@@ -363,10 +476,18 @@ impl World {
             }
         }
         member.inbox = later;
+        let was_full = member.full;
+        for input in &inputs {
+            if let Input::Low(low) = input {
+                member.full = *low;
+            }
+        }
         if inputs.is_empty() && rooms.deadline() > clock.mono {
             member.rooms = Some(rooms);
             return;
         }
+        self.mishear(number, &mut inputs);
+        let member = &mut self.members[number];
         let journal = Rc::clone(&member.journal);
         let (keypair, epoch, seq) = (member.keypair.clone(), member.epoch, member.seq);
         let (mut next, mut effects) = (seq, Vec::new());
@@ -406,9 +527,14 @@ impl World {
             rooms.finish(&mut cx).unwrap();
         }
         let storm = self.storm;
+        if self.acts_too_early(number, &effects) {
+            journal.rollback();
+            self.kill(number);
+            return;
+        }
         // The disk fails.
         if storm && self.plan.fails > 0 && self.rng.u32(0..1_000) < self.plan.fails {
-            self.stats.add("failed transactions");
+            self.stats.fault("failed transactions");
             journal.rollback();
             rooms.reload(&journal, keypair.public()).unwrap();
             self.note(|| format!("user{number}'s disk fails"));
@@ -430,6 +556,9 @@ impl World {
         }
         journal.commit().unwrap();
         let member = &mut self.members[number];
+        if rooms.take_changed() {
+            member.mates = rooms.mates().into_keys().collect();
+        }
         member.rooms = Some(rooms);
         member.seq = next;
         for (room, id, text) in said {
@@ -437,47 +566,38 @@ impl World {
         }
         // It dies between the commit and what follows.
         if storm && self.rng.u32(0..2_000) == 0 {
-            self.stats.add("deaths after a commit");
+            self.stats.fault("deaths after a commit");
             self.kill(number);
             return;
         }
         self.act(number, effects);
-        super::check::each(self, number);
+        super::check::each(self, number, was_full);
     }
 
-    fn act(&mut self, number: usize, effects: Vec<Effect>) {
+    pub fn act(&mut self, number: usize, mut effects: Vec<Effect>) {
+        self.distort(number, &mut effects);
+        liars::distort(self, number, &mut effects);
+        let honest = self.members[number].liar.is_none();
         for effect in effects {
             match effect {
                 Effect::Say { to, about } => {
-                    let to = self.number(to);
-                    self.says += 1;
-                    if self.verbose {
-                        let line = format!("{:?}", about.says);
-                        self.note(|| {
-                            format!(
-                                "user{number} to user{to}: {}",
-                                line.chars().take(300).collect::<String>()
-                            )
-                        });
-                    }
-                    let due = self.now + self.rng.u64(0..=self.plan.latency);
-                    let parted = self.parted(number, to);
-                    let side = usize::from(to > number);
-                    if let Some(link) = self.links.get_mut(&(number.min(to), number.max(to)))
-                        && link.up[1 - side]
-                        && !parted
-                    {
-                        let after = link.queues[side].back().map_or(0, |(due, _)| *due);
-                        link.queues[side].push_back((due.max(after), about));
-                    }
+                    self.send(number, to, about);
                 }
                 Effect::Blame { peer, what } => {
                     let peer = self.number(peer);
-                    self.fail(format!("user{number} blames user{peer}, who is honest: {what}"));
+                    if honest && self.members[peer].liar.is_none() {
+                        self.fail(format!("user{number} blames user{peer}, who is honest: {what}"));
+                    }
+                    self.stats.add("liars blamed");
+                    self.note(|| format!("user{number} blames user{peer}: {what}"));
                 }
                 Effect::Member { room, user, state: State::Forked, .. } => {
                     let user = self.number(user);
-                    self.fail(format!("user{number} finds user{user} forked in room {room}"));
+                    if honest && self.members[user].liar.is_none() {
+                        self.fail(format!("user{number} finds user{user} forked in room {room}"));
+                    }
+                    self.stats.add("liars found");
+                    self.note(|| format!("user{number} finds user{user} forked"));
                 }
                 Effect::Frozen { why, .. } => self.fail(format!("frozen: {why}")),
                 Effect::Invited { room, .. } => {
@@ -487,29 +607,62 @@ impl World {
                 }
                 Effect::Text { room, seq, author } => {
                     let author = self.number(author);
+                    super::check::text(self, number, seq);
                     self.note(|| format!("user{number} has {seq} of user{author} in {room}"));
                 }
                 Effect::Spread { room, id, spread } => {
                     self.note(|| format!("user{number} hears of {id} in {room}: {spread:?}"));
                     super::check::spread(self, number, room, id, spread);
                 }
+                Effect::Cut { .. } => self.oracle.cut(number),
                 other => self.note(|| format!("user{number}: {other:?}")),
             }
         }
     }
 
-    fn kill(&mut self, number: usize) {
+    /// Something goes over a link, if there is one.
+    pub fn send(&mut self, number: usize, to: PublicKey, about: AboutRoom) {
+        super::check::says(self, number, to, &about);
+        let to = self.peer(number, to);
+        self.says += 1;
+        if self.verbose {
+            let line = format!("{:?}", about.says);
+            self.note(|| format!("user{number} to user{to}: {}", line.chars().take(300).collect::<String>()));
+        }
+        let due = self.now + self.rng.u64(0..=self.plan.latency);
+        let parted = self.parted(number, to);
+        let side = usize::from(to > number);
+        if let Some(link) = self.links.get_mut(&(number.min(to), number.max(to)))
+            && link.up[1 - side]
+            && !parted
+        {
+            let after = link.queues[side].back().map_or(0, |(due, _)| *due);
+            link.queues[side].push_back((due.max(after), about));
+        }
+    }
+
+    /// The machine of this account with which a member is linked.
+    fn peer(&self, number: usize, key: PublicKey) -> usize {
+        let mut all = (0..self.members.len()).filter(|it| self.members[*it].keypair.public() == key);
+        let linked = |it: &usize| {
+            let link = self.links.get(&(number.min(*it), number.max(*it)));
+            link.is_some_and(|link| link.up[usize::from(number > *it)])
+        };
+        all.clone().find(linked).or_else(|| all.next()).unwrap()
+    }
+
+    pub fn kill(&mut self, number: usize) {
         self.note(|| format!("user{number} is killed"));
         self.members[number].rooms = None;
         self.members[number].inbox.clear();
-        for other in 0..self.plan.members {
+        for other in 0..self.members.len() {
             self.cut(number, other, 2_000);
         }
         // Back at once: the journal may be an older one.
         let restored = self.rng.u32(0..100) < self.plan.restores && !self.members[number].backups.is_empty();
         if restored {
             let backup = self.rng.usize(0..self.members[number].backups.len());
-            self.stats.add("restored backups");
+            self.stats.fault("restored backups");
             self.note(|| format!("user{number} is restored from backup {backup}"));
             let member = &mut self.members[number];
             member.backups.truncate(backup + 1);
@@ -526,21 +679,21 @@ impl World {
     }
 
     fn fault(&mut self) {
-        let count = self.plan.members;
+        let count = self.members.len();
         let [one, other] = [self.rng.usize(0..count), self.rng.usize(0..count)];
         match self.rng.u32(0..12) {
             0..=2 if one != other => {
-                self.stats.add("links cut");
+                self.stats.fault("links cut");
                 self.cut(one, other, 1_000);
             }
             3 if one != other => {
-                self.stats.add("partitions");
+                self.stats.fault("partitions");
                 let until = self.now + self.rng.u64(100..10_000);
                 self.partitions.insert((one.min(other), one.max(other)), until);
                 self.cut(one, other, 3_000);
             }
             4 => {
-                self.stats.add("partitions");
+                self.stats.fault("partitions");
                 let until = self.now + self.rng.u64(100..10_000);
                 for member in (0..count).filter(|member| *member != one) {
                     self.partitions.insert((one.min(member), one.max(member)), until);
@@ -548,7 +701,7 @@ impl World {
                 }
             }
             5 | 6 if self.members[one].rooms.is_some() => {
-                self.stats.add("kills");
+                self.stats.fault("kills");
                 self.kill(one);
             }
             7 if self.members[one].rooms.is_none() => self.start(one),
@@ -558,14 +711,14 @@ impl World {
                 self.stats.add("backups");
             }
             9 => {
-                self.stats.add("full disks");
+                self.stats.fault("full disks");
                 let low = !self.members[one].low;
                 if self.members[one].rooms.is_some() {
                     self.set_low(one, low);
                 }
             }
             10 => {
-                self.stats.add("pauses");
+                self.stats.fault("pauses");
                 self.members[one].paused = self.now + self.rng.u64(10..5_000);
             }
             _ => {}
@@ -573,7 +726,7 @@ impl World {
     }
 
     fn type_something(&mut self) {
-        let number = self.rng.usize(0..self.plan.members);
+        let number = self.rng.usize(0..self.members.len());
         let Some(rooms) = &self.members[number].rooms else {
             return;
         };
@@ -589,8 +742,15 @@ impl World {
         if self.rng.u32(0..100) < self.plan.changes {
             let command = match self.rng.u32(0..10) {
                 0..=1 if owner => Command::Kick(room, other),
-                2..=5 if owner => Command::Invite(room, other, self.rng.bool()),
-                6 if owner && self.rng.u32(0..4) == 0 && self.plan.restores == 0 => {
+                2..=5 if owner => {
+                    self.contacts.insert((number.min(other), number.max(other)));
+                    Command::Invite(room, other, self.rng.bool())
+                }
+                6 if owner
+                    && self.rng.u32(0..4) == 0
+                    && self.plan.restores == 0
+                    && self.members[other].liar.is_none() =>
+                {
                     Command::Give(room, other)
                 }
                 7 if owner => Command::Topic(room),

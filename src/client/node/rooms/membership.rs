@@ -134,7 +134,9 @@ impl Membership {
             name: found.room.clone(),
             owner,
             owners: nodes.iter().map(|it| it.owner.1).collect(),
-            heir: heir.flatten(),
+            heir: heir
+                .flatten()
+                .filter(|key| grants.values().any(|it| it.key == *key && it.removed.is_none())),
             topic: topic.unwrap_or_default(),
             grants,
             tips: changes.keys().filter(|hash| !before.contains(hash)).copied().collect(),

@@ -81,6 +81,17 @@ struct View {
     asked_changes: bool,
 }
 
+impl View {
+    /// Whether the peer has joined, by what is here or by its own word: to be invited is not to be in.
+    fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
+        match room.state(peer) {
+            Some(State::Joined) => true,
+            Some(State::Invited) => self.offers.keys().any(|name| name.author == peer),
+            _ => false,
+        }
+    }
+}
+
 fn say(cx: &mut Cx<'_>, to: PublicKey, room: &Room, says: RoomSays) {
     cx.effects.push(Effect::Say { to, about: AboutRoom { room: room.key(), says } });
 }
@@ -344,8 +355,8 @@ impl Peers {
             }
         }
         let wanted = pull.receipts.iter().filter_map(|name| room.receipts.kept.get(name));
-        for receipts in wanted.cloned().collect::<Vec<_>>().chunks(8) {
-            say(cx, from, room, RoomSays::Receipts(receipts.to_vec()));
+        for receipt in wanted.cloned().collect::<Vec<_>>() {
+            say(cx, from, room, RoomSays::Receipts(vec![receipt]));
         }
         self.wake = Some(Instant::START);
         Ok(())
@@ -486,10 +497,11 @@ impl Peers {
             if let Some((id, number)) = own
                 && view.heard
                 && is_member
-                && room.membership.is_in(*key)
+                && view.takes_part(room, *key)
                 && view.has.get(&id).copied().unwrap_or_default() < number
             {
-                let after = view.has.get(&id).copied().unwrap_or_default();
+                let past = room.chain_name(id).map_or(0, |name| room.past_of(*key, name));
+                let after = view.has.get(&id).copied().unwrap_or_default().max(past);
                 view.serving.entry(id).or_insert((after, number)).1 = number;
             }
         }

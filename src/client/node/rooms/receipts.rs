@@ -111,10 +111,11 @@ impl Room {
             return Ok(false);
         }
         // What a member has written must not be known of without being here: it may lose it with its journal.
-        let own = receipt.covers.iter().find(|mark| mark.chain.author == name.member);
-        if let Some(own) = own.filter(|_| name.member != self.own)
-            && self.find(journal, own)?.is_none()
-        {
+        let lacks = |mark: &&Mark| {
+            let here = self.branches(mark.chain).map(|chain| chain.row.number).max().unwrap_or_default();
+            mark.chain.author == name.member && here < mark.number.min(self.limit(mark.chain))
+        };
+        if name.member != self.own && receipt.covers.iter().any(|mark| lacks(&mark)) {
             if self.deferred.len() < MAX_DEFERRED && !self.deferred.contains(receipt) {
                 self.deferred.push(receipt.clone());
             }
