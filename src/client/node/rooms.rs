@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::protocol::peer::Cursor;
 use crate::protocol::room::{
     AboutRoom, Add, Change, Deed, EntryKind, Found, Hash, MAX_CHANGES, MAX_HEADS, MAX_MEMBERS, MAX_ROOMS,
-    Past, Remove, RoomKey, RoomSays, hash,
+    Past, Pull, Remove, RoomKey, RoomSays, hash,
 };
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
@@ -428,13 +428,15 @@ impl Rooms {
                     peers.hear(cx, room, from, says, *low)?;
                 }
             }
-            None => {
-                if let RoomSays::Changes(changes) = says
-                    && may_invite
-                {
-                    return self.invited(cx, from, *room, changes);
+            None => match says {
+                RoomSays::Changes(changes) if may_invite => return self.invited(cx, from, *room, changes),
+                // A member that does not know that this one has lost all of the room.
+                RoomSays::Have(have) if may_invite && !have.tips.is_empty() => {
+                    let says = RoomSays::Pull(Pull { changes: true, ..Pull::default() });
+                    cx.effects.push(Effect::Say { to: from, about: AboutRoom { room: *room, says } });
                 }
-            }
+                _ => {}
+            },
         }
         Ok(())
     }

@@ -96,9 +96,9 @@ impl Node {
 
     /// Whether this may be an invitation: a contact may always invite, and what a stranger says counts among its messages.
     fn may_invite(&mut self, key: PublicKey, about: &AboutRoom) -> bool {
-        let RoomSays::Changes(changes) = &about.says else {
+        if !matches!(&about.says, RoomSays::Changes(_) | RoomSays::Have(_)) {
             return false;
-        };
+        }
         let person = self.roster.holder(&key).and_then(|id| Some((id, self.roster.get(id)?)));
         let Some((id, person)) = person.filter(|_| self.rooms.by_key(about.room).is_none()) else {
             return false;
@@ -108,7 +108,7 @@ impl Node {
             Standing::Contact => true,
             Standing::Stranger => {
                 let mut bytes = Vec::new();
-                changes.iter().for_each(|change| codec::encode(change, &mut bytes));
+                codec::encode(&about.says, &mut bytes);
                 self.intake.take(id, bytes.len()).is_ok()
             }
             Standing::Forgotten | Standing::Member => false,
@@ -203,7 +203,12 @@ impl Node {
             }
             Effect::Invited { room, by } => {
                 self.meet_room(room);
-                self.tell_invited(room, by);
+                if by == self.setup.key() {
+                    // It was founded here, and a backup did not have it.
+                    self.tell_room(room, RoomState::Joined, String::new());
+                } else {
+                    self.tell_invited(room, by);
+                }
             }
             Effect::Member { room, user, state, by } => self.tell_member(room, user, state, by),
             Effect::Topic { room } => {

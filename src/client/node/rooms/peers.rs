@@ -60,6 +60,8 @@ struct Peer {
     window: usize,
     /// How many bytes of runs are on their way to it.
     underway: usize,
+    /// The rooms of whose changes it was asked, though it is not known to be in.
+    asked: BTreeSet<RoomId>,
     views: BTreeMap<RoomId, View>,
 }
 
@@ -214,7 +216,10 @@ impl Peers {
         match says {
             RoomSays::Changes(changes) => self.hear_changes(cx, room, from, changes)?,
             // Who was removed is told no more than that.
-            _ if !is_in => self.tell_removed(cx, room, from),
+            _ if !is_in => {
+                self.ask_unknown(cx, room, from, says);
+                self.tell_removed(cx, room, from);
+            }
             RoomSays::Have(have) => self.hear_have(cx, room, from, have)?,
             RoomSays::Pull(pull) => self.hear_pull(cx, room, from, pull)?,
             RoomSays::Run(run) => {
@@ -241,6 +246,17 @@ impl Peers {
             }
         }
         Ok(())
+    }
+
+    /// One who is not known to be in has changes that are not here: it was let in by what was lost here with a backup.
+    fn ask_unknown(&mut self, cx: &mut Cx<'_>, room: &Room, of: PublicKey, says: &RoomSays) {
+        if let RoomSays::Have(have) = says
+            && have.tips.iter().any(|tip| !room.changes.contains_key(tip))
+            && let Some(peer) = self.peers.get_mut(&of)
+            && peer.asked.insert(room.row.id)
+        {
+            say(cx, of, room, RoomSays::Pull(Pull { changes: true, ..Pull::default() }));
+        }
     }
 
     fn tell_removed(&mut self, cx: &mut Cx<'_>, room: &Room, to: PublicKey) {
@@ -519,6 +535,10 @@ impl Peers {
                 Some(*key) != asked.of
                     && peer.views.get(&id).is_some_and(|view| view.offers.contains_key(&name))
             };
+            let has_more = |peer: Option<&Peer>| {
+                let offer = peer.and_then(|peer| peer.views.get(&id)?.offers.get(&name));
+                offer.is_some_and(|mark| mark.number > asked.up_to)
+            };
             let Some(slow) = asked.of else {
                 self.pulls.remove(&(id, name));
                 continue;
@@ -527,6 +547,9 @@ impl Peers {
                 self.pulls.remove(&(id, name));
                 let view = self.peers.get_mut(&slow).and_then(|peer| peer.views.get_mut(&id));
                 view.into_iter().for_each(|view| _ = view.offers.remove(&name));
+            } else if has_more(self.peers.get(&slow)) {
+                // It may not have had what it was asked for, or not been able to hand it on.
+                self.pulls.remove(&(id, name));
             } else if let Some(asked) = self.pulls.get_mut(&(id, name)) {
                 asked.since = now;
             }
@@ -588,7 +611,7 @@ impl Peers {
     /// Sends what was asked for, and what is new of our own, as far as it may be on its way.
     pub fn send_runs(&mut self, cx: &mut Cx<'_>, rooms: &BTreeMap<RoomId, Room>) -> Result<()> {
         for (key, peer) in &mut self.peers {
-            let Peer { window, underway, views } = peer;
+            let Peer { window, underway, views, .. } = peer;
             for (id, view) in views.iter_mut() {
                 let Some(room) = rooms.get(id).filter(|room| room.membership.is_in(*key)) else {
                     view.serving.clear();

@@ -229,8 +229,8 @@ impl Room {
         while covers.len() + 1 < MAX_CAUSES
             && let Some(id) = self.receipts.grown.pop_first()
         {
-            let mark = self.chains.get(&id).map(|chain| chain.row.mark());
-            covers.extend(mark.filter(|mark| mark.number > 0));
+            // What is not signed yet can't be handed on, and nobody is to ask for it.
+            covers.extend(self.chains.get(&id).and_then(Chain::head));
         }
         // What this member has written itself, too: so others know what else it has said of what it has, see `Raise`.
         let own = self.writing.and_then(|id| self.chains.get(&id)).map(|chain| chain.row.mark());
@@ -250,8 +250,8 @@ impl Room {
     /// The receipts go on from where the last start has left them.
     pub fn recount_all(&mut self, journal: &Journal) -> Result<()> {
         let own = self.own;
-        for chain in self.chains.values().filter(|chain| chain.row.number > chain.row.base) {
-            if self.receipts.claimed(own, chain.row.name) < Some(chain.row.number) {
+        for chain in self.chains.values() {
+            if chain.head().is_some_and(|head| self.receipts.claimed(own, head.chain) < Some(head.number)) {
                 self.receipts.grown.insert(chain.row.id);
             }
         }

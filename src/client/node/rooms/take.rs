@@ -281,9 +281,13 @@ impl Room {
             }
         }
         if taken == it.entries.len() {
-            let ends =
-                self.chains.get(&id).is_some_and(|chain| chain.row.number + 1 == it.first + taken as u64);
-            if ends {
+            let end = it.first + taken as u64;
+            let ends = self.chains.get(&id).filter(|chain| chain.row.number + 1 == end);
+            if let Some(chain) = ends {
+                if taken == 0 && chain.signed.number < chain.row.number {
+                    // It can be handed on from now on.
+                    self.has_grown(cx.journal, id, cx.now)?;
+                }
                 self.sign_off(cx.journal, id, &it.signature)?;
             }
         } else if outcome == Offered::Taken {

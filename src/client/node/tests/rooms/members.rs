@@ -206,3 +206,60 @@ fn a_restart_finds_the_room_as_it_was() {
     }
     assert_eq!((net.shown(ALICE), net.spread(ALICE)), (vec!["three"], Some((3, 3, true))));
 }
+
+#[test]
+fn who_was_restored_gets_back_what_was_lost() {
+    // Before the room, before carol was in it, and before she and bob said something.
+    for stage in 0..3 {
+        let mut net = Net::new(3);
+        let mut backups = (0..2).map(|who| net.backup(who)).collect::<Vec<_>>();
+        net.types(ALICE, "ROOM #lab");
+        net.link(ALICE, BOB);
+        net.types(ALICE, "INVITE #lab bob all");
+        net.types(BOB, "JOIN #lab");
+        net.types(BOB, "CHAT #lab one");
+        net.later(3_000);
+        if stage == 1 {
+            backups = (0..2).map(|who| net.backup(who)).collect();
+        }
+        net.link(ALICE, CAROL);
+        net.types(ALICE, "INVITE #lab carol all");
+        net.types(CAROL, "JOIN #lab");
+        net.link(BOB, CAROL);
+        net.later(3_000);
+        if stage == 2 {
+            backups = (0..2).map(|who| net.backup(who)).collect();
+        }
+        net.types(BOB, "CHAT #lab two");
+        net.types(ALICE, "CHAT #lab three");
+        net.types(CAROL, "CHAT #lab four");
+        net.types(ALICE, "TOPIC #lab lost and found");
+        net.later(3_000);
+        (ALICE..).zip(backups).for_each(|(who, journal)| net.restore(who, journal));
+        net.link(ALICE, CAROL);
+        net.link(ALICE, BOB);
+        net.later(3_000);
+        if stage == 0 {
+            assert_eq!(net.rooms_told(ALICE), [(RoomState::Joined, "")]);
+            net.types(BOB, "JOIN #lab");
+        }
+        net.later(3_000);
+        // What they said themselves is not told as if another had.
+        assert!(!net.shown(ALICE).contains(&"three") && !net.shown(BOB).contains(&"two"), "{stage}");
+        net.types(ALICE, "CHAT #lab five");
+        net.types(BOB, "CHAT #lab six");
+        net.later(5_000);
+        for who in [ALICE, BOB, CAROL] {
+            let mut texts = net.order(who);
+            texts.sort_unstable();
+            assert_eq!(texts, ["five", "four", "one", "six", "three", "two"], "{stage} {who}");
+            assert_eq!(net.order(who), net.order(ALICE), "{stage} {who}");
+            let line = net.room(who);
+            assert_eq!(
+                (line.topic.as_str(), line.members, line.waiting),
+                ("lost and found", 3, 0),
+                "{stage} {who}"
+            );
+        }
+    }
+}
