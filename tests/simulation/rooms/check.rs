@@ -460,6 +460,10 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                 ));
             }
         }
+    }
+    for (number, entries) in &all {
+        let id = joined.iter().find(|(it, _)| it == number).unwrap().1;
+        let room = world.members[*number].rooms.as_ref().unwrap().get(id).unwrap();
         if room.settled() < entries.iter().map(|(.., place)| place.cast_unsigned()).max().unwrap_or_default()
         {
             let who: Vec<_> = joined

@@ -227,6 +227,10 @@ impl Peers {
                 say(cx, from, room, RoomSays::Got(size));
                 if !low && room.is_open() {
                     self.hear_run(cx, room, from, run)?;
+                } else {
+                    // It is asked for again.
+                    let asked = Asked { of: None, up_to: run.first, since: cx.now.mono };
+                    self.pulls.insert((room.row.id, run.chain), asked);
                 }
             }
             RoomSays::Receipts(receipts) => self.hear_receipts(cx, room, from, receipts)?,
@@ -385,6 +389,15 @@ impl Peers {
             Offered::Unknown => {
                 self.pulls.remove(&place);
                 self.ask_changes(cx, room, from);
+            }
+            Offered::From(after)
+                if self.pulls.get(&place).is_some_and(|asked| asked.of == Some(from))
+                    && run.first > after + 1 =>
+            {
+                // It came later than what is lacking here: another one is asked.
+                self.pulls.remove(&place);
+                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+                view.into_iter().for_each(|view| _ = view.offers.remove(&run.chain));
             }
             Offered::From(after) => {
                 let (hash, number) = end_of(room, run);
@@ -663,8 +676,7 @@ impl Peers {
 
 /// From where on this member gets a chain of which nothing is here.
 fn granted(room: &Room, name: &ChainName) -> u64 {
-    let grant = room.own_grant();
-    grant.and_then(|(_, grant)| grant.past.get(name)).map_or(0, |cause| cause.mark.number)
+    room.past_of(room.own, *name)
 }
 
 fn blame(cx: &mut Cx<'_>, peer: PublicKey, what: &'static str) {

@@ -322,8 +322,7 @@ impl Room {
 
     /// Up to which number a member does not get a chain, for it was written before.
     pub fn past_of(&self, member: PublicKey, name: ChainName) -> u64 {
-        let past = self.grant_of(member).and_then(|(_, grant)| grant.past.get(&name));
-        past.map_or(0, |past| past.mark.number)
+        self.past_in(member, name).map_or(0, |past| past.mark.number)
     }
 
     /// The chains of ours of which no other member has all, with up to where one has them. None while this member is

@@ -6,7 +6,9 @@ use super::membership::{Grant, Membership};
 use super::receipts::Receipts;
 use super::take::Waiting;
 use crate::protocol::PublicKey;
-use crate::protocol::room::{ChainName, Change, Hash, MAX_RUN, Mark, Raise, Receipt, RoomKey, Signature};
+use crate::protocol::room::{
+    ChainName, Change, Hash, MAX_RUN, Mark, Past, Raise, Receipt, RoomKey, Signature,
+};
 use crate::store::Result;
 use crate::store::journal::{ChainId, ChainRow, Journal, RoomRow};
 
@@ -182,7 +184,7 @@ impl Room {
         }
         let mut row = journal.add_chain(self.row.id, name, branch)?;
         if branch == 0
-            && let Some(past) = self.own_grant().and_then(|(_, grant)| grant.past.get(&name)).copied()
+            && let Some(past) = self.past_in(self.own, name)
         {
             // What was written before this member came is with the others.
             let (number, hash, clock, place) = (past.mark.number, past.mark.hash, past.clock, past.place);
@@ -197,8 +199,9 @@ impl Room {
 
     /// This account is in by another change than before: what was written in between is with the others.
     pub fn skip_past(&mut self, journal: &Journal) -> Result<()> {
-        let past: Vec<_> =
-            self.own_grant().into_iter().flat_map(|(_, grant)| grant.past.values().copied()).collect();
+        let names: BTreeSet<ChainName> =
+            self.grants_of(self.own).iter().flat_map(|(_, grant)| grant.past.keys().copied()).collect();
+        let past: Vec<Past> = names.into_iter().filter_map(|name| self.past_in(self.own, name)).collect();
         for past in past {
             let Some(id) = self.chain(journal, past.mark.chain, 0)? else {
                 continue;
@@ -229,19 +232,30 @@ impl Room {
 
     /// By which change a member is in: of several the one by which it has joined, and else the last.
     pub fn grant_of(&self, key: PublicKey) -> Option<(Hash, &Grant)> {
+        self.grants_of(key).into_iter().max_by_key(|(hash, grant)| (grant.clock, *hash))
+    }
+
+    /// The changes by which a member is in: those by which it has joined, before others.
+    fn grants_of(&self, key: PublicKey) -> Vec<(Hash, &Grant)> {
         let rank = |hash: &Hash| {
-            let theirs =
-                || self.chains_of(key).filter(|chain| chain.row.name.grant == *hash && chain.row.number > 0);
+            let theirs = || self.chains_of(key).filter(|it| it.row.name.grant == *hash && it.row.number > 0);
             match (theirs().next().is_some(), theirs().any(|chain| chain.row.ended)) {
                 (true, false) => 2,
                 (false, _) => 1,
                 (true, true) => 0,
             }
         };
-        let active = self.membership.active(key);
-        active
-            .max_by_key(|(hash, grant)| (rank(hash), grant.clock, **hash))
-            .map(|(hash, grant)| (*hash, grant))
+        let active = || self.membership.active(key).map(|(hash, grant)| (rank(hash), (*hash, grant)));
+        let highest = active().map(|(rank, _)| rank).max();
+        active().filter(|(rank, _)| Some(*rank) == highest).map(|(_, grant)| grant).collect()
+    }
+
+    /// Up to where a member does not get a chain, for it was written before any change by which it is in.
+    pub fn past_in(&self, key: PublicKey, name: ChainName) -> Option<Past> {
+        let grants = self.grants_of(key);
+        let pasts: Option<Vec<Past>> =
+            grants.iter().map(|(_, grant)| grant.past.get(&name).copied()).collect();
+        pasts?.into_iter().min_by_key(|past| past.mark.number)
     }
 
     /// What an account is here. `None` if it never was in.
@@ -439,8 +453,7 @@ impl Room {
     /// Whether an entry was written before this member came, and so is not here.
     pub fn is_before(&self, name: ChainName, number: u64) -> bool {
         let base = self.named(name, 0).and_then(|id| self.chains.get(&id)).map(|chain| chain.row.base);
-        let granted =
-            self.own_grant().and_then(|(_, grant)| grant.past.get(&name)).map(|past| past.mark.number);
+        let granted = self.past_in(self.own, name).map(|past| past.mark.number);
         number <= base.max(granted).unwrap_or_default()
     }
 

@@ -518,7 +518,7 @@ impl Room {
     /// Where an entry stands that is not here, for it was written before this member came: where one says who names it,
     /// but not behind what the owner says of the last of them.
     fn stands_before(&self, name: ChainName, number: u64, said: u64) -> u64 {
-        let past = self.own_grant().and_then(|(_, grant)| grant.past.get(&name));
+        let past = self.past_in(self.own, name);
         past.map_or(said, |past| said.min(past.place.saturating_sub(past.mark.number.saturating_sub(number))))
     }
 
@@ -530,8 +530,8 @@ impl Room {
 
     /// Where the last entry stands that was written in a chain before this member came.
     fn past_place(&self, name: ChainName, number: u64) -> u64 {
-        let grant = self.own_grant().and_then(|(_, grant)| grant.past.get(&name));
-        grant.filter(|past| past.mark.number == number).map_or(0, |past| past.place)
+        let past = self.past_in(self.own, name);
+        past.filter(|past| past.mark.number == number).map_or(0, |past| past.place)
     }
 
     /// Finds out anew where everything stands that is not final: behind its clock, what comes before it in its chain, its
