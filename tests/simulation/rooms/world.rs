@@ -234,7 +234,7 @@ impl World {
         };
         let first = self.plan.members.div_ceil(2);
         for number in 1..self.plan.members {
-            if number <= first || self.rng.bool() {
+            if number <= first || self.plan.flood || self.rng.bool() {
                 let all = self.rng.bool();
                 self.command(0, Command::Invite(room, number, all));
             }
@@ -265,7 +265,7 @@ impl World {
     }
 
     /// All come back, all links stand, and what was promised must hold.
-    fn peace(&mut self) -> Result<(), String> {
+    pub fn peace(&mut self) -> Result<(), String> {
         self.storm = false;
         self.note(|| "peace".into());
         self.partitions.clear();

@@ -335,7 +335,8 @@ impl Peers {
         for Wanted { after, up_to } in &pull.chains {
             if let Some(chain) = room.find(cx.journal, up_to)? {
                 let after = (*after).max(room.past_of(from, up_to.chain)).max(chain.row.base);
-                view.serving.insert(chain.row.id, (after, up_to.number.min(chain.signed.number)));
+                // The signature that was there when this was offered may have given way to a later one.
+                view.serving.insert(chain.row.id, (after, chain.signed.number));
             }
         }
         let wanted = pull.receipts.iter().filter_map(|name| room.receipts.kept.get(name));
@@ -376,6 +377,14 @@ impl Peers {
                 self.pulls.insert(place, Asked { of: Some(from), up_to: number, since: cx.now.mono });
                 let chains = vec![Wanted { after, up_to }];
                 say(cx, from, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
+            }
+            Offered::Full => {
+                let (hash, number) = end_of(room, run);
+                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+                view.into_iter().for_each(|view| {
+                    _ = view.offers.insert(run.chain, Mark { chain: run.chain, number, hash });
+                });
+                self.pulls.insert(place, Asked { of: None, up_to: last, since: cx.now.mono });
             }
             Offered::Refused => {
                 self.pulls.insert(place, Asked { of: None, up_to: last, since: cx.now.mono });
@@ -510,26 +519,27 @@ impl Peers {
         Ok(())
     }
 
-    /// Of a peer that was asked and does not send, what another one has is not asked any more.
-    fn lose_patience(&mut self, now: Instant, id: RoomId) {
+    /// What a peer was asked for and does not send is asked of another one that has it. Returns who is passed over.
+    fn lose_patience(&mut self, now: Instant, id: RoomId) -> BTreeMap<ChainName, PublicKey> {
+        let mut slow = BTreeMap::new();
         let over = self.pulls.iter().filter(|((of, _), asked)| *of == id && now >= asked.until());
         for ((_, name), asked) in over.map(|(place, asked)| (*place, *asked)).collect::<Vec<_>>() {
             let offers = |(key, peer): (&PublicKey, &Peer)| {
                 Some(*key) != asked.of
                     && peer.views.get(&id).is_some_and(|view| view.offers.contains_key(&name))
             };
-            let Some(slow) = asked.of else {
+            let Some(of) = asked.of else {
                 self.pulls.remove(&(id, name));
                 continue;
             };
             if self.peers.iter().any(offers) {
                 self.pulls.remove(&(id, name));
-                let view = self.peers.get_mut(&slow).and_then(|peer| peer.views.get_mut(&id));
-                view.into_iter().for_each(|view| _ = view.offers.remove(&name));
+                slow.insert(name, of);
             } else if let Some(asked) = self.pulls.get_mut(&(id, name)) {
                 asked.since = now;
             }
         }
+        slow
     }
 
     /// Asks for what others have, each chain of one of them.
@@ -539,7 +549,7 @@ impl Peers {
             self.pulls.retain(|(of, _), _| *of != id);
             return Ok(());
         }
-        self.lose_patience(now, id);
+        let slow = self.lose_patience(now, id);
         for (key, peer) in &mut self.peers {
             let Some(view) = peer.views.get_mut(&id).filter(|_| room.membership.is_in(*key)) else {
                 continue;
@@ -547,7 +557,7 @@ impl Peers {
             let mut chains = Vec::new();
             let mut here = Vec::new();
             for (name, mark) in &view.offers {
-                if self.pulls.contains_key(&(id, *name)) || room.waits(mark) {
+                if self.pulls.contains_key(&(id, *name)) || slow.get(name) == Some(key) || room.waits(mark) {
                     continue;
                 }
                 if room.find(cx.journal, mark)?.is_some() {

@@ -70,6 +70,8 @@ pub enum Offered {
     Unknown,
     /// It does not go on from what is here: it is to be sent from after this number on.
     From(u64),
+    /// There is too much of its author's that the others have not.
+    Full,
     /// Nothing of it is taken for now.
     Refused,
     /// It is not what an honest member sends.
@@ -144,8 +146,13 @@ impl Room {
                 return self.divergence(cx, id, *first, *previous, &hashes);
             }
         }
-        if chain.ahead > MAX_AHEAD && name.author != self.own {
-            return Ok(Offered::Refused);
+        if name.author != self.own && self.ahead(name.author) > MAX_AHEAD {
+            // The others may have more of it by now.
+            let chains: Vec<ChainId> = self.chains_of(name.author).map(|chain| chain.row.id).collect();
+            chains.into_iter().try_for_each(|id| self.count_ahead(cx.journal, id))?;
+            if self.ahead(name.author) > MAX_AHEAD {
+                return Ok(Offered::Full);
+            }
         }
         let rest: Vec<(Entry, Hash)> =
             entries.iter().cloned().zip(hashes.iter().copied()).skip(at_end).collect();
@@ -155,6 +162,11 @@ impl Room {
         let waiting =
             Waiting { from, chain: *name, first, previous, entries: rest, signature: *signature, weight };
         self.go_on(cx, id, waiting)
+    }
+
+    /// How many bytes of an author's entries half of the members do not have yet.
+    fn ahead(&self, author: PublicKey) -> u64 {
+        self.chains_of(author).map(|chain| chain.ahead).sum()
     }
 
     /// The branch of a chain that a run belongs to.
@@ -273,9 +285,6 @@ impl Room {
         }
         if taken > 0 {
             self.has_grown(cx.journal, id, cx.now)?;
-            if self.chains.get(&id).is_some_and(|chain| chain.ahead > MAX_AHEAD / 2) {
-                self.count_ahead(cx.journal, id)?;
-            }
         }
         if taken == it.entries.len() {
             let ends =
