@@ -24,7 +24,7 @@ pub struct Oracle {
     had: BTreeMap<Name, BTreeSet<usize>>,
     /// Which entries each member has told its user of, since its journal was restored.
     texts: Vec<BTreeSet<(Name, Vec<u8>)>>,
-    /// What each has said in receipts to have, and is to be looked for.
+    /// What each has handed on, or has said in receipts to have, and is to be looked for.
     promised: Vec<Vec<Mark>>,
     seen: Vec<i64>,
     told: Vec<u64>,
@@ -222,7 +222,10 @@ fn check_promised(world: &mut World, number: usize, who: usize) {
             .is_some_and(|(_, it)| it.is_before(mark.chain, mark.number));
         if !before && had.is_none_or(|had| !had.contains(&who)) {
             let author = world.number(mark.chain.author);
-            world.fail(format!("user{number} has said to have {} of user{author}, and had not", mark.number));
+            world.fail(format!(
+                "user{number} has handed on, or said to have, {} of user{author}, and had it not",
+                mark.number
+            ));
         }
     }
 }
@@ -298,9 +301,12 @@ pub fn says(world: &mut World, number: usize, to: PublicKey, about: &AboutRoom) 
         let own: Vec<Mark> = own.copied().collect();
         return world.oracle.promised[number].extend(own);
     }
-    if !matches!(about.says, RoomSays::Run(_)) {
+    let RoomSays::Run(run) = &about.says else {
         return;
-    }
+    };
+    let last = run.first + run.entries.len() as u64 - 1;
+    let mark = Mark { chain: run.chain, number: last, hash: Hash::default() };
+    world.oracle.promised[number].push(mark);
     let state = room.state(to);
     let to = world.number(to);
     // Who is invited may have joined, which is not known here yet.
@@ -381,7 +387,7 @@ pub fn forks(world: &World) -> Result<(), String> {
 
 /// A member is told how many have a text of its own.
 pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: Spread) {
-    if world.plan.flood {
+    if world.plan.flood || world.members[number].liar.is_some() {
         return;
     }
     let own = world.oracle.keys[number];

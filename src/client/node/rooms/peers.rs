@@ -599,7 +599,7 @@ impl Peers {
         for (key, peer) in &mut self.peers {
             let Peer { window, underway, views } = peer;
             for (id, view) in views.iter_mut() {
-                let Some(room) = rooms.get(id).filter(|room| room.membership.is_in(*key)) else {
+                let Some(room) = rooms.get(id).filter(|room| view.takes_part(room, *key)) else {
                     view.serving.clear();
                     continue;
                 };
