@@ -55,6 +55,12 @@ impl Waiting {
 }
 
 impl Waiting {
+    /// What its entries name, with their author.
+    fn causes(&self) -> impl Iterator<Item = (PublicKey, Mark)> {
+        let causes = self.entries.iter().flat_map(|(entry, _)| &entry.causes);
+        causes.map(|cause| (self.chain.author, cause.mark))
+    }
+
     fn has(&self, mark: &Mark) -> bool {
         let place = mark.number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
         place.and_then(|place| self.entries.get(place)).is_some_and(|(_, hash)| *hash == mark.hash)
@@ -181,12 +187,17 @@ impl Room {
         if !self.is_forked(*name) {
             return self.chain(cx.journal, *name, 0);
         }
-        // Of an author who has broken the rules only that is taken which another member has, by its own word.
-        let claims: Vec<Mark> = self
-            .receipts
-            .claims_of(*name, name.author)
-            .filter(|(it, _)| !self.forked.contains_key(it))
-            .map(|(_, it)| it)
+        // Of an author who has broken the rules only that is taken which another member has, by its own word. What that
+        // member has written may itself wait for this.
+        let claims = self.receipts.claims_of(*name, name.author);
+        let deferred =
+            self.deferred.iter().flat_map(|it| it.covers.iter().map(|mark| (it.name.member, *mark)));
+        let waiting = self.waiting.iter().flat_map(Waiting::causes);
+        let claims: Vec<Mark> = claims
+            .chain(deferred)
+            .chain(waiting)
+            .filter(|(by, mark)| mark.chain == *name && !self.forked.contains_key(by))
+            .map(|(_, mark)| mark)
             .collect();
         let named = |mark: &Mark| {
             (first..).zip(hashes).any(|(number, hash)| (number, *hash) == (mark.number, mark.hash))
