@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::room::{Room, State};
+use super::room::{Chain, Room, State};
 use super::take::{Offered, run_weight, weight};
 use super::write::Changed;
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
     AboutRoom, ChainName, Change, Entry, Hash, Have, MAX_RUN, MAX_RUN_BYTES, Mark, Proof, Pull, Receipt,
-    ReceiptName, RoomSays, Run, Wanted,
+    ReceiptName, RoomSays, Run, Wanted, hash,
 };
 use crate::store::Result;
 use crate::store::journal::{ChainId, RoomId};
@@ -334,7 +334,8 @@ impl Peers {
         };
         for Wanted { after, up_to } in &pull.chains {
             if let Some(chain) = room.find(cx.journal, up_to)? {
-                let after = (*after).max(room.past_of(from, up_to.chain)).max(chain.row.base);
+                let base = if chain.row.branch == 0 { chain.row.base } else { 0 };
+                let after = (*after).max(room.past_of(from, up_to.chain)).max(base);
                 // The signature that was there when this was offered may have given way to a later one.
                 view.serving.insert(chain.row.id, (after, chain.signed.number));
             }
@@ -607,7 +608,8 @@ impl Peers {
                     // What came first here goes first: so nothing waits for its causes for long.
                     let mut next = None;
                     for (chain, (after, up_to)) in &view.serving {
-                        let seq = cx.journal.entry_at(*chain, after + 1)?.map(|entry| entry.seq);
+                        let base = room.chains.get(chain).map_or(0, |chain| chain.row.base);
+                        let seq = cx.journal.entry_at(*chain, base.max(*after) + 1)?.map(|entry| entry.seq);
                         let found = (seq, *chain, *after, *up_to);
                         next = Some(next.map_or(found, |other: (Option<i64>, _, _, _)| other.min(found)));
                     }
@@ -661,7 +663,7 @@ fn blame(cx: &mut Cx<'_>, peer: PublicKey, what: &'static str) {
 fn end_of(room: &Room, run: &Run) -> (Hash, u64) {
     let numbered = (run.first..).zip(&run.entries);
     numbered.fold((run.previous, 0), |(last, _), (number, entry)| {
-        let hash = crate::protocol::room::hash::entry(room.key(), &run.chain, number, last, &entry.header());
+        let hash = hash::entry(room.key(), &run.chain, number, last, &entry.header());
         (hash, number)
     })
 }
@@ -706,20 +708,26 @@ fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Re
     };
     let mut entries: Vec<(u64, Hash, Entry)> = Vec::new();
     let mut total = 0;
-    cx.journal.entries_after(
-        id,
-        after,
-        up_to,
-        |id| room.chain_name(id),
-        |number, hash, entry| {
-            total += weight(&entry);
-            let fits = entries.is_empty() || (entries.len() < MAX_RUN && total <= MAX_RUN_BYTES);
-            if fits {
-                entries.push((number, hash, entry));
-            }
-            Ok(fits)
-        },
-    )?;
+    // A branch is sent from where the one who gets it may have left it: with what it has in common with another.
+    let stem = stem(cx, room, chain)?;
+    let parts = [stem.map(|stem| (stem, chain.row.base)), Some((id, up_to))];
+    for (part, up_to) in parts.into_iter().flatten() {
+        let from = entries.last().map_or(after, |(number, ..)| *number);
+        cx.journal.entries_after(
+            part,
+            from,
+            up_to,
+            |id| room.chain_name(id),
+            |number, hash, entry| {
+                total += weight(&entry);
+                let fits = entries.is_empty() || (entries.len() < MAX_RUN && total <= MAX_RUN_BYTES);
+                if fits {
+                    entries.push((number, hash, entry));
+                }
+                Ok(fits)
+            },
+        )?;
+    }
     let Some(last) = entries.last().map(|(number, ..)| *number) else {
         return Ok(None);
     };
@@ -729,13 +737,38 @@ fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Re
     let Some((_, signature)) = cx.journal.heads_after(id, signed - 1, 1)?.pop() else {
         return Ok(None);
     };
-    let previous = match cx.journal.entry_at(id, after)? {
+    let start = stem.filter(|_| after <= chain.row.base).unwrap_or(id);
+    let previous = match cx.journal.entry_at(start, after)? {
         Some(entry) => entry.hash,
         None if after == chain.row.base && after > 0 => before_base(room, chain.row.name, after),
         None => Hash::default(),
     };
     let entries = entries.into_iter().filter(|(number, ..)| *number <= signed).map(|(.., entry)| entry);
     Ok(Some(Run { chain: chain.row.name, first: after + 1, previous, entries: entries.collect(), signature }))
+}
+
+/// The branch from which another one starts.
+fn stem(cx: &Cx<'_>, room: &Room, chain: &Chain) -> Result<Option<ChainId>> {
+    let (row, mut first) = (&chain.row, None);
+    if row.branch == 0 || row.base == 0 {
+        return Ok(None);
+    }
+    let name = |id| room.chain_name(id);
+    cx.journal.entries_after(row.id, row.base, row.base + 1, name, |_, hash, entry| {
+        first = Some((hash, entry.header()));
+        Ok(false)
+    })?;
+    let Some((hash, header)) = first else {
+        return Ok(None);
+    };
+    for other in room.branches(row.name).filter(|other| other.row.id != row.id) {
+        if let Some(before) = cx.journal.entry_at(other.row.id, row.base)?
+            && hash::entry(room.key(), &row.name, row.base + 1, before.hash, &header) == hash
+        {
+            return Ok(Some(other.row.id));
+        }
+    }
+    Ok(None)
 }
 
 /// The hash of the entry up to which a chain is not kept here.
