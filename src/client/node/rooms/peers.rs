@@ -71,8 +71,9 @@ struct View {
     /// It takes part, and so may ask.
     joined: bool,
     has: BTreeMap<ChainId, u64>,
-    /// What it has and this side may not.
-    offers: BTreeMap<ChainName, Mark>,
+    /// What it has and this side may not: of each chain the last mark, and all branches of one whose author breaks the
+    /// rules.
+    offers: BTreeMap<(ChainName, Hash), Mark>,
     receipts: BTreeSet<ReceiptName>,
     /// What is to be sent to it of each chain: after which number, and up to which.
     serving: BTreeMap<ChainId, (u64, u64)>,
@@ -84,7 +85,7 @@ impl View {
     fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
         match room.state(peer) {
             Some(State::Joined) => true,
-            Some(State::Invited) => self.offers.keys().any(|name| name.author == peer),
+            Some(State::Invited) => self.offers.keys().any(|(name, _)| name.author == peer),
             _ => false,
         }
     }
@@ -303,7 +304,7 @@ impl Peers {
                     *has = (*has).max(mark.number);
                 }
                 None => {
-                    view.offers.insert(mark.chain, *mark);
+                    view.offers.insert((mark.chain, mark.hash), *mark);
                     // It has forgotten that it was asked.
                     self.pulls
                         .retain(|place, asked| *place != (room.row.id, mark.chain) || asked.of != Some(from));
@@ -383,7 +384,7 @@ impl Peers {
                 let (hash, number) = end_of(room, run);
                 let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
                 view.into_iter().for_each(|view| {
-                    _ = view.offers.insert(run.chain, Mark { chain: run.chain, number, hash });
+                    _ = view.offers.insert((run.chain, hash), Mark { chain: run.chain, number, hash });
                 });
                 self.pulls.insert(place, Asked { of: None, up_to: last, since: cx.now.mono });
             }
@@ -457,7 +458,8 @@ impl Peers {
                 if member == from {
                     for mark in &receipt.covers {
                         if room.find(cx.journal, mark)?.is_none() {
-                            view.offers.insert(mark.chain, *mark);
+                            let branch = if room.is_forked(mark.chain) { mark.hash } else { Hash::default() };
+                            view.offers.insert((mark.chain, branch), *mark);
                         }
                     }
                 }
@@ -521,19 +523,19 @@ impl Peers {
     }
 
     /// What a peer was asked for and does not send is asked of another one that has it. Returns who is passed over.
-    fn lose_patience(&mut self, now: Instant, id: RoomId) -> BTreeMap<ChainName, PublicKey> {
-        let mut slow = BTreeMap::new();
+    fn lose_patience(&mut self, now: Instant, room: &Room) -> BTreeMap<ChainName, PublicKey> {
+        let (id, mut slow) = (room.row.id, BTreeMap::new());
         let over = self.pulls.iter().filter(|((of, _), asked)| *of == id && now >= asked.until());
         for ((_, name), asked) in over.map(|(place, asked)| (*place, *asked)).collect::<Vec<_>>() {
             let offers = |(key, peer): (&PublicKey, &Peer)| {
                 Some(*key) != asked.of
-                    && peer.views.get(&id).is_some_and(|view| view.offers.contains_key(&name))
+                    && peer.views.get(&id).is_some_and(|view| view.offers.keys().any(|(it, _)| *it == name))
             };
             let Some(of) = asked.of else {
                 self.pulls.remove(&(id, name));
                 continue;
             };
-            if self.peers.iter().any(offers) {
+            if room.is_forked(name) || self.peers.iter().any(offers) {
                 self.pulls.remove(&(id, name));
                 slow.insert(name, of);
             } else if let Some(asked) = self.pulls.get_mut(&(id, name)) {
@@ -550,19 +552,19 @@ impl Peers {
             self.pulls.retain(|(of, _), _| *of != id);
             return Ok(());
         }
-        let slow = self.lose_patience(now, id);
+        let slow = self.lose_patience(now, room);
         for (key, peer) in &mut self.peers {
             let Some(view) = peer.views.get_mut(&id).filter(|_| room.membership.is_in(*key)) else {
                 continue;
             };
             let mut chains = Vec::new();
             let mut here = Vec::new();
-            for (name, mark) in &view.offers {
+            for (place @ (name, _), mark) in &view.offers {
                 if self.pulls.contains_key(&(id, *name)) || slow.get(name) == Some(key) || room.waits(mark) {
                     continue;
                 }
                 if room.find(cx.journal, mark)?.is_some() {
-                    here.push(*name);
+                    here.push(*place);
                     continue;
                 }
                 let main = room.branches(*name).find(|chain| chain.row.branch == 0);
@@ -570,7 +572,7 @@ impl Peers {
                     || room.limit(*name) < mark.number
                         && main.is_some_and(|chain| chain.row.number >= room.limit(*name))
                 {
-                    here.push(*name);
+                    here.push(*place);
                     continue;
                 }
                 let end = main.map_or(0, |chain| chain.row.number);
@@ -587,7 +589,7 @@ impl Peers {
                     break;
                 }
             }
-            here.iter().for_each(|name| _ = view.offers.remove(name));
+            here.iter().for_each(|place| _ = view.offers.remove(place));
             if !chains.is_empty() {
                 say(cx, *key, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
             }
@@ -709,9 +711,15 @@ fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Re
     let mut entries: Vec<(u64, Hash, Entry)> = Vec::new();
     let mut total = 0;
     // A branch is sent from where the one who gets it may have left it: with what it has in common with another.
-    let stem = stem(cx, room, chain)?;
-    let parts = [stem.map(|stem| (stem, chain.row.base)), Some((id, up_to))];
-    for (part, up_to) in parts.into_iter().flatten() {
+    let (mut parts, mut start) = (vec![(id, up_to)], id);
+    let mut lowest = chain;
+    while lowest.row.base >= after
+        && let Some(stem) = stem(cx, room, lowest)?
+    {
+        parts.push((stem.row.id, lowest.row.base));
+        (lowest, start) = (stem, stem.row.id);
+    }
+    for (part, up_to) in parts.into_iter().rev() {
         let from = entries.last().map_or(after, |(number, ..)| *number);
         cx.journal.entries_after(
             part,
@@ -737,7 +745,6 @@ fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Re
     let Some((_, signature)) = cx.journal.heads_after(id, signed - 1, 1)?.pop() else {
         return Ok(None);
     };
-    let start = stem.filter(|_| after <= chain.row.base).unwrap_or(id);
     let previous = match cx.journal.entry_at(start, after)? {
         Some(entry) => entry.hash,
         None if after == chain.row.base && after > 0 => before_base(room, chain.row.name, after),
@@ -748,7 +755,7 @@ fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Re
 }
 
 /// The branch from which another one starts.
-fn stem(cx: &Cx<'_>, room: &Room, chain: &Chain) -> Result<Option<ChainId>> {
+fn stem<'r>(cx: &Cx<'_>, room: &'r Room, chain: &Chain) -> Result<Option<&'r Chain>> {
     let (row, mut first) = (&chain.row, None);
     if row.branch == 0 || row.base == 0 {
         return Ok(None);
@@ -765,7 +772,7 @@ fn stem(cx: &Cx<'_>, room: &Room, chain: &Chain) -> Result<Option<ChainId>> {
         if let Some(before) = cx.journal.entry_at(other.row.id, row.base)?
             && hash::entry(room.key(), &row.name, row.base + 1, before.hash, &header) == hash
         {
-            return Ok(Some(other.row.id));
+            return Ok(Some(other));
         }
     }
     Ok(None)

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::room::{Room, Signed};
+use super::room::{Room, Signed, State};
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
@@ -55,12 +55,6 @@ impl Waiting {
 }
 
 impl Waiting {
-    /// What its entries name, with their author.
-    fn causes(&self) -> impl Iterator<Item = (PublicKey, Mark)> {
-        let causes = self.entries.iter().flat_map(|(entry, _)| &entry.causes);
-        causes.map(|cause| (self.chain.author, cause.mark))
-    }
-
     fn has(&self, mark: &Mark) -> bool {
         let place = mark.number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
         place.and_then(|place| self.entries.get(place)).is_some_and(|(_, hash)| *hash == mark.hash)
@@ -126,7 +120,7 @@ impl Room {
         if !name.author.has_signed(&hash::head(last), signature) && !self.is_kept_end(&end) {
             return Ok(Offered::Broken("entries that their author has not signed"));
         }
-        let Some(id) = self.branch_for(cx, name, *first, *previous, &hashes)? else {
+        let Some(id) = self.branch_for(cx, from, name, *first, *previous, &hashes)? else {
             return Ok(Offered::Refused);
         };
         let Some(chain) = self.chains.get(&id) else {
@@ -179,6 +173,7 @@ impl Room {
     fn branch_for(
         &mut self,
         cx: &mut Cx<'_>,
+        from: PublicKey,
         name: &ChainName,
         first: u64,
         previous: Hash,
@@ -187,22 +182,8 @@ impl Room {
         if !self.is_forked(*name) {
             return self.chain(cx.journal, *name, 0);
         }
-        // Of an author who has broken the rules only that is taken which another member has, by its own word. What that
-        // member has written may itself wait for this.
-        let claims = self.receipts.claims_of(*name, name.author);
-        let deferred =
-            self.deferred.iter().flat_map(|it| it.covers.iter().map(|mark| (it.name.member, *mark)));
-        let waiting = self.waiting.iter().flat_map(Waiting::causes);
-        let claims: Vec<Mark> = claims
-            .chain(deferred)
-            .chain(waiting)
-            .filter(|(by, mark)| mark.chain == *name && !self.forked.contains_key(by))
-            .map(|(_, mark)| mark)
-            .collect();
-        let named = |mark: &Mark| {
-            (first..).zip(hashes).any(|(number, hash)| (number, *hash) == (mark.number, mark.hash))
-        };
-        if !claims.iter().any(named) {
+        // Of an author who has broken the rules only that is taken which another member hands on, who has it.
+        if from == name.author || self.state(from) != Some(State::Joined) {
             return Ok(None);
         }
         let before = Mark { chain: *name, number: first - 1, hash: previous };
