@@ -95,7 +95,8 @@ fn long() {
     let start = Instant::now();
     let (mut all, mut failed) = (Stats::default(), Vec::new());
     let only = mutation();
-    for seed in from..to {
+    let liars = std::env::var_os("PEERCHAT_LIARS").is_some();
+    for seed in (from..to).filter(|seed| !liars || lies(*seed)) {
         let outcome = run(seed, only, false);
         outcome.stats.0.iter().for_each(|(what, count)| *all.0.entry(what).or_default() += count);
         if let Some(problem) = outcome.problem {

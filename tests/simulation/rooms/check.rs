@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use peerchat::client::node::rooms::{Spread, State};
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::peer::Cursor;
-use peerchat::protocol::room::{AboutRoom, ChainName, Hash, RoomSays};
+use peerchat::protocol::room::{AboutRoom, ChainName, Hash, Mark, RoomSays};
 use peerchat::store::journal::{Journal, RoomId};
 
 use super::world::World;
@@ -24,6 +24,8 @@ pub struct Oracle {
     had: BTreeMap<Name, BTreeSet<usize>>,
     /// Which entries each member has told its user of, since its journal was restored.
     texts: Vec<BTreeSet<(Name, Vec<u8>)>>,
+    /// What each has handed on, or has said in receipts to have, and is to be looked for.
+    promised: Vec<Vec<Mark>>,
     seen: Vec<i64>,
     told: Vec<u64>,
 }
@@ -37,6 +39,7 @@ impl Oracle {
             settled: vec![Vec::new(); count],
             had: BTreeMap::new(),
             texts: vec![BTreeSet::new(); count],
+            promised: vec![Vec::new(); count],
             seen: vec![0; count],
             told: vec![0; count],
         }
@@ -52,6 +55,7 @@ impl Oracle {
         self.settled[number].clear();
         (self.seen[number], self.told[number]) = (0, u64::MAX);
         self.texts[number].clear();
+        self.promised[number].clear();
     }
 
     /// What was cut may come again, if the owner has had it.
@@ -98,12 +102,6 @@ impl World {
             let author = self.number(PublicKey(row.get(0).unwrap()));
             let numbers: Vec<i64> = (2..7).map(|column| row.get(column).unwrap()).collect();
             let causes: Option<String> = row.get(7).unwrap();
-            let causes = causes.unwrap_or_default();
-            let causes: Vec<String> = causes
-                .as_bytes()
-                .chunks(128)
-                .map(|it| String::from_utf8_lossy(&it[..32]).into_owned())
-                .collect();
             let (body, chain): (String, i64) = (row.get(8).unwrap(), row.get(9).unwrap());
             let epoch = row.get::<_, i64>(1).unwrap();
             self.note(|| format!("  user{number} holds user{author} {epoch:016x} (chain {chain}) number, clock, place, kind, seq {numbers:?} after {causes:?} {body}"));
@@ -146,6 +144,7 @@ pub fn each(world: &mut World, number: usize, was_full: bool) {
     if !honest {
         return;
     }
+    check_promised(world, number, who);
     if invited {
         check_invited(world, number, own);
     }
@@ -213,6 +212,24 @@ fn check_final(world: &mut World, number: usize, before: u64, settled: u64) {
     }
 }
 
+/// What a member has said to have is committed.
+fn check_promised(world: &mut World, number: usize, who: usize) {
+    for mark in std::mem::take(&mut world.oracle.promised[number]) {
+        let had = world.oracle.had.get(&(mark.chain, mark.number));
+        let rooms = world.members[number].rooms.as_ref();
+        let before = rooms
+            .and_then(|it| it.iter().next())
+            .is_some_and(|(_, it)| it.is_before(mark.chain, mark.number));
+        if !before && had.is_none_or(|had| !had.contains(&who)) {
+            let author = world.number(mark.chain.author);
+            world.fail(format!(
+                "user{number} has handed on, or said to have, {} of user{author}, and had it not",
+                mark.number
+            ));
+        }
+    }
+}
+
 /// Who is invited has not joined, and has nothing.
 fn check_invited(world: &mut World, number: usize, own: PublicKey) {
     let journal = &world.members[number].journal;
@@ -231,26 +248,17 @@ fn check_invited(world: &mut World, number: usize, own: PublicKey) {
 
 /// What comes before an entry has come in before it.
 fn causal(world: &World, number: usize) -> Result<(), String> {
-    let journal = &world.members[number].journal;
-    let mut seqs = BTreeMap::new();
-    let mut statement = journal.prepare_cached("SELECT chain, number, seq, causes FROM room_entry").unwrap();
-    let rows = statement.query_map([], |row| {
-        let place: (i64, i64) = (row.get(0)?, row.get(1)?);
-        Ok((place, row.get::<_, i64>(2)?, row.get::<_, Option<Vec<u8>>>(3)?.unwrap_or_default()))
-    });
-    let rows: Vec<_> = rows.unwrap().map(Result::unwrap).collect();
-    for (place, seq, _) in &rows {
-        seqs.insert(*place, *seq);
-    }
-    for ((chain, entry), seq, causes) in &rows {
-        let number_at = |cause: &[u8], at: usize| i64::from_be_bytes(cause[at..at + 8].try_into().unwrap());
-        let causes = causes.chunks_exact(64).map(|cause| (number_at(cause, 0), number_at(cause, 8)));
-        for before in causes.chain([(*chain, entry - 1)]) {
-            if seqs.get(&before).is_some_and(|before| before > seq) {
-                return Err(format!(
-                    "user{number} has {entry} of chain {chain} before {before:?}, its cause"
-                ));
-            }
+    let rooms = world.members[number].rooms.as_ref();
+    let Some((room, _)) = rooms.and_then(|it| it.iter().next()) else {
+        return Ok(());
+    };
+    let entries = world.members[number].journal.entries_from(room, 0).unwrap();
+    let seqs: BTreeMap<_, _> = entries.iter().map(|(chain, at, it, _)| ((*chain, *at), it.seq)).collect();
+    for (chain, at, entry, causes) in &entries {
+        let late = |before: &(i64, u64)| seqs.get(before).is_some_and(|before| *before > entry.seq);
+        let causes = causes.iter().map(|(chain, number, _)| (*chain, *number));
+        if let Some(before) = causes.chain([(*chain, at - 1)]).find(late) {
+            return Err(format!("user{number} has {at} of chain {chain} before {before:?}, its cause"));
         }
     }
     Ok(())
@@ -285,9 +293,20 @@ pub fn says(world: &mut World, number: usize, to: PublicKey, about: &AboutRoom) 
     let Some((_, room)) = rooms.and_then(|it| it.iter().next()) else {
         return;
     };
-    if world.members[number].liar.is_some() || !matches!(about.says, RoomSays::Run(_)) {
+    if world.members[number].liar.is_some() {
         return;
     }
+    if let RoomSays::Receipts(receipts) = &about.says {
+        let own = receipts.iter().filter(|it| it.name.member == room.own).flat_map(|it| &it.covers);
+        let own: Vec<Mark> = own.copied().collect();
+        return world.oracle.promised[number].extend(own);
+    }
+    let RoomSays::Run(run) = &about.says else {
+        return;
+    };
+    let last = run.first + run.entries.len() as u64 - 1;
+    let mark = Mark { chain: run.chain, number: last, hash: Hash::default() };
+    world.oracle.promised[number].push(mark);
     let state = room.state(to);
     let to = world.number(to);
     // Who is invited may have joined, which is not known here yet.
@@ -368,6 +387,9 @@ pub fn forks(world: &World) -> Result<(), String> {
 
 /// A member is told how many have a text of its own.
 pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: Spread) {
+    if world.plan.flood || world.members[number].liar.is_some() {
+        return;
+    }
     let own = world.oracle.keys[number];
     let of = |(chain, entry): &Name| (chain.author, chain.epoch, *entry) == (own, id.epoch, id.number);
     let had = world.oracle.had.iter().find(|(name, _)| of(name)).map_or(0, |(_, had)| had.len()) as u64;
@@ -401,6 +423,13 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         .entry("members at the end")
         .and_modify(|it| *it += joined.len() as u64)
         .or_insert(joined.len() as u64);
+    // Members are linked for the sake of the room.
+    for (at, (one, _)) in joined.iter().enumerate() {
+        if let Some((other, _)) = joined[at..].iter().find(|(it, _)| it != one && !world.is_linked(*one, *it))
+        {
+            return Err(format!("user{one} is not linked with user{other}"));
+        }
+    }
     // Who is in is the same for all.
     let state = |number: usize, id: RoomId| {
         let room = world.members[number].rooms.as_ref().unwrap().get(id).unwrap();

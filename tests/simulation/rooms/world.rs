@@ -234,7 +234,7 @@ impl World {
         };
         let first = self.plan.members.div_ceil(2);
         for number in 1..self.plan.members {
-            if number <= first || self.rng.bool() {
+            if number <= first || self.plan.flood || self.rng.bool() {
                 let all = self.rng.bool();
                 self.command(0, Command::Invite(room, number, all));
             }
@@ -265,7 +265,7 @@ impl World {
     }
 
     /// All come back, all links stand, and what was promised must hold.
-    fn peace(&mut self) -> Result<(), String> {
+    pub fn peace(&mut self) -> Result<(), String> {
         self.storm = false;
         self.note(|| "peace".into());
         self.partitions.clear();
@@ -450,6 +450,17 @@ impl World {
         }
     }
 
+    /// What a member has said arrives at once.
+    fn arrive(&mut self, number: usize) {
+        for other in 0..self.members.len() {
+            if let Some(link) = self.links.get_mut(&(number.min(other), number.max(other))) {
+                let queue = &mut link.queues[usize::from(other > number)];
+                let said = queue.drain(..).map(|(_, about)| (self.now, Input::Hear(number, about)));
+                self.members[other].inbox.extend(said);
+            }
+        }
+    }
+
     pub fn set_low(&mut self, number: usize, low: bool) {
         let now = self.now;
         self.members[number].low = low;
@@ -527,11 +538,16 @@ impl World {
             rooms.finish(&mut cx).unwrap();
         }
         let storm = self.storm;
+        self.members[number].rooms = Some(rooms);
         if self.acts_too_early(number, &effects) {
             journal.rollback();
+            self.arrive(number);
             self.kill(number);
             return;
         }
+        let Some(mut rooms) = self.members[number].rooms.take() else {
+            return;
+        };
         // The disk fails.
         if storm && self.plan.fails > 0 && self.rng.u32(0..1_000) < self.plan.fails {
             self.stats.fault("failed transactions");

@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::room::{Room, State};
+use super::room::{Chain, Room, State};
 use super::take::{Offered, run_weight, weight};
 use super::write::Changed;
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
     AboutRoom, ChainName, Change, Entry, Hash, Have, MAX_RUN, MAX_RUN_BYTES, Mark, Proof, Pull, Receipt,
-    ReceiptName, RoomSays, Run, Wanted,
+    ReceiptName, RoomSays, Run, Wanted, hash,
 };
 use crate::store::Result;
 use crate::store::journal::{ChainId, RoomId};
@@ -73,8 +73,9 @@ struct View {
     /// It takes part, and so may ask.
     joined: bool,
     has: BTreeMap<ChainId, u64>,
-    /// What it has and this side may not.
-    offers: BTreeMap<ChainName, Mark>,
+    /// What it has and this side may not: of each chain the last mark, and all branches of one whose author breaks the
+    /// rules.
+    offers: BTreeMap<(ChainName, Hash), Mark>,
     receipts: BTreeSet<ReceiptName>,
     /// What is to be sent to it of each chain: after which number, and up to which.
     serving: BTreeMap<ChainId, (u64, u64)>,
@@ -86,7 +87,7 @@ impl View {
     fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
         match room.state(peer) {
             Some(State::Joined) => true,
-            Some(State::Invited) => self.offers.keys().any(|name| name.author == peer),
+            Some(State::Invited) => self.offers.keys().any(|(name, _)| name.author == peer),
             _ => false,
         }
     }
@@ -323,7 +324,7 @@ impl Peers {
                     *has = (*has).max(mark.number);
                 }
                 None => {
-                    view.offers.insert(mark.chain, *mark);
+                    view.offers.insert((mark.chain, mark.hash), *mark);
                     // It has forgotten that it was asked.
                     self.pulls
                         .retain(|place, asked| *place != (room.row.id, mark.chain) || asked.of != Some(from));
@@ -354,8 +355,10 @@ impl Peers {
         };
         for Wanted { after, up_to } in &pull.chains {
             if let Some(chain) = room.find(cx.journal, up_to)? {
-                let after = (*after).max(room.past_of(from, up_to.chain)).max(chain.row.base);
-                view.serving.insert(chain.row.id, (after, up_to.number.min(chain.signed.number)));
+                let base = if chain.row.branch == 0 { chain.row.base } else { 0 };
+                let after = (*after).max(room.past_of(from, up_to.chain)).max(base);
+                // The signature that was there when this was offered may have given way to a later one.
+                view.serving.insert(chain.row.id, (after, chain.signed.number));
             }
         }
         let wanted = pull.receipts.iter().filter_map(|name| room.receipts.kept.get(name));
@@ -397,7 +400,7 @@ impl Peers {
                 // It came later than what is lacking here: another one is asked.
                 self.pulls.remove(&place);
                 let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
-                view.into_iter().for_each(|view| _ = view.offers.remove(&run.chain));
+                view.into_iter().for_each(|view| view.offers.retain(|(name, _), _| *name != run.chain));
             }
             Offered::From(after) => {
                 let (hash, number) = end_of(room, run);
@@ -405,6 +408,14 @@ impl Peers {
                 self.pulls.insert(place, Asked { of: Some(from), up_to: number, since: cx.now.mono });
                 let chains = vec![Wanted { after, up_to }];
                 say(cx, from, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
+            }
+            Offered::Full => {
+                let (hash, number) = end_of(room, run);
+                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+                view.into_iter().for_each(|view| {
+                    _ = view.offers.insert((run.chain, hash), Mark { chain: run.chain, number, hash });
+                });
+                self.pulls.insert(place, Asked { of: None, up_to: last, since: cx.now.mono });
             }
             Offered::Refused => {
                 self.pulls.insert(place, Asked { of: None, up_to: last, since: cx.now.mono });
@@ -476,7 +487,8 @@ impl Peers {
                 if member == from {
                     for mark in &receipt.covers {
                         if room.find(cx.journal, mark)?.is_none() {
-                            view.offers.insert(mark.chain, *mark);
+                            let branch = if room.is_forked(mark.chain) { mark.hash } else { Hash::default() };
+                            view.offers.insert((mark.chain, branch), *mark);
                         }
                     }
                 }
@@ -540,33 +552,36 @@ impl Peers {
         Ok(())
     }
 
-    /// Of a peer that was asked and does not send, what another one has is not asked any more.
-    fn lose_patience(&mut self, now: Instant, id: RoomId) {
+    /// What a peer was asked for and does not send is asked of another one that has it. Returns who is passed over.
+    fn lose_patience(&mut self, now: Instant, room: &Room) -> BTreeMap<ChainName, PublicKey> {
+        let (id, mut slow) = (room.row.id, BTreeMap::new());
         let over = self.pulls.iter().filter(|((of, _), asked)| *of == id && now >= asked.until());
         for ((_, name), asked) in over.map(|(place, asked)| (*place, *asked)).collect::<Vec<_>>() {
             let offers = |(key, peer): (&PublicKey, &Peer)| {
                 Some(*key) != asked.of
-                    && peer.views.get(&id).is_some_and(|view| view.offers.contains_key(&name))
+                    && peer.views.get(&id).is_some_and(|view| view.offers.keys().any(|(it, _)| *it == name))
             };
             let has_more = |peer: Option<&Peer>| {
-                let offer = peer.and_then(|peer| peer.views.get(&id)?.offers.get(&name));
-                offer.is_some_and(|mark| mark.number > asked.up_to)
+                let offers =
+                    peer.and_then(|peer| peer.views.get(&id)).into_iter().flat_map(|view| &view.offers);
+                let mut more = offers.filter(|((it, _), mark)| *it == name && mark.number > asked.up_to);
+                more.next().is_some()
             };
-            let Some(slow) = asked.of else {
+            let Some(of) = asked.of else {
                 self.pulls.remove(&(id, name));
                 continue;
             };
-            if self.peers.iter().any(offers) {
+            if room.is_forked(name) || self.peers.iter().any(offers) {
                 self.pulls.remove(&(id, name));
-                let view = self.peers.get_mut(&slow).and_then(|peer| peer.views.get_mut(&id));
-                view.into_iter().for_each(|view| _ = view.offers.remove(&name));
-            } else if has_more(self.peers.get(&slow)) {
+                slow.insert(name, of);
+            } else if has_more(self.peers.get(&of)) {
                 // It may not have had what it was asked for, or not been able to hand it on.
                 self.pulls.remove(&(id, name));
             } else if let Some(asked) = self.pulls.get_mut(&(id, name)) {
                 asked.since = now;
             }
         }
+        slow
     }
 
     /// Asks for what others have, each chain of one of them.
@@ -576,19 +591,19 @@ impl Peers {
             self.pulls.retain(|(of, _), _| *of != id);
             return Ok(());
         }
-        self.lose_patience(now, id);
+        let slow = self.lose_patience(now, room);
         for (key, peer) in &mut self.peers {
             let Some(view) = peer.views.get_mut(&id).filter(|_| room.membership.is_in(*key)) else {
                 continue;
             };
             let mut chains = Vec::new();
             let mut here = Vec::new();
-            for (name, mark) in &view.offers {
-                if self.pulls.contains_key(&(id, *name)) || room.waits(mark) {
+            for (place @ (name, _), mark) in &view.offers {
+                if self.pulls.contains_key(&(id, *name)) || slow.get(name) == Some(key) || room.waits(mark) {
                     continue;
                 }
                 if room.find(cx.journal, mark)?.is_some() {
-                    here.push(*name);
+                    here.push(*place);
                     continue;
                 }
                 let main = room.branches(*name).find(|chain| chain.row.branch == 0);
@@ -596,7 +611,7 @@ impl Peers {
                     || room.limit(*name) < mark.number
                         && main.is_some_and(|chain| chain.row.number >= room.limit(*name))
                 {
-                    here.push(*name);
+                    here.push(*place);
                     continue;
                 }
                 let end = main.map_or(0, |chain| chain.row.number);
@@ -613,7 +628,7 @@ impl Peers {
                     break;
                 }
             }
-            here.iter().for_each(|name| _ = view.offers.remove(name));
+            here.iter().for_each(|place| _ = view.offers.remove(place));
             if !chains.is_empty() {
                 say(cx, *key, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
             }
@@ -626,7 +641,7 @@ impl Peers {
         for (key, peer) in &mut self.peers {
             let Peer { window, underway, views, .. } = peer;
             for (id, view) in views.iter_mut() {
-                let Some(room) = rooms.get(id).filter(|room| room.membership.is_in(*key)) else {
+                let Some(room) = rooms.get(id).filter(|room| view.takes_part(room, *key)) else {
                     view.serving.clear();
                     continue;
                 };
@@ -634,7 +649,8 @@ impl Peers {
                     // What came first here goes first: so nothing waits for its causes for long.
                     let mut next = None;
                     for (chain, (after, up_to)) in &view.serving {
-                        let seq = cx.journal.entry_at(*chain, after + 1)?.map(|entry| entry.seq);
+                        let base = room.chains.get(chain).map_or(0, |chain| chain.row.base);
+                        let seq = cx.journal.entry_at(*chain, base.max(*after) + 1)?.map(|entry| entry.seq);
                         let found = (seq, *chain, *after, *up_to);
                         next = Some(next.map_or(found, |other: (Option<i64>, _, _, _)| other.min(found)));
                     }
@@ -687,7 +703,7 @@ fn blame(cx: &mut Cx<'_>, peer: PublicKey, what: &'static str) {
 fn end_of(room: &Room, run: &Run) -> (Hash, u64) {
     let numbered = (run.first..).zip(&run.entries);
     numbered.fold((run.previous, 0), |(last, _), (number, entry)| {
-        let hash = crate::protocol::room::hash::entry(room.key(), &run.chain, number, last, &entry.header());
+        let hash = hash::entry(room.key(), &run.chain, number, last, &entry.header());
         (hash, number)
     })
 }
@@ -732,20 +748,32 @@ fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Re
     };
     let mut entries: Vec<(u64, Hash, Entry)> = Vec::new();
     let mut total = 0;
-    cx.journal.entries_after(
-        id,
-        after,
-        up_to,
-        |id| room.chain_name(id),
-        |number, hash, entry| {
-            total += weight(&entry);
-            let fits = entries.is_empty() || (entries.len() < MAX_RUN && total <= MAX_RUN_BYTES);
-            if fits {
-                entries.push((number, hash, entry));
-            }
-            Ok(fits)
-        },
-    )?;
+    // A branch is sent from where the one who gets it may have left it: with what it has in common with another.
+    let (mut parts, mut start) = (vec![(id, up_to)], id);
+    let mut lowest = chain;
+    while lowest.row.base >= after
+        && let Some(stem) = stem(cx, room, lowest)?
+    {
+        parts.push((stem.row.id, lowest.row.base));
+        (lowest, start) = (stem, stem.row.id);
+    }
+    for (part, up_to) in parts.into_iter().rev() {
+        let from = entries.last().map_or(after, |(number, ..)| *number);
+        cx.journal.entries_after(
+            part,
+            from,
+            up_to,
+            |id| room.chain_name(id),
+            |number, hash, entry| {
+                total += weight(&entry);
+                let fits = entries.is_empty() || (entries.len() < MAX_RUN && total <= MAX_RUN_BYTES);
+                if fits {
+                    entries.push((number, hash, entry));
+                }
+                Ok(fits)
+            },
+        )?;
+    }
     let Some(last) = entries.last().map(|(number, ..)| *number) else {
         return Ok(None);
     };
@@ -755,13 +783,37 @@ fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Re
     let Some((_, signature)) = cx.journal.heads_after(id, signed - 1, 1)?.pop() else {
         return Ok(None);
     };
-    let previous = match cx.journal.entry_at(id, after)? {
+    let previous = match cx.journal.entry_at(start, after)? {
         Some(entry) => entry.hash,
         None if after == chain.row.base && after > 0 => before_base(room, chain.row.name, after),
         None => Hash::default(),
     };
     let entries = entries.into_iter().filter(|(number, ..)| *number <= signed).map(|(.., entry)| entry);
     Ok(Some(Run { chain: chain.row.name, first: after + 1, previous, entries: entries.collect(), signature }))
+}
+
+/// The branch from which another one starts.
+fn stem<'r>(cx: &Cx<'_>, room: &'r Room, chain: &Chain) -> Result<Option<&'r Chain>> {
+    let (row, mut first) = (&chain.row, None);
+    if row.branch == 0 || row.base == 0 {
+        return Ok(None);
+    }
+    let name = |id| room.chain_name(id);
+    cx.journal.entries_after(row.id, row.base, row.base + 1, name, |_, hash, entry| {
+        first = Some((hash, entry.header()));
+        Ok(false)
+    })?;
+    let Some((hash, header)) = first else {
+        return Ok(None);
+    };
+    for other in room.branches(row.name).filter(|other| other.row.id != row.id) {
+        if let Some(before) = cx.journal.entry_at(other.row.id, row.base)?
+            && hash::entry(room.key(), &row.name, row.base + 1, before.hash, &header) == hash
+        {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
 }
 
 /// The hash of the entry up to which a chain is not kept here.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::room::{Room, Signed};
+use super::room::{Room, Signed, State};
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
@@ -73,6 +73,8 @@ pub enum Offered {
     Unknown,
     /// It does not go on from what is here: it is to be sent from after this number on.
     From(u64),
+    /// There is too much of its author's that the others have not.
+    Full,
     /// Nothing of it is taken for now.
     Refused,
     /// It is not what an honest member sends.
@@ -121,7 +123,7 @@ impl Room {
         if !name.author.has_signed(&hash::head(last), signature) && !self.is_kept_end(&end) {
             return Ok(Offered::Broken("entries that their author has not signed"));
         }
-        let Some(id) = self.branch_for(cx, name, *first, *previous, &hashes)? else {
+        let Some(id) = self.branch_for(cx, from, name, *first, *previous, &hashes)? else {
             return Ok(Offered::Refused);
         };
         let Some(chain) = self.chains.get(&id) else {
@@ -147,8 +149,13 @@ impl Room {
                 return self.divergence(cx, id, *first, *previous, &hashes);
             }
         }
-        if chain.ahead > MAX_AHEAD && name.author != self.own {
-            return Ok(Offered::Refused);
+        if name.author != self.own && self.ahead(name.author) > MAX_AHEAD {
+            // The others may have more of it by now.
+            let chains: Vec<ChainId> = self.chains_of(name.author).map(|chain| chain.row.id).collect();
+            chains.into_iter().try_for_each(|id| self.count_ahead(cx.journal, id))?;
+            if self.ahead(name.author) > MAX_AHEAD {
+                return Ok(Offered::Full);
+            }
         }
         let rest: Vec<(Entry, Hash)> =
             entries.iter().cloned().zip(hashes.iter().copied()).skip(at_end).collect();
@@ -160,10 +167,16 @@ impl Room {
         self.go_on(cx, id, waiting)
     }
 
+    /// How many bytes of an author's entries half of the members do not have yet.
+    fn ahead(&self, author: PublicKey) -> u64 {
+        self.chains_of(author).map(|chain| chain.ahead).sum()
+    }
+
     /// The branch of a chain that a run belongs to.
     fn branch_for(
         &mut self,
         cx: &mut Cx<'_>,
+        from: PublicKey,
         name: &ChainName,
         first: u64,
         previous: Hash,
@@ -172,17 +185,8 @@ impl Room {
         if !self.is_forked(*name) {
             return self.chain(cx.journal, *name, 0);
         }
-        // Of an author who has broken the rules only that is taken which another member has, by its own word.
-        let claims: Vec<Mark> = self
-            .receipts
-            .claims_of(*name, name.author)
-            .filter(|(it, _)| !self.forked.contains_key(it))
-            .map(|(_, it)| it)
-            .collect();
-        let named = |mark: &Mark| {
-            (first..).zip(hashes).any(|(number, hash)| (number, *hash) == (mark.number, mark.hash))
-        };
-        if !claims.iter().any(named) {
+        // Of an author who has broken the rules only that is taken which another member hands on, who has it.
+        if from == name.author || self.state(from) != Some(State::Joined) {
             return Ok(None);
         }
         let before = Mark { chain: *name, number: first - 1, hash: previous };
@@ -276,9 +280,6 @@ impl Room {
         }
         if taken > 0 {
             self.has_grown(cx.journal, id, cx.now)?;
-            if self.chains.get(&id).is_some_and(|chain| chain.ahead > MAX_AHEAD / 2) {
-                self.count_ahead(cx.journal, id)?;
-            }
         }
         if taken == it.entries.len() {
             let end = it.first + taken as u64;

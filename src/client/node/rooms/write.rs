@@ -267,7 +267,7 @@ impl Room {
 
     /// How far each of a member's chains is here.
     pub fn kept_of(&self, member: PublicKey) -> Vec<Kept> {
-        let own = self.chains_of(member).filter(|chain| chain.row.branch == 0 && chain.row.number > 0);
+        let own = self.chains_of(member).filter(|chain| chain.row.number > 0);
         own.map(|chain| {
             let (epoch, number, hash) = (chain.row.name.epoch, chain.row.number, chain.row.hash);
             Kept { epoch, number, hash }
