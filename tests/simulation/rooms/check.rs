@@ -13,6 +13,9 @@ use super::world::World;
 /// An entry: its author, epoch and number.
 pub type Name = (ChainName, u64);
 
+/// An entry as a journal holds it, with its hash and its place.
+type Held = (Name, Vec<u8>, i64);
+
 /// What was promised.
 pub struct Oracle {
     keys: Vec<PublicKey>,
@@ -445,7 +448,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             ));
         }
     }
-    let all: Vec<(usize, Vec<(Name, Vec<u8>, i64)>)> = joined
+    let all: Vec<(usize, Vec<Held>)> = joined
         .iter()
         .map(|(number, id)| {
             // What it has from before it was added again may stand where it stood then.

@@ -135,7 +135,7 @@ pub fn may_be_linked(world: &World, one: usize, other: usize) -> bool {
         }
         let member = member % world.plan.members;
         let turn = if it.wanders { world.now / STAY } else { 0 };
-        let first = (member as u64 + turn) % 2 == 0;
+        let first = (member as u64 + turn).is_multiple_of(2);
         twin != member && first == (liar < twin) && !world.is_linked(twin, member)
     };
     world.members[one].keypair.public() != world.members[other].keypair.public()

@@ -179,7 +179,10 @@ impl World {
                     heard.push(input);
                     if let Some((from, room, receipts)) = forged {
                         let says = RoomSays::Receipts(receipts);
-                        heard.push(Input::Hear(from, peerchat::protocol::room::AboutRoom { room, says }));
+                        heard.push(Input::Hear(
+                            from,
+                            Box::new(peerchat::protocol::room::AboutRoom { room, says }),
+                        ));
                     }
                 }
                 *inputs = heard;

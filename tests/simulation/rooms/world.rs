@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 use peerchat::client::node::rooms::{Cx, Effect, Refusal, Rooms, State};
-use peerchat::protocol::room::{AboutRoom, EntryKind, RoomSays};
+use peerchat::protocol::room::{AboutRoom, EntryKind};
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::journal::{Journal, RoomId, Seq};
 use peerchat::time::Now;
@@ -41,7 +41,7 @@ impl Stats {
 pub enum Input {
     Linked(usize),
     Unlinked(usize),
-    Hear(usize, AboutRoom),
+    Hear(usize, Box<AboutRoom>),
     Do(Command),
     Low(bool),
 }
@@ -444,7 +444,7 @@ impl World {
             for (side, (here, there)) in [(*one, *other), (*other, *one)].into_iter().enumerate() {
                 while link.queues[side].front().is_some_and(|(due, _)| *due <= now) {
                     let (_, about) = link.queues[side].pop_front().unwrap();
-                    self.members[here].inbox.push_back((now, Input::Hear(there, about)));
+                    self.members[here].inbox.push_back((now, Input::Hear(there, Box::new(about))));
                 }
             }
         }
@@ -455,7 +455,7 @@ impl World {
         for other in 0..self.members.len() {
             if let Some(link) = self.links.get_mut(&(number.min(other), number.max(other))) {
                 let queue = &mut link.queues[usize::from(other > number)];
-                let said = queue.drain(..).map(|(_, about)| (self.now, Input::Hear(number, about)));
+                let said = queue.drain(..).map(|(_, about)| (self.now, Input::Hear(number, Box::new(about))));
                 self.members[other].inbox.extend(said);
             }
         }
@@ -688,7 +688,7 @@ impl World {
         }
         let pause = self.rng.u64(0..4_000);
         let now = self.now;
-        if self.storm && self.rng.u32(0..4) > 0 || !self.storm {
+        if !self.storm || self.rng.u32(0..4) > 0 {
             self.start(number);
             self.members[number].paused = now + pause;
         }
@@ -812,9 +812,4 @@ fn carry_out(
         Command::Leave(room) => rooms.leave(cx, *room).unwrap(),
     };
     done.map(|()| None)
-}
-
-/// Whether it is one that has to be kept.
-pub fn is_run(says: &RoomSays) -> bool {
-    matches!(says, RoomSays::Run(_))
 }
