@@ -229,7 +229,7 @@ impl Room {
         while covers.len() + 1 < MAX_CAUSES
             && let Some(id) = self.receipts.grown.pop_first()
         {
-            // What is not signed yet can't be handed on, and nobody is to ask for it.
+            // What is not signed yet can't be handed on, and is not to be asked for.
             covers.extend(self.chains.get(&id).and_then(Chain::head));
         }
         // What this member has written itself, too: so others know what else it has said of what it has, see `Raise`.
