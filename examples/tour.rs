@@ -1,5 +1,5 @@
-//! Shows in a few seconds what peerchat does: two people find each other, chat, miss each other,
-//! and chat on while discovery is dead. Real programs on free ports of this machine; nothing is left behind.
+//! Shows in a few seconds what peerchat does: two people find each other, chat, miss each other, chat on while discovery
+//! is dead, and meet a third in a room that outlives its founder. Real programs on free ports of this machine; nothing is left behind.
 //!
 //! Anything that does not hold ends the tour with an error and a status that is not 0.
 
@@ -105,7 +105,35 @@ fn tour(programs: &Path) -> Result<()> {
     bob.says_outbox_is_empty()?;
     ensure!(alice.messages == 2, "Alice should have seen 2 messages, not {}", alice.messages);
     ensure!(bob.messages == 1, "Bob, since his last start, should have seen 1 message, not {}", bob.messages);
-    alice.leaves()?;
+
+    title("Alice founds a room, and Bob and Carol join it");
+    let mut carol = client("carol", "0")?;
+    carol.hears("discovery", &[("state", "up")])?;
+    alice.types("REQUEST carol")?;
+    alice.hears("link", &[("peer", "carol"), ("state", "up")])?;
+    carol.hears("link", &[("peer", "alice"), ("state", "up")])?;
+    alice.types("ROOM #garden")?;
+    alice.hears("room", &[("room", "#garden"), ("state", "founded")])?;
+    for guest in [&mut bob, &mut carol] {
+        alice.types(&format!("INVITE #garden {}", guest.name))?;
+        guest.hears("invite", &[("room", "#garden"), ("from", "alice")])?;
+        guest.types("JOIN #garden")?;
+        alice.hears("member", &[("user", guest.name), ("state", "joined")])?;
+    }
+
+    title("Carol is away when Alice writes; then Alice is gone, killed with -9");
+    let port = carol.port.clone();
+    carol.leaves()?;
+    alice.hears("link", &[("peer", "carol"), ("state", "down")])?;
+    alice.types("CHAT #garden The roses are yours, Carol.")?;
+    bob.hears_message("alice", "The roses are yours, Carol.")?;
+    alice.hears("delivered", &[("to", "#garden")])?;
+    alice.kill()?;
+
+    title("Carol returns, and has it from Bob, who did not write it");
+    let mut carol = client("carol", &port)?;
+    carol.hears_message("alice", "The roses are yours, Carol.")?;
+    carol.leaves()?;
     bob.leaves()?;
     discovery.interrupt()
 }
@@ -121,6 +149,12 @@ fn describe(event: &Value) -> String {
         "discovery" => format!("* discovery: {} ({})", field("state"), field("detail")),
         "request" => format!("* {} asks for a channel", field("from")),
         "queued" => format!("* in the outbox: message {}", field("id")),
+        "invite" => format!("* {} invites to {}", field("from"), field("room")),
+        "room" => format!("* {}: {}", field("room"), field("state")),
+        "member" => format!("* {}: {} {}", field("room"), field("user"), field("state")),
+        "delivered" if event["of"].is_u64() => {
+            format!("* {} of {} in {} have message {}", event["have"], event["of"], field("to"), field("id"))
+        }
         "delivered" => format!("* delivered: message {}", field("id")),
         "outbox" => format!("* {} waiting", event["waiting"]),
         _ => event.to_string(),
@@ -291,6 +325,14 @@ impl Chatter {
         self.types("OUTBOX")?;
         let outbox = self.hears("outbox", &[])?;
         ensure!(outbox["waiting"] == 0, "{} still has something waiting", self.name);
+        Ok(())
+    }
+
+    /// As `kill -9` does.
+    fn kill(mut self) -> Result<()> {
+        self.process.0.kill()?;
+        self.process.0.wait()?;
+        println!("{:<10}   (killed)", self.name);
         Ok(())
     }
 

@@ -23,6 +23,7 @@ use peerchat::client::notice::{
 };
 use peerchat::protocol::peer::{Cursor, Hello, Kind, Peer, Via};
 use peerchat::protocol::rendezvous::{Strangers, ToClient, ToDiscovery};
+use peerchat::protocol::room::RoomKey;
 use peerchat::protocol::{MAX_PEER_FRAME, MAX_TEXT, Name, VERSION, codec};
 use peerchat::store::journal::Journal;
 use peerchat::store::journal::{Identity, Standing};
@@ -317,7 +318,8 @@ pub fn node(data: &[u8]) {
         let dialled = (who & 4 == 0).then_some(contact);
         let chat = || Input::typed(command::parse("CHAT bob hi").expect("a command"));
         let (name, cursors, hold, via, linked) = (bob.clone(), Vec::new(), None, Via::Direct, true);
-        let hello = Hello { name, epoch: 7, port: 4000, window: 1 << 20, cursors, hold, via, linked };
+        let hello =
+            Hello { name, epoch: 7, port: 4000, window: 1 << 20, cursors, hold, via, linked, room: false };
         let mut greeting = vec![Peer::Hello(hello)];
         greeting.extend((key < keys().0.public()).then_some(Peer::Keep(1)));
         let path = Path { local: address, remote: address, rtt: Duration::ZERO, own: Vec::new() };
@@ -333,7 +335,7 @@ pub fn node(data: &[u8]) {
         ];
         let setup = Setup {
             name: "alice".parse().expect("a name"),
-            key: keys().0.public(),
+            keypair: keys().0.clone(),
             listen: address,
             endpoint: "localhost:7667".into(),
             discovery_key: None,
@@ -403,7 +405,7 @@ pub fn command_line(data: &[u8]) {
             let again = command::parse(&shown);
             match command {
                 Command::Chat(who, _) => assert_eq!(again, Some(Ok(Command::Converse(Some(who))))),
-                Command::Search { .. } => assert!(matches!(again, Some(Err(_)))),
+                Command::Search { .. } | Command::Topic(..) => assert!(matches!(again, Some(Err(_)))),
                 Command::Trust(who, _) => assert_eq!(again, Some(Ok(Command::Trust(who, None)))),
                 Command::TrustDiscovery(_) => assert_eq!(again, Some(Ok(Command::TrustDiscovery(None)))),
                 Command::Verify(who, _) => assert_eq!(again, Some(Ok(Command::Verify(who, None)))),
@@ -451,9 +453,21 @@ pub fn notice(data: &[u8]) {
     let peer: Name = "bob".parse().expect("a name");
     let text = Body::new(kind, said);
     let lossy = String::from_utf8_lossy(said);
-    let (replayed, stranger) = (b & 2 == 0, b & 8 == 0);
-    let message =
-        Notice::Message { id, from: peer.clone(), text: text.clone(), sent, received, replayed, stranger };
+    let (replayed, stranger, unknown) = (b & 2 == 0, b & 8 == 0, b & 16 == 0);
+    let room = (b & 32 == 0).then(|| "#lab".parse().expect("a room"));
+    let room_id = room.as_ref().map(|_| RoomKey([b; 32]));
+    let message = Notice::Message {
+        id,
+        from: peer.clone(),
+        text: text.clone(),
+        sent,
+        received,
+        replayed,
+        stranger,
+        room,
+        room_id,
+        unknown,
+    };
     let json = written(&message);
     let expected = matches!(text, Body::Text(_)).then(|| lossy.as_ref());
     assert_eq!(json["text"].as_str(), expected);
@@ -461,7 +475,7 @@ pub fn notice(data: &[u8]) {
         HistoryLine { id, from: peer.clone(), text: text.clone(), sent, received: None, delivered: false };
     let json = written(&Notice::History { peer: peer.clone(), messages: vec![history] });
     assert_eq!(json["messages"][0]["text"].as_str(), expected);
-    let line = OutboxLine { id, to: peer.clone(), text, sent };
+    let line = OutboxLine { id, to: peer.clone().into(), text, sent };
     written(&Notice::Outbox { waiting: 1, messages: vec![line] });
     let state = if b & 4 == 0 { UpDown::Up } else { UpDown::Down };
     written(&Notice::Discovery { state, detail: lossy.clone().into_owned() });
@@ -505,8 +519,14 @@ pub fn mapping(data: &[u8]) {
 
 fn shown_safely(text: &str) {
     let message = text.to_owned();
-    let error =
-        ErrorNotice { code: Code::Refused, message, peer: None, id: None, text: Some(text.to_owned()) };
+    let error = ErrorNotice {
+        code: Code::Refused,
+        message,
+        peer: None,
+        room: None,
+        id: None,
+        text: Some(text.to_owned()),
+    };
     let json = written(&Notice::Error(error));
     assert_eq!(json["text"].as_str(), Some(text));
 }

@@ -27,6 +27,7 @@ use network::{Event, Network};
 use node::{Node, Setup};
 use one_shot::OneShot;
 
+pub mod addressee;
 pub mod command;
 pub mod console;
 pub mod did_you_mean;
@@ -119,7 +120,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     tracing::info!(user = %name, %listen, key = %keypair.public(), "started");
     let setup = Setup {
         name,
-        key: keypair.public(),
+        keypair: keypair.clone(),
         listen,
         endpoint: format!("{host}:{}", config.discovery_port),
         discovery_key: config.discovery_key,
@@ -142,6 +143,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         endpoint,
         console,
         links: HashMap::new(),
+        heard: Instant::now(),
         mapper: None,
         typed: VecDeque::new(),
         looked: Instant::now(),
@@ -167,13 +169,15 @@ fn signals() -> anyhow::Result<Receiver<()>> {
     Ok(signals)
 }
 
-/// Takes over the writing half of a new connection.
-fn open(event: Event, links: &mut HashMap<ConnectionId, Writer>) -> Input {
+/// Takes over the writing half of a new connection, and keeps when discovery was heard.
+fn open(event: Event, links: &mut HashMap<ConnectionId, Writer>, heard: &mut Instant) -> Input {
     if let Some((id, writer)) = event.opened {
         links.insert(id, writer);
     }
-    if let Input::LinkClosed(id) | Input::RendezvousClosed(id) = event.input {
-        links.remove(&id);
+    match event.input {
+        Input::LinkClosed(id) | Input::RendezvousClosed(id) => _ = links.remove(&id),
+        Input::RendezvousSays(..) => *heard = event.at,
+        _ => {}
     }
     event.input
 }
@@ -187,6 +191,8 @@ struct Loop {
     /// Nothing is shown without it.
     console: Option<Console>,
     links: HashMap<ConnectionId, Writer>,
+    /// When discovery has last said something.
+    heard: Instant,
     /// What has a router pass on what comes for this client, once that is wanted.
     mapper: Option<Mapper>,
     /// Commands that have come and are not yet taken in.
@@ -244,7 +250,7 @@ impl Loop {
         };
         let wait = if inputs.is_empty() && !ready { wait.min(most) } else { Duration::ZERO };
         select! {
-            recv(self.events) -> event => inputs.extend(event.ok().map(|event| open(event, &mut self.links))),
+            recv(self.events) -> event => inputs.extend(event.ok().map(|event| open(event, &mut self.links, &mut self.heard))),
             recv(taken) -> typed => match typed {
                 Ok(typed) => self.typed.extend(typed),
                 // It has said so, and would say so again and again.
@@ -258,7 +264,7 @@ impl Loop {
             && weight < MAX_WEIGHT
             && let Ok(event) = self.events.try_recv()
         {
-            let input = open(event, &mut self.links);
+            let input = open(event, &mut self.links, &mut self.heard);
             weight += input.weight();
             inputs.push(input);
         }
@@ -341,7 +347,7 @@ impl Loop {
             }
             Action::Punch { contact, name, key, punching } => {
                 tracing::debug!(%name, remotes = ?punching.remotes, "punching");
-                self.failed.extend(self.network.punch(contact, key, punching));
+                self.failed.extend(self.network.punch(contact, key, punching, self.heard));
             }
             Action::Relay { contact, name, key, through, ticket } => {
                 tracing::debug!(%name, %through, "asking to be joined");

@@ -1,6 +1,7 @@
 //! The discovery server: which users exist, which are online, and which of them ask for others.
 //!
-//! [`registry`] decides, on top of [`users`], their [`relations`], their [`sessions`] and a [`quota`]; it does no I/O.
+//! [`registry`] decides, on top of [`users`], their [`relations`], their [`sessions`] and [`mates`], and a [`quota`]; it does
+//! no I/O.
 //! [`mod@relay`] joins clients that can't reach each other. [`mod@connections`] are the sockets, `server` is the loop between them. The operator's questions reach the
 //! loop through [`admin`], from [`control`] and [`metrics`]; [`operator`] is the side that asks. Here all of it is started.
 //!
@@ -47,6 +48,7 @@ pub mod admin;
 pub mod connections;
 pub mod control;
 pub mod deadline_stream;
+pub mod mates;
 pub mod metrics;
 pub mod operator;
 pub mod pace;

@@ -5,9 +5,9 @@
 //! nothing is promised, shown or acknowledged before it is on the disk, and many small things share one sync. What a
 //! failed transaction changed in memory is taken back in one way, [`undo`], and decided once more without a disk.
 //!
-//! The rooms, in reading order; each uses only those before it:
+//! The parts, in reading order; each uses only those before it:
 //!
-//! | room | what it is for |
+//! | part | what it is for |
 //! | --- | --- |
 //! | [`time`], [`undo`] | clocks as the deciding code is told them; taking back what could not be saved |
 //! | [`protocol`] | every message on the wire, the grammar of names, the limits |
@@ -42,7 +42,14 @@
 //!   `client/node/send_window.rs` frees the window, `client/node/conversations.rs` tells that it is delivered, and
 //!   `store/journal/contacts.rs` saves how far the contact is.
 //!
-//! `CONTRIBUTING.md` lists which files to touch for a command, a message, a database or a route.
+//! What is said in a room takes another way: `client/node/room_commands.rs` carries the line out,
+//! `client/node/rooms/write.rs` writes an entry and signs it, `store/journal/rooms.rs` keeps it, and
+//! `client/node/rooms/peers.rs` says what there is to those who are linked. At each of them
+//! `client/node/rooms/take.rs` takes it once what it names is here, `client/node/rooms_say.rs` has it told, and
+//! `client/node/rooms/receipts.rs` says so, which the author counts. `client/node/rooms.rs` has the map of that
+//! machine.
+//!
+//! `CONTRIBUTING.md` lists which files to touch for a command, a message, a room's feature, a database or a route.
 #![deny(unsafe_code)]
 
 pub mod accounts;

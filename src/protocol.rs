@@ -10,6 +10,7 @@ pub mod name;
 pub mod peer;
 pub mod relay;
 pub mod rendezvous;
+pub mod room;
 
 pub use key::PublicKey;
 pub use name::{Name, NameError};

@@ -37,6 +37,8 @@ pub struct Schema {
     /// Stands in the file's header. A file of another format is refused, so a change of `tables` raises it.
     pub format: i64,
     pub tables: &'static str,
+    /// Earlier formats, and what makes a database of each one of this.
+    pub older: &'static [(i64, &'static str)],
 }
 
 /// An open database, locked against other processes until it is dropped.
@@ -71,7 +73,7 @@ impl Database {
             create(path, schema, fill)?;
         }
         let file = Place::open(path).map_err(unusable(path))?;
-        let connection = open_checked(path, schema, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection = open_converted(path, schema)?;
         configure(&connection).map_err(|error| unreadable(path, schema, error))?;
         // With the first read SQLite makes the log.
         connection
@@ -221,7 +223,11 @@ fn create(path: &Path, schema: &Schema, fill: impl FnOnce(&Connection) -> Result
     connection.pragma_update(None, "page_size", schema.page_size)?;
     connection.pragma_update(None, "application_id", schema.application_id)?;
     add_tables(&connection, schema)?;
+    // SQLite gives its memory back as it is. With room for so few pages, one that holds a secret gives way to others
+    // when all are read at the end, and is overwritten by them.
+    connection.pragma_update(None, "cache_size", 1)?;
     fill(&connection)?;
+    connection.query_row("PRAGMA integrity_check", [], |_| Ok(()))?;
     connection.close().map_err(|(_, error)| error)?;
     put_in_place(&unfinished, path)
 }
@@ -285,6 +291,31 @@ fn open_checked(path: &Path, schema: &Schema, access: OpenFlags) -> Result<Conne
         return Err(StoreError::OtherVersion { path: path.to_owned(), version, found, known });
     }
     Ok(connection)
+}
+
+/// The same, and a file of an earlier format becomes one of this, at once or not at all.
+fn open_converted(path: &Path, schema: &Schema) -> Result<Connection> {
+    let access = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let (found, convert) = match open_checked(path, schema, access) {
+        Err(StoreError::OtherVersion { found, path, version, known }) => {
+            let older = schema.older.iter().find(|(format, _)| *format == found);
+            let Some((format, convert)) = older else {
+                return Err(StoreError::OtherVersion { found, path, version, known });
+            };
+            (*format, convert)
+        }
+        opened => return opened,
+    };
+    let connection = open_checked(path, &Schema { format: found, ..*schema }, access)?;
+    let format = schema.format;
+    tracing::info!(path = %path.display(), found, format, "a database of an earlier format is converted");
+    // Tables are made anew to which others refer.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection
+        .execute_batch(&format!("BEGIN IMMEDIATE; {convert}; PRAGMA user_version = {format}; COMMIT"))?;
+    drop(connection);
+    open_checked(path, schema, access)
 }
 
 fn unusable(path: &Path) -> impl Fn(io::Error) -> StoreError {
@@ -357,6 +388,7 @@ mod tests {
         page_size: 4096,
         format: 3,
         tables: "CREATE TABLE a (b INTEGER) STRICT",
+        older: &[],
     };
 
     fn open(path: &Path) -> Result<Database> {

@@ -18,6 +18,7 @@ mod simulation {
     pub mod past;
     pub mod peace;
     pub mod reach;
+    mod rooms;
     pub mod server;
     pub mod snapshot;
     pub mod storm;

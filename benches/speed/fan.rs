@@ -55,6 +55,7 @@ impl Raw {
             hold: None,
             via: Via::Direct,
             linked: true,
+            room: false,
         }))?;
         raw.expect("hello", |said| matches!(said, Peer::Hello(_)))?;
         if account.keypair.public() < key {

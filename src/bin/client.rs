@@ -56,8 +56,8 @@ struct Arguments {
     /// The key that discovery must have, in place of the one seen first
     #[arg(long, value_name = "FINGERPRINT")]
     discovery_key: Option<PublicKey>,
-    /// Send one text to a user, and end once they have it; '-' sends what standard input holds
-    #[arg(long, num_args = 2, value_names = ["USER", "TEXT"], allow_hyphen_values = true, conflicts_with = "transfer")]
+    /// Send one text to a user or a '#room', and end once they have it; '-' sends what standard input holds
+    #[arg(long, num_args = 2, value_names = ["TO", "TEXT"], allow_hyphen_values = true, conflicts_with = "transfer")]
     send: Option<Vec<String>>,
     /// How users are met whom you have neither asked for nor answered
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]

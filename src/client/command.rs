@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
+use super::addressee::RoomLabelError;
 use super::did_you_mean::nearest;
 use crate::protocol::{MAX_TEXT, Name, NameError};
 
 mod arguments;
 pub mod json;
+mod subject;
 mod table;
 
 pub use table::{COMMANDS, Command, Explanation, Spec, find, usages};
@@ -44,6 +46,8 @@ pub enum CommandError {
     Invalid { usage: &'static str, argument: &'static str, must_be: String },
     #[error("{0}")]
     Name(#[from] NameError),
+    #[error("{0}")]
+    Room(#[from] RoomLabelError),
     #[error("a message has at most {MAX_TEXT} bytes, this one has {}; nothing was sent", match .0 { Some(bytes) => bytes.to_string(), None => "more".into() })]
     TooLong(Option<usize>),
     #[error(
@@ -104,12 +108,21 @@ pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::addressee::{Addressee, RoomLabel};
     use crate::client::notice::tests::name;
     use proptest::prelude::*;
 
-    fn search_for(words: &[&str], user: Option<&str>) -> Command {
+    fn to(text: &str) -> Addressee {
+        text.parse().unwrap()
+    }
+
+    fn room(text: &str) -> RoomLabel {
+        text.parse().unwrap()
+    }
+
+    fn search_for(words: &[&str], within: Option<&str>) -> Command {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
-        Command::Search { words, user: user.map(name) }
+        Command::Search { words, within: within.map(to) }
     }
 
     #[test]
@@ -118,17 +131,34 @@ mod tests {
             ("REQUEST bob", Command::Request(name("bob"))),
             ("REQUEST   bob ", Command::Request(name("bob"))),
             ("/Request bob", Command::Request(name("bob"))),
-            ("CHAT bob hi", Command::Chat(name("bob"), "hi".into())),
-            ("/chat bob  two  spaces ", Command::Chat(name("bob"), " two  spaces ".into())),
-            ("CHAT bob  ", Command::Converse(Some(name("bob")))),
+            ("CHAT bob hi", Command::Chat(to("bob"), "hi".into())),
+            ("/chat bob  two  spaces ", Command::Chat(to("bob"), " two  spaces ".into())),
+            ("CHAT bob  ", Command::Converse(Some(to("bob")))),
             ("CHAT", Command::Converse(None)),
             ("LOGOUT", Command::Logout),
-            ("/history bob", Command::History(name("bob"), 20)),
-            ("HISTORY bob 5", Command::History(name("bob"), 5)),
+            ("/history bob", Command::History(to("bob"), 20)),
+            ("HISTORY bob 5", Command::History(to("bob"), 5)),
             ("SEARCH two words", search_for(&["two", "words"], None)),
             ("SEARCH @bob two words", search_for(&["two", "words"], Some("bob"))),
             ("SEARCH two words @bob", search_for(&["two", "words"], Some("bob"))),
             ("SEARCH one me@home two", search_for(&["one", "me@home", "two"], None)),
+            ("SEARCH #lab two words", search_for(&["two", "words"], Some("#lab"))),
+            ("SEARCH two words #lab~2", search_for(&["two", "words"], Some("#lab~2"))),
+            ("SEARCH one a#b two", search_for(&["one", "a#b", "two"], None)),
+            ("CHAT #lab hi", Command::Chat(to("#lab"), "hi".into())),
+            ("CHAT #lab~2", Command::Converse(Some(to("#lab~2")))),
+            ("HISTORY #lab 5", Command::History(to("#lab"), 5)),
+            ("WHY #lab", Command::Why(to("#lab"))),
+            ("ROOM #lab", Command::Room(room("#lab"))),
+            ("INVITE #lab bob", Command::Invite { room: room("#lab"), user: name("bob"), all: false }),
+            ("INVITE #lab bob all", Command::Invite { room: room("#lab"), user: name("bob"), all: true }),
+            ("/join #lab~2", Command::Join(room("#lab~2"))),
+            ("LEAVE #lab", Command::Leave(room("#lab"))),
+            ("ROOMS", Command::Rooms),
+            ("MEMBERS #lab", Command::Members(room("#lab"))),
+            ("KICK #lab bob", Command::Kick(room("#lab"), name("bob"))),
+            ("OWNER #lab bob", Command::Owner(room("#lab"), name("bob"))),
+            ("TOPIC #lab  what we do ", Command::Topic(room("#lab"), " what we do ".into())),
             ("/unblock bob", Command::Unblock(name("bob"))),
         ] {
             assert_eq!(parse(line), Some(Ok(expected)), "{line}");
@@ -155,6 +185,18 @@ mod tests {
                 "usage: SEARCH <words> [@user]; the words must be at most 16, of 400 bytes in all",
             ),
             ("SEARCH x @Bob", "names are in lower case: write \"bob\""),
+            ("SEARCH #lab", "usage: SEARCH <words> [@user]"),
+            ("REQUEST #lab", "a name can't contain '#': use the letters a to z, digits, '.', '_' and '-'"),
+            ("CHAT #Lab hi", "names are in lower case: write \"lab\""),
+            ("JOIN lab", "a room is written with a #: #lab"),
+            ("JOIN", "usage: JOIN #name"),
+            ("JOIN #lab~1", "a room is written as #name, or as #name~2 where two have the same name"),
+            ("ROOM #lab~2", "usage: ROOM #name; the room must be #name, without a number"),
+            ("INVITE bob #lab", "a room is written with a #: #bob"),
+            ("INVITE #lab", "usage: INVITE #name <user>"),
+            ("INVITE #lab bob now", "usage: INVITE #name <user>; the history must be \"all\", or nothing"),
+            ("KICK #lab #lab", "a name can't contain '#': use the letters a to z, digits, '.', '_' and '-'"),
+            ("TOPIC #lab ", "usage: TOPIC #name <text>"),
             ("HELP CHAT LOGOUT", "usage: HELP [command]"),
             (
                 "VERIFY bob yes",
@@ -182,7 +224,7 @@ mod tests {
         };
         for (line, text, otherwise) in [
             ("request bob", "request bob", Some(Command::Request(name("bob")))),
-            ("chat bob hi", "chat bob hi", Some(Command::Chat(name("bob"), "hi".into()))),
+            ("chat bob hi", "chat bob hi", Some(Command::Chat(to("bob"), "hi".into()))),
             ("Help", "Help", Some(Command::Help)),
             // As it stands, also where it starts with a space.
             ("  HELP me ", "  HELP me ", None),

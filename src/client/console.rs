@@ -4,7 +4,8 @@
 //!
 //! - `pipe`: plain standard input and output, also for `--json`;
 //! - `terminal`: a user at a terminal; `prompt`: what the prompt shows and Tab completes;
-//! - `output`: how notices are written, with `flaps`: links that come and go; `notify`: runs a command for each message;
+//! - `output`: how notices are written, with `flaps`: links that come and go, and `spread`: how many members of a room have a
+//!   message; `notify`: runs a command for each message;
 //! - `attention`: what calls for the user.
 
 use std::io;
@@ -29,6 +30,7 @@ mod notify;
 mod output;
 mod pipe;
 mod prompt;
+mod spread;
 mod terminal;
 
 /// How many groups of commands may wait to be taken. What was read together is handed over together.

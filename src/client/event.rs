@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::addressee::{Addressee, RoomLabel};
 use super::command::{Command, CommandError, Reference};
 use super::notice::Told;
 use crate::protocol::peer::Peer;
@@ -25,7 +26,7 @@ pub enum Input {
     /// There will be no more lines.
     InputEnded,
     /// One text is to be sent, and then the program is to end.
-    Send { to: Name, text: String },
+    Send { to: Addressee, text: String },
     /// The system or the user wants the program to end.
     Signal,
     /// The console has written the oldest batch of notices that it was given.
@@ -161,14 +162,16 @@ fn wrong_key(expected: &PublicKey, found: Option<&PublicKey>) -> String {
 /// What a person at a terminal sees while they type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prompt {
-    /// The contact to which plain lines go.
-    pub conversation: Option<Name>,
-    /// Unread messages by sender, none that are zero, counted up to [`MANY_UNREAD`](super::notice::MANY_UNREAD).
-    pub unread: BTreeMap<Name, u64>,
-    /// How many messages of the conversation wait here, because there is no link.
+    /// The contact or room to which plain lines go.
+    pub conversation: Option<Addressee>,
+    /// Unread messages by sender or room, none that are zero, counted up to [`MANY_UNREAD`](super::notice::MANY_UNREAD).
+    pub unread: BTreeMap<Addressee, u64>,
+    /// How many messages of the conversation wait here, because there is no link. Of a room: those that no other member has.
     pub waiting: u64,
     /// Sorted. Shared, for it may be long and seldom changes.
     pub contacts: Arc<[Name]>,
+    /// The rooms that are known here. Sorted, and shared.
+    pub rooms: Arc<[RoomLabel]>,
 }
 
 /// Something to be done, after the transaction in which it was decided has been committed.

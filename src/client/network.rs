@@ -58,11 +58,13 @@ pub struct Event {
     /// A connection that the loop writes to from now on.
     pub opened: Option<(ConnectionId, Writer)>,
     pub input: Input,
+    /// When it came. The loop may take it in much later, when the disk is slow.
+    pub at: Instant,
 }
 
 impl From<Input> for Event {
     fn from(input: Input) -> Self {
-        Self { opened: None, input }
+        Self { opened: None, input, at: Instant::now() }
     }
 }
 
@@ -142,8 +144,14 @@ impl Network {
     }
 
     /// Opens a way to a contact through the routers of both, see [`Race::punch`], and dials the routes anew meanwhile.
-    /// Returns what came of it if there is no thread to be had.
-    pub fn punch(&self, contact: ContactId, key: PublicKey, punch: Punching) -> Option<Input> {
+    /// Discovery was heard to say so at `heard`. Returns what came of it if there is no thread to be had.
+    pub fn punch(
+        &self,
+        contact: ContactId,
+        key: PublicKey,
+        punch: Punching,
+        heard: Instant,
+    ) -> Option<Input> {
         let network = self.clone();
         let punching = move || {
             let Punching { session, token, begins, wait, remotes, routes } = punch;
@@ -153,7 +161,7 @@ impl Network {
                 .filter(|remote| network.check(remote.ip()).is_ok())
                 .take(MAX_PUNCHED)
                 .collect();
-            let begin = Instant::now() + wait.min(LONGEST_WAIT);
+            let begin = heard + wait.min(LONGEST_WAIT);
             let mut race = Race::until(begin + PUNCH_FOR);
             routes.iter().filter_map(Route::remote).for_each(|remote| race.dial(remote, begin));
             if let Err(error) = race.punch(session, &remotes, begin) {
@@ -362,7 +370,8 @@ impl Network {
         connection.open(FRAMING, move |event| {
             let event = match event {
                 transport::Event::Opened(opened) => {
-                    Event { input: up(&opened), opened: Some((opened.id, opened.writer)) }
+                    let input = up(&opened);
+                    Event { opened: Some((opened.id, opened.writer)), ..input.into() }
                 }
                 transport::Event::Messages(link, messages) => says(link, messages).into(),
                 transport::Event::Alive(connection) => Input::Alive(connection).into(),

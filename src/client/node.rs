@@ -12,6 +12,7 @@
 //! - `dialer`: where contacts are, and when to dial them; `reach`: which other way is tried to those who can't be dialled;
 //!   `outside`: what is between this machine and discovery;
 //! - `links`: from a proven key to a link that both sides keep, with `parts` of long messages;
+//! - `mates`: who is linked for the sake of a common room; `rooms`: what becomes of rooms;
 //! - `delivery`: messages out and in, with `log` (their order) and `send_window` (what is on its way);
 //! - `conversations`: what the user has seen;
 //! - `intake`: what is taken from strangers, and from all while the disk is nearly full;
@@ -20,20 +21,22 @@
 //! - `output`: what is told, and what the console has not written yet;
 //! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
 //!
-//! `discovery_says` and `peers_say` are the rest of the conductor; `acquaintance` is how users become contacts; `commands`
-//! carries out what the user types; `leaving` is how the program ends.
+//! `discovery_says`, `peers_say` and `rooms_say` are the rest of the conductor; `acquaintance` is how users become contacts; `commands`
+//! and `room_commands` carry out what the user types; `leaving` is how the program ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::addressee::{Addressee, RoomLabel};
 use super::event::{Action, Input};
 use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
 use crate::protocol::rendezvous::{Strangers, ToClient};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{Journal, Seq};
+use crate::store::journal::{ConversationId, Journal, Seq};
 use crate::time::{Instant, Now};
+use crate::transport::noise::Keypair;
 use crate::undo::{Transactional, Value, transactional};
 
 mod acquaintance;
@@ -50,6 +53,7 @@ mod intake;
 mod leaving;
 mod links;
 mod log;
+mod mates;
 mod one_shot;
 mod output;
 mod outside;
@@ -57,6 +61,10 @@ mod parts;
 mod peers_say;
 mod reach;
 mod rendezvous;
+mod room_commands;
+mod room_view;
+pub mod rooms;
+mod rooms_say;
 mod roster;
 mod search;
 mod send_window;
@@ -74,6 +82,7 @@ pub use exit::{FAILED, STILL_WAITING};
 use held::Held;
 use intake::Intake;
 use links::Links;
+use mates::Mates;
 use one_shot::OneShot;
 pub use output::BATCHES as OUTPUT_BATCHES;
 use output::Output;
@@ -81,6 +90,7 @@ use outside::Outside;
 pub use outside::{Between, Reachable};
 use reach::Reach;
 use rendezvous::{Due, Rendezvous};
+use rooms::Rooms;
 use roster::Roster;
 use search::Search;
 use withdrawals::Withdrawals;
@@ -94,10 +104,11 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 const NOT_SAVED: &str = "the disk is full or fails";
 
 /// What a node is from the start.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Setup {
     pub name: Name,
-    pub key: PublicKey,
+    /// The account's: who it is, and what signs in rooms.
+    pub keypair: Keypair,
     /// Where the client takes links: what is given out.
     pub listen: SocketAddr,
     /// Which discovery, `HOST:PORT`: what its key is pinned under.
@@ -118,6 +129,12 @@ pub struct Setup {
     pub seed: u64,
 }
 
+impl Setup {
+    pub fn key(&self) -> PublicKey {
+        self.keypair.public()
+    }
+}
+
 /// The state of a client, owned by its loop.
 pub struct Node {
     setup: Setup,
@@ -128,6 +145,9 @@ pub struct Node {
     reach: Reach,
     outside: Outside,
     links: Links,
+    mates: Mates,
+    rooms: Rooms,
+    noted: rooms_say::Noted,
     delivery: Delivery,
     conversations: Conversations,
     withdrawals: Value<Withdrawals>,
@@ -164,8 +184,11 @@ impl Node {
             dialer: Dialer::load(now, &rows, setup.seed.wrapping_add(1)),
             reach: Reach::default(),
             outside: Outside::default(),
-            links: Links::new(setup.key),
-            conversations: Conversations::load(journal, &rows, delivery.last_seq())?,
+            links: Links::new(setup.key()),
+            mates: Mates::load(&rows),
+            rooms: Rooms::load(journal, setup.key())?,
+            noted: rooms_say::Noted::default(),
+            conversations: Conversations::load(journal, setup.key(), &rows, delivery.last_seq())?,
             delivery,
             withdrawals: Value::default(),
             search: Value::new(Search::load(now, journal)?),
@@ -180,9 +203,10 @@ impl Node {
         node.fx.tell(Notice::Ready {
             user: node.setup.name.clone(),
             address: node.setup.listen,
-            fingerprint: node.setup.key,
+            fingerprint: node.setup.key(),
         });
         node.dial_given_up();
+        node.note_rooms(journal)?;
         // An earlier start may have ended before it had said so.
         for row in rows.iter().filter(|row| row.is_withdrawn()) {
             node.withdrawals.add(row.id, row.outgoing.delivered);
@@ -273,6 +297,8 @@ impl Node {
     /// # Errors
     /// The journal fails; then roll back and call [`Self::failed`].
     pub fn finish(&mut self, now: Now, journal: &Journal) -> Result<()> {
+        self.fx.now = now;
+        self.finish_rooms(journal)?;
         self.follow_up(now, journal)?;
         acquaintance::expire(self, journal)?;
         self.remove_withdrawn(journal)?;
@@ -284,6 +310,7 @@ impl Node {
         self.search.follow(now, journal)?;
         self.delivery.seal(journal)?;
         leaving::leave_when_done(self);
+        mates::settle(self, journal)?;
         self.save(now, journal)
     }
 
@@ -294,8 +321,11 @@ impl Node {
         if let Some(batch) = self.fx.output.take_batch(now) {
             self.fx.act(Action::Print(batch));
         }
-        let unlinked = self.conversations.current().filter(|id| self.links.of(*id).is_none());
-        let waiting = unlinked.map_or(0, |id| self.delivery.waiting(id));
+        let waiting = match self.conversations.current() {
+            Some(ConversationId::User(id)) if self.links.of(id).is_none() => self.delivery.waiting(id),
+            Some(ConversationId::Room(id)) => self.noted.waiting(id),
+            _ => 0,
+        };
         if let Some(prompt) = self.conversations.prompt(&self.roster, waiting) {
             self.fx.act(Action::Prompt(prompt));
         }
@@ -316,9 +346,11 @@ impl Node {
         inputs: &[Input],
         epoch: u64,
     ) -> Result<Vec<Action>> {
+        let linked: Vec<PublicKey> = self.mates.linked().map(|(key, _)| key).collect();
         self.rollback();
         self.fx.now = now;
         self.delivery.renew_epoch(epoch);
+        self.reload_rooms(journal, &linked)?;
         commands::refuse_searches(
             self,
             Code::NotSaved,
@@ -329,6 +361,7 @@ impl Node {
         self.follow_up(now, journal)?;
         leaving::leave_when_done(self);
         self.rests_until = now.mono + AFTER_FAILURE;
+        self.mates.renew();
         self.save_at = Some(self.rests_until);
         Ok(self.committed())
     }
@@ -347,6 +380,8 @@ impl Node {
             self.fx.output.deadline(),
             self.exit.deadline(),
             self.save_at.unwrap_or(Instant::NEVER),
+            if self.mates.is_stale() { self.rests_until } else { Instant::NEVER },
+            self.rooms.deadline().max(self.rests_until),
         ]
         .into_iter()
         .fold(Instant::NEVER, Instant::min)
@@ -382,8 +417,11 @@ impl Node {
         for (link, frame) in self.delivery.frames(now.mono, journal)? {
             self.links.say(&mut self.fx, link, frame);
         }
+        self.say_of_rooms();
         let delivered = |id| self.delivery.delivered(id);
-        self.conversations.catch_up(&mut self.fx, journal, &self.roster, delivered)?;
+        let writer =
+            |room, key: &PublicKey| room_view::writer(&self.setup, &self.roster, &self.rooms, room, key);
+        self.conversations.catch_up(&mut self.fx, journal, &self.roster, delivered, writer)?;
         self.give_back(journal)?;
         self.conversations.recount(journal, &self.roster)
     }
@@ -404,10 +442,10 @@ impl Node {
             self.close_link(link, None);
         }
         ways::tick(self);
-        let Self { fx, roster, rendezvous, dialer, links, held, .. } = self;
+        let Self { fx, roster, rendezvous, dialer, links, mates, held, .. } = self;
         held.tick(fx, |id| roster.name(id));
         dialer.tick(fx, |id| {
-            let person = roster.get(id).filter(|person| person.is_dialled())?;
+            let person = roster.get(id).filter(|person| person.is_dialled() || mates.has(id))?;
             let free = links.of(id).is_none() && !rendezvous.is_out();
             Some((&person.name, person.identity.key.filter(|_| free)?))
         });
@@ -415,8 +453,10 @@ impl Node {
 
     /// Saves what has changed about contacts. Nothing is written for what can wait.
     fn save(&mut self, now: Now, journal: &Journal) -> Result<()> {
-        let written =
-            self.roster.save(journal)? | self.dialer.save(journal)? | self.delivery.save(journal)?;
+        let written = self.noted.has_written()
+            | self.roster.save(journal)?
+            | self.dialer.save(journal)?
+            | self.delivery.save(journal)?;
         let due = self.save_at.is_some_and(|at| now.mono >= at) || self.exit.has_left();
         if written || due {
             self.dialer.save_sightings(journal)?;
@@ -482,9 +522,13 @@ impl Node {
 
     /// The console has written its oldest batch.
     fn printed(&mut self) {
-        for (contact, seq) in self.fx.output.written(self.fx.now) {
-            if self.withdrawals.is_empty() || !self.withdrawals.written(contact) {
-                self.conversations.written(contact, seq);
+        for (conversation, seq) in self.fx.output.written(self.fx.now) {
+            let given_back = match conversation {
+                ConversationId::User(id) => !self.withdrawals.is_empty() && self.withdrawals.written(id),
+                ConversationId::Room(_) => false,
+            };
+            if !given_back {
+                self.conversations.written(conversation, seq);
             }
         }
         if let Some(dropped) = self.fx.output.take_dropped() {
@@ -517,7 +561,7 @@ impl Node {
         for id in self.withdrawals.ids() {
             // In silence the exit status says what came of a single text, and the rest is for the next start.
             let name = self.roster.name(id).cloned();
-            let one_shot = self.one_shot.as_ref().is_some_and(|it| Some(it.to()) == name.as_ref());
+            let one_shot = self.one_shot.as_ref().is_some_and(|it| it.to().user() == name.as_ref());
             if self.withdrawals.is_over(id) || (self.fx.output.is_silent() && one_shot) {
                 let exists = self.withdrawals.remove(id);
                 acquaintance::remove(self, journal, id)?;
@@ -534,9 +578,18 @@ impl Node {
     fn refuse(&mut self, code: Code, peer: Option<&Name>, message: String) {
         self.exit.note_refused();
         if let Some(one_shot) = &mut *self.one_shot {
-            one_shot.note_refused(peer, &message);
+            one_shot.note_refused(peer.cloned().map(Addressee::User).as_ref(), &message);
         }
         self.fx.error(code, peer, message);
+    }
+
+    /// A command about a room, and perhaps a user in it, was not done.
+    fn refuse_room(&mut self, code: Code, room: &RoomLabel, peer: Option<&Name>, message: String) {
+        self.exit.note_refused();
+        if let Some(one_shot) = &mut *self.one_shot {
+            one_shot.note_refused(Some(&Addressee::Room(room.clone())), &message);
+        }
+        self.fx.room_error(code, room, peer, message);
     }
 }
 
@@ -548,6 +601,8 @@ transactional!(Node {
     reach,
     outside,
     links,
+    mates,
+    noted,
     delivery,
     conversations,
     withdrawals,

@@ -5,20 +5,27 @@
 //!
 //! - `text`: notices as text; `page`: its lines and rows; `json`: as JSON; `fast_json`: the frequent ones; `time`: their times;
 //! - `numbers`: counts and sizes as people read them;
-//! - `lists`: the entries of `CONTACTS`, `OUTBOX`, `HISTORY` and `SEARCH`; `why`: the answer to `WHY`.
+//! - `lists`: the entries of `CONTACTS`, `OUTBOX`, `HISTORY` and `SEARCH`; `why`: the answer to `WHY`;
+//! - `rooms`: what is told of rooms.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::addressee::{Addressee, RoomLabel};
 use super::command::{Explanation, MAX_REFERENCE, Reference};
 pub use super::node::{Between, Reachable};
 use crate::protocol::peer::{Cursor, Kind, Message, Via};
+use crate::protocol::room::RoomKey;
 use crate::protocol::{Name, PublicKey};
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
+pub use rooms::{
+    MemberLine, MemberState, MemberWhy, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState,
+    RoomWhy,
+};
 pub use text::Look;
-pub(crate) use text::{many, safe_text, write_delivered, write_line, write_welcome};
+pub(crate) use text::{many, safe_text, write_delivered, write_line, write_spread, write_welcome};
 pub use why::{AddressLine, DiscoveryLine, Goodbye, Nat, Reason, Why};
 
 mod fast_json;
@@ -26,6 +33,7 @@ mod json;
 mod lists;
 mod numbers;
 mod page;
+mod rooms;
 mod text;
 mod time;
 mod why;
@@ -68,7 +76,7 @@ pub enum Notice {
         #[serde(skip)]
         stranger: bool,
     },
-    /// A contact's message.
+    /// A message of a contact, a stranger, or a member of a room.
     Message {
         /// Unique for ever, together with the sender.
         id: Cursor,
@@ -85,13 +93,21 @@ pub enum Notice {
         /// Whether its sender has not been answered.
         #[serde(skip_serializing_if = "is_false")]
         stranger: bool,
+        /// The room that it was said in; none of what was said to this user alone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        room: Option<RoomLabel>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        room_id: Option<RoomKey>,
+        /// Whether its writer has the name of a contact, and another key. Scripts compare keys.
+        #[serde(skip)]
+        unknown: bool,
     },
     /// A message is safe on the disk.
     Queued {
         /// Unique for ever, together with this user.
         id: Cursor,
-        to: Name,
-        /// Whether there is a link over which it goes at once.
+        to: Addressee,
+        /// Whether there is a link over which it goes at once; to a room: to any member.
         linked: bool,
         /// For people: a script knows what it has sent.
         #[serde(skip)]
@@ -101,6 +117,46 @@ pub enum Notice {
     },
     /// A contact has committed a message of ours.
     Delivered { id: Cursor, to: Name },
+    /// So many of a room's members, this user among them, have committed a message of ours.
+    #[serde(rename = "delivered")]
+    Spread {
+        id: Cursor,
+        to: RoomLabel,
+        have: u64,
+        of: u64,
+        /// Whether nothing will ever sort before it.
+        #[serde(rename = "final")]
+        is_final: bool,
+    },
+    /// The user is invited into a room.
+    Invite {
+        room: RoomLabel,
+        room_id: RoomKey,
+        from: Name,
+        /// Who is in it or invited, without this user.
+        members: Vec<Name>,
+        topic: String,
+        /// Whether the user has not answered who invites.
+        #[serde(skip_serializing_if = "is_false")]
+        stranger: bool,
+    },
+    /// What has become of a member of a room; also the answer to `INVITE` and `KICK`.
+    Member {
+        room: RoomLabel,
+        room_id: RoomKey,
+        user: Name,
+        state: MemberState,
+        /// Who has done it, unless the member has.
+        by: Option<Name>,
+    },
+    /// What has become of a room; also the answer to `ROOM`, `JOIN`, `LEAVE`, `OWNER` and `TOPIC`.
+    Room {
+        room: RoomLabel,
+        room_id: RoomKey,
+        state: RoomState,
+        /// The new topic or owner, or what else is to be said, for people; may be empty.
+        why: String,
+    },
     /// A peer takes no more for now: so many messages wait here until it does.
     Held { to: Name, reason: HeldReason, waiting: u64 },
     /// A peer does not have so many messages that it had: they are not sent again without the user's word.
@@ -119,9 +175,19 @@ pub enum Notice {
     Outbox { waiting: u64, messages: Vec<OutboxLine> },
     /// The last entries, oldest first.
     History { peer: Name, messages: Vec<HistoryLine> },
+    /// The last messages of a room, in the order that all its members see.
+    #[serde(rename = "history")]
+    RoomHistory { room: RoomLabel, room_id: RoomKey, messages: Vec<RoomHistoryLine> },
     /// The conversation that the user is in, null for none; how many of the peer's messages were unread, counted up to
     /// [`MANY_UNREAD`]; the last entries, oldest first.
     Conversation { peer: Option<Name>, unread: u64, messages: Vec<HistoryLine> },
+    /// The same where it is a room: what is unread stands last, as it came in.
+    #[serde(rename = "conversation")]
+    RoomConversation { peer: RoomLabel, room_id: RoomKey, unread: u64, messages: Vec<RoomHistoryLine> },
+    /// The user's rooms, sorted.
+    Rooms { rooms: Vec<RoomLine> },
+    /// Sorted by name.
+    Members { room: RoomLabel, room_id: RoomKey, members: Vec<MemberLine> },
     /// The answer to `ACCEPT`, `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
     Contact(Box<ContactLine>),
     /// Usage and meaning of every command.
@@ -130,8 +196,10 @@ pub enum Notice {
     Explanation(Explanation),
     /// The answer to `WHY`.
     Why(Box<Why>),
+    #[serde(rename = "why")]
+    RoomWhy(Box<RoomWhy>),
     /// The latest messages that contain all the words, newest first; `peer` is null for all conversations.
-    Found { words: String, peer: Option<Name>, messages: Vec<FoundLine> },
+    Found { words: String, peer: Option<Addressee>, messages: Vec<FoundLine> },
     /// The code that both sides see, and whether the user has compared it.
     Verification { peer: Name, code: String, verified: bool },
     /// The client ends; `waiting` messages are not yet delivered, and go out at a later start.
@@ -160,6 +228,8 @@ pub struct ErrorNotice {
     pub message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomLabel>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Cursor>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,12 +270,24 @@ pub enum Code {
     Refused,
     /// An unknown peer connected, and was cut.
     UnknownPeer,
-    /// Another peer than the one dialled answered, and was cut.
+    /// Another peer than the one dialled answered, and was cut; or a member of a room could be taken for a contact.
     Impostor,
     /// The account has been started somewhere else.
     Superseded,
     /// A link was cut because the peer broke the rules.
     BadPeer,
+    /// No room is called that here.
+    NoSuchRoom,
+    /// This user, or the one named, is not in the room.
+    NotAMember,
+    /// Only the owner of the room can do that.
+    NotTheOwner,
+    /// Its members contradict each other about who is in, and nothing new is taken.
+    RoomFrozen,
+    TooManyRooms,
+    TooManyMembers,
+    /// A member has written two different things under one number, and is out of the room.
+    Forked,
     /// Standard output was not read for too long, and notices other than messages were dropped.
     OutputBehind,
 }
@@ -301,6 +383,8 @@ impl Notice {
                 | Self::Link { .. }
                 | Self::Message { .. }
                 | Self::Delivered { .. }
+                | Self::Spread { .. }
+                | Self::Invite { .. }
         )
     }
 
@@ -314,6 +398,14 @@ impl Notice {
             Self::History { messages, .. } | Self::Conversation { messages, .. } => {
                 messages.iter().map(|entry| line(&entry.text)).sum()
             }
+            Self::RoomHistory { messages, .. } | Self::RoomConversation { messages, .. } => {
+                messages.iter().map(|entry| line(&entry.text)).sum()
+            }
+            Self::Invite { members, topic, .. } => members.len() * size_of::<Name>() + topic.len(),
+            Self::Room { why, .. } => why.len(),
+            Self::Rooms { rooms } => rooms.iter().map(|room| size_of::<RoomLine>() + room.topic.len()).sum(),
+            Self::Members { members, .. } => members.len() * size_of::<MemberLine>(),
+            Self::RoomWhy(why) => why.members.len() * size_of::<MemberWhy>(),
             Self::Found { messages, .. } => messages.iter().map(|found| line(&found.line.text)).sum(),
             Self::Contacts { contacts } => contacts.len() * size_of::<ContactLine>(),
             _ => 0,

@@ -1,21 +1,22 @@
-//! `--send`: one text to one user, and then the end.
+//! `--send`: one text to one user or room, and then the end.
 
 use std::io::Read;
 
 use anyhow::{Context, ensure};
 
+use super::addressee::Addressee;
 use super::command::CommandError;
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::StoreError;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneShot {
-    pub to: Name,
+    pub to: Addressee,
     pub text: String,
 }
 
 impl OneShot {
-    /// What was given on the command line: a user, and a text or `-`, which stands for all that `input` holds. The
+    /// What was given on the command line: a user or a room, and a text or `-`, which stands for all that `input` holds. The
     /// end of its last line is no part of the text.
     pub fn new(to: &str, text: &str, input: impl Read) -> anyhow::Result<Self> {
         let to = to.parse()?;
@@ -83,7 +84,9 @@ mod tests {
             let error = text(input).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
-        assert!(OneShot::new("Bob", "x", &b""[..]).is_err());
+        for (to, taken) in [("Bob", false), ("#Lab", false), ("", false), ("bob", true), ("#lab~2", true)] {
+            assert_eq!(OneShot::new(to, "x", &b""[..]).is_ok(), taken, "{to}");
+        }
         assert!(OneShot::new("bob", &"x".repeat(MAX_TEXT + 1), &b""[..]).is_err());
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::protocol::rendezvous::ToDiscovery;
+use crate::protocol::rendezvous::{Mate, ToDiscovery};
 
 /// What one message costs its session. In the long run it can't send more than one in this time: more than
 /// a client sends that waits for each answer, and a small part of what the loop can do. Requests, which have to
 /// be saved, need not cost more: there can only be so many that stand.
 const MESSAGE_COST: Duration = Duration::from_micros(100);
-/// What it costs to drop a user: else a session could have requests saved and removed without end.
+/// What it costs to drop a user or a mate: else a session could have requests saved and removed, and the other one told
+/// of it, without end.
 const DROP_COST: Duration = Duration::from_millis(1);
 /// What a registration costs until the loop knows better: every contact may have to be told, a thousand of them.
 const REGISTER_COST: Duration = Duration::from_millis(100);
@@ -57,7 +58,7 @@ impl Pace {
         // A frame with nothing in it that is known here has to be opened and taken in too.
         let cost = |message: &ToDiscovery| match message {
             ToDiscovery::Register(_) => REGISTER_COST,
-            ToDiscovery::Drop(_) => DROP_COST,
+            ToDiscovery::Drop(_) | ToDiscovery::Mate(Mate { shares: false, .. }) => DROP_COST,
             _ => MESSAGE_COST,
         };
         let cost = messages.iter().map(cost).sum::<Duration>().max(MESSAGE_COST);

@@ -12,6 +12,9 @@ const MAX_LAN: usize = 4;
 const MAX_GLOBAL: usize = 4;
 /// A client that says it is farther away than this counts as this far: else one would keep the other waiting.
 const FARTHEST: Duration = Duration::from_secs(1);
+/// How long both sides of a punch wait at least: a client may be busy with its disk when it hears of it, and begins late
+/// by what this does not cover.
+const READY: Duration = Duration::from_millis(200);
 
 /// What a session has said with its registration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,7 +78,7 @@ impl Reach {
     /// begin at once, although one hears it earlier.
     pub fn waits(&self, other: &Self) -> [Duration; 2] {
         let later = self.round_trip.max(other.round_trip);
-        [self.round_trip, other.round_trip].map(|own| (later - own) / 2)
+        [self.round_trip, other.round_trip].map(|own| READY + (later - own) / 2)
     }
 }
 
@@ -166,9 +169,9 @@ mod tests {
     fn both_begin_at_once_and_neither_waits_long() {
         let waits =
             |one, other| reach(None, &[], one).waits(&reach(None, &[], other)).map(|wait| wait.as_millis());
-        assert_eq!(waits(20, 60), [20, 0]);
-        assert_eq!(waits(60, 20), [0, 20]);
-        assert_eq!(waits(40, 40), [0, 0]);
-        assert_eq!(waits(0, u32::MAX), [500, 0]);
+        assert_eq!(waits(20, 60), [220, 200]);
+        assert_eq!(waits(60, 20), [200, 220]);
+        assert_eq!(waits(40, 40), [200, 200]);
+        assert_eq!(waits(0, u32::MAX), [700, 200]);
     }
 }

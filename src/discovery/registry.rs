@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::mates::Mates;
 use super::quota::{Kind, Quota};
 use super::reach::Reach;
 use super::relations::Relations;
@@ -31,6 +32,7 @@ pub use helping::{PUNCH_AGAIN, Side};
 pub use requests::{MAX_CONTACTS, MAX_REQUESTS_FOR, MAX_UNANSWERED};
 
 mod helping;
+mod mates;
 mod requests;
 mod telling;
 
@@ -119,6 +121,7 @@ pub struct Registry {
     users: Users,
     relations: Relations,
     sessions: Sessions,
+    mates: Mates,
     quota: Quota,
     punched: Punched,
     /// When to look for requests whose time is over. A disk that fails then is not tried again before.
@@ -137,8 +140,15 @@ impl Registry {
             requests.into_iter().filter_map(|(asker, target, request)| Some((pair(asker, target)?, request))),
             refusals.into_iter().filter_map(|(by, of, since)| Some((pair(by, of)?, since))),
         );
-        let (sessions, punched) = (Sessions::default(), Punched::default());
-        Self { users, relations, sessions, quota: Quota::new(limits), punched, ends_due: Instant::START }
+        Self {
+            users,
+            relations,
+            sessions: Sessions::default(),
+            mates: Mates::default(),
+            quota: Quota::new(limits),
+            punched: Punched::default(),
+            ends_due: Instant::START,
+        }
     }
 
     pub fn handle(&mut self, event: &Event, now: Now, saving: Saving, decisions: &mut Decisions) {
@@ -205,18 +215,19 @@ impl Registry {
     }
 
     fn turn<'r>(&'r mut self, now: Now, saving: Saving, decisions: &'r mut Decisions) -> Turn<'r> {
-        let Self { users, relations, sessions, quota, punched, ends_due: _ } = self;
-        Turn { users, relations, sessions, quota, punched, now, saving, decisions }
+        let Self { users, relations, sessions, mates, quota, punched, ends_due: _ } = self;
+        Turn { users, relations, sessions, mates, quota, punched, now, saving, decisions }
     }
 }
 
 // `Saving::Unavailable` leads to no changes, but to a new state, which is to be committed all the same.
-transactional!(Registry { users, relations, sessions, quota, punched });
+transactional!(Registry { users, relations, sessions, mates, quota, punched });
 
 struct Turn<'r> {
     users: &'r mut Users,
     relations: &'r mut Relations,
     sessions: &'r mut Sessions,
+    mates: &'r mut Mates,
     quota: &'r mut Quota,
     punched: &'r mut Punched,
     now: Now,
@@ -240,6 +251,7 @@ impl Turn<'_> {
             }
             (ToDiscovery::Punch(about), Some(asker)) => self.punch(session, asker, &about.name),
             (ToDiscovery::Relay(about), Some(asker)) => self.relay(session, asker, &about.name),
+            (ToDiscovery::Mate(mate), Some(user)) => self.mate(session, user, mate),
             (
                 ToDiscovery::Request(Request { name, .. })
                 | ToDiscovery::Drop(About { name })
@@ -249,7 +261,9 @@ impl Turn<'_> {
             ) => {
                 self.refuse(session, RefusedCode::NOT_REGISTERED, Some(name));
             }
-            (ToDiscovery::Identify(_), None) => self.refuse(session, RefusedCode::NOT_REGISTERED, None),
+            (ToDiscovery::Identify(_) | ToDiscovery::Mate(_), None) => {
+                self.refuse(session, RefusedCode::NOT_REGISTERED, None);
+            }
         }
     }
 
@@ -333,6 +347,7 @@ impl Turn<'_> {
             }
             self.sessions.end(older);
             self.decisions.actions.push(Action::Close { session: older });
+            self.end_mates(user);
         }
         if registration.strangers == Strangers::Closed {
             self.turn_away_strangers(user, &wanted.name);
@@ -362,6 +377,7 @@ impl Turn<'_> {
         }
         self.tell_contacts(user);
         self.tell_askers(user, false);
+        self.mates.remove_all(user);
     }
 
     fn refuse(&mut self, session: ConnectionId, code: RefusedCode, name: Option<&Name>) {

@@ -10,7 +10,7 @@ use minicbor::{Decode, Decoder, Encode};
 pub mod lists;
 
 /// How deep arrays and maps may be nested in one item.
-pub const MAX_DEPTH: u32 = 6;
+pub const MAX_DEPTH: u32 = 14;
 
 /// How many items a frame may hold. What is decoded takes more memory than what was sent, and many small
 /// messages take as much work as large ones.

@@ -8,6 +8,7 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 
 use super::Name;
+use super::room::AboutRoom;
 
 /// From one client to the other.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -52,6 +53,9 @@ pub enum Peer {
     /// one link may overtake what is said over another.
     #[n(11)]
     Keep(#[n(0)] u64),
+    /// About a room that both are in, or one that the receiver is to be in.
+    #[n(12)]
+    Room(#[n(0)] Box<AboutRoom>),
 }
 
 impl Peer {
@@ -61,6 +65,7 @@ impl Peer {
             Self::Hello(_) | Self::Message(_) | Self::Ack(_) | Self::Hold(_) | Self::Skipped(_) => true,
             // What the hello said of messages counts from here on.
             Self::Keep(_) => true,
+            Self::Room(about) => about.says.must_be_saved(),
             Self::Ping | Self::Bye(_) | Self::Resume | Self::Rewound | Self::Part(_) | Self::PartAck => false,
         }
     }
@@ -120,6 +125,10 @@ pub struct Hello {
     /// Whether the sender has another link with the receiver that is up.
     #[n(7)]
     pub linked: bool,
+    /// Whether the sender wants the link for the sake of a common room alone. A receiver that knows of none makes no stranger
+    /// of the sender.
+    #[n(8)]
+    pub room: bool,
 }
 
 /// The way that a link takes.
@@ -260,7 +269,7 @@ impl ByeReason {
     pub const SUPERSEDED: Self = Self(2);
     /// The sender does not take links from the receiver.
     pub const NOT_ACCEPTED: Self = Self(3);
-    /// The sender can't find out at the moment who the receiver is.
+    /// The sender can't find out at the moment who the receiver is, or knows of no common room.
     pub const TRY_LATER: Self = Self(4);
     /// The sender's user has not answered the receiver's request.
     pub const NOT_ANSWERED: Self = Self(5);
@@ -281,11 +290,11 @@ mod tests {
             prop::collection::vec(cursor(), 0..MAX_CURSORS as usize),
             prop::option::of(reason()),
             prop::sample::select(vec![Via::Direct, Via::Mapped, Via::Punched, Via::Relayed]),
-            any::<bool>(),
+            any::<(bool, bool)>(),
         )
-            .prop_map(|(name, (epoch, port, window), cursors, hold, via, linked)| {
+            .prop_map(|(name, (epoch, port, window), cursors, hold, via, (linked, room))| {
                 let name = name.parse().unwrap();
-                Peer::Hello(Hello { name, epoch, port, window, cursors, hold, via, linked })
+                Peer::Hello(Hello { name, epoch, port, window, cursors, hold, via, linked, room })
             });
         let body = prop::collection::vec(any::<u8>(), 0..300);
         let message = (any::<(u64, u64, u16, i64)>(), body, prop::option::of(cursor())).prop_map(
@@ -367,7 +376,7 @@ mod tests {
             (&[0x9f, 2, 0x81, 0xa2, 0, 7, 1, 9, 0xff], "indefinite array"),
             (&[0x82, 2, 0x81, 0xbf, 0, 7, 1, 9, 0xff], "indefinite map"),
             (&[0xc1, 0x82, 2, 0x81, 0xa2, 0, 7, 1, 9], "tag"),
-            (&[0x82, 2, 0x81, 0xa3, 0, 7, 1, 9, 2, 0x81, 0x81, 0x81, 0x81, 0x81, 0x81, 0x80], "deep nesting"),
+            (&[&[0x82, 2, 0x81, 0xa3, 0, 7, 1, 9, 2][..], &[0x81; 14], &[0x80]].concat(), "deep nesting"),
             (&[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], "an array of 2^64 items"),
             (&[0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0], "a string of 2^63 bytes"),
         ] {

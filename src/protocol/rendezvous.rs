@@ -38,6 +38,10 @@ pub enum ToDiscovery {
     /// "Join me and this user through you": answered to both sides by [`ToClient::Relay`].
     #[n(7)]
     Relay(#[n(0)] About),
+    /// "I share a room with the user who has this key", or no more. Where both say so of each other, each is told of the
+    /// other as a contact is. One side alone learns nothing by it, not even whether there is such a user.
+    #[n(8)]
+    Mate(#[n(0)] Mate),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -125,6 +129,19 @@ pub struct Identify {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Mate {
+    #[n(0)]
+    pub key: PublicKey,
+    /// Whether the two share a room, or do not any more.
+    #[n(1)]
+    pub shares: bool,
+}
+
+/// How many users a session may share rooms with, as far as it says so.
+pub const MAX_MATES: usize = 512;
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ToClient {
     /// The registration stands. What discovery knows of this user's contacts follows, then [`Self::Synced`].
     #[n(0)]
@@ -204,7 +221,7 @@ impl RefusedCode {
     pub const NAME_TAKEN: Self = Self(1);
     pub const KEY_IN_USE: Self = Self(2);
     pub const TOO_MANY_NAMES: Self = Self(3);
-    /// The account has as many requests and connections as it may have.
+    /// The account has as many requests and connections, or the session as many mates, as it may have.
     pub const TOO_MANY_REQUESTS: Self = Self(4);
     /// The user asked for has as many pending requests as one may have.
     pub const TARGET_FULL: Self = Self(5);
@@ -275,9 +292,12 @@ pub struct Status {
     /// Whether both have asked.
     #[n(5)]
     pub connected: bool,
-    /// Where else the user may be reachable, at most [`MAX_CANDIDATES`]; only if the two are connected.
+    /// Where else the user may be reachable, at most [`MAX_CANDIDATES`]; only if the two are connected or mates.
     #[cbor(n(6), with = "lists::items", has_nil)]
     pub also: Vec<Candidate>,
+    /// Whether both say that they share a room. It makes no contact of the user, and is no request.
+    #[n(7)]
+    pub room: bool,
 }
 
 /// How many other addresses of a user are told at most.
@@ -396,8 +416,15 @@ mod tests {
     fn what_says_how_to_reach_a_user_is_read_as_it_was_written() {
         let local = vec!["10.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
         let about = || About { name: name() };
-        let to_discovery =
-            [register(local), register(vec![]), ToDiscovery::Punch(about()), ToDiscovery::Relay(about())];
+        // The one of RFC 8032's first test.
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".parse().unwrap();
+        let to_discovery = [
+            register(local),
+            register(vec![]),
+            ToDiscovery::Punch(about()),
+            ToDiscovery::Relay(about()),
+            ToDiscovery::Mate(Mate { key, shares: true }),
+        ];
         let mut frame = Vec::new();
         to_discovery.iter().for_each(|message| codec::encode(message, &mut frame));
         assert_eq!(codec::decode::<ToDiscovery>(&frame).unwrap(), to_discovery);
@@ -409,8 +436,6 @@ mod tests {
             let all = addresses.iter().zip(kinds);
             all.take(count).map(|(address, kind)| Candidate { address: *address, kind }).collect()
         };
-        // The one of RFC 8032's first test.
-        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".parse().unwrap();
         let status = |also| {
             let (address, online) = (None, Some(true));
             ToClient::Status(Status {
@@ -421,6 +446,7 @@ mod tests {
                 asks: Asks::No,
                 connected: true,
                 also,
+                room: true,
             })
         };
         let punch = |addresses| Punch { name: name(), token: [3; TOKEN], wait: 20, addresses };

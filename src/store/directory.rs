@@ -19,6 +19,7 @@ const SCHEMA: Schema = Schema {
     page_size: 1024,
     format: 4,
     tables: include_str!("directory.sql"),
+    older: &[],
 };
 
 /// The open database of a discovery server. Of a database, discovery needs [`open`](Self::open),

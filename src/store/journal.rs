@@ -11,24 +11,34 @@ use crate::transport::noise::Keypair;
 
 mod contacts;
 mod messages;
+mod rooms;
 mod search;
 mod segments;
 mod transfer;
 
 pub use contacts::{ContactRow, Identity, Lost, Outgoing, Reading, Request, Standing, Whereabouts};
 pub use messages::{Entry, Incoming, MAX_UNKNOWN, Received, Sent, dropped};
+pub use rooms::{ChainId, ChainRow, NewEntry, RoomId, RoomRow, Said, Standing as EntryStanding};
+pub use search::Found;
 pub use segments::{SEGMENT, Side, Unsealed};
 
 const SCHEMA: Schema = Schema {
     what: "journal",
     application_id: i32::from_be_bytes(*b"pchJ"),
     page_size: 4096,
-    format: 6,
-    tables: include_str!("journal.sql"),
+    format: 7,
+    tables: concat!(include_str!("journal.sql"), include_str!("rooms.sql")),
+    older: &[(6, concat!(include_str!("journal_6.sql"), include_str!("rooms.sql")))],
 };
 
 /// The row of a contact.
 pub type ContactId = i64;
+/// With whom something is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConversationId {
+    User(ContactId),
+    Room(RoomId),
+}
 /// A place in the journal, see `journal.sql`.
 pub type Seq = i64;
 /// The row of one start of this client.

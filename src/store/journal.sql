@@ -26,7 +26,7 @@ CREATE TABLE contact (
     verified   BLOB CHECK (length(verified) = 32),
     request    INTEGER NOT NULL DEFAULT 0 CHECK (request BETWEEN 0 AND 4),
     blocked    INTEGER NOT NULL DEFAULT 0 CHECK (blocked IN (0, 1)),
-    standing   INTEGER NOT NULL CHECK (standing IN (0, 1, 2)),
+    standing   INTEGER NOT NULL CHECK (standing IN (0, 1, 2, 3)),
     told_at    INTEGER,
     version    INTEGER NOT NULL DEFAULT 0,
     reached    TEXT,

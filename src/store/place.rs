@@ -130,6 +130,7 @@ mod tests {
         page_size: 4096,
         format: 1,
         tables: "CREATE TABLE a (b BLOB) STRICT",
+        older: &[],
     };
 
     fn open(path: &Path) -> Database {

@@ -377,4 +377,52 @@ mod tests {
             assert!(signs.iter().all(|sign| matches!(sign, Event::Alive(7))));
         }
     }
+
+    /// How long a client takes to get to a discovery that answers after that time, and how much of it for the round trip.
+    /// Its first packet may get lost, and come again after a second.
+    #[cfg(target_os = "linux")]
+    fn round_trip(lost: bool, answers_after: Duration) -> (Duration, Duration) {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let listener = TcpListener::from(socket);
+        let remote = listener.local_addr().unwrap();
+        // While one connection waits to be accepted, the first packets of others are dropped.
+        let waiting = lost.then(|| TcpStream::connect(remote).unwrap());
+        thread::scope(|scope| {
+            let dialling = scope.spawn(move || {
+                let begun = Instant::now();
+                let alice = Transport::new(Keypair::generate().unwrap());
+                let (_, round_trip) = alice.dial_discovery(remote, None).unwrap();
+                (begun.elapsed(), round_trip)
+            });
+            if waiting.is_some() {
+                // The kernel's table has the remote address and then the state: 2, once the first packet was sent.
+                let sent = format!(":{:04X} 02 ", remote.port());
+                let deadline = Instant::now() + Duration::from_secs(20);
+                while !std::fs::read_to_string("/proc/self/net/tcp").unwrap().contains(&sent) {
+                    assert!(Instant::now() < deadline, "nothing was sent");
+                    thread::yield_now();
+                }
+                listener.accept().unwrap();
+            }
+            let (keypair, stream) = (Keypair::generate().unwrap(), listener.accept().unwrap().0);
+            crossbeam_channel::after(answers_after).recv().unwrap();
+            noise::respond(&stream, Purpose::Rendezvous, &keypair, Deadline::of_handshake()).unwrap();
+            dialling.join().unwrap()
+        })
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn neither_a_lost_packet_nor_a_slow_answer_counts_as_distance() {
+        let half = Duration::from_millis(500);
+        let (took, round_trip_took) = round_trip(false, 2 * half);
+        assert!(took > round_trip_took + half, "{round_trip_took:?} of {took:?}");
+        // The packet is not always lost: it may be seen in the table a moment before it is sent.
+        let (took, round_trip_took) = std::iter::repeat_with(|| round_trip(true, Duration::ZERO))
+            .find(|(took, _)| *took > half)
+            .unwrap();
+        assert!(took > round_trip_took + half, "{round_trip_took:?} of {took:?}");
+    }
 }

@@ -8,5 +8,6 @@ mod support;
 mod asking;
 mod discovery;
 mod fuzz;
+mod mates;
 mod relay;
 mod strangers;

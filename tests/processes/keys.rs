@@ -272,6 +272,7 @@ fn hello(name: &str) -> Peer {
         hold: None,
         via: Via::Direct,
         linked: true,
+        room: false,
     })
 }
 

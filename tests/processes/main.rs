@@ -23,6 +23,7 @@ mod operating;
 mod operator;
 mod proxy;
 mod removed;
+mod rooms;
 mod scripting;
 mod silent;
 mod stalled;

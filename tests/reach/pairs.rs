@@ -11,12 +11,12 @@ use crate::lab::{Kind, Lab, Site, maps};
 use crate::support::client::{ANSWER_ALL, Client};
 
 /// What is promised for a link where no relay is needed, and where one is; for one that is found anew; and for one that
-/// need not be relayed any more.
+/// need not be relayed any more, where the first attempt leads to it.
 const LINKED: Duration = Duration::from_secs(3);
 const RELAYED: Duration = Duration::from_secs(8);
 const HEALED: Duration = Duration::from_secs(20);
-const UPGRADED: Duration = Duration::from_secs(90);
-/// What a machine that is busy with all pairs at once may take instead, so many times as long.
+const UPGRADED: Duration = Duration::from_secs(65);
+/// What a machine that is busy with all pairs at once may take instead, so many times as long, or so many attempts.
 const SLACK: u32 = 3;
 /// How many pairs are there at once.
 const AT_ONCE: usize = 12;
@@ -256,8 +256,14 @@ fn each_pair_of_kinds_links_and_heals() {
 #[test]
 fn a_relayed_link_becomes_direct_when_it_can_under_a_stream_of_messages() {
     let Some(lab) = Lab::new() else { return };
-    let near = lab.site(Kind::Preserving);
-    let mut far = lab.site(Kind::Only443);
+    if !lab.delays() {
+        return;
+    }
+    // The near router remembers first packets that were not answered. If the far one's came before a new one has left, all
+    // others would be held up there.
+    let [near, far] = [10, 20].map(Duration::from_millis);
+    let near = lab.distant_site(Kind::Preserving, near);
+    let mut far = lab.distant_site(Kind::Only443, far);
     let [mut alice, mut bob] =
         [(&near, "alice"), (&far, "bob")].map(|(site, name)| Side::new(site.client(name)));
     alice.client.say("REQUEST bob");
@@ -266,7 +272,7 @@ fn a_relayed_link_becomes_direct_when_it_can_under_a_stream_of_messages() {
     far.rules(Kind::Preserving);
     let changed = Instant::now();
     while alice.route() != "punched" {
-        assert!(changed.elapsed() < UPGRADED + HEALED, "relayed still, after {} messages", alice.said);
+        assert!(changed.elapsed() < SLACK * UPGRADED, "relayed still, after {} messages", alice.said);
         exchange(&mut alice, &mut bob, Instant::now() + HEALED);
     }
     println!("direct after {:?} and {} messages", changed.elapsed(), alice.said + bob.said);

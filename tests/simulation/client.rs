@@ -152,7 +152,7 @@ impl World {
             [None, Some(Duration::ZERO), Some(Duration::from_secs(5))][usize::try_from(seed % 3).unwrap()];
         let setup = Setup {
             name: client.name.clone(),
-            key: client.keypair.public(),
+            keypair: client.keypair.clone(),
             listen: client.address,
             endpoint: "discovery:7667".into(),
             discovery_key: None,

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fastrand::Rng;
 use peerchat::client::command::Command;
 use peerchat::client::event::{Action, ConnectionId, Input, Path, Problem};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
@@ -16,8 +15,8 @@ use peerchat::protocol::{Name, PublicKey, VERSION};
 use peerchat::store::journal::{ContactRow, Journal, Standing};
 use peerchat::time::{Instant, Now};
 use peerchat::transport::Route;
+use peerchat::transport::noise::Keypair;
 
-use super::client::keypair;
 use super::world::moment;
 
 const BOB: PublicKey = PublicKey([7; 32]);
@@ -35,6 +34,15 @@ fn name(name: &str) -> Name {
     name.parse().unwrap()
 }
 
+/// One whose public key is lower than bob's: this side decides which link stays.
+fn low_keypair() -> Keypair {
+    let mut seed = [0; 32];
+    seed[0] = 160;
+    let keypair = Keypair::from_secret(&seed).unwrap();
+    assert!(keypair.public() < BOB);
+    keypair
+}
+
 fn address() -> SocketAddr {
     "192.0.2.1:4000".parse().unwrap()
 }
@@ -46,7 +54,7 @@ impl Alice {
 
     /// Alice meets strangers in this way.
     fn meeting(strangers: Strangers) -> Self {
-        let journal = Journal::in_memory(&name("alice"), &keypair(&mut Rng::with_seed(1))).unwrap();
+        let journal = Journal::in_memory(&name("alice"), &low_keypair()).unwrap();
         Self::start(journal, strangers, 1, 0)
     }
 
@@ -58,8 +66,7 @@ impl Alice {
     fn start(journal: Journal, strangers: Strangers, epoch: u64, wall: i64) -> Self {
         let setup = Setup {
             name: name("alice"),
-            // Lower than bob's: this side decides which link stays.
-            key: PublicKey([5; 32]),
+            keypair: low_keypair(),
             listen: address(),
             endpoint: "discovery:7667".into(),
             discovery_key: None,
@@ -117,6 +124,7 @@ impl Alice {
             asks: Asks::No,
             connected: true,
             also: vec![],
+            room: false,
         };
         let says = vec![
             ToClient::Registered(Registered { address: address(), observed: address() }),
@@ -151,6 +159,7 @@ impl Alice {
             hold: None,
             via: Via::Direct,
             linked: true,
+            room: false,
         };
         let message = Message {
             epoch: start,
@@ -217,7 +226,7 @@ fn what_was_shown_is_not_shown_again_after_a_failed_transaction() {
     alice.logs_in();
     assert!(shows(&alice.hears(5)));
     (0..8).for_each(|_| _ = alice.takes(&[Input::Printed]));
-    let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
+    let actions = alice.fails_to_commit(&[Input::typed(Ok(Command::Chat(name("bob").into(), "x".into())))]);
     let later = alice.takes(&[]);
     assert!(!shows(&actions) && !shows(&later), "{actions:?}, then {later:?}");
 }
@@ -277,6 +286,7 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
         asks: Asks::No,
         connected: true,
         also: vec![],
+        room: false,
     };
     alice.takes(&[Input::RendezvousSays(SESSION, vec![ToClient::Status(moved)])]);
     let mut tried = Vec::new();
@@ -319,6 +329,7 @@ fn an_answer_that_discovery_could_not_save_is_given_again() {
         asks: Asks::Typed,
         connected: false,
         also: vec![],
+        room: false,
     };
     let says = vec![
         ToClient::Registered(Registered { address: address(), observed: address() }),
@@ -343,7 +354,7 @@ fn a_loss_is_told_again_by_a_client_that_was_killed_before_it_was_read() {
     let mut alice = Alice::new();
     alice.logs_in();
     alice.hears(5);
-    alice.takes(&[Input::typed(Ok(Command::Chat(name("bob"), "x".into())))]);
+    alice.takes(&[Input::typed(Ok(Command::Chat(name("bob").into(), "x".into())))]);
     alice.takes(&[Input::LinkSays(LINK, vec![Peer::Ack(Cursor { epoch: 1, number: 2 })])]);
     alice.takes(&[Input::LinkClosed(LINK)]);
     let loss = |actions: &[Action]| {
@@ -368,7 +379,7 @@ fn what_is_written_after_a_forget_and_a_restart_is_not_taken_for_delivered() {
     alice.hears(5);
     alice.takes(&[Input::typed(Ok(Command::Forget(name("bob"))))]);
     let mut alice = alice.restarted(Strangers::All, 0);
-    let written = Command::Chat(name("bob"), "x".into());
+    let written = Command::Chat(name("bob").into(), "x".into());
     alice.takes(&[Input::typed(Ok(Command::Request(name("bob")))), Input::typed(Ok(written))]);
     let actions = alice.takes(&[Input::typed(Ok(Command::Outbox))]);
     let waits = actions.iter().any(|action| match action {

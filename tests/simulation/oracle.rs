@@ -434,8 +434,8 @@ impl World {
             self.oracle.met.told(client, notice);
             self.check_link_notice(client, notice);
             match notice {
-                Notice::Queued { to, .. } | Notice::Delivered { to, .. }
-                    if self.concerns_twin(client, to) => {}
+                Notice::Queued { to, .. } if to.user().is_some_and(|to| self.concerns_twin(client, to)) => {}
+                Notice::Delivered { to, .. } if self.concerns_twin(client, to) => {}
                 Notice::Queued { id, .. } => match self.oracle.find(client, *id) {
                     Some(number) if self.oracle.written[number].in_sender => {
                         if std::mem::replace(&mut self.oracle.written[number].promised, true) {

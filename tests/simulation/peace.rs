@@ -76,7 +76,7 @@ impl World {
                 _ if row.identity.blocked => Command::Unblock(row.name),
                 Standing::Stranger => Command::Accept(row.name),
                 Standing::Contact if row.identity.request == Request::Ended => Command::Request(row.name),
-                Standing::Contact => continue,
+                Standing::Contact | Standing::Member => continue,
             };
             self.command(number, command);
         }
@@ -94,7 +94,7 @@ impl World {
                 contacts(&self.clients[number].journal).into_iter().map(|row| row.name).collect();
             for name in names {
                 let text = self.oracle.write(number, &name, 3);
-                self.command(number, Command::Chat(name, text));
+                self.command(number, Command::Chat(name.into(), text));
             }
         }
         let end = self.now + PROMPT;

@@ -567,7 +567,7 @@ impl World {
             for (from, to) in [(one, other), (other, one)] {
                 let name = self.clients[to].name.clone();
                 let text = self.oracle.write(from, &name, 3);
-                self.command(from, Command::Chat(name, text));
+                self.command(from, Command::Chat(name.into(), text));
             }
             self.run_until(self.now + LOOK)?;
             self.stats.add("looks for a better way");

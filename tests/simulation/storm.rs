@@ -438,7 +438,7 @@ impl World {
                     let name = self.clients[other].name.clone();
                     let length = self.rng.usize(0..=self.plan.text / 4);
                     let text = self.oracle.write(number, &name, length);
-                    self.command(number, Command::Chat(name, text));
+                    self.command(number, Command::Chat(name.into(), text));
                 }
                 "many messages at once"
             }

@@ -63,7 +63,7 @@ impl Acquaintances {
             let which = match row.identity.standing {
                 Standing::Contact => &mut self.answered,
                 Standing::Forgotten => &mut self.forgotten,
-                Standing::Stranger => continue,
+                Standing::Stranger | Standing::Member => continue,
             };
             which.insert((client, row.name.clone()));
         }
@@ -179,9 +179,10 @@ impl World {
         if standing == Standing::Forgotten {
             return;
         }
-        let asks = typed(inputs).any(|command| {
-            matches!(command, Command::Request(name) | Command::Accept(name) | Command::Chat(name, _)
-                              | Command::Unblock(name) if *name == row.name)
+        let asks = typed(inputs).any(|command| match command {
+            Command::Request(name) | Command::Accept(name) | Command::Unblock(name) => *name == row.name,
+            Command::Chat(to, _) => to.user() == Some(&row.name),
+            _ => false,
         });
         if self.oracle.met.forgotten.remove(&pair) && !asks && !is_asked(inputs, &row.name) {
             self.fail(format!("{} comes back to user{client} without a request", row.name));
@@ -352,6 +353,7 @@ impl World {
                 asks: Asks::Typed,
                 connected: number.is_multiple_of(2),
                 also: Vec::new(),
+                room: false,
             })
         };
         let crowd: Vec<ToClient> = (first..first + count).map(|number| invented(number % CROWDS)).collect();

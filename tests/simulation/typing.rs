@@ -52,7 +52,7 @@ impl World {
                 for _ in 0..lines {
                     let length = self.rng.usize(0..=self.plan.text);
                     let text = self.oracle.write(number, &name, length);
-                    self.command(number, Command::Chat(name.clone(), text));
+                    self.command(number, Command::Chat(name.clone().into(), text));
                 }
             }
             0..165 => self.command(number, Command::Request(name)),
@@ -63,7 +63,7 @@ impl World {
             }
             178..182 => self.command(number, Command::Contacts),
             182..186 => self.command(number, Command::Outbox),
-            186..190 => self.command(number, Command::History(name, 10)),
+            186..190 => self.command(number, Command::History(name.into(), 10)),
             190..192 => self.command(number, Command::Help),
             192..195 => self.command(number, Command::Logout),
             195..197 => {
@@ -74,8 +74,10 @@ impl World {
                 }
             }
             197 => self.interrupt(number, Input::Signal),
-            198 => self.command(number, Command::Search { words: vec!["x".into()], user: Some(name) }),
-            199 => self.command(number, Command::Converse(Some(name))),
+            198 => {
+                self.command(number, Command::Search { words: vec!["x".into()], within: Some(name.into()) })
+            }
+            199 => self.command(number, Command::Converse(Some(name.into()))),
             _ => {}
         }
     }

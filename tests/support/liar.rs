@@ -136,6 +136,7 @@ pub fn connected(name: &str, key: PublicKey, address: SocketAddr) -> Status {
         asks: Asks::No,
         connected: true,
         also: Vec::new(),
+        room: false,
     }
 }
 
@@ -149,5 +150,6 @@ pub fn asking(name: &str, key: PublicKey, asks: Asks) -> Status {
         asks,
         connected: false,
         also: vec![],
+        room: false,
     }
 }

@@ -193,6 +193,7 @@ impl Told {
             asks,
             connected,
             also: vec![],
+            room: false,
         }))
     }
 

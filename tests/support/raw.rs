@@ -215,6 +215,7 @@ pub fn hello(name: &str) -> Hello {
         hold: None,
         via: Via::Direct,
         linked: true,
+        room: false,
     }
 }
 

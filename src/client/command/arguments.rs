@@ -3,9 +3,12 @@
 //! Typed arguments are read in order, those in JSON by the names of their fields. Nothing is guessed: an argument
 //! that is missing, of another type or left over is an error.
 
+use std::str::FromStr;
+
 use serde_json::{Map, Value};
 
 use super::{CommandError, mistake};
+use crate::client::addressee::{Addressee, RoomLabel};
 use crate::protocol::Name;
 
 type Result<T> = std::result::Result<T, CommandError>;
@@ -31,27 +34,58 @@ impl Arguments<'_> {
     }
 
     pub fn user(&mut self, field: &str) -> Result<Name> {
-        let user = self.optional_user(field)?;
-        user.ok_or_else(|| self.missing(field))
+        self.parsed(field)
     }
 
-    pub fn optional_user(&mut self, field: &str) -> Result<Option<Name>> {
-        Ok(self.word(field)?.map(|name| name.parse()).transpose()?)
+    pub fn room(&mut self, field: &str) -> Result<RoomLabel> {
+        self.parsed(field)
     }
 
-    /// A user that is typed with an `@`, before or after all that is left.
-    pub fn mentioned_user(&mut self, field: &str) -> Result<Option<Name>> {
+    /// A user or a room.
+    pub fn recipient(&mut self, field: &str) -> Result<Addressee> {
+        self.parsed(field)
+    }
+
+    fn parsed<T: FromStr>(&mut self, field: &str) -> Result<T>
+    where
+        CommandError: From<T::Err>,
+    {
+        match self.word(field)? {
+            Some(word) => Ok(word.parse()?),
+            None => Err(self.missing(field)),
+        }
+    }
+
+    /// A user or a room, which a script may also give as `room`.
+    pub fn addressee(&mut self, field: &str) -> Result<Addressee> {
+        let addressee = self.optional_addressee(field)?;
+        addressee.ok_or_else(|| self.missing(field))
+    }
+
+    pub fn optional_addressee(&mut self, field: &str) -> Result<Option<Addressee>> {
+        if let Some(word) = self.word(field)? {
+            return Ok(Some(word.parse()?));
+        }
+        let room = if self.is_typed() { None } else { self.word("room")? };
+        Ok(room.map(|room| room.parse().map(Addressee::Room)).transpose()?)
+    }
+
+    /// A user that is typed with an `@`, or a room, before or after all that is left.
+    pub fn mentioned(&mut self, field: &str) -> Result<Option<Addressee>> {
         let Self::Typed { rest, .. } = self else {
-            return self.optional_user(field);
+            return self.optional_addressee(field);
         };
         let text = rest.trim();
         let (first, after) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let (before, last) = text.rsplit_once(char::is_whitespace).unwrap_or(("", text));
         for (word, others) in [(first, after), (last, before)] {
-            if let Some(name) = word.strip_prefix('@') {
-                *rest = others;
-                return Ok(Some(name.parse()?));
-            }
+            let mentioned = match word.strip_prefix('@') {
+                Some(user) => Addressee::User(user.parse()?),
+                None if word.starts_with('#') => Addressee::Room(word.parse()?),
+                None => continue,
+            };
+            *rest = others;
+            return Ok(Some(mentioned));
         }
         Ok(None)
     }
@@ -106,6 +140,10 @@ impl Arguments<'_> {
                 Some(_) => Err(mistake(format_args!("wrong type of `{field}`, expected a string"))),
             },
         }
+    }
+
+    pub fn is_typed(&self) -> bool {
+        matches!(self, Self::Typed { .. })
     }
 
     /// The error that an argument is missing.

@@ -118,6 +118,24 @@ mod tests {
             (r#"{"command":"search","words":"x","peer":"bob"}"#, "SEARCH x @bob"),
             (r#"{"command":"why","peer":"bob"}"#, "WHY bob"),
             (r#"{"command":"verify","peer":"bob"}"#, "VERIFY bob"),
+            (r##"{"command":"chat","to":"#lab","text":"hi"}"##, "CHAT #lab hi"),
+            (r##"{"command":"converse","peer":"#lab~2"}"##, "CHAT #lab~2"),
+            (r##"{"command":"converse","room":"#lab"}"##, "CHAT #lab"),
+            (r##"{"command":"history","room":"#lab","count":5}"##, "HISTORY #lab 5"),
+            (r##"{"command":"search","words":"x","peer":"#lab"}"##, "SEARCH x #lab"),
+            (r##"{"command":"search","words":"x","room":"#lab"}"##, "SEARCH #lab x"),
+            (r##"{"command":"why","room":"#lab"}"##, "WHY #lab"),
+            (r##"{"command":"room","room":"#lab"}"##, "ROOM #lab"),
+            (r##"{"command":"invite","room":"#lab","peer":"bob"}"##, "INVITE #lab bob"),
+            (r##"{"command":"invite","room":"#lab","peer":"bob","history":"here"}"##, "INVITE #lab bob"),
+            (r##"{"command":"invite","room":"#lab","peer":"bob","history":"all"}"##, "INVITE #lab bob all"),
+            (r##"{"command":"join","room":"#lab~2"}"##, "JOIN #lab~2"),
+            (r##"{"command":"leave","room":"#lab"}"##, "LEAVE #lab"),
+            (r#"{"command":"rooms"}"#, "ROOMS"),
+            (r##"{"command":"members","room":"#lab"}"##, "MEMBERS #lab"),
+            (r##"{"command":"kick","room":"#lab","peer":"bob"}"##, "KICK #lab bob"),
+            (r##"{"command":"owner","room":"#lab","peer":"bob"}"##, "OWNER #lab bob"),
+            (r##"{"command":"topic","room":"#lab","text":"what we do"}"##, "TOPIC #lab what we do"),
             (r#"{"command":"help"}"#, "HELP"),
             (r#"{"command":"help","about":"chat"}"#, "HELP CHAT"),
             (r#"{"command":"logout"}"#, "LOGOUT"),
@@ -130,16 +148,16 @@ mod tests {
     fn a_text_may_have_lines_and_whatever_else_there_is() {
         let text = "two\nlines\r\n\ttab, \u{0}, \"quotes\", \u{1f600}\n";
         let line = serde_json::json!({"command": "chat", "to": "bob", "text": text}).to_string();
-        assert_eq!(said(&line), Command::Chat(name("bob"), text.into()));
+        assert_eq!(said(&line), Command::Chat(name("bob").into(), text.into()));
         let escaped = r#"{"command":"chat","to":"bob","text":"\ud83d\ude00"}"#;
-        assert_eq!(said(escaped), Command::Chat(name("bob"), "\u{1f600}".into()));
+        assert_eq!(said(escaped), Command::Chat(name("bob").into(), "\u{1f600}".into()));
     }
 
     #[test]
     fn the_longest_text_fits_into_a_line_however_it_is_written() {
         let line = |count| format!(r#"{{"command":"chat","to":"bob","text":"{}"}}"#, r"\u0001".repeat(count));
         assert!(line(MAX_TEXT).len() <= MAX_LINE);
-        assert_eq!(said(&line(MAX_TEXT)), Command::Chat(name("bob"), "\u{1}".repeat(MAX_TEXT)));
+        assert_eq!(said(&line(MAX_TEXT)), Command::Chat(name("bob").into(), "\u{1}".repeat(MAX_TEXT)));
         assert_eq!(parse(&line(MAX_TEXT + 1)).1, Err(CommandError::TooLong(Some(MAX_TEXT + 1))));
     }
 
@@ -175,6 +193,14 @@ mod tests {
             (r#"{"command":"history","peer":"bob","count":0}"#, "\"count\" must be a number from 1 to 1000"),
             (r#"{"command":"history","peer":"bob","count":"5"}"#, "\"count\" must be a number"),
             (r#"{"command":"history","peer":null}"#, "missing field `peer`"),
+            (r##"{"command":"history","peer":"bob","room":"#lab"}"##, "unknown field `room`"),
+            (r#"{"command":"history","room":"bob"}"#, "a room is written with a #: #bob"),
+            (r##"{"command":"request","peer":"#lab"}"##, "a name can't contain '#'"),
+            (r#"{"command":"join"}"#, "missing field `room`"),
+            (r##"{"command":"room","room":"#lab~2"}"##, "\"room\" must be #name"),
+            (r##"{"command":"invite","room":"#lab","peer":"bob","history":true}"##, "expected a string"),
+            (r##"{"command":"invite","room":"#lab","peer":"bob","history":"some"}"##, "\"history\" must be"),
+            (r##"{"command":"topic","room":"#lab","text":""}"##, "\"text\" is empty"),
             (r#"{"command":"search","words":" "}"#, "\"words\" is empty"),
             (r#"{"command":"verify","peer":"bob","code":""}"#, "\"code\" must be the 60 digits"),
             (r#"{"command":"help","about":"quit"}"#, "did you mean LOGOUT?"),

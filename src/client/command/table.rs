@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::arguments::Arguments;
 use super::{CommandError, MAX_TEXT};
+use crate::client::addressee::{Addressee, RoomLabel};
 use crate::client::verification;
 use crate::protocol::Name;
 
@@ -16,9 +17,9 @@ const MAX_SEARCH: usize = 400;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Request(Name),
-    Chat(Name, String),
-    /// Enter the conversation with a contact, or leave it.
-    Converse(Option<Name>),
+    Chat(Addressee, String),
+    /// Enter the conversation with a contact or a room, or leave it.
+    Converse(Option<Addressee>),
     /// A message for the current conversation. Outside a conversation the line may be a command all the same.
     Line {
         text: String,
@@ -27,15 +28,15 @@ pub enum Command {
     Logout,
     Contacts,
     Outbox,
-    /// Show so many of the last messages with a contact.
-    History(Name, u32),
-    /// Find the messages with all contacts, or with one, that contain all the words; the last may be the beginning of
+    /// Show so many of the last messages with a contact, or in a room.
+    History(Addressee, u32),
+    /// Find the messages of all conversations, or of one, that contain all the words; the last may be the beginning of
     /// a word.
     Search {
         words: Vec<String>,
-        user: Option<Name>,
+        within: Option<Addressee>,
     },
-    Why(Name),
+    Why(Addressee),
     /// Show the code to compare with a contact, or mark the contact as verified if it is this one.
     Verify(Name, Option<String>),
     /// Accept a contact's new key, whose first digits or whose code of `VERIFY` these are, without spaces and in lower
@@ -51,6 +52,26 @@ pub enum Command {
     Resend(Name),
     Block(Name),
     Unblock(Name),
+    /// Found a room.
+    Room(RoomLabel),
+    /// Invite a contact into a room. With `all` they are given what was said before, too.
+    Invite {
+        room: RoomLabel,
+        user: Name,
+        all: bool,
+    },
+    /// Accept an invitation.
+    Join(RoomLabel),
+    /// Leave a room, or decline an invitation.
+    Leave(RoomLabel),
+    Rooms,
+    Members(RoomLabel),
+    /// Remove a member from a room.
+    Kick(RoomLabel, Name),
+    /// Hand a room over to a member.
+    Owner(RoomLabel, Name),
+    /// Say what a room is about.
+    Topic(RoomLabel, String),
     Help,
     Explain(Explanation),
 }
@@ -60,15 +81,14 @@ pub struct Spec {
     pub name: &'static str,
     /// What other programs call it, for hints: they are not commands here.
     pub(super) aliases: &'static [&'static str],
-    /// Each usage and its meaning, which fit into 80 columns together. Tab completes `user` and `command` in the
-    /// first.
+    /// Each usage and its meaning, which fit into 80 columns together. Tab completes `user`, `#name` and `command`.
     pub usages: &'static [(&'static str, &'static str)],
     /// What `HELP <command>` adds, in lines for 80 columns.
     more: &'static str,
     /// What the command is called in JSON, and how it is made of its arguments. A typed line is the first that fits.
     pub(super) forms: &'static [(&'static str, Parser)],
     /// Whether the command changes the journal.
-    writes: fn(&Command) -> bool,
+    pub(super) writes: fn(&Command) -> bool,
 }
 
 pub(super) type Parser = fn(&mut Arguments<'_>) -> Result<Command, CommandError>;
@@ -77,7 +97,7 @@ pub(super) type Parser = fn(&mut Arguments<'_>) -> Result<Command, CommandError>
 pub static COMMANDS: &[Spec] = &[
     Spec {
         name: "REQUEST",
-        aliases: &["ADD", "INVITE", "CONNECT"],
+        aliases: &["ADD", "CONNECT"],
         usages: &[("REQUEST <user>", "connect to a user, now or once you are both online")],
         more: "Discovery passes your request on, and keeps it while the user is away. Once
 you are linked, each of you is a contact of the other. If there is no such
@@ -99,22 +119,23 @@ messages are taken. CHAT <user> <message> answers too. FORGET <user> ends it.",
         aliases: &["MSG", "M", "QUERY", "TELL", "SAY", "TO"],
         usages: &[
             ("CHAT <user> <message>", "send a message; it waits while the user is away"),
+            ("CHAT #name <message>", "say something in a room; CHAT #name enters it"),
             ("CHAT [user]", "enter a conversation; CHAT alone leaves it"),
         ],
-        more: "In a conversation, each line you type is a message to that user, unless it is
-a command in upper case or starts with /. Type //x to send /x. A line that
-starts with a space is sent exactly as you type it.
+        more: "In a conversation, each line you type is a message to that user or room,
+unless it is a command in upper case or starts with /. Type //x to send /x. A
+line that starts with a space is sent exactly as you type it.
 A message is safe on your disk before it is reported as sent. It is delivered
 once and in order, however long you or the user are away.",
         forms: &[
             ("chat", |args| {
-                let (user, text) = (args.user("to")?, args.text("text")?);
+                let (to, text) = (args.recipient("to")?, args.text("text")?);
                 if text.len() > MAX_TEXT {
                     return Err(CommandError::TooLong(Some(text.len())));
                 }
-                Ok(Command::Chat(user, text))
+                Ok(Command::Chat(to, text))
             }),
-            ("converse", |args| Ok(Command::Converse(args.optional_user("peer")?))),
+            ("converse", |args| Ok(Command::Converse(args.optional_addressee("peer")?))),
         ],
         writes: |command| matches!(command, Command::Chat(..)),
     },
@@ -134,49 +155,61 @@ verified: you have compared a code with the user, see HELP VERIFY",
         name: "OUTBOX",
         aliases: &[],
         usages: &[("OUTBOX", "list messages that are not delivered yet")],
-        more: "The oldest undelivered messages to each contact, and how many there are.",
+        more: "The oldest undelivered messages to each contact, and how many there are. Of a
+room: those that no other member has yet.",
         forms: &[("outbox", |_| Ok(Command::Outbox))],
         writes: |_| false,
     },
     Spec {
         name: "HISTORY",
         aliases: &[],
-        usages: &[("HISTORY <user> [n]", "show the last n messages with a user (20 by default)")],
+        usages: &[
+            ("HISTORY <user> [n]", "show the last n messages with a user (20 by default)"),
+            ("HISTORY #name [n]", "the same of a room, in the order that all members see"),
+        ],
         more: "(waiting) marks your messages that the user does not have yet. n is at most
-1000.",
+1000. In a room, (3 of 5) says how many members have a message of yours; the
+order is final up to a line that says so.",
         forms: &[("history", |args| {
-            let (user, count) = (args.user("peer")?, args.number("count", MAX_HISTORY)?);
-            Ok(Command::History(user, count.unwrap_or(DEFAULT_HISTORY)))
+            let (peer, count) = (args.addressee("peer")?, args.number("count", MAX_HISTORY)?);
+            Ok(Command::History(peer, count.unwrap_or(DEFAULT_HISTORY)))
         })],
         writes: |_| false,
     },
     Spec {
         name: "SEARCH",
         aliases: &["LASTLOG", "FIND", "GREP"],
-        usages: &[("SEARCH <words> [@user]", "search all conversations, or the one with that user")],
+        usages: &[
+            ("SEARCH <words> [@user]", "search all conversations, or the one with that user"),
+            ("SEARCH <words> [#name]", "search a room"),
+        ],
         more: "The latest 20 messages that contain all the words, newest first. The last
-word may be the beginning of a longer one. @user may stand before or after
-the words.",
+word may be the beginning of a longer one. @user or #name may stand before or
+after the words.",
         forms: &[("search", |args| {
-            let user = args.mentioned_user("peer")?;
+            let within = args.mentioned("peer")?;
             let words: Vec<String> = args.text("words")?.split_whitespace().map(str::to_owned).collect();
             if words.len() > MAX_WORDS || words.iter().map(String::len).sum::<usize>() > MAX_SEARCH {
                 return Err(
                     args.invalid("words", format!("at most {MAX_WORDS}, of {MAX_SEARCH} bytes in all"))
                 );
             }
-            Ok(Command::Search { words, user })
+            Ok(Command::Search { words, within })
         })],
         writes: |_| false,
     },
     Spec {
         name: "WHY",
         aliases: &[],
-        usages: &[("WHY <user>", "explain why a user can't be reached")],
+        usages: &[
+            ("WHY <user>", "explain why a user can't be reached"),
+            ("WHY #name", "explain why members of a room can't be reached"),
+        ],
         more: "The reason comes first. Then come what discovery says, the known addresses,
 when each was tried and with what result, when the next attempt is due, and
-how many messages are waiting.",
-        forms: &[("why", |args| Ok(Command::Why(args.user("peer")?)))],
+how many messages are waiting. Of a room: how this client stands in it, and
+why each other member can't be reached.",
+        forms: &[("why", |args| Ok(Command::Why(args.addressee("peer")?)))],
         writes: |_| false,
     },
     Spec {
@@ -260,6 +293,109 @@ look the same. Ask the user first. What they still have is not shown twice.",
         writes: |_| true,
     },
     Spec {
+        name: "ROOM",
+        aliases: &["CREATE", "FOUND", "GROUP", "CHANNEL"],
+        usages: &[("ROOM #name", "found a room, for up to 200 members")],
+        more: "You own it: INVITE and KICK are yours. The name is yours alone: where others
+have another room of that name, theirs is #name~2 to them.
+Everything that is said reaches every member, through whichever member has it,
+and all see it in one order. What you say in a room is signed: the members can
+prove to others that you said it. Members learn each other's addresses.",
+        forms: &[("room", |args| {
+            let room = args.room("room")?;
+            if room.number != 1 {
+                return Err(args.invalid("room", "#name, without a number".into()));
+            }
+            Ok(Command::Room(room))
+        })],
+        writes: |_| true,
+    },
+    Spec {
+        name: "INVITE",
+        aliases: &[],
+        usages: &[
+            ("INVITE #name <user>", "invite a contact into a room that you own"),
+            ("INVITE #name <user> all", "the same, and give them all that was said before"),
+        ],
+        more: "A member is in the room from their JOIN on. Without \"all\" they get what is
+said after the invitation.",
+        forms: &[("invite", |args| {
+            let (room, user) = (args.room("room")?, args.user("peer")?);
+            let all = match (args.word("history")?.as_deref(), args.is_typed()) {
+                (None, _) | (Some("here"), false) => false,
+                (Some("all"), _) => true,
+                (Some(_), true) => return Err(args.invalid("history", "\"all\", or nothing".into())),
+                (Some(_), false) => return Err(args.invalid("history", "\"here\" or \"all\"".into())),
+            };
+            Ok(Command::Invite { room, user, all })
+        })],
+        writes: |_| true,
+    },
+    Spec {
+        name: "JOIN",
+        aliases: &["J", "ENTER"],
+        usages: &[("JOIN #name", "accept an invitation into a room")],
+        more: "ROOMS lists the rooms that you are invited to. LEAVE #name declines.",
+        forms: &[("join", |args| Ok(Command::Join(args.room("room")?)))],
+        writes: |_| true,
+    },
+    Spec {
+        name: "LEAVE",
+        aliases: &["PART", "DECLINE"],
+        usages: &[("LEAVE #name", "leave a room, or decline an invitation")],
+        more: "What was said stays on your disk. The owner first hands the room over with
+OWNER, unless all others have left it.",
+        forms: &[("leave", |args| Ok(Command::Leave(args.room("room")?)))],
+        writes: |_| true,
+    },
+    Spec {
+        name: "ROOMS",
+        aliases: &["CHANNELS", "GROUPS"],
+        usages: &[("ROOMS", "list your rooms, and those that you are invited to")],
+        more: "linked: so many other members have a live connection with you
+unread: messages that you have not seen yet
+waiting: messages of yours that no other member has yet
+frozen: members contradict each other about who is in; nothing new is taken",
+        forms: &[("rooms", |_| Ok(Command::Rooms))],
+        writes: |_| false,
+    },
+    Spec {
+        name: "MEMBERS",
+        aliases: &["WHO"],
+        usages: &[("MEMBERS #name", "list the members of a room, and how far each is")],
+        more: "behind: so many messages the member has not confirmed yet
+awaited: the order of the last messages is not final before the member
+confirms them, or is removed
+not your contact: a contact of yours has this name, and another key",
+        forms: &[("members", |args| Ok(Command::Members(args.room("room")?)))],
+        writes: |_| false,
+    },
+    Spec {
+        name: "KICK",
+        aliases: &["UNINVITE"],
+        usages: &[("KICK #name <user>", "remove a member from a room that you own")],
+        more: "The member is told, and gets nothing that is said later. What they said before
+stays.",
+        forms: &[("kick", |args| Ok(Command::Kick(args.room("room")?, args.user("peer")?)))],
+        writes: |_| true,
+    },
+    Spec {
+        name: "OWNER",
+        aliases: &["HANDOVER"],
+        usages: &[("OWNER #name <user>", "hand a room that you own over to a member")],
+        more: "It is theirs once their client has confirmed it.",
+        forms: &[("owner", |args| Ok(Command::Owner(args.room("room")?, args.user("peer")?)))],
+        writes: |_| true,
+    },
+    Spec {
+        name: "TOPIC",
+        aliases: &[],
+        usages: &[("TOPIC #name <text>", "say what a room that you own is about")],
+        more: "Members and those who are invited see it.",
+        forms: &[("topic", |args| Ok(Command::Topic(args.room("room")?, args.text("text")?)))],
+        writes: |_| true,
+    },
+    Spec {
         name: "HELP",
         aliases: &[],
         usages: &[("HELP [command]", "show this list, or more about a command")],
@@ -292,11 +428,11 @@ impl Spec {
         fitting.next().unwrap_or(Err(CommandError::Usage(usage)))
     }
 
-    /// What the first usage says for the argument after so many others, without its brackets.
-    pub fn argument(&self, before: usize) -> Option<&'static str> {
-        let (usage, _) = self.usages.first()?;
-        let argument = usage.split(' ').nth(before.saturating_add(1))?;
-        Some(argument.trim_matches(['<', '>', '[', ']']))
+    /// What the usages say for the argument after so many others, without its brackets.
+    pub fn arguments(&self, before: usize) -> impl Iterator<Item = &'static str> {
+        let nth = move |usage: &'static str| usage.split(' ').nth(before.saturating_add(1));
+        let arguments = self.usages.iter().filter_map(move |(usage, _)| nth(usage));
+        arguments.map(|argument| argument.trim_matches(['<', '>', '[', ']']))
     }
 }
 
@@ -324,80 +460,6 @@ impl Explanation {
     }
 }
 
-impl Command {
-    /// Whether it changes the journal. What a [`Command::Line`] does only the client's node knows.
-    pub fn is_written(&self) -> bool {
-        find(self.name()).is_some_and(|spec| (spec.writes)(self))
-    }
-
-    pub fn user(&self) -> Option<&Name> {
-        match self {
-            Self::Request(name)
-            | Self::Chat(name, _)
-            | Self::History(name, _)
-            | Self::Why(name)
-            | Self::Verify(name, _)
-            | Self::Trust(name, _)
-            | Self::Accept(name)
-            | Self::Forget(name)
-            | Self::Resend(name)
-            | Self::Block(name)
-            | Self::Unblock(name) => Some(name),
-            Self::Converse(name) | Self::Search { user: name, .. } => name.as_ref(),
-            Self::Line { .. }
-            | Self::Logout
-            | Self::Contacts
-            | Self::Outbox
-            | Self::TrustDiscovery(_)
-            | Self::Help
-            | Self::Explain(_) => None,
-        }
-    }
-
-    pub fn text(&self) -> Option<&str> {
-        match self {
-            Self::Chat(_, text) | Self::Line { text, .. } => Some(text),
-            _ => None,
-        }
-    }
-
-    /// The name of its row; a line has none.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Request(_) => "REQUEST",
-            Self::Chat(..) | Self::Converse(_) => "CHAT",
-            Self::Line { .. } => "a line",
-            Self::Logout => "LOGOUT",
-            Self::Contacts => "CONTACTS",
-            Self::Outbox => "OUTBOX",
-            Self::History(..) => "HISTORY",
-            Self::Search { .. } => "SEARCH",
-            Self::Why(_) => "WHY",
-            Self::Verify(..) => "VERIFY",
-            Self::Trust(..) | Self::TrustDiscovery(_) => "TRUST",
-            Self::Accept(_) => "ACCEPT",
-            Self::Forget(_) => "FORGET",
-            Self::Resend(_) => "RESEND",
-            Self::Block(_) => "BLOCK",
-            Self::Unblock(_) => "UNBLOCK",
-            Self::Help | Self::Explain(_) => "HELP",
-        }
-    }
-}
-
-/// The command without the text that it sends.
-impl std::fmt::Display for Command {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self, self.user()) {
-            (Self::Explain(about), _) => write!(f, "{} {}", self.name(), about.command),
-            (Self::TrustDiscovery(_), _) => write!(f, "{} {}", self.name(), Name::DISCOVERY),
-            (Self::Search { .. }, Some(user)) => write!(f, "{} @{user}", self.name()),
-            (_, Some(user)) => write!(f, "{} {user}", self.name()),
-            (_, None) => f.write_str(self.name()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::parse;
@@ -412,10 +474,13 @@ mod tests {
             for (usage, meaning) in spec.usages {
                 assert!(usage.starts_with(name) && usage.len() <= 24 && meaning.len() <= 53, "{usage}");
                 let line = usage
+                    .replace(" #name", " #lab")
+                    .replace(" <text>", " x")
                     .replace(" <user>", " bob")
                     .replace(" <message>", " x")
                     .replace(" [n]", "")
                     .replace(" <words> [@user]", " x")
+                    .replace(" <words> [#name]", " x")
                     .replace(" [code]", "")
                     .replace(" [command]", " chat")
                     .replace(" [user]", "")
@@ -424,6 +489,9 @@ mod tests {
                 assert_eq!(command.name(), name, "{line}");
             }
             assert!(spec.aliases.iter().all(|alias| find(alias).is_none()), "{name}");
+            let others = COMMANDS.iter().filter(|other| other.name != name);
+            let others: Vec<_> = others.flat_map(|other| other.aliases).collect();
+            assert!(spec.aliases.iter().all(|alias| !others.contains(&alias)), "{name}");
         }
     }
 }

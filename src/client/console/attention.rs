@@ -9,11 +9,13 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Whether the notice calls: a message that was not shown before, or a first word of strangers.
+    /// Whether the notice calls: a message that was not shown before, an invitation, or a first word of strangers.
     pub fn calls(&mut self, notice: &Notice) -> bool {
         match notice {
-            Notice::Message { replayed: false, stranger: false, .. } => true,
+            Notice::Message { replayed: false, stranger: false, .. }
+            | Notice::Invite { stranger: false, .. } => true,
             Notice::Message { replayed: false, stranger: true, .. }
+            | Notice::Invite { stranger: true, .. }
             | Notice::Request { stranger: true, .. } => !std::mem::replace(&mut self.stranger_called, true),
             _ => false,
         }

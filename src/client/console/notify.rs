@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::LAST_WORDS;
 use super::attention::Attention;
+use crate::client::addressee::RoomLabel;
 use crate::client::notice::{Notice, Told, safe_text};
 use crate::protocol::Name;
 
@@ -51,11 +52,11 @@ impl Notifier {
     /// alone. Never waits.
     pub fn announce(&mut self, batch: &[Told]) {
         for Told { notice, .. } in batch {
-            if let Notice::Message { from, text, .. } = notice
+            if let Notice::Message { from, text, room, .. } = notice
                 && self.attention.calls(notice)
             {
                 // A few announcements are enough for a flood of messages.
-                let _ = self.notes.try_send(command(&self.program, from, &safe_text(text)));
+                let _ = self.notes.try_send(command(&self.program, from, room.as_ref(), &safe_text(text)));
             }
         }
     }
@@ -110,10 +111,12 @@ fn kill(child: &Child) {
     let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
 }
 
-fn command(program: &Path, from: &Name, text: &str) -> Command {
+/// What is run for a message, which is of a room or of a user alone.
+fn command(program: &Path, from: &Name, room: Option<&RoomLabel>, text: &str) -> Command {
     let mut command = Command::new(program);
     command
         .env("PEERCHAT_FROM", from.as_str())
+        .env("PEERCHAT_ROOM", room.map(ToString::to_string).unwrap_or_default())
         .env("PEERCHAT_TEXT", text.get(..text.floor_char_boundary(TEXT)).unwrap_or_default())
         .process_group(0)
         .stdin(Stdio::null())
@@ -141,7 +144,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let [program, told, alive] = ["notify", "told", "alive"].map(|name| directory.path().join(name));
         let script = format!(
-            "#!/bin/sh\ncase \"$PEERCHAT_TEXT\" in hang*) exec 3<>{};; esac\nprintf '%s: %s|' \"$PEERCHAT_FROM\" \"$PEERCHAT_TEXT\" >> {}\ncase \"$PEERCHAT_TEXT\" in hang*) sleep 1000; true;; esac\n",
+            "#!/bin/sh\ncase \"$PEERCHAT_TEXT\" in hang*) exec 3<>{};; esac\nprintf '%s%s: %s|' \"$PEERCHAT_FROM\" \"$PEERCHAT_ROOM\" \"$PEERCHAT_TEXT\" >> {}\ncase \"$PEERCHAT_TEXT\" in hang*) sleep 1000; true;; esac\n",
             alive.display(),
             told.display()
         );
@@ -170,6 +173,9 @@ mod tests {
         notifier.announce(&[message("again", true), message("$(touch x); `id`\0\u{1b}[2J\nsecond", false)]);
         let text = wait(&told, |text| text.ends_with('|'));
         assert_eq!(text, "bob: $(touch x); `id`\\u{0}\\u{1b}[2J\nsecond|");
+        // What is said in a room, with the room.
+        notifier.announce(&[tests::in_room(message("hi", false).notice, "#lab").into()]);
+        assert!(wait(&told, |text| text.matches('|').count() == 2).ends_with("bob#lab: hi|"));
     }
 
     #[test]

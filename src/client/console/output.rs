@@ -9,7 +9,11 @@ use jiff::civil::Date;
 
 use super::attention::Attention;
 use super::flaps::{Flaps, Said};
-use crate::client::notice::{Look, Notice, Told, UpDown, write_delivered, write_line, write_welcome};
+use super::spread::Spreads;
+use crate::client::addressee::{Addressee, RoomLabel};
+use crate::client::notice::{
+    Look, Notice, Told, UpDown, write_delivered, write_line, write_spread, write_welcome,
+};
 use crate::protocol::Name;
 use crate::terminal::Tty;
 
@@ -34,6 +38,25 @@ pub struct Output {
     /// The user's messages of this session that went out over a link that is still up, and are not yet delivered.
     in_flight: BTreeMap<Name, BTreeSet<(u64, u64)>>,
     flaps: Flaps,
+    spreads: Spreads,
+}
+
+/// News that are gathered: who has so many messages of the user's.
+#[derive(Default)]
+struct Gathered {
+    delivered: BTreeMap<Name, u64>,
+    spread: BTreeMap<(RoomLabel, u64, u64), u64>,
+}
+
+impl Gathered {
+    fn write(self, look: &Look, out: &mut Vec<u8>) {
+        for (to, count) in self.delivered {
+            write_delivered(&to, count, look, out);
+        }
+        for ((to, have, of), count) in self.spread {
+            write_spread(&to, (have, of), count, look, out);
+        }
+    }
 }
 
 impl Output {
@@ -61,6 +84,7 @@ impl Output {
             made,
             in_flight: BTreeMap::new(),
             flaps: Flaps::default(),
+            spreads: Spreads::default(),
         }
     }
 
@@ -123,18 +147,24 @@ impl Output {
         }
         self.day = look.today;
         // Deliveries in a row are told together.
-        let mut delivered = BTreeMap::<&Name, u64>::new();
+        let (now, mut gathered) = (Instant::now(), Gathered::default());
         for Told { notice, .. } in batch {
-            if let Notice::Delivered { to, id } = notice {
-                // What was in flight needs no word.
-                let ids = self.in_flight.get_mut(to);
-                if !ids.is_some_and(|ids| ids.remove(&(id.epoch, id.number))) {
-                    *delivered.entry(to).or_default() += 1;
+            match notice {
+                Notice::Delivered { to, id } => {
+                    // What was in flight needs no word.
+                    let ids = self.in_flight.get_mut(to);
+                    if !ids.is_some_and(|ids| ids.remove(&(id.epoch, id.number))) {
+                        *gathered.delivered.entry(to.clone()).or_default() += 1;
+                    }
+                    continue;
                 }
-                continue;
-            }
-            for (to, count) in std::mem::take(&mut delivered) {
-                write_delivered(to, count, look, out);
+                Notice::Spread { id, to, have, of, is_final } => {
+                    if self.spreads.spread(now, (to, *id), *have >= *of, *is_final) {
+                        *gathered.spread.entry((to.clone(), *have, *of)).or_default() += 1;
+                    }
+                    continue;
+                }
+                _ => std::mem::take(&mut gathered).write(look, out),
             }
             match notice {
                 Notice::Ready { user, .. } if self.made.is_some() => {
@@ -170,16 +200,17 @@ impl Output {
                 _ => notice.write_text(look, out),
             }
             let room = self.in_flight.values().map(BTreeSet::len).sum::<usize>() < MAX_IN_FLIGHT;
-            if let Notice::Queued { to, id, linked: true, .. } = notice
-                && look.own
-                && room
-            {
-                self.in_flight.entry(to.clone()).or_default().insert((id.epoch, id.number));
+            match notice {
+                Notice::Queued { to: Addressee::Room(to), id, linked, .. } => {
+                    self.spreads.queued(now, (to, *id), *linked);
+                }
+                Notice::Queued { to: Addressee::User(to), id, linked: true, .. } if look.own && room => {
+                    self.in_flight.entry(to.clone()).or_default().insert((id.epoch, id.number));
+                }
+                _ => {}
             }
         }
-        for (to, count) in delivered {
-            write_delivered(to, count, look, out);
-        }
+        gathered.write(look, out);
     }
 }
 
@@ -190,8 +221,9 @@ fn today() -> Date {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::notice::tests::{message, name, queued};
+    use crate::client::notice::tests::{in_room, message, name, queued, room};
     use crate::protocol::peer::Cursor;
+    use crate::protocol::room::RoomKey;
 
     fn delivered(number: u64) -> Notice {
         Notice::Delivered { id: Cursor { epoch: 1, number }, to: name("bob") }
@@ -239,6 +271,35 @@ mod tests {
     }
 
     #[test]
+    fn what_a_room_has_is_told_where_that_is_news_and_together() {
+        let said = |number, linked| match queued(number, linked) {
+            Notice::Queued { id, text, sent, .. } => {
+                Notice::Queued { id, to: room("#lab").into(), linked, text, sent }
+            }
+            other => other,
+        };
+        let spread = |number, have| {
+            let id = Cursor { epoch: 1, number };
+            Notice::Spread { id, to: room("#lab"), have, of: 5, is_final: have == 5 }
+        };
+        let mut output = at_a_terminal();
+        assert_eq!(written(&mut output, vec![said(1, true), spread(1, 3), spread(1, 5)]), ["to #lab: hi"]);
+        assert_eq!(
+            written(&mut output, vec![said(2, false), said(3, false), spread(2, 3), spread(3, 3)]),
+            ["to #lab (waiting): hi", "to #lab (waiting): hi", "* 3 of 5 in #lab have your 2 messages"]
+        );
+        assert_eq!(
+            written(&mut output, vec![spread(2, 4), spread(2, 5), spread(3, 4), delivered(9)]),
+            ["* bob has your message", "* all 5 in #lab have your message"]
+        );
+        let mut in_a_pipe = Output::new(Look::default(), false, false, None);
+        assert_eq!(
+            written(&mut in_a_pipe, vec![said(2, false)]),
+            ["* no member of #lab is linked; your message waits until one is"]
+        );
+    }
+
+    #[test]
     fn a_bell_rings_once_and_not_for_what_is_shown_again() {
         for (replayed, bells) in [(&[false, false][..], 1), (&[true], 0), (&[], 0)] {
             let messages = replayed.iter().map(|replayed| message("hi", *replayed)).collect();
@@ -256,16 +317,27 @@ mod tests {
             resembles: None,
         };
         let said = |stranger| match message("hi", false) {
-            Notice::Message { id, from, text, sent, received, replayed, .. } => {
-                Notice::Message { id, from, text, sent, received, replayed, stranger }
+            Notice::Message { id, from, text, sent, received, replayed, room, room_id, unknown, .. } => {
+                Notice::Message { id, from, text, sent, received, replayed, stranger, room, room_id, unknown }
             }
             other => other,
+        };
+        let invite = |stranger| Notice::Invite {
+            room: room("#lab"),
+            room_id: RoomKey([7; 32]),
+            from: name("carol"),
+            members: Vec::new(),
+            topic: String::new(),
+            stranger,
         };
         let mut output = at_a_terminal();
         for (notice, bells) in [
             (request(false, "dave"), 0),
             (request(true, "carol"), 1),
             (said(true), 0),
+            (invite(true), 0),
+            (invite(false), 1),
+            (in_room(said(false), "#lab"), 1),
             (request(true, "mallory"), 0),
             (said(false), 1),
         ] {

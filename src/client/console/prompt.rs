@@ -43,11 +43,14 @@ impl terminal::Prompt for Prompt {
             None if self.conversation.is_none() || word.starts_with('/') || is_upper(word) => commands(word),
             None => names(word, self),
             Some((first, _)) if !is_command(first, self) => names(word, self),
-            Some((first, rest)) => match command::find(first).and_then(|spec| spec.argument(rest.len())) {
-                Some("user") => names(word, self),
-                Some("command") => commands(word),
-                _ => Vec::new(),
-            },
+            Some((first, rest)) => {
+                let kinds: Vec<_> =
+                    command::find(first).into_iter().flat_map(|spec| spec.arguments(rest.len())).collect();
+                let of = |kind, candidates: fn(&str, &Self) -> Vec<String>| {
+                    if kinds.contains(&kind) { candidates(word, self) } else { Vec::new() }
+                };
+                [of("user", users), of("#name", rooms), of("command", |word, _| commands(word))].concat()
+            }
         };
         Completion { start, candidates }
     }
@@ -59,8 +62,12 @@ impl terminal::Prompt for Prompt {
             return None;
         }
         let spec = command::find(word)?;
-        let (usage, meaning) = spec.usages.first()?;
-        spec.argument(rest.split_whitespace().count()).map(|_| format!("{usage}: {meaning}"))
+        let room = rest.trim_start().starts_with('#');
+        let takes_room = |(usage, _): &&(&str, &str)| usage.split(' ').nth(1) == Some("#name");
+        let fitting = spec.usages.iter().find(|usage| takes_room(usage) == room);
+        let (usage, meaning) = fitting.or(spec.usages.first())?;
+        let begun = rest.split_whitespace().count();
+        usage.split(' ').nth(begun.saturating_add(1)).map(|_| format!("{usage}: {meaning}"))
     }
 
     /// Whether it is one message.
@@ -110,8 +117,21 @@ fn commands(word: &str) -> Vec<String> {
     fits.map(|name| format!("{slash}{}", if lower { name.to_lowercase() } else { name.to_owned() })).collect()
 }
 
+fn users(word: &str, prompt: &Prompt) -> Vec<String> {
+    beginning(word, &prompt.contacts)
+}
+
+fn rooms(word: &str, prompt: &Prompt) -> Vec<String> {
+    beginning(word, &prompt.rooms)
+}
+
+/// What a message may name: users, and rooms after their `#`.
 fn names(word: &str, prompt: &Prompt) -> Vec<String> {
-    prompt.contacts.iter().map(ToString::to_string).filter(|name| name.starts_with(word)).collect()
+    if word.starts_with('#') { rooms(word, prompt) } else { users(word, prompt) }
+}
+
+fn beginning(word: &str, all: &[impl ToString]) -> Vec<String> {
+    all.iter().map(ToString::to_string).filter(|name| name.starts_with(word)).collect()
 }
 
 #[cfg(test)]
@@ -123,6 +143,7 @@ mod tests {
         Prompt {
             conversation: conversation.map(|name| name.parse().unwrap()),
             contacts: ["bea", "bob", "bobby", "carol"].map(|name| name.parse().unwrap()).into(),
+            rooms: ["#lab", "#lab~2", "#tea"].map(|room| room.parse().unwrap()).into(),
             ..Prompt::default()
         }
     }
@@ -139,7 +160,21 @@ mod tests {
             ("bo", Some("carol"), 0, &["bob", "bobby"]),
             ("hello ca", Some("bob"), 6, &["carol"]),
             ("CHAT bo", None, 5, &["bob", "bobby"]),
-            ("chat ", None, 5, &["bea", "bob", "bobby", "carol"]),
+            ("chat ", None, 5, &["bea", "bob", "bobby", "carol", "#lab", "#lab~2", "#tea"]),
+            ("CHAT #l", None, 5, &["#lab", "#lab~2"]),
+            ("CHAT #lab ca", None, 10, &[]),
+            ("HISTORY #", None, 8, &["#lab", "#lab~2", "#tea"]),
+            ("WHY #t", None, 4, &["#tea"]),
+            ("JOIN ", None, 5, &["#lab", "#lab~2", "#tea"]),
+            ("JOIN b", None, 5, &[]),
+            ("REQUEST #", None, 8, &[]),
+            ("INVITE b", None, 7, &[]),
+            ("INVITE #t", None, 7, &["#tea"]),
+            ("INVITE #tea bo", None, 12, &["bob", "bobby"]),
+            ("SEARCH x #t", None, 9, &["#tea"]),
+            ("TOPIC #tea b", None, 11, &[]),
+            ("see #t", Some("bob"), 4, &["#tea"]),
+            ("#", Some("#lab"), 0, &["#lab", "#lab~2", "#tea"]),
             ("CHAT bob ca", None, 9, &[]),
             ("CONTACTS b", None, 9, &[]),
             ("nothing b", None, 8, &[]),
@@ -166,8 +201,16 @@ mod tests {
             ("HISTORY bob", None, true),
             ("CONTACTS ", None, false),
             ("SHOUT ", None, false),
+            ("INVITE #lab ", None, true),
+            ("INVITE #lab b", None, false),
+            ("TOPIC #lab x", None, false),
         ] {
             assert_eq!(prompt(conversation).hint(line).is_some(), shown, "{line}");
+        }
+        for (line, usage) in
+            [("CHAT ", "CHAT <user> "), ("CHAT #", "CHAT #name "), ("HISTORY #lab ", "HISTORY #name ")]
+        {
+            assert!(prompt(None).hint(line).unwrap().starts_with(usage), "{line}");
         }
     }
 
@@ -180,6 +223,9 @@ mod tests {
         };
         assert_eq!(forms(None, 0)[0], "[unread: carol 2, dave 1]> ");
         assert_eq!(forms(Some("bob"), 3)[0], "[unread: carol 2, dave 1] bob (3 waiting)> ");
+        assert_eq!(forms(Some("#lab~2"), 0)[0], "[unread: carol 2, dave 1] #lab~2> ");
+        let unread = [("#lab", 3), ("carol", 1)].map(|(from, count)| (from.parse().unwrap(), count)).into();
+        assert_eq!(Prompt { unread, ..prompt(None) }.forms()[0], "[unread: carol 1, #lab 3]> ");
         assert_eq!(
             forms(Some("bob"), 0),
             ["[unread: carol 2, dave 1] bob> ", "[3 unread] bob> ", "[3]> ", "> "]

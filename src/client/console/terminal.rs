@@ -160,8 +160,14 @@ mod tests {
     }
 
     fn error(reference: Option<&Reference>) -> Told {
-        let error =
-            ErrorNotice { code: Code::NotSaved, message: "no".into(), peer: None, id: None, text: None };
+        let error = ErrorNotice {
+            code: Code::NotSaved,
+            message: "no".into(),
+            peer: None,
+            room: None,
+            id: None,
+            text: None,
+        };
         Told { reference: reference.cloned(), ..Told::from(Notice::Error(error)) }
     }
 

@@ -1,11 +1,11 @@
 //! Who becomes a contact, and how users are met who are none.
 
-use super::super::notice::{Code, Notice};
+use super::super::notice::{Code, Notice, UpDown};
 use super::super::resembles::resembles;
 use super::intake::Telling;
 use super::roster::{Learned, Person};
 use super::{Node, commands};
-use crate::protocol::peer::{ByeReason, HoldReason, Peer};
+use crate::protocol::peer::ByeReason;
 use crate::protocol::rendezvous::{About, Asks, Status, Strangers as Policy, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
@@ -30,9 +30,25 @@ pub(super) fn add(
     }))
 }
 
-/// Removes a user with all that was said.
+/// Adds a member of a room, whose key the room names; `None` if there are too many people.
+pub(super) fn add_member(
+    node: &mut Node,
+    journal: &Journal,
+    name: &Name,
+    key: PublicKey,
+) -> Result<Option<ContactId>> {
+    let id = add(node, journal, name, Standing::Member)?;
+    id.into_iter().for_each(|id| node.roster.pin(id, key));
+    Ok(id)
+}
+
+/// Removes a user with all that was said, and with the link.
 pub(super) fn remove(node: &mut Node, journal: &Journal, id: ContactId) -> Result<()> {
+    if let Some(link) = node.links.of(id) {
+        node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
+    }
     if let Some(name) = node.roster.remove(journal, id)? {
+        node.mates.forget(id);
         node.rendezvous.forgive(&name);
         node.dialer.remove(id);
         node.reach.forget(id);
@@ -46,7 +62,7 @@ pub(super) fn remove(node: &mut Node, journal: &Journal, id: ContactId) -> Resul
 
 /// Discovery says what it knows of a user.
 pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Result<()> {
-    let Status { name, key, address, online, asks, connected, also } = status;
+    let Status { name, key, address, online, asks, connected, also, room } = status;
     if *name == node.setup.name {
         return Ok(());
     }
@@ -65,22 +81,30 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
         Standing::Forgotten
             if *asks == Asks::Typed && !identity.blocked && identity.request == Request::None =>
         {
-            return come_back(node, journal, id, name);
+            come_back(node, journal, id, name)?;
         }
-        _ if person.is_refused() => {
-            drop_pair(node, id, name);
-            return Ok(());
-        }
+        Standing::Member if comes && !identity.blocked => come_back(node, journal, id, name)?,
+        // What is said for the room's sake alone says of nothing that could be ended.
+        _ if person.is_refused() && (comes || !room) => drop_pair(node, id, name),
         Standing::Stranger if node.intake.policy() == Policy::All => answer(node, id, name),
-        Standing::Stranger => return Ok(()),
         _ => {}
     }
-    let request = match identity.request {
+    let Some(person) = node.roster.get(id) else {
+        return Ok(());
+    };
+    let (wanted, before) = (person.is_wanted(), person.identity.request);
+    if !wanted && !node.mates.has(id) {
+        return Ok(());
+    }
+    let request = match before {
+        _ if !wanted => before,
         _ if *connected => Request::Answered,
         Request::Ended if !comes => Request::Ended,
+        // What is said for the room's sake alone confirms no request.
+        Request::Unconfirmed if *room && !comes => Request::Unconfirmed,
         _ => Request::Kept,
     };
-    if request != identity.request {
+    if request != before {
         node.roster.set_request(id, request);
     }
     // Which side dials first depends on whether both have asked.
@@ -88,6 +112,7 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
     let hope = node.dialer.learn_also(node.fx.now, id, also)
         | node.dialer.learn(node.fx.now, id, *address, *online == Some(true));
     if node.dialer.set_presence(node.fx.now, id, *online)
+        && wanted
         && let Some(online) = *online
     {
         node.fx.tell(Notice::Presence { peer: name.clone(), state: online.into() });
@@ -97,7 +122,7 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
     } else if hope {
         node.dial_soon(id);
     }
-    if *asks != Asks::No && !*connected {
+    if wanted && *asks != Asks::No && !*connected {
         node.ask_for(name, false);
     }
     node.note_held(id);
@@ -113,6 +138,13 @@ pub(super) fn learn(
     key: PublicKey,
     comes: bool,
 ) -> Result<Option<ContactId>> {
+    // What a room says of names and keys gives way to what discovery says to users who are more than members of one.
+    let stranger = |id| node.roster.standing(id) != Some(Standing::Member);
+    if comes || node.roster.named(name).is_some_and(stranger) {
+        for id in node.roster.misnamed(name, &key) {
+            remove(node, journal, id)?;
+        }
+    }
     match node.roster.learn(name, key) {
         Learned::Key(id) => return Ok(Some(id)),
         Learned::Ignored => {}
@@ -153,7 +185,7 @@ fn make_room(node: &mut Node, journal: &Journal) -> Result<bool> {
     if !node.intake.is_full() {
         return Ok(true);
     }
-    let silent = |id| node.links.of(id).is_none() && node.conversations.current() != Some(id);
+    let silent = |id| node.links.of(id).is_none() && !node.conversations.is_with(id);
     let Some(id) = node.intake.gives_way(silent) else {
         return Ok(false);
     };
@@ -190,7 +222,7 @@ fn introduce(node: &mut Node, id: ContactId, name: &Name) {
     }
 }
 
-/// One who was forgotten has asked again.
+/// One who was forgotten, or was a member of a room and nothing else, asks.
 fn come_back(node: &mut Node, journal: &Journal, id: ContactId, name: &Name) -> Result<()> {
     let standing = match node.intake.policy() {
         Policy::Closed => {
@@ -204,18 +236,32 @@ fn come_back(node: &mut Node, journal: &Journal, id: ContactId, name: &Name) -> 
         node.roster.set_standing(id, standing);
         node.conversations.contacts_changed();
         introduce(node, id, name);
+        if node.hears(id) {
+            tell_link(node, id, name);
+            node.take_again(id);
+        }
     }
     Ok(())
 }
 
+/// The user is told of a link that was for a room's sake alone.
+fn tell_link(node: &mut Node, id: ContactId, name: &Name) {
+    if let Some(via) = node.links.via(id) {
+        let (peer, stranger) = (name.clone(), node.roster.standing(id) == Some(Standing::Stranger));
+        node.fx.tell(Notice::Link { peer, state: UpDown::Up, stranger, route: Some(via) });
+    }
+}
+
 /// The user answers a stranger, who is a contact from now on.
 pub(super) fn answer(node: &mut Node, id: ContactId, name: &Name) {
+    let heard = node.hears(id);
     node.roster.set_standing(id, Standing::Contact);
     node.roster.set_request(id, Request::Unconfirmed);
     node.intake.remove(id);
-    for link in node.delivery.take_again(Some(id), HoldReason::NOT_ANSWERED) {
-        node.links.say(&mut node.fx, link, vec![Peer::Resume]);
+    if !heard {
+        tell_link(node, id, name);
     }
+    node.take_again(id);
     node.ask_for(name, true);
     node.dial_soon(id);
 }
@@ -228,6 +274,15 @@ pub(super) fn take_in_again(node: &mut Node, journal: &Journal, id: ContactId) -
     node.roster.set_told_at(id, node.fx.now.wall);
     node.roster.set_request(id, Request::None);
     Ok(())
+}
+
+/// The user wants to hear of a blocked one again. What a link that was for a room's sake holds back goes over a new one.
+pub(super) fn unblock(node: &mut Node, id: ContactId) {
+    node.roster.set_blocked(id, false);
+    node.links.forgive(id);
+    if let Some(link) = node.links.of(id) {
+        node.close_link(link, Some(ByeReason::TRY_LATER));
+    }
 }
 
 /// Ends what there is between this user and another one at discovery.
@@ -243,7 +298,7 @@ pub(super) fn forget(node: &mut Node, journal: &Journal, id: ContactId, name: &N
     if let Some(link) = node.links.of(id) {
         node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
     }
-    if node.conversations.current() == Some(id) {
+    if node.conversations.is_with(id) {
         commands::leave_conversation(node);
     }
     if node.roster.get(id).is_none_or(|person| person.identity.key.is_none()) {
@@ -261,8 +316,12 @@ pub(super) fn forget(node: &mut Node, journal: &Journal, id: ContactId, name: &N
     node.roster.set_standing(id, Standing::Forgotten);
     node.roster.set_blocked(id, false);
     drop_pair(node, id, name);
+    if let Some(key) = node.roster.get(id).and_then(|person| person.identity.key) {
+        node.mates.say_again(key);
+    }
     let too_many = node.roster.forgotten().count() > MAX_FORGOTTEN;
-    let first = node.roster.forgotten().find(|other| too_many && *other != id);
+    let gives_way = |other: &ContactId| too_many && *other != id && !node.mates.has(*other);
+    let first = node.roster.forgotten().find(gives_way);
     first.map_or(Ok(()), |first| remove(node, journal, first))
 }
 
@@ -271,7 +330,7 @@ pub(super) fn dropped(node: &mut Node, name: &Name) {
     let Some(id) = node.roster.named(name) else {
         return;
     };
-    let Some(Person { identity, .. }) = node.roster.get(id) else {
+    let Some(Person { identity, .. }) = node.roster.get(id).cloned() else {
         return;
     };
     // A request that is not confirmed is later than this.
@@ -281,6 +340,7 @@ pub(super) fn dropped(node: &mut Node, name: &Name) {
     }
     node.roster.set_request(id, Request::Ended);
     node.dialer.set_presence(node.fx.now, id, None);
+    identity.key.into_iter().for_each(|key| node.mates.say_again(key));
     if !node.roster.is_blocked(id) {
         let waiting = match node.delivery.waiting(id) {
             0 => String::new(),

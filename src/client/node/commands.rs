@@ -1,33 +1,40 @@
 //! What the user types, carried out by the machines of a node.
 
+use super::super::addressee::Addressee;
 use super::super::command::{self, Command, CommandError, Reference};
-use super::super::notice::{
-    Body, Code, ErrorNotice, FoundLine, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown,
-};
+use super::super::notice::{Body, Code, ErrorNotice, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
 use super::super::verification;
-use super::one_shot::OneShot;
+use super::one_shot::{OneShot, Place};
 use super::roster::Person;
-use super::search::Query;
-use super::{Node, acquaintance, leaving};
+use super::{Node, acquaintance, leaving, room_commands, room_view};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Identity, Journal, Request, Standing};
+use crate::store::journal::{ContactId, ConversationId, Identity, Journal, Request, Standing};
+
+pub(super) use searching::{answer_search, refuse_searches};
+
+mod searching;
 
 /// How many messages `OUTBOX` shows of each contact.
 const OUTBOX_EACH: usize = 20;
 /// How many messages `OUTBOX` shows in all.
 const OUTBOX_ALL: usize = 200;
-/// How many messages a search shows.
-const FOUND: u32 = 20;
 /// How many entries of a conversation are shown at least when it is entered.
 const LAST_LINES: u64 = 10;
 
 pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -> Result<()> {
     match command {
         Command::Request(name) => return request_user(node, journal, name),
-        Command::Chat(name, text) => return chat(node, journal, name, text),
-        Command::Converse(name) => return converse(node, journal, name.as_ref()),
+        Command::Chat(to, text) => return chat(node, journal, to, text),
+        Command::Converse(None) => {
+            node.conversations.enter(None);
+            tell_no_conversation(node);
+        }
+        Command::Converse(Some(Addressee::User(name))) => return converse(node, journal, name),
+        Command::Converse(Some(Addressee::Room(room))) => {
+            return room_commands::converse(node, journal, room);
+        }
         Command::Line { .. } => match meaning(node, command) {
             // What a line means is never another line.
             Ok(Command::Line { .. }) => {}
@@ -42,9 +49,13 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
             node.fx.tell(Notice::Contacts { contacts });
         }
         Command::Outbox => return outbox(node, journal),
-        Command::History(name, count) => return history(node, journal, name, *count),
-        Command::Search { words, user } => search_for(node, words, user.as_ref()),
-        Command::Why(name) => {
+        Command::History(Addressee::User(name), count) => return history(node, journal, name, *count),
+        Command::History(Addressee::Room(room), count) => {
+            return room_commands::history(node, journal, room, *count);
+        }
+        Command::Search { words, within } => searching::search_for(node, words, within.as_ref()),
+        Command::Why(Addressee::Room(room)) => room_commands::why(node, room),
+        Command::Why(Addressee::User(name)) => {
             let why = known(node, name).and_then(|id| node.view().why(node.fx.now, id));
             why.into_iter().for_each(|why| node.fx.tell(Notice::Why(Box::new(why))));
         }
@@ -56,6 +67,17 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Resend(name) => return resend(node, journal, name),
         Command::Block(name) => return block(node, journal, name),
         Command::Unblock(name) => return unblock(node, journal, name),
+        Command::Room(room) => return room_commands::make(node, journal, room),
+        Command::Invite { room, user, all } => {
+            return room_commands::invite(node, journal, room, user, *all);
+        }
+        Command::Join(room) => return room_commands::join(node, journal, room),
+        Command::Leave(room) => return room_commands::leave(node, journal, room),
+        Command::Rooms => room_commands::list(node),
+        Command::Members(room) => room_commands::members(node, room),
+        Command::Kick(room, user) => return room_commands::kick(node, journal, room, user),
+        Command::Owner(room, user) => return room_commands::transfer(node, journal, room, user),
+        Command::Topic(room, text) => return room_commands::set_topic(node, journal, room, text),
         Command::Help => node.fx.tell(Notice::Help { commands: command::usages().collect() }),
         Command::Explain(about) => node.fx.tell(Notice::Explanation(*about)),
     }
@@ -64,9 +86,9 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
 
 /// What a line means here and now.
 pub(super) fn meaning(node: &Node, command: &Command) -> Result<Command, CommandError> {
-    let with = node.conversations.current().and_then(|id| node.roster.name(id));
+    let with = node.conversations.with(&node.roster);
     match (command, with) {
-        (Command::Line { text, .. }, Some(to)) => Ok(Command::Chat(to.clone(), text.clone())),
+        (Command::Line { text, .. }, Some(to)) => Ok(Command::Chat(to, text.clone())),
         (Command::Line { otherwise, .. }, None) => (**otherwise).clone(),
         (command, _) => Ok(command.clone()),
     }
@@ -89,6 +111,7 @@ pub(super) fn refuse_unsaved(node: &mut Node, command: &Command, reference: Opti
         code: Code::NotSaved,
         message: format!("not saved, and not done: {command}; the disk is full or fails"),
         peer: command.user().cloned(),
+        room: command.room().cloned(),
         id: None,
         text: command.text().map(str::to_owned),
     }));
@@ -140,10 +163,9 @@ fn request_user(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     }
     let identity = person.identity;
     if identity.blocked {
-        node.roster.set_blocked(id, false);
-        node.links.forgive(id);
+        acquaintance::unblock(node, id);
     }
-    let linked = node.links.of(id).is_some();
+    let linked = node.links.of(id).is_some() && node.hears(id);
     if identity.standing != Standing::Contact || identity.request != Request::Answered {
         acquaintance::answer(node, id, name);
         node.conversations.contacts_changed();
@@ -165,14 +187,17 @@ fn request_user(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     Ok(())
 }
 
-fn chat(node: &mut Node, journal: &Journal, name: &Name, text: &str) -> Result<()> {
+fn chat(node: &mut Node, journal: &Journal, to: &Addressee, text: &str) -> Result<()> {
     if text.len() > MAX_TEXT {
         refuse_line(node, &CommandError::TooLong(Some(text.len())));
         return Ok(());
     }
-    match known(node, name) {
-        Some(id) => write(node, journal, id, name, Kind::TEXT, text.as_bytes()),
-        None => Ok(()),
+    match to {
+        Addressee::Room(room) => room_commands::chat(node, journal, room, text),
+        Addressee::User(name) => match known(node, name) {
+            Some(id) => write(node, journal, id, name, Kind::TEXT, text.as_bytes()),
+            None => Ok(()),
+        },
     }
 }
 
@@ -196,11 +221,12 @@ fn write(
     let (link, now) = (node.links.of(id), node.fx.now);
     let message = node.delivery.write(journal, id, link, kind, now.wall, body)?;
     node.search.said(node.delivery.last_seq());
-    node.conversations.mark_read(id, node.conversations.handed(id));
+    let conversation = ConversationId::User(id);
+    node.conversations.mark_read(conversation, node.conversations.handed(conversation));
     if link.is_none() {
         node.dialer.dial_for_message(now, id);
     }
-    let (to, text) = (name.clone(), Body::new(kind, body));
+    let (to, text) = (Addressee::User(name.clone()), Body::new(kind, body));
     node.fx.tell(Notice::Queued { id: message, to, linked: link.is_some(), text, sent: now.wall });
     node.note_held(id);
     Ok(())
@@ -218,13 +244,16 @@ fn outbox(node: &mut Node, journal: &Journal) -> Result<()> {
             each -= 1;
             messages.push(OutboxLine {
                 id: sent.message.cursor(),
-                to: name.clone(),
+                to: Addressee::User(name.clone()),
                 text: Body::new(sent.message.kind, &sent.message.body),
                 sent: sent.message.sent,
             });
             each > 0
         })?;
     }
+    let room = OUTBOX_ALL.saturating_sub(messages.len());
+    messages.extend(room_view::outbox(node, journal, OUTBOX_EACH, room)?);
+    waiting += node.noted.all_waiting();
     node.fx.tell(Notice::Outbox { waiting, messages });
     Ok(())
 }
@@ -232,7 +261,7 @@ fn outbox(node: &mut Node, journal: &Journal) -> Result<()> {
 fn history(node: &mut Node, journal: &Journal, name: &Name, count: u32) -> Result<()> {
     if let Some(id) = known(node, name) {
         let messages = history_lines(node, journal, id, count)?;
-        node.conversations.mark_read(id, node.delivery.last_seq());
+        node.conversations.mark_read(ConversationId::User(id), node.delivery.last_seq());
         node.fx.tell(Notice::History { peer: name.clone(), messages });
     }
     Ok(())
@@ -245,14 +274,9 @@ fn history_lines(node: &Node, journal: &Journal, id: ContactId, count: u32) -> R
     Ok(entries.into_iter().filter_map(|entry| view.history_line(own, id, entry)).collect())
 }
 
-/// The user enters a conversation, or leaves the one that they are in. Who can't enter one is in none: what is typed
-/// next was not meant for anyone else.
-fn converse(node: &mut Node, journal: &Journal, name: Option<&Name>) -> Result<()> {
-    let Some(name) = name else {
-        node.conversations.enter(None);
-        tell_no_conversation(node);
-        return Ok(());
-    };
+/// The user enters the conversation with a contact. Who can't enter one is in none: what is typed next was not meant for
+/// anyone else.
+fn converse(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let known = node.roster.known_by(name);
     let Some(id) = known.filter(|id| !node.roster.is_blocked(*id)) else {
         leave_conversation(node);
@@ -262,12 +286,13 @@ fn converse(node: &mut Node, journal: &Journal, name: Option<&Name>) -> Result<(
         }
         return Ok(());
     };
-    let unread = node.conversations.unread(id);
+    let conversation = ConversationId::User(id);
+    let unread = node.conversations.unread(conversation);
     let count = unread + node.conversations.own_among_unread(journal, id)?;
     let count = u32::try_from(count.clamp(LAST_LINES, MANY_UNREAD)).unwrap_or(u32::MAX);
     let messages = history_lines(node, journal, id, count)?;
-    node.conversations.enter(Some(id));
-    node.conversations.mark_read(id, node.delivery.last_seq());
+    node.conversations.enter(Some(conversation));
+    node.conversations.mark_read(conversation, node.delivery.last_seq());
     node.fx.tell(Notice::Conversation { peer: Some(name.clone()), unread, messages });
     Ok(())
 }
@@ -282,7 +307,7 @@ pub(super) fn leave_conversation(node: &mut Node) {
     }
 }
 
-fn tell_no_conversation(node: &mut Node) {
+pub(super) fn tell_no_conversation(node: &mut Node) {
     node.fx.tell(Notice::Conversation { peer: None, unread: 0, messages: Vec::new() });
 }
 
@@ -296,7 +321,7 @@ fn verify(node: &mut Node, name: &Name, heard: Option<&str>) {
         node.refuse(Code::UnknownKey, Some(name), message);
         return;
     };
-    let code = verification::code(node.setup.key, key);
+    let code = verification::code(node.setup.key(), key);
     let grouped = verification::grouped(&code);
     if let Some(heard) = heard {
         if heard != code {
@@ -318,7 +343,7 @@ fn trust(node: &mut Node, name: &Name, digits: Option<&str>) {
     let Some(id) = known(node, name) else {
         return;
     };
-    if let Err((code, why)) = node.roster.trust(id, node.setup.key, digits) {
+    if let Err((code, why)) = node.roster.trust(id, node.setup.key(), digits) {
         node.refuse(code, Some(name), format!("nothing was changed: {why}"));
         return;
     }
@@ -405,7 +430,11 @@ fn block(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
 }
 
 fn set_blocked(node: &mut Node, id: ContactId, blocked: bool) {
-    node.roster.set_blocked(id, blocked);
+    if blocked {
+        node.roster.set_blocked(id, true);
+    } else {
+        acquaintance::unblock(node, id);
+    }
     if let Some(name) = node.roster.name(id) {
         node.rendezvous.forgive(name);
     }
@@ -433,70 +462,35 @@ fn unblock(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
         Standing::Contact => acquaintance::answer(node, id, name),
         Standing::Stranger => return acquaintance::take_in_again(node, journal, id),
         Standing::Forgotten if key.is_none() => return acquaintance::remove(node, journal, id),
-        Standing::Forgotten => {}
+        Standing::Forgotten | Standing::Member => {}
     }
     Ok(())
-}
-
-fn search_for(node: &mut Node, words: &[String], user: Option<&Name>) {
-    let contact = user.map(|name| known(node, name));
-    if contact == Some(None) {
-        return;
-    }
-    let reference = node.fx.output.answering().cloned();
-    let up_to = node.delivery.last_seq();
-    if !node.search.ask(Query { words: words.to_vec(), contact: contact.flatten(), up_to, reference }) {
-        node.refuse(Code::Refused, user, "too many searches at once; try again".into());
-    }
-}
-
-pub(super) fn answer_search(node: &mut Node, journal: &Journal, query: Query) -> Result<()> {
-    let Query { words, contact, reference, .. } = query;
-    let mut messages = Vec::new();
-    for (id, entry) in journal.search(&words, contact, FOUND)? {
-        let line = node.view().history_line(&node.setup.name, id, entry);
-        if let (Some(peer), Some(line)) = (node.roster.name(id).cloned(), line) {
-            messages.push(FoundLine { peer, line });
-        }
-    }
-    let peer = contact.and_then(|id| node.roster.name(id)).cloned();
-    let answering = node.fx.output.answer(reference);
-    node.fx.tell(Notice::Found { words: words.join(" "), peer, messages });
-    node.fx.output.answer(answering);
-    Ok(())
-}
-
-/// The searches that still wait can't be answered.
-pub(super) fn refuse_searches(node: &mut Node, code: Code, why: &str) {
-    if !node.search.is_waiting() {
-        return;
-    }
-    let answering = node.fx.output.answer(None);
-    for query in node.search.give_up() {
-        node.fx.output.answer(query.reference);
-        node.refuse(code, None, format!("{why}: there was no search"));
-    }
-    node.fx.output.answer(answering);
 }
 
 /// Takes one text, after a request for its recipient if they are not known, and stays until they have it.
-pub(super) fn send_one_shot(node: &mut Node, journal: &Journal, to: &Name, text: &str) -> Result<()> {
+pub(super) fn send_one_shot(node: &mut Node, journal: &Journal, to: &Addressee, text: &str) -> Result<()> {
     node.exit.linger(node.fx.now);
-    let added = node.roster.known_by(to).is_none();
-    *node.one_shot = Some(OneShot::new(to.clone(), added));
-    if added {
-        request_user(node, journal, to)?;
-    }
-    if node.roster.known_by(to).is_none() {
-        return Ok(());
+    let unknown = to.user().filter(|name| node.roster.known_by(name).is_none());
+    *node.one_shot = Some(OneShot::new(to.clone(), unknown.is_some()));
+    if let Some(name) = unknown {
+        request_user(node, journal, name)?;
+        if node.roster.known_by(name).is_none() {
+            return Ok(());
+        }
     }
     let before = node.delivery.last_seq();
     chat(node, journal, to, text)?;
     let seq = node.delivery.last_seq();
-    if let (Some(id), Some(one_shot)) = (node.roster.known_by(to), &mut *node.one_shot)
+    let place = match to {
+        Addressee::User(name) => node.roster.known_by(name).map(|id| Place::With(id, seq)),
+        Addressee::Room(room) => {
+            room_commands::last_written(node, room).map(|(id, text)| Place::In(id, text))
+        }
+    };
+    if let (Some(place), Some(one_shot)) = (place, &mut *node.one_shot)
         && seq > before
     {
-        one_shot.taken(id, seq);
+        one_shot.taken(place);
     }
     Ok(())
 }

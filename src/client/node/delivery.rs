@@ -125,6 +125,16 @@ impl Delivery {
         self.log.last()
     }
 
+    /// Gives out the next place in the journal, for something that is said to no contact.
+    pub fn next_seq(&mut self) -> Seq {
+        self.log.next()
+    }
+
+    /// The epoch under which messages are written.
+    pub fn epoch(&self) -> u64 {
+        self.log.epoch()
+    }
+
     /// Messages are written under this epoch from now on.
     pub fn renew_epoch(&mut self, epoch: u64) {
         self.log.renew_epoch(epoch);

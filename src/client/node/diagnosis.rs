@@ -15,7 +15,7 @@ use super::rendezvous::Rendezvous;
 use super::roster::{Person, Roster};
 use crate::protocol::Name;
 use crate::protocol::peer::ByeReason;
-use crate::store::journal::{ContactId, Entry, Request, Standing};
+use crate::store::journal::{ContactId, ConversationId, Entry, Request, Standing};
 use crate::time::{Instant, Now};
 use crate::transport::Route;
 
@@ -37,7 +37,8 @@ impl View<'_> {
         let person = self.roster.get(id)?;
         let Person { name, identity, .. } = person;
         let outlook = self.dialer.outlook(id)?;
-        let linked_since = self.links.since(id);
+        // A link with a blocked one is for a room's sake.
+        let linked_since = self.links.since(id).filter(|_| !identity.blocked);
         let presence = self.dialer.presence(id);
         let is_there = linked_since.is_some() || presence == Some(true);
         Some(ContactLine {
@@ -47,7 +48,7 @@ impl View<'_> {
             verified: person.is_verified(),
             linked: linked_since.is_some(),
             linked_since,
-            route: self.links.via(id),
+            route: self.links.via(id).filter(|_| !identity.blocked),
             presence: presence.map(Into::into),
             presence_since: self.dialer.presence_since(id),
             last_seen: outlook.whereabouts.seen.filter(|_| !is_there),
@@ -55,7 +56,7 @@ impl View<'_> {
             stranger: identity.standing == Standing::Stranger,
             blocked: identity.blocked,
             waiting: self.delivery.waiting(id),
-            unread: self.conversations.unread(id),
+            unread: self.conversations.unread(ConversationId::User(id)),
             bytes: self.delivery.bytes(id),
             address: outlook.routes.iter().find_map(Route::remote),
         })
@@ -102,14 +103,14 @@ impl View<'_> {
             reason == ByeReason::NOT_ACCEPTED
                 && !outlook.attempts.iter().any(|attempt| attempt.problem.is_some() && attempt.at > at)
         });
-        if self.links.of(id).is_some() {
+        if identity.blocked {
+            Reason::Blocked
+        } else if self.links.of(id).is_some() {
             match self.held.reason(id) {
                 Some(HeldReason::DiskFull) => Reason::DiskFull,
                 Some(HeldReason::NotAnswered) => Reason::NotAnswered,
                 None => Reason::Linked,
             }
-        } else if identity.blocked {
-            Reason::Blocked
         } else if self.rendezvous.is_out() {
             Reason::Superseded
         } else if identity.standing == Standing::Stranger {
@@ -262,7 +263,7 @@ mod tests {
                 links: Links::new(OWN),
                 delivery: Delivery::load(&journal, &rows, 7, 5).unwrap(),
                 held: Held::new(),
-                conversations: Conversations::load(&journal, &rows, 0).unwrap(),
+                conversations: Conversations::load(&journal, OWN, &rows, 0).unwrap(),
             }
         }
 
@@ -339,6 +340,8 @@ mod tests {
         it.roster.set_blocked(1, true);
         assert_eq!(it.says(), said(Reason::Blocked, changed));
         it.link();
+        assert_eq!(it.says(), said(Reason::Blocked, changed), "the link is for a room's sake");
+        it.roster.set_blocked(1, false);
         assert_eq!(it.says(), said(Reason::Linked, changed));
         it.roster.learn(&name("bob"), BOB);
         assert_eq!(it.says(), said(Reason::Linked, "bob is linked, and has not confirmed it"));

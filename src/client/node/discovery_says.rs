@@ -22,6 +22,7 @@ impl Node {
     ) -> Result<()> {
         let register = ways::register(self, path);
         if self.rendezvous.connected(&mut self.fx, session, key, register) {
+            self.mates.forget_said();
             self.outside.connected(path.clone());
             journal.pin_rendezvous(&self.setup.endpoint, key)?;
         }
@@ -43,6 +44,7 @@ impl Node {
                 journal.set_registered(&self.setup.endpoint)?;
                 let detail = format!("registered as {} at {}", self.setup.name, registered.address);
                 self.rendezvous.registered(&mut self.fx, detail);
+                self.mates.renew();
                 ways::registered(self, registered);
             }
             ToClient::Refused(refused) => {
@@ -106,7 +108,7 @@ impl Node {
         self.withdrawals.add(id, self.delivery.delivered(id));
         self.tell_withdrawn(id);
         self.conversations.contacts_changed();
-        if self.conversations.current() == Some(id) {
+        if self.conversations.is_with(id) {
             commands::leave_conversation(self);
         }
     }

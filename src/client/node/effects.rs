@@ -1,5 +1,6 @@
 //! Where the machines of a node put what is to be done and told.
 
+use super::super::addressee::RoomLabel;
 use super::super::event::{Action, ConnectionId};
 use super::super::notice::{Code, ErrorNotice, Notice};
 use super::output::Output;
@@ -49,7 +50,26 @@ impl Effects {
     }
 
     pub fn error(&mut self, code: Code, peer: Option<&Name>, message: String) {
-        self.tell(Notice::Error(ErrorNotice { code, message, peer: peer.cloned(), id: None, text: None }));
+        self.tell(Notice::Error(ErrorNotice {
+            code,
+            message,
+            peer: peer.cloned(),
+            room: None,
+            id: None,
+            text: None,
+        }));
+    }
+
+    /// The same about a room, and perhaps a user in it.
+    pub fn room_error(&mut self, code: Code, room: &RoomLabel, peer: Option<&Name>, message: String) {
+        self.tell(Notice::Error(ErrorNotice {
+            code,
+            message,
+            peer: peer.cloned(),
+            room: Some(room.clone()),
+            id: None,
+            text: None,
+        }));
     }
 
     /// All that is to be done once the transaction is on the disk.

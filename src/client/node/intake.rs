@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::event::Space;
+use super::roster::Person;
 use crate::protocol::peer::{HoldReason, STRANGER_BYTES, STRANGER_MESSAGES};
 use crate::protocol::rendezvous::{REQUEST_LASTS, Strangers as Policy};
 use crate::store::Result;
@@ -82,6 +83,16 @@ impl Intake {
         self.policy
     }
 
+    /// Whether anything is taken of what they write to this user. Of others who are linked, for a room's sake, nothing is.
+    pub fn hears(&self, person: &Person) -> bool {
+        match person.identity.standing {
+            _ if person.identity.blocked => false,
+            Standing::Contact => true,
+            Standing::Stranger => matches!(self.policy, Policy::Open | Policy::All),
+            Standing::Forgotten | Standing::Member => false,
+        }
+    }
+
     /// The user was told of another stranger, of whom so many messages and bytes are here.
     pub fn add(&mut self, id: ContactId, now: Now, (messages, bytes): (u64, u64)) {
         self.strangers.insert(id, Stranger { messages, bytes, told_at: now.wall, ..Stranger::default() });
@@ -132,8 +143,11 @@ impl Intake {
         *self.space = space;
     }
 
-    /// Why nothing is taken of a peer, if that is known before they send something.
-    pub fn hold(&self, id: ContactId) -> Option<HoldReason> {
+    /// Why nothing is taken of a peer, if that is known before they send something. `hears` is what [`Self::hears`] says.
+    pub fn hold(&self, id: ContactId, hears: bool) -> Option<HoldReason> {
+        if !hears {
+            return Some(HoldReason::NOT_ANSWERED);
+        }
         if *self.space == Space::Low {
             return Some(HoldReason::DISK_FULL);
         }
@@ -146,7 +160,7 @@ impl Intake {
     /// # Errors
     /// Why it is not taken.
     pub fn take(&mut self, id: ContactId, bytes: usize) -> Result<(), HoldReason> {
-        if let Some(reason) = self.hold(id) {
+        if let Some(reason) = self.hold(id, true) {
             return Err(reason);
         }
         let Some(it) = self.strangers.get_mut(&id) else {
@@ -206,7 +220,7 @@ mod tests {
         it.add(2, at(0), NOTHING);
         assert!((0..STRANGER_MESSAGES).all(|_| it.take(2, 1).is_ok()));
         assert_eq!(
-            (it.take(2, 1), it.hold(2)),
+            (it.take(2, 1), it.hold(2, true)),
             (Err(HoldReason::NOT_ANSWERED), Some(HoldReason::NOT_ANSWERED))
         );
         it.add(3, at(0), NOTHING);
@@ -214,7 +228,7 @@ mod tests {
         it.commit();
         assert!(it.note_full(3) && !it.note_full(3), "it is said once");
         it.remove(3);
-        assert_eq!((it.take(3, MAX_TEXT), it.hold(3)), (Ok(()), None), "answered");
+        assert_eq!((it.take(3, MAX_TEXT), it.hold(3, true)), (Ok(()), None), "answered");
         it.rollback();
         assert!(it.take(3, 1).is_err());
     }
@@ -223,9 +237,12 @@ mod tests {
     fn nothing_is_taken_while_the_disk_is_nearly_full() {
         let mut it = intake();
         it.set_space(Space::Low);
-        assert_eq!((it.take(1, 1), it.hold(1)), (Err(HoldReason::DISK_FULL), Some(HoldReason::DISK_FULL)));
+        assert_eq!(
+            (it.take(1, 1), it.hold(1, true)),
+            (Err(HoldReason::DISK_FULL), Some(HoldReason::DISK_FULL))
+        );
         it.set_space(Space::Enough);
-        assert_eq!((it.take(1, 1), it.hold(1)), (Ok(()), None));
+        assert_eq!((it.take(1, 1), it.hold(1, true)), (Ok(()), None));
     }
 
     #[test]

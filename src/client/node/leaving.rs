@@ -3,13 +3,23 @@
 use super::super::event::Action;
 use super::super::notice::{Code, Notice};
 use super::exit::{self, FAILED, Status};
+use super::one_shot::{Place, Progress};
 use super::roster::Person;
-use super::{Node, commands};
+use super::{Node, commands, room_view};
 use crate::store::journal::{ContactId, Request};
 
 fn one_shot_status(node: &Node, over: bool) -> Option<Status> {
-    let delivered = |id| node.roster.get(id).map(|_| node.delivery.delivered(id));
-    node.one_shot.as_ref()?.status(over, delivered, |id| node.view().why_not_delivered(id))
+    let progress = |place| match place {
+        Place::With(id, _) if node.roster.get(id).is_none() => Progress::Gone,
+        Place::With(id, seq) if node.delivery.delivered(id) >= seq => Progress::Arrived,
+        Place::With(..) => Progress::UnderWay,
+        Place::In(id, text) => room_view::progress(node, id, text),
+    };
+    let why_not = |place| match place {
+        Place::With(id, _) => node.view().why_not_delivered(id),
+        Place::In(id, _) => room_view::why_not_delivered(node, id),
+    };
+    node.one_shot.as_ref()?.status(over, progress, why_not)
 }
 
 /// Ends the program with what came of its one text, or else with `status`.
@@ -33,7 +43,8 @@ pub(super) fn output_closed(node: &mut Node, error: Option<&String>) {
 /// Whether something is not delivered, to contacts or to discovery.
 fn waits(node: &Node) -> bool {
     let unconfirmed = |person: &Person| person.is_wanted() && person.identity.request == Request::Unconfirmed;
-    node.delivery.all_waiting().next().is_some() || node.roster.iter().any(|(_, it)| unconfirmed(it))
+    let messages = node.delivery.all_waiting().next().is_some() || node.noted.all_waiting() > 0;
+    messages || node.roster.iter().any(|(_, it)| unconfirmed(it))
 }
 
 pub(super) fn leave_when_done(node: &mut Node) {
@@ -54,6 +65,7 @@ pub(super) fn leave_when_done(node: &mut Node) {
         waits && person.is_dialled()
     });
     let busy = !node.rendezvous.tried() || !node.fx.output.is_read() || node.search.is_waiting();
+    let hopeful = hopeful || room_view::is_hopeful(node);
     if over || (!hopeful && !busy) {
         refuse_searches_at_end(node);
         let status = node.exit.status(waits(node));
@@ -78,8 +90,8 @@ pub(super) fn leave(node: &mut Node, status: Status) {
     node.links.leave(&mut node.fx);
     node.rendezvous.leave(&mut node.fx);
     refuse_searches_at_end(node);
-    let waiting = node.delivery.all_waiting().map(|(_, count)| count).sum();
-    node.fx.tell(Notice::Bye { waiting });
+    let waiting: u64 = node.delivery.all_waiting().map(|(_, count)| count).sum();
+    node.fx.tell(Notice::Bye { waiting: waiting + node.noted.all_waiting() });
     let (status, why) = status;
     node.fx.act(Action::Exit(status, why));
 }

@@ -14,6 +14,7 @@ use super::super::event::ConnectionId;
 use super::effects::Effects;
 use super::parts::Parts;
 use crate::protocol::peer::{ByeReason, Hello, HoldReason, MAX_CURSORS, Peer, Via};
+use crate::protocol::room::AboutRoom;
 use crate::protocol::{
     DEAD_AFTER, HANDSHAKE_LIMIT, MAX_PEER_FRAME, MAX_TEXT, Name, PING_AFTER, PublicKey, peer,
 };
@@ -30,6 +31,8 @@ use door::Strangers;
 pub const WINDOW: u32 = 1024 * 1024;
 /// Within what time something was received over a link that works.
 const HEARD_WITHIN: Duration = PING_AFTER.saturating_add(Duration::from_secs(2));
+/// How many bytes of what is said of rooms may be unanswered over one link at most.
+const MAX_ROOM_SHARE: usize = 256 * 1024;
 /// The most connections whose owner is not yet known.
 const MAX_UNKNOWN: usize = 256;
 
@@ -56,7 +59,8 @@ pub struct Link {
     pub key: PublicKey,
     pub dialled: bool,
     pub route: Route,
-    /// How many bytes the kernel takes without waiting: half of it for messages, half for the rest.
+    /// How many bytes the kernel takes without waiting: half of it for messages, a quarter for rooms, the rest for what
+    /// is short.
     budget: usize,
     /// The version that it speaks, of one whose owner is not yet known.
     pub version: Option<u8>,
@@ -70,8 +74,8 @@ pub struct Link {
 
 #[derive(Debug, Clone)]
 enum State {
-    /// Discovery has been asked whose key it is; the hello may already be here.
-    Identifying(Option<Hello>),
+    /// Discovery has been asked whose key it is, and may have named a user; the hello may already be here.
+    Identifying(Option<Hello>, Option<Name>),
     /// They have been told hello, and whether and why nothing is taken; they have not yet answered.
     Greeted(ContactId, Option<HoldReason>),
     /// Both have said hello, and the other side, which decides, has not yet said that this link stays.
@@ -97,6 +101,8 @@ pub enum Heard<'m> {
     /// The other side closes the link.
     Goodbye(ByeReason),
     Hello(ContactId, &'m Hello),
+    /// The same, of one whose key is unknown here. Discovery may have named them.
+    Unknown(&'m Hello, Option<Name>),
     /// The link stays, by the decision of this number.
     Keep(ContactId, u64),
     Message(ContactId, Cow<'m, peer::Message>),
@@ -108,6 +114,7 @@ pub enum Heard<'m> {
     Resume,
     Rewound,
     Skipped(ContactId, peer::Cursor),
+    Room(&'m AboutRoom),
     /// The other side breaks the rules: the link is of no use.
     Broken(&'static str),
 }
@@ -170,7 +177,7 @@ impl Link {
             | State::Greeted(contact, _)
             | State::Undecided(contact, ..)
             | State::Replaced(contact) => Some(contact),
-            State::Identifying(_) => None,
+            State::Identifying(..) => None,
         }
     }
 
@@ -186,7 +193,7 @@ impl Link {
     fn ping_at(&self) -> Instant {
         match self.state {
             State::Up { .. } | State::Greeted(..) | State::Undecided(..) => self.last_sent + PING_AFTER,
-            State::Identifying(_) | State::Replaced(_) => Instant::NEVER,
+            State::Identifying(..) | State::Replaced(_) => Instant::NEVER,
         }
     }
 }
@@ -231,6 +238,19 @@ impl Links {
         }
     }
 
+    /// Why the hello that was said over a link which is not yet up says that nothing is taken.
+    pub fn holding(&self, id: ConnectionId) -> Option<HoldReason> {
+        match self.get(id)?.state {
+            State::Greeted(_, holding) | State::Undecided(_, holding, _) => holding,
+            _ => None,
+        }
+    }
+
+    /// How many bytes of what is said of rooms may be unanswered over a link: its share of what the kernel takes.
+    pub fn room_share(&self, id: ConnectionId) -> usize {
+        self.get(id).map_or(0, |link| (link.budget / 4).min(MAX_ROOM_SHARE))
+    }
+
     /// Since when there has been one without a gap, on the wall clock.
     pub fn since(&self, contact: ContactId) -> Option<i64> {
         self.up.get(&contact).map(|(_, since)| *since)
@@ -260,7 +280,7 @@ impl Links {
             route,
             budget,
             version: None,
-            state: State::Identifying(None),
+            state: State::Identifying(None, None),
             deadline: now + HANDSHAKE_LIMIT,
             last_received: now,
             last_sent: now,
@@ -276,23 +296,30 @@ impl Links {
             return Unknown::TooMany;
         };
         self.links.change(&id, |link| link.version = Some(version));
-        self.whose(key)
-    }
-
-    fn whose(&self, key: PublicKey) -> Unknown {
-        let unknown = || self.links.values().filter(|link| matches!(link.state, State::Identifying(_)));
-        if unknown().count() > MAX_UNKNOWN {
+        let unknown = self.links.values().filter(|link| matches!(link.state, State::Identifying(..)));
+        if unknown.count() > MAX_UNKNOWN {
             Unknown::TooMany
-        } else if unknown().filter(|link| link.key == key).count() > 1 {
+        } else if self.identifying(key).len() > 1 {
             Unknown::Asked
         } else {
             Unknown::Ask
         }
     }
 
+    /// Discovery says that the key of this link is that user's. Returns the hello, if it is already here.
+    pub fn named(&mut self, id: ConnectionId, user: &Name) -> Option<Hello> {
+        match &mut self.links.get_mut(&id)?.state {
+            State::Identifying(hello, name) => {
+                *name = Some(user.clone());
+                hello.clone()
+            }
+            _ => None,
+        }
+    }
+
     /// The connections that wait for discovery's word on whose key this is.
     pub fn identifying(&self, key: PublicKey) -> Vec<ConnectionId> {
-        let waits = |link: &Link| link.key == key && matches!(link.state, State::Identifying(_));
+        let waits = |link: &Link| link.key == key && matches!(link.state, State::Identifying(_, None));
         self.links.iter().filter(|(_, link)| waits(link)).map(|(id, _)| *id).collect()
     }
 
@@ -307,7 +334,7 @@ impl Links {
         hello.linked = self.of(contact).is_some();
         let link = self.links.get_mut(&id)?;
         hello.via = link.route.via();
-        let State::Identifying(early) = &mut link.state else {
+        let State::Identifying(early, _) = &mut link.state else {
             return None;
         };
         let early = early.take();
@@ -359,9 +386,9 @@ impl Links {
             (State::Up { contact, .. }, Peer::Ack(cursor)) => Heard::Acknowledgement(*contact, *cursor),
             (State::Greeted(contact, _), Peer::Hello(hello)) => Heard::Hello(*contact, hello),
             (State::Undecided(contact, ..), Peer::Keep(decision)) => Heard::Keep(*contact, *decision),
-            (State::Identifying(early @ None), Peer::Hello(hello)) => {
+            (State::Identifying(early @ None, name), Peer::Hello(hello)) => {
                 *early = Some(hello.clone());
-                Heard::Nothing
+                Heard::Unknown(hello, name.clone())
             }
             (_, Peer::Ping) => Heard::Nothing,
             (State::Up { contact, .. }, Peer::Hold(hold)) => Heard::Hold(*contact, hold.clone()),
@@ -371,7 +398,8 @@ impl Links {
                 Heard::Rewound
             }
             (State::Up { contact, .. }, Peer::Skipped(up_to)) => Heard::Skipped(*contact, *up_to),
-            (State::Identifying(_) | State::Greeted(..) | State::Undecided(..), _)
+            (State::Up { .. }, Peer::Room(about)) => Heard::Room(about),
+            (State::Identifying(..) | State::Greeted(..) | State::Undecided(..), _)
             | (State::Up { .. }, Peer::Hello(_) | Peer::Keep(_)) => {
                 Heard::Broken("something was said out of turn")
             }

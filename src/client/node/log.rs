@@ -50,6 +50,17 @@ impl Log {
         *self.epoch = (epoch, None);
     }
 
+    /// The epoch under which messages are written.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.0
+    }
+
+    /// Gives out the next seq, for something that is said to no contact.
+    pub fn next(&mut self) -> Seq {
+        self.ends.last += 1;
+        self.ends.last
+    }
+
     /// Adds a message of ours, written at `written` on the wall clock. Returns its epoch's row and its name for ever,
     /// of which the number is its seq.
     pub fn write(
@@ -61,7 +72,7 @@ impl Log {
         body: &[u8],
     ) -> Result<(EpochId, Cursor)> {
         let seq = self.ends.last + 1;
-        let epoch = self.epoch(journal, seq)?;
+        let epoch = self.epoch_row(journal, seq)?;
         journal.add_sent(contact, seq, epoch, kind, written, body)?;
         self.said(contact, Side::Ours, body.len() as u64);
         Ok((epoch, Cursor { epoch: self.epoch.0, number: seq.cast_unsigned() }))
@@ -70,14 +81,14 @@ impl Log {
     /// Adds a message of ours once more, for its contact has lost it.
     pub fn repeat(&mut self, journal: &Journal, contact: ContactId, original: Seq) -> Result<()> {
         let seq = self.ends.last + 1;
-        let epoch = self.epoch(journal, seq)?;
+        let epoch = self.epoch_row(journal, seq)?;
         let bytes = journal.repeat_sent(seq, epoch, original)?;
         self.said(contact, Side::Ours, bytes);
         Ok(())
     }
 
     /// The row of the epoch under which the message at `seq` is written.
-    fn epoch(&mut self, journal: &Journal, seq: Seq) -> Result<EpochId> {
+    fn epoch_row(&mut self, journal: &Journal, seq: Seq) -> Result<EpochId> {
         let (value, row) = *self.epoch;
         if let Some(row) = row {
             return Ok(row);
@@ -102,8 +113,7 @@ impl Log {
     }
 
     fn said(&mut self, contact: ContactId, side: Side, bytes: u64) {
-        self.ends.last += 1;
-        let seq = self.ends.last;
+        let seq = self.next();
         let mut sides = self.unsealed.get(&contact).copied().unwrap_or_default();
         Unsealed::add(of_side(&mut sides, side), seq, bytes);
         self.unsealed.insert(contact, sides);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::super::command::Reference;
 use super::super::notice::{Notice, Told};
-use crate::store::journal::{ContactId, Seq};
+use crate::store::journal::{ConversationId, Seq};
 use crate::time::{Instant, Now};
 use crate::undo::{Transactional, Value};
 
@@ -40,8 +40,8 @@ pub struct Output {
 #[derive(Debug, Default)]
 struct Batch {
     notices: Vec<Told>,
-    /// Whose messages it shows, up to where.
-    shown: Vec<(ContactId, Seq)>,
+    /// Of which conversations it shows messages, up to where.
+    shown: Vec<(ConversationId, Seq)>,
     /// How many bytes the notices take.
     weight: usize,
 }
@@ -50,7 +50,7 @@ struct Batch {
 #[derive(Debug, Clone, Default)]
 struct Console {
     /// Given to it, in this order, and not yet written: the weight of each batch, and what it shows.
-    unwritten: VecDeque<(usize, Vec<(ContactId, Seq)>)>,
+    unwritten: VecDeque<(usize, Vec<(ConversationId, Seq)>)>,
     weight: usize,
     /// When it last wrote something, or had nothing to write.
     progress: Instant,
@@ -123,17 +123,17 @@ impl Output {
         self.fresh.notices.push(Told { notice, reference });
     }
 
-    /// Tells something of a contact's that is noted as shown up to `seq` once it is written.
-    pub fn show(&mut self, contact: ContactId, seq: Seq, notice: Option<Notice>) {
+    /// Tells something of a conversation that is noted as shown up to `seq` once it is written.
+    pub fn show(&mut self, conversation: ConversationId, seq: Seq, notice: Option<Notice>) {
         notice.into_iter().for_each(|notice| self.tell(notice));
         match self.fresh.shown.last_mut() {
-            Some(last) if last.0 == contact => last.1 = seq,
-            _ => self.fresh.shown.push((contact, seq)),
+            Some(last) if last.0 == conversation => last.1 = seq,
+            _ => self.fresh.shown.push((conversation, seq)),
         }
     }
 
-    /// The console has written its oldest batch: up to where whose messages are shown now.
-    pub fn written(&mut self, now: Now) -> Vec<(ContactId, Seq)> {
+    /// The console has written its oldest batch: up to where each conversation is shown now.
+    pub fn written(&mut self, now: Now) -> Vec<(ConversationId, Seq)> {
         let console = &mut *self.console;
         let Some((weight, shown)) = console.unwritten.pop_front() else {
             return Vec::new();
@@ -208,7 +208,7 @@ mod tests {
         let mut output = Output::new(false);
         output.tell(notice(1));
         output.commit();
-        output.show(1, 5, Some(notice(2)));
+        output.show(ConversationId::User(1), 5, Some(notice(2)));
         output.rollback();
         assert_eq!(output.take_batch(at(1)).map(|told| told.len()), Some(1));
         assert_eq!(output.take_batch(at(1)), None);
@@ -222,7 +222,7 @@ mod tests {
     fn an_output_that_is_unread_is_noticed_once() {
         let mut output = Output::new(false);
         for batch in 0..BATCHES {
-            output.show(1, batch as Seq, Some(notice(0)));
+            output.show(ConversationId::Room(1), batch as Seq, Some(notice(0)));
             output.commit();
             assert!(output.take_batch(at(1)).is_some());
         }
@@ -231,7 +231,7 @@ mod tests {
         output.tick(at(2));
         assert!(output.is_stuck(at(2)));
         assert_eq!(output.deadline(), Instant::NEVER);
-        assert_eq!(output.written(at(3)), [(1, 0)]);
+        assert_eq!(output.written(at(3)), [(ConversationId::Room(1), 0)]);
         assert!(output.has_room() && !output.is_stuck(at(3)));
     }
 }

@@ -1,13 +1,16 @@
 //! The conductor: the life of a link from the dial to its end, and what peers say over it, routed to the machines.
 
+use std::borrow::Cow;
+
 use super::super::event::{ConnectionId, Problem, Space};
 use super::super::notice::{Code, HeldReason, Notice, UpDown};
 use super::delivery::{Delivered, Received};
 use super::intake::LINKS as STRANGER_LINKS;
 use super::links::{Greeting, Heard, Unknown, Up, WINDOW};
+use super::roster::Person;
 use super::{Node, acquaintance, ways};
 use crate::protocol::peer::{ByeReason, Hello, Hold, HoldReason, Message, Peer, Via};
-use crate::protocol::rendezvous::{Identify, Strangers as Policy, ToDiscovery};
+use crate::protocol::rendezvous::{Identify, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ContactId, Incoming, Journal, Request, Seq, Standing};
@@ -16,10 +19,10 @@ use crate::transport::{Route, network};
 impl Node {
     /// Something gives hope that the contact can be reached. The side with the lower key dials first.
     pub(super) fn dial_soon(&mut self, id: ContactId) {
-        // Who has not answered does not dial.
+        // Who has not answered does not dial, unless the two share a room.
         let yields = self.roster.get(id).is_some_and(|person| {
-            person.identity.request == Request::Answered
-                && person.identity.key.is_some_and(|key| key < self.setup.key)
+            (person.identity.request == Request::Answered || self.mates.has(id))
+                && person.identity.key.is_some_and(|key| key < self.setup.key())
         });
         self.dialer.dial_soon(self.fx.now, id, yields);
         ways::seek(self, id);
@@ -35,7 +38,9 @@ impl Node {
 
     pub(super) fn dial_failed(&mut self, id: ContactId, problems: &[(Route, Problem)]) {
         let impostor = self.dialer.failed(self.fx.now, id, problems);
-        if let (Some((route, problem)), Some(name)) = (impostor, self.roster.name(id)) {
+        if let (Some((route, problem)), Some(name)) =
+            (impostor.filter(|_| self.hears(id)), self.roster.name(id))
+        {
             let message = format!("{route} is not {name}: {problem}; nothing was sent");
             self.fx.error(Code::Impostor, Some(name), message);
         }
@@ -65,11 +70,7 @@ impl Node {
             return Ok(());
         }
         if let Some(contact) = owner {
-            if !self.roster.note_version(contact, version) {
-                self.bad_peer(id, "it speaks an older version of the protocol than it has before");
-                return Ok(());
-            }
-            return self.greet(journal, id, contact);
+            return self.known_link(journal, id, contact, version);
         }
         let asked = match self.links.unknown(id, version) {
             Unknown::Asked => true,
@@ -81,6 +82,50 @@ impl Node {
             let what = format!("{route} was cut: discovery can't be asked who it is (key {key})");
             self.links.stranger(&mut self.fx, &what);
         }
+        Ok(())
+    }
+
+    /// A peer whose key was unknown at the handshake says hello; discovery may have named them. One who comes for the sake of
+    /// a room that is not known here is no stranger for that.
+    fn unknown_says_hello(
+        &mut self,
+        journal: &Journal,
+        id: ConnectionId,
+        room: bool,
+        name: Option<&Name>,
+    ) -> Result<()> {
+        let Some((key, version)) = self.links.get(id).and_then(|link| Some((link.key, link.version?))) else {
+            return Ok(());
+        };
+        if let Some(contact) = self.roster.holder(&key) {
+            return self.known_link(journal, id, contact, version);
+        }
+        if room {
+            self.reject_link(id, ByeReason::TRY_LATER);
+            return Ok(());
+        }
+        let Some(name) = name else {
+            return Ok(());
+        };
+        match acquaintance::learn(self, journal, name, key, true)? {
+            Some(contact) => return self.known_link(journal, id, contact, version),
+            None => self.reject_link(id, ByeReason::NOT_ACCEPTED),
+        }
+        Ok(())
+    }
+
+    /// A peer has proved the key of one who is known here.
+    fn known_link(
+        &mut self,
+        journal: &Journal,
+        id: ConnectionId,
+        contact: ContactId,
+        version: u8,
+    ) -> Result<()> {
+        if self.roster.note_version(contact, version) {
+            return self.greet(journal, id, contact);
+        }
+        self.bad_peer(id, "it speaks an older version of the protocol than it has before");
         Ok(())
     }
 
@@ -99,43 +144,31 @@ impl Node {
                 self.links.stranger(&mut self.fx, &what);
                 continue;
             };
-            match acquaintance::learn(self, journal, name, key, true)? {
-                Some(contact) => {
-                    let version = self.links.get(id).and_then(|link| link.version);
-                    version.into_iter().for_each(|version| _ = self.roster.note_version(contact, version));
-                    self.greet(journal, id, contact)?;
-                }
-                None => self.reject_link(id, ByeReason::NOT_ACCEPTED),
+            if let Some(hello) = self.links.named(id, name) {
+                self.unknown_says_hello(journal, id, hello.room, Some(name))?;
             }
         }
         Ok(())
     }
 
-    /// Says hello to a contact, or to a stranger who may have a link.
+    /// Says hello to a contact, to a stranger who may have a link, or to a member of a common room.
     pub(super) fn greet(&mut self, journal: &Journal, id: ConnectionId, contact: ContactId) -> Result<()> {
-        let Some(person) = self.roster.get(contact) else {
+        let Some(person) = self.roster.get(contact).cloned() else {
             return Ok(());
         };
-        match person.identity.standing {
-            _ if person.identity.blocked => {
-                let name = person.name.clone();
-                self.reject_link(id, ByeReason::NOT_ACCEPTED);
-                self.links.say_blocked(&mut self.fx, contact, &name);
-                return Ok(());
+        if let Some(reason) = self.unwelcome(contact) {
+            self.reject_link(id, reason);
+            if person.identity.blocked {
+                self.links.say_blocked(&mut self.fx, contact, &person.name);
             }
-            Standing::Contact => {}
-            Standing::Forgotten => {
-                self.reject_link(id, ByeReason::NOT_ACCEPTED);
-                return Ok(());
-            }
-            Standing::Stranger if matches!(self.intake.policy(), Policy::Ask | Policy::Closed) => {
-                self.reject_link(id, ByeReason::NOT_ANSWERED);
-                return Ok(());
-            }
-            Standing::Stranger => self.make_room_for_link(contact, id),
+            return Ok(());
         }
-        let hold = self.intake.hold(contact);
-        if hold == Some(HoldReason::NOT_ANSWERED) {
+        if person.identity.standing == Standing::Stranger && !self.mates.has(contact) {
+            self.make_room_for_link(contact, id);
+        }
+        let hears = self.hears(contact);
+        let hold = self.intake.hold(contact, hears);
+        if hold == Some(HoldReason::NOT_ANSWERED) && hears {
             self.tell_full(contact);
         }
         let hello = Hello {
@@ -147,6 +180,7 @@ impl Node {
             hold,
             via: Via::Direct,
             linked: false,
+            room: !person.is_dialled(),
         };
         match self.links.greet(&mut self.fx, id, contact, hello) {
             Some(early) => self.greeted(journal, id, contact, &early),
@@ -158,8 +192,8 @@ impl Node {
     fn make_room_for_link(&mut self, contact: ContactId, id: ConnectionId) {
         let remote = self.links.get(id).and_then(|link| link.route.remote());
         self.intake.linked(contact, remote.map(|remote| network(remote.ip())));
-        let Self { links, roster, .. } = self;
-        let stranger = |id| roster.standing(id) == Some(Standing::Stranger);
+        let Self { links, roster, mates, .. } = self;
+        let stranger = |id| roster.standing(id) == Some(Standing::Stranger) && !mates.has(id);
         if links.count(stranger) >= STRANGER_LINKS
             && let Some(other) = links.gives_way(stranger)
         {
@@ -201,14 +235,21 @@ impl Node {
         }
     }
 
-    /// Cuts a link with a contact that the user has blocked, or whose key the user has changed, since this side said hello.
+    /// Cuts a link with one who is not to have it any more, has another key by now, or was told that messages are taken
+    /// which are not, since this side said hello.
     fn still_welcome(&mut self, id: ConnectionId, contact: ContactId) -> Option<Name> {
-        let (link, person) = (self.links.get(id)?, self.roster.get(contact)?);
-        if person.is_refused() || person.identity.key != Some(link.key) {
-            self.reject_link(id, ByeReason::NOT_ACCEPTED);
-            return None;
-        }
-        Some(person.name.clone())
+        let key = self.links.get(id)?.key;
+        let person = self.roster.get(contact).filter(|person| person.identity.key == Some(key));
+        let reason = match self.unwelcome(contact) {
+            None if !self.hears(contact) && self.links.holding(id).is_none() => Some(ByeReason::TRY_LATER),
+            None if person.is_none() => Some(ByeReason::NOT_ACCEPTED),
+            reason => reason,
+        };
+        let Some(reason) = reason else {
+            return person.map(|person| person.name.clone());
+        };
+        self.reject_link(id, reason);
+        None
     }
 
     /// Messages go over this link from now on.
@@ -222,18 +263,28 @@ impl Node {
     ) -> Result<()> {
         let Up { older, address, via, same_way, window, holding } = up;
         older.into_iter().for_each(|older| self.delivery.close(older));
-        let opened = self.delivery.open(journal, id, contact, window, hello, holding)?;
+        let mut hello = Cow::Borrowed(hello);
+        if self.roster.is_blocked(contact) {
+            // What was written before stays here.
+            hello.to_mut().hold.get_or_insert(HoldReason::NOT_ANSWERED);
+        }
+        let opened = self.delivery.open(journal, id, contact, window, &hello, holding)?;
+        let hears = self.hears(contact);
         // The reason may be gone since this side said hello.
-        let gone = holding.filter(|_| self.intake.hold(contact).is_none());
+        let gone = holding.filter(|_| self.intake.hold(contact, hears).is_none());
         for link in gone.into_iter().flat_map(|it| self.delivery.take_again(Some(contact), it)) {
             self.links.say(&mut self.fx, link, vec![Peer::Resume]);
         }
         if let Some(up_to) = opened.skipped {
             self.links.say(&mut self.fx, id, vec![Peer::Skipped(up_to)]);
         }
-        let Some(name) = self.roster.name(contact).cloned() else {
+        let Some(Person { name, identity, .. }) = self.roster.get(contact).cloned() else {
             return Ok(());
         };
+        if let Some(key) = identity.key {
+            self.mates.up(key, id);
+            self.room_link_up(journal, key, id)?;
+        }
         if let Some(messages) = opened.lost {
             self.fx.tell(Notice::Lost { peer: name.clone(), messages });
         }
@@ -241,8 +292,8 @@ impl Node {
         self.dialer.reached(self.fx.now, contact, address);
         self.reach.linked(self.fx.now, contact, via == Via::Relayed);
         self.rendezvous.forgive(&name);
-        if older.is_none() || !same_way {
-            let stranger = self.roster.standing(contact) == Some(Standing::Stranger);
+        if hears && (older.is_none() || !same_way) {
+            let stranger = identity.standing == Standing::Stranger;
             self.fx.tell(Notice::Link { peer: name, state: UpDown::Up, stranger, route: Some(via) });
         }
         self.note_held(contact);
@@ -284,8 +335,10 @@ impl Node {
                 self.note_held(contact);
             }
             Heard::Resume => {
-                self.delivery.resume(id);
-                self.links.contact(id).into_iter().for_each(|contact| self.note_held(contact));
+                if let Some(contact) = self.links.contact(id).filter(|it| !self.roster.is_blocked(*it)) {
+                    self.delivery.resume(id);
+                    self.note_held(contact);
+                }
             }
             Heard::Rewound => self.delivery.rewound(id),
             Heard::Skipped(contact, up_to) => self.delivery.skipped(journal, contact, up_to)?,
@@ -293,8 +346,12 @@ impl Node {
                 let delivered = self.delivery.acknowledged(self.fx.now.mono, journal, id, cursor)?;
                 self.tell_delivered(contact, delivered);
             }
+            Heard::Unknown(hello, name) => {
+                return self.unknown_says_hello(journal, id, hello.room, name.as_ref());
+            }
             Heard::Hello(contact, hello) => return self.greeted(journal, id, contact, hello),
             Heard::Keep(contact, decision) => return self.kept(journal, id, contact, decision),
+            Heard::Room(about) => return self.room_says(journal, id, about),
             Heard::Goodbye(reason) => self.goodbye(id, reason),
             Heard::Broken(what) => self.bad_peer(id, what),
         }
@@ -317,6 +374,13 @@ impl Node {
             self.tell_full(contact);
         }
         self.links.say(&mut self.fx, id, vec![Peer::Hold(hold)]);
+    }
+
+    /// Messages of one who was not heard are taken from now on.
+    pub(super) fn take_again(&mut self, contact: ContactId) {
+        for link in self.delivery.take_again(Some(contact), HoldReason::NOT_ANSWERED) {
+            self.links.say(&mut self.fx, link, vec![Peer::Resume]);
+        }
     }
 
     /// The user is told, once in each start, that no more is taken of a stranger.
@@ -342,6 +406,7 @@ impl Node {
             Some(HoldReason::DISK_FULL) => Some(HeldReason::DiskFull),
             _ => unanswered.then_some(HeldReason::NotAnswered),
         };
+        let reason = reason.filter(|_| !person.is_refused());
         self.held.note(&mut self.fx, id, &person.name, reason, self.delivery.waiting(id));
     }
 
@@ -379,9 +444,14 @@ impl Node {
         let Some((key, route)) = self.links.get(id).map(|link| (link.key, link.route)) else {
             return;
         };
-        let name = self.roster.holder(&key).and_then(|contact| self.roster.name(contact)).cloned();
+        let contact = self.roster.holder(&key);
+        let name = contact.and_then(|contact| self.roster.name(contact)).cloned();
         let who = name.as_ref().map_or_else(|| route.to_string(), ToString::to_string);
         self.close_link(id, Some(ByeReason::NOT_ACCEPTED));
+        if contact.is_some_and(|contact| !self.hears(contact)) {
+            tracing::info!(%who, what, "a link for a room's sake was cut");
+            return;
+        }
         self.fx.error(Code::BadPeer, name.as_ref(), format!("the link to {who} was cut: {what}"));
     }
 
@@ -392,6 +462,7 @@ impl Node {
 
     /// Closes a link, says so, and dials again later.
     pub(super) fn close_link(&mut self, id: ConnectionId, reason: Option<ByeReason>) {
+        let key = self.links.get(id).map(|link| link.key);
         let Some(closed) = self.links.close(&mut self.fx, id, reason) else {
             return;
         };
@@ -401,7 +472,11 @@ impl Node {
         };
         let now = self.fx.now;
         if closed.was_up {
-            if let Some(person) = self.roster.get(contact).filter(|person| !person.identity.blocked) {
+            if let Some(key) = key {
+                self.mates.down(key, id);
+                self.rooms.unlinked(key);
+            }
+            if let Some(person) = self.roster.get(contact).filter(|person| self.intake.hears(person)) {
                 let stranger = person.identity.standing == Standing::Stranger;
                 self.fx.tell(Notice::Link {
                     peer: person.name.clone(),
@@ -427,6 +502,7 @@ impl Node {
     /// The room on the journal's disk has changed.
     pub(super) fn disk(&mut self, space: Space) {
         self.intake.set_space(space);
+        self.set_rooms_low(space == Space::Low);
         match space {
             Space::Low => {
                 let message = "the disk is nearly full: nothing more is taken from peers, who are told so. Your own messages are still kept. Make room, or start with a smaller --keep-free";

@@ -51,7 +51,8 @@ impl Person {
 
     /// Whether the user is shown them.
     fn is_known(&self) -> bool {
-        !self.withdrawn && (self.identity.standing != Standing::Forgotten || self.identity.blocked)
+        let hidden = matches!(self.identity.standing, Standing::Forgotten | Standing::Member);
+        !self.withdrawn && (!hidden || self.identity.blocked)
     }
 
     /// Whether the user has compared the key that is pinned.
@@ -105,7 +106,7 @@ impl Roster {
         self.people.iter().map(|(id, person)| (*id, person))
     }
 
-    /// All but those who turned out not to exist, and those who were forgotten.
+    /// All but those who turned out not to exist, were forgotten, or only share a room.
     pub fn known(&self) -> impl Iterator<Item = (ContactId, &Person)> {
         self.iter().filter(|(_, person)| person.is_known())
     }
@@ -164,6 +165,21 @@ impl Roster {
         Ok(Some(person.name))
     }
 
+    /// The members for which a room has another key, or another name, than discovery says now.
+    pub fn misnamed(&self, name: &Name, key: &PublicKey) -> Vec<ContactId> {
+        let named = self.named(name).filter(|id| self.holder(key) != Some(*id));
+        let holder = self.holder(key).filter(|id| self.named(name) != Some(*id));
+        let only_member = |id: &ContactId| {
+            self.get(*id).is_some_and(|it| it.identity.standing == Standing::Member && !it.identity.blocked)
+        };
+        named.into_iter().chain(holder).filter(only_member).collect()
+    }
+
+    /// Whether this transaction has changed anything about anybody.
+    pub fn is_touched(&self) -> bool {
+        self.people.touched().next().is_some()
+    }
+
     /// Discovery says that `name` belongs to `key`.
     pub fn learn(&mut self, name: &Name, key: PublicKey) -> Learned {
         let holder = self.holder(&key);
@@ -190,7 +206,9 @@ impl Roster {
                 self.pin(id, key);
                 Learned::Key(id)
             }
-            _ if person.identity.standing == Standing::Forgotten => Learned::Ignored,
+            _ if matches!(person.identity.standing, Standing::Forgotten | Standing::Member) => {
+                Learned::Ignored
+            }
             _ if person.identity.offered == Some(key) => Learned::Ignored,
             pinned => {
                 let verified = person.is_verified();
@@ -234,7 +252,8 @@ impl Roster {
         Ok(())
     }
 
-    fn pin(&mut self, id: ContactId, key: PublicKey) {
+    /// This is the key of a contact from now on, and it is no other's.
+    pub fn pin(&mut self, id: ContactId, key: PublicKey) {
         let old = self.get(id).and_then(|person| person.identity.key);
         if let Some(old) = old {
             self.by_key.remove(&old);

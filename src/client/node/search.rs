@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::super::command::Reference;
 use crate::store::Result;
-use crate::store::journal::{ContactId, Journal, Seq};
+use crate::store::journal::{ConversationId, Journal, Seq};
 use crate::time::{Instant, Now};
 
 /// How many messages are added to the index in one transaction.
@@ -38,7 +38,8 @@ pub struct Search {
 #[derive(Debug, Clone)]
 pub struct Query {
     pub words: Vec<String>,
-    pub contact: Option<ContactId>,
+    /// The one conversation that is searched; `None` for all.
+    pub within: Option<ConversationId>,
     /// The last that was said when it was asked: it waits for no more.
     pub up_to: Seq,
     pub reference: Option<Reference>,
@@ -131,7 +132,7 @@ mod tests {
     }
 
     fn query(up_to: Seq) -> Query {
-        Query { words: vec!["word".into()], contact: None, up_to, reference: None }
+        Query { words: vec!["word".into()], within: None, up_to, reference: None }
     }
 
     #[test]

@@ -20,7 +20,9 @@ mod conversations;
 mod failures;
 mod keys;
 mod links;
+mod mates;
 mod one_shot;
+mod rooms;
 mod search;
 mod strangers;
 pub(super) mod support;
@@ -39,7 +41,7 @@ struct World {
 fn setup(epoch: u64) -> Setup {
     Setup {
         name: name("alice"),
-        key: OWN,
+        keypair: support::keypair(),
         listen: address(1),
         endpoint: "localhost:7667".into(),
         discovery_key: None,
@@ -211,6 +213,7 @@ fn status(who: &str, key: PublicKey, port: u16, online: bool) -> ToClient {
         asks,
         connected: !online,
         also: vec![],
+        room: false,
     })
 }
 

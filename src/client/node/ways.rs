@@ -7,6 +7,7 @@ use super::super::event::{Action, Path, Problem, Punching};
 use super::super::notice::Notice;
 use super::Node;
 use super::reach::Help;
+use super::roster::Person;
 use crate::protocol::Name;
 use crate::protocol::peer::Via;
 use crate::protocol::rendezvous::{
@@ -63,15 +64,16 @@ pub(super) fn seek(node: &mut Node, id: ContactId) {
 
 /// Asks discovery for help where it is time.
 pub(super) fn tick(node: &mut Node) {
-    let Node { fx, roster, rendezvous, dialer, links, reach, .. } = node;
+    let Node { fx, roster, rendezvous, dialer, links, reach, mates, .. } = node;
     if fx.now.mono < reach.deadline() {
         return;
     }
     let asked = reach.tick(fx.now, |id| {
-        let person = roster.get(id).filter(|person| person.is_dialled() && !rendezvous.is_out())?;
+        let mate = mates.has(id);
+        let person = roster.get(id).filter(|person| mate || person.is_dialled())?;
         let relayed = links.via(id).map(|via| via == Via::Relayed);
         let open = relayed.unwrap_or(rendezvous.is_up() && dialer.presence(id) == Some(true));
-        open.then_some(person.identity.request == Request::Answered)
+        (open && !rendezvous.is_out()).then_some(mate || person.identity.request == Request::Answered)
     });
     for (id, help) in asked {
         if let Some(name) = roster.name(id).cloned() {
@@ -91,13 +93,12 @@ pub(super) fn punch(node: &mut Node, punch: &Punch) {
         return;
     };
     let session = path.local;
-    // Both have asked for each other, or else it is not for strangers to have this client send anything anywhere.
-    let Some(key) = node
-        .roster
-        .get(id)
-        .filter(|person| person.is_dialled() && person.identity.request == Request::Answered)
-        .and_then(|person| person.identity.key)
-    else {
+    // Both have asked for each other or share a room, or else it is not for strangers to have this client send anything
+    // anywhere.
+    let known = |person: &&Person| {
+        person.is_dialled() && person.identity.request == Request::Answered || node.mates.has(id)
+    };
+    let Some(key) = node.roster.get(id).filter(known).and_then(|person| person.identity.key) else {
         return;
     };
     if node.rendezvous.is_out() || node.links.via(id).is_some_and(|via| via != Via::Relayed) {
@@ -115,7 +116,7 @@ pub(super) fn punch(node: &mut Node, punch: &Punch) {
     let punching = Punching {
         session,
         token: punch.token,
-        begins: node.setup.key < key,
+        begins: node.setup.key() < key,
         wait: Duration::from_millis(punch.wait.into()),
         remotes,
         routes,
@@ -130,13 +131,15 @@ pub(super) fn relay(node: &mut Node, ticket: &Ticket) {
         return;
     };
     let through = path.remote;
-    let Some(person) = node.roster.get(id).filter(|person| !person.is_refused()) else {
+    let Some(person) = node.roster.get(id) else {
         return;
     };
     let welcome = match person.identity.standing {
+        _ if node.mates.has(id) => true,
+        _ if person.is_refused() => false,
         Standing::Contact => person.is_dialled(),
         Standing::Stranger => !dials && matches!(node.intake.policy(), Policy::Open | Policy::All),
-        Standing::Forgotten => false,
+        Standing::Forgotten | Standing::Member => false,
     };
     let key = person.identity.key.filter(|_| *dials);
     if !welcome || *dials && key.is_none() || node.rendezvous.is_out() || node.links.of(id).is_some() {

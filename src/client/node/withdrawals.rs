@@ -6,7 +6,7 @@ use super::super::notice::{Body, Code, ErrorNotice, Notice};
 use super::effects::Effects;
 use crate::protocol::Name;
 use crate::store::Result;
-use crate::store::journal::{ContactId, Journal, Seq};
+use crate::store::journal::{ContactId, ConversationId, Journal, Seq};
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
@@ -90,6 +90,7 @@ impl Withdrawals {
                     code: Code::Undeliverable,
                     message: format!("not sent to {name}: there is no such user"),
                     peer: Some(name.clone()),
+                    room: None,
                     id: Some(sent.message.cursor()),
                     text: Some(Body::new(sent.message.kind, &sent.message.body).shown().into_owned()),
                 }));
@@ -98,7 +99,7 @@ impl Withdrawals {
         })?;
         if all {
             it.stage = Stage::Told;
-            fx.output.show(id, it.given_back, None);
+            fx.output.show(ConversationId::User(id), it.given_back, None);
         }
         Ok(count)
     }
@@ -142,7 +143,11 @@ mod tests {
         assert_eq!((it.give_back(&mut fx, &journal, 1, &name("bob")).unwrap(), it.is_over(1)), (0, false));
         fx.commit();
         fx.output.take_batch(fx.now);
-        assert_eq!(fx.output.written(fx.now), [(1, 0)], "also of nothing it is known when it is written");
+        assert_eq!(
+            fx.output.written(fx.now),
+            [(ConversationId::User(1), 0)],
+            "also of nothing it is known when it is written"
+        );
         assert!(it.written(1) && it.is_over(1) && it.remove(1));
     }
 }

@@ -9,6 +9,7 @@ use super::numbers::size;
 use super::page::Page;
 use super::text::{LATE, Look, many, short};
 use super::{Body, OnOff, time};
+use crate::client::addressee::Addressee;
 use crate::protocol::peer::{Cursor, Via};
 use crate::protocol::{Name, PublicKey};
 
@@ -51,7 +52,7 @@ pub struct ContactLine {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OutboxLine {
     pub id: Cursor,
-    pub to: Name,
+    pub to: Addressee,
     pub text: Body,
     #[serde(serialize_with = "time::json")]
     pub sent: i64,
@@ -73,8 +74,8 @@ pub struct HistoryLine {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FoundLine {
-    /// The other side of the conversation.
-    pub peer: Name,
+    /// The other side of the conversation, or the room.
+    pub peer: Addressee,
     #[serde(flatten)]
     pub line: HistoryLine,
 }
@@ -132,16 +133,20 @@ impl ContactLine {
 impl OutboxLine {
     pub(super) fn write(&self, page: &mut Page) {
         let look = page.look;
-        page.body(&format!("{} to {}: ", look.stamp(self.sent), look.name(&self.to)), &self.text);
+        page.body(&format!("{} to {}: ", look.stamp(self.sent), look.addressee(&self.to)), &self.text);
     }
 }
 
 impl FoundLine {
     pub(super) fn write(&self, page: &mut Page) {
         let (Self { peer, line }, look) = (self, page.look);
-        let to = if line.received.is_none() { format!(" to {}", look.name(peer)) } else { String::new() };
+        let place = match peer {
+            Addressee::Room(room) => format!(" in {}", look.room(room)),
+            Addressee::User(name) if line.received.is_none() => format!(" to {}", look.name(name)),
+            Addressee::User(_) => String::new(),
+        };
         let marks = look.marks(&line.late(look));
-        page.body(&format!("{} {}{to}{marks}: ", line.stamp(look), look.name(&line.from)), &line.text);
+        page.body(&format!("{} {}{place}{marks}: ", line.stamp(look), look.name(&line.from)), &line.text);
     }
 }
 

@@ -3,6 +3,8 @@ use crate::terminal::is_unsafe;
 use proptest::prelude::*;
 use serde_json::json;
 
+mod rooms;
+
 pub fn name(name: &str) -> Name {
     name.parse().unwrap()
 }
@@ -16,12 +18,27 @@ pub fn message(text: &str, replayed: bool) -> Notice {
         received: 2_000,
         replayed,
         stranger: false,
+        room: None,
+        room_id: None,
+        unknown: false,
     }
+}
+
+/// The same message, said in a room.
+pub fn in_room(mut notice: Notice, label: &str) -> Notice {
+    if let Notice::Message { room, room_id, .. } = &mut notice {
+        (*room, *room_id) = (Some(self::room(label)), Some(RoomKey([0xee; 32])));
+    }
+    notice
+}
+
+pub fn room(label: &str) -> RoomLabel {
+    label.parse().unwrap()
 }
 
 pub fn queued(number: u64, linked: bool) -> Notice {
     let id = Cursor { epoch: 1, number };
-    Notice::Queued { id, to: name("bob"), linked, text: Body::Text("hi".into()), sent: 0 }
+    Notice::Queued { id, to: name("bob").into(), linked, text: Body::Text("hi".into()), sent: 0 }
 }
 
 fn written(write: impl Fn(&mut Vec<u8>)) -> String {
@@ -39,8 +56,14 @@ fn json_has_the_documented_fields() {
         json!({"event": "message", "id": "00000000000000ab-7", "from": "bob", "text": "hi",
                "sent": "1970-01-01T00:00:01.000Z", "received": "1970-01-01T00:00:02.000Z", "replayed": false})
     );
-    let error =
-        ErrorNotice { code: Code::NoSuchUser, message: "no".into(), peer: None, id: None, text: None };
+    let error = ErrorNotice {
+        code: Code::NoSuchUser,
+        message: "no".into(),
+        peer: None,
+        room: None,
+        id: None,
+        text: None,
+    };
     let line = written(|out| Told::from(Notice::Error(error.clone())).write_json(out));
     assert_eq!(line, "{\"event\":\"error\",\"code\":\"no-such-user\",\"message\":\"no\"}\n");
     let mut bye = Told::from(Notice::Bye { waiting: 2 });

@@ -5,7 +5,11 @@ use jiff::civil::Date;
 use super::numbers::{messages as counted, size};
 use super::page::Page;
 use super::time::timestamp;
-use super::{Body, ErrorNotice, HeldReason, MANY_UNREAD, Notice, OnOff, Reachable, UpDown};
+use super::{
+    Body, ErrorNotice, HeldReason, HistoryLine, MANY_UNREAD, Notice, OnOff, Reachable, RoomHistoryLine,
+    UpDown, rooms,
+};
+use crate::client::addressee::{Addressee, RoomLabel};
 use crate::protocol::peer::{STRANGER_BYTES, STRANGER_MESSAGES, Via};
 use crate::protocol::{Name, PublicKey};
 use crate::terminal::printable;
@@ -33,9 +37,20 @@ const NAME_COLOURS: [u8; 9] = [32, 33, 34, 35, 36, 92, 94, 95, 96];
 impl Look {
     /// A name, always in the same colour.
     pub(super) fn name(&self, name: &Name) -> String {
+        self.coloured(name.as_str())
+    }
+
+    pub(super) fn room(&self, room: &RoomLabel) -> String {
+        self.coloured(&room.to_string())
+    }
+
+    pub(super) fn addressee(&self, to: &Addressee) -> String {
+        self.coloured(&to.to_string())
+    }
+
+    fn coloured(&self, name: &str) -> String {
         // FNV-1a, which stays the same for ever.
         let hash = name
-            .as_str()
             .bytes()
             .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         let colour = usize::try_from(hash).unwrap_or_default() % NAME_COLOURS.len();
@@ -107,6 +122,34 @@ pub fn write_delivered(to: &Name, count: u64, look: &Look, out: &mut Vec<u8>) {
     });
 }
 
+/// So many of the members of a room have so many messages of ours.
+pub fn write_spread(to: &RoomLabel, (have, of): (u64, u64), count: u64, look: &Look, out: &mut Vec<u8>) {
+    let yours = if count == 1 { "your message".to_owned() } else { format!("your {count} messages") };
+    Page::new(look, out).line(match have {
+        have if have >= of => format!("* all {of} in {to} have {yours}"),
+        have => format!("* {have} of {of} in {to} have {yours}"),
+    });
+}
+
+/// The last messages of a conversation, with a line above those that are unread: so many of what others have written.
+fn write_entered<T>(
+    page: &mut Page,
+    messages: &[T],
+    unread: u64,
+    is_theirs: impl Fn(&T) -> bool,
+    write: impl Fn(&T, &mut Page),
+) {
+    let unread_here = usize::try_from(unread).unwrap_or(usize::MAX);
+    let theirs = messages.iter().enumerate().rev().filter(|(_, line)| is_theirs(line));
+    let known = theirs.take(unread_here).last().map_or(messages.len(), |(index, _)| index);
+    let (before, new) = messages.split_at_checked(known).unwrap_or_default();
+    before.iter().for_each(|line| write(line, page));
+    if unread > 0 {
+        page.line(format!("* {} unread:", many(unread)));
+    }
+    new.iter().for_each(|line| write(line, page));
+}
+
 impl Notice {
     /// Appends the notice as plain text, each line ended.
     pub fn write_text(&self, look: &Look, out: &mut Vec<u8>) {
@@ -170,21 +213,32 @@ impl Notice {
                 page.line(format!("* {peer} is linked{}", way.unwrap_or_default()));
             }
             Self::Link { peer, state: UpDown::Down, .. } => page.line(format!("* {peer} is no longer linked")),
-            Self::Message { from, text, sent, received, replayed, .. } => {
-                let mut marks = look.late(*sent, *received);
+            Self::Message { from, text, sent, received, replayed, room, unknown, .. } => {
+                let mut marks: Vec<String> = unknown.then(|| rooms::NOT_YOUR_CONTACT.to_owned()).into_iter().collect();
+                marks.extend(look.late(*sent, *received));
                 marks.extend(replayed.then(|| "again".to_owned()));
+                // After the name, which no room moves out of its column.
+                let room = room.as_ref().map_or_else(String::new, |room| format!(" in {}", look.room(room)));
                 let (stamp, marks) = (look.stamp(*received), look.marks(&marks));
-                page.body(&format!("{stamp} {}{marks}: ", look.name(from)), text);
+                page.body(&format!("{stamp} {}{room}{marks}: ", look.name(from)), text);
             }
             Self::Queued { to, linked, text, sent, .. } if look.own => {
                 let state = if *linked { "" } else { " (waiting)" };
-                page.body(&format!("{} to {}{state}: ", look.stamp(*sent), look.name(to)), text);
+                page.body(&format!("{} to {}{state}: ", look.stamp(*sent), look.addressee(to)), text);
             }
             // Over a link the delivery says it all, a moment later, and deliveries are told together.
-            Self::Queued { linked: true, .. } | Self::Delivered { .. } => {}
+            Self::Queued { linked: true, .. } | Self::Delivered { .. } | Self::Spread { .. } => {}
+            Self::Queued { to: Addressee::Room(room), .. } => {
+                page.line(format!("* no member of {room} is linked; your message waits until one is"));
+            }
             Self::Queued { to, .. } => {
                 page.line(format!("* {to} is not linked; your message waits until there is a link"));
             }
+            Self::Invite { room, from, members, topic, .. } => rooms::invite(page, room, from, members, topic),
+            Self::Member { room, user, state, by, .. } => {
+                page.line(rooms::member(room, user, *state, by.as_ref()));
+            }
+            Self::Room { room, state, why, .. } => rooms::room(room, *state, why, page),
             Self::Error(ErrorNotice { message, text, .. }) => {
                 page.line(format!("! {}", printable(message)));
                 text.iter().for_each(|text| page.said("    ", text));
@@ -203,27 +257,35 @@ impl Notice {
                 page.line(format!("* no messages with {peer} yet"));
             }
             Self::History { messages, .. } => messages.iter().for_each(|line| line.write(page)),
+            Self::RoomHistory { room, messages, .. } if messages.is_empty() => {
+                page.line(format!("* nothing is said in {room} yet"));
+            }
+            Self::RoomHistory { room, messages, .. } => rooms::history(room, messages, page),
             Self::Conversation { peer: None, .. } => {
-                page.line("* you are in no conversation; CHAT <user> enters one");
+                page.line("* you are in no conversation; CHAT <user> or CHAT #name enters one");
             }
             Self::Conversation { peer: Some(peer), unread, messages } => {
-                let unread_here = usize::try_from(*unread).unwrap_or(usize::MAX);
-                let theirs = messages.iter().enumerate().rev().filter(|(_, line)| line.received.is_some());
-                let known = theirs.take(unread_here).last().map_or(messages.len(), |(index, _)| index);
-                let (before, new) = messages.split_at_checked(known).unwrap_or_default();
-                before.iter().for_each(|line| line.write(page));
-                if *unread > 0 {
-                    page.line(format!("* {} unread:", many(*unread)));
-                }
-                new.iter().for_each(|line| line.write(page));
+                let is_theirs = |line: &HistoryLine| line.received.is_some();
+                write_entered(page, messages, *unread, is_theirs, HistoryLine::write);
                 page.line(format!("* your lines now go to {peer}; CHAT alone leaves, / starts a command"));
             }
+            Self::RoomConversation { peer: room, unread, messages, .. } => {
+                let is_theirs = |line: &RoomHistoryLine| line.received.is_some();
+                write_entered(page, messages, *unread, is_theirs, RoomHistoryLine::write);
+                page.line(format!("* your lines now go to {room}; CHAT alone leaves, / starts a command"));
+            }
+            Self::Rooms { rooms } if rooms.is_empty() => {
+                page.line("* no rooms yet; ROOM #name founds one");
+            }
+            Self::Rooms { rooms } => rooms.iter().for_each(|room| room.write(page)),
+            Self::Members { members, .. } => members.iter().for_each(|member| page.line(member.line())),
             Self::Help { commands } => commands.iter().for_each(|usage| write_usage(usage, page)),
             Self::Explanation(about) => {
                 about.usages.iter().for_each(|usage| write_usage(usage, page));
                 about.more.lines().for_each(|line| page.line(format!("  {line}")));
             }
             Self::Why(why) => why.write(page),
+            Self::RoomWhy(why) => why.write(page),
             Self::Found { words, messages, .. } if messages.is_empty() => {
                 page.line(format!("* no matches for {}", printable(words)));
             }

@@ -57,6 +57,29 @@ pub enum Reason {
     NoAnswer,
 }
 
+impl Reason {
+    /// In a few words, after a name.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Linked => "linked",
+            Self::Blocked => "you have blocked them",
+            Self::Superseded => "this client stays offline",
+            Self::KeyChanged => "discovery names another key",
+            Self::UnknownKey => "the key is not known yet",
+            Self::Stranger => "a stranger, and only contacts are dialled",
+            Self::NotAnswered => "has not answered you",
+            Self::Dropped => "has ended the contact",
+            Self::DiskFull => "the disk is nearly full",
+            Self::NotAccepted => "takes no link from you",
+            Self::Offline => "offline",
+            Self::NoAddress => "no address is known",
+            Self::Dialling => "being dialled",
+            Self::DiscoveryDown => "discovery is not reachable",
+            Self::NoAnswer => "no address answers",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DiscoveryLine {
     pub state: UpDown,

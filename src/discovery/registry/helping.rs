@@ -77,7 +77,7 @@ impl Turn<'_> {
     }
 
     fn try_punch(&mut self, session: ConnectionId, asker: UserIndex, name: &Name) -> Result<(), RefusedCode> {
-        let target = self.users.named(name).filter(|target| self.relations.connected(asker, *target));
+        let target = self.users.named(name).filter(|target| self.are_known(asker, *target));
         let target = target.ok_or(RefusedCode::NOT_CONNECTED)?;
         let theirs = self.sessions.of(target).ok_or(RefusedCode::NOT_ONLINE)?;
         if self.punched.begin(asker, target, self.now.mono)?.is_none() {
@@ -101,7 +101,12 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Joins two users: those who are connected, and one who has asked with a user who is open to strangers.
+    /// Whether the two are connected, or share a room.
+    fn are_known(&self, one: UserIndex, other: UserIndex) -> bool {
+        self.relations.connected(one, other) || self.are_mates(one, other)
+    }
+
+    /// Joins two users: those who are connected or share a room, and one who has asked with a user who is open to strangers.
     pub(super) fn relay(&mut self, session: ConnectionId, asker: UserIndex, name: &Name) {
         if let Err(code) = self.try_relay(session, asker, name) {
             self.refuse(session, code, Some(name));
@@ -111,7 +116,7 @@ impl Turn<'_> {
     fn try_relay(&mut self, session: ConnectionId, asker: UserIndex, name: &Name) -> Result<(), RefusedCode> {
         let asked = |target| self.relations.request(asker, target).is_some();
         let open = |target| self.users.get(target).is_some_and(is_seen_by_strangers);
-        let may = |target| self.relations.connected(asker, target) || asked(target) && open(target);
+        let may = |target| self.are_known(asker, target) || asked(target) && open(target);
         let target = self.users.named(name).filter(|target| may(*target));
         let target = target.ok_or(RefusedCode::NOT_CONNECTED)?;
         let theirs = self.sessions.of(target).ok_or(RefusedCode::NOT_ONLINE)?;

@@ -1,11 +1,13 @@
 //! What each client is told of other users.
 //!
-//! - Who is connected with a user is told all, and alone where else the user may be reachable.
+//! - Who is connected with a user, or shares a room with the user as both say, is told all, and alone where else the user
+//!   may be reachable.
 //! - Who has asked for a user, without an answer, is told the name and the key; of a user who is open to strangers also
 //!   whether the user is online, and the address if it is one that discovery has seen the user come from. So nobody has
 //!   strangers dial somebody else.
 //! - Who is asked is told the name, the key, and that the user asks: never where, for a client does not dial strangers.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::Turn;
@@ -35,9 +37,9 @@ impl Turn<'_> {
         self.send(session, ToClient::Synced);
     }
 
-    /// Tells those who are connected with a user.
+    /// Tells those who are connected with a user, or share a room with the user.
     pub(super) fn tell_contacts(&mut self, user: UserIndex) {
-        let contacts: Vec<_> = self.relations.connections(user).collect();
+        let contacts: BTreeSet<_> = self.relations.connections(user).chain(self.mates_of(user)).collect();
         self.tell_each(contacts, user);
     }
 
@@ -49,7 +51,7 @@ impl Turn<'_> {
         }
     }
 
-    fn tell_each(&mut self, told: Vec<UserIndex>, user: UserIndex) {
+    pub(super) fn tell_each(&mut self, told: impl IntoIterator<Item = UserIndex>, user: UserIndex) {
         for told in told {
             if let Some(session) = self.sessions.of(told) {
                 self.tell(session, told, user);
@@ -64,11 +66,12 @@ impl Turn<'_> {
         };
         let Registration { address, observed, .. } = account.registration;
         let connected = self.relations.connected(user, told);
-        let visible =
-            connected || self.relations.request(told, user).is_some() && is_seen_by_strangers(account);
-        let reachable = connected || visible && address.ip().to_canonical() == observed;
+        let room = self.are_mates(user, told);
+        let known = connected || room;
+        let visible = known || self.relations.request(told, user).is_some() && is_seen_by_strangers(account);
+        let reachable = known || visible && address.ip().to_canonical() == observed;
         let asks = self.relations.request(user, told);
-        let also = if connected { self.candidates(user, session, address) } else { Vec::new() };
+        let also = if known { self.candidates(user, session, address) } else { Vec::new() };
         let status = Status {
             name: account.name.clone(),
             key: account.key,
@@ -77,6 +80,7 @@ impl Turn<'_> {
             asks: asks.map_or(Asks::No, |request| if request.typed { Asks::Typed } else { Asks::Again }),
             connected,
             also,
+            room,
         };
         self.send(session, ToClient::Status(status));
         if let Some(request) = asks.filter(|request| request.told.is_none()) {

@@ -1,5 +1,6 @@
 mod helping;
 mod limits;
+mod mates;
 mod release;
 mod requests;
 mod saving;
@@ -234,7 +235,16 @@ fn presence(key: u8, text: &str, port: u16, online: bool) -> Status {
 
 fn named(key: u8, text: &str) -> Status {
     let (name, key) = (name(text), PublicKey([key; 32]));
-    Status { name, key, address: None, online: None, asks: Asks::No, connected: false, also: vec![] }
+    Status {
+        name,
+        key,
+        address: None,
+        online: None,
+        asks: Asks::No,
+        connected: false,
+        also: vec![],
+        room: false,
+    }
 }
 
 fn dropped(session: ConnectionId, by: &str) -> Action {

@@ -35,6 +35,8 @@ pub enum Standing {
     Stranger,
     /// They were a contact or a stranger, and are not to come back by themselves. Key and cursors are kept.
     Forgotten,
+    /// They share a room with this user, and nothing else is known of them. Their key is the one that the room names.
+    Member,
 }
 
 /// Who a contact is, and what the user has decided about them.
@@ -214,6 +216,7 @@ fn contact(row: &Row<'_>) -> rusqlite::Result<ContactRow> {
                 0 => Standing::Contact,
                 1 => Standing::Stranger,
                 2 => Standing::Forgotten,
+                3 => Standing::Member,
                 other => return Err(rusqlite::Error::IntegralValueOutOfRange(14, other)),
             },
             told_at: row.get(15)?,

@@ -126,6 +126,8 @@ impl Journal {
             "SELECT max(
                  coalesce((SELECT max(seq) FROM sent), 0),
                  coalesce((SELECT max(seq) FROM received), 0),
+                 coalesce((SELECT max(seq) FROM room_entry), 0),
+                 coalesce((SELECT max(shown) FROM room), 0),
                  coalesce((SELECT max(first) - 1 FROM epoch), 0),
                  coalesce((SELECT max(delivered) FROM contact), 0),
                  coalesce((SELECT max(seq) FROM cursor), 0),

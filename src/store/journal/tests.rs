@@ -190,7 +190,12 @@ fn index_all(journal: &Journal) {
 
 fn find(journal: &Journal, words: &str, contact: Option<ContactId>) -> Vec<Seq> {
     let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
-    journal.search(&words, contact, 20).unwrap().iter().map(|(_, entry)| entry.seq()).collect()
+    let found = journal.search(&words, contact.map(ConversationId::User), 20).unwrap();
+    let seq = |found: &Found| match found {
+        Found::With(_, entry) => entry.seq(),
+        Found::In(_, said) => said.seq,
+    };
+    found.iter().map(seq).collect()
 }
 
 #[test]
@@ -366,4 +371,40 @@ fn bodies_are_counted_by_contact_in_segments_and_after_them() {
     assert_eq!([bob, carol].map(sealed), [120, 3]);
     journal.remove_contact(bob).unwrap();
     assert_eq!(sealed(bob), 0);
+}
+
+#[test]
+fn a_journal_of_the_format_before_rooms_is_converted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("alice.journal");
+    let (name, keypair) = ("alice".parse().unwrap(), Keypair::generate().unwrap());
+    let tables = include_str!("../journal.sql").replace("(0, 1, 2, 3)", "(0, 1, 2)");
+    let old = Schema { format: 6, tables: Box::leak(tables.into_boxed_str()), ..SCHEMA };
+    let before = Database::open(&path, &old, |connection| insert_identity(connection, &name, &keypair));
+    let journal = Journal(before.unwrap());
+    let bob = journal.add_contact(&"bob".parse().unwrap(), Standing::Contact).unwrap();
+    let message =
+        Message { epoch: 9, number: 3, kind: Kind::TEXT, sent: 5, body: b"hi".into(), original: None };
+    journal.add_received(bob.id, 1, &message, 6).unwrap();
+    journal.set_cursor(bob.id, message.cursor(), 1).unwrap();
+    let epoch = journal.add_epoch(7, 2).unwrap();
+    journal.add_sent(bob.id, 2, epoch, Kind::TEXT, 8, b"hello").unwrap();
+    drop(journal);
+    assert!(matches!(Journal::copy(&path, &name), Err(StoreError::OtherVersion { found: 6, .. })));
+
+    let journal = Journal::open(&path, &name).unwrap();
+    assert_eq!(journal.contacts().unwrap(), std::slice::from_ref(&bob));
+    let seqs: Vec<_> = journal.history(bob.id, 9).unwrap().iter().map(Entry::seq).collect();
+    assert_eq!((seqs, journal.last_seq().unwrap()), (vec![1, 2], 2));
+    assert_eq!(journal.cursor(bob.id, 9).unwrap(), 3);
+    assert_eq!(journal.rooms().unwrap(), []);
+    assert!(!journal.prepare("PRAGMA foreign_key_check").unwrap().exists([]).unwrap());
+    // It is as a new one is.
+    drop(journal);
+    Journal::copy(&path, &name).unwrap();
+    let standing = |standing| {
+        let journal = Journal::open(&path, &name).unwrap();
+        journal.execute("UPDATE contact SET standing = ?1", [standing])
+    };
+    assert!(standing(3).is_ok() && standing(4).is_err());
 }

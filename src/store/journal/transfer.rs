@@ -8,8 +8,8 @@ use rusqlite::{Connection, OpenFlags};
 use tempfile::NamedTempFile;
 
 use super::super::{
-    Database, Result, StoreError, add_tables, beside, damaged, fresh, lock, open_checked, put_in_place,
-    remove_unfinished, unusable,
+    Database, Result, StoreError, add_tables, beside, damaged, fresh, lock, open_checked, open_converted,
+    put_in_place, remove_unfinished, unusable,
 };
 use super::{Journal, SCHEMA};
 use crate::protocol::{Name, PublicKey};
@@ -73,7 +73,7 @@ impl Journal {
 /// Finds out whether the file is a whole journal of `name`, and whose key it holds.
 fn check(path: &Path, name: &Name) -> Result<PublicKey> {
     let wrong = |why| damaged(path, &SCHEMA, why);
-    let connection = open_checked(path, &SCHEMA, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = open_converted(path, &SCHEMA)?;
     let found = |error: StoreError| if error.is_damage() { wrong(error.to_string()) } else { error };
     let sqlite = |error: rusqlite::Error| found(error.into());
     let intact: String =

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use curve25519_dalek::MontgomeryPoint;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::protocol::PublicKey;
+use crate::protocol::room::Signature;
 
 /// The key pair of an account, of Ed25519, and what handshakes use of it. Wiped from memory when dropped.
 ///
@@ -60,6 +61,11 @@ impl Keypair {
     /// The seed.
     pub fn secret(&self) -> &[u8; 32] {
         &self.secrets.seed
+    }
+
+    /// Signs these bytes (Ed25519, RFC 8032).
+    pub fn sign(&self, bytes: &[u8]) -> Signature {
+        Signature(SigningKey::from_bytes(&self.secrets.seed).sign(bytes).to_bytes())
     }
 
     pub(super) fn x25519(&self) -> &[u8; 32] {

@@ -8,8 +8,12 @@ use peerchat::protocol::peer::{
     Bye, ByeReason, Cursor, Hello, Hold, HoldReason, Kind, MAX_CURSORS, Message, Part, Peer, Via,
 };
 use peerchat::protocol::rendezvous::{
-    About, Asks, Candidate, CandidateKind, Identify, Identity, MAX_LOCAL, Punch, Refused, RefusedCode,
+    About, Asks, Candidate, CandidateKind, Identify, Identity, MAX_LOCAL, Mate, Punch, Refused, RefusedCode,
     Register, Registered, Request, Status, Strangers, TOKEN, Ticket, ToClient, ToDiscovery,
+};
+use peerchat::protocol::room::{
+    AboutRoom, Add, Cause, ChainName, Change, Deed, Entry, EntryKind, Found, Hash, Have, Kept, Mark, Past,
+    Proof, Pull, Receipt, ReceiptName, Remove, RoomKey, RoomSays, Run, Signature, Stretch, Wanted,
 };
 use peerchat::protocol::{Name, PublicKey, VERSION};
 
@@ -142,7 +146,17 @@ fn peer() -> Vec<Peer> {
     let other = Cursor { epoch: 0x1122_3344_5566_7788, number: 1 << 40 };
     let hello = |cursors, hold| {
         let (name, via, linked) = (name("bob"), Via::Relayed, true);
-        Peer::Hello(Hello { name, epoch: 7, port: 4000, window: 1 << 20, cursors, hold, via, linked })
+        Peer::Hello(Hello {
+            name,
+            epoch: 7,
+            port: 4000,
+            window: 1 << 20,
+            cursors,
+            hold,
+            via,
+            linked,
+            room: false,
+        })
     };
     let message = |number, kind, body: &str, original| {
         Peer::Message(Message {
@@ -178,15 +192,73 @@ fn peer() -> Vec<Peer> {
         Peer::Keep(1),
         Peer::Keep(u64::MAX),
     ];
+    let all = all.into_iter().chain(about_rooms()).collect::<Vec<_>>();
     // A message that is added has to be added here.
     for said in &all {
         match said {
             Peer::Hello(_) | Peer::Message(_) | Peer::Ack(_) | Peer::Ping | Peer::Bye(_) | Peer::Hold(_) => {}
             Peer::Resume | Peer::Rewound | Peer::Skipped(_) | Peer::Part(_) | Peer::PartAck => {}
-            Peer::Keep(_) => {}
+            Peer::Keep(_) | Peer::Room(_) => {}
         }
     }
     all
+}
+
+/// Everything that is said of rooms.
+fn about_rooms() -> Vec<Peer> {
+    let (hash, signature) = (Hash([7; 32]), Signature([8; 64]));
+    let chain = ChainName { author: key(), grant: hash, epoch: 9 };
+    let mark = Mark { chain, number: 3, hash };
+    let cause = Cause { mark, clock: 5, place: 6 };
+    let entry = |clock, kind, body: &[u8]| Entry {
+        clock,
+        kind,
+        sent: -1,
+        causes: vec![cause; usize::from(clock > 1)],
+        body: body.to_vec(),
+    };
+    let entries = vec![
+        entry(1, EntryKind::JOIN, b""),
+        entry(6, EntryKind::TEXT, b"hello"),
+        entry(7, EntryKind(99), &[0; 99]),
+    ];
+    let headers = || entries.iter().map(Entry::header).collect();
+    let stretch = || Stretch { first: 1, previous: Hash::default(), headers: headers(), signature };
+    let receipt = ReceiptName { member: key(), epoch: 9, counter: 1 };
+    let change = |deed| Change { author: key(), epoch: 9, number: 2, after: vec![hash], deed, signature };
+    let deeds = [
+        Deed::Found(Found { nonce: [1; 32], room: name("lab"), owner: name("alice") }),
+        Deed::Add(Add {
+            name: name("bob"),
+            key: key(),
+            past: vec![Past { mark, clock: 5, place: 6, ended: false }],
+            clock: 8,
+        }),
+        Deed::Remove(Remove { key: key(), kept: vec![Kept { epoch: 9, number: 3, hash }] }),
+        Deed::Transfer(key()),
+        Deed::Accept,
+        Deed::Topic("a topic".into()),
+    ];
+    let all = [
+        RoomSays::Have(Have { tips: vec![hash], heads: vec![mark], receipts: vec![receipt] }),
+        RoomSays::Pull(Pull {
+            changes: true,
+            chains: vec![Wanted { after: 1, up_to: mark }],
+            receipts: vec![receipt],
+        }),
+        RoomSays::Changes(deeds.map(change).to_vec()),
+        RoomSays::Run(Run {
+            chain,
+            first: 1,
+            previous: Hash::default(),
+            entries: entries.clone(),
+            signature,
+        }),
+        RoomSays::Receipts(vec![Receipt { name: receipt, covers: vec![mark], tips: vec![hash], signature }]),
+        RoomSays::Got(1000),
+        RoomSays::Proof(Box::new(Proof { chain, one: stretch(), other: Some(stretch()) })),
+    ];
+    all.map(|says| Peer::Room(Box::new(AboutRoom { room: RoomKey([6; 32]), says }))).into()
 }
 
 /// Every message to discovery.
@@ -212,6 +284,7 @@ fn to_discovery() -> Vec<ToDiscovery> {
         ToDiscovery::Request(Request { name: name("bob"), typed: false }),
         ToDiscovery::Drop(About { name: name("bob") }),
         ToDiscovery::Identify(Identify { key: key() }),
+        ToDiscovery::Mate(Mate { key: key(), shares: true }),
         ToDiscovery::Ping,
         ToDiscovery::Logout,
         ToDiscovery::Register(many),
@@ -222,7 +295,7 @@ fn to_discovery() -> Vec<ToDiscovery> {
         match said {
             ToDiscovery::Register(_) | ToDiscovery::Request(_) | ToDiscovery::Drop(_) => {}
             ToDiscovery::Identify(_) | ToDiscovery::Ping | ToDiscovery::Logout => {}
-            ToDiscovery::Punch(_) | ToDiscovery::Relay(_) => {}
+            ToDiscovery::Punch(_) | ToDiscovery::Relay(_) | ToDiscovery::Mate(_) => {}
         }
     }
     all
@@ -235,7 +308,16 @@ fn to_client() -> Vec<ToClient> {
         let candidate = |kind| Candidate { address: v4, kind };
         let kinds = [CandidateKind::Mapped, CandidateKind::Lan, CandidateKind::Global];
         let also = if connected { kinds.map(candidate).to_vec() } else { Vec::new() };
-        ToClient::Status(Status { name: name(who), key: key(), address, online, asks, connected, also })
+        ToClient::Status(Status {
+            name: name(who),
+            key: key(),
+            address,
+            online,
+            asks,
+            connected,
+            also,
+            room: false,
+        })
     };
     let all = vec![
         ToClient::Registered(Registered { address: v4, observed: v6 }),

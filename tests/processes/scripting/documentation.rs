@@ -2,18 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use peerchat::client::addressee::{Addressee, RoomLabel};
 use peerchat::client::command::{Explanation, json};
 use peerchat::client::notice::{
     AddressLine, Between, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye,
-    HeldReason, HistoryLine, Nat, Notice, OnOff, OutboxLine, Reachable, Reason, Told, UpDown, Why,
+    HeldReason, HistoryLine, MemberLine, MemberState, MemberWhy, Nat, Notice, OnOff, OutboxLine, Reachable,
+    Reason, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState, RoomWhy, Told, UpDown, Why,
 };
 use peerchat::protocol::peer::{Cursor, Via};
+use peerchat::protocol::room::RoomKey;
 use peerchat::protocol::{Name, PublicKey};
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("../../../docs/scripting.md");
 const NOTICES: &str = include_str!("../../../src/client/notice.rs");
 const REASONS: &str = include_str!("../../../src/client/notice/why.rs");
+const ROOMS: &str = include_str!("../../../src/client/notice/rooms.rs");
 
 /// The variants of an enum, in small letters with hyphens.
 fn variants(source: &str, name: &str) -> BTreeSet<String> {
@@ -45,11 +49,14 @@ fn first_column(header: &str) -> BTreeSet<String> {
 }
 
 /// The lines of the document that are JSON objects which begin with this field, by what it says.
-fn examples(field: &str) -> BTreeMap<String, Value> {
+fn examples(field: &str) -> BTreeMap<String, Vec<Value>> {
     let start = format!("{{\"{field}\"");
-    let objects = DOCUMENT.lines().filter(|line| line.starts_with(&start));
-    let objects = objects.map(|line| serde_json::from_str::<Value>(line).expect(line));
-    objects.filter_map(|object| Some((object[field].as_str()?.to_owned(), object))).collect()
+    let mut examples = BTreeMap::<String, Vec<Value>>::new();
+    for line in DOCUMENT.lines().filter(|line| line.starts_with(&start)) {
+        let object = serde_json::from_str::<Value>(line).expect(line);
+        examples.entry(object[field].as_str().unwrap().to_owned()).or_default().push(object);
+    }
+    examples
 }
 
 /// Every field, with those of what is in it.
@@ -73,7 +80,100 @@ fn fields_of(value: &Value) -> BTreeSet<String> {
     found
 }
 
-/// One of each kind, with everything that it can have.
+/// The variants of what is told, in small letters, with the event that each is.
+fn events() -> BTreeSet<(String, String)> {
+    let (_, body) = NOTICES.split_once("pub enum Notice {\n").unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let mut renamed = None;
+    let event = |line: &str| {
+        let line = line.strip_prefix("    ")?;
+        if let Some(name) = line.strip_prefix("#[serde(rename = \"") {
+            renamed = name.split('"').next().map(str::to_owned);
+        }
+        let variant = Some(line).filter(|line| line.starts_with(char::is_uppercase)).map(kebab)?;
+        Some((variant.clone(), renamed.take().unwrap_or(variant)))
+    };
+    body.lines().filter_map(event).collect()
+}
+
+/// One of each kind of what is told of rooms, with everything that it can have.
+fn room_notices() -> Vec<Notice> {
+    let (bob, key): (Name, _) = ("bob".parse().unwrap(), PublicKey([7; 32]));
+    let (room, room_id): (RoomLabel, _) = ("#lab".parse().unwrap(), RoomKey([7; 32]));
+    let (id, text, now) = (Cursor { epoch: 1, number: 2 }, Body::Text("hi".into()), Some(0));
+    let (members, topic, presence) = (vec![bob.clone()], String::new(), Some(OnOff::Online));
+    let line = RoomHistoryLine {
+        id,
+        from: bob.clone(),
+        text: text.clone(),
+        sent: 0,
+        received: now,
+        is_final: true,
+        have: 1,
+        of: 1,
+        unknown: false,
+    };
+    let member = MemberLine {
+        user: bob.clone(),
+        fingerprint: key,
+        owner: false,
+        state: MemberState::Joined,
+        linked: true,
+        presence,
+        behind: 0,
+        holds_final: false,
+        unknown: false,
+    };
+    let listed = RoomLine {
+        room: room.clone(),
+        room_id,
+        owner: bob.clone(),
+        topic: topic.clone(),
+        state: RoomStanding::Joined,
+        members: 1,
+        linked: 1,
+        unread: 1,
+        waiting: 1,
+    };
+    let why = RoomWhy {
+        room: room.clone(),
+        room_id,
+        state: RoomStanding::Joined,
+        reason: RoomReason::Linked,
+        members: vec![MemberWhy { user: bob.clone(), linked: true, presence, reason: Reason::Linked }],
+    };
+    vec![
+        Notice::Message {
+            id,
+            from: bob.clone(),
+            text,
+            sent: 0,
+            received: 0,
+            replayed: false,
+            stranger: false,
+            room: Some(room.clone()),
+            room_id: Some(room_id),
+            unknown: true,
+        },
+        Notice::Spread { id, to: room.clone(), have: 1, of: 1, is_final: true },
+        Notice::Invite { room: room.clone(), room_id, from: bob.clone(), members, topic, stranger: true },
+        Notice::Member {
+            room: room.clone(),
+            room_id,
+            user: bob.clone(),
+            state: MemberState::Joined,
+            by: Some(bob),
+        },
+        Notice::Room { room: room.clone(), room_id, state: RoomState::Founded, why: String::new() },
+        Notice::RoomHistory { room: room.clone(), room_id, messages: vec![line.clone()] },
+        Notice::RoomConversation { peer: room.clone(), room_id, unread: 0, messages: vec![line] },
+        Notice::Rooms { rooms: vec![listed] },
+        Notice::Members { room, room_id, members: vec![member] },
+        Notice::RoomWhy(Box::new(why)),
+    ]
+}
+
+/// One of each kind of what is told of users, with everything that it can have.
 fn notices() -> Vec<Notice> {
     let bob: Name = "bob".parse().unwrap();
     let (id, key) = (Cursor { epoch: 1, number: 2 }, PublicKey([7; 32]));
@@ -118,11 +218,12 @@ fn notices() -> Vec<Notice> {
         next_dial: now,
         goodbye: Some(Goodbye { at: 0, reason: "" }),
     };
-    let outbox = OutboxLine { id, to: bob.clone(), text: text.clone(), sent: 0 };
+    let outbox = OutboxLine { id, to: bob.clone().into(), text: text.clone(), sent: 0 };
     let error = ErrorNotice {
         code: Code::Undeliverable,
         message: String::new(),
         peer: Some(bob.clone()),
+        room: Some("#lab".parse().unwrap()),
         id: Some(id),
         text: Some(String::new()),
     };
@@ -143,8 +244,11 @@ fn notices() -> Vec<Notice> {
             received: 0,
             replayed: false,
             stranger: true,
+            room: None,
+            room_id: None,
+            unknown: false,
         },
-        Notice::Queued { id, to: bob.clone(), linked: true, text, sent: 0 },
+        Notice::Queued { id, to: bob.clone().into(), linked: true, text, sent: 0 },
         Notice::Delivered { id, to: bob.clone() },
         Notice::Held { to: bob.clone(), reason: HeldReason::NotAnswered, waiting: 1 },
         Notice::Lost { peer: bob.clone(), messages: 1 },
@@ -160,7 +264,7 @@ fn notices() -> Vec<Notice> {
         Notice::Found {
             words: detail.clone(),
             peer: None,
-            messages: vec![FoundLine { peer: bob.clone(), line }],
+            messages: vec![FoundLine { peer: Addressee::User(bob.clone()), line }],
         },
         Notice::Help { commands: vec![("", "")] },
         Notice::Explanation(Explanation::of("OUTBOX").unwrap()),
@@ -173,28 +277,41 @@ fn notices() -> Vec<Notice> {
 #[test]
 fn every_event_is_documented_with_its_fields() {
     let documented = examples("event");
-    assert_eq!(documented.keys().cloned().collect::<BTreeSet<_>>(), variants(NOTICES, "Notice"));
-    let mut seen = BTreeSet::new();
-    for notice in notices() {
+    let events: BTreeMap<_, _> = events().into_iter().collect();
+    assert_eq!(documented.keys().collect::<BTreeSet<_>>(), events.values().collect());
+    let (mut variants, mut shown) = (BTreeSet::new(), BTreeMap::<_, BTreeSet<_>>::new());
+    for notice in notices().into_iter().chain(room_notices()) {
+        let variant = kebab(&format!("{notice:?}"));
         let mut written = Vec::new();
         Told::from(notice).write_json(&mut written);
         let written: Value = serde_json::from_slice(&written).unwrap();
         let event = written["event"].as_str().unwrap();
-        assert_eq!(fields_of(&documented[event]), fields_of(&written), "{event}");
+        assert_eq!(events[&variant], event);
         for field in fields_of(&written) {
             let name = field.rsplit('.').next().unwrap();
             assert!(DOCUMENT.contains(&format!("`{name}`")), "{event}: {field}");
         }
         assert!(DOCUMENT.contains(&format!("\n`{event}`: ")), "{event} has its paragraph");
-        seen.insert(event.to_owned());
+        shown.entry(event.to_owned()).or_default().insert(fields_of(&written));
+        variants.insert(variant);
     }
-    assert_eq!(seen, variants(NOTICES, "Notice"));
+    assert_eq!(variants, events.into_keys().collect());
+    for (event, examples) in documented {
+        let examples: BTreeSet<_> = examples.iter().map(fields_of).collect();
+        assert_eq!(examples, shown[&event], "{event}");
+    }
 }
 
 #[test]
 fn every_error_and_reason_is_documented() {
     assert_eq!(first_column("| code | meaning |"), variants(NOTICES, "Code"));
     assert_eq!(first_column("| reason | meaning |"), variants(REASONS, "Reason"));
+    assert_eq!(first_column("| reason for a room | meaning |"), variants(ROOMS, "RoomReason"));
+    for (header, name) in
+        [("| state of a member | meaning |", "MemberState"), ("| state of a room | meaning |", "RoomState")]
+    {
+        assert_eq!(first_column(header), variants(ROOMS, name));
+    }
 }
 
 #[test]

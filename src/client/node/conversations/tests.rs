@@ -4,6 +4,22 @@ use super::super::tests::support::*;
 use super::*;
 use crate::protocol::peer::Kind;
 
+mod rooms;
+
+/// The conversation with bob.
+const BOBS: ConversationId = ConversationId::User(1);
+
+/// Who writes in rooms: carol, and one who calls himself bob and is not the contact. Of others nothing is told.
+fn writer(key: &PublicKey) -> Option<Writer> {
+    match *key {
+        CAROL => Some(Writer { name: name("carol"), unknown: false }),
+        OTHER => Some(Writer { name: name("bob"), unknown: true }),
+        _ => None,
+    }
+}
+
+const CAROL: PublicKey = PublicKey([9; 32]);
+
 /// The conversations of a user with contacts, of which bob has the id 1.
 struct World {
     journal: Journal,
@@ -21,7 +37,7 @@ impl World {
 
     fn load(journal: Journal) -> Self {
         let rows = journal.contacts().unwrap();
-        let it = Conversations::load(&journal, &rows, journal.last_seq().unwrap()).unwrap();
+        let it = Conversations::load(&journal, OWN, &rows, journal.last_seq().unwrap()).unwrap();
         Self { journal, fx: effects(), roster: Roster::load(&rows), it }
     }
 
@@ -38,7 +54,7 @@ impl World {
     /// Tells what there is room for, in a transaction that is committed, and the console writes it: which messages,
     /// those that were there at the start with a minus.
     fn look(&mut self) -> Vec<i64> {
-        self.it.catch_up(&mut self.fx, &self.journal, &self.roster, |_| 2).unwrap();
+        self.it.catch_up(&mut self.fx, &self.journal, &self.roster, |_| 2, |_, key| writer(key)).unwrap();
         self.fx.commit();
         let told = self.fx.output.take_batch(self.fx.now).unwrap_or_default();
         for (id, seq) in self.fx.output.written(self.fx.now) {
@@ -59,7 +75,7 @@ impl World {
 
     /// Who the user talks to, what is unread, what waits, and how many contacts there are.
     fn prompt(&mut self, waiting: u64) -> Option<String> {
-        let Prompt { conversation, unread, waiting, contacts } = self.it.prompt(&self.roster, waiting)?;
+        let Prompt { conversation, unread, waiting, contacts, .. } = self.it.prompt(&self.roster, waiting)?;
         let conversation = conversation.map_or("none".into(), |name| name.to_string());
         Some(format!(
             "{conversation} {:?} {waiting} {}",
@@ -73,30 +89,30 @@ impl World {
 fn a_message_is_unread_until_the_user_looks() {
     let mut world = World::new(&["bob"]);
     world.receive(3);
-    assert_eq!((world.look(), world.it.unread(1), world.it.handed(1)), (vec![1, 2, 3], 3, 3));
+    assert_eq!((world.look(), world.it.unread(BOBS), world.it.handed(BOBS)), (vec![1, 2, 3], 3, 3));
     // Up to where they were read.
     for (read, unread) in [(2, 1), (1, 1), (99, 0)] {
-        world.it.mark_read(1, read);
+        world.it.mark_read(BOBS, read);
         world.look();
-        assert_eq!(world.it.unread(1), unread);
+        assert_eq!(world.it.unread(BOBS), unread);
     }
     // In the conversation a message is read as it is written by the console.
-    assert!(world.it.enter(Some(1)) && !world.it.enter(Some(1)));
+    assert!(world.it.enter(Some(BOBS)) && !world.it.enter(Some(BOBS)));
     world.receive(1);
-    assert_eq!((world.it.unread(1), world.look(), world.it.unread(1)), (1, vec![4], 0));
+    assert_eq!((world.it.unread(BOBS), world.look(), world.it.unread(BOBS)), (1, vec![4], 0));
     assert!(world.it.enter(None));
     world.receive(2);
     world.look();
     let mut world = World::load(world.journal);
-    assert_eq!((world.it.unread(1), world.it.current(), world.look()), (2, None, vec![]));
+    assert_eq!((world.it.unread(BOBS), world.it.current(), world.look()), (2, None, vec![]));
     assert_eq!(world.prompt(0).unwrap(), "none [2] 0 1");
     // What was written in between counts with what is unread when the conversation is shown.
     let epoch = world.journal.add_epoch(7, 7).unwrap();
     world.journal.add_sent(1, 7, epoch, Kind::TEXT, 0, b"x").unwrap();
     assert_eq!(world.it.own_among_unread(&world.journal, 1).unwrap(), 1);
     world.receive(MANY_UNREAD.cast_signed());
-    assert_eq!(world.it.unread(1), MANY_UNREAD);
-    assert_eq!(World::load(world.journal).it.unread(1), MANY_UNREAD);
+    assert_eq!(world.it.unread(BOBS), MANY_UNREAD);
+    assert_eq!(World::load(world.journal).it.unread(BOBS), MANY_UNREAD);
 }
 
 #[test]
@@ -110,7 +126,7 @@ fn what_there_is_no_room_for_is_told_later_in_order() {
     fill(&mut world);
     world.receive(2);
     world.it.delivered(&mut world.fx, 1, &name("bob"), 1, cursor(7, 1));
-    assert_eq!((world.look(), world.it.handed(1)), (vec![], 0));
+    assert_eq!((world.look(), world.it.handed(BOBS)), (vec![], 0));
     // There is room again, but the earlier ones come first; and not all of ours are delivered.
     world.receive(1);
     world.it.delivered(&mut world.fx, 1, &name("bob"), 2, cursor(7, 2));
@@ -127,7 +143,7 @@ fn what_there_is_no_room_for_is_told_later_in_order() {
     world.fx.output = Output::new(true);
     world.receive(1);
     assert_eq!(
-        (world.look(), world.it.handed(1), world.it.unread(1)),
+        (world.look(), world.it.handed(BOBS), world.it.unread(BOBS)),
         (vec![], 9, 7),
         "the output is not read"
     );
@@ -143,9 +159,9 @@ fn the_prompt_is_told_when_it_changes_and_only_then() {
     world.receive(2);
     is(&mut world, 0, "none [2] 0 2");
     world.look();
-    world.it.enter(Some(1));
+    world.it.enter(Some(BOBS));
     is(&mut world, 3, "bob [2] 3 2");
-    world.it.mark_read(1, 2);
+    world.it.mark_read(BOBS, 2);
     world.look();
     is(&mut world, 3, "bob [] 3 2");
     is(&mut world, 0, "bob [] 0 2");
@@ -163,16 +179,16 @@ fn a_failed_transaction_leaves_everything_as_it_was() {
     world.look();
     world.journal.begin().unwrap();
     world.receive(1);
-    world.it.enter(Some(1));
-    world.it.mark_read(1, 2);
+    world.it.enter(Some(BOBS));
+    world.it.mark_read(BOBS, 2);
     world.it.recount(&world.journal, &world.roster).unwrap();
-    assert_eq!((world.it.unread(1), world.it.is_behind()), (0, true));
+    assert_eq!((world.it.unread(BOBS), world.it.is_behind()), (0, true));
     assert_eq!(world.prompt(0).unwrap(), "bob [] 0 1");
     world.journal.rollback();
     world.it.rollback();
     world.fx.rollback();
-    assert_eq!((world.it.unread(1), world.it.current(), world.it.is_behind()), (1, None, false));
+    assert_eq!((world.it.unread(BOBS), world.it.current(), world.it.is_behind()), (1, None, false));
     assert_eq!(world.prompt(0).unwrap(), "none [1] 0 1");
     world.receive(1);
-    assert_eq!((world.look(), world.it.unread(1)), (vec![2], 2));
+    assert_eq!((world.look(), world.it.unread(BOBS)), (vec![2], 2));
 }

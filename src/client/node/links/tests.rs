@@ -100,7 +100,7 @@ fn everything_has_its_turn() {
     let cases = [
         (Peer::Ping, ["Nothing", "Nothing", "Nothing"]),
         (Peer::Bye(Bye { reason: ByeReason::LOGOUT }), ["Goodbye", "Goodbye", "Goodbye"]),
-        (Peer::Hello(hello(1, &[])), ["Nothing", "Hello", "Broken"]),
+        (Peer::Hello(hello(1, &[])), ["Unknown", "Hello", "Broken"]),
         (text(MAX_TEXT), ["Broken", "Broken", "Message"]),
         (text(MAX_TEXT + 1), ["Broken", "Broken", "Broken"]),
         (Peer::Message(unknown), ["Broken", "Broken", "Message"]),
@@ -147,15 +147,20 @@ fn a_hello_says_where_the_client_can_be_dialled_and_what_it_takes() {
 
 #[test]
 fn the_owner_of_a_key_is_asked_for_once_and_not_for_everybody() {
-    let (mut links, fx) = (Links::new(OWN), effects());
+    let (mut links, mut fx) = (Links::new(OWN), effects());
     let add = |links: &mut Links, id: u64, key| {
-        links.add(&fx, id, PublicKey([key; 32]), false, from(address(9)), 0);
+        links.add(&effects(), id, PublicKey([key; 32]), false, from(address(9)), 0);
         links.unknown(id, 2)
     };
     assert_eq!([add(&mut links, 0, 1), add(&mut links, 1, 1)], [Unknown::Ask, Unknown::Asked]);
     assert_eq!(links.identifying(PublicKey([1; 32])), [0, 1]);
     (2..MAX_UNKNOWN as u64 - 1).for_each(|id| _ = add(&mut links, id, 2));
     assert_eq!([add(&mut links, 1000, 3), add(&mut links, 1001, 4)], [Unknown::Ask, Unknown::TooMany]);
+    // Who was named, and has not said hello, is asked for again.
+    links.close(&mut fx, 1001, None);
+    links.named(1000, &name("bob"));
+    links.close(&mut fx, 2, None);
+    assert_eq!(add(&mut links, 1002, 3), Unknown::Ask);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::super::super::command::Reference;
 use super::super::super::event::Prompt;
 use super::super::super::notice::MANY_UNREAD;
 use super::*;
+use crate::store::journal::ConversationId;
 
 fn prompts(actions: Vec<Action>) -> Vec<Prompt> {
     let prompt = |action| if let Action::Prompt(prompt) = action { Some(prompt) } else { None };
@@ -12,7 +13,7 @@ fn prompts(actions: Vec<Action>) -> Vec<Prompt> {
 
 impl World {
     fn unread(&self) -> u64 {
-        self.node.conversations.unread(self.bob())
+        self.node.conversations.unread(ConversationId::User(self.bob()))
     }
 
     /// The conversations entered and left so far, with what was unread and how many lines were shown.
@@ -70,6 +71,57 @@ fn who_can_not_enter_a_conversation_is_in_none() {
     world.types("CHAT bbo hi");
     let Some(Notice::Error(error)) = world.notices.last() else { panic!() };
     assert!(error.message.contains("did you mean bob?"), "{}", error.message);
+}
+
+#[test]
+fn a_room_that_is_not_there_is_refused_and_not_entered() {
+    let mut world = World::linked(1);
+    world.types("CHAT bob");
+    world.types("CHAT #lab");
+    assert_eq!(world.errors(), [Code::NoSuchRoom]);
+    // What comes next was meant for the room.
+    assert_eq!(texts(&world.types("secret"), 1).len(), 0);
+    for line in ["CHAT #lab hi", "HISTORY #lab", "SEARCH x #lab", "WHY #lab", "JOIN #lab", "TOPIC #lab x"] {
+        world.types(line);
+        let Some(Notice::Error(error)) = world.notices.last() else { panic!("{line}") };
+        let room = error.room.as_ref().map(ToString::to_string);
+        assert_eq!((error.code, room.as_deref()), (Code::NoSuchRoom, Some("#lab")), "{line}");
+    }
+    world.fail(&[typed("TOPIC #lab what it is")]);
+    let Some(Notice::Error(error)) = world.notices.last() else { panic!() };
+    assert_eq!((error.code, error.text.as_deref()), (Code::NotSaved, Some("what it is")));
+    assert!(error.room.is_some());
+    world.types("ROOMS");
+    assert!(matches!(world.notices.last(), Some(Notice::Rooms { rooms }) if rooms.is_empty()));
+}
+
+#[test]
+fn lines_go_to_the_room_that_the_user_is_in() {
+    let mut world = World::linked(1);
+    world.types("ROOM #lab");
+    let actions = world.types("CHAT #lab");
+    let prompt = prompts(actions).pop().unwrap();
+    assert_eq!(prompt.conversation.map(|it| it.to_string()).as_deref(), Some("#lab"));
+    assert!(matches!(
+        world.notices.last(),
+        Some(Notice::RoomConversation { unread: 0, messages, .. }) if messages.is_empty()
+    ));
+    // A line is said there, and not to bob.
+    assert_eq!(texts(&world.types("hello world"), 1).len(), 0);
+    assert_ne!(world.errors().last(), Some(&Code::BadCommand));
+    world.types("HISTORY #lab 3");
+    let Some(Notice::RoomHistory { messages, .. }) = world.notices.last() else { panic!() };
+    assert_eq!((messages.len(), messages[0].from.as_str(), messages[0].received), (1, "alice", None));
+    for (line, count) in [("SEARCH hello #lab", 1), ("SEARCH hello", 1), ("SEARCH hello @bob", 0)] {
+        world.types(line);
+        (0..3).for_each(|_| drop(world.step(&[])));
+        let Some(Notice::Found { messages, .. }) = world.notices.last() else { panic!("{line}") };
+        assert_eq!(messages.len(), count, "{line}");
+        assert!(messages.iter().all(|found| found.peer.to_string() == "#lab"), "{line}");
+    }
+    world.types("CHAT");
+    world.types("hello");
+    assert_eq!(world.errors().last(), Some(&Code::BadCommand));
 }
 
 #[test]

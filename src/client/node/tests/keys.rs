@@ -16,7 +16,7 @@ fn another_key_is_refused_until_it_is_trusted() {
     world.types("CHAT bob secret");
     world.discovery(&[status("bob", OTHER, 4000, true), status("bob", OTHER, 4000, true)]);
     assert_eq!(world.errors(), [Code::KeyChanged], "said once");
-    world.step(&[proved(1, OTHER, None)]);
+    world.step(&[proved(1, OTHER, None), Input::LinkSays(1, vec![hello(1, &[])])]);
     let actions = world.discovery(&[ToClient::Identity(Identity { key: OTHER, name: Some(name("bob")) })]);
     assert!(closed(&actions, 1) && texts(&actions, 1).is_empty());
     for digits in ["", "08", "0"] {
@@ -27,7 +27,7 @@ fn another_key_is_refused_until_it_is_trusted() {
     let actions = world.step(&[proved(2, OTHER, None), Input::LinkSays(2, vec![hello(1, &[])])]);
     assert_eq!(texts(&actions, 2), ["secret"]);
     // The old key's holder is a stranger now.
-    let actions = world.step(&[proved(3, BOB, None)]);
+    let actions = world.step(&[proved(3, BOB, None), Input::LinkSays(3, vec![hello(1, &[])])]);
     assert!(asks(&actions, &ToDiscovery::Identify(Identify { key: BOB })));
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::protocol::rendezvous::{Refused, RefusedCode};
 
 fn send() -> Input {
-    Input::Send { to: name("bob"), text: "hi".into() }
+    Input::Send { to: name("bob").into(), text: "hi".into() }
 }
 
 #[test]

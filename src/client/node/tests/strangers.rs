@@ -27,7 +27,16 @@ fn asked(policy: Strangers) -> World {
 
 fn asks(asks: Asks) -> ToClient {
     let (name, key) = (name("bob"), BOB);
-    ToClient::Status(Status { name, key, address: None, online: None, asks, connected: false, also: vec![] })
+    ToClient::Status(Status {
+        name,
+        key,
+        address: None,
+        online: None,
+        asks,
+        connected: false,
+        also: vec![],
+        room: false,
+    })
 }
 
 fn answers(actions: &[Action], typed: bool) -> bool {
@@ -67,6 +76,7 @@ fn a_stranger_is_met_as_the_user_wants() {
         assert_eq!((world.standing(), request), (standing, told), "{policy:?}");
         world.step(&[proved(1, BOB, None)]);
         if policy == Strangers::Closed {
+            world.says(1, &[hello(1, &[])]);
             world.discovery(&[ToClient::Identity(Identity { key: BOB, name: Some(name("bob")) })]);
         }
         world.says(1, &[hello(1, &[])]);
@@ -140,7 +150,7 @@ fn a_stranger_who_is_unblocked_is_one_as_before() {
     assert_eq!(world.shown().len() as u64, STRANGER_MESSAGES, "what came before counts");
     // Who is no stranger to be unblocked is not met again.
     world.types("UNBLOCK bob");
-    assert_eq!(world.node.intake.hold(world.bob()), Some(HoldReason::NOT_ANSWERED));
+    assert_eq!(world.node.intake.hold(world.bob(), true), Some(HoldReason::NOT_ANSWERED));
     world.later(month);
     assert_eq!(world.standing(), Some(Standing::Forgotten), "they have their time anew, and no more");
 }
@@ -313,7 +323,7 @@ fn a_lower_version_than_before_is_refused() {
     };
     // Also than over the link by which this side has met them.
     let mut world = World::online();
-    world.step(&[proved(1, 3)]);
+    world.step(&[proved(1, 3), Input::LinkSays(1, vec![hello(1, &[])])]);
     let bob = ToClient::Identity(crate::protocol::rendezvous::Identity { key: BOB, name: Some(name("bob")) });
     assert!(!closed(&world.discovery(&[bob]), 1));
     assert!(closed(&world.step(&[proved(2, 2)]), 2));

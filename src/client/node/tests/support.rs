@@ -14,7 +14,11 @@ use crate::time::{Instant, Now};
 use crate::transport::noise::Keypair;
 use crate::undo::Transactional;
 
-pub const OWN: PublicKey = PublicKey([5; 32]);
+/// The key of [`keypair`], lower than the others: this side decides which links stay.
+pub const OWN: PublicKey = PublicKey([
+    0x05, 0x91, 0xf2, 0xb0, 0x5c, 0x34, 0x87, 0x5c, 0xd8, 0xb7, 0x48, 0xfc, 0x8e, 0x87, 0xf9, 0x07, 0x01,
+    0x3b, 0x84, 0x00, 0x42, 0x90, 0x42, 0xe8, 0x06, 0x22, 0x8c, 0x0c, 0x1b, 0xf2, 0xad, 0x23,
+]);
 pub const BOB: PublicKey = PublicKey([7; 32]);
 pub const OTHER: PublicKey = PublicKey([8; 32]);
 
@@ -31,6 +35,12 @@ pub fn path() -> Path {
     Path { local: address(2), remote: address(1), rtt: Duration::ZERO, own: Vec::new() }
 }
 
+pub fn keypair() -> Keypair {
+    let mut seed = [0; 32];
+    seed[0] = 160;
+    Keypair::from_secret(&seed).unwrap()
+}
+
 /// This many milliseconds after the start.
 pub fn at(ms: u64) -> Now {
     let wall = 1_000_000 + i64::try_from(ms).unwrap();
@@ -39,7 +49,7 @@ pub fn at(ms: u64) -> Now {
 
 /// The journal of alice, whose contacts have the ids 1, 2 and so on.
 pub fn journal(contacts: &[&str]) -> Journal {
-    let journal = Journal::in_memory(&name("alice"), &Keypair::generate().unwrap()).unwrap();
+    let journal = Journal::in_memory(&name("alice"), &keypair()).unwrap();
     contacts.iter().for_each(|it| _ = journal.add_contact(&name(it), Standing::Contact).unwrap());
     journal
 }
@@ -74,6 +84,7 @@ pub fn hello(epoch: u64, cursors: &[Cursor]) -> Hello {
         hold: None,
         via: Via::Direct,
         linked: true,
+        room: false,
     }
 }
 

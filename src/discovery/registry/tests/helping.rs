@@ -88,8 +88,8 @@ fn both_sides_of_a_punch_are_told_the_same_moment_and_each_the_other_s_address()
         let addresses = addresses.iter().map(|text| at(text)).collect();
         (session, Punch { name: name(with), token: [0; 16], wait, addresses })
     };
-    let to_alice = side(alice, "bob", 20, &["198.51.100.1:40002", "[2001:db8::2]:5000"]);
-    let to_bob = side(bob, "alice", 0, &["192.0.2.1:40001"]);
+    let to_alice = side(alice, "bob", 220, &["198.51.100.1:40002", "[2001:db8::2]:5000"]);
+    let to_bob = side(bob, "alice", 200, &["192.0.2.1:40001"]);
     let sides = [to_alice.clone(), to_bob.clone()];
     assert_eq!(world.say(alice, punch("bob")), [Action::Punch { sides }]);
     // Bob has asked at the same time: it is the same one.

@@ -1,0 +1,223 @@
+//! What is known of rooms and of what was said in them, to be read.
+
+use super::super::addressee::{Addressee, RoomLabel};
+use super::super::notice::{
+    Body, HistoryLine, MemberLine, MemberState, MemberWhy, OutboxLine, Reason, RoomHistoryLine, RoomLine,
+    RoomReason, RoomStanding, RoomWhy,
+};
+use super::conversations::Writer;
+use super::one_shot::Progress;
+use super::rooms::{Room, Rooms, Spread, State};
+use super::roster::Roster;
+use super::{Node, Setup};
+use crate::protocol::peer::Cursor;
+use crate::protocol::{Name, PublicKey};
+use crate::store::Result;
+use crate::store::journal::{ConversationId, Journal, RoomId, Said, Standing};
+
+/// Who has written in a room; `None` for a member of whom this user wants to hear nothing.
+pub(super) fn writer(
+    setup: &Setup,
+    roster: &Roster,
+    rooms: &Rooms,
+    room: RoomId,
+    key: &PublicKey,
+) -> Option<Writer> {
+    let name = rooms.get(room)?.membership.name_of(*key)?;
+    Writer::new((&setup.name, &setup.key()), roster, name, key)
+}
+
+/// Texts of a room as they are listed, without those of whom this user wants to hear nothing.
+pub(super) fn lines(node: &Node, id: RoomId, said: Vec<Said>) -> Vec<RoomHistoryLine> {
+    said.into_iter().filter_map(|said| line(node, id, &said)).collect()
+}
+
+fn line(node: &Node, id: RoomId, said: &Said) -> Option<RoomHistoryLine> {
+    let own = said.author == node.setup.key();
+    let Writer { name, unknown } = if own {
+        Writer { name: node.setup.name.clone(), unknown: false }
+    } else {
+        writer(&node.setup, &node.roster, &node.rooms, id, &said.author)?
+    };
+    let Spread { have, of, is_final } = spread(node.rooms.get(id)?, said);
+    Some(RoomHistoryLine {
+        id: said.id,
+        from: name,
+        text: Body::new(said.kind, &said.body),
+        sent: said.sent,
+        received: (!own).then_some(said.arrived),
+        is_final,
+        have,
+        of,
+        unknown,
+    })
+}
+
+/// How far a text has come.
+fn spread(room: &Room, said: &Said) -> Spread {
+    let Cursor { epoch, number } = said.id;
+    let chain = room.chains_of(said.author).find(|it| it.row.name.epoch == epoch && it.row.number >= number);
+    chain.map(|chain| room.spread(chain, number, said.place)).unwrap_or_default()
+}
+
+/// A text of a room that was found; it counts as delivered once another member has it.
+pub(super) fn found_line(node: &Node, id: RoomId, said: &Said) -> Option<HistoryLine> {
+    let RoomHistoryLine { id, from, text, sent, received, have, .. } = line(node, id, said)?;
+    Some(HistoryLine { id, from, text, sent, received, delivered: received.is_some() || have > 1 })
+}
+
+/// What only this client has, of each room the oldest `each`, and `most` in all.
+pub(super) fn outbox(node: &Node, journal: &Journal, each: usize, most: usize) -> Result<Vec<OutboxLine>> {
+    let mut lines = Vec::new();
+    for (id, room) in node.rooms.iter() {
+        let Some(label) = node.label(id) else {
+            continue;
+        };
+        let before = lines.len();
+        for (chain, after) in room.ours_alone() {
+            let left = (before + each).min(most).saturating_sub(lines.len());
+            let texts = journal.texts_after(chain, after, u32::try_from(left).unwrap_or(u32::MAX))?;
+            lines.extend(texts.into_iter().map(|said| OutboxLine {
+                id: said.id,
+                to: Addressee::Room(label.clone()),
+                text: Body::new(said.kind, &said.body),
+                sent: said.sent,
+            }));
+        }
+    }
+    Ok(lines)
+}
+
+/// Whether it makes sense to stay for what waits in rooms: some other member may be reached.
+pub(super) fn is_hopeful(node: &Node) -> bool {
+    let may_come = |key: &PublicKey| {
+        let holder = node.roster.holder(key).and_then(|id| Some((id, node.roster.get(id)?)));
+        node.mates.link(key).is_some()
+            || holder.is_some_and(|(id, person)| person.is_dialled() || node.mates.has(id))
+    };
+    node.rooms
+        .iter()
+        .any(|(_, room)| room.ours_alone().next().is_some() && room.others().iter().any(may_come))
+}
+
+/// What has become of the one text that was said there under that name.
+pub(super) fn progress(node: &Node, id: RoomId, text: Cursor) -> Progress {
+    let Some(room) = node.rooms.get(id).filter(|room| room.is_open()) else {
+        return Progress::Gone;
+    };
+    let Some(chain) = room.chain_in(room.own, text.epoch) else {
+        return Progress::Gone;
+    };
+    let others = room.others();
+    let has = |key: &PublicKey| room.covered(*key, chain) >= text.number;
+    let mut linked = others.iter().filter(|key| node.mates.link(key).is_some());
+    if others.iter().any(has) && linked.all(has) { Progress::Arrived } else { Progress::UnderWay }
+}
+
+pub(super) fn why_not_delivered(node: &Node, id: RoomId) -> String {
+    let others = node.rooms.get(id).map(Room::others).unwrap_or_default();
+    let why = if others.is_empty() {
+        "no other member is in it"
+    } else if others.iter().any(|key| node.mates.link(key).is_some()) {
+        "not all members that are linked have confirmed it"
+    } else {
+        "no other member is linked"
+    };
+    why.into()
+}
+
+fn standing(room: &Room) -> RoomStanding {
+    match room.state(room.own) {
+        Some(State::Joined) if room.membership.frozen.is_some() => RoomStanding::Frozen,
+        Some(State::Joined) => RoomStanding::Joined,
+        Some(State::Invited) => RoomStanding::Invited,
+        Some(State::Left) => RoomStanding::Left,
+        Some(State::Removed | State::Forked) | None => RoomStanding::Removed,
+    }
+}
+
+/// The user's rooms, sorted.
+pub(super) fn rooms(node: &Node) -> Vec<RoomLine> {
+    let line = |(id, room): (RoomId, &Room)| {
+        let membership = &room.membership;
+        let linked = room.others().iter().filter(|key| node.mates.link(key).is_some()).count();
+        Some(RoomLine {
+            room: node.label(id)?,
+            room_id: room.key(),
+            owner: membership.name_of(membership.owner)?.clone(),
+            topic: membership.topic.clone(),
+            state: standing(room),
+            members: room.joined.len() as u64,
+            linked: linked as u64,
+            unread: node.conversations.unread(ConversationId::Room(id)),
+            waiting: node.noted.waiting(id),
+        })
+    };
+    let mut lines: Vec<RoomLine> = node.rooms.iter().filter_map(line).collect();
+    lines.sort_by(|one, other| one.room.cmp(&other.room));
+    lines
+}
+
+/// The members of a room, sorted by name.
+pub(super) fn members(node: &Node, id: RoomId) -> Vec<MemberLine> {
+    let Some(room) = node.rooms.get(id) else {
+        return Vec::new();
+    };
+    let own = node.setup.key();
+    let line = |(key, name): (PublicKey, &Name)| {
+        let state = room.state(key)?;
+        let joined = state == State::Joined;
+        let writer = Writer::new((&node.setup.name, &own), &node.roster, name, &key);
+        Some(MemberLine {
+            user: name.clone(),
+            fingerprint: key,
+            owner: key == room.membership.owner,
+            state: MemberState::from(state),
+            linked: key == own || node.mates.link(&key).is_some(),
+            presence: node.roster.holder(&key).and_then(|id| node.dialer.presence(id)).map(Into::into),
+            behind: if joined { room.behind(key) } else { 0 },
+            holds_final: joined && key != own && room.holds_up(key),
+            unknown: writer.is_some_and(|writer| writer.unknown),
+        })
+    };
+    let mut lines: Vec<MemberLine> = room.membership.members().into_iter().filter_map(line).collect();
+    lines.sort_by(|one, other| (&one.user, one.fingerprint).cmp(&(&other.user, other.fingerprint)));
+    lines
+}
+
+/// Why what is said in a room does not reach all.
+pub(super) fn why(node: &Node, id: RoomId, label: &RoomLabel) -> Option<RoomWhy> {
+    let room = node.rooms.get(id)?;
+    let members: Vec<MemberWhy> =
+        room.others().into_iter().filter_map(|key| member_why(node, room, key)).collect();
+    let state = standing(room);
+    let reason = match state {
+        RoomStanding::Frozen => RoomReason::Frozen,
+        RoomStanding::Invited | RoomStanding::Left | RoomStanding::Removed => RoomReason::NotIn,
+        RoomStanding::Joined if node.rendezvous.is_out() => RoomReason::Superseded,
+        RoomStanding::Joined if members.is_empty() => RoomReason::Alone,
+        RoomStanding::Joined if members.iter().any(|member| member.linked) => RoomReason::Linked,
+        RoomStanding::Joined => RoomReason::NotLinked,
+    };
+    Some(RoomWhy { room: label.clone(), room_id: room.key(), state, reason, members })
+}
+
+fn member_why(node: &Node, room: &Room, key: PublicKey) -> Option<MemberWhy> {
+    let holder = node.roster.holder(&key);
+    let presence = holder.and_then(|id| node.dialer.presence(id));
+    let linked = node.mates.link(&key).is_some();
+    let for_the_room = holder.is_some_and(|id| node.mates.has(id));
+    let contact = holder.filter(|id| {
+        !for_the_room || node.roster.standing(*id) == Some(Standing::Contact) && !node.roster.is_blocked(*id)
+    });
+    let why = contact.and_then(|id| node.view().why(node.fx.now, id)).map(|why| why.reason);
+    let reason = match why {
+        _ if linked => Reason::Linked,
+        Some(why) => why,
+        None if presence == Some(false) => Reason::Offline,
+        None if for_the_room => Reason::Dialling,
+        None => Reason::NoAddress,
+    };
+    let user = room.membership.name_of(key)?.clone();
+    Some(MemberWhy { user, linked, presence: presence.map(Into::into), reason })
+}

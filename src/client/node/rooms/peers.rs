@@ -1,0 +1,824 @@
+//! What is said of rooms to those who are linked, and heard from them.
+//!
+//! Over each link both sides say what they have, and each asks for what it lacks, a chain from one peer at a time. Its own
+//! new entries a member sends without being asked. Entries go in runs, of which so many bytes may be on their way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::room::{Chain, Room, State};
+use super::take::{Offered, run_weight, weight};
+use super::write::Changed;
+use super::{Cx, Effect};
+use crate::protocol::PublicKey;
+use crate::protocol::room::{
+    AboutRoom, ChainName, Change, Entry, Hash, Have, MAX_RUN, MAX_RUN_BYTES, Mark, Proof, Pull, Receipt,
+    ReceiptName, RoomSays, Run, Wanted, hash,
+};
+use crate::store::Result;
+use crate::store::journal::{ChainId, RoomId};
+use crate::time::Instant;
+
+/// How many marks or names stand in one message at most.
+const AT_ONCE: usize = 256;
+/// How many bytes of changes stand in one message, unless a single one is longer.
+const CHANGES_AT_ONCE: usize = 24 * 1024;
+/// How long a peer may take to send something of a chain that it was asked for, before another one is asked.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a chain is left alone of which nothing could be taken.
+const LEFT_ALONE: Duration = Duration::from_secs(5);
+/// How long receipts of others are gathered before they are handed on.
+const GOSSIP: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Peers {
+    peers: BTreeMap<PublicKey, Peer>,
+    /// The chains that were asked for: of whom, up to which number, and since when nothing has come.
+    pulls: BTreeMap<(RoomId, ChainName), Asked>,
+    /// When receipts of others are handed on.
+    gossip: BTreeMap<RoomId, Instant>,
+    wake: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// `None`: nothing could be taken, and for a while none is asked.
+    of: Option<PublicKey>,
+    up_to: u64,
+    since: Instant,
+}
+
+impl Asked {
+    fn until(&self) -> Instant {
+        self.since + if self.of.is_some() { PATIENCE } else { LEFT_ALONE }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    window: usize,
+    /// How many bytes of runs are on their way to it.
+    underway: usize,
+    /// The rooms of whose changes it was asked, though it is not known to be in.
+    asked: BTreeSet<RoomId>,
+    views: BTreeMap<RoomId, View>,
+}
+
+/// What is known of what a peer has of a room.
+#[derive(Debug, Default)]
+struct View {
+    /// It has said what it has.
+    heard: bool,
+    /// It takes part, and so may ask.
+    joined: bool,
+    has: BTreeMap<ChainId, u64>,
+    /// What it has and this side may not: of each chain the last mark, and all branches of one whose author breaks the
+    /// rules.
+    offers: BTreeMap<(ChainName, Hash), Mark>,
+    receipts: BTreeSet<ReceiptName>,
+    /// What is to be sent to it of each chain: after which number, and up to which.
+    serving: BTreeMap<ChainId, (u64, u64)>,
+    asked_changes: bool,
+}
+
+impl View {
+    /// Whether the peer has joined, by what is here or by its own word: to be invited is not to be in.
+    fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
+        match room.state(peer) {
+            Some(State::Joined) => true,
+            Some(State::Invited) => self.offers.keys().any(|(name, _)| name.author == peer),
+            _ => false,
+        }
+    }
+}
+
+fn say(cx: &mut Cx<'_>, to: PublicKey, room: &Room, says: RoomSays) {
+    cx.effects.push(Effect::Say { to, about: AboutRoom { room: room.key(), says } });
+}
+
+impl Peers {
+    pub fn add(&mut self, peer: PublicKey, window: usize) {
+        self.peers.insert(peer, Peer { window, ..Peer::default() });
+    }
+
+    pub fn remove(&mut self, peer: PublicKey) {
+        self.peers.remove(&peer);
+        self.pulls.retain(|_, asked| asked.of != Some(peer));
+        self.wake = Some(Instant::START);
+    }
+
+    /// Nothing of what was said over the links counts.
+    pub fn forget(&mut self) {
+        for peer in self.peers.values_mut() {
+            *peer = Peer { window: peer.window, ..Peer::default() };
+        }
+        self.pulls.clear();
+        self.wake = Some(Instant::START);
+    }
+
+    /// A room is new here.
+    pub fn meet(&mut self, rooms: &BTreeMap<RoomId, Room>, id: RoomId) {
+        debug_assert!(rooms.contains_key(&id));
+        self.peers.values_mut().for_each(|peer| _ = peer.views.remove(&id));
+        self.wake = Some(Instant::START);
+    }
+
+    /// This account takes part in a room from now on: who has heard of it already is told what there is here.
+    pub fn announce(&mut self, cx: &mut Cx<'_>, room: &Room) {
+        for peer in self.peers.iter().filter(|(_, it)| it.views.contains_key(&room.row.id)) {
+            if room.membership.is_in(*peer.0) {
+                say_all(cx, *peer.0, room);
+            }
+        }
+        self.wake = Some(Instant::START);
+    }
+
+    /// Says first to a peer what there is of a room.
+    pub fn greet(&mut self, cx: &mut Cx<'_>, room: &Room, to: PublicKey) -> Result<()> {
+        let Some(peer) = self.peers.get_mut(&to) else {
+            return Ok(());
+        };
+        if let Some(view) = peer.views.get_mut(&room.row.id) {
+            // Before, what it asked for was not given.
+            if !view.joined && room.state(to) == Some(State::Joined) {
+                view.joined = true;
+                say_all(cx, to, room);
+            }
+            return Ok(());
+        }
+        // Who has left hands on what it has all the same.
+        let takes_part = matches!(room.state(room.own), Some(State::Joined | State::Invited | State::Left));
+        if !takes_part || to == room.own {
+            return Ok(());
+        }
+        match room.state(to) {
+            None => return Ok(()),
+            // It may not know yet that it is in, or that it is out.
+            Some(State::Invited | State::Removed) => {
+                peer.views.insert(room.row.id, View::default());
+                say_changes(cx, to, room);
+            }
+            Some(state @ (State::Joined | State::Left | State::Forked)) => {
+                let joined = state == State::Joined;
+                peer.views.insert(room.row.id, View { joined, ..View::default() });
+            }
+        }
+        if room.membership.is_in(to) {
+            say_all(cx, to, room);
+            for proof in cx.journal.proofs(room.row.id)? {
+                say(cx, to, room, RoomSays::Proof(Box::new(proof)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A user is invited who may be linked already.
+    pub fn introduce(&mut self, cx: &mut Cx<'_>, room: &Room, to: PublicKey) -> Result<()> {
+        if let Some(peer) = self.peers.get_mut(&to) {
+            peer.views.remove(&room.row.id);
+        }
+        self.greet(cx, room, to)
+    }
+
+    /// Hands on changes that are new here.
+    pub fn hand_on(&mut self, cx: &mut Cx<'_>, room: &Room, changes: Vec<Change>, from: Option<PublicKey>) {
+        let knows =
+            |peer: &&PublicKey| Some(**peer) != from && room.membership.knows(**peer) && **peer != room.own;
+        for peer in self.peers.keys().filter(knows) {
+            say(cx, *peer, room, RoomSays::Changes(changes.clone()));
+        }
+        self.wake = Some(Instant::START);
+    }
+
+    /// Sends our own receipt to all members who are linked.
+    pub fn say_receipt(&mut self, cx: &mut Cx<'_>, room: &Room, receipt: Receipt) {
+        for (key, peer) in &mut self.peers {
+            if let Some(view) =
+                peer.views.get_mut(&room.row.id).filter(|_| room.state(*key) == Some(State::Joined))
+            {
+                view.receipts.insert(receipt.name);
+                say(cx, *key, room, RoomSays::Receipts(vec![receipt.clone()]));
+            }
+        }
+    }
+
+    /// A peer says something of a room.
+    pub fn hear(
+        &mut self,
+        cx: &mut Cx<'_>,
+        room: &mut Room,
+        from: PublicKey,
+        says: &RoomSays,
+        low: bool,
+    ) -> Result<()> {
+        self.greet(cx, room, from)?;
+        let is_in = room.membership.is_in(from);
+        match says {
+            RoomSays::Changes(changes) => self.hear_changes(cx, room, from, changes)?,
+            // Who was removed is told no more than that.
+            _ if !is_in => {
+                self.ask_unknown(cx, room, from, says);
+                self.tell_removed(cx, room, from);
+            }
+            RoomSays::Have(have) => self.hear_have(cx, room, from, have)?,
+            RoomSays::Pull(pull) => self.hear_pull(cx, room, from, pull)?,
+            RoomSays::Run(run) => {
+                let size = u32::try_from(run_weight(run)).unwrap_or(u32::MAX);
+                say(cx, from, room, RoomSays::Got(size));
+                if !low && room.is_open() {
+                    self.hear_run(cx, room, from, run)?;
+                } else {
+                    // It is asked for again.
+                    let asked = Asked { of: None, up_to: run.first, since: cx.now.mono };
+                    self.pulls.insert((room.row.id, run.chain), asked);
+                }
+            }
+            RoomSays::Receipts(receipts) => self.hear_receipts(cx, room, from, receipts)?,
+            RoomSays::Got(size) => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.underway =
+                        peer.underway.saturating_sub(usize::try_from(*size).unwrap_or(usize::MAX));
+                    self.wake = Some(Instant::START);
+                }
+            }
+            RoomSays::Proof(proof) => {
+                if !room.proves(proof) {
+                    blame(cx, from, "a proof that proves nothing");
+                } else if room.take_proof(cx, proof)? {
+                    self.spread_proof(cx, room, from, proof);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One who is not known to be in has changes that are not here: it was let in by what was lost here with a backup.
+    fn ask_unknown(&mut self, cx: &mut Cx<'_>, room: &Room, of: PublicKey, says: &RoomSays) {
+        if let RoomSays::Have(have) = says
+            && have.tips.iter().any(|tip| !room.changes.contains_key(tip))
+            && let Some(peer) = self.peers.get_mut(&of)
+            && peer.asked.insert(room.row.id)
+        {
+            say(cx, of, room, RoomSays::Pull(Pull { changes: true, ..Pull::default() }));
+        }
+    }
+
+    fn tell_removed(&mut self, cx: &mut Cx<'_>, room: &Room, to: PublicKey) {
+        let view = self.peers.get_mut(&to).and_then(|peer| peer.views.get_mut(&room.row.id));
+        if room.membership.knows(to)
+            && let Some(view) = view.filter(|view| !view.heard)
+        {
+            view.heard = true;
+            say_changes(cx, to, room);
+        }
+    }
+
+    fn hear_changes(
+        &mut self,
+        cx: &mut Cx<'_>,
+        room: &mut Room,
+        from: PublicKey,
+        changes: &[Change],
+    ) -> Result<()> {
+        match room.take_changes(cx, changes)? {
+            Changed::Broken(what) => blame(cx, from, what),
+            Changed::Incomplete => self.ask_changes(cx, room, from),
+            Changed::New(hashes) if hashes.is_empty() => {}
+            Changed::New(hashes) => {
+                let new = hashes.iter().filter_map(|hash| room.changes.get(hash)).cloned().collect();
+                self.hand_on(cx, room, new, Some(from));
+                let members: Vec<PublicKey> = self.peers.keys().copied().collect();
+                for peer in members {
+                    self.greet(cx, room, peer)?;
+                }
+                if let Some(view) = self.peers.get_mut(&from).and_then(|it| it.views.get_mut(&room.row.id)) {
+                    view.asked_changes = false;
+                }
+                self.take_waiting(cx, room)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_changes(&mut self, cx: &mut Cx<'_>, room: &Room, of: PublicKey) {
+        let view = self.peers.get_mut(&of).and_then(|peer| peer.views.get_mut(&room.row.id));
+        if let Some(view) = view.filter(|view| !view.asked_changes) {
+            view.asked_changes = true;
+            say(cx, of, room, RoomSays::Pull(Pull { changes: true, ..Pull::default() }));
+        }
+    }
+
+    fn hear_have(&mut self, cx: &mut Cx<'_>, room: &mut Room, from: PublicKey, have: &Have) -> Result<()> {
+        if have.tips.iter().any(|tip| !room.changes.contains_key(tip)) {
+            self.ask_changes(cx, room, from);
+        }
+        let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
+            return Ok(());
+        };
+        view.heard = true;
+        for mark in &have.heads {
+            match room.find(cx.journal, mark)?.map(|chain| chain.row.id) {
+                Some(id) => {
+                    let has = view.has.entry(id).or_default();
+                    *has = (*has).max(mark.number);
+                }
+                None => {
+                    view.offers.insert((mark.chain, mark.hash), *mark);
+                    // It has forgotten that it was asked.
+                    self.pulls
+                        .retain(|place, asked| *place != (room.row.id, mark.chain) || asked.of != Some(from));
+                }
+            }
+        }
+        view.receipts.extend(have.receipts.iter().copied().filter(|name| room.membership.knows(name.member)));
+        if room.is_joined() {
+            let receipts: Vec<_> = have.receipts.iter().copied().filter(|name| room.is_news(name)).collect();
+            if !receipts.is_empty() {
+                say(cx, from, room, RoomSays::Pull(Pull { receipts, ..Pull::default() }));
+            }
+        }
+        self.wake = Some(Instant::START);
+        Ok(())
+    }
+
+    fn hear_pull(&mut self, cx: &mut Cx<'_>, room: &Room, from: PublicKey, pull: &Pull) -> Result<()> {
+        if pull.changes {
+            say_changes(cx, from, room);
+        }
+        // To be invited is not to be in.
+        if room.state(from) != Some(State::Joined) || room.state(room.own) == Some(State::Invited) {
+            return Ok(());
+        }
+        let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
+            return Ok(());
+        };
+        for Wanted { after, up_to } in &pull.chains {
+            if let Some(chain) = room.find(cx.journal, up_to)? {
+                let base = if chain.row.branch == 0 { chain.row.base } else { 0 };
+                let after = (*after).max(room.past_of(from, up_to.chain)).max(base);
+                // The signature that was there when this was offered may have given way to a later one.
+                view.serving.insert(chain.row.id, (after, chain.signed.number));
+            }
+        }
+        let wanted = pull.receipts.iter().filter_map(|name| room.receipts.kept.get(name));
+        for receipt in wanted.cloned().collect::<Vec<_>>() {
+            say(cx, from, room, RoomSays::Receipts(vec![receipt]));
+        }
+        self.wake = Some(Instant::START);
+        Ok(())
+    }
+
+    fn hear_run(&mut self, cx: &mut Cx<'_>, room: &mut Room, from: PublicKey, run: &Run) -> Result<()> {
+        let last = run.first.saturating_add(run.entries.len() as u64).saturating_sub(1);
+        let place = (room.row.id, run.chain);
+        match room.offer(cx, from, run)? {
+            Offered::Taken => {
+                if let Some(asked) = self.pulls.get_mut(&place) {
+                    asked.since = cx.now.mono;
+                    if last >= asked.up_to {
+                        self.pulls.remove(&place);
+                    }
+                }
+                let end = room.named(run.chain, 0).and_then(|id| room.chains.get(&id));
+                if let Some(chain) = end
+                    && let Some(peer) = self.peers.get_mut(&from)
+                    && let Some(view) = peer.views.get_mut(&room.row.id)
+                {
+                    let has = view.has.entry(chain.row.id).or_default();
+                    *has = (*has).max(last);
+                }
+            }
+            Offered::Unknown => {
+                self.pulls.remove(&place);
+                self.ask_changes(cx, room, from);
+            }
+            Offered::From(after)
+                if self.pulls.get(&place).is_some_and(|asked| asked.of == Some(from))
+                    && run.first > after + 1 =>
+            {
+                // It came later than what is lacking here: another one is asked.
+                self.pulls.remove(&place);
+                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+                view.into_iter().for_each(|view| view.offers.retain(|(name, _), _| *name != run.chain));
+            }
+            Offered::From(after) => {
+                let (hash, number) = end_of(room, run);
+                let up_to = Mark { chain: run.chain, number, hash };
+                self.pulls.insert(place, Asked { of: Some(from), up_to: number, since: cx.now.mono });
+                let chains = vec![Wanted { after, up_to }];
+                say(cx, from, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
+            }
+            Offered::Full => {
+                let (hash, number) = end_of(room, run);
+                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+                view.into_iter().for_each(|view| {
+                    _ = view.offers.insert((run.chain, hash), Mark { chain: run.chain, number, hash });
+                });
+                self.pulls.insert(place, Asked { of: None, up_to: last, since: cx.now.mono });
+            }
+            Offered::Refused => {
+                self.pulls.insert(place, Asked { of: None, up_to: last, since: cx.now.mono });
+            }
+            Offered::Broken(what) => blame(cx, from, what),
+            Offered::Forked(number) => self.fork(cx, room, from, run, number)?,
+        }
+        self.take_waiting(cx, room)?;
+        self.wake = Some(Instant::START);
+        Ok(())
+    }
+
+    fn fork(
+        &mut self,
+        cx: &mut Cx<'_>,
+        room: &mut Room,
+        from: PublicKey,
+        run: &Run,
+        number: u64,
+    ) -> Result<()> {
+        self.pulls.insert((room.row.id, run.chain), Asked { of: None, up_to: number, since: cx.now.mono });
+        if let Some(proof) = room.proof(cx.journal, run, number)?
+            && room.take_proof(cx, &proof)?
+        {
+            self.spread_proof(cx, room, from, &proof);
+        }
+        Ok(())
+    }
+
+    /// Takes what has waited for what has just come.
+    fn take_waiting(&mut self, cx: &mut Cx<'_>, room: &mut Room) -> Result<()> {
+        for (name, _) in room.take_waiting(cx)? {
+            self.pulls.insert((room.row.id, name), Asked { of: None, up_to: 0, since: cx.now.mono });
+        }
+        if room.take_deferred(cx.journal)? {
+            self.gossip.entry(room.row.id).or_insert(cx.now.mono + GOSSIP);
+        }
+        Ok(())
+    }
+
+    fn spread_proof(&self, cx: &mut Cx<'_>, room: &Room, from: PublicKey, proof: &Proof) {
+        for peer in self.peers.keys().filter(|peer| **peer != from || proof.chain.author == from) {
+            if room.membership.is_in(*peer) && *peer != room.own {
+                say(cx, *peer, room, RoomSays::Proof(Box::new(proof.clone())));
+            }
+        }
+    }
+
+    fn hear_receipts(
+        &mut self,
+        cx: &mut Cx<'_>,
+        room: &mut Room,
+        from: PublicKey,
+        receipts: &[Receipt],
+    ) -> Result<()> {
+        for receipt in receipts {
+            let member = receipt.name.member;
+            if !room.membership.knows(member) {
+                self.ask_changes(cx, room, from);
+                continue;
+            }
+            if !receipt.is_signed(room.key()) {
+                blame(cx, from, "a receipt that its member has not signed");
+                return Ok(());
+            }
+            let news = room.take_receipt(cx.journal, receipt)?;
+            if let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) {
+                view.receipts.insert(receipt.name);
+                if member == from {
+                    for mark in &receipt.covers {
+                        if room.find(cx.journal, mark)?.is_none() {
+                            let branch = if room.is_forked(mark.chain) { mark.hash } else { Hash::default() };
+                            view.offers.insert((mark.chain, branch), *mark);
+                        }
+                    }
+                }
+            }
+            if news {
+                self.gossip.entry(room.row.id).or_insert(cx.now.mono + GOSSIP);
+                if receipt.tips.iter().any(|tip| !room.changes.contains_key(tip)) {
+                    self.ask_changes(cx, room, from);
+                }
+            }
+        }
+        self.wake = Some(Instant::START);
+        Ok(())
+    }
+
+    /// What follows in a room: who is to be greeted, asked, and sent our own entries.
+    pub fn follow(&mut self, cx: &mut Cx<'_>, room: &mut Room, low: bool) -> Result<()> {
+        if room.changed || self.wake == Some(Instant::START) {
+            let peers: Vec<PublicKey> = self.peers.keys().copied().collect();
+            for peer in peers {
+                self.greet(cx, room, peer)?;
+            }
+        }
+        let own =
+            room.writing.and_then(|id| room.chains.get(&id)).map(|chain| (chain.row.id, chain.signed.number));
+        let is_member = room.state(room.own).is_some_and(|state| state != State::Removed);
+        for (key, peer) in &mut self.peers {
+            let Some(view) = peer.views.get_mut(&room.row.id) else {
+                continue;
+            };
+            if let Some((id, number)) = own
+                && view.heard
+                && is_member
+                && view.takes_part(room, *key)
+                && view.has.get(&id).copied().unwrap_or_default() < number
+            {
+                let past = room.chain_name(id).map_or(0, |name| room.past_of(*key, name));
+                let after = view.has.get(&id).copied().unwrap_or_default().max(past);
+                view.serving.entry(id).or_insert((after, number)).1 = number;
+            }
+        }
+        self.pull(cx, room, low)?;
+        if self.gossip.get(&room.row.id).is_some_and(|due| *due <= cx.now.mono) {
+            self.gossip.remove(&room.row.id);
+            let kept: Vec<ReceiptName> = room.receipts.kept.keys().copied().collect();
+            for (key, peer) in &mut self.peers {
+                let Some(view) =
+                    peer.views.get_mut(&room.row.id).filter(|_| room.state(*key) == Some(State::Joined))
+                else {
+                    continue;
+                };
+                let theirs = |name: &&ReceiptName| name.member != *key && !view.receipts.contains(name);
+                let news: Vec<ReceiptName> = kept.iter().filter(theirs).copied().collect();
+                view.receipts = kept.iter().copied().collect();
+                for receipts in news.chunks(AT_ONCE) {
+                    let have = Have { receipts: receipts.to_vec(), ..Have::default() };
+                    say(cx, *key, room, RoomSays::Have(have));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a peer was asked for and does not send is asked of another one that has it. Returns who is passed over.
+    fn lose_patience(&mut self, now: Instant, room: &Room) -> BTreeMap<ChainName, PublicKey> {
+        let (id, mut slow) = (room.row.id, BTreeMap::new());
+        let over = self.pulls.iter().filter(|((of, _), asked)| *of == id && now >= asked.until());
+        for ((_, name), asked) in over.map(|(place, asked)| (*place, *asked)).collect::<Vec<_>>() {
+            let offers = |(key, peer): (&PublicKey, &Peer)| {
+                Some(*key) != asked.of
+                    && peer.views.get(&id).is_some_and(|view| view.offers.keys().any(|(it, _)| *it == name))
+            };
+            let has_more = |peer: Option<&Peer>| {
+                let offers =
+                    peer.and_then(|peer| peer.views.get(&id)).into_iter().flat_map(|view| &view.offers);
+                let mut more = offers.filter(|((it, _), mark)| *it == name && mark.number > asked.up_to);
+                more.next().is_some()
+            };
+            let Some(of) = asked.of else {
+                self.pulls.remove(&(id, name));
+                continue;
+            };
+            if room.is_forked(name) || self.peers.iter().any(offers) {
+                self.pulls.remove(&(id, name));
+                slow.insert(name, of);
+            } else if has_more(self.peers.get(&of)) {
+                // It may not have had what it was asked for, or not been able to hand it on.
+                self.pulls.remove(&(id, name));
+            } else if let Some(asked) = self.pulls.get_mut(&(id, name)) {
+                asked.since = now;
+            }
+        }
+        slow
+    }
+
+    /// Asks for what others have, each chain of one of them.
+    fn pull(&mut self, cx: &mut Cx<'_>, room: &Room, low: bool) -> Result<()> {
+        let (now, id) = (cx.now.mono, room.row.id);
+        if low || !room.is_open() {
+            self.pulls.retain(|(of, _), _| *of != id);
+            return Ok(());
+        }
+        let slow = self.lose_patience(now, room);
+        for (key, peer) in &mut self.peers {
+            let Some(view) = peer.views.get_mut(&id).filter(|_| room.membership.is_in(*key)) else {
+                continue;
+            };
+            let mut chains = Vec::new();
+            let mut here = Vec::new();
+            for (place @ (name, _), mark) in &view.offers {
+                if self.pulls.contains_key(&(id, *name)) || slow.get(name) == Some(key) || room.waits(mark) {
+                    continue;
+                }
+                if room.find(cx.journal, mark)?.is_some() {
+                    here.push(*place);
+                    continue;
+                }
+                let main = room.branches(*name).find(|chain| chain.row.branch == 0);
+                if main.is_some_and(|chain| mark.number <= chain.row.base)
+                    || room.limit(*name) < mark.number
+                        && main.is_some_and(|chain| chain.row.number >= room.limit(*name))
+                {
+                    here.push(*place);
+                    continue;
+                }
+                let end = main.map_or(0, |chain| chain.row.number);
+                let forked = room.is_forked(*name);
+                let after = if forked || end >= mark.number {
+                    end.min(mark.number).saturating_sub(MAX_RUN as u64)
+                } else {
+                    end
+                };
+                let after = after.max(main.map_or_else(|| granted(room, name), |chain| chain.row.base));
+                chains.push(Wanted { after, up_to: *mark });
+                self.pulls.insert((id, *name), Asked { of: Some(*key), up_to: mark.number, since: now });
+                if chains.len() >= AT_ONCE {
+                    break;
+                }
+            }
+            here.iter().for_each(|place| _ = view.offers.remove(place));
+            if !chains.is_empty() {
+                say(cx, *key, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what was asked for, and what is new of our own, as far as it may be on its way.
+    pub fn send_runs(&mut self, cx: &mut Cx<'_>, rooms: &BTreeMap<RoomId, Room>) -> Result<()> {
+        for (key, peer) in &mut self.peers {
+            let Peer { window, underway, views, .. } = peer;
+            for (id, view) in views.iter_mut() {
+                let Some(room) = rooms.get(id).filter(|room| view.takes_part(room, *key)) else {
+                    view.serving.clear();
+                    continue;
+                };
+                while *underway < *window && !view.serving.is_empty() {
+                    // What came first here goes first: so nothing waits for its causes for long.
+                    let mut next = None;
+                    for (chain, (after, up_to)) in &view.serving {
+                        let base = room.chains.get(chain).map_or(0, |chain| chain.row.base);
+                        let seq = cx.journal.entry_at(*chain, base.max(*after) + 1)?.map(|entry| entry.seq);
+                        let found = (seq, *chain, *after, *up_to);
+                        next = Some(next.map_or(found, |other: (Option<i64>, _, _, _)| other.min(found)));
+                    }
+                    let Some((Some(_), chain, after, up_to)) = next else {
+                        if let Some((None, chain, ..)) = next {
+                            view.serving.remove(&chain);
+                            continue;
+                        }
+                        break;
+                    };
+                    let Some(run) = next_run(cx, room, chain, after, up_to)? else {
+                        view.serving.remove(&chain);
+                        continue;
+                    };
+                    let last = run.first + run.entries.len() as u64 - 1;
+                    *underway += run_weight(&run);
+                    let has = view.has.entry(chain).or_default();
+                    *has = (*has).max(last);
+                    if last >= up_to {
+                        view.serving.remove(&chain);
+                    } else {
+                        view.serving.insert(chain, (last, up_to));
+                    }
+                    say(cx, *key, room, RoomSays::Run(run));
+                }
+            }
+        }
+        self.wake = None;
+        Ok(())
+    }
+
+    /// When something is to be done, whatever happens.
+    pub fn deadline(&self) -> Instant {
+        let pulls = self.pulls.values().map(Asked::until);
+        let gossip = self.gossip.values().copied();
+        pulls.chain(gossip).chain(self.wake).fold(Instant::NEVER, Instant::min)
+    }
+}
+
+/// From where on this member gets a chain of which nothing is here.
+fn granted(room: &Room, name: &ChainName) -> u64 {
+    room.past_of(room.own, *name)
+}
+
+fn blame(cx: &mut Cx<'_>, peer: PublicKey, what: &'static str) {
+    cx.effects.push(Effect::Blame { peer, what });
+}
+
+/// The hash and the number of a run's last entry.
+fn end_of(room: &Room, run: &Run) -> (Hash, u64) {
+    let numbered = (run.first..).zip(&run.entries);
+    numbered.fold((run.previous, 0), |(last, _), (number, entry)| {
+        let hash = hash::entry(room.key(), &run.chain, number, last, &entry.header());
+        (hash, number)
+    })
+}
+
+/// Says all that there is of a room: the changes, the chains, the receipts.
+fn say_all(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
+    let heads: Vec<Mark> = room.chains.values().filter_map(super::room::Chain::head).collect();
+    let receipts: Vec<ReceiptName> = room.receipts.kept.keys().copied().collect();
+    let tips: Vec<Hash> = room.membership.tips.iter().copied().take(AT_ONCE).collect();
+    say(cx, to, room, RoomSays::Have(Have { tips, ..Have::default() }));
+    if room.state(room.own) == Some(State::Invited) {
+        return;
+    }
+    for heads in heads.chunks(AT_ONCE) {
+        say(cx, to, room, RoomSays::Have(Have { heads: heads.to_vec(), ..Have::default() }));
+    }
+    for receipts in receipts.chunks(AT_ONCE) {
+        say(cx, to, room, RoomSays::Have(Have { receipts: receipts.to_vec(), ..Have::default() }));
+    }
+}
+
+/// Says all changes of a room.
+fn say_changes(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    for change in room.changes.values() {
+        let mut encoded = Vec::new();
+        crate::protocol::codec::encode(change, &mut encoded);
+        if !some.is_empty() && bytes + encoded.len() > CHANGES_AT_ONCE {
+            say(cx, to, room, RoomSays::Changes(std::mem::take(&mut some)));
+            bytes = 0;
+        }
+        bytes += encoded.len();
+        some.push(change.clone());
+    }
+    say(cx, to, room, RoomSays::Changes(some));
+}
+
+/// The next entries of a chain after a number, up to a signed one.
+fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Result<Option<Run>> {
+    let Some(chain) = room.chains.get(&id) else {
+        return Ok(None);
+    };
+    let mut entries: Vec<(u64, Hash, Entry)> = Vec::new();
+    let mut total = 0;
+    // A branch is sent from where the one who gets it may have left it: with what it has in common with another.
+    let (mut parts, mut start) = (vec![(id, up_to)], id);
+    let mut lowest = chain;
+    while lowest.row.base >= after
+        && let Some(stem) = stem(cx, room, lowest)?
+    {
+        parts.push((stem.row.id, lowest.row.base));
+        (lowest, start) = (stem, stem.row.id);
+    }
+    for (part, up_to) in parts.into_iter().rev() {
+        let from = entries.last().map_or(after, |(number, ..)| *number);
+        cx.journal.entries_after(
+            part,
+            from,
+            up_to,
+            |id| room.chain_name(id),
+            |number, hash, entry| {
+                total += weight(&entry);
+                let fits = entries.is_empty() || (entries.len() < MAX_RUN && total <= MAX_RUN_BYTES);
+                if fits {
+                    entries.push((number, hash, entry));
+                }
+                Ok(fits)
+            },
+        )?;
+    }
+    let Some(last) = entries.last().map(|(number, ..)| *number) else {
+        return Ok(None);
+    };
+    let Some(signed) = cx.journal.heads_before(id, last, 1)?.pop().filter(|signed| *signed > after) else {
+        return Ok(None);
+    };
+    let Some((_, signature)) = cx.journal.heads_after(id, signed - 1, 1)?.pop() else {
+        return Ok(None);
+    };
+    let previous = match cx.journal.entry_at(start, after)? {
+        Some(entry) => entry.hash,
+        None if after == chain.row.base && after > 0 => before_base(room, chain.row.name, after),
+        None => Hash::default(),
+    };
+    let entries = entries.into_iter().filter(|(number, ..)| *number <= signed).map(|(.., entry)| entry);
+    Ok(Some(Run { chain: chain.row.name, first: after + 1, previous, entries: entries.collect(), signature }))
+}
+
+/// The branch from which another one starts.
+fn stem<'r>(cx: &Cx<'_>, room: &'r Room, chain: &Chain) -> Result<Option<&'r Chain>> {
+    let (row, mut first) = (&chain.row, None);
+    if row.branch == 0 || row.base == 0 {
+        return Ok(None);
+    }
+    let name = |id| room.chain_name(id);
+    cx.journal.entries_after(row.id, row.base, row.base + 1, name, |_, hash, entry| {
+        first = Some((hash, entry.header()));
+        Ok(false)
+    })?;
+    let Some((hash, header)) = first else {
+        return Ok(None);
+    };
+    for other in room.branches(row.name).filter(|other| other.row.id != row.id) {
+        if let Some(before) = cx.journal.entry_at(other.row.id, row.base)?
+            && hash::entry(room.key(), &row.name, row.base + 1, before.hash, &header) == hash
+        {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
+}
+
+/// The hash of the entry up to which a chain is not kept here.
+fn before_base(room: &Room, name: ChainName, base: u64) -> Hash {
+    let grants = room.membership.grants.values().filter(|grant| grant.key == room.own);
+    let past = grants.filter_map(|grant| grant.past.get(&name)).find(|past| past.mark.number == base);
+    past.map(|past| past.mark.hash).unwrap_or_default()
+}

@@ -1,0 +1,510 @@
+//! How far each member has what the others wrote: by its own receipts, and by no other word.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::room::{Chain, Room};
+use crate::protocol::PublicKey;
+use crate::protocol::peer::Cursor;
+use crate::protocol::room::{ChainName, Hash, MAX_CAUSES, Mark, Receipt, ReceiptName, Signature, hash};
+use crate::store::Result;
+use crate::store::journal::{ChainId, Journal};
+use crate::time::{Instant, Now};
+use crate::transport::noise::Keypair;
+
+/// How often a member says at most what it has.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long a member waits for more before it says so.
+const GATHER: Duration = Duration::from_millis(100);
+/// How many of our own texts are followed until they are final, at most: the latest.
+const MAX_FOLLOWED: usize = 4096;
+/// How many receipts wait for what their members have written.
+const MAX_DEFERRED: usize = 256;
+/// How many texts are told of at once.
+const TOLD_AT_ONCE: usize = 256;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Receipts {
+    pub kept: BTreeMap<ReceiptName, Receipt>,
+    /// The furthest that each member says to have of each chain.
+    claims: BTreeMap<PublicKey, BTreeMap<ChainName, Mark>>,
+    /// The same, as far as it is here too.
+    has: BTreeMap<PublicKey, BTreeMap<ChainId, u64>>,
+    /// Claims of what is not here.
+    beyond: BTreeSet<(PublicKey, ChainName)>,
+    /// The chains of others that have grown since our last receipt.
+    grown: BTreeSet<ChainId>,
+    counter: u64,
+    said: Option<Instant>,
+    due: Option<Instant>,
+    /// Our own texts, and what was told of them.
+    followed: BTreeMap<(ChainId, u64), Spread>,
+    /// What the members have has changed.
+    news: bool,
+    told: Option<Instant>,
+}
+
+/// How many members have a text, of how many, and whether its place is final.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spread {
+    pub have: u64,
+    pub of: u64,
+    pub is_final: bool,
+}
+
+impl Receipts {
+    /// The furthest that a member says to have of a chain.
+    pub fn claimed(&self, member: PublicKey, chain: ChainName) -> Option<u64> {
+        self.claim(member, chain).map(|mark| mark.number)
+    }
+
+    pub fn claim(&self, member: PublicKey, chain: ChainName) -> Option<&Mark> {
+        self.claims.get(&member)?.get(&chain)
+    }
+
+    /// What the members but `not` say to have of a chain.
+    pub fn claims_of(&self, chain: ChainName, not: PublicKey) -> impl Iterator<Item = (PublicKey, Mark)> {
+        let claims = self.claims.iter().filter(move |(member, _)| **member != not);
+        claims.filter_map(move |(member, all)| Some((*member, *all.get(&chain)?)))
+    }
+
+    /// An entry of ours is to be followed.
+    pub fn follow(&mut self, chain: ChainId, number: u64, of: u64) {
+        self.followed.insert((chain, number), Spread { have: 1, of, is_final: false });
+        if self.followed.len() > MAX_FOLLOWED {
+            self.followed.pop_first();
+        }
+        self.news = true;
+    }
+
+    /// When something is to be said or told.
+    pub fn deadline(&self) -> Instant {
+        let told =
+            if self.news { self.told.map_or(Instant::START, |told| told + EVERY) } else { Instant::NEVER };
+        self.due.unwrap_or(Instant::NEVER).min(told)
+    }
+
+    fn newest(&self, member: PublicKey, epoch: u64) -> Option<&Receipt> {
+        let names = [0, u64::MAX].map(|counter| ReceiptName { member, epoch, counter });
+        self.kept.range(names[0]..=names[1]).next_back().map(|(_, receipt)| receipt)
+    }
+}
+
+impl Room {
+    /// Whether a receipt may say something that is not known.
+    pub fn is_news(&self, name: &ReceiptName) -> bool {
+        self.membership.knows(name.member) && !self.receipts.kept.contains_key(name)
+    }
+
+    /// Takes in a receipt that is signed. Returns whether it says something new.
+    pub fn take_receipt(&mut self, journal: &Journal, receipt: &Receipt) -> Result<bool> {
+        let name = receipt.name;
+        if self.receipts.kept.contains_key(&name) || !self.membership.knows(name.member) {
+            return Ok(false);
+        }
+        let claimed = |mark: &Mark| self.receipts.claimed(name.member, mark.chain) >= Some(mark.number);
+        let newest = self.receipts.newest(name.member, name.epoch);
+        if newest.is_some_and(|newest| newest.name.counter > name.counter)
+            && receipt.covers.iter().all(claimed)
+        {
+            return Ok(false);
+        }
+        // What a member has written must not be known of without being here: it may lose it with its journal.
+        let lacks = |mark: &&Mark| {
+            let here = self.branches(mark.chain).map(|chain| chain.row.number).max().unwrap_or_default();
+            mark.chain.author == name.member && here < mark.number.min(self.limit(mark.chain))
+        };
+        if name.member != self.own && receipt.covers.iter().any(|mark| lacks(&mark)) {
+            if self.deferred.len() < MAX_DEFERRED && !self.deferred.contains(receipt) {
+                self.deferred.push(receipt.clone());
+            }
+            return Ok(false);
+        }
+        journal.add_receipt(self.row.id, receipt)?;
+        self.keep_receipt(journal, receipt)?;
+        self.prune_receipts(journal, name.member)?;
+        Ok(true)
+    }
+
+    /// Takes in the receipts that had to wait. Returns whether any says something new.
+    pub fn take_deferred(&mut self, journal: &Journal) -> Result<bool> {
+        let mut news = false;
+        for receipt in std::mem::take(&mut self.deferred) {
+            news |= self.take_receipt(journal, &receipt)?;
+        }
+        Ok(news)
+    }
+
+    /// A receipt counts from now on.
+    pub fn keep_receipt(&mut self, journal: &Journal, receipt: &Receipt) -> Result<()> {
+        let member = receipt.name.member;
+        for mark in &receipt.covers {
+            let claims = self.receipts.claims.entry(member).or_default();
+            if claims.get(&mark.chain).is_none_or(|known| known.number < mark.number) {
+                claims.insert(mark.chain, *mark);
+                self.check_claim(journal, member, mark)?;
+            }
+        }
+        self.receipts.kept.insert(receipt.name, receipt.clone());
+        self.receipts.news = true;
+        Ok(())
+    }
+
+    /// Notes whether what a member says to have is here.
+    fn check_claim(&mut self, journal: &Journal, member: PublicKey, mark: &Mark) -> Result<()> {
+        let here = self.find(journal, mark)?.map(|chain| chain.row.id);
+        match here {
+            Some(id) => {
+                let has = self.receipts.has.entry(member).or_default().entry(id).or_default();
+                *has = (*has).max(mark.number);
+                self.receipts.beyond.remove(&(member, mark.chain));
+            }
+            None => _ = self.receipts.beyond.insert((member, mark.chain)),
+        }
+        Ok(())
+    }
+
+    /// The branch in which this entry stands, if it is here.
+    pub fn find(&self, journal: &Journal, mark: &Mark) -> Result<Option<&Chain>> {
+        for chain in self.branches(mark.chain).filter(|chain| chain.row.number >= mark.number) {
+            // What was written before this member came is with the others, and is taken as it is.
+            let hash = if mark.number == chain.row.number {
+                Some(chain.row.hash)
+            } else if chain.row.branch == 0 && mark.number <= chain.row.base {
+                Some(mark.hash)
+            } else {
+                journal.entry_at(chain.row.id, mark.number)?.map(|it| it.hash)
+            };
+            if hash == Some(mark.hash) {
+                return Ok(Some(chain));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A chain has grown: what members say to have may be here now, and others hear of it.
+    pub fn has_grown(&mut self, journal: &Journal, id: ChainId, now: Now) -> Result<()> {
+        let Some(name) = self.chain_name(id) else {
+            return Ok(());
+        };
+        let claims: Vec<(PublicKey, Mark)> = self.receipts.claims_of(name, self.own).collect();
+        for (member, mark) in claims {
+            if self.receipts.beyond.contains(&(member, name)) {
+                self.check_claim(journal, member, &mark)?;
+            }
+        }
+        self.receipts.news = true;
+        if name.author != self.own || self.writing != Some(id) {
+            self.receipts.grown.insert(id);
+            let earliest = self.receipts.said.map_or(Instant::START, |said| said + EVERY);
+            self.receipts.due.get_or_insert((now.mono + GATHER).max(earliest));
+        }
+        Ok(())
+    }
+
+    /// The changes have grown: others hear that this member has them.
+    pub fn changes_have_grown(&mut self, now: Now) {
+        let earliest = self.receipts.said.map_or(Instant::START, |said| said + EVERY);
+        self.receipts.due.get_or_insert((now.mono + GATHER).max(earliest));
+        self.receipts.news = true;
+    }
+
+    /// Our next receipt, where it is time for one.
+    pub fn receipt_due(
+        &mut self,
+        journal: &Journal,
+        now: Now,
+        keypair: &Keypair,
+        epoch: u64,
+    ) -> Result<Option<Receipt>> {
+        if self.receipts.due.is_none_or(|due| due > now.mono) {
+            return Ok(None);
+        }
+        if !self.is_joined() {
+            self.receipts.due = None;
+            return Ok(None);
+        }
+        let mut covers = Vec::new();
+        while covers.len() + 1 < MAX_CAUSES
+            && let Some(id) = self.receipts.grown.pop_first()
+        {
+            // What is not signed yet can't be handed on, and is not to be asked for.
+            covers.extend(self.chains.get(&id).and_then(Chain::head));
+        }
+        // What this member has written itself, too: so others know what else it has said of what it has, see `Raise`.
+        let own = self.writing.and_then(|id| self.chains.get(&id)).map(|chain| chain.row.mark());
+        let news = |mark: &Mark| self.receipts.claimed(self.own, mark.chain) < Some(mark.number);
+        covers.extend(own.filter(news));
+        self.receipts.counter += 1;
+        self.receipts.said = Some(now.mono);
+        self.receipts.due = (!self.receipts.grown.is_empty()).then_some(now.mono);
+        let name = ReceiptName { member: self.own, epoch, counter: self.receipts.counter };
+        let tips = self.membership.tips.iter().copied().take(MAX_CAUSES).collect();
+        let mut receipt = Receipt { name, covers, tips, signature: Signature([0; 64]) };
+        receipt.signature = keypair.sign(&hash::receipt(self.key(), &receipt).0);
+        self.take_receipt(journal, &receipt)?;
+        Ok(Some(receipt))
+    }
+
+    /// The receipts go on from where the last start has left them.
+    pub fn recount_all(&mut self, journal: &Journal) -> Result<()> {
+        let own = self.own;
+        for chain in self.chains.values() {
+            if chain.head().is_some_and(|head| self.receipts.claimed(own, head.chain) < Some(head.number)) {
+                self.receipts.grown.insert(chain.row.id);
+            }
+        }
+        if !self.receipts.grown.is_empty() {
+            self.receipts.due = Some(Instant::START);
+        }
+        for id in self.chains.keys().copied().collect::<Vec<_>>() {
+            self.count_ahead(journal, id)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the receipts of a member that say nothing that later ones do not say.
+    fn prune_receipts(&mut self, journal: &Journal, member: PublicKey) -> Result<()> {
+        let (first, last) = (
+            ReceiptName { member, epoch: 0, counter: 0 },
+            ReceiptName { member, epoch: u64::MAX, counter: u64::MAX },
+        );
+        let of_member = || self.receipts.kept.range(first..=last);
+        let says_last = |mark: &Mark| self.receipts.claimed(member, mark.chain) == Some(mark.number);
+        let is_newest = |name: &ReceiptName| {
+            self.receipts.newest(member, name.epoch).is_some_and(|newest| newest.name == *name)
+        };
+        let needless = of_member().filter(|(name, it)| !is_newest(name) && !it.covers.iter().any(says_last));
+        for name in needless.map(|(name, _)| *name).collect::<Vec<_>>() {
+            journal.remove_receipt(self.row.id, &name)?;
+            self.receipts.kept.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// Up to where a member has a chain, by its own word.
+    pub fn covered(&self, member: PublicKey, chain: &Chain) -> u64 {
+        if member == self.own || member == chain.row.name.author {
+            return chain.row.number;
+        }
+        let past = self.past_of(member, chain.row.name);
+        let has = self.receipts.has.get(&member).and_then(|has| has.get(&chain.row.id));
+        let has = has.copied().unwrap_or_default().max(past);
+        // Of a chain that was cut since, it has what is kept.
+        let claimed = self.receipts.claimed(member, chain.row.name).unwrap_or_default();
+        let limit = if claimed > has { self.limit(chain.row.name) } else { u64::MAX };
+        if claimed >= limit { has.max(limit) } else { has }
+    }
+
+    /// How many bytes of a chain half of the members do not have yet.
+    pub fn count_ahead(&mut self, journal: &Journal, id: ChainId) -> Result<()> {
+        let Some(chain) = self.chains.get(&id) else {
+            return Ok(());
+        };
+        let mut covered: Vec<u64> = self.joined.iter().map(|member| self.covered(*member, chain)).collect();
+        covered.sort_unstable_by(|one, other| other.cmp(one));
+        let half = covered.len().div_ceil(2).checked_sub(1).and_then(|at| covered.get(at)).copied();
+        let half = half.unwrap_or_default().min(chain.row.number);
+        let ahead =
+            if half == chain.row.number { 0 } else { journal.chain_bytes(id, half, chain.row.number)? };
+        self.chains.entry(id).and_modify(|chain| chain.ahead = ahead);
+        Ok(())
+    }
+
+    /// How many members have an entry, and of how many: of those who came before it was written.
+    pub fn spread(&self, chain: &Chain, number: u64, place: u64) -> Spread {
+        let gets = |member: &&PublicKey| self.past_of(**member, chain.row.name) < number;
+        let members = || self.joined.iter().filter(gets);
+        let have = members().filter(|member| self.covered(**member, chain) >= number).count();
+        Spread { have: have as u64, of: members().count() as u64, is_final: place <= self.row.settled }
+    }
+
+    /// Up to which number a member does not get a chain, for it was written before.
+    pub fn past_of(&self, member: PublicKey, name: ChainName) -> u64 {
+        self.past_in(member, name).map_or(0, |past| past.mark.number)
+    }
+
+    /// The chains of ours of which no other member has all, with up to where one has them. None while this member is
+    /// alone.
+    pub fn ours_alone(&self) -> impl Iterator<Item = (ChainId, u64)> {
+        let others = || self.joined.iter().filter(|member| **member != self.own);
+        let alone = !self.is_open() || others().next().is_none();
+        let open = self.chains_of(self.own).filter(move |chain| !alone && chain.row.place > self.row.settled);
+        open.filter_map(move |chain| {
+            let most = others().map(|member| self.covered(*member, chain)).max().unwrap_or_default();
+            (most < chain.row.number).then_some((chain.row.id, most))
+        })
+    }
+
+    /// The other members that have joined.
+    pub fn others(&self) -> Vec<PublicKey> {
+        self.joined.iter().copied().filter(|member| *member != self.own).collect()
+    }
+
+    /// How many of the entries that are here a member, by its own word, has not.
+    pub fn behind(&self, member: PublicKey) -> u64 {
+        let chains = self.chains.values();
+        chains
+            .map(|chain| {
+                chain.row.number - self.covered(member, chain).clamp(chain.row.base, chain.row.number)
+            })
+            .sum()
+    }
+
+    /// Whether a member's word is missing for anything to become final: it has not said to have what is here, or has said
+    /// to have what is not.
+    pub fn holds_up(&self, member: PublicKey) -> bool {
+        let unsettled = |chain: &&Chain| chain.row.place > self.row.settled;
+        self.chains.values().filter(unsettled).any(|chain| self.covered(member, chain) < chain.row.number)
+            || self.is_ahead(member)
+    }
+
+    /// Whether a member has said to have what is not here, and may still come.
+    fn is_ahead(&self, member: PublicKey) -> bool {
+        let [first, last] = [([0; 32], 0), ([255; 32], u64::MAX)].map(|(key, epoch)| ChainName {
+            author: PublicKey(key),
+            grant: Hash(key),
+            epoch,
+        });
+        let claims = self.receipts.beyond.range((member, first)..=(member, last));
+        claims.map(|(_, name)| *name).any(|name| {
+            let claimed = self.receipts.claimed(member, name).unwrap_or_default();
+            let here = self.branches(name).next().map_or(0, |chain| chain.row.number);
+            here < claimed.min(self.limit(name)) && !self.is_forked(name)
+        })
+    }
+
+    #[doc(hidden)]
+    pub fn explain(&self) -> String {
+        let mut out = String::new();
+        for member in &self.joined {
+            for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
+                let covered = self.covered(*member, chain);
+                if covered < chain.row.number {
+                    out += &format!(
+                        "[{:.4} has {covered} of {} of {:.4} {:016x} at {}] ",
+                        member.to_string(),
+                        chain.row.number,
+                        chain.row.name.author.to_string(),
+                        chain.row.name.epoch,
+                        chain.row.place
+                    );
+                }
+            }
+            for (of, name) in &self.receipts.beyond {
+                if of == member {
+                    let chain = self.branches(*name).next();
+                    out += &format!(
+                        "[{:.4} claims {:?} of {:.4} {:016x}, here {:?} limit {}] ",
+                        member.to_string(),
+                        self.receipts.claimed(*member, *name),
+                        name.author.to_string(),
+                        name.epoch,
+                        chain.map(|it| (it.row.base, it.row.number, it.row.ended)),
+                        self.limit(*name)
+                    );
+                }
+            }
+        }
+        for w in &self.waiting {
+            out += &w.explain();
+        }
+        out
+    }
+
+    /// What is final moves on: nothing can come any more before what all members have, who know of each other.
+    pub fn settle(&mut self, journal: &Journal) -> Result<()> {
+        if !self.is_joined() {
+            return Ok(());
+        }
+        let others = || self.joined.iter().copied().filter(|member| *member != self.own);
+        let knows_tips = |member| {
+            let of_member = self.receipts.kept.values().filter(|it| it.name.member == member);
+            of_member.flat_map(|it| &it.tips).all(|tip| self.changes.contains_key(tip))
+        };
+        // Who does not know that this member is in does not wait for it.
+        let first = self
+            .own_grant()
+            .filter(|(_, grant)| grant.key != self.membership.owner)
+            .and_then(|(hash, _)| self.chains_of(self.own).find(|chain| chain.row.name.grant == hash));
+        let known = |member| first.is_none_or(|first| self.covered(member, first) > 0);
+        if !others().all(|member| !self.is_ahead(member) && knows_tips(member) && known(member)) {
+            return Ok(());
+        }
+        let mut settled = self.last_place();
+        for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
+            let all = self.joined.iter().map(|member| self.covered(*member, chain)).min().unwrap_or_default();
+            if all < chain.row.number {
+                let next = all.max(chain.row.base) + 1;
+                let place = journal.entry_at(chain.row.id, next)?.map_or(0, |entry| entry.place);
+                settled = settled.min(place.saturating_sub(1));
+            }
+        }
+        if settled > self.row.settled {
+            self.row.settled = settled;
+            journal.settle(self.row.id, settled)?;
+            self.receipts.news = true;
+        }
+        Ok(())
+    }
+
+    /// Our own texts that were not final when the last start ended.
+    pub fn load_spread(&mut self, journal: &Journal) -> Result<()> {
+        let ids: Vec<ChainId> = self
+            .chains_of(self.own)
+            .filter(|chain| chain.row.place > self.row.settled)
+            .map(|chain| chain.row.id)
+            .collect();
+        for id in ids {
+            for number in journal.unsettled_texts(id, self.row.settled, MAX_FOLLOWED)? {
+                // What was told before is told again only if it is more.
+                self.receipts.followed.insert((id, number), Spread { have: 1, of: 0, is_final: false });
+            }
+        }
+        while self.receipts.followed.len() > MAX_FOLLOWED {
+            self.receipts.followed.pop_first();
+        }
+        Ok(())
+    }
+
+    /// What there is to tell of our own texts.
+    pub fn spread_news(&mut self, journal: &Journal, now: Now) -> Result<Vec<(Cursor, Spread)>> {
+        let waits = self.receipts.told.is_some_and(|told| told + EVERY > now.mono);
+        if !self.receipts.news || waits || !self.is_joined() {
+            return Ok(Vec::new());
+        }
+        self.receipts.news = false;
+        let mut told = Vec::new();
+        let mut followed = std::mem::take(&mut self.receipts.followed);
+        let mut over = Vec::new();
+        for (&(id, number), before) in &mut followed {
+            let Some(chain) = self.chains.get(&id) else {
+                over.push((id, number));
+                continue;
+            };
+            if told.len() >= TOLD_AT_ONCE {
+                self.receipts.news = true;
+                break;
+            }
+            let Some(place) = journal.entry_at(id, number)?.map(|entry| entry.place) else {
+                over.push((id, number));
+                continue;
+            };
+            let spread = self.spread(chain, number, place);
+            if (spread.have, spread.is_final) != (before.have, before.is_final) {
+                told.push((Cursor { epoch: chain.row.name.epoch, number }, spread));
+                *before = spread;
+            }
+            if spread.is_final {
+                over.push((id, number));
+            }
+        }
+        over.iter().for_each(|it| _ = followed.remove(it));
+        self.receipts.followed = followed;
+        if !told.is_empty() {
+            self.receipts.told = Some(now.mono);
+        }
+        Ok(told)
+    }
+}

@@ -1,0 +1,469 @@
+//! One room: what is known of it, and what follows from that alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::membership::{Grant, Membership};
+use super::receipts::Receipts;
+use super::take::Waiting;
+use crate::protocol::PublicKey;
+use crate::protocol::room::{
+    ChainName, Change, Hash, MAX_RUN, Mark, Past, Raise, Receipt, RoomKey, Signature,
+};
+use crate::store::Result;
+use crate::store::journal::{ChainId, ChainRow, Journal, RoomRow};
+
+/// The most chains of one room that anything is known of.
+const MAX_CHAINS: usize = 20_000;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Room {
+    pub own: PublicKey,
+    pub row: RoomRow,
+    pub changes: BTreeMap<Hash, Change>,
+    pub membership: Membership,
+    pub chains: BTreeMap<ChainId, Chain>,
+    names: BTreeMap<(ChainName, u32), ChainId>,
+    /// Who has joined, this account among them.
+    pub joined: Vec<PublicKey>,
+    /// Whose entries were found to be against the rules, and by which changes they were in.
+    pub forked: BTreeMap<PublicKey, BTreeSet<Hash>>,
+    /// Entries whose causes are not here.
+    pub waiting: Vec<Waiting>,
+    /// Receipts of members who have written what is not here.
+    pub deferred: Vec<Receipt>,
+    /// Entries that came too late for their place, which this member has to say.
+    pub late: Vec<Raise>,
+    /// Who takes part, or what the room is, has changed in this transaction.
+    pub changed: bool,
+    pub receipts: Receipts,
+    /// From which number on the entries of a chain have at least which place.
+    pub raised: BTreeMap<ChainName, BTreeMap<u64, u64>>,
+    /// The chain that this start writes, once there is one.
+    pub writing: Option<ChainId>,
+    /// The epoch of what is written, if this account was added again since the start.
+    pub epoch: Option<u64>,
+}
+
+/// A chain, and what is not stored of it.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    pub row: ChainRow,
+    /// The last entry that is signed, and with all before it can be handed on.
+    pub signed: Signed,
+    /// The last but one of those signatures that stay.
+    pub kept: u64,
+    /// About how many bytes the entries since `kept` take, and those that are not signed.
+    pub since_kept: usize,
+    pub unsigned: usize,
+    /// How many bytes of bodies come after what half of the members have.
+    pub ahead: u64,
+    /// It has changed since it was saved.
+    pub touched: bool,
+}
+
+/// A signed entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Signed {
+    pub number: u64,
+    pub hash: Hash,
+}
+
+/// What an account is in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    Invited,
+    Joined,
+    Left,
+    Removed,
+    /// Found to break the rules: in no count until added again.
+    Forked,
+}
+
+impl Chain {
+    fn load(journal: &Journal, row: ChainRow) -> Result<Self> {
+        let number =
+            journal.heads_before(row.id, u64::MAX, 1)?.first().copied().unwrap_or_default().max(row.base);
+        let hash = match number {
+            number if number == row.number => row.hash,
+            number => journal.entry_at(row.id, number)?.map(|it| it.hash).unwrap_or_default(),
+        };
+        let signed = Signed { number, hash };
+        Ok(Self { signed, kept: number, since_kept: 0, unsigned: 0, ahead: 0, touched: false, row })
+    }
+
+    /// The end of what can be handed on.
+    pub fn head(&self) -> Option<Mark> {
+        let Signed { number, hash } = self.signed;
+        (number > self.row.base).then_some(Mark { chain: self.row.name, number, hash })
+    }
+}
+
+impl Room {
+    pub fn load(journal: &Journal, own: PublicKey, row: RoomRow) -> Result<Option<Self>> {
+        let changes: BTreeMap<Hash, Change> = journal.changes(row.id)?.into_iter().collect();
+        let Some(membership) = Membership::of(row.key, &changes) else {
+            return Ok(None);
+        };
+        let (id, key) = (row.id, row.key);
+        let mut room = Self::new(own, row, changes, membership);
+        for row in journal.chains(id)? {
+            room.names.insert((row.name, row.branch), row.id);
+            room.chains.insert(row.id, Chain::load(journal, row)?);
+        }
+        journal.proofs(id)?.iter().for_each(|proof| room.note_fork(proof.chain));
+        room.load_raises(journal)?;
+        room.count_joined();
+        for receipt in journal.receipts(id)? {
+            room.keep_receipt(journal, &receipt)?;
+        }
+        debug_assert_eq!(room.key(), key);
+        room.recount_all(journal)?;
+        room.load_spread(journal)?;
+        Ok(Some(room))
+    }
+
+    pub fn new(
+        own: PublicKey,
+        row: RoomRow,
+        changes: BTreeMap<Hash, Change>,
+        membership: Membership,
+    ) -> Self {
+        Self {
+            own,
+            row,
+            changes,
+            membership,
+            chains: BTreeMap::new(),
+            names: BTreeMap::new(),
+            joined: Vec::new(),
+            forked: BTreeMap::new(),
+            waiting: Vec::new(),
+            deferred: Vec::new(),
+            late: Vec::new(),
+            changed: false,
+            receipts: Receipts::default(),
+            raised: BTreeMap::new(),
+            writing: None,
+            epoch: None,
+        }
+    }
+
+    pub fn key(&self) -> RoomKey {
+        self.row.key
+    }
+
+    /// The author of this chain has broken the rules.
+    pub fn note_fork(&mut self, name: ChainName) {
+        self.forked.entry(name.author).or_default().insert(name.grant);
+    }
+
+    /// Whether what its author writes in a chain is taken only where others have it.
+    pub fn is_forked(&self, name: ChainName) -> bool {
+        self.forked.get(&name.author).is_some_and(|grants| grants.contains(&name.grant))
+    }
+
+    /// The chain of this name; with `branch`, another one of its author's.
+    pub fn named(&self, name: ChainName, branch: u32) -> Option<ChainId> {
+        self.names.get(&(name, branch)).copied()
+    }
+
+    /// All branches of a chain.
+    pub fn branches(&self, name: ChainName) -> impl Iterator<Item = &Chain> {
+        let ids = self.names.range((name, 0)..=(name, u32::MAX));
+        ids.filter_map(|(_, id)| self.chains.get(id))
+    }
+
+    /// Finds a chain, or adds it. `None` if there are too many.
+    pub fn chain(&mut self, journal: &Journal, name: ChainName, branch: u32) -> Result<Option<ChainId>> {
+        if let Some(id) = self.named(name, branch) {
+            return Ok(Some(id));
+        }
+        if self.chains.len() >= MAX_CHAINS {
+            return Ok(None);
+        }
+        let mut row = journal.add_chain(self.row.id, name, branch)?;
+        if branch == 0
+            && let Some(past) = self.past_in(self.own, name)
+        {
+            // What was written before this member came is with the others.
+            let (number, hash, clock, place) = (past.mark.number, past.mark.hash, past.clock, past.place);
+            row = ChainRow { base: number, number, hash, clock, place, ended: past.ended, ..row };
+            journal.save_chain(&row)?;
+        }
+        let id = row.id;
+        self.names.insert((name, branch), id);
+        self.chains.insert(id, Chain::load(journal, row)?);
+        Ok(Some(id))
+    }
+
+    /// This account is in by another change than before: what was written in between is with the others.
+    pub fn skip_past(&mut self, journal: &Journal) -> Result<()> {
+        let names: BTreeSet<ChainName> =
+            self.grants_of(self.own).iter().flat_map(|(_, grant)| grant.past.keys().copied()).collect();
+        let past: Vec<Past> = names.into_iter().filter_map(|name| self.past_in(self.own, name)).collect();
+        for past in past {
+            let Some(id) = self.chain(journal, past.mark.chain, 0)? else {
+                continue;
+            };
+            if let Some(chain) = self.chains.get(&id).filter(|chain| chain.row.number < past.mark.number) {
+                let mark = past.mark;
+                let row = ChainRow {
+                    base: mark.number,
+                    number: mark.number,
+                    hash: mark.hash,
+                    clock: past.clock,
+                    place: past.place,
+                    ended: past.ended,
+                    ..chain.row.clone()
+                };
+                journal.save_chain(&row)?;
+                self.chains.insert(id, Chain::load(journal, row)?);
+            }
+        }
+        self.count_joined();
+        Ok(())
+    }
+
+    /// By which change this account is in.
+    pub fn own_grant(&self) -> Option<(Hash, &Grant)> {
+        self.grant_of(self.own)
+    }
+
+    /// By which change a member is in: of several the one by which it has joined, and else the last.
+    pub fn grant_of(&self, key: PublicKey) -> Option<(Hash, &Grant)> {
+        self.grants_of(key).into_iter().max_by_key(|(hash, grant)| (grant.clock, *hash))
+    }
+
+    /// The changes by which a member is in: those by which it has joined, before others.
+    fn grants_of(&self, key: PublicKey) -> Vec<(Hash, &Grant)> {
+        let rank = |hash: &Hash| {
+            let theirs = || self.chains_of(key).filter(|it| it.row.name.grant == *hash && it.row.number > 0);
+            match (theirs().next().is_some(), theirs().any(|chain| chain.row.ended)) {
+                (true, false) => 2,
+                (false, _) => 1,
+                (true, true) => 0,
+            }
+        };
+        let active = || self.membership.active(key).map(|(hash, grant)| (rank(hash), (*hash, grant)));
+        let highest = active().map(|(rank, _)| rank).max();
+        active().filter(|(rank, _)| Some(*rank) == highest).map(|(_, grant)| grant).collect()
+    }
+
+    /// Up to where a member does not get a chain, for it was written before any change by which it is in.
+    pub fn past_in(&self, key: PublicKey, name: ChainName) -> Option<Past> {
+        let grants = self.grants_of(key);
+        let pasts: Option<Vec<Past>> =
+            grants.iter().map(|(_, grant)| grant.past.get(&name).copied()).collect();
+        pasts?.into_iter().min_by_key(|past| past.mark.number)
+    }
+
+    /// What an account is here. `None` if it never was in.
+    pub fn state(&self, key: PublicKey) -> Option<State> {
+        if !self.membership.knows(key) {
+            return None;
+        }
+        if !self.membership.is_in(key) {
+            return Some(State::Removed);
+        }
+        let forked = self.forked.get(&key);
+        let mut honest =
+            self.membership.active(key).filter(|(hash, _)| forked.is_none_or(|it| !it.contains(hash)));
+        let mut states = honest.by_ref().map(|(hash, grant)| {
+            let theirs =
+                || self.chains_of(key).filter(|chain| chain.row.name.grant == *hash && chain.row.number > 0);
+            match (theirs().next(), theirs().any(|chain| chain.row.ended)) {
+                // Who founds a room is in from then on.
+                (None, _) if grant.by == key => State::Joined,
+                (None, _) => State::Invited,
+                (_, true) => State::Left,
+                (_, false) => State::Joined,
+            }
+        });
+        let Some(first) = states.next() else {
+            return Some(State::Forked);
+        };
+        Some(states.fold(first, |one, other| match (one, other) {
+            (State::Joined, _) | (_, State::Joined) => State::Joined,
+            (State::Invited, _) | (_, State::Invited) => State::Invited,
+            _ => State::Left,
+        }))
+    }
+
+    /// Whether this account takes part.
+    pub fn is_joined(&self) -> bool {
+        self.state(self.own) == Some(State::Joined)
+    }
+
+    /// Whether anything new is taken.
+    pub fn is_open(&self) -> bool {
+        self.is_joined() && self.membership.frozen.is_none()
+    }
+
+    /// Members may have come or gone.
+    pub fn count_joined(&mut self) {
+        let members = self.membership.members().into_keys().collect::<Vec<_>>();
+        self.joined = members.into_iter().filter(|key| self.state(*key) == Some(State::Joined)).collect();
+    }
+
+    /// The chain that an author wrote in this epoch, as far as it is here.
+    pub fn chain_in(&self, author: PublicKey, epoch: u64) -> Option<&Chain> {
+        self.chains_of(author).find(|chain| chain.row.name.epoch == epoch)
+    }
+
+    pub fn chains_of(&self, author: PublicKey) -> impl Iterator<Item = &Chain> {
+        let [first, last] = [([0; 32], 0), ([255; 32], u64::MAX)].map(|(grant, epoch)| ChainName {
+            author,
+            grant: Hash(grant),
+            epoch,
+        });
+        let ids = self.names.range((first, 0)..=(last, u32::MAX));
+        ids.filter_map(|(_, id)| self.chains.get(id))
+    }
+
+    /// Up to which number entries of a chain are taken: all, unless its author was removed.
+    pub fn limit(&self, name: ChainName) -> u64 {
+        self.end_of_removed(name).map_or(u64::MAX, |(number, _)| number)
+    }
+
+    /// Where a chain ends whose author was removed: never before what an owner has said to have.
+    fn end_of_removed(&self, name: ChainName) -> Option<(u64, Hash)> {
+        let Some(grant) = self.membership.grants.get(&name.grant).filter(|grant| grant.key == name.author)
+        else {
+            // Not, or not yet known to be in.
+            return Some((0, Hash::default()));
+        };
+        let kept = grant.removed.as_ref()?.get(&name.epoch).copied().unwrap_or_default();
+        let owners = self.membership.owners.iter();
+        let claims = owners.filter_map(|owner| self.receipts.claim(*owner, name));
+        Some(claims.fold(kept, |most, mark| most.max((mark.number, mark.hash))))
+    }
+
+    /// Whether a chain ends here by an owner's word, whatever its author, who was removed, has signed.
+    pub fn is_kept_end(&self, end: &Mark) -> bool {
+        end.number > 0 && self.end_of_removed(end.chain) == Some((end.number, end.hash))
+    }
+
+    /// Cuts what removed members have written beyond what is kept. Returns whether that was anything.
+    pub fn cut(&mut self, journal: &Journal) -> Result<bool> {
+        let too_long = |chain: &Chain| {
+            let limit = self.limit(chain.row.name);
+            (chain.row.number > limit.max(chain.row.base))
+                .then_some((chain.row.id, limit.max(chain.row.base)))
+        };
+        let cuts: Vec<(ChainId, u64)> = self.chains.values().filter_map(too_long).collect();
+        for (id, limit) in &cuts {
+            journal.cut_chain(*id, *limit)?;
+            if let Some(chain) = self.chains.get(id) {
+                let mut row = chain.row.clone();
+                let end = journal.entry_at(*id, *limit)?;
+                row.number = *limit;
+                (row.hash, row.clock, row.place) =
+                    end.map_or((Hash::default(), 0, 0), |end| (end.hash, end.clock, end.place));
+                row.ended = false;
+                journal.save_chain(&row)?;
+                let mut chain = Chain::load(journal, row)?;
+                if self.is_kept_end(&chain.row.mark()) {
+                    // The owner's word is as good as the author's signature, so that this can be handed on.
+                    journal.add_head(*id, *limit, &Signature([0; 64]))?;
+                    chain.signed = Signed { number: chain.row.number, hash: chain.row.hash };
+                }
+                self.chains.insert(*id, chain);
+            }
+        }
+        if !cuts.is_empty() {
+            self.raised.clear();
+            self.load_raises(journal)?;
+            self.place_all(journal)?;
+        }
+        Ok(!cuts.is_empty())
+    }
+
+    fn load_raises(&mut self, journal: &Journal) -> Result<()> {
+        for (_, _, body) in journal.raises(self.row.id)? {
+            if let Ok(raise) = minicbor::decode(&body) {
+                self.note_raise(&raise);
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry says that others stand later.
+    pub fn note_raise(&mut self, raise: &Raise) {
+        let place = self.raised.entry(raise.chain).or_default().entry(raise.number).or_default();
+        *place = (*place).max(raise.place);
+    }
+
+    /// The place that an entry has at least.
+    pub fn floor(&self, name: ChainName, number: u64) -> u64 {
+        let all = self.raised.get(&name).into_iter();
+        all.flat_map(|all| all.range(..=number)).map(|(_, place)| *place).max().unwrap_or_default()
+    }
+
+    /// The highest place of what is here.
+    pub fn last_place(&self) -> u64 {
+        self.chains.values().map(|chain| chain.row.place).fold(self.row.settled, u64::max)
+    }
+
+    /// The chain's last entry is signed, up to which it can be handed on. Of the signatures before, those stay that are
+    /// needed for runs that are not too long.
+    pub fn sign_off(
+        &mut self,
+        journal: &Journal,
+        id: ChainId,
+        signature: &crate::protocol::room::Signature,
+    ) -> Result<()> {
+        let Some(chain) = self.chains.get_mut(&id) else {
+            return Ok(());
+        };
+        let (number, last) = (chain.row.number, chain.signed.number);
+        if number <= last {
+            return Ok(());
+        }
+        let fits = number - chain.kept <= MAX_RUN as u64
+            && chain.since_kept + chain.unsigned <= crate::protocol::room::MAX_RUN_BYTES;
+        if last > chain.kept && fits {
+            journal.remove_head(id, last)?;
+        } else {
+            (chain.kept, chain.since_kept) = (last, 0);
+        }
+        chain.since_kept += std::mem::take(&mut chain.unsigned);
+        chain.signed = Signed { number, hash: chain.row.hash };
+        journal.add_head(id, number, signature)
+    }
+
+    /// Saves the ends of the chains that have grown.
+    pub fn save(&mut self, journal: &Journal) -> Result<()> {
+        for chain in self.chains.values_mut().filter(|chain| chain.touched) {
+            journal.save_chain(&chain.row)?;
+            chain.touched = false;
+        }
+        Ok(())
+    }
+
+    pub fn membership_owner(&self) -> PublicKey {
+        self.membership.owner
+    }
+
+    /// What stands up to this place is final.
+    pub fn settled(&self) -> u64 {
+        self.row.settled
+    }
+
+    /// Whether an entry was written before this member came, and so is not here.
+    pub fn is_before(&self, name: ChainName, number: u64) -> bool {
+        let base = self.named(name, 0).and_then(|id| self.chains.get(&id)).map(|chain| chain.row.base);
+        let granted = self.past_in(self.own, name).map(|past| past.mark.number);
+        number <= base.max(granted).unwrap_or_default()
+    }
+
+    /// Whether an entry is dropped, for its author was removed.
+    pub fn is_cut(&self, name: ChainName, number: u64) -> bool {
+        number > self.limit(name)
+    }
+
+    /// The name of a chain by its row.
+    pub fn chain_name(&self, id: ChainId) -> Option<ChainName> {
+        self.chains.get(&id).map(|chain| chain.row.name)
+    }
+}

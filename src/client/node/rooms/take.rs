@@ -1,0 +1,570 @@
+//! Entries in: what is taken of what others hand on.
+//!
+//! An entry is taken once, from any member that has it, when it is signed (by itself or by one behind it in its chain) and
+//! all that it names as its causes is here. What comes before its causes waits in memory, within bounds.
+
+use std::collections::BTreeMap;
+
+use super::room::{Room, Signed, State};
+use super::{Cx, Effect};
+use crate::protocol::PublicKey;
+use crate::protocol::room::{
+    Cause, ChainName, Entry, EntryKind, Hash, MAX_RUN, Mark, Raise, Run, Signature, clock_after, hash,
+};
+use crate::protocol::{MAX_TEXT, room};
+use crate::store::Result;
+use crate::store::journal::{ChainId, Journal, NewEntry};
+
+/// How many bytes of entries wait for their causes, in one room.
+const MAX_WAITING: usize = 8 * 1024 * 1024;
+/// How many bytes of one author are taken beyond what half of the members have. The rest waits at its author.
+pub const MAX_AHEAD: u64 = 16 * 1024 * 1024;
+
+/// How far ahead of what is here a clock or a place may be that can't be checked.
+const MAX_LEAP: u64 = 1 << 32;
+
+/// Entries of a signed run that are not taken yet.
+#[derive(Debug)]
+pub struct Waiting {
+    pub from: PublicKey,
+    chain: ChainName,
+    /// The number of the first.
+    first: u64,
+    previous: Hash,
+    /// With the hash of each.
+    entries: Vec<(Entry, Hash)>,
+    signature: Signature,
+    weight: usize,
+}
+
+impl Waiting {
+    pub fn explain(&self) -> String {
+        format!(
+            "[waits {:.4} {:016x} {} causes {:?}] ",
+            self.chain.author.to_string(),
+            self.chain.epoch,
+            self.first,
+            self.entries.first().map(|(it, _)| it
+                .causes
+                .iter()
+                .map(|c| (
+                    format!("{:.4}", c.mark.chain.author.to_string()),
+                    c.mark.chain.epoch,
+                    c.mark.number
+                ))
+                .collect::<Vec<_>>())
+        )
+    }
+}
+
+impl Waiting {
+    fn has(&self, mark: &Mark) -> bool {
+        let place = mark.number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
+        place.and_then(|place| self.entries.get(place)).is_some_and(|(_, hash)| *hash == mark.hash)
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    /// All that is new is taken, or waits.
+    Taken,
+    /// Its author is not known to be in.
+    Unknown,
+    /// It does not go on from what is here: it is to be sent from after this number on.
+    From(u64),
+    /// There is too much of its author's that the others have not.
+    Full,
+    /// Nothing of it is taken for now.
+    Refused,
+    /// It is not what an honest member sends.
+    Broken(&'static str),
+    /// Its author has written two entries with one number, the first of which is this.
+    Forked(u64),
+}
+
+/// Why an entry is not taken.
+enum Obstacle {
+    /// Something that it names is not here.
+    Missing,
+    /// It is behind where its chain ends.
+    Beyond,
+    /// It breaks the rules of its author.
+    Against,
+}
+
+/// About how many bytes an entry takes in a frame.
+pub fn weight(entry: &Entry) -> usize {
+    64 + entry.body.len() + 170 * entry.causes.len()
+}
+
+/// About how many bytes a run takes.
+pub fn run_weight(run: &Run) -> usize {
+    run.entries.iter().map(weight).sum()
+}
+
+impl Room {
+    /// Takes in a run that a member hands on.
+    pub fn offer(&mut self, cx: &mut Cx<'_>, from: PublicKey, run: &Run) -> Result<Offered> {
+        let Run { chain: name, first, previous, entries, signature } = run;
+        if *first == 0 || entries.is_empty() || *first > room::MAX_CLOCK {
+            return Ok(Offered::Broken("a run of entries without a beginning"));
+        }
+        if !self.membership.knows(name.author) {
+            return Ok(Offered::Unknown);
+        }
+        let mut hashes = Vec::with_capacity(entries.len());
+        let mut last = *previous;
+        for (number, entry) in (*first..).zip(entries) {
+            last = hash::entry(self.key(), name, number, last, &entry.header());
+            hashes.push(last);
+        }
+        let end = Mark { chain: *name, number: *first + entries.len() as u64 - 1, hash: last };
+        if !name.author.has_signed(&hash::head(last), signature) && !self.is_kept_end(&end) {
+            return Ok(Offered::Broken("entries that their author has not signed"));
+        }
+        let Some(id) = self.branch_for(cx, from, name, *first, *previous, &hashes)? else {
+            return Ok(Offered::Refused);
+        };
+        let Some(chain) = self.chains.get(&id) else {
+            return Ok(Offered::Refused);
+        };
+        let (base, end) = (chain.row.base, chain.row.number);
+        if *first > end + 1 {
+            return Ok(Offered::From(end));
+        }
+        // Where it overlaps what is here, or goes on from it, it is the same chain.
+        let at_end = usize::try_from(end + 1 - *first).unwrap_or(usize::MAX).min(entries.len());
+        let (known, theirs) = match at_end.checked_sub(1) {
+            Some(place) => (*first + place as u64, hashes.get(place).copied().unwrap_or_default()),
+            None => (end, *previous),
+        };
+        if known > base || (known == base && known == end) {
+            let ours = if known == end {
+                Some(chain.row.hash)
+            } else {
+                cx.journal.entry_at(id, known)?.map(|it| it.hash)
+            };
+            if ours.is_some_and(|ours| ours != theirs) && known > 0 {
+                return self.divergence(cx, id, *first, *previous, &hashes);
+            }
+        }
+        if name.author != self.own && self.ahead(name.author) > MAX_AHEAD {
+            // The others may have more of it by now.
+            let chains: Vec<ChainId> = self.chains_of(name.author).map(|chain| chain.row.id).collect();
+            chains.into_iter().try_for_each(|id| self.count_ahead(cx.journal, id))?;
+            if self.ahead(name.author) > MAX_AHEAD {
+                return Ok(Offered::Full);
+            }
+        }
+        let rest: Vec<(Entry, Hash)> =
+            entries.iter().cloned().zip(hashes.iter().copied()).skip(at_end).collect();
+        let previous = if at_end == 0 { *previous } else { theirs };
+        let weight = rest.iter().map(|(entry, _)| weight(entry)).sum();
+        let first = *first + at_end as u64;
+        let waiting =
+            Waiting { from, chain: *name, first, previous, entries: rest, signature: *signature, weight };
+        self.go_on(cx, id, waiting)
+    }
+
+    /// How many bytes of an author's entries half of the members do not have yet.
+    fn ahead(&self, author: PublicKey) -> u64 {
+        self.chains_of(author).map(|chain| chain.ahead).sum()
+    }
+
+    /// The branch of a chain that a run belongs to.
+    fn branch_for(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: PublicKey,
+        name: &ChainName,
+        first: u64,
+        previous: Hash,
+        hashes: &[Hash],
+    ) -> Result<Option<ChainId>> {
+        if !self.is_forked(*name) {
+            return self.chain(cx.journal, *name, 0);
+        }
+        // Of an author who has broken the rules only that is taken which another member hands on, who has it.
+        if from == name.author || self.state(from) != Some(State::Joined) {
+            return Ok(None);
+        }
+        let before = Mark { chain: *name, number: first - 1, hash: previous };
+        let last = Mark {
+            chain: *name,
+            number: first + hashes.len() as u64 - 1,
+            hash: hashes.last().copied().unwrap_or_default(),
+        };
+        for (number, hash) in hashes.iter().enumerate().rev().map(|(at, hash)| (first + at as u64, hash)) {
+            if let Some(chain) = self.find(cx.journal, &Mark { chain: *name, number, hash: *hash })? {
+                return Ok(Some(chain.row.id));
+            }
+        }
+        if first > 1
+            && let Some(chain) = self.find(cx.journal, &before)?
+            && chain.row.number == before.number
+        {
+            return Ok(Some(chain.row.id));
+        }
+        // Another branch, from where it leaves those that are here.
+        let branch = self.branches(*name).map(|chain| chain.row.branch + 1).max().unwrap_or_default();
+        let joins = first == 1 || self.find(cx.journal, &before)?.is_some();
+        if !joins || last.number == 0 {
+            return Ok(None);
+        }
+        let Some(id) = self.chain(cx.journal, *name, branch)? else {
+            return Ok(None);
+        };
+        let stem = self.find(cx.journal, &before)?.map(|chain| chain.row.id);
+        let standing = match stem {
+            Some(stem) => cx.journal.entry_at(stem, before.number)?,
+            None => None,
+        };
+        if let Some(chain) = self.chains.get_mut(&id) {
+            chain.row.base = before.number;
+            chain.row.number = before.number;
+            chain.row.hash = if first == 1 { Hash::default() } else { previous };
+            chain.row.clock = standing.map_or(0, |it| it.clock);
+            chain.row.place = standing.map_or(0, |it| it.place);
+            chain.signed = Signed { number: chain.row.number, hash: chain.row.hash };
+            chain.kept = chain.row.number;
+            cx.journal.save_chain(&chain.row)?;
+        }
+        Ok(Some(id))
+    }
+
+    /// A signed run is not what is here: from where on.
+    fn divergence(
+        &self,
+        cx: &Cx<'_>,
+        id: ChainId,
+        first: u64,
+        previous: Hash,
+        hashes: &[Hash],
+    ) -> Result<Offered> {
+        let (Some(chain), before) = (self.chains.get(&id), first - 1) else {
+            return Ok(Offered::Refused);
+        };
+        let base = chain.row.base;
+        let ours = |number| {
+            Result::<_, crate::store::StoreError>::Ok(cx.journal.entry_at(id, number)?.map(|it| it.hash))
+        };
+        if before > base && ours(before)? != Some(previous) {
+            return Ok(Offered::From(before.saturating_sub(MAX_RUN as u64).max(base)));
+        }
+        for (number, hash) in (first..).zip(hashes) {
+            if ours(number)?.is_some_and(|ours| ours != *hash) {
+                return Ok(Offered::Forked(number));
+            }
+        }
+        Ok(Offered::Refused)
+    }
+
+    /// Takes of a run what can be taken; the rest waits.
+    fn go_on(&mut self, cx: &mut Cx<'_>, id: ChainId, mut it: Waiting) -> Result<Offered> {
+        let mut taken = 0;
+        let mut outcome = Offered::Taken;
+        for (entry, hash) in &it.entries {
+            match self.take(cx, id, it.first + taken as u64, *hash, entry)? {
+                Ok(()) => taken += 1,
+                Err(Obstacle::Missing) => break,
+                Err(Obstacle::Beyond) => {
+                    outcome = Offered::Refused;
+                    break;
+                }
+                Err(Obstacle::Against) => {
+                    outcome = Offered::Forked(it.first + taken as u64);
+                    break;
+                }
+            }
+        }
+        if taken > 0 {
+            self.has_grown(cx.journal, id, cx.now)?;
+        }
+        if taken == it.entries.len() {
+            let end = it.first + taken as u64;
+            let ends = self.chains.get(&id).filter(|chain| chain.row.number + 1 == end);
+            if let Some(chain) = ends {
+                if taken == 0 && chain.signed.number < chain.row.number {
+                    // It can be handed on from now on.
+                    self.has_grown(cx.journal, id, cx.now)?;
+                }
+                self.sign_off(cx.journal, id, &it.signature)?;
+            }
+        } else if outcome == Offered::Taken {
+            let rest = it.entries.split_off(taken);
+            if let Some((_, hash)) = it.entries.last() {
+                it.previous = *hash;
+            }
+            it.first += taken as u64;
+            it.weight = rest.iter().map(|(entry, _)| weight(entry)).sum();
+            it.entries = rest;
+            if self.waiting_weight() + it.weight > MAX_WAITING {
+                return Ok(Offered::Refused);
+            }
+            // The same from another member waits once.
+            let same = |other: &Waiting| other.chain == it.chain && other.first == it.first;
+            if !self.waiting.iter().any(|other| same(other) && other.entries.len() >= it.entries.len()) {
+                self.waiting.retain(|other| !same(other));
+                self.waiting.push(it);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Whether an entry is here, and waits for its causes.
+    pub fn waits(&self, mark: &Mark) -> bool {
+        let has = |it: &Waiting| it.chain == mark.chain && it.has(mark);
+        self.waiting.iter().any(has)
+    }
+
+    fn waiting_weight(&self) -> usize {
+        self.waiting.iter().map(|it| it.weight).sum()
+    }
+
+    /// Takes what has waited for what is here now. Returns the entries that break the rules of their authors.
+    pub fn take_waiting(&mut self, cx: &mut Cx<'_>) -> Result<Vec<(ChainName, u64)>> {
+        let mut against = Vec::new();
+        loop {
+            let before = self.waiting.iter().map(|it| it.entries.len()).sum::<usize>();
+            for it in std::mem::take(&mut self.waiting) {
+                let name = it.chain;
+                let id = self.named(name, 0).filter(|id| {
+                    self.chains.get(id).is_some_and(|chain| {
+                        chain.row.number + 1 == it.first && chain.row.hash == it.previous
+                    })
+                });
+                let id = id.or_else(|| {
+                    let goes_on = |row: &crate::store::journal::ChainRow| {
+                        row.number + 1 == it.first && row.hash == it.previous
+                    };
+                    self.branches(name).find(|chain| goes_on(&chain.row)).map(|chain| chain.row.id)
+                });
+                let Some(id) = id else {
+                    // Another member has handed on more of it meanwhile.
+                    continue;
+                };
+                if let Offered::Forked(number) = self.go_on(cx, id, it)? {
+                    against.push((name, number));
+                }
+            }
+            let after = self.waiting.iter().map(|it| it.entries.len()).sum::<usize>();
+            if self.waiting.is_empty() || after == before {
+                return Ok(against);
+            }
+        }
+    }
+
+    /// Takes one entry, the next of its chain.
+    fn take(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ChainId,
+        number: u64,
+        hash: Hash,
+        entry: &Entry,
+    ) -> Result<Result<(), Obstacle>> {
+        let Some(chain) = self.chains.get(&id) else {
+            return Ok(Err(Obstacle::Beyond));
+        };
+        let row = chain.row.clone();
+        let name = row.name;
+        if entry.body.len() > MAX_TEXT {
+            return Ok(Err(Obstacle::Against));
+        }
+        let Some(granted) = self.membership.grants.get(&name.grant) else {
+            // The change that lets its author in may still come.
+            return Ok(Err(Obstacle::Missing));
+        };
+        if granted.key != name.author {
+            return Ok(Err(Obstacle::Against));
+        }
+        if row.ended || number > self.limit(name) {
+            return Ok(Err(Obstacle::Beyond));
+        }
+        let before = if number == 1 { granted.clock } else { row.clock };
+        let forked = self.is_forked(name);
+        if clock_after(before, &entry.causes) != Some(entry.clock) && !forked {
+            return Ok(Err(Obstacle::Against));
+        }
+        let mut place = entry.clock.max(row.place + 1).max(self.floor(name, number));
+        let mut ids = Vec::with_capacity(entry.causes.len());
+        for cause in &entry.causes {
+            match self.cause(cx, cause)? {
+                Ok((id, stands)) => {
+                    place = place.max(stands + 1);
+                    ids.push(id);
+                }
+                Err(Obstacle::Against) if forked => ids.push(0),
+                Err(obstacle) => return Ok(Err(obstacle)),
+            }
+        }
+        if place <= self.row.settled {
+            // It comes too late for its place: all must have it behind what is final here.
+            place = self.row.settled + 1;
+            self.late.push(Raise { chain: name, number, place });
+        }
+        let seq = (cx.seqs)();
+        cx.journal.add_entry(&NewEntry {
+            seq,
+            room: self.row.id,
+            chain: id,
+            number,
+            place,
+            arrived: cx.now.wall,
+            hash,
+            entry,
+            causes: &ids,
+        })?;
+        let first = number == 1;
+        let before = self.state(name.author);
+        if let Some(chain) = self.chains.get_mut(&id) {
+            chain.row.number = number;
+            (chain.row.hash, chain.row.clock, chain.row.place) = (hash, entry.clock, place);
+            chain.row.ended = entry.kind == EntryKind::LEAVE;
+            chain.unsigned += weight(entry);
+            chain.ahead += entry.body.len() as u64;
+            chain.touched = true;
+        }
+        if entry.kind == EntryKind::RAISE {
+            self.take_raise(cx, entry)?;
+        }
+        if first || entry.kind == EntryKind::LEAVE {
+            self.note_state(cx, name.author, before);
+        }
+        if entry.kind == EntryKind::TEXT {
+            cx.effects.push(Effect::Text { room: self.row.id, seq, author: name.author });
+        }
+        Ok(Ok(()))
+    }
+
+    /// Where a cause stands: its chain and its place.
+    fn cause(&mut self, cx: &mut Cx<'_>, cause: &Cause) -> Result<Result<(ChainId, u64), Obstacle>> {
+        let Mark { chain: name, number, hash } = cause.mark;
+        // Also the change that lets its author in may still come. A clock that can't be checked must not be far ahead, or no
+        // member could go on from there.
+        let known = self.membership.grants.get(&name.grant).is_some_and(|grant| grant.key == name.author);
+        if !known || cause.clock > self.last_place().saturating_add(MAX_LEAP) {
+            return Ok(Err(Obstacle::Missing));
+        }
+        let mut exempt = None;
+        for chain in self.branches(name) {
+            let row = &chain.row;
+            if number <= row.base && row.branch == 0 {
+                exempt = Some((row.id, self.stands_before(name, number, cause.place)));
+            } else if number == row.number && hash == row.hash {
+                return Ok(if cause.clock == row.clock {
+                    Ok((row.id, row.place))
+                } else {
+                    Err(Obstacle::Against)
+                });
+            } else if number <= row.number
+                && let Some(entry) = cx.journal.entry_at(row.id, number)?
+                && entry.hash == hash
+            {
+                return Ok(if cause.clock == entry.clock {
+                    Ok((row.id, entry.place))
+                } else {
+                    Err(Obstacle::Against)
+                });
+            }
+            if self.limit(name) < number {
+                exempt = Some((row.id, cause.clock));
+            }
+        }
+        if exempt.is_none()
+            && let Some(id) = self.chain(cx.journal, name, 0)?
+        {
+            if self.limit(name) < number {
+                exempt = Some((id, cause.clock));
+            } else if self.chains.get(&id).is_some_and(|chain| number <= chain.row.base) {
+                exempt = Some((id, self.stands_before(name, number, cause.place)));
+            }
+        }
+        Ok(exempt.ok_or(Obstacle::Missing))
+    }
+
+    /// An entry says that others stand later: they do, and all that names them.
+    fn take_raise(&mut self, cx: &mut Cx<'_>, entry: &Entry) -> Result<()> {
+        let Ok(raise) = minicbor::decode::<Raise>(&entry.body) else {
+            return Ok(());
+        };
+        if raise.place > self.last_place().saturating_add(MAX_LEAP)
+            || raise.place <= self.floor(raise.chain, raise.number)
+        {
+            return Ok(());
+        }
+        self.note_raise(&raise);
+        let Some(id) = self.named(raise.chain, 0) else {
+            return Ok(());
+        };
+        self.replace(cx, id, &raise)
+    }
+
+    /// Moves entries to where they stand now. What is final stays where it is.
+    pub fn replace(&mut self, cx: &mut Cx<'_>, id: ChainId, raise: &Raise) -> Result<()> {
+        if let Some(chain) = self.chains.get_mut(&id).filter(|chain| raise.number <= chain.row.base) {
+            // The entry is with the others; the next one stands behind it here too.
+            if chain.row.number == chain.row.base {
+                let place = raise.place + (chain.row.base - raise.number);
+                (chain.row.place, chain.touched) = (chain.row.place.max(place), true);
+            }
+            return Ok(());
+        }
+        let entry = cx.journal.entry_at(id, raise.number)?;
+        let moves = entry.is_some_and(|it| it.place < raise.place && it.place > self.row.settled);
+        if moves { self.place_all(cx.journal) } else { Ok(()) }
+    }
+
+    /// Where an entry stands that is not here, for it was written before this member came: where one says who names it,
+    /// but not behind what the owner says of the last of them.
+    fn stands_before(&self, name: ChainName, number: u64, said: u64) -> u64 {
+        let past = self.past_in(self.own, name);
+        past.map_or(said, |past| said.min(past.place.saturating_sub(past.mark.number.saturating_sub(number))))
+    }
+
+    /// Where an entry of a chain stands that is not here.
+    fn place_before(&self, id: ChainId, number: u64, said: u64) -> u64 {
+        let chain = self.chains.get(&id).filter(|chain| number <= chain.row.base && chain.row.branch == 0);
+        chain.map_or(0, |chain| self.stands_before(chain.row.name, number, said))
+    }
+
+    /// Where the last entry stands that was written in a chain before this member came.
+    fn past_place(&self, name: ChainName, number: u64) -> u64 {
+        let past = self.past_in(self.own, name);
+        past.filter(|past| past.mark.number == number).map_or(0, |past| past.place)
+    }
+
+    /// Finds out anew where everything stands that is not final: behind its clock, what comes before it in its chain, its
+    /// causes that are here, and where it was raised to.
+    pub fn place_all(&mut self, journal: &Journal) -> Result<()> {
+        let mut places = BTreeMap::new();
+        for (chain, number, entry, causes) in journal.entries_from(self.row.id, self.row.settled + 1)? {
+            let Some(name) = self.chain_name(chain) else {
+                continue;
+            };
+            let mut place = entry.clock.max(self.floor(name, number)).max(self.row.settled + 1);
+            let before = number.checked_sub(1).map(|before| (chain, before, self.past_place(name, before)));
+            for (of, number, said) in before.iter().chain(&causes).copied() {
+                let stands = match places.get(&(of, number)) {
+                    Some(place) => *place,
+                    None => match journal.entry_at(of, number)? {
+                        Some(entry) => entry.place,
+                        None => self.place_before(of, number, said),
+                    },
+                };
+                place = place.max(stands + 1);
+            }
+            if place != entry.place {
+                journal.set_place(entry.seq, place)?;
+            }
+            places.insert((chain, number), place);
+        }
+        for ((id, number), place) in places {
+            if let Some(chain) = self.chains.get_mut(&id).filter(|chain| chain.row.number == number) {
+                (chain.row.place, chain.touched) = (place, true);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,277 @@
+//! What this member writes: entries of its own, and, if it owns the room, changes.
+
+use std::collections::BTreeMap;
+
+use super::membership::Membership;
+use super::room::Room;
+use super::take::weight;
+use super::{Cx, Effect, State};
+use crate::protocol::PublicKey;
+use crate::protocol::room::{
+    Cause, ChainName, Change, Deed, Entry, EntryKind, Hash, Kept, MAX_CAUSES, MAX_CHANGES, MAX_RUN,
+    MAX_RUN_BYTES, Raise, RoomKey, Signature, clock_after, hash,
+};
+use crate::store::Result;
+use crate::store::journal::{ChainId, NewEntry, Seq};
+
+/// What came of changes that were handed on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// These are new.
+    New(Vec<Hash>),
+    /// Others come before them that are not here.
+    Incomplete,
+    Broken(&'static str),
+}
+
+/// A signed change.
+pub fn signed(cx: &Cx<'_>, room: RoomKey, number: u64, after: Vec<Hash>, deed: Deed) -> (Hash, Change) {
+    let signature = Signature([0; 64]);
+    let mut change = Change { author: cx.keypair.public(), epoch: cx.epoch, number, after, deed, signature };
+    let hash = hash::change(room, &change);
+    change.signature = cx.keypair.sign(&hash.0);
+    (hash, change)
+}
+
+impl Room {
+    /// Writes an entry. Returns its number and its seq; `None` if this account can't write.
+    pub fn write(&mut self, cx: &mut Cx<'_>, kind: EntryKind, body: &[u8]) -> Result<Option<(u64, Seq)>> {
+        let Some((granted, grant)) = self.own_grant().map(|(hash, grant)| (hash, grant.clone())) else {
+            return Ok(None);
+        };
+        let id = match self.writing {
+            Some(id) => id,
+            None => {
+                let (author, epoch) = (self.own, self.epoch.unwrap_or(cx.epoch));
+                let name = ChainName { author, grant: granted, epoch };
+                let Some(id) = self.chain(cx.journal, name, 0)? else {
+                    return Ok(None);
+                };
+                self.writing = Some(id);
+                id
+            }
+        };
+        let causes = self.causes(id);
+        let ids: Vec<ChainId> = causes.iter().map(|(id, _)| *id).collect();
+        let causes: Vec<Cause> = causes.into_iter().map(|(_, cause)| cause).collect();
+        let Some(row) = self.chains.get(&id).map(|chain| chain.row.clone()) else {
+            return Ok(None);
+        };
+        if row.name.grant != granted || row.ended {
+            return Ok(None);
+        }
+        let number = row.number + 1;
+        let before = if number == 1 { grant.clock } else { row.clock };
+        let Some(clock) = clock_after(before, &causes) else {
+            return Ok(None);
+        };
+        let first = number == 1;
+        let sent = cx.now.wall;
+        let entry = Entry { clock, kind, sent, causes, body: body.to_vec() };
+        self.sign_before(cx, id, weight(&entry))?;
+        let places = ids.iter().filter_map(|id| self.chains.get(id)).map(|chain| chain.row.place);
+        let place = places.chain([row.place]).map(|place| place + 1).fold(clock, u64::max);
+        let place = place.max(self.floor(row.name, number));
+        let place = if place > self.row.settled {
+            place
+        } else {
+            self.late.push(Raise { chain: row.name, number, place: self.row.settled + 1 });
+            self.row.settled + 1
+        };
+        let hash = hash::entry(self.key(), &row.name, number, row.hash, &entry.header());
+        let seq = (cx.seqs)();
+        cx.journal.add_entry(&NewEntry {
+            seq,
+            room: self.row.id,
+            chain: id,
+            number,
+            place,
+            arrived: sent,
+            hash,
+            entry: &entry,
+            causes: &ids,
+        })?;
+        for (id, cause) in ids.iter().zip(&entry.causes) {
+            if let Some(chain) = self.chains.get_mut(id) {
+                (chain.row.cited, chain.touched) = (cause.mark.number, true);
+            }
+        }
+        let before = self.state(self.own);
+        if let Some(chain) = self.chains.get_mut(&id) {
+            (chain.row.number, chain.row.hash) = (number, hash);
+            (chain.row.clock, chain.row.place) = (clock, place);
+            chain.row.ended = kind == EntryKind::LEAVE;
+            chain.unsigned += weight(&entry);
+            chain.touched = true;
+        }
+        if first || kind == EntryKind::LEAVE {
+            self.note_state(cx, self.own, before);
+        }
+        if kind == EntryKind::TEXT {
+            self.receipts.follow(id, number, self.joined.len() as u64);
+        }
+        Ok(Some((number, seq)))
+    }
+
+    /// The chains that have grown since this member's last entry, as far as one entry names them.
+    fn causes(&self, own: ChainId) -> Vec<(ChainId, Cause)> {
+        let grown = |row: &&crate::store::journal::ChainRow| {
+            row.id != own && row.number > row.cited && row.number > row.base
+        };
+        let mut rows: Vec<_> = self.chains.values().map(|chain| &chain.row).filter(grown).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.place));
+        rows.truncate(MAX_CAUSES);
+        rows.into_iter()
+            .map(|row| (row.id, Cause { mark: row.mark(), clock: row.clock, place: row.place }))
+            .collect()
+    }
+
+    /// Signs what there is, if with so much more it would be too much for one run.
+    fn sign_before(&mut self, cx: &Cx<'_>, id: ChainId, more: usize) -> Result<()> {
+        let Some(chain) = self.chains.get(&id) else {
+            return Ok(());
+        };
+        let full = chain.row.number - chain.signed.number.min(chain.row.number) >= MAX_RUN as u64
+            || (chain.unsigned > 0 && chain.unsigned + more > MAX_RUN_BYTES);
+        if full { self.sign_own(cx, id) } else { Ok(()) }
+    }
+
+    /// One signature for all that this transaction has written.
+    pub fn sign(&mut self, cx: &Cx<'_>) -> Result<()> {
+        self.writing.map_or(Ok(()), |id| self.sign_own(cx, id))
+    }
+
+    fn sign_own(&mut self, cx: &Cx<'_>, id: ChainId) -> Result<()> {
+        let Some(chain) = self.chains.get(&id).filter(|chain| chain.row.number > chain.signed.number) else {
+            return Ok(());
+        };
+        let signature = cx.keypair.sign(&hash::head(chain.row.hash));
+        self.sign_off(cx.journal, id, &signature)
+    }
+
+    /// Says which entries came too late for their place.
+    pub fn raise_late(&mut self, cx: &mut Cx<'_>) -> Result<()> {
+        for raise in std::mem::take(&mut self.late) {
+            if !self.is_joined() {
+                continue;
+            }
+            self.note_raise(&raise);
+            let mut body = Vec::new();
+            crate::protocol::codec::encode(&raise, &mut body);
+            self.write(cx, EntryKind::RAISE, &body)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a change. Returns its hash; `None` if there are too many, or it is not this account's to make.
+    pub fn change(&mut self, cx: &mut Cx<'_>, deed: Deed) -> Result<Option<Hash>> {
+        let own = self.changes.values().filter(|it| it.author == self.own && it.epoch == cx.epoch);
+        let number = 1 + own.map(|it| it.number).max().unwrap_or_default();
+        let mut after = self.membership.tips.clone();
+        after.truncate(MAX_CAUSES);
+        let (hash, change) = signed(cx, self.key(), number, after, deed);
+        match self.take_changes(cx, &[change])? {
+            Changed::New(_) => Ok(Some(hash)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes in changes that a member hands on, or that this one has made.
+    pub fn take_changes(&mut self, cx: &mut Cx<'_>, changes: &[Change]) -> Result<Changed> {
+        let mut all: BTreeMap<Hash, Change> = BTreeMap::new();
+        for change in changes {
+            let hash = hash::change(self.key(), change);
+            if self.changes.contains_key(&hash) {
+                continue;
+            }
+            if !change.is_signed(self.key()) {
+                return Ok(Changed::Broken("a change of a room that its author has not signed"));
+            }
+            all.insert(hash, change.clone());
+        }
+        if all.is_empty() {
+            return Ok(Changed::New(Vec::new()));
+        }
+        let new: Vec<Hash> = all.keys().copied().collect();
+        let known = |hash: &Hash| self.changes.contains_key(hash) || all.contains_key(hash);
+        if !all.values().flat_map(|change| &change.after).all(known) {
+            return Ok(Changed::Incomplete);
+        }
+        if self.changes.len() + all.len() > MAX_CHANGES {
+            return Ok(Changed::Broken("more changes of a room than there may be"));
+        }
+        let added = all.clone();
+        all.extend(self.changes.iter().map(|(hash, change)| (*hash, change.clone())));
+        let Some(membership) = Membership::of(self.key(), &all) else {
+            return Ok(Changed::Broken("a change of a room that was not for its author to make"));
+        };
+        for (hash, change) in &added {
+            cx.journal.add_change(self.row.id, *hash, change)?;
+        }
+        let before = std::mem::replace(&mut self.membership, membership);
+        self.changes = all;
+        self.tell_changes(cx, &before, added.values());
+        if self.cut(cx.journal)? {
+            cx.effects.push(Effect::Cut { room: self.row.id });
+        }
+        self.count_joined();
+        self.changes_have_grown(cx.now);
+        self.changed = true;
+        Ok(Changed::New(new))
+    }
+
+    fn tell_changes<'c>(
+        &self,
+        cx: &mut Cx<'_>,
+        before: &Membership,
+        changes: impl Iterator<Item = &'c Change>,
+    ) {
+        let room = self.row.id;
+        for Change { author, deed, .. } in changes {
+            let by = Some(*author);
+            cx.effects.push(match deed {
+                Deed::Add(add) => Effect::Member { room, user: add.key, state: State::Invited, by },
+                Deed::Remove(remove) => Effect::Member { room, user: remove.key, state: State::Removed, by },
+                Deed::Topic(_) => Effect::Topic { room },
+                Deed::Accept => Effect::Owner { room },
+                Deed::Found(_) | Deed::Transfer(_) => continue,
+            });
+        }
+        if let Some(why) = self.membership.frozen.filter(|_| before.frozen.is_none()) {
+            cx.effects.push(Effect::Frozen { room, why });
+        }
+    }
+
+    /// A member has begun a chain, or ended one: with that it may have joined or left.
+    pub fn note_state(&mut self, cx: &mut Cx<'_>, member: PublicKey, before: Option<State>) {
+        self.count_joined();
+        self.changed = true;
+        if let Some(state @ (State::Joined | State::Left)) = self.state(member)
+            && Some(state) != before
+        {
+            cx.effects.push(Effect::Member { room: self.row.id, user: member, state, by: None });
+            if member == self.own {
+                // What it has could not be said before.
+                self.changes_have_grown(cx.now);
+            }
+        }
+    }
+
+    /// The member who is to own the room says yes.
+    pub fn inherit(&mut self, cx: &mut Cx<'_>) -> Result<()> {
+        if self.membership.heir == Some(self.own) && self.is_open() {
+            self.change(cx, Deed::Accept)?;
+        }
+        Ok(())
+    }
+
+    /// How far each of a member's chains is here.
+    pub fn kept_of(&self, member: PublicKey) -> Vec<Kept> {
+        let own = self.chains_of(member).filter(|chain| chain.row.number > 0);
+        own.map(|chain| {
+            let (epoch, number, hash) = (chain.row.name.epoch, chain.row.number, chain.row.hash);
+            Kept { epoch, number, hash }
+        })
+        .collect()
+    }
+}

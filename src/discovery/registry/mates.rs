@@ -1,0 +1,57 @@
+//! Users who say of each other that they share a room.
+//!
+//! What one side says alone leads to nothing that any user could see, whether or not there is a user with that key.
+
+use super::Turn;
+use crate::discovery::users::UserIndex;
+use crate::protocol::rendezvous::{MAX_MATES, Mate, RefusedCode};
+use crate::transport::ConnectionId;
+
+impl Turn<'_> {
+    /// Whether both say that they share a room.
+    pub(super) fn are_mates(&self, one: UserIndex, other: UserIndex) -> bool {
+        let key = |user| self.users.get(user).map(|account| account.key);
+        let (Some(one_key), Some(other_key)) = (key(one), key(other)) else {
+            return false;
+        };
+        self.mates.names(one, other_key) && self.mates.names(other, one_key)
+    }
+
+    pub(super) fn mates_of(&self, user: UserIndex) -> impl Iterator<Item = UserIndex> {
+        let named = self.mates.named(user).filter_map(|key| self.users.holder(&key));
+        named.filter(move |other| self.are_mates(user, *other))
+    }
+
+    pub(super) fn mate(&mut self, session: ConnectionId, user: UserIndex, mate: &Mate) {
+        let Mate { key, shares } = *mate;
+        let other = self.users.holder(&key);
+        let before = other.is_some_and(|other| self.are_mates(user, other));
+        if shares {
+            if !self.mates.names(user, key) && self.mates.named(user).count() >= MAX_MATES {
+                return self.refuse(session, RefusedCode::TOO_MANY_REQUESTS, None);
+            }
+            self.mates.add(user, key);
+        } else {
+            self.mates.remove(user, key);
+        }
+        let Some(other) = other.filter(|other| *other != user) else {
+            return;
+        };
+        let now = self.are_mates(user, other);
+        if now != before
+            && let Some(theirs) = self.sessions.of(other)
+        {
+            self.tell(theirs, other, user);
+        }
+        if now || before {
+            self.tell(session, user, other);
+        }
+    }
+
+    /// The session in which the user named them is over, and another one begins.
+    pub(super) fn end_mates(&mut self, user: UserIndex) {
+        let mates: Vec<_> = self.mates_of(user).collect();
+        self.mates.remove_all(user);
+        self.tell_each(mates, user);
+    }
+}

@@ -1,0 +1,605 @@
+//! Rooms: who is in, what each member wrote, how far each member has it.
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::super::{Result, parsed};
+use super::{Journal, Reading, Seq};
+use crate::protocol::peer::{Cursor, Kind};
+use crate::protocol::room::{
+    Cause, ChainName, Change, Entry, EntryKind, Hash, Mark, Proof, Receipt, ReceiptName, RoomKey, Signature,
+};
+use crate::protocol::{Name, PublicKey};
+
+/// The row of a room.
+pub type RoomId = i64;
+/// The row of a chain.
+pub type ChainId = i64;
+
+/// A room as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomRow {
+    pub id: RoomId,
+    pub key: RoomKey,
+    pub name: Name,
+    /// 1, unless another room has the same name here.
+    pub number: u32,
+    /// What stands at this place of the room's order or before it is final.
+    pub settled: u64,
+    pub reading: Reading,
+}
+
+/// A chain as stored, and its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainRow {
+    pub id: ChainId,
+    pub name: ChainName,
+    /// 0; higher where the author has written two entries with one number.
+    pub branch: u32,
+    /// Entries up to this number are not kept here.
+    pub base: u64,
+    /// The number of the last entry, and its hash, clock and place.
+    pub number: u64,
+    pub hash: Hash,
+    pub clock: u64,
+    pub place: u64,
+    /// Up to where our own entries name it as a cause.
+    pub cited: u64,
+    /// The author has left with the last entry.
+    pub ended: bool,
+}
+
+/// An entry, of what it is known where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub seq: Seq,
+    pub hash: Hash,
+    pub clock: u64,
+    pub place: u64,
+}
+
+/// An entry to be stored.
+pub struct NewEntry<'e> {
+    pub seq: Seq,
+    pub room: RoomId,
+    pub chain: ChainId,
+    pub number: u64,
+    pub place: u64,
+    /// In milliseconds since 1970.
+    pub arrived: i64,
+    pub hash: Hash,
+    pub entry: &'e Entry,
+    /// The chains of its causes, in their order.
+    pub causes: &'e [ChainId],
+}
+
+/// A text that was said in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    pub seq: Seq,
+    pub author: PublicKey,
+    /// Its name for ever, together with the room and the author.
+    pub id: Cursor,
+    pub kind: Kind,
+    /// The author's clock when it was written, and ours when it came in, in milliseconds since 1970.
+    pub sent: i64,
+    pub arrived: i64,
+    pub body: Vec<u8>,
+    /// Where it stands in the room's order.
+    pub place: u64,
+}
+
+impl Said {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get(0)?,
+            author: PublicKey(row.get(1)?),
+            id: Cursor { epoch: unsigned(row, 2)?, number: unsigned(row, 3)? },
+            kind: Kind(row.get(4)?),
+            sent: row.get(5)?,
+            arrived: row.get(6)?,
+            body: row.get(7)?,
+            place: unsigned(row, 8)?,
+        })
+    }
+}
+
+/// What [`Said::read`] reads.
+macro_rules! said {
+    ($which:literal) => {
+        concat!(
+            "SELECT seq, author, epoch, room_entry.number, kind, written, arrived, body, room_entry.place
+             FROM room_entry CROSS JOIN room_chain ON room_chain.id = chain WHERE ",
+            $which
+        )
+    };
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(i64::cast_unsigned)
+}
+
+fn hash(row: &Row<'_>, column: usize) -> rusqlite::Result<Hash> {
+    row.get(column).map(Hash)
+}
+
+/// What stands in a column as it stands on the wire.
+fn decoded<T: for<'b> minicbor::Decode<'b, ()>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    minicbor::decode(row.get_ref(column)?.as_blob()?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(error))
+    })
+}
+
+fn encoded<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    crate::protocol::codec::encode(value, &mut bytes);
+    bytes
+}
+
+impl ChainRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            name: ChainName {
+                author: PublicKey(row.get(1)?),
+                grant: hash(row, 9)?,
+                epoch: unsigned(row, 2)?,
+            },
+            branch: row.get(3)?,
+            base: unsigned(row, 4)?,
+            number: unsigned(row, 5)?,
+            hash: hash(row, 6)?,
+            clock: unsigned(row, 7)?,
+            place: unsigned(row, 8)?,
+            cited: unsigned(row, 10)?,
+            ended: row.get(11)?,
+        })
+    }
+
+    /// Its end.
+    pub fn mark(&self) -> Mark {
+        Mark { chain: self.name, number: self.number, hash: self.hash }
+    }
+}
+
+impl Journal {
+    pub fn rooms(&self) -> Result<Vec<RoomRow>> {
+        self.all("SELECT id, key, name, number, final, shown, read FROM room ORDER BY id", [], |row| {
+            Ok(RoomRow {
+                id: row.get(0)?,
+                key: RoomKey(row.get(1)?),
+                name: parsed(row, 2)?,
+                number: row.get(3)?,
+                settled: unsigned(row, 4)?,
+                reading: Reading { shown: row.get(5)?, read: row.get(6)? },
+            })
+        })
+    }
+
+    /// Adds a room. It is numbered if another one has its name.
+    pub fn add_room(&self, key: RoomKey, name: &Name) -> Result<RoomRow> {
+        let number: u32 = self.one(
+            "INSERT INTO room (key, name, number)
+             VALUES (?1, ?2, 1 + (SELECT coalesce(max(number), 0) FROM room WHERE name = ?2)) RETURNING number",
+            params![key.0, name.as_str()],
+            |row| row.get(0),
+        )?;
+        let (id, name) = (self.last_insert_rowid(), name.clone());
+        Ok(RoomRow { id, key, name, number, settled: 0, reading: Reading::default() })
+    }
+
+    /// What stands up to this place is final.
+    pub fn settle(&self, room: RoomId, place: u64) -> Result<()> {
+        self.run("UPDATE room SET final = ?2 WHERE id = ?1", [room, place.cast_signed()])
+    }
+
+    pub fn save_room_reading(&self, room: RoomId, reading: &Reading) -> Result<()> {
+        self.run("UPDATE room SET shown = ?2, read = ?3 WHERE id = ?1", [room, reading.shown, reading.read])
+    }
+
+    pub fn changes(&self, room: RoomId) -> Result<Vec<(Hash, Change)>> {
+        let sql = "SELECT hash, body FROM room_change WHERE room = ?1";
+        self.all(sql, [room], |row| Ok((hash(row, 0)?, decoded(row, 1)?)))
+    }
+
+    pub fn add_change(&self, room: RoomId, hash: Hash, change: &Change) -> Result<()> {
+        let sql = "INSERT OR IGNORE INTO room_change (room, hash, body) VALUES (?1, ?2, ?3)";
+        self.run(sql, params![room, hash.0, encoded(change)])
+    }
+
+    pub fn chains(&self, room: RoomId) -> Result<Vec<ChainRow>> {
+        self.all(
+            "SELECT id, author, epoch, branch, base, number, hash, clock, place, granted, cited, ended
+             FROM room_chain WHERE room = ?1 ORDER BY id",
+            [room],
+            ChainRow::read,
+        )
+    }
+
+    /// Adds a chain of which nothing is here.
+    pub fn add_chain(&self, room: RoomId, name: ChainName, branch: u32) -> Result<ChainRow> {
+        let hash = Hash::default();
+        self.run(
+            "INSERT INTO room_chain (room, author, epoch, granted, branch, base, number, hash, clock, place, cited, ended)
+             VALUES (?1, ?2, ?3, ?6, ?4, 0, 0, ?5, 0, 0, 0, 0)",
+            params![room, name.author.0, name.epoch.cast_signed(), branch, hash.0, name.grant.0],
+        )?;
+        Ok(ChainRow {
+            id: self.last_insert_rowid(),
+            name,
+            branch,
+            base: 0,
+            number: 0,
+            hash,
+            clock: 0,
+            place: 0,
+            cited: 0,
+            ended: false,
+        })
+    }
+
+    /// Saves where a chain ends.
+    pub fn save_chain(&self, chain: &ChainRow) -> Result<()> {
+        let ChainRow { id, base, number, hash, clock, place, cited, ended, .. } = chain;
+        let [base, number, clock, place, cited] =
+            [base, number, clock, place, cited].map(|it| it.cast_signed());
+        self.run(
+            "UPDATE room_chain SET base = ?2, number = ?3, hash = ?4, clock = ?5, place = ?6, cited = ?7,
+             ended = ?8 WHERE id = ?1",
+            params![id, base, number, hash.0, clock, place, cited, ended],
+        )
+    }
+
+    pub fn add_entry(&self, new: &NewEntry<'_>) -> Result<()> {
+        let NewEntry { seq, room, chain, number, place, arrived, hash, entry, causes } = new;
+        let mut packed = Vec::new();
+        for (id, cause) in causes.iter().zip(&entry.causes) {
+            let (clock, place) = (cause.clock, cause.place);
+            packed.extend(
+                [id.cast_unsigned(), cause.mark.number, clock, place].iter().flat_map(|it| it.to_be_bytes()),
+            );
+            packed.extend(cause.mark.hash.0);
+        }
+        let causes = Some(packed).filter(|packed| !packed.is_empty());
+        self.run(
+            "INSERT INTO room_entry (seq, room, chain, number, clock, place, kind, written, arrived, hash, causes, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            params![
+                seq,
+                room,
+                chain,
+                number.cast_signed(),
+                entry.clock.cast_signed(),
+                place.cast_signed(),
+                entry.kind.0,
+                entry.sent,
+                arrived,
+                hash.0,
+                causes,
+                entry.body,
+            ],
+        )
+    }
+
+    /// The entry at a number of a chain.
+    pub fn entry_at(&self, chain: ChainId, number: u64) -> Result<Option<Standing>> {
+        let sql = "SELECT seq, hash, clock, place FROM room_entry WHERE chain = ?1 AND number = ?2";
+        Ok(self
+            .one(sql, [chain, number.cast_signed()], |row| {
+                let (clock, place) = (unsigned(row, 2)?, unsigned(row, 3)?);
+                Ok(Standing { seq: row.get(0)?, hash: hash(row, 1)?, clock, place })
+            })
+            .optional()?)
+    }
+
+    /// Calls `each` with the entries of a chain after `after`, up to `up_to`, their hashes and their places, until it
+    /// returns `false`. `name` finds the chains of their causes.
+    pub fn entries_after(
+        &self,
+        chain: ChainId,
+        after: u64,
+        up_to: u64,
+        name: impl Fn(ChainId) -> Option<ChainName>,
+        mut each: impl FnMut(u64, Hash, Entry) -> Result<bool>,
+    ) -> Result<()> {
+        let mut statement = self.prepare_cached(
+            "SELECT number, hash, clock, kind, written, causes, body
+             FROM room_entry WHERE chain = ?1 AND number > ?2 AND number <= ?3 ORDER BY number",
+        )?;
+        let most = i64::try_from(up_to).unwrap_or(i64::MAX);
+        let mut rows = statement.query([chain, after.cast_signed(), most])?;
+        while let Some(row) = rows.next()? {
+            let causes =
+                row.get_ref(5)?.as_blob_or_null().map_err(rusqlite::Error::from)?.unwrap_or_default();
+            let entry = Entry {
+                clock: unsigned(row, 2)?,
+                kind: EntryKind(row.get(3)?),
+                sent: row.get(4)?,
+                causes: unpacked(causes, &name),
+                body: row.get(6)?,
+            };
+            if !each(unsigned(row, 0)?, hash(row, 1)?, entry)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves an entry to another place of the room's order.
+    pub fn set_place(&self, seq: Seq, place: u64) -> Result<()> {
+        self.run("UPDATE room_entry SET place = ?2 WHERE seq = ?1", [seq, place.cast_signed()])
+    }
+
+    /// The entries of a room at this place of its order or behind it, in the order of their clocks: chain, number, where
+    /// they stand, and their causes as chains, numbers and places.
+    #[expect(clippy::type_complexity, reason = "used in one place")]
+    pub fn entries_from(
+        &self,
+        room: RoomId,
+        place: u64,
+    ) -> Result<Vec<(ChainId, u64, Standing, Vec<(ChainId, u64, u64)>)>> {
+        self.all(
+            "SELECT seq, hash, clock, place, chain, number, causes FROM room_entry
+             WHERE room = ?1 AND place >= ?2 ORDER BY clock, chain, number",
+            [room, place.cast_signed()],
+            |row| {
+                let (clock, place) = (unsigned(row, 2)?, unsigned(row, 3)?);
+                let standing = Standing { seq: row.get(0)?, hash: hash(row, 1)?, clock, place };
+                let causes = row.get_ref(6)?.as_blob_or_null()?.unwrap_or_default();
+                Ok((row.get(4)?, unsigned(row, 5)?, standing, packed_places(causes)))
+            },
+        )
+    }
+
+    /// The bodies of all entries of one kind.
+    pub fn raises(&self, room: RoomId) -> Result<Vec<(PublicKey, u64, Vec<u8>)>> {
+        self.all(
+            "SELECT author, room_entry.clock, body FROM room_entry CROSS JOIN room_chain ON room_chain.id = chain
+             WHERE room_entry.room = ?1 AND kind = 4 ORDER BY seq",
+            [room],
+            |row| Ok((PublicKey(row.get(0)?), unsigned(row, 1)?, row.get(2)?)),
+        )
+    }
+
+    /// Removes the entries of a chain after `number`, and their words from the index.
+    pub fn cut_chain(&self, chain: ChainId, number: u64) -> Result<()> {
+        let after = [chain, number.cast_signed()];
+        self.run(
+            "DELETE FROM search WHERE rowid IN (SELECT seq FROM room_entry
+             WHERE chain = ?1 AND number > ?2 AND kind = 1 AND seq <= (SELECT indexed FROM sealed))",
+            after,
+        )?;
+        self.run("DELETE FROM room_entry WHERE chain = ?1 AND number > ?2", after)?;
+        self.run("DELETE FROM room_head WHERE chain = ?1 AND number > ?2", after)
+    }
+
+    /// The entry with this number is signed.
+    pub fn add_head(&self, chain: ChainId, number: u64, signature: &Signature) -> Result<()> {
+        let sql = "INSERT OR REPLACE INTO room_head (chain, number, signature) VALUES (?1, ?2, ?3)";
+        self.run(sql, params![chain, number.cast_signed(), signature.0])
+    }
+
+    /// The signature is not needed to check others.
+    pub fn remove_head(&self, chain: ChainId, number: u64) -> Result<()> {
+        self.run("DELETE FROM room_head WHERE chain = ?1 AND number = ?2", [chain, number.cast_signed()])
+    }
+
+    /// The signed entries of a chain after `after`, the first `count`.
+    pub fn heads_after(&self, chain: ChainId, after: u64, count: u32) -> Result<Vec<(u64, Signature)>> {
+        let sql = "SELECT number, signature FROM room_head WHERE chain = ?1 AND number > ?2 ORDER BY number LIMIT ?3";
+        let (after, count) = (after.cast_signed(), i64::from(count));
+        self.all(sql, [chain, after, count], |row| Ok((unsigned(row, 0)?, Signature(row.get(1)?))))
+    }
+
+    /// The last signed entries of a chain up to `number`, the last first.
+    pub fn heads_before(&self, chain: ChainId, number: u64, count: u32) -> Result<Vec<u64>> {
+        let sql =
+            "SELECT number FROM room_head WHERE chain = ?1 AND number <= ?2 ORDER BY number DESC LIMIT ?3";
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        self.all(sql, [chain, number, i64::from(count)], |row| unsigned(row, 0))
+    }
+
+    pub fn receipts(&self, room: RoomId) -> Result<Vec<Receipt>> {
+        let sql = "SELECT body FROM room_receipt WHERE room = ?1 ORDER BY member, epoch, counter";
+        self.all(sql, [room], |row| decoded(row, 0))
+    }
+
+    pub fn add_receipt(&self, room: RoomId, receipt: &Receipt) -> Result<()> {
+        let ReceiptName { member, epoch, counter } = receipt.name;
+        self.run(
+            "INSERT OR REPLACE INTO room_receipt (room, member, epoch, counter, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![room, member.0, epoch.cast_signed(), counter.cast_signed(), encoded(receipt)],
+        )
+    }
+
+    /// Later receipts of its member say all that it says.
+    pub fn remove_receipt(&self, room: RoomId, name: &ReceiptName) -> Result<()> {
+        let ReceiptName { member, epoch, counter } = name;
+        self.run(
+            "DELETE FROM room_receipt WHERE room = ?1 AND member = ?2 AND epoch = ?3 AND counter = ?4",
+            params![room, member.0, epoch.cast_signed(), counter.cast_signed()],
+        )
+    }
+
+    pub fn proofs(&self, room: RoomId) -> Result<Vec<Proof>> {
+        self.all("SELECT body FROM room_proof WHERE room = ?1", [room], |row| decoded(row, 0))
+    }
+
+    pub fn add_proof(&self, room: RoomId, proof: &Proof) -> Result<()> {
+        let sql = "INSERT OR REPLACE INTO room_proof (room, author, body) VALUES (?1, ?2, ?3)";
+        self.run(sql, params![room, proof.chain.author.0, encoded(proof)])
+    }
+
+    /// Calls `each` with the texts of a room after `after`, those of all members, as they came in, until it returns
+    /// `false`.
+    pub fn said_after(&self, room: RoomId, after: Seq, mut each: impl FnMut(Said) -> bool) -> Result<()> {
+        let sql = said!("room_entry.room = ?1 AND seq > ?2 AND kind = 1 ORDER BY seq");
+        let mut statement = self.prepare_cached(sql)?;
+        let mut rows = statement.query([room, after])?;
+        while let Some(row) = rows.next()? {
+            if !each(Said::read(row)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many texts of others than `own`, and of none who is blocked, come after `after`, counted no further than `most`.
+    pub fn count_said_after(&self, room: RoomId, own: PublicKey, after: Seq, most: u64) -> Result<u64> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let sql =
+            "SELECT count(*) FROM (SELECT 1 FROM room_entry CROSS JOIN room_chain ON room_chain.id = chain
+                   WHERE room_entry.room = ?1 AND seq > ?2 AND kind = 1 AND author <> ?3 AND author NOT IN
+                   (SELECT key FROM contact WHERE blocked AND key NOT NULL) LIMIT ?4)";
+        let count: i64 = self.one(sql, params![room, after, own.0, most], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// The seq of the last entry of a room; 0 if there is none.
+    pub fn last_said(&self, room: RoomId) -> Result<Seq> {
+        Ok(self
+            .one("SELECT coalesce(max(seq), 0) FROM room_entry WHERE room = ?1", [room], |row| row.get(0))?)
+    }
+
+    /// The last `count` texts of a room in its order, oldest first.
+    pub fn room_history(&self, room: RoomId, count: u32) -> Result<Vec<Said>> {
+        let sql = said!(
+            "room_entry.room = ?1 AND kind = 1
+             ORDER BY room_entry.place DESC, author DESC, epoch DESC, room_entry.number DESC LIMIT ?2"
+        );
+        let mut said = self.all(sql, params![room, count], Said::read)?;
+        said.reverse();
+        Ok(said)
+    }
+
+    /// The text of a room at this seq.
+    pub(super) fn said_at(&self, seq: Seq) -> Result<Option<Said>> {
+        Ok(self.one(said!("seq = ?1"), [seq], Said::read).optional()?)
+    }
+
+    /// How many bytes the bodies of a chain's entries after `after` have, up to `up_to`.
+    pub fn chain_bytes(&self, chain: ChainId, after: u64, up_to: u64) -> Result<u64> {
+        let sql = "SELECT coalesce(sum(length(body)), 0) FROM room_entry WHERE chain = ?1 AND number > ?2 AND number <= ?3";
+        let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
+        Ok(self.one(sql, [chain, after.cast_signed(), up_to], |row| unsigned(row, 0))?)
+    }
+
+    /// The numbers of the texts of a chain whose place is behind `settled`, the latest `most`.
+    pub fn unsettled_texts(&self, chain: ChainId, settled: u64, most: usize) -> Result<Vec<u64>> {
+        let sql = "SELECT number FROM room_entry WHERE chain = ?1 AND place > ?2 AND kind = 1 ORDER BY number DESC LIMIT ?3";
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        self.all(sql, [chain, settled.cast_signed(), most], |row| unsigned(row, 0))
+    }
+
+    /// How many texts of a chain come after `after`.
+    pub fn count_texts_after(&self, chain: ChainId, after: u64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM room_entry WHERE chain = ?1 AND number > ?2 AND kind = 1";
+        Ok(self.one(sql, [chain, after.cast_signed()], |row| unsigned(row, 0))?)
+    }
+
+    /// The texts of a chain after `after`, the first `count`.
+    pub fn texts_after(&self, chain: ChainId, after: u64, count: u32) -> Result<Vec<Said>> {
+        let sql =
+            said!("chain = ?1 AND room_entry.number > ?2 AND kind = 1 ORDER BY room_entry.number LIMIT ?3");
+        self.all(sql, [chain, after.cast_signed(), i64::from(count)], Said::read)
+    }
+}
+
+/// How many bytes each cause has in a row: chain, number, clock and place of 8 bytes each, and the hash.
+const PACKED: usize = 4 * 8 + 32;
+
+fn unpacked(causes: &[u8], name: impl Fn(ChainId) -> Option<ChainName>) -> Vec<Cause> {
+    let (causes, _) = causes.as_chunks::<PACKED>();
+    causes.iter().filter_map(|cause| unpack(cause, &name)).collect()
+}
+
+fn unpack(cause: &[u8; PACKED], name: impl Fn(ChainId) -> Option<ChainName>) -> Option<Cause> {
+    let (numbers, rest) = cause.split_first_chunk::<32>()?;
+    let [chain, number, clock, place] = *numbers.as_chunks::<8>().0 else {
+        return None;
+    };
+    let hash = Hash(rest.try_into().ok()?);
+    let chain = name(i64::from_be_bytes(chain))?;
+    let [number, clock, place] = [number, clock, place].map(u64::from_be_bytes);
+    Some(Cause { mark: Mark { chain, number, hash }, clock, place })
+}
+
+/// The chains, numbers and places of packed causes.
+fn packed_places(causes: &[u8]) -> Vec<(ChainId, u64, u64)> {
+    let (causes, _) = causes.as_chunks::<PACKED>();
+    let place = |cause: &[u8; PACKED]| {
+        let [chain, number, _, place] = *cause.first_chunk::<32>()?.as_chunks::<8>().0 else {
+            return None;
+        };
+        Some((i64::from_be_bytes(chain), u64::from_be_bytes(number), u64::from_be_bytes(place)))
+    };
+    causes.iter().filter_map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::noise::Keypair;
+
+    #[test]
+    fn rooms_of_one_name_are_numbered() {
+        let keypair = Keypair::generate().unwrap();
+        let journal = Journal::in_memory(&"alice".parse().unwrap(), &keypair).unwrap();
+        let lab: Name = "lab".parse().unwrap();
+        let numbers = [1, 2, 3].map(|it| journal.add_room(RoomKey([it; 32]), &lab).unwrap().number);
+        assert_eq!(numbers, [1, 2, 3]);
+        assert!(journal.add_room(RoomKey([1; 32]), &lab).is_err());
+        assert_eq!(journal.rooms().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn entries_read_back_with_their_causes() {
+        let keypair = Keypair::generate().unwrap();
+        let journal = Journal::in_memory(&"alice".parse().unwrap(), &keypair).unwrap();
+        let room = journal.add_room(RoomKey([1; 32]), &"lab".parse().unwrap()).unwrap().id;
+        let names = [1, 2].map(|epoch| ChainName { author: keypair.public(), grant: Hash([4; 32]), epoch });
+        let [one, other] = names.map(|name| journal.add_chain(room, name, 0).unwrap());
+        let mark = Mark { chain: other.name, number: 7, hash: Hash([9; 32]) };
+        let entries = [0, 1].map(|it| Entry {
+            clock: 8 + it,
+            kind: EntryKind::TEXT,
+            sent: -5,
+            causes: vec![Cause { mark, clock: 7, place: 8 }; it as usize],
+            body: vec![it as u8; 3],
+        });
+        for (number, entry) in (1..).zip(&entries) {
+            let causes = vec![other.id; entry.causes.len()];
+            let (hash, place) = (Hash([number as u8; 32]), 10 - number);
+            journal
+                .add_entry(&NewEntry {
+                    seq: number as Seq,
+                    room,
+                    chain: one.id,
+                    number,
+                    place,
+                    arrived: 1,
+                    hash,
+                    entry,
+                    causes: &causes,
+                })
+                .unwrap();
+        }
+        let saved = ChainRow { number: 2, ..one.clone() };
+        journal.save_chain(&saved).unwrap();
+        assert_eq!(journal.chains(room).unwrap(), [saved, other.clone()]);
+        let mut read = Vec::new();
+        let name = |id| (id == other.id).then_some(other.name);
+        journal
+            .entries_after(one.id, 0, u64::MAX, name, |_, _, entry| {
+                read.push(entry);
+                Ok(true)
+            })
+            .unwrap();
+        assert_eq!(read, entries);
+        let places: Vec<_> = journal.room_history(room, 5).unwrap().iter().map(|it| it.id.number).collect();
+        assert_eq!(places, [2, 1], "in the order of the places");
+        assert_eq!(journal.count_said_after(room, PublicKey([0; 32]), 1, 9).unwrap(), 1);
+        assert_eq!(journal.count_said_after(room, keypair.public(), 0, 9).unwrap(), 0);
+        journal.cut_chain(one.id, 1).unwrap();
+        assert_eq!((journal.last_said(room).unwrap(), journal.entry_at(one.id, 2).unwrap()), (1, None));
+    }
+}

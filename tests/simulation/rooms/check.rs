@@ -1,0 +1,542 @@
+//! What the laws of rooms promise.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use peerchat::client::node::rooms::{Spread, State};
+use peerchat::protocol::PublicKey;
+use peerchat::protocol::peer::Cursor;
+use peerchat::protocol::room::{AboutRoom, ChainName, Hash, Mark, RoomSays};
+use peerchat::store::journal::{Journal, RoomId};
+
+use super::world::World;
+
+/// An entry: its author, epoch and number.
+pub type Name = (ChainName, u64);
+
+/// An entry as a journal holds it, with its hash and its place.
+type Held = (Name, Vec<u8>, i64);
+
+/// What was promised.
+pub struct Oracle {
+    keys: Vec<PublicKey>,
+    /// What each member has said, until its journal was restored.
+    said: Vec<BTreeMap<(u64, u64), String>>,
+    /// What was final at each member, in its order.
+    settled: Vec<Vec<Name>>,
+    /// Who has ever had an entry.
+    had: BTreeMap<Name, BTreeSet<usize>>,
+    /// Which entries each member has told its user of, since its journal was restored.
+    texts: Vec<BTreeSet<(Name, Vec<u8>)>>,
+    /// What each has handed on, or has said in receipts to have, and is to be looked for.
+    promised: Vec<Vec<Mark>>,
+    seen: Vec<i64>,
+    told: Vec<u64>,
+}
+
+impl Oracle {
+    /// With so many machines, some of which may have the same key.
+    pub fn new(keys: Vec<PublicKey>, count: usize) -> Self {
+        Self {
+            keys,
+            said: vec![BTreeMap::new(); count],
+            settled: vec![Vec::new(); count],
+            had: BTreeMap::new(),
+            texts: vec![BTreeSet::new(); count],
+            promised: vec![Vec::new(); count],
+            seen: vec![0; count],
+            told: vec![0; count],
+        }
+    }
+
+    pub fn said(&mut self, number: usize, _: RoomId, id: Cursor, text: String) {
+        self.said[number].insert((id.epoch, id.number), text);
+    }
+
+    /// Its journal is an older one: what only it had is gone.
+    pub fn restored(&mut self, number: usize) {
+        self.said[number].clear();
+        self.settled[number].clear();
+        (self.seen[number], self.told[number]) = (0, u64::MAX);
+        self.texts[number].clear();
+        self.promised[number].clear();
+    }
+
+    /// What was cut may come again, if the owner has had it.
+    pub fn cut(&mut self, number: usize) {
+        self.texts[number].clear();
+    }
+}
+
+fn name(row: &rusqlite::Row<'_>) -> rusqlite::Result<Name> {
+    let unsigned = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    let chain = ChainName { author: PublicKey(row.get(0)?), grant: Hash(row.get(1)?), epoch: unsigned(2)? };
+    Ok((chain, unsigned(3)?))
+}
+
+/// What a journal holds of a room in the room's order.
+fn order(journal: &Journal, room: RoomId, up_to: i64) -> Vec<(Name, Vec<u8>, i64)> {
+    let mut statement = journal
+        .prepare_cached(
+            "SELECT author, granted, epoch, room_entry.number, room_entry.hash, room_entry.place
+             FROM room_entry JOIN room_chain ON room_chain.id = chain
+             WHERE room_entry.room = ?1 AND room_entry.place <= ?2
+             ORDER BY room_entry.place, author, epoch, room_entry.number",
+        )
+        .unwrap();
+    let rows = statement.query_map([room, up_to], |row| {
+        let name = name(row)?;
+        Ok((name, row.get(4)?, row.get(5)?))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+impl World {
+    /// What a member holds of a room, for the trace.
+    pub fn dump(&self, number: usize, room: RoomId) {
+        let mut statement = self.members[number]
+            .journal
+            .prepare_cached(
+                "SELECT author, epoch, room_entry.number, room_entry.clock, room_entry.place, kind, seq, hex(causes), hex(substr(body, 1, 60)), chain
+                 FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE room_entry.room = ?1 ORDER BY room_entry.place LIMIT 60",
+            )
+            .unwrap();
+        let mut rows = statement.query([room]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let author = self.number(PublicKey(row.get(0).unwrap()));
+            let numbers: Vec<i64> = (2..7).map(|column| row.get(column).unwrap()).collect();
+            let causes: Option<String> = row.get(7).unwrap();
+            let (body, chain): (String, i64) = (row.get(8).unwrap(), row.get(9).unwrap());
+            let epoch = row.get::<_, i64>(1).unwrap();
+            self.note(|| format!("  user{number} holds user{author} {epoch:016x} (chain {chain}) number, clock, place, kind, seq {numbers:?} after {causes:?} {body}"));
+        }
+    }
+}
+
+/// After each transaction of a member.
+pub fn each(world: &mut World, number: usize, was_full: bool) {
+    let journal = std::rc::Rc::clone(&world.members[number].journal);
+    let Some(rooms) = &world.members[number].rooms else {
+        return;
+    };
+    let Some((room, it)) = rooms.iter().next() else {
+        return;
+    };
+    let settled = it.settled();
+    let invited = it.state(it.own) == Some(State::Invited);
+    let own = it.own;
+    let honest = world.members[number].liar.is_none();
+    let who = world.number(own);
+    let before = std::mem::replace(&mut world.oracle.told[number], settled);
+    if before != settled {
+        world.note(|| format!("user{number} has settled {settled}"));
+    }
+    let mut new = journal
+        .prepare_cached("SELECT author, granted, epoch, room_entry.number, seq FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE seq > ?1")
+        .unwrap();
+    let rows = new.query_map([world.oracle.seen[number]], |row| {
+        let name = name(row)?;
+        Ok((name, row.get::<_, i64>(4)?))
+    });
+    for (name, seq) in rows.unwrap().map(Result::unwrap).collect::<Vec<_>>() {
+        world.oracle.had.entry(name).or_default().insert(who);
+        world.oracle.seen[number] = world.oracle.seen[number].max(seq);
+        if was_full && name.0.author != own && honest {
+            world.fail(format!("user{number} has taken an entry although its disk is nearly full"));
+        }
+    }
+    if !honest {
+        return;
+    }
+    check_promised(world, number, who);
+    if invited {
+        check_invited(world, number, own);
+    }
+    if settled > before {
+        check_final(world, number, before, settled);
+    }
+    // Looked at now and then, for it reads everything.
+    if settled > 0 && world.rng.u32(0..20) == 0 {
+        let now: Vec<Name> =
+            order(&journal, room, settled.cast_signed()).into_iter().map(|(name, ..)| name).collect();
+        check_settled(world, number, now);
+        if let Err(what) = causal(world, number) {
+            world.fail(what);
+        }
+    }
+}
+
+/// What was final stays where it was.
+fn check_settled(world: &mut World, number: usize, now: Vec<Name>) {
+    let before = &world.oracle.settled[number];
+    let position = before.iter().zip(&now).position(|(before, now)| before != now);
+    if let Some(at) = position.or((now.len() < before.len()).then_some(now.len())) {
+        let (then, is) = (before.get(at).copied(), now.get(at).copied());
+        let name = |it: Option<Name>| {
+            it.map(|(chain, entry)| {
+                format!("user{} {:016x}-{entry}", world.number(chain.author), chain.epoch)
+            })
+        };
+        let (then, is) = (name(then), name(is));
+        world.fail(format!("what was final at user{number} has moved at {at}: {then:?} is {is:?}"));
+        return;
+    }
+    world.oracle.settled[number] = now;
+}
+
+/// Final is what all have who are in, by their own word.
+fn check_final(world: &mut World, number: usize, before: u64, settled: u64) {
+    let journal = std::rc::Rc::clone(&world.members[number].journal);
+    let mut new = journal
+        .prepare_cached(
+            "SELECT author, granted, epoch, room_entry.number FROM room_entry JOIN room_chain ON room_chain.id = chain
+             WHERE room_entry.place > ?1 AND room_entry.place <= ?2",
+        )
+        .unwrap();
+    let new = new.query_map([before.cast_signed(), settled.cast_signed()], name);
+    let Some((_, it)) = world.members[number].rooms.as_ref().and_then(|it| it.iter().next()) else {
+        return;
+    };
+    for (chain, entry) in new.unwrap().map(Result::unwrap) {
+        let had = world.oracle.had.get(&(chain, entry));
+        let lacks = |member: &&PublicKey| {
+            let number = world.number(**member);
+            world.members[number].liar.is_none()
+                && it.past_of(**member, chain) < entry
+                && had.is_none_or(|had| !had.contains(&number))
+        };
+        if let Some(lacks) = it.joined.iter().find(lacks) {
+            let (author, lacks) = (world.number(chain.author), world.number(*lacks));
+            world.fail(format!(
+                "user{number} takes user{author} {:016x}-{entry} for final, which user{lacks} has never had",
+                chain.epoch
+            ));
+            return;
+        }
+    }
+}
+
+/// What a member has said to have is committed.
+fn check_promised(world: &mut World, number: usize, who: usize) {
+    for mark in std::mem::take(&mut world.oracle.promised[number]) {
+        let had = world.oracle.had.get(&(mark.chain, mark.number));
+        let rooms = world.members[number].rooms.as_ref();
+        let before = rooms
+            .and_then(|it| it.iter().next())
+            .is_some_and(|(_, it)| it.is_before(mark.chain, mark.number));
+        if !before && had.is_none_or(|had| !had.contains(&who)) {
+            let author = world.number(mark.chain.author);
+            world.fail(format!(
+                "user{number} has handed on, or said to have, {} of user{author}, and had it not",
+                mark.number
+            ));
+        }
+    }
+}
+
+/// Who is invited has not joined, and has nothing.
+fn check_invited(world: &mut World, number: usize, own: PublicKey) {
+    let journal = &world.members[number].journal;
+    let count = |sql, key: PublicKey| {
+        journal.prepare_cached(sql).unwrap().query_row([key.0], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let own_chains = count("SELECT count(*) FROM room_chain WHERE author = ?1 AND number > 0", own);
+    let others = count(
+        "SELECT count(*) FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE author <> ?1",
+        own,
+    );
+    if own_chains == 0 && others > 0 {
+        world.fail(format!("user{number} is invited and has {others} entries"));
+    }
+}
+
+/// What comes before an entry has come in before it.
+fn causal(world: &World, number: usize) -> Result<(), String> {
+    let rooms = world.members[number].rooms.as_ref();
+    let Some((room, _)) = rooms.and_then(|it| it.iter().next()) else {
+        return Ok(());
+    };
+    let entries = world.members[number].journal.entries_from(room, 0).unwrap();
+    let seqs: BTreeMap<_, _> = entries.iter().map(|(chain, at, it, _)| ((*chain, *at), it.seq)).collect();
+    for (chain, at, entry, causes) in &entries {
+        let late = |before: &(i64, u64)| seqs.get(before).is_some_and(|before| *before > entry.seq);
+        let causes = causes.iter().map(|(chain, number, _)| (*chain, *number));
+        if let Some(before) = causes.chain([(*chain, at - 1)]).find(late) {
+            return Err(format!("user{number} has {at} of chain {chain} before {before:?}, its cause"));
+        }
+    }
+    Ok(())
+}
+
+/// Each text is told of once, when it is committed.
+pub fn text(world: &mut World, number: usize, seq: i64) {
+    if world.members[number].liar.is_some() {
+        return;
+    }
+    let journal = std::rc::Rc::clone(&world.members[number].journal);
+    let mut statement = journal
+        .prepare_cached(
+            "SELECT author, granted, epoch, room_entry.number, room_entry.hash
+             FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE seq = ?1",
+        )
+        .unwrap();
+    let found = statement.query_row([seq], |row| Ok((name(row)?, row.get(4)?))).ok();
+    match found {
+        None => world.fail(format!("user{number} is told of a text that is not there")),
+        Some(text) => {
+            if !world.oracle.texts[number].insert(text) {
+                world.fail(format!("user{number} is told twice of the text at {seq}"));
+            }
+        }
+    }
+}
+
+/// Entries go to those alone who have joined.
+pub fn says(world: &mut World, number: usize, to: PublicKey, about: &AboutRoom) {
+    let rooms = world.members[number].rooms.as_ref();
+    let Some((_, room)) = rooms.and_then(|it| it.iter().next()) else {
+        return;
+    };
+    if world.members[number].liar.is_some() {
+        return;
+    }
+    if let RoomSays::Receipts(receipts) = &about.says {
+        let own = receipts.iter().filter(|it| it.name.member == room.own).flat_map(|it| &it.covers);
+        let own: Vec<Mark> = own.copied().collect();
+        return world.oracle.promised[number].extend(own);
+    }
+    let RoomSays::Run(run) = &about.says else {
+        return;
+    };
+    let last = run.first + run.entries.len() as u64 - 1;
+    let mark = Mark { chain: run.chain, number: last, hash: Hash::default() };
+    world.oracle.promised[number].push(mark);
+    let state = room.state(to);
+    let to = world.number(to);
+    // Who is invited may have joined, which is not known here yet.
+    let theirs = world.members[to].rooms.as_ref().and_then(|it| it.by_key(about.room));
+    let is_in = theirs.is_none_or(|room| room.state(room.own) != Some(State::Invited));
+    let may = state == Some(State::Joined) || state == Some(State::Invited) && is_in;
+    if !may {
+        world.fail(format!("user{number} hands entries on to user{to}, who is {state:?}"));
+    }
+}
+
+/// How much of one author a member has that half of the members have not.
+pub fn bounds(world: &World, number: usize, author: usize) -> Result<(), String> {
+    let key = world.members[author].keypair.public();
+    let bytes = |member: usize| -> i64 {
+        let mut sum = world.members[member]
+            .journal
+            .prepare_cached(
+                "SELECT coalesce(sum(length(body)), 0) FROM room_entry JOIN room_chain ON room_chain.id = chain
+                 WHERE author = ?1",
+            )
+            .unwrap();
+        sum.query_row([key.0], |row| row.get(0)).unwrap()
+    };
+    let others = (0..world.plan.members).filter(|it| ![number, author].contains(it));
+    let least = others.map(bytes).min().unwrap_or_default();
+    let (has, most) = (bytes(number) - least, 17 << 20);
+    world.note(|| format!("user{number} has {has} bytes more of user{author} than others"));
+    match has {
+        has if has > most => {
+            Err(format!("user{number} has {has} bytes of user{author} that half of the members lack"))
+        }
+        has if has < 15 << 20 => Err(format!("user{number} has only {has} bytes of user{author}")),
+        _ => Ok(()),
+    }
+}
+
+/// Who is found to break the rules is found by all; and who has signed two entries under one number is found.
+pub fn forks(world: &World) -> Result<(), String> {
+    let mut hashes: BTreeMap<Name, BTreeMap<Vec<u8>, usize>> = BTreeMap::new();
+    let mut rooms = Vec::new();
+    for number in super::liars::honest(world) {
+        let Some((id, room)) = super::liars::rooms(world, number).and_then(|it| it.iter().next()) else {
+            continue;
+        };
+        if room.state(room.own) != Some(State::Joined) {
+            continue;
+        }
+        for (name, hash, _) in order(&world.members[number].journal, id, i64::MAX) {
+            hashes.entry(name).or_default().insert(hash, number);
+        }
+        rooms.push((number, room));
+    }
+    let told = |chain: ChainName, number: u64| {
+        format!("user{} {:016x}-{number}", world.number(chain.author), chain.epoch)
+    };
+    for ((chain, number), hashes) in hashes.iter().filter(|(_, hashes)| hashes.len() > 1) {
+        if let Some((who, _)) = rooms.iter().find(|(_, room)| !room.is_forked(*chain)) {
+            let what = told(*chain, *number);
+            return Err(format!(
+                "user{who} does not know that {what} was written twice: {:?}",
+                hashes.values()
+            ));
+        }
+    }
+    for (found, room) in &rooms {
+        for (author, grants) in &room.forked {
+            for (who, other) in &rooms {
+                if other.forked.get(author) != Some(grants) {
+                    let author = world.number(*author);
+                    return Err(format!("user{found} has found user{author} forked, and user{who} has not"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A member is told how many have a text of its own.
+pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: Spread) {
+    if world.plan.flood || world.members[number].liar.is_some() {
+        return;
+    }
+    let own = world.oracle.keys[number];
+    let of = |(chain, entry): &Name| (chain.author, chain.epoch, *entry) == (own, id.epoch, id.number);
+    let had = world.oracle.had.iter().find(|(name, _)| of(name)).map_or(0, |(_, had)| had.len()) as u64;
+    // Who lies may say to have what it has not.
+    let liars = world.members.iter().take(world.plan.members).filter(|it| it.liar.is_some()).count() as u64;
+    if world.members[number].liar.is_none() && spread.have > had.max(1) + liars {
+        world.fail(format!("user{number} is told that {} have {id}, and {had} had it ever", spread.have));
+    }
+}
+
+/// All honest members hold the same in the same order.
+pub fn at_the_end(world: &mut World) -> Result<(), String> {
+    let mut joined = Vec::new();
+    for (number, member) in world.members.iter().enumerate() {
+        let Some(rooms) = super::liars::rooms(world, number) else {
+            continue;
+        };
+        let Some((id, room)) = rooms.iter().next() else {
+            continue;
+        };
+        if room.state(member.keypair.public()) == Some(State::Joined) {
+            joined.push((number, id));
+        }
+    }
+    let Some((first, _)) = joined.first().copied() else {
+        return Ok(());
+    };
+    world
+        .stats
+        .0
+        .entry("members at the end")
+        .and_modify(|it| *it += joined.len() as u64)
+        .or_insert(joined.len() as u64);
+    // Members are linked for the sake of the room.
+    for (at, (one, _)) in joined.iter().enumerate() {
+        if let Some((other, _)) = joined[at..].iter().find(|(it, _)| it != one && !world.is_linked(*one, *it))
+        {
+            return Err(format!("user{one} is not linked with user{other}"));
+        }
+    }
+    // Who is in is the same for all.
+    let state = |number: usize, id: RoomId| {
+        let room = world.members[number].rooms.as_ref().unwrap().get(id).unwrap();
+        let states: Vec<_> = world.oracle.keys.iter().map(|key| room.state(*key)).collect();
+        (states, room.membership_owner())
+    };
+    let theirs = state(joined[0].0, joined[0].1);
+    for (number, id) in &joined {
+        if state(*number, *id) != theirs {
+            return Err(format!(
+                "user{number} has other members than user{first}: {:?} {theirs:?}",
+                state(*number, *id)
+            ));
+        }
+    }
+    let all: Vec<(usize, Vec<Held>)> = joined
+        .iter()
+        .map(|(number, id)| {
+            // What it has from before it was added again may stand where it stood then.
+            let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
+            let mut entries = order(&world.members[*number].journal, *id, i64::MAX);
+            entries.retain(|(name, ..)| !room.is_before(name.0, name.1));
+            (*number, entries)
+        })
+        .collect();
+    // What any of them has, all have, unless it was written before they came.
+    let mut union: BTreeMap<(Name, Vec<u8>), i64> = BTreeMap::new();
+    for (number, entries) in &all {
+        for (name, hash, place) in entries {
+            let known = *union.entry((*name, hash.clone())).or_insert(*place);
+            if known != *place {
+                for (number, id) in &joined {
+                    world.dump(*number, *id);
+                }
+                return Err(format!(
+                    "user{number} has {} {:016x}-{} at {place}, others at {}",
+                    world.number(name.0.author),
+                    name.0.epoch,
+                    name.1,
+                    known
+                ));
+            }
+        }
+    }
+    for (number, entries) in &all {
+        let (member, id) = (&world.members[*number], joined.iter().find(|(it, _)| it == number).unwrap().1);
+        let room = member.rooms.as_ref().unwrap().get(id).unwrap();
+        let has: BTreeSet<(Name, &Vec<u8>)> = entries.iter().map(|(name, hash, _)| (*name, hash)).collect();
+        for (name, _) in union.keys().filter(|(name, hash)| !has.contains(&(*name, hash))) {
+            if !room.is_before(name.0, name.1) {
+                return Err(format!(
+                    "user{number} lacks user{} {:016x}-{}: {}",
+                    world.number(name.0.author),
+                    name.0.epoch,
+                    name.1,
+                    room.explain()
+                ));
+            }
+        }
+    }
+    for (number, entries) in &all {
+        let id = joined.iter().find(|(it, _)| it == number).unwrap().1;
+        let room = world.members[*number].rooms.as_ref().unwrap().get(id).unwrap();
+        if room.settled() < entries.iter().map(|(.., place)| place.cast_unsigned()).max().unwrap_or_default()
+        {
+            let who: Vec<_> = joined
+                .iter()
+                .filter(|(it, _)| room.holds_up(world.oracle.keys[*it]))
+                .map(|(it, _)| *it)
+                .collect();
+            let keys: Vec<String> =
+                world.oracle.keys.iter().map(|key| format!("{:.4}", key.to_string())).collect();
+            return Err(format!(
+                "user{number} does not know that all is final, for {who:?}: {} {keys:?}",
+                room.explain()
+            ));
+        }
+    }
+    for (number, _) in &joined {
+        causal(world, *number)?;
+    }
+    // What was said and not taken back with a backup is there.
+    for (number, id) in &joined {
+        let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
+        for (epoch, entry) in world.oracle.said[*number].keys() {
+            let own = union
+                .keys()
+                .any(|((chain, it), _)| (chain.author, chain.epoch, it) == (room.own, *epoch, entry));
+            let cut = room.chain_in(room.own, *epoch).is_none_or(|chain| room.is_cut(chain.row.name, *entry));
+            if !own && !cut {
+                return Err(format!("user{number} has said {epoch:016x}-{entry}, which is gone"));
+            }
+        }
+    }
+    // What was final for a member is so for all.
+    for (number, entries) in &all {
+        let id = joined.iter().find(|(it, _)| it == number).unwrap().1;
+        let room = world.members[*number].rooms.as_ref().unwrap().get(id).unwrap();
+        let mut before = world.oracle.settled[*number].clone();
+        before.retain(|name| !room.is_before(name.0, name.1));
+        let now: Vec<Name> = entries.iter().map(|(name, ..)| *name).collect();
+        if now.len() < before.len() || before.iter().zip(&now).any(|(before, now)| before != now) {
+            return Err(format!("what was final at user{number} has moved in the end"));
+        }
+    }
+    Ok(())
+}
