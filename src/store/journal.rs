@@ -33,7 +33,7 @@ const SCHEMA: Schema = Schema {
 
 /// The row of a contact.
 pub type ContactId = i64;
-/// With whom something is said.
+/// Where something is said: with a user, or in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConversationId {
     User(ContactId),

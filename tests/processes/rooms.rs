@@ -1,4 +1,4 @@
-//! Rooms: what is said reaches all members, whoever is away.
+//! Rooms: what is said reaches all members, also those who were away.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -173,7 +173,7 @@ impl Conversations {
         }
     }
 
-    /// With whom the user is in conversation.
+    /// The conversation that the user is in.
     pub fn with(&self, roster: &Roster) -> Option<Addressee> {
         self.addressee(roster, self.current()?)
     }

@@ -15,7 +15,7 @@ use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ConversationId, Journal, RoomId, Said, Standing};
 
-/// Who has written in a room; `None` for a member of whom this user wants to hear nothing.
+/// Who has written in a room; `None` for a member that this user has blocked.
 pub(super) fn writer(
     setup: &Setup,
     roster: &Roster,
@@ -27,7 +27,7 @@ pub(super) fn writer(
     Writer::new((&setup.name, &setup.key()), roster, name, key)
 }
 
-/// Texts of a room as they are listed, without those of whom this user wants to hear nothing.
+/// Texts of a room as they are listed, without those of blocked members.
 pub(super) fn lines(node: &Node, id: RoomId, said: Vec<Said>) -> Vec<RoomHistoryLine> {
     said.into_iter().filter_map(|said| line(node, id, &said)).collect()
 }

@@ -1,4 +1,4 @@
-//! Rooms: the same entries in the same order at all members, whoever is away, and no server.
+//! Rooms: the same entries in the same order at all members, also at those who were away, and no server.
 //!
 //! Decides and does nothing: it reads and writes the journal inside the caller's transaction, and says in [`Effect`]s what
 //! is to be said and told. It knows peers by their keys. In reading order:
@@ -33,8 +33,6 @@ mod peers;
 mod receipts;
 mod room;
 mod take;
-#[cfg(test)]
-mod tests;
 mod write;
 
 /// Up to how many members all are linked with all.
@@ -384,7 +382,7 @@ impl Rooms {
         std::mem::take(&mut self.changed)
     }
 
-    /// The members with whom this account is to be linked for the sake of its rooms.
+    /// The members that this account is to be linked with for the sake of its rooms.
     pub fn mates(&self) -> BTreeMap<PublicKey, Name> {
         let mut mates = BTreeMap::new();
         for room in self.rooms.values().filter(|room| room.is_open()) {
@@ -500,7 +498,7 @@ impl Rooms {
     }
 }
 
-/// The members with whom each is linked: all, as long as they are not too many; else those that stand at distances of
+/// The members that each is linked with: all, as long as they are not too many; else those that stand at distances of
 /// powers of two in a ring, which all compute alike.
 fn neighbours(
     room: RoomKey,

@@ -19,14 +19,14 @@ use crate::undo::{Transactional, Value};
 /// What is noted of the rooms beside their machine.
 #[derive(Debug, Default)]
 pub struct Noted {
-    /// What this transaction says of rooms, to whom.
+    /// What this transaction says of rooms, by its receiver.
     says: BTreeMap<PublicKey, Vec<Peer>>,
     /// Whether this transaction has to do with rooms, and whether it has changed the journal with that.
     touched: bool,
     written: bool,
     /// How many texts of ours no other member has, of the rooms where there are any.
     waiting: BTreeMap<RoomId, u64>,
-    /// The members that could be taken for somebody else, of whom the user was warned.
+    /// The members that could be taken for contacts, which the user was warned of.
     warned: Value<BTreeSet<(RoomId, PublicKey)>>,
 }
 
@@ -160,7 +160,7 @@ impl Node {
         Ok(())
     }
 
-    /// A transaction has failed: the rooms are as the journal has them. `linked` are those with whom there was a link when it
+    /// A transaction has failed: the rooms are as the journal has them. `linked` are those that had a link when it
     /// failed.
     pub(super) fn reload_rooms(&mut self, journal: &Journal, linked: &[PublicKey]) -> Result<()> {
         self.rooms.reload(journal, self.setup.key())?;

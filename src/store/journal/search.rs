@@ -101,7 +101,7 @@ fn owner(with: ConversationId) -> String {
     }
 }
 
-/// With whom it was said, as it stands in the index: rooms are the negative numbers.
+/// Where it was said, as it stands in the index: rooms are the negative numbers.
 fn conversation(number: i64) -> ConversationId {
     if number < 0 { ConversationId::Room(-number) } else { ConversationId::User(number) }
 }

@@ -72,7 +72,7 @@ pub struct Member {
     pub gone: bool,
     /// How it lies, if it does.
     pub liar: Option<Liar>,
-    /// With whom it is to be linked for the sake of the room.
+    /// The members that it is to be linked with for the sake of the room.
     mates: BTreeSet<PublicKey>,
     /// Its program knows that the disk is nearly full.
     pub full: bool,
@@ -141,7 +141,7 @@ pub struct World {
     links: BTreeMap<(usize, usize), Link>,
     /// Who are linked whatever rooms they are in.
     contacts: BTreeSet<(usize, usize)>,
-    /// Between whom nothing gets through, until when.
+    /// The pairs between which nothing gets through, until when.
     pub partitions: BTreeMap<(usize, usize), u64>,
     pub mutation: Option<Mutation>,
     pub broken: Broken,

@@ -48,7 +48,7 @@ struct Node<'c> {
     change: &'c Change,
     /// Which ones come before it, a bit for each.
     past: Vec<u64>,
-    /// How often the room had changed hands with it, and to whom.
+    /// How often the room had changed hands with it, and who owns it then.
     owner: (u32, PublicKey),
     heir: Option<PublicKey>,
 }

@@ -34,7 +34,7 @@ const GOSSIP: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Peers {
     peers: BTreeMap<PublicKey, Peer>,
-    /// The chains that were asked for: of whom, up to which number, and since when nothing has come.
+    /// The chains that were asked for: from which peer, up to which number, and since when nothing has come.
     pulls: BTreeMap<(RoomId, ChainName), Asked>,
     /// When receipts of others are handed on.
     gossip: BTreeMap<RoomId, Instant>,
@@ -215,7 +215,7 @@ impl Peers {
         self.greet(cx, room, from)?;
         let is_in = room.membership.is_in(from);
         match says {
-            RoomSays::Changes(changes) => self.hear_changes(cx, room, from, changes)?,
+            RoomSays::Changes(changes) => self.hear_changes(cx, room, from, changes, low)?,
             // Who was removed is told no more than that.
             _ if !is_in => {
                 self.ask_unknown(cx, room, from, says);
@@ -280,6 +280,7 @@ impl Peers {
         room: &mut Room,
         from: PublicKey,
         changes: &[Change],
+        low: bool,
     ) -> Result<()> {
         match room.take_changes(cx, changes)? {
             Changed::Broken(what) => blame(cx, from, what),
@@ -295,7 +296,10 @@ impl Peers {
                 if let Some(view) = self.peers.get_mut(&from).and_then(|it| it.views.get_mut(&room.row.id)) {
                     view.asked_changes = false;
                 }
-                self.take_waiting(cx, room)?;
+                // What waits is taken with the next run, once the disk has room.
+                if !low {
+                    self.take_waiting(cx, room)?;
+                }
             }
         }
         Ok(())

@@ -375,7 +375,7 @@ impl Room {
         })
     }
 
-    #[doc(hidden)]
+    /// What is missing for all to be final, for a reader of a seed of the simulation.
     pub fn explain(&self) -> String {
         let mut out = String::new();
         for member in &self.joined {

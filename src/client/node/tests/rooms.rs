@@ -26,7 +26,7 @@ struct Net {
     /// The link of each pair, the lower number first.
     links: BTreeMap<(usize, usize), ConnectionId>,
     last_link: ConnectionId,
-    /// What is on its way: over which link, to whom.
+    /// What is on its way: over which link, and to which node.
     pipes: VecDeque<(ConnectionId, usize, Vec<Peer>)>,
 }
 
@@ -286,7 +286,7 @@ impl Net {
         codes(&self.clients[who].notices)
     }
 
-    /// What was told of members, but by whom.
+    /// What was told of members, without the one who did it.
     fn members_told(&self, who: usize) -> Vec<(&str, MemberState)> {
         let told = self.clients[who].notices.iter().filter_map(|notice| match notice {
             Notice::Member { user, state, .. } => Some((user.as_str(), *state)),

@@ -128,7 +128,7 @@ fn what_there_was_no_room_for_is_told_after_a_restart_without_our_own() {
     }
     assert_eq!((room.told(), room.world.it.handed(LAB)), (vec![], 0));
     let mut room = room.restart();
-    // Of bob, whom the user does not want to hear, nothing is told.
+    // Of bob, who is blocked, nothing is told.
     assert_eq!(room.told(), ["carol 1 again", "bob? 1 again"]);
     room.says(CAROL);
     assert_eq!((room.told(), room.told()), (vec!["carol 2".into()], vec![]));

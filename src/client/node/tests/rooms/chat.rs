@@ -1,4 +1,4 @@
-//! What is said, and whom it reaches.
+//! What is said, and which members it reaches.
 
 use super::*;
 use crate::client::notice::RoomReason;
@@ -44,7 +44,7 @@ fn who_was_away_catches_up_with_any_member() {
 }
 
 #[test]
-fn what_nobody_else_has_waits() {
+fn what_only_this_member_has_waits() {
     let mut net = Net::in_room(2);
     net.cut(ALICE, BOB);
     net.types(BOB, "CHAT #lab one");
