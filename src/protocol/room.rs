@@ -152,16 +152,14 @@ impl EntryKind {
     pub const RAISE: Self = Self(4);
 }
 
-/// "What stands in this chain from this number on came to me when what is before `place` was final."
+/// "This entry came to me when what is before `place` was final."
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct Raise {
     #[n(0)]
-    pub chain: ChainName,
-    #[n(1)]
-    pub number: u64,
+    pub mark: Mark,
     /// The place that the entry has at least; below the clock of the entry that says so.
-    #[n(2)]
+    #[n(1)]
     pub place: u64,
 }
 

@@ -67,6 +67,25 @@ impl Journal {
         Ok(journal)
     }
 
+    /// A copy of it in memory, as a backup would be.
+    #[cfg(test)]
+    pub fn copied(&self, user: &Name, keypair: &Keypair) -> Self {
+        let (directory, copy) = (tempfile::tempdir().unwrap(), Self::in_memory(user, keypair).unwrap());
+        let path = directory.path().join("backup");
+        self.execute("VACUUM INTO ?1", [path.to_str().unwrap()]).unwrap();
+        copy.execute("ATTACH ?1 AS old", [path.to_str().unwrap()]).unwrap();
+        let tables: Vec<String> = copy
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'search*'")
+            .and_then(|mut all| all.query_map([], |row| row.get(0))?.collect())
+            .unwrap();
+        let copied =
+            tables.iter().map(|it| format!("DELETE FROM {it}; INSERT INTO {it} SELECT * FROM old.{it};"));
+        let all: String = copied.collect();
+        copy.execute_batch(&format!("BEGIN; PRAGMA defer_foreign_keys = ON; {all} COMMIT; DETACH old"))
+            .unwrap();
+        copy
+    }
+
     /// A journal in memory, for tests.
     pub fn in_memory(name: &Name, keypair: &Keypair) -> Result<Self> {
         Database::in_memory(&SCHEMA, |connection| insert_identity(connection, name, keypair)).map(Self)

@@ -29,6 +29,7 @@ CREATE TABLE room_chain (
     epoch   INTEGER NOT NULL,
     branch  INTEGER NOT NULL,
     base    INTEGER NOT NULL,
+    base_hash BLOB NOT NULL CHECK (length(base_hash) = 32),
     number  INTEGER NOT NULL,
     hash    BLOB NOT NULL CHECK (length(hash) = 32),
     clock   INTEGER NOT NULL,
@@ -78,10 +79,11 @@ CREATE TABLE room_receipt (
     PRIMARY KEY (room, member, epoch, counter)
 ) STRICT, WITHOUT ROWID;
 
--- That an author has broken the rules, one proof for each, whole, as it stands on the wire.
+-- That an author has broken the rules, one proof for each grant, whole, as it stands on the wire.
 CREATE TABLE room_proof (
-    room    INTEGER NOT NULL,
-    author  BLOB NOT NULL,
-    body    BLOB NOT NULL,
-    PRIMARY KEY (room, author)
+    room     INTEGER NOT NULL,
+    author   BLOB NOT NULL,
+    granted  BLOB NOT NULL,
+    body     BLOB NOT NULL,
+    PRIMARY KEY (room, author, granted)
 ) STRICT, WITHOUT ROWID;

@@ -33,6 +33,8 @@ mod peers;
 mod receipts;
 mod room;
 mod take;
+#[cfg(test)]
+mod tests;
 mod write;
 
 /// Up to how many members all are linked with all.

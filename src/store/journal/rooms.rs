@@ -35,8 +35,9 @@ pub struct ChainRow {
     pub name: ChainName,
     /// 0; higher where the author has written two entries with one number.
     pub branch: u32,
-    /// Entries up to this number are not kept here.
+    /// Entries up to this number are not kept here, or stand in another branch; and the hash of the last of them.
     pub base: u64,
+    pub base_hash: Hash,
     /// The number of the last entry, and its hash, clock and place.
     pub number: u64,
     pub hash: Hash,
@@ -152,6 +153,7 @@ impl ChainRow {
             place: unsigned(row, 8)?,
             cited: unsigned(row, 10)?,
             ended: row.get(11)?,
+            base_hash: hash(row, 12)?,
         })
     }
 
@@ -208,8 +210,8 @@ impl Journal {
 
     pub fn chains(&self, room: RoomId) -> Result<Vec<ChainRow>> {
         self.all(
-            "SELECT id, author, epoch, branch, base, number, hash, clock, place, granted, cited, ended
-             FROM room_chain WHERE room = ?1 ORDER BY id",
+            "SELECT id, author, epoch, branch, base, number, hash, clock, place, granted, cited, ended,
+             base_hash FROM room_chain WHERE room = ?1 ORDER BY id",
             [room],
             ChainRow::read,
         )
@@ -219,8 +221,9 @@ impl Journal {
     pub fn add_chain(&self, room: RoomId, name: ChainName, branch: u32) -> Result<ChainRow> {
         let hash = Hash::default();
         self.run(
-            "INSERT INTO room_chain (room, author, epoch, granted, branch, base, number, hash, clock, place, cited, ended)
-             VALUES (?1, ?2, ?3, ?6, ?4, 0, 0, ?5, 0, 0, 0, 0)",
+            "INSERT INTO room_chain
+             (room, author, epoch, granted, branch, base, base_hash, number, hash, clock, place, cited, ended)
+             VALUES (?1, ?2, ?3, ?6, ?4, 0, ?5, 0, ?5, 0, 0, 0, 0)",
             params![room, name.author.0, name.epoch.cast_signed(), branch, hash.0, name.grant.0],
         )?;
         Ok(ChainRow {
@@ -228,6 +231,7 @@ impl Journal {
             name,
             branch,
             base: 0,
+            base_hash: hash,
             number: 0,
             hash,
             clock: 0,
@@ -239,13 +243,13 @@ impl Journal {
 
     /// Saves where a chain ends.
     pub fn save_chain(&self, chain: &ChainRow) -> Result<()> {
-        let ChainRow { id, base, number, hash, clock, place, cited, ended, .. } = chain;
+        let ChainRow { id, base, base_hash, number, hash, clock, place, cited, ended, .. } = chain;
         let [base, number, clock, place, cited] =
             [base, number, clock, place, cited].map(|it| it.cast_signed());
         self.run(
             "UPDATE room_chain SET base = ?2, number = ?3, hash = ?4, clock = ?5, place = ?6, cited = ?7,
-             ended = ?8 WHERE id = ?1",
-            params![id, base, number, hash.0, clock, place, cited, ended],
+             ended = ?8, base_hash = ?9 WHERE id = ?1",
+            params![id, base, number, hash.0, clock, place, cited, ended, base_hash.0],
         )
     }
 
@@ -329,8 +333,8 @@ impl Journal {
         self.run("UPDATE room_entry SET place = ?2 WHERE seq = ?1", [seq, place.cast_signed()])
     }
 
-    /// The entries of a room at this place of its order or behind it, in the order of their clocks: chain, number, where
-    /// they stand, and their causes as chains, numbers and places.
+    /// The entries of a room at this place of its order or behind it, each after its causes: chain, number, where they
+    /// stand, and their causes as chains, numbers and places.
     #[expect(clippy::type_complexity, reason = "used in one place")]
     pub fn entries_from(
         &self,
@@ -339,7 +343,7 @@ impl Journal {
     ) -> Result<Vec<(ChainId, u64, Standing, Vec<(ChainId, u64, u64)>)>> {
         self.all(
             "SELECT seq, hash, clock, place, chain, number, causes FROM room_entry
-             WHERE room = ?1 AND place >= ?2 ORDER BY clock, chain, number",
+             WHERE room = ?1 AND place >= ?2 ORDER BY seq",
             [room, place.cast_signed()],
             |row| {
                 let (clock, place) = (unsigned(row, 2)?, unsigned(row, 3)?);
@@ -425,8 +429,9 @@ impl Journal {
     }
 
     pub fn add_proof(&self, room: RoomId, proof: &Proof) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO room_proof (room, author, body) VALUES (?1, ?2, ?3)";
-        self.run(sql, params![room, proof.chain.author.0, encoded(proof)])
+        let ChainName { author, grant, .. } = proof.chain;
+        let sql = "INSERT OR REPLACE INTO room_proof (room, author, granted, body) VALUES (?1, ?2, ?3, ?4)";
+        self.run(sql, params![room, author.0, grant.0, encoded(proof)])
     }
 
     /// Calls `each` with the texts of a room after `after`, those of all members, as they came in, until it returns
@@ -464,7 +469,8 @@ impl Journal {
     pub fn room_history(&self, room: RoomId, count: u32) -> Result<Vec<Said>> {
         let sql = said!(
             "room_entry.room = ?1 AND kind = 1
-             ORDER BY room_entry.place DESC, author DESC, epoch DESC, room_entry.number DESC LIMIT ?2"
+             ORDER BY room_entry.place DESC, author DESC, epoch DESC, room_entry.number DESC, room_entry.hash DESC
+             LIMIT ?2"
         );
         let mut said = self.all(sql, params![room, count], Said::read)?;
         said.reverse();

@@ -61,6 +61,11 @@ impl Oracle {
         self.promised[number].clear();
     }
 
+    /// Its program starts: places in the journal behind the last one are given out, if they were before.
+    pub fn started(&mut self, number: usize, last: i64) {
+        self.seen[number] = self.seen[number].min(last);
+    }
+
     /// What was cut may come again, if the owner has had it.
     pub fn cut(&mut self, number: usize) {
         self.texts[number].clear();
@@ -80,7 +85,7 @@ fn order(journal: &Journal, room: RoomId, up_to: i64) -> Vec<(Name, Vec<u8>, i64
             "SELECT author, granted, epoch, room_entry.number, room_entry.hash, room_entry.place
              FROM room_entry JOIN room_chain ON room_chain.id = chain
              WHERE room_entry.room = ?1 AND room_entry.place <= ?2
-             ORDER BY room_entry.place, author, epoch, room_entry.number",
+             ORDER BY room_entry.place, author, epoch, room_entry.number, room_entry.hash",
         )
         .unwrap();
     let rows = statement.query_map([room, up_to], |row| {
@@ -97,7 +102,7 @@ impl World {
             .journal
             .prepare_cached(
                 "SELECT author, epoch, room_entry.number, room_entry.clock, room_entry.place, kind, seq, hex(causes), hex(substr(body, 1, 60)), chain
-                 FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE room_entry.room = ?1 ORDER BY room_entry.place LIMIT 60",
+                 FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE room_entry.room = ?1 ORDER BY room_entry.place LIMIT 2000",
             )
             .unwrap();
         let mut rows = statement.query([room]).unwrap();
@@ -315,7 +320,9 @@ pub fn says(world: &mut World, number: usize, to: PublicKey, about: &AboutRoom) 
     // Who is invited may have joined, which is not known here yet.
     let theirs = world.members[to].rooms.as_ref().and_then(|it| it.by_key(about.room));
     let is_in = theirs.is_none_or(|room| room.state(room.own) != Some(State::Invited));
-    let may = state == Some(State::Joined) || state == Some(State::Invited) && is_in;
+    // Who has left gets back what it has lost of its own.
+    let own = state == Some(State::Left) && world.members[to].keypair.public() == run.chain.author;
+    let may = own || state == Some(State::Joined) || state == Some(State::Invited) && is_in;
     if !may {
         world.fail(format!("user{number} hands entries on to user{to}, who is {state:?}"));
     }

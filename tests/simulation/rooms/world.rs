@@ -370,6 +370,7 @@ impl World {
         member.epoch = epoch;
         member.started = now;
         member.seq = member.journal.last_seq().unwrap();
+        self.oracle.started(number, member.seq);
         member.rooms = Some(Rooms::load(&member.journal, own).unwrap());
         member.inbox.clear();
         (member.low, member.full) = (false, false);
@@ -487,7 +488,8 @@ impl World {
             }
         }
         member.inbox = later;
-        let was_full = member.full;
+        let frees = inputs.iter().any(|input| matches!(input, Input::Low(false)));
+        let was_full = member.full && !frees;
         for input in &inputs {
             if let Input::Low(low) = input {
                 member.full = *low;

@@ -38,8 +38,8 @@ pub struct Grant {
     pub past: BTreeMap<ChainName, Past>,
     /// The member's clock begins after it.
     pub clock: u64,
-    /// Up to where the member's chains are kept, if the member was removed.
-    pub removed: Option<BTreeMap<u64, (u64, Hash)>>,
+    /// Up to where the member's chains of each epoch are kept, if the member was removed: the ends that owners have named.
+    pub removed: Option<BTreeMap<u64, BTreeSet<(u64, Hash)>>>,
 }
 
 /// A change among the others.
@@ -113,8 +113,7 @@ impl Membership {
                 {
                     let kept = grant.removed.get_or_insert_default();
                     for Kept { epoch, number, hash } in &remove.kept {
-                        let most = kept.entry(*epoch).or_default();
-                        *most = (*most).max((*number, *hash));
+                        kept.entry(*epoch).or_default().insert((*number, *hash));
                     }
                 }
             }
@@ -329,7 +328,7 @@ mod tests {
         assert_eq!(it.members(), [1, 2, 3]);
         let three = it.add(1, 1, &[two], remove(2, 9));
         assert_eq!(it.members(), [1, 3]);
-        assert_eq!(it.of().grants[&one].removed, Some(BTreeMap::from([(5, (9, ROOT))])));
+        assert_eq!(it.of().grants[&one].removed, Some(BTreeMap::from([(5, BTreeSet::from([(9, ROOT)]))])));
         let four = it.add(1, 1, &[three], add(2));
         assert_eq!((it.members(), it.of().tips), (vec![1, 2, 3], vec![four]));
         assert!(it.of().grants[&one].removed.is_some() && it.of().grants[&four].removed.is_none());

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::room::{Chain, Room, State};
+use super::room::{Room, State};
 use super::take::{Offered, run_weight, weight};
 use super::write::Changed;
 use super::{Cx, Effect};
@@ -45,11 +45,18 @@ pub struct Peers {
 struct Asked {
     /// `None`: nothing could be taken, and for a while none is asked.
     of: Option<PublicKey>,
+    /// After which number, and up to which.
+    after: u64,
     up_to: u64,
     since: Instant,
 }
 
 impl Asked {
+    /// Nothing of a chain could be taken.
+    fn none(now: Instant) -> Self {
+        Self { of: None, after: 0, up_to: 0, since: now }
+    }
+
     fn until(&self) -> Instant {
         self.since + if self.of.is_some() { PATIENCE } else { LEFT_ALONE }
     }
@@ -87,9 +94,18 @@ impl View {
     fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
         match room.state(peer) {
             Some(State::Joined) => true,
-            Some(State::Invited) => self.offers.keys().any(|(name, _)| name.author == peer),
+            Some(State::Invited) => {
+                let grants = || room.membership.active(peer).map(|(grant, _)| grant);
+                let mut names = self.offers.keys().filter(|(name, _)| name.author == peer);
+                names.any(|(name, _)| grants().any(|grant| *grant == name.grant))
+            }
             _ => false,
         }
+    }
+
+    /// Whether the peer is served a chain. Who has left gets back what a restored backup has lost of its own.
+    fn may_have(&self, room: &Room, peer: PublicKey, author: PublicKey) -> bool {
+        self.takes_part(room, peer) || author == peer && room.state(peer) == Some(State::Left)
     }
 }
 
@@ -230,8 +246,7 @@ impl Peers {
                     self.hear_run(cx, room, from, run)?;
                 } else {
                     // It is asked for again.
-                    let asked = Asked { of: None, up_to: run.first, since: cx.now.mono };
-                    self.pulls.insert((room.row.id, run.chain), asked);
+                    self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono));
                 }
             }
             RoomSays::Receipts(receipts) => self.hear_receipts(cx, room, from, receipts)?,
@@ -351,21 +366,27 @@ impl Peers {
             say_changes(cx, from, room);
         }
         // To be invited is not to be in.
-        if room.state(from) != Some(State::Joined) || room.state(room.own) == Some(State::Invited) {
+        if !matches!(room.state(from), Some(State::Joined | State::Left))
+            || room.state(room.own) == Some(State::Invited)
+        {
             return Ok(());
         }
         let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
             return Ok(());
         };
         for Wanted { after, up_to } in &pull.chains {
-            if let Some(chain) = room.find(cx.journal, up_to)? {
-                let base = if chain.row.branch == 0 { chain.row.base } else { 0 };
+            if view.may_have(room, from, up_to.chain.author)
+                && let Some(chain) = room.find(cx.journal, up_to)?
+            {
+                let main = room.named(up_to.chain, 0).and_then(|id| room.chains.get(&id));
+                let base = main.map_or(0, |main| main.row.base);
                 let after = (*after).max(room.past_of(from, up_to.chain)).max(base);
                 // The signature that was there when this was offered may have given way to a later one.
                 view.serving.insert(chain.row.id, (after, chain.signed.number));
             }
         }
-        let wanted = pull.receipts.iter().filter_map(|name| room.receipts.kept.get(name));
+        let joined = room.state(from) == Some(State::Joined);
+        let wanted = pull.receipts.iter().filter(|_| joined).filter_map(|name| room.receipts.kept.get(name));
         for receipt in wanted.cloned().collect::<Vec<_>>() {
             say(cx, from, room, RoomSays::Receipts(vec![receipt]));
         }
@@ -384,8 +405,8 @@ impl Peers {
                         self.pulls.remove(&place);
                     }
                 }
-                let end = room.named(run.chain, 0).and_then(|id| room.chains.get(&id));
-                if let Some(chain) = end
+                let (hash, number) = end_of(room, run);
+                if let Some(chain) = room.find(cx.journal, &Mark { chain: run.chain, number, hash })?
                     && let Some(peer) = self.peers.get_mut(&from)
                     && let Some(view) = peer.views.get_mut(&room.row.id)
                 {
@@ -397,9 +418,11 @@ impl Peers {
                 self.pulls.remove(&place);
                 self.ask_changes(cx, room, from);
             }
-            Offered::From(after)
-                if self.pulls.get(&place).is_some_and(|asked| asked.of == Some(from))
-                    && run.first > after + 1 =>
+            Offered::From(_)
+                if self
+                    .pulls
+                    .get(&place)
+                    .is_some_and(|asked| asked.of == Some(from) && run.first > asked.after + 1) =>
             {
                 // It came later than what is lacking here: another one is asked.
                 self.pulls.remove(&place);
@@ -409,7 +432,8 @@ impl Peers {
             Offered::From(after) => {
                 let (hash, number) = end_of(room, run);
                 let up_to = Mark { chain: run.chain, number, hash };
-                self.pulls.insert(place, Asked { of: Some(from), up_to: number, since: cx.now.mono });
+                let asked = Asked { of: Some(from), after, up_to: number, since: cx.now.mono };
+                self.pulls.insert(place, asked);
                 let chains = vec![Wanted { after, up_to }];
                 say(cx, from, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
             }
@@ -419,11 +443,9 @@ impl Peers {
                 view.into_iter().for_each(|view| {
                     _ = view.offers.insert((run.chain, hash), Mark { chain: run.chain, number, hash });
                 });
-                self.pulls.insert(place, Asked { of: None, up_to: last, since: cx.now.mono });
+                self.pulls.insert(place, Asked::none(cx.now.mono));
             }
-            Offered::Refused => {
-                self.pulls.insert(place, Asked { of: None, up_to: last, since: cx.now.mono });
-            }
+            Offered::Refused => _ = self.pulls.insert(place, Asked::none(cx.now.mono)),
             Offered::Broken(what) => blame(cx, from, what),
             Offered::Forked(number) => self.fork(cx, room, from, run, number)?,
         }
@@ -440,7 +462,7 @@ impl Peers {
         run: &Run,
         number: u64,
     ) -> Result<()> {
-        self.pulls.insert((room.row.id, run.chain), Asked { of: None, up_to: number, since: cx.now.mono });
+        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono));
         if let Some(proof) = room.proof(cx.journal, run, number)?
             && room.take_proof(cx, &proof)?
         {
@@ -452,7 +474,7 @@ impl Peers {
     /// Takes what has waited for what has just come.
     fn take_waiting(&mut self, cx: &mut Cx<'_>, room: &mut Room) -> Result<()> {
         for (name, _) in room.take_waiting(cx)? {
-            self.pulls.insert((room.row.id, name), Asked { of: None, up_to: 0, since: cx.now.mono });
+            self.pulls.insert((room.row.id, name), Asked::none(cx.now.mono));
         }
         if room.take_deferred(cx.journal)? {
             self.gossip.entry(room.row.id).or_insert(cx.now.mono + GOSSIP);
@@ -627,7 +649,8 @@ impl Peers {
                 };
                 let after = after.max(main.map_or_else(|| granted(room, name), |chain| chain.row.base));
                 chains.push(Wanted { after, up_to: *mark });
-                self.pulls.insert((id, *name), Asked { of: Some(*key), up_to: mark.number, since: now });
+                let asked = Asked { of: Some(*key), after, up_to: mark.number, since: now };
+                self.pulls.insert((id, *name), asked);
                 if chains.len() >= AT_ONCE {
                     break;
                 }
@@ -645,10 +668,13 @@ impl Peers {
         for (key, peer) in &mut self.peers {
             let Peer { window, underway, views, .. } = peer;
             for (id, view) in views.iter_mut() {
-                let Some(room) = rooms.get(id).filter(|room| view.takes_part(room, *key)) else {
-                    view.serving.clear();
+                let Some(room) = rooms.get(id) else {
                     continue;
                 };
+                let author = |id| room.chain_name(id).map(|name| name.author);
+                let mut serving = std::mem::take(&mut view.serving);
+                serving.retain(|id, _| author(*id).is_some_and(|author| view.may_have(room, *key, author)));
+                view.serving = serving;
                 while *underway < *window && !view.serving.is_empty() {
                     // What came first here goes first: so nothing waits for its causes for long.
                     let mut next = None;
@@ -756,17 +782,17 @@ fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Re
     let (mut parts, mut start) = (vec![(id, up_to)], id);
     let mut lowest = chain;
     while lowest.row.base >= after
-        && let Some(stem) = stem(cx, room, lowest)?
+        && let Some((stem, _)) = room.stem(cx.journal, &lowest.row)?
     {
         parts.push((stem.row.id, lowest.row.base));
         (lowest, start) = (stem, stem.row.id);
     }
-    for (part, up_to) in parts.into_iter().rev() {
+    for (part, up_to) in parts.iter().rev() {
         let from = entries.last().map_or(after, |(number, ..)| *number);
         cx.journal.entries_after(
-            part,
+            *part,
             from,
-            up_to,
+            *up_to,
             |id| room.chain_name(id),
             |number, hash, entry| {
                 total += weight(&entry);
@@ -781,48 +807,23 @@ fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Re
     let Some(last) = entries.last().map(|(number, ..)| *number) else {
         return Ok(None);
     };
-    let Some(signed) = cx.journal.heads_before(id, last, 1)?.pop().filter(|signed| *signed > after) else {
-        return Ok(None);
-    };
-    let Some((_, signature)) = cx.journal.heads_after(id, signed - 1, 1)?.pop() else {
+    // What it has in common with another branch may be more than one run, and is signed there.
+    let mut head = None;
+    for (part, up_to) in &parts {
+        let signed = cx.journal.heads_before(*part, last.min(*up_to), 1)?.pop();
+        if let Some(signed) = signed.filter(|signed| *signed > after) {
+            head = cx.journal.heads_after(*part, signed - 1, 1)?.pop();
+            break;
+        }
+    }
+    let Some((signed, signature)) = head else {
         return Ok(None);
     };
     let previous = match cx.journal.entry_at(start, after)? {
         Some(entry) => entry.hash,
-        None if after == chain.row.base && after > 0 => before_base(room, chain.row.name, after),
+        None if after == chain.row.base => chain.row.base_hash,
         None => Hash::default(),
     };
     let entries = entries.into_iter().filter(|(number, ..)| *number <= signed).map(|(.., entry)| entry);
     Ok(Some(Run { chain: chain.row.name, first: after + 1, previous, entries: entries.collect(), signature }))
-}
-
-/// The branch from which another one starts.
-fn stem<'r>(cx: &Cx<'_>, room: &'r Room, chain: &Chain) -> Result<Option<&'r Chain>> {
-    let (row, mut first) = (&chain.row, None);
-    if row.branch == 0 || row.base == 0 {
-        return Ok(None);
-    }
-    let name = |id| room.chain_name(id);
-    cx.journal.entries_after(row.id, row.base, row.base + 1, name, |_, hash, entry| {
-        first = Some((hash, entry.header()));
-        Ok(false)
-    })?;
-    let Some((hash, header)) = first else {
-        return Ok(None);
-    };
-    for other in room.branches(row.name).filter(|other| other.row.id != row.id) {
-        if let Some(before) = cx.journal.entry_at(other.row.id, row.base)?
-            && hash::entry(room.key(), &row.name, row.base + 1, before.hash, &header) == hash
-        {
-            return Ok(Some(other));
-        }
-    }
-    Ok(None)
-}
-
-/// The hash of the entry up to which a chain is not kept here.
-fn before_base(room: &Room, name: ChainName, base: u64) -> Hash {
-    let grants = room.membership.grants.values().filter(|grant| grant.key == room.own);
-    let past = grants.filter_map(|grant| grant.past.get(&name)).find(|past| past.mark.number == base);
-    past.map(|past| past.mark.hash).unwrap_or_default()
 }

@@ -20,6 +20,8 @@ const GATHER: Duration = Duration::from_millis(100);
 const MAX_FOLLOWED: usize = 4096;
 /// How many receipts wait for what their members have written.
 const MAX_DEFERRED: usize = 256;
+/// How many marks of one chain are kept of one member that are not here: the latest.
+const MAX_BEYOND: usize = 64;
 /// How many texts are told of at once.
 const TOLD_AT_ONCE: usize = 256;
 
@@ -31,8 +33,8 @@ pub struct Receipts {
     claims: BTreeMap<PublicKey, BTreeMap<ChainName, Mark>>,
     /// The same, as far as it is here too.
     has: BTreeMap<PublicKey, BTreeMap<ChainId, u64>>,
-    /// Claims of what is not here.
-    beyond: BTreeSet<(PublicKey, ChainName)>,
+    /// Claims of what is not here, by who makes them.
+    beyond: BTreeMap<PublicKey, BTreeSet<Mark>>,
     /// The chains of others that have grown since our last receipt.
     grown: BTreeSet<ChainId>,
     counter: u64,
@@ -56,17 +58,14 @@ pub struct Spread {
 impl Receipts {
     /// The furthest that a member says to have of a chain.
     pub fn claimed(&self, member: PublicKey, chain: ChainName) -> Option<u64> {
-        self.claim(member, chain).map(|mark| mark.number)
+        Some(self.claims.get(&member)?.get(&chain)?.number)
     }
 
-    pub fn claim(&self, member: PublicKey, chain: ChainName) -> Option<&Mark> {
-        self.claims.get(&member)?.get(&chain)
-    }
-
-    /// What the members but `not` say to have of a chain.
-    pub fn claims_of(&self, chain: ChainName, not: PublicKey) -> impl Iterator<Item = (PublicKey, Mark)> {
-        let claims = self.claims.iter().filter(move |(member, _)| **member != not);
-        claims.filter_map(move |(member, all)| Some((*member, *all.get(&chain)?)))
+    /// What a member says to have of a chain, as far as it is known: the furthest, and what is not here.
+    pub fn claims_by(&self, member: PublicKey, chain: ChainName) -> impl Iterator<Item = Mark> {
+        let beyond = self.beyond.get(&member).map(|all| all.range(marks_of(chain))).into_iter().flatten();
+        let furthest = self.claims.get(&member).and_then(|all| all.get(&chain));
+        beyond.chain(furthest).copied()
     }
 
     /// An entry of ours is to be followed.
@@ -89,6 +88,12 @@ impl Receipts {
         let names = [0, u64::MAX].map(|counter| ReceiptName { member, epoch, counter });
         self.kept.range(names[0]..=names[1]).next_back().map(|(_, receipt)| receipt)
     }
+}
+
+/// All marks of a chain.
+fn marks_of(chain: ChainName) -> std::ops::RangeInclusive<Mark> {
+    let mark = |number, byte| Mark { chain, number, hash: Hash([byte; 32]) };
+    mark(0, 0)..=mark(u64::MAX, u8::MAX)
 }
 
 impl Room {
@@ -143,8 +148,8 @@ impl Room {
             let claims = self.receipts.claims.entry(member).or_default();
             if claims.get(&mark.chain).is_none_or(|known| known.number < mark.number) {
                 claims.insert(mark.chain, *mark);
-                self.check_claim(journal, member, mark)?;
             }
+            self.check_claim(journal, member, mark)?;
         }
         self.receipts.kept.insert(receipt.name, receipt.clone());
         self.receipts.news = true;
@@ -158,9 +163,20 @@ impl Room {
             Some(id) => {
                 let has = self.receipts.has.entry(member).or_default().entry(id).or_default();
                 *has = (*has).max(mark.number);
-                self.receipts.beyond.remove(&(member, mark.chain));
+                if let Some(beyond) = self.receipts.beyond.get_mut(&member) {
+                    beyond.remove(mark);
+                }
             }
-            None => _ = self.receipts.beyond.insert((member, mark.chain)),
+            None => {
+                let beyond = self.receipts.beyond.entry(member).or_default();
+                beyond.insert(*mark);
+                // Of one branch the furthest would do, but which marks are of one can't be told before they are here.
+                if beyond.range(marks_of(mark.chain)).count() > MAX_BEYOND
+                    && let Some(first) = beyond.range(marks_of(mark.chain)).next().copied()
+                {
+                    beyond.remove(&first);
+                }
+            }
         }
         Ok(())
     }
@@ -188,11 +204,13 @@ impl Room {
         let Some(name) = self.chain_name(id) else {
             return Ok(());
         };
-        let claims: Vec<(PublicKey, Mark)> = self.receipts.claims_of(name, self.own).collect();
-        for (member, mark) in claims {
-            if self.receipts.beyond.contains(&(member, name)) {
-                self.check_claim(journal, member, &mark)?;
-            }
+        let beyond = self.receipts.beyond.iter();
+        let of = |(member, all): (&PublicKey, &BTreeSet<Mark>)| {
+            let marks: Vec<_> = all.range(marks_of(name)).map(|mark| (*member, *mark)).collect();
+            marks
+        };
+        for (member, mark) in beyond.flat_map(of).collect::<Vec<_>>() {
+            self.check_claim(journal, member, &mark)?;
         }
         self.receipts.news = true;
         if name.author != self.own || self.writing != Some(id) {
@@ -201,6 +219,11 @@ impl Room {
             self.receipts.due.get_or_insert((now.mono + GATHER).max(earliest));
         }
         Ok(())
+    }
+
+    /// A chain ends earlier than it did: others hear where.
+    pub fn note_cut(&mut self, id: ChainId) {
+        self.receipts.grown.insert(id);
     }
 
     /// The changes have grown: others hear that this member has them.
@@ -250,11 +273,10 @@ impl Room {
     /// The receipts go on from where the last start has left them.
     pub fn recount_all(&mut self, journal: &Journal) -> Result<()> {
         let own = self.own;
-        for chain in self.chains.values() {
-            if chain.head().is_some_and(|head| self.receipts.claimed(own, head.chain) < Some(head.number)) {
-                self.receipts.grown.insert(chain.row.id);
-            }
-        }
+        let said = |id: &ChainId| self.receipts.has.get(&own).and_then(|has| has.get(id)).copied();
+        let ends = self.chains.iter().filter_map(|(id, chain)| Some((*id, chain.head()?.number)));
+        let grown: Vec<ChainId> = ends.filter(|(id, end)| said(id) < Some(*end)).map(|(id, _)| id).collect();
+        self.receipts.grown.extend(grown);
         if !self.receipts.grown.is_empty() {
             self.receipts.due = Some(Instant::START);
         }
@@ -271,16 +293,41 @@ impl Room {
             ReceiptName { member, epoch: u64::MAX, counter: u64::MAX },
         );
         let of_member = || self.receipts.kept.range(first..=last);
-        let says_last = |mark: &Mark| self.receipts.claimed(member, mark.chain) == Some(mark.number);
         let is_newest = |name: &ReceiptName| {
             self.receipts.newest(member, name.epoch).is_some_and(|newest| newest.name == *name)
         };
-        let needless = of_member().filter(|(name, it)| !is_newest(name) && !it.covers.iter().any(says_last));
-        for name in needless.map(|(name, _)| *name).collect::<Vec<_>>() {
+        let mut needless = Vec::new();
+        for (name, receipt) in of_member().filter(|(name, _)| !is_newest(name)) {
+            let mut says_something = false;
+            for mark in &receipt.covers {
+                says_something = says_something || self.says_last(journal, member, mark)?;
+            }
+            if !says_something {
+                needless.push(*name);
+            }
+        }
+        for name in needless {
             journal.remove_receipt(self.row.id, &name)?;
             self.receipts.kept.remove(&name);
         }
         Ok(())
+    }
+
+    /// Whether none of a member's receipts says more of that branch of a chain.
+    fn says_last(&self, journal: &Journal, member: PublicKey, mark: &Mark) -> Result<bool> {
+        if self.receipts.claimed(member, mark.chain) == Some(mark.number) {
+            return Ok(true);
+        }
+        if self.receipts.beyond.get(&member).is_some_and(|beyond| beyond.contains(mark)) {
+            return Ok(true);
+        }
+        // With one branch, it was named again.
+        if self.branches(mark.chain).nth(1).is_none() {
+            return Ok(false);
+        }
+        let here = self.find(journal, mark)?.map(|chain| chain.row.id);
+        let has = self.receipts.has.get(&member);
+        Ok(here.is_some_and(|id| has.and_then(|has| has.get(&id)) == Some(&mark.number)))
     }
 
     /// Up to where a member has a chain, by its own word.
@@ -291,6 +338,9 @@ impl Room {
         let past = self.past_of(member, chain.row.name);
         let has = self.receipts.has.get(&member).and_then(|has| has.get(&chain.row.id));
         let has = has.copied().unwrap_or_default().max(past);
+        if self.branches(chain.row.name).nth(1).is_some() {
+            return has;
+        }
         // Of a chain that was cut since, it has what is kept.
         let claimed = self.receipts.claimed(member, chain.row.name).unwrap_or_default();
         let limit = if claimed > has { self.limit(chain.row.name) } else { u64::MAX };
@@ -362,16 +412,9 @@ impl Room {
 
     /// Whether a member has said to have what is not here, and may still come.
     fn is_ahead(&self, member: PublicKey) -> bool {
-        let [first, last] = [([0; 32], 0), ([255; 32], u64::MAX)].map(|(key, epoch)| ChainName {
-            author: PublicKey(key),
-            grant: Hash(key),
-            epoch,
-        });
-        let claims = self.receipts.beyond.range((member, first)..=(member, last));
-        claims.map(|(_, name)| *name).any(|name| {
-            let claimed = self.receipts.claimed(member, name).unwrap_or_default();
-            let here = self.branches(name).next().map_or(0, |chain| chain.row.number);
-            here < claimed.min(self.limit(name)) && !self.is_forked(name)
+        self.receipts.beyond.get(&member).into_iter().flatten().any(|Mark { chain, number, .. }| {
+            let here = self.branches(*chain).next().map_or(0, |chain| chain.row.number);
+            here < (*number).min(self.limit(*chain)) && !self.is_forked(*chain)
         })
     }
 
@@ -392,19 +435,16 @@ impl Room {
                     );
                 }
             }
-            for (of, name) in &self.receipts.beyond {
-                if of == member {
-                    let chain = self.branches(*name).next();
-                    out += &format!(
-                        "[{:.4} claims {:?} of {:.4} {:016x}, here {:?} limit {}] ",
-                        member.to_string(),
-                        self.receipts.claimed(*member, *name),
-                        name.author.to_string(),
-                        name.epoch,
-                        chain.map(|it| (it.row.base, it.row.number, it.row.ended)),
-                        self.limit(*name)
-                    );
-                }
+            for Mark { chain: name, number, .. } in self.receipts.beyond.get(member).into_iter().flatten() {
+                let chain = self.branches(*name).next();
+                out += &format!(
+                    "[{:.4} claims {number} of {:.4} {:016x}, here {:?} limit {}] ",
+                    member.to_string(),
+                    name.author.to_string(),
+                    name.epoch,
+                    chain.map(|it| (it.row.base, it.row.number, it.row.ended)),
+                    self.limit(*name)
+                );
             }
         }
         for w in &self.waiting {

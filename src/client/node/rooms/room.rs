@@ -10,7 +10,7 @@ use crate::protocol::room::{
     ChainName, Change, Hash, MAX_RUN, Mark, Past, Raise, Receipt, RoomKey, Signature,
 };
 use crate::store::Result;
-use crate::store::journal::{ChainId, ChainRow, Journal, RoomRow};
+use crate::store::journal::{ChainId, ChainRow, EntryStanding, Journal, RoomRow};
 
 /// The most chains of one room that anything is known of.
 const MAX_CHAINS: usize = 20_000;
@@ -37,8 +37,8 @@ pub struct Room {
     /// Who takes part, or what the room is, has changed in this transaction.
     pub changed: bool,
     pub receipts: Receipts,
-    /// From which number on the entries of a chain have at least which place.
-    pub raised: BTreeMap<ChainName, BTreeMap<u64, u64>>,
+    /// The places that entries of a chain have at least.
+    pub raised: BTreeMap<ChainName, BTreeMap<(u64, Hash), u64>>,
     /// The chain that this start writes, once there is one.
     pub writing: Option<ChainId>,
     /// The epoch of what is written, if this account was added again since the start.
@@ -86,6 +86,7 @@ impl Chain {
             journal.heads_before(row.id, u64::MAX, 1)?.first().copied().unwrap_or_default().max(row.base);
         let hash = match number {
             number if number == row.number => row.hash,
+            number if number == row.base => row.base_hash,
             number => journal.entry_at(row.id, number)?.map(|it| it.hash).unwrap_or_default(),
         };
         let signed = Signed { number, hash };
@@ -187,8 +188,18 @@ impl Room {
             && let Some(past) = self.past_in(self.own, name)
         {
             // What was written before this member came is with the others.
-            let (number, hash, clock, place) = (past.mark.number, past.mark.hash, past.clock, past.place);
-            row = ChainRow { base: number, number, hash, clock, place, ended: past.ended, ..row };
+            let (number, hash, clock) = (past.mark.number, past.mark.hash, past.clock);
+            let place = past.place.max(self.raised_before(name, number));
+            row = ChainRow {
+                base: number,
+                base_hash: hash,
+                number,
+                hash,
+                clock,
+                place,
+                ended: past.ended,
+                ..row
+            };
             journal.save_chain(&row)?;
         }
         let id = row.id;
@@ -210,6 +221,7 @@ impl Room {
                 let mark = past.mark;
                 let row = ChainRow {
                     base: mark.number,
+                    base_hash: mark.hash,
                     number: mark.number,
                     hash: mark.hash,
                     clock: past.clock,
@@ -323,43 +335,68 @@ impl Room {
 
     /// Up to which number entries of a chain are taken: all, unless its author was removed.
     pub fn limit(&self, name: ChainName) -> u64 {
-        self.end_of_removed(name).map_or(u64::MAX, |(number, _)| number)
+        let ends = self.ends_of_removed(name);
+        ends.map_or(u64::MAX, |ends| ends.last().map_or(0, |(number, _)| *number))
     }
 
-    /// Where a chain ends whose author was removed: never before what an owner has said to have.
-    fn end_of_removed(&self, name: ChainName) -> Option<(u64, Hash)> {
+    /// Where a chain may end whose author was removed: never before what an owner has said to have. There are several such
+    /// ends if its author has written several branches.
+    fn ends_of_removed(&self, name: ChainName) -> Option<BTreeSet<(u64, Hash)>> {
         let Some(grant) = self.membership.grants.get(&name.grant).filter(|grant| grant.key == name.author)
         else {
             // Not, or not yet known to be in.
-            return Some((0, Hash::default()));
+            return Some(BTreeSet::new());
         };
-        let kept = grant.removed.as_ref()?.get(&name.epoch).copied().unwrap_or_default();
+        let mut ends = grant.removed.as_ref()?.get(&name.epoch).cloned().unwrap_or_default();
         let owners = self.membership.owners.iter();
-        let claims = owners.filter_map(|owner| self.receipts.claim(*owner, name));
-        Some(claims.fold(kept, |most, mark| most.max((mark.number, mark.hash))))
+        let claims = owners.flat_map(|owner| self.receipts.claims_by(*owner, name));
+        ends.extend(claims.map(|mark| (mark.number, mark.hash)));
+        Some(ends)
     }
 
-    /// Whether a chain ends here by an owner's word, whatever its author, who was removed, has signed.
+    /// Whether a chain may end here by an owner's word, whatever its author, who was removed, has signed.
     pub fn is_kept_end(&self, end: &Mark) -> bool {
-        end.number > 0 && self.end_of_removed(end.chain) == Some((end.number, end.hash))
+        let ends = self.ends_of_removed(end.chain);
+        end.number > 0 && ends.is_some_and(|ends| ends.contains(&(end.number, end.hash)))
+    }
+
+    /// Up to where a chain is kept here that is longer than it may be: up to where an owner says that it ends, or where its
+    /// author has signed it.
+    fn kept_up_to(&self, journal: &Journal, chain: &Chain) -> Result<Option<u64>> {
+        let row = &chain.row;
+        let limit = self.limit(row.name);
+        if row.number <= limit.max(row.base) {
+            return Ok(None);
+        }
+        let signed = journal.heads_before(row.id, limit, 1)?.pop().unwrap_or_default();
+        for (number, hash) in self.ends_of_removed(row.name).into_iter().flatten().rev() {
+            if number <= signed.max(row.base) {
+                break;
+            }
+            if journal.entry_at(row.id, number)?.is_some_and(|entry| entry.hash == hash) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(Some(signed.max(row.base)))
     }
 
     /// Cuts what removed members have written beyond what is kept. Returns whether that was anything.
     pub fn cut(&mut self, journal: &Journal) -> Result<bool> {
-        let too_long = |chain: &Chain| {
-            let limit = self.limit(chain.row.name);
-            (chain.row.number > limit.max(chain.row.base))
-                .then_some((chain.row.id, limit.max(chain.row.base)))
-        };
-        let cuts: Vec<(ChainId, u64)> = self.chains.values().filter_map(too_long).collect();
+        let mut cuts = Vec::new();
+        for chain in self.chains.values() {
+            cuts.extend(self.kept_up_to(journal, chain)?.map(|number| (chain.row.id, number)));
+        }
         for (id, limit) in &cuts {
+            // Where it ends now is to be said.
+            self.note_cut(*id);
             journal.cut_chain(*id, *limit)?;
             if let Some(chain) = self.chains.get(id) {
                 let mut row = chain.row.clone();
-                let end = journal.entry_at(*id, *limit)?;
                 row.number = *limit;
-                (row.hash, row.clock, row.place) =
-                    end.map_or((Hash::default(), 0, 0), |end| (end.hash, end.clock, end.place));
+                (row.hash, row.clock, row.place) = match journal.entry_at(*id, *limit)? {
+                    Some(end) => (end.hash, end.clock, end.place),
+                    None => self.standing_at_base(journal, &row)?,
+                };
                 row.ended = false;
                 journal.save_chain(&row)?;
                 let mut chain = Chain::load(journal, row)?;
@@ -379,6 +416,28 @@ impl Room {
         Ok(!cuts.is_empty())
     }
 
+    /// The hash, the clock and the place of the entry after which a chain is kept here.
+    fn standing_at_base(&self, journal: &Journal, row: &ChainRow) -> Result<(Hash, u64, u64)> {
+        let (hash, past) = (row.base_hash, self.past_in(self.own, row.name));
+        if let Some(past) = past.filter(|past| past.mark.number == row.base && row.branch == 0) {
+            return Ok((hash, past.clock, self.past_place(row.name, row.base)));
+        }
+        let stem = self.stem(journal, row)?;
+        Ok(stem.map_or((hash, 0, 0), |(_, entry)| (hash, entry.clock, entry.place)))
+    }
+
+    /// The branch from which another one starts, and the entry after which it does.
+    pub fn stem(&self, journal: &Journal, row: &ChainRow) -> Result<Option<(&Chain, EntryStanding)>> {
+        for other in self.branches(row.name).filter(|other| other.row.id != row.id && row.branch != 0) {
+            if let Some(entry) = journal.entry_at(other.row.id, row.base)?
+                && entry.hash == row.base_hash
+            {
+                return Ok(Some((other, entry)));
+            }
+        }
+        Ok(None)
+    }
+
     fn load_raises(&mut self, journal: &Journal) -> Result<()> {
         for (_, _, body) in journal.raises(self.row.id)? {
             if let Ok(raise) = minicbor::decode(&body) {
@@ -390,14 +449,21 @@ impl Room {
 
     /// An entry says that others stand later.
     pub fn note_raise(&mut self, raise: &Raise) {
-        let place = self.raised.entry(raise.chain).or_default().entry(raise.number).or_default();
+        let Mark { chain, number, hash } = raise.mark;
+        let place = self.raised.entry(chain).or_default().entry((number, hash)).or_default();
         *place = (*place).max(raise.place);
     }
 
     /// The place that an entry has at least.
-    pub fn floor(&self, name: ChainName, number: u64) -> u64 {
-        let all = self.raised.get(&name).into_iter();
-        all.flat_map(|all| all.range(..=number)).map(|(_, place)| *place).max().unwrap_or_default()
+    pub fn floor(&self, mark: &Mark) -> u64 {
+        let all = self.raised.get(&mark.chain);
+        all.and_then(|all| all.get(&(mark.number, mark.hash))).copied().unwrap_or_default()
+    }
+
+    /// The place that an entry has at least by what is said of those before it, which need not be here.
+    pub fn raised_before(&self, name: ChainName, number: u64) -> u64 {
+        let all = self.raised.get(&name).into_iter().flatten().filter(|((of, _), _)| *of <= number);
+        all.map(|((of, _), place)| place + (number - of)).max().unwrap_or_default()
     }
 
     /// The highest place of what is here.

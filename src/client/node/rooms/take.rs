@@ -13,7 +13,7 @@ use crate::protocol::room::{
 };
 use crate::protocol::{MAX_TEXT, room};
 use crate::store::Result;
-use crate::store::journal::{ChainId, Journal, NewEntry};
+use crate::store::journal::{ChainId, ChainRow, Journal, NewEntry};
 
 /// How many bytes of entries wait for their causes, in one room.
 const MAX_WAITING: usize = 8 * 1024 * 1024;
@@ -121,10 +121,14 @@ impl Room {
         }
         let end = Mark { chain: *name, number: *first + entries.len() as u64 - 1, hash: last };
         if !name.author.has_signed(&hash::head(last), signature) && !self.is_kept_end(&end) {
-            return Ok(Offered::Broken("entries that their author has not signed"));
+            // Which end an owner has named need not be known here yet.
+            let by_word = *signature == Signature([0; 64]);
+            let broken = Offered::Broken("entries that their author has not signed");
+            return Ok(if by_word { Offered::Refused } else { broken });
         }
-        let Some(id) = self.branch_for(cx, from, name, *first, *previous, &hashes)? else {
-            return Ok(Offered::Refused);
+        let id = match self.branch_for(cx, from, name, *first, *previous, &hashes)? {
+            Ok(id) => id,
+            Err(offered) => return Ok(offered),
         };
         let Some(chain) = self.chains.get(&id) else {
             return Ok(Offered::Refused);
@@ -181,56 +185,56 @@ impl Room {
         first: u64,
         previous: Hash,
         hashes: &[Hash],
-    ) -> Result<Option<ChainId>> {
+    ) -> Result<Result<ChainId, Offered>> {
         if !self.is_forked(*name) {
-            return self.chain(cx.journal, *name, 0);
+            return Ok(self.chain(cx.journal, *name, 0)?.ok_or(Offered::Refused));
         }
         // Of an author who has broken the rules only that is taken which another member hands on, who has it.
-        if from == name.author || self.state(from) != Some(State::Joined) {
-            return Ok(None);
+        if from == name.author || !matches!(self.state(from), Some(State::Joined | State::Left)) {
+            return Ok(Err(Offered::Refused));
         }
-        let before = Mark { chain: *name, number: first - 1, hash: previous };
-        let last = Mark {
-            chain: *name,
-            number: first + hashes.len() as u64 - 1,
-            hash: hashes.last().copied().unwrap_or_default(),
-        };
-        for (number, hash) in hashes.iter().enumerate().rev().map(|(at, hash)| (first + at as u64, hash)) {
-            if let Some(chain) = self.find(cx.journal, &Mark { chain: *name, number, hash: *hash })? {
-                return Ok(Some(chain.row.id));
+        // The last entry that it has in common with what is here.
+        let mut common = Mark { chain: *name, number: first - 1, hash: previous };
+        for (at, hash) in hashes.iter().enumerate().rev() {
+            let mark = Mark { chain: *name, number: first + at as u64, hash: *hash };
+            if let Some(chain) = self.find(cx.journal, &mark)? {
+                if hashes.last() == Some(hash) {
+                    return Ok(Ok(chain.row.id));
+                }
+                common = mark;
+                break;
             }
         }
-        if first > 1
-            && let Some(chain) = self.find(cx.journal, &before)?
-            && chain.row.number == before.number
-        {
-            return Ok(Some(chain.row.id));
+        let goes_on = |row: &&ChainRow| (row.number, row.hash) == (common.number, common.hash);
+        if let Some(row) = self.branches(*name).map(|chain| &chain.row).find(goes_on) {
+            return Ok(Ok(row.id));
         }
         // Another branch, from where it leaves those that are here.
         let branch = self.branches(*name).map(|chain| chain.row.branch + 1).max().unwrap_or_default();
-        let joins = first == 1 || self.find(cx.journal, &before)?.is_some();
-        if !joins || last.number == 0 {
-            return Ok(None);
+        let stem = self.find(cx.journal, &common)?.map(|chain| chain.row.id);
+        if common.number > 0 && stem.is_none() {
+            // It has left them before.
+            let base = self.named(*name, 0).and_then(|id| self.chains.get(&id)).map_or(0, |it| it.row.base);
+            return Ok(Err(Offered::From(common.number.saturating_sub(MAX_RUN as u64).max(base))));
         }
         let Some(id) = self.chain(cx.journal, *name, branch)? else {
-            return Ok(None);
+            return Ok(Err(Offered::Refused));
         };
-        let stem = self.find(cx.journal, &before)?.map(|chain| chain.row.id);
         let standing = match stem {
-            Some(stem) => cx.journal.entry_at(stem, before.number)?,
+            Some(stem) => cx.journal.entry_at(stem, common.number)?,
             None => None,
         };
         if let Some(chain) = self.chains.get_mut(&id) {
-            chain.row.base = before.number;
-            chain.row.number = before.number;
-            chain.row.hash = if first == 1 { Hash::default() } else { previous };
+            let hash = if common.number == 0 { Hash::default() } else { common.hash };
+            (chain.row.base, chain.row.base_hash) = (common.number, hash);
+            (chain.row.number, chain.row.hash) = (common.number, hash);
             chain.row.clock = standing.map_or(0, |it| it.clock);
             chain.row.place = standing.map_or(0, |it| it.place);
             chain.signed = Signed { number: chain.row.number, hash: chain.row.hash };
             chain.kept = chain.row.number;
             cx.journal.save_chain(&chain.row)?;
         }
-        Ok(Some(id))
+        Ok(Ok(id))
     }
 
     /// A signed run is not what is here: from where on.
@@ -387,7 +391,8 @@ impl Room {
         if clock_after(before, &entry.causes) != Some(entry.clock) && !forked {
             return Ok(Err(Obstacle::Against));
         }
-        let mut place = entry.clock.max(row.place + 1).max(self.floor(name, number));
+        let mark = Mark { chain: name, number, hash };
+        let mut place = entry.clock.max(row.place + 1).max(self.floor(&mark));
         let mut ids = Vec::with_capacity(entry.causes.len());
         for cause in &entry.causes {
             match self.cause(cx, cause)? {
@@ -402,7 +407,7 @@ impl Room {
         if place <= self.row.settled {
             // It comes too late for its place: all must have it behind what is final here.
             place = self.row.settled + 1;
-            self.late.push(Raise { chain: name, number, place });
+            self.late.push(Raise { mark, place });
         }
         let seq = (cx.seqs)();
         cx.journal.add_entry(&NewEntry {
@@ -469,14 +474,14 @@ impl Room {
                 });
             }
             if self.limit(name) < number {
-                exempt = Some((row.id, cause.clock));
+                exempt = Some((row.id, 0));
             }
         }
         if exempt.is_none()
             && let Some(id) = self.chain(cx.journal, name, 0)?
         {
             if self.limit(name) < number {
-                exempt = Some((id, cause.clock));
+                exempt = Some((id, 0));
             } else if self.chains.get(&id).is_some_and(|chain| number <= chain.row.base) {
                 exempt = Some((id, self.stands_before(name, number, cause.place)));
             }
@@ -489,38 +494,39 @@ impl Room {
         let Ok(raise) = minicbor::decode::<Raise>(&entry.body) else {
             return Ok(());
         };
-        if raise.place > self.last_place().saturating_add(MAX_LEAP)
-            || raise.place <= self.floor(raise.chain, raise.number)
+        if raise.place > self.last_place().saturating_add(MAX_LEAP) || raise.place <= self.floor(&raise.mark)
         {
             return Ok(());
         }
         self.note_raise(&raise);
-        let Some(id) = self.named(raise.chain, 0) else {
-            return Ok(());
-        };
-        self.replace(cx, id, &raise)
-    }
-
-    /// Moves entries to where they stand now. What is final stays where it is.
-    pub fn replace(&mut self, cx: &mut Cx<'_>, id: ChainId, raise: &Raise) -> Result<()> {
-        if let Some(chain) = self.chains.get_mut(&id).filter(|chain| raise.number <= chain.row.base) {
+        let Raise { mark: Mark { chain: name, number, .. }, place } = raise;
+        let main = self.named(name, 0).and_then(|id| self.chains.get_mut(&id));
+        if let Some(chain) = main.filter(|chain| number <= chain.row.base) {
             // The entry is with the others; the next one stands behind it here too.
-            if chain.row.number == chain.row.base {
-                let place = raise.place + (chain.row.base - raise.number);
-                (chain.row.place, chain.touched) = (chain.row.place.max(place), true);
+            if chain.row.number > chain.row.base {
+                return self.place_all(cx.journal);
             }
+            let place = place + (chain.row.base - number);
+            (chain.row.place, chain.touched) = (chain.row.place.max(place), true);
             return Ok(());
         }
-        let entry = cx.journal.entry_at(id, raise.number)?;
-        let moves = entry.is_some_and(|it| it.place < raise.place && it.place > self.row.settled);
+        let standing = match self.find(cx.journal, &raise.mark)?.map(|chain| chain.row.id) {
+            Some(id) => cx.journal.entry_at(id, number)?,
+            None => None,
+        };
+        // What is final stays where it is.
+        let moves = standing.is_some_and(|it| it.place < place && it.place > self.row.settled);
         if moves { self.place_all(cx.journal) } else { Ok(()) }
     }
 
     /// Where an entry stands that is not here, for it was written before this member came: where one says who names it,
-    /// but not behind what the owner says of the last of them.
+    /// but not behind what the owner says of the last of them; or where it was raised to since.
     fn stands_before(&self, name: ChainName, number: u64, said: u64) -> u64 {
         let past = self.past_in(self.own, name);
-        past.map_or(said, |past| said.min(past.place.saturating_sub(past.mark.number.saturating_sub(number))))
+        let most = past
+            .map(|past| past.place.saturating_sub(past.mark.number.saturating_sub(number)))
+            .unwrap_or(said);
+        said.min(most).max(self.raised_before(name, number))
     }
 
     /// Where an entry of a chain stands that is not here.
@@ -530,9 +536,9 @@ impl Room {
     }
 
     /// Where the last entry stands that was written in a chain before this member came.
-    fn past_place(&self, name: ChainName, number: u64) -> u64 {
-        let past = self.past_in(self.own, name);
-        past.filter(|past| past.mark.number == number).map_or(0, |past| past.place)
+    pub fn past_place(&self, name: ChainName, number: u64) -> u64 {
+        let past = self.past_in(self.own, name).filter(|past| past.mark.number == number);
+        past.map_or(0, |past| past.place.max(self.raised_before(name, number)))
     }
 
     /// Finds out anew where everything stands that is not final: behind its clock, what comes before it in its chain, its
@@ -543,8 +549,14 @@ impl Room {
             let Some(name) = self.chain_name(chain) else {
                 continue;
             };
-            let mut place = entry.clock.max(self.floor(name, number)).max(self.row.settled + 1);
-            let before = number.checked_sub(1).map(|before| (chain, before, self.past_place(name, before)));
+            let mark = Mark { chain: name, number, hash: entry.hash };
+            let mut place = entry.clock.max(self.floor(&mark)).max(self.row.settled + 1);
+            let before = match self.chains.get(&chain).map(|chain| &chain.row) {
+                Some(row) if row.branch != 0 && number == row.base + 1 => {
+                    self.stem(journal, row)?.map(|(stem, _)| (stem.row.id, number - 1, 0))
+                }
+                _ => Some((chain, number - 1, self.past_place(name, number - 1))),
+            };
             for (of, number, said) in before.iter().chain(&causes).copied() {
                 let stands = match places.get(&(of, number)) {
                     Some(place) => *place,

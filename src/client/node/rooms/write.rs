@@ -9,7 +9,7 @@ use super::{Cx, Effect, State};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
     Cause, ChainName, Change, Deed, Entry, EntryKind, Hash, Kept, MAX_CAUSES, MAX_CHANGES, MAX_RUN,
-    MAX_RUN_BYTES, Raise, RoomKey, Signature, clock_after, hash,
+    MAX_RUN_BYTES, Mark, Raise, RoomKey, Signature, clock_after, hash,
 };
 use crate::store::Result;
 use crate::store::journal::{ChainId, NewEntry, Seq};
@@ -71,14 +71,14 @@ impl Room {
         self.sign_before(cx, id, weight(&entry))?;
         let places = ids.iter().filter_map(|id| self.chains.get(id)).map(|chain| chain.row.place);
         let place = places.chain([row.place]).map(|place| place + 1).fold(clock, u64::max);
-        let place = place.max(self.floor(row.name, number));
+        let hash = hash::entry(self.key(), &row.name, number, row.hash, &entry.header());
         let place = if place > self.row.settled {
             place
         } else {
-            self.late.push(Raise { chain: row.name, number, place: self.row.settled + 1 });
+            let mark = Mark { chain: row.name, number, hash };
+            self.late.push(Raise { mark, place: self.row.settled + 1 });
             self.row.settled + 1
         };
-        let hash = hash::entry(self.key(), &row.name, number, row.hash, &entry.header());
         let seq = (cx.seqs)();
         cx.journal.add_entry(&NewEntry {
             seq,

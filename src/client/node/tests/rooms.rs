@@ -130,20 +130,7 @@ impl Net {
     /// A copy of what a client has on its disk.
     fn backup(&self, who: usize) -> Journal {
         let Client { name, keypair, journal, .. } = &self.clients[who];
-        let (directory, copy) = (tempfile::tempdir().unwrap(), Journal::in_memory(name, keypair).unwrap());
-        let path = directory.path().join("backup");
-        journal.execute("VACUUM INTO ?1", [path.to_str().unwrap()]).unwrap();
-        copy.execute("ATTACH ?1 AS old", [path.to_str().unwrap()]).unwrap();
-        let tables: Vec<String> = copy
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'search*'")
-            .and_then(|mut all| all.query_map([], |row| row.get(0))?.collect())
-            .unwrap();
-        let copied =
-            tables.iter().map(|it| format!("DELETE FROM {it}; INSERT INTO {it} SELECT * FROM old.{it};"));
-        let all: String = copied.collect();
-        copy.execute_batch(&format!("BEGIN; PRAGMA defer_foreign_keys = ON; {all} COMMIT; DETACH old"))
-            .unwrap();
-        copy
+        journal.copied(name, keypair)
     }
 
     /// The client's journal is an earlier one from now on.

@@ -1,0 +1,229 @@
+//! The machine by itself: some members with their journals, among them one who lies.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::protocol::room::{Entry, Mark, Run, Signature, clock_after};
+use crate::store::journal::EntryStanding;
+use crate::time::Instant;
+use std::time::Duration;
+
+mod liars;
+mod restored;
+
+const ALICE: usize = 0;
+const BOB: usize = 1;
+const CAROL: usize = 2;
+const MALLORY: usize = 3;
+const ROOM: RoomId = 1;
+
+struct Member {
+    keypair: Keypair,
+    journal: Journal,
+    rooms: Rooms,
+    epoch: u64,
+    seq: Seq,
+    /// What it was told, without what it says.
+    told: Vec<Effect>,
+}
+
+/// Members who are linked as the test says. The last of them may lie: what it says is said by the test.
+struct Net {
+    ms: u64,
+    members: Vec<Member>,
+    links: BTreeSet<(usize, usize)>,
+}
+
+impl Net {
+    /// Alice founds a room, and so many others join.
+    fn new(count: usize) -> Self {
+        let member = |epoch: usize| {
+            let keypair = Keypair::generate().unwrap();
+            let journal = Journal::in_memory(&"member".parse().unwrap(), &keypair).unwrap();
+            let epoch = epoch as u64;
+            Member { keypair, journal, rooms: Rooms::default(), epoch, seq: 0, told: Vec::new() }
+        };
+        let members = (1..=count).map(member).collect();
+        let mut net = Self { ms: 0, members, links: BTreeSet::new() };
+        (0..count).flat_map(|one| (0..one).map(move |other| (one, other))).for_each(|(a, b)| net.link(a, b));
+        let names = [1, 2].map(|it| format!("name{it}").parse::<Name>().unwrap());
+        net.act(ALICE, |rooms, cx| rooms.found(cx, [7; 32], &names[0], &names[1]).unwrap().unwrap());
+        for other in 1..count {
+            net.invite(other);
+        }
+        net.later(3_000);
+        net
+    }
+
+    fn invite(&mut self, other: usize) {
+        let (name, key) = (format!("member{other}").parse().unwrap(), self.key(other));
+        self.act(ALICE, |rooms, cx| rooms.invite(cx, ROOM, &name, key, true).unwrap().unwrap());
+        let epoch = 100 + self.ms;
+        self.act(other, |rooms, cx| rooms.join(cx, ROOM, epoch).unwrap().unwrap());
+    }
+
+    fn key(&self, who: usize) -> PublicKey {
+        self.members[who].keypair.public()
+    }
+
+    fn room(&self, who: usize) -> &Room {
+        self.members[who].rooms.get(ROOM).unwrap()
+    }
+
+    fn is_linked(&self, one: usize, other: usize) -> bool {
+        self.links.contains(&(one.min(other), one.max(other)))
+    }
+
+    /// One transaction, and all that follows from it.
+    fn act<T>(&mut self, who: usize, act: impl FnOnce(&mut Rooms, &mut Cx<'_>) -> T) -> T {
+        let now = Now { mono: Instant::START + Duration::from_millis(self.ms), wall: self.ms.cast_signed() };
+        let Member { keypair, journal, rooms, epoch, seq, told } = &mut self.members[who];
+        let mut effects = Vec::new();
+        let mut seqs = || {
+            *seq += 1;
+            *seq
+        };
+        let mut cx = Cx { journal, now, keypair, epoch: *epoch, seqs: &mut seqs, effects: &mut effects };
+        let done = act(rooms, &mut cx);
+        rooms.finish(&mut cx).unwrap();
+        let mut says = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Say { to, about } => says.push((to, about)),
+                other => told.push(other),
+            }
+        }
+        for (to, about) in says {
+            let to = self.members.iter().position(|it| it.keypair.public() == to).unwrap();
+            if self.is_linked(who, to) {
+                self.hear(to, who, &about);
+            }
+        }
+        done
+    }
+
+    fn hear(&mut self, who: usize, from: usize, about: &AboutRoom) {
+        let from = self.key(from);
+        self.act(who, |rooms, cx| rooms.hear(cx, from, about, true).unwrap());
+    }
+
+    fn link(&mut self, one: usize, other: usize) {
+        self.links.insert((one.min(other), one.max(other)));
+        for (who, other) in [(one, other), (other, one)] {
+            let key = self.key(other);
+            self.act(who, |rooms, cx| rooms.linked(cx, key, 1 << 20).unwrap());
+        }
+    }
+
+    fn cut(&mut self, one: usize, other: usize) {
+        self.links.remove(&(one.min(other), one.max(other)));
+        for (who, other) in [(one, other), (other, one)] {
+            let key = self.key(other);
+            self.act(who, |rooms, _| rooms.unlinked(key));
+        }
+    }
+
+    /// Nothing goes between a member and the others.
+    fn part(&mut self, who: usize) {
+        (0..self.members.len()).filter(|it| *it != who).for_each(|other| self.cut(who, other));
+    }
+
+    /// Time goes by, for all.
+    fn later(&mut self, ms: u64) {
+        let end = self.ms + ms;
+        while self.ms < end {
+            self.ms += 100;
+            (0..self.members.len()).for_each(|who| self.act(who, |_, _| ()));
+        }
+    }
+
+    fn say(&mut self, who: usize, text: &str) {
+        let text = text.as_bytes();
+        self.act(who, |rooms, cx| rooms.say(cx, ROOM, EntryKind::TEXT, text).unwrap().unwrap());
+    }
+
+    /// What a member has in the room's order.
+    fn history(&self, who: usize) -> Vec<String> {
+        let said = self.members[who].journal.room_history(ROOM, 10_000).unwrap();
+        said.into_iter().map(|it| String::from_utf8(it.body).unwrap()).collect()
+    }
+
+    /// Whether all that a member has is final.
+    fn is_settled(&self, who: usize) -> bool {
+        let room = self.room(who);
+        room.settled() == room.last_place()
+    }
+
+    fn state(&self, who: usize, of: usize) -> Option<State> {
+        self.room(who).state(self.key(of))
+    }
+
+    fn blamed(&self, who: usize) -> Vec<&'static str> {
+        let blame = |effect: &Effect| match effect {
+            Effect::Blame { what, .. } => Some(*what),
+            _ => None,
+        };
+        self.members[who].told.iter().filter_map(blame).collect()
+    }
+
+    /// The program of a member ends, and another one goes on, perhaps with an older journal.
+    fn restart(&mut self, who: usize, journal: Option<Journal>) {
+        let others: Vec<usize> = (0..self.members.len()).filter(|it| self.is_linked(who, *it)).collect();
+        self.part(who);
+        let own = self.key(who);
+        let member = &mut self.members[who];
+        if let Some(journal) = journal {
+            member.journal = journal;
+        }
+        member.rooms = Rooms::load(&member.journal, own).unwrap();
+        member.seq = member.journal.last_seq().unwrap();
+        member.epoch += 1_000;
+        others.into_iter().for_each(|other| self.link(who, other));
+    }
+}
+
+/// A chain that its author writes by hand.
+#[derive(Clone)]
+struct Pen {
+    room: RoomKey,
+    keypair: Keypair,
+    last: Mark,
+    clock: u64,
+}
+
+impl Pen {
+    /// Goes on with what a member has written last, who is not to write itself any more.
+    fn of(net: &Net, who: usize) -> Self {
+        let room = net.room(who);
+        let row = room.chains_of(room.own).map(|it| &it.row).max_by_key(|row| row.place).unwrap();
+        Self {
+            room: room.key(),
+            keypair: net.members[who].keypair.clone(),
+            last: row.mark(),
+            clock: row.clock,
+        }
+    }
+
+    /// A run of texts.
+    fn write(&mut self, texts: &[&str]) -> AboutRoom {
+        let (first, previous) = (self.last.number + 1, self.last.hash);
+        let mut entries = Vec::new();
+        for text in texts {
+            self.clock = clock_after(self.clock, &[]).unwrap();
+            let body = text.as_bytes().to_vec();
+            let entry = Entry { clock: self.clock, kind: EntryKind::TEXT, sent: 0, causes: vec![], body };
+            self.last.number += 1;
+            let Mark { chain, number, hash } = self.last;
+            self.last.hash = hash::entry(self.room, &chain, number, hash, &entry.header());
+            entries.push(entry);
+        }
+        let signature = self.keypair.sign(&hash::head(self.last.hash));
+        let run = Run { chain: self.last.chain, first, previous, entries, signature };
+        AboutRoom { room: self.room, says: RoomSays::Run(run) }
+    }
+}
+
+fn standing(net: &Net, who: usize, mark: &Mark) -> Option<EntryStanding> {
+    let chain = net.room(who).find(&net.members[who].journal, mark).unwrap()?;
+    net.members[who].journal.entry_at(chain.row.id, mark.number).unwrap()
+}

@@ -1,0 +1,165 @@
+//! Members who lie, with their own keys.
+
+use super::*;
+
+/// Four members; what the last says from now on is said by the test.
+fn with_mallory() -> (Net, Pen) {
+    let mut net = Net::new(4);
+    let pen = Pen::of(&net, MALLORY);
+    net.part(MALLORY);
+    (net, pen)
+}
+
+fn all_have(net: &mut Net, count: usize) {
+    net.later(30_000);
+    let history = net.history(ALICE);
+    assert_eq!(history.len(), count, "{history:?}");
+    for who in [BOB, CAROL] {
+        assert_eq!(net.history(who), history);
+    }
+    for who in [ALICE, BOB, CAROL] {
+        assert!(net.is_settled(who), "{who}: {}", net.room(who).explain());
+        assert_eq!(net.state(who, MALLORY), Some(State::Forked));
+        assert_eq!(net.blamed(who), Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn two_entries_under_one_number_come_to_all_in_one_order() {
+    let (mut net, pen) = with_mallory();
+    let (mut one, mut other) = (pen.clone(), pen);
+    net.cut(BOB, CAROL);
+    net.cut(ALICE, BOB);
+    net.hear(BOB, MALLORY, &one.write(&["for"]));
+    net.hear(CAROL, MALLORY, &other.write(&["against"]));
+    net.say(BOB, "so it is");
+    net.say(CAROL, "so it is not");
+    net.link(ALICE, BOB);
+    all_have(&mut net, 4);
+    // Two entries with one place stand in the order of their hashes.
+    let [one, other] = [&one, &other].map(|pen| standing(&net, ALICE, &pen.last).unwrap());
+    assert_eq!(one.place, other.place);
+    let first = net.history(ALICE).into_iter().find(|text| text == "for" || text == "against");
+    assert_eq!(first.unwrap(), if one.hash < other.hash { "for" } else { "against" });
+    let told = |effect: &&Effect| matches!(effect, Effect::Member { state: State::Forked, .. });
+    for who in [ALICE, BOB, CAROL] {
+        assert_eq!(net.members[who].told.iter().filter(told).count(), 1);
+    }
+    // What it writes now is not taken from itself.
+    let mut again = Pen::of(&net, MALLORY);
+    let said = again.write(&["hear me"]);
+    net.hear(ALICE, MALLORY, &said);
+    net.later(10_000);
+    assert!(!net.history(ALICE).contains(&"hear me".to_owned()));
+}
+
+#[test]
+fn branches_that_part_long_ago_come_to_all() {
+    let (mut net, mut pen) = with_mallory();
+    net.cut(BOB, CAROL);
+    let mut said = 0;
+    for number in 0..3 {
+        let texts: Vec<String> = (0..200).map(|it| format!("{number}-{it}")).collect();
+        let run = pen.write(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+        [BOB, CAROL].into_iter().for_each(|who| net.hear(who, MALLORY, &run));
+        said += 200;
+    }
+    net.cut(ALICE, BOB);
+    let (mut one, mut other) = (pen.clone(), pen);
+    for number in 0..3 {
+        for (who, pen) in [(BOB, &mut one), (CAROL, &mut other)] {
+            let texts: Vec<String> = (0..200).map(|it| format!("{who} {number}-{it}")).collect();
+            let run = pen.write(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+            net.hear(who, MALLORY, &run);
+            said += 200;
+        }
+    }
+    net.link(ALICE, BOB);
+    all_have(&mut net, said);
+}
+
+#[test]
+fn a_clock_that_does_not_follow_is_proof() {
+    let (mut net, mut pen) = with_mallory();
+    net.hear(ALICE, MALLORY, &pen.write(&["one"]));
+    pen.clock = 0;
+    net.hear(ALICE, MALLORY, &pen.write(&["first of all"]));
+    all_have(&mut net, 1);
+}
+
+#[test]
+fn who_is_added_again_counts_again_and_is_found_again() {
+    let (mut net, pen) = with_mallory();
+    let fork = |net: &mut Net, pen: &Pen| {
+        let (mut one, mut other) = (pen.clone(), pen.clone());
+        net.hear(ALICE, MALLORY, &one.write(&["for"]));
+        net.hear(ALICE, MALLORY, &other.write(&["against"]));
+    };
+    fork(&mut net, &pen);
+    all_have(&mut net, 1);
+    let key = net.key(MALLORY);
+    net.act(ALICE, |rooms, cx| rooms.kick(cx, ROOM, key).unwrap().unwrap());
+    (0..3).for_each(|other| net.link(MALLORY, other));
+    net.later(3_000);
+    net.invite(MALLORY);
+    net.later(3_000);
+    assert_eq!(net.state(BOB, MALLORY), Some(State::Joined));
+    let pen = Pen::of(&net, MALLORY);
+    net.part(MALLORY);
+    fork(&mut net, &pen);
+    all_have(&mut net, 2);
+    // Both are known after a restart too.
+    let before = net.room(BOB).forked.clone();
+    net.restart(BOB, None);
+    assert_eq!(net.room(BOB).forked, before);
+    assert_eq!(before.get(&key).map(BTreeSet::len), Some(2));
+}
+
+#[test]
+fn what_was_changed_on_its_way_is_blamed_on_who_brought_it() {
+    let (mut net, mut pen) = with_mallory();
+    let mut about = pen.write(&["one"]);
+    if let RoomSays::Run(run) = &mut about.says {
+        run.entries[0].body.push(b'!');
+    }
+    net.hear(ALICE, BOB, &about);
+    assert_eq!(net.blamed(ALICE), ["entries that their author has not signed"]);
+    assert_eq!(net.state(ALICE, MALLORY), Some(State::Joined));
+}
+
+#[test]
+fn an_end_by_the_owner_s_word_is_no_lie_of_who_brings_it() {
+    let (mut net, mut pen) = with_mallory();
+    let mut about = pen.write(&["one", "two"]);
+    net.hear(BOB, MALLORY, &about);
+    // Carol does not know yet that mallory was removed, and up to where it is kept.
+    if let RoomSays::Run(run) = &mut about.says {
+        run.signature = Signature([0; 64]);
+    }
+    net.hear(CAROL, BOB, &about);
+    assert_eq!((net.blamed(CAROL), net.state(CAROL, MALLORY)), (vec![], Some(State::Joined)));
+}
+
+#[test]
+fn what_is_kept_of_a_removed_liar_is_kept_of_both_branches() {
+    let (mut net, pen) = with_mallory();
+    let (mut one, mut other) = (pen.clone(), pen);
+    net.cut(BOB, CAROL);
+    net.cut(ALICE, BOB);
+    net.hear(BOB, MALLORY, &one.write(&["for", "for and for"]));
+    net.hear(CAROL, MALLORY, &other.write(&["against", "against it", "against it all"]));
+    net.link(ALICE, BOB);
+    all_have(&mut net, 5);
+    let history = net.history(ALICE);
+    // More comes to one of them while the owner removes its author.
+    net.part(BOB);
+    let key = net.key(MALLORY);
+    net.act(ALICE, |rooms, cx| rooms.kick(cx, ROOM, key).unwrap().unwrap());
+    net.later(2_000);
+    [ALICE, CAROL].into_iter().for_each(|other| net.link(BOB, other));
+    net.later(30_000);
+    for who in [ALICE, BOB, CAROL] {
+        assert_eq!(net.history(who), history);
+        assert!(net.is_settled(who), "{who}: {}", net.room(who).explain());
+    }
+}
