@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
 
-use super::key::NotAFingerprint;
+use super::key::{self, NotAFingerprint};
 use super::peer::Kind;
 use super::{Name, PublicKey};
 
@@ -73,7 +73,7 @@ pub const MAX_CLOCK: u64 = 1 << 53;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(array)]
 pub struct ChainName {
-    #[n(0)]
+    #[cbor(n(0), decode_with = "key::decode_name")]
     pub author: PublicKey,
     /// The change by which its author is in.
     #[n(1)]
@@ -202,7 +202,7 @@ pub struct Receipt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cbor(array)]
 pub struct ReceiptName {
-    #[n(0)]
+    #[cbor(n(0), decode_with = "key::decode_name")]
     pub member: PublicKey,
     /// Which start of the member's client signed it.
     #[n(1)]

@@ -3,14 +3,15 @@
 //! Decides and does nothing: it reads and writes the journal inside the caller's transaction, and says in [`Effect`]s what
 //! is to be said and told. It knows peers by their keys. In reading order:
 //!
-//! - `membership`: who is in, by the owner's changes; `room`: one room, and what follows from what is known of it;
+//! - `membership`: who is in, by the owner's changes; `ring`: who of them is linked with whom, and hands on to whom;
+//! - `room`: one room, and what follows from what is known of it;
 //! - `take`: entries in; `write`: entries and changes out; `forks`: proof that an author breaks the rules;
 //! - `receipts`: how far each member is, what is final, and what is told of our own texts;
 //! - `peers`: what is said to those who are linked.
 //!
 //! After a transaction that has failed everything is read from the journal again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::protocol::peer::Cursor;
 use crate::protocol::room::{
@@ -31,14 +32,12 @@ mod forks;
 mod membership;
 mod peers;
 mod receipts;
+mod ring;
 mod room;
 mod take;
 #[cfg(test)]
 mod tests;
 mod write;
-
-/// Up to how many members all are linked with all.
-const ALL_LINKED: usize = 16;
 
 /// What the machine works with in one transaction.
 pub struct Cx<'a> {
@@ -213,7 +212,7 @@ impl Rooms {
         }
         let id = row.id;
         let mut room = Room::new(cx.keypair.public(), row, changes, membership);
-        room.count_joined();
+        room.recount();
         room.changed = true;
         self.rooms.insert(id, room);
         self.by_key.insert(key, id);
@@ -390,7 +389,7 @@ impl Rooms {
         for room in self.rooms.values().filter(|room| room.is_open()) {
             let members = room.membership.members();
             let others = members.iter().filter(|(key, _)| **key != room.own);
-            let near = neighbours(room.key(), room.own, members.keys().copied());
+            let near = room.ring.neighbours(room.own);
             let wanted = others.filter(|(key, _)| near.contains(*key));
             mates.extend(wanted.map(|(key, name)| (*key, (*name).clone())));
         }
@@ -498,23 +497,4 @@ impl Rooms {
         let rooms = self.rooms.values().map(|room| room.receipts.deadline());
         rooms.fold(self.peers.deadline(), Instant::min)
     }
-}
-
-/// The members that each is linked with: all, as long as they are not too many; else those that stand at distances of
-/// powers of two in a ring, which all compute alike.
-fn neighbours(
-    room: RoomKey,
-    own: PublicKey,
-    members: impl Iterator<Item = PublicKey>,
-) -> BTreeSet<PublicKey> {
-    let mut ring: Vec<(Hash, PublicKey)> =
-        members.map(|key| (hash::of_body(&[room.0, key.0].concat()), key)).collect();
-    if ring.len() <= ALL_LINKED {
-        return ring.into_iter().map(|(_, key)| key).collect();
-    }
-    ring.sort_unstable();
-    let (count, at) = (ring.len(), ring.iter().position(|(_, key)| *key == own).unwrap_or_default());
-    let distances = (0..ALL_LINKED / 2).map(|power| 1_usize << power);
-    let both = distances.flat_map(|distance| [at + distance, at + count - distance % count]);
-    both.filter_map(|place| ring.get(place % count)).map(|(_, key)| *key).filter(|key| *key != own).collect()
 }

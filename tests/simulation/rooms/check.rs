@@ -435,8 +435,11 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         .or_insert(joined.len() as u64);
     // Members are linked for the sake of the room.
     for (at, (one, _)) in joined.iter().enumerate() {
-        if let Some((other, _)) = joined[at..].iter().find(|(it, _)| it != one && !world.is_linked(*one, *it))
-        {
+        let room = world.members[*one].rooms.as_ref().and_then(|it| it.iter().next()).unwrap().1;
+        let near = room.ring.neighbours(room.own);
+        let lacks =
+            |it: usize| near.contains(&world.members[it].keypair.public()) && !world.is_linked(*one, it);
+        if let Some((other, _)) = joined[at..].iter().find(|(it, _)| lacks(*it)) {
             return Err(format!("user{one} is not linked with user{other}"));
         }
     }

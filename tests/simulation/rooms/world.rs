@@ -177,6 +177,11 @@ impl World {
         if let Some(mutation) = mutation {
             mutation.shape(&mut plan);
         }
+        // So many that not all are linked with all.
+        let mut large = Rng::with_seed(seed ^ 0x6c61_7267);
+        if mutation.is_none() && !lies && large.u32(0..12) == 0 {
+            plan.members = 17 + large.usize(0..6);
+        }
         let lying = mutation.map_or(lies, Mutation::needs_liars);
         let liars = if lying { liars::draw(&mut apart, &mut plan, mutation) } else { BTreeMap::new() };
 

@@ -138,7 +138,7 @@ impl Room {
         }
         cx.journal.add_proof(self.row.id, proof)?;
         self.note_fork(proof.chain);
-        self.count_joined();
+        self.recount();
         self.changed = true;
         let state = super::State::Forked;
         cx.effects.push(Effect::Member { room: self.row.id, user: author, state, by: None });

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::ring::ALL_LINKED;
 use super::room::{Room, State};
 use super::take::{Offered, run_weight, weight};
 use super::write::Changed;
@@ -29,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LEFT_ALONE: Duration = Duration::from_secs(5);
 /// How long receipts of others are gathered before they are handed on.
 const GOSSIP: Duration = Duration::from_secs(1);
+/// The same where members hand on each other's receipts at once, and this is for what got lost.
+const SLOW_GOSSIP: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -510,17 +513,21 @@ impl Peers {
             let news = room.take_receipt(cx.journal, receipt)?;
             if let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) {
                 view.receipts.insert(receipt.name);
-                if member == from {
-                    for mark in &receipt.covers {
-                        if room.find(cx.journal, mark)?.is_none() {
-                            let branch = if room.is_forked(mark.chain) { mark.hash } else { Hash::default() };
-                            view.offers.insert((mark.chain, branch), *mark);
-                        }
+                let covers = receipt.covers.iter().filter(|_| member == from);
+                for mark in covers {
+                    if let Some(chain) = room.find(cx.journal, mark)? {
+                        let has = view.has.entry(chain.row.id).or_default();
+                        *has = (*has).max(mark.number);
+                    } else {
+                        let branch = if room.is_forked(mark.chain) { mark.hash } else { Hash::default() };
+                        view.offers.insert((mark.chain, branch), *mark);
                     }
                 }
             }
             if news {
-                self.gossip.entry(room.row.id).or_insert(cx.now.mono + GOSSIP);
+                self.hand_on_receipt(cx, room, receipt);
+                let gossip = if room.membership.members().len() > ALL_LINKED { SLOW_GOSSIP } else { GOSSIP };
+                self.gossip.entry(room.row.id).or_insert(cx.now.mono + gossip);
                 if receipt.tips.iter().any(|tip| !room.changes.contains_key(tip)) {
                     self.ask_changes(cx, room, from);
                 }
@@ -528,6 +535,19 @@ impl Peers {
         }
         self.wake = Some(Instant::START);
         Ok(())
+    }
+
+    /// A receipt goes on at once to those who hear of it from here first.
+    fn hand_on_receipt(&mut self, cx: &mut Cx<'_>, room: &mut Room, receipt: &Receipt) {
+        for key in room.heirs(receipt.name.member) {
+            let joined = room.state(key) == Some(State::Joined);
+            let view = self.peers.get_mut(&key).and_then(|peer| peer.views.get_mut(&room.row.id));
+            if let Some(view) = view.filter(|_| joined)
+                && view.receipts.insert(receipt.name)
+            {
+                say(cx, key, room, RoomSays::Receipts(vec![receipt.clone()]));
+            }
+        }
     }
 
     /// What follows in a room: who is to be greeted, asked, and sent our own entries.
@@ -556,6 +576,7 @@ impl Peers {
                 view.serving.entry(id).or_insert((after, number)).1 = number;
             }
         }
+        self.serve_heirs(room);
         self.pull(cx, room, low)?;
         if self.gossip.get(&room.row.id).is_some_and(|due| *due <= cx.now.mono) {
             self.gossip.remove(&room.row.id);
@@ -576,6 +597,27 @@ impl Peers {
             }
         }
         Ok(())
+    }
+
+    /// What has just come goes on to those who hear of it from here first.
+    fn serve_heirs(&mut self, room: &mut Room) {
+        for (id, before) in std::mem::take(&mut room.taken) {
+            let Some(chain) = room.chains.get(&id) else {
+                continue;
+            };
+            let (name, number) = (chain.row.name, chain.signed.number);
+            for key in room.heirs(name.author) {
+                let Some(view) = self.peers.get_mut(&key).and_then(|peer| peer.views.get_mut(&room.row.id))
+                else {
+                    continue;
+                };
+                let has = view.has.get(&id).copied().unwrap_or_default();
+                if view.heard && view.takes_part(room, key) && has < number {
+                    let after = has.max(before).max(room.past_of(key, name));
+                    view.serving.entry(id).or_insert((after, number)).1 = number;
+                }
+            }
+        }
     }
 
     /// What a peer was asked for and does not send is asked of another one that has it. Returns who is passed over.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::ring::ALL_LINKED;
 use super::room::{Chain, Room};
 use crate::protocol::PublicKey;
 use crate::protocol::peer::Cursor;
@@ -12,7 +13,7 @@ use crate::store::journal::{ChainId, Journal};
 use crate::time::{Instant, Now};
 use crate::transport::noise::Keypair;
 
-/// How often a member says at most what it has.
+/// How often a member says at most what it has, for each [`ALL_LINKED`] members.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long a member waits for more before it says so.
 const GATHER: Duration = Duration::from_millis(100);
@@ -22,6 +23,8 @@ const MAX_FOLLOWED: usize = 4096;
 const MAX_DEFERRED: usize = 256;
 /// How many marks of one chain are kept of one member that are not here: the latest.
 const MAX_BEYOND: usize = 64;
+/// How many changes that are not here are kept of one member.
+const MAX_UNKNOWN: usize = 256;
 /// How many texts are told of at once.
 const TOLD_AT_ONCE: usize = 256;
 
@@ -42,8 +45,11 @@ pub struct Receipts {
     due: Option<Instant>,
     /// Our own texts, and what was told of them.
     followed: BTreeMap<(ChainId, u64), Spread>,
-    /// What the members have has changed.
+    /// The changes that members have named and that are not here.
+    unknown: BTreeMap<PublicKey, BTreeSet<Hash>>,
+    /// What the members have has changed: since it was told, and since it was looked for what is final.
     news: bool,
+    unsettled: bool,
     told: Option<Instant>,
 }
 
@@ -66,6 +72,11 @@ impl Receipts {
         let beyond = self.beyond.get(&member).map(|all| all.range(marks_of(chain))).into_iter().flatten();
         let furthest = self.claims.get(&member).and_then(|all| all.get(&chain));
         beyond.chain(furthest).copied()
+    }
+
+    /// More may be final than is known.
+    pub fn may_settle(&mut self) {
+        self.unsettled = true;
     }
 
     /// An entry of ours is to be followed.
@@ -151,8 +162,17 @@ impl Room {
             }
             self.check_claim(journal, member, mark)?;
         }
+        let unknown = receipt.tips.iter().filter(|tip| !self.changes.contains_key(tip)).copied();
+        let unknown = unknown.collect::<Vec<_>>();
+        if !unknown.is_empty() {
+            let all = self.receipts.unknown.entry(member).or_default();
+            all.extend(unknown);
+            while all.len() > MAX_UNKNOWN {
+                all.pop_first();
+            }
+        }
         self.receipts.kept.insert(receipt.name, receipt.clone());
-        self.receipts.news = true;
+        (self.receipts.news, self.receipts.unsettled) = (true, true);
         Ok(())
     }
 
@@ -212,13 +232,20 @@ impl Room {
         for (member, mark) in beyond.flat_map(of).collect::<Vec<_>>() {
             self.check_claim(journal, member, &mark)?;
         }
-        self.receipts.news = true;
+        (self.receipts.news, self.receipts.unsettled) = (true, true);
         if name.author != self.own || self.writing != Some(id) {
             self.receipts.grown.insert(id);
-            let earliest = self.receipts.said.map_or(Instant::START, |said| said + EVERY);
-            self.receipts.due.get_or_insert((now.mono + GATHER).max(earliest));
+            self.say_soon(now);
         }
         Ok(())
+    }
+
+    /// A receipt is due. What all say to all grows with the square of how many they are, so in large rooms each says it
+    /// less often.
+    fn say_soon(&mut self, now: Now) {
+        let size = u32::try_from(self.joined.len().div_ceil(ALL_LINKED)).unwrap_or(u32::MAX).max(1);
+        let earliest = self.receipts.said.map_or(Instant::START, |said| said + EVERY * size);
+        self.receipts.due.get_or_insert((now.mono + GATHER).max(earliest));
     }
 
     /// A chain ends earlier than it did: others hear where.
@@ -228,9 +255,13 @@ impl Room {
 
     /// The changes have grown: others hear that this member has them.
     pub fn changes_have_grown(&mut self, now: Now) {
-        let earliest = self.receipts.said.map_or(Instant::START, |said| said + EVERY);
-        self.receipts.due.get_or_insert((now.mono + GATHER).max(earliest));
-        self.receipts.news = true;
+        self.say_soon(now);
+        let changes = &self.changes;
+        self.receipts.unknown.retain(|_, unknown| {
+            unknown.retain(|tip| !changes.contains_key(tip));
+            !unknown.is_empty()
+        });
+        (self.receipts.news, self.receipts.unsettled) = (true, true);
     }
 
     /// Our next receipt, where it is time for one.
@@ -322,7 +353,7 @@ impl Room {
             return Ok(true);
         }
         // With one branch, it was named again.
-        if self.branches(mark.chain).nth(1).is_none() {
+        if !self.is_forked(mark.chain) {
             return Ok(false);
         }
         let here = self.find(journal, mark)?.map(|chain| chain.row.id);
@@ -338,7 +369,7 @@ impl Room {
         let past = self.past_of(member, chain.row.name);
         let has = self.receipts.has.get(&member).and_then(|has| has.get(&chain.row.id));
         let has = has.copied().unwrap_or_default().max(past);
-        if self.branches(chain.row.name).nth(1).is_some() {
+        if self.is_forked(chain.row.name) {
             return has;
         }
         // Of a chain that was cut since, it has what is kept.
@@ -455,14 +486,11 @@ impl Room {
 
     /// What is final moves on: nothing can come any more before what all members have, who know of each other.
     pub fn settle(&mut self, journal: &Journal) -> Result<()> {
-        if !self.is_joined() {
+        if !std::mem::take(&mut self.receipts.unsettled) || !self.is_joined() {
             return Ok(());
         }
         let others = || self.joined.iter().copied().filter(|member| *member != self.own);
-        let knows_tips = |member| {
-            let of_member = self.receipts.kept.values().filter(|it| it.name.member == member);
-            of_member.flat_map(|it| &it.tips).all(|tip| self.changes.contains_key(tip))
-        };
+        let knows_tips = |member| !self.receipts.unknown.contains_key(&member);
         // Who does not know that this member is in does not wait for it.
         let first = self
             .own_grant()
@@ -484,7 +512,7 @@ impl Room {
         if settled > self.row.settled {
             self.row.settled = settled;
             journal.settle(self.row.id, settled)?;
-            self.receipts.news = true;
+            (self.receipts.news, self.receipts.unsettled) = (true, true);
         }
         Ok(())
     }

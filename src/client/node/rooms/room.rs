@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::membership::{Grant, Membership};
 use super::receipts::Receipts;
+use super::ring::Ring;
 use super::take::Waiting;
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
@@ -24,8 +25,15 @@ pub struct Room {
     pub membership: Membership,
     pub chains: BTreeMap<ChainId, Chain>,
     names: BTreeMap<(ChainName, u32), ChainId>,
-    /// Who has joined, this account among them.
+    /// What each account is that is or was in.
+    states: BTreeMap<PublicKey, State>,
+    /// Who has joined, this account among them, in the order of their keys.
     pub joined: Vec<PublicKey>,
+    pub ring: Ring,
+    /// The chains that have grown in this transaction by what others handed on, and from which number.
+    pub taken: BTreeMap<ChainId, u64>,
+    /// What members do not get, for it was written before they came.
+    pasts: BTreeMap<PublicKey, BTreeMap<ChainName, Past>>,
     /// Whose entries were found to be against the rules, and by which changes they were in.
     pub forked: BTreeMap<PublicKey, BTreeSet<Hash>>,
     /// Entries whose causes are not here.
@@ -114,7 +122,7 @@ impl Room {
         }
         journal.proofs(id)?.iter().for_each(|proof| room.note_fork(proof.chain));
         room.load_raises(journal)?;
-        room.count_joined();
+        room.recount();
         for receipt in journal.receipts(id)? {
             room.keep_receipt(journal, &receipt)?;
         }
@@ -137,7 +145,11 @@ impl Room {
             membership,
             chains: BTreeMap::new(),
             names: BTreeMap::new(),
+            states: BTreeMap::new(),
             joined: Vec::new(),
+            ring: Ring::default(),
+            taken: BTreeMap::new(),
+            pasts: BTreeMap::new(),
             forked: BTreeMap::new(),
             waiting: Vec::new(),
             deferred: Vec::new(),
@@ -202,9 +214,12 @@ impl Room {
             };
             journal.save_chain(&row)?;
         }
-        let id = row.id;
+        let (id, begun) = (row.id, row.number > 0);
         self.names.insert((name, branch), id);
         self.chains.insert(id, Chain::load(journal, row)?);
+        if begun {
+            self.recount();
+        }
         Ok(Some(id))
     }
 
@@ -233,7 +248,7 @@ impl Room {
                 self.chains.insert(id, Chain::load(journal, row)?);
             }
         }
-        self.count_joined();
+        self.recount();
         Ok(())
     }
 
@@ -264,19 +279,30 @@ impl Room {
 
     /// Up to where a member does not get a chain, for it was written before any change by which it is in.
     pub fn past_in(&self, key: PublicKey, name: ChainName) -> Option<Past> {
+        self.pasts.get(&key)?.get(&name).copied()
+    }
+
+    /// What all grants keep from a member by which it is in.
+    fn find_pasts(&self, key: PublicKey) -> BTreeMap<ChainName, Past> {
         let grants = self.grants_of(key);
-        let pasts: Option<Vec<Past>> =
-            grants.iter().map(|(_, grant)| grant.past.get(&name).copied()).collect();
-        pasts?.into_iter().min_by_key(|past| past.mark.number)
+        let mut pasts = BTreeMap::new();
+        for name in grants.first().into_iter().flat_map(|(_, grant)| grant.past.keys()) {
+            let each: Option<Vec<Past>> =
+                grants.iter().map(|(_, grant)| grant.past.get(name).copied()).collect();
+            let least = each.and_then(|each| each.into_iter().min_by_key(|past| past.mark.number));
+            pasts.extend(least.map(|past| (*name, past)));
+        }
+        pasts
     }
 
     /// What an account is here. `None` if it never was in.
     pub fn state(&self, key: PublicKey) -> Option<State> {
-        if !self.membership.knows(key) {
-            return None;
-        }
+        self.states.get(&key).copied()
+    }
+
+    fn find_state(&self, key: PublicKey) -> State {
         if !self.membership.is_in(key) {
-            return Some(State::Removed);
+            return State::Removed;
         }
         let forked = self.forked.get(&key);
         let mut honest =
@@ -293,13 +319,13 @@ impl Room {
             }
         });
         let Some(first) = states.next() else {
-            return Some(State::Forked);
+            return State::Forked;
         };
-        Some(states.fold(first, |one, other| match (one, other) {
+        states.fold(first, |one, other| match (one, other) {
             (State::Joined, _) | (_, State::Joined) => State::Joined,
             (State::Invited, _) | (_, State::Invited) => State::Invited,
             _ => State::Left,
-        }))
+        })
     }
 
     /// Whether this account takes part.
@@ -312,10 +338,22 @@ impl Room {
         self.is_joined() && self.membership.frozen.is_none()
     }
 
-    /// Members may have come or gone.
-    pub fn count_joined(&mut self) {
-        let members = self.membership.members().into_keys().collect::<Vec<_>>();
-        self.joined = members.into_iter().filter(|key| self.state(*key) == Some(State::Joined)).collect();
+    /// Members may have come or gone: by a change, by a chain that begins or ends, or by a proof.
+    pub fn recount(&mut self) {
+        let known: BTreeSet<PublicKey> = self.membership.grants.values().map(|grant| grant.key).collect();
+        self.states = known.iter().map(|key| (*key, self.find_state(*key))).collect();
+        let joined = self.states.iter().filter(|(_, state)| **state == State::Joined);
+        self.joined = joined.map(|(key, _)| *key).collect();
+        self.ring = Ring::new(self.key(), self.membership.members().into_keys());
+        let pasts = known.into_iter().map(|key| (key, self.find_pasts(key)));
+        self.pasts = pasts.filter(|(_, past)| !past.is_empty()).collect();
+        self.receipts.may_settle();
+    }
+
+    /// The members to whom this one hands on at once what another one writes.
+    pub fn heirs(&mut self, author: PublicKey) -> Vec<PublicKey> {
+        let (own, joined) = (self.own, &self.joined);
+        self.ring.heirs(author, own, |key| joined.binary_search(&key).is_ok())
     }
 
     /// The chain that an author wrote in this epoch, as far as it is here.

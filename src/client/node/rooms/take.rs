@@ -266,6 +266,7 @@ impl Room {
 
     /// Takes of a run what can be taken; the rest waits.
     fn go_on(&mut self, cx: &mut Cx<'_>, id: ChainId, mut it: Waiting) -> Result<Offered> {
+        let before = self.chains.get(&id).map_or(0, |chain| chain.row.number);
         let mut taken = 0;
         let mut outcome = Offered::Taken;
         for (entry, hash) in &it.entries {
@@ -283,6 +284,7 @@ impl Room {
             }
         }
         if taken > 0 {
+            self.taken.entry(id).or_insert(before);
             self.has_grown(cx.journal, id, cx.now)?;
         }
         if taken == it.entries.len() {

@@ -107,6 +107,7 @@ impl Room {
         if first || kind == EntryKind::LEAVE {
             self.note_state(cx, self.own, before);
         }
+        self.receipts.may_settle();
         if kind == EntryKind::TEXT {
             self.receipts.follow(id, number, self.joined.len() as u64);
         }
@@ -210,11 +211,12 @@ impl Room {
         }
         let before = std::mem::replace(&mut self.membership, membership);
         self.changes = all;
+        self.recount();
         self.tell_changes(cx, &before, added.values());
         if self.cut(cx.journal)? {
             cx.effects.push(Effect::Cut { room: self.row.id });
         }
-        self.count_joined();
+        self.recount();
         self.changes_have_grown(cx.now);
         self.changed = true;
         Ok(Changed::New(new))
@@ -244,7 +246,7 @@ impl Room {
 
     /// A member has begun a chain, or ended one: with that it may have joined or left.
     pub fn note_state(&mut self, cx: &mut Cx<'_>, member: PublicKey, before: Option<State>) {
-        self.count_joined();
+        self.recount();
         self.changed = true;
         if let Some(state @ (State::Joined | State::Left)) = self.state(member)
             && Some(state) != before
