@@ -1,5 +1,6 @@
 //! Rooms: who is in, what each member wrote, how far each member has it.
 
+use minicbor::{Decode, Encode};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::{Result, parsed};
@@ -255,15 +256,11 @@ impl Journal {
 
     pub fn add_entry(&self, new: &NewEntry<'_>) -> Result<()> {
         let NewEntry { seq, room, chain, number, place, arrived, hash, entry, causes } = new;
-        let mut packed = Vec::new();
-        for (id, cause) in causes.iter().zip(&entry.causes) {
-            let (clock, place) = (cause.clock, cause.place);
-            packed.extend(
-                [id.cast_unsigned(), cause.mark.number, clock, place].iter().flat_map(|it| it.to_be_bytes()),
-            );
-            packed.extend(cause.mark.hash.0);
-        }
-        let causes = Some(packed).filter(|packed| !packed.is_empty());
+        let stored = causes.iter().zip(&entry.causes).map(|(chain, Cause { mark, clock, place })| {
+            StoredCause { chain: *chain, number: mark.number, clock: *clock, place: *place, hash: mark.hash }
+        });
+        let stored: Vec<StoredCause> = stored.collect();
+        let causes = (!stored.is_empty()).then(|| encoded(&stored));
         self.run(
             "INSERT INTO room_entry (seq, room, chain, number, clock, place, kind, written, arrived, hash, causes, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
@@ -312,13 +309,11 @@ impl Journal {
         let most = i64::try_from(up_to).unwrap_or(i64::MAX);
         let mut rows = statement.query([chain, after.cast_signed(), most])?;
         while let Some(row) = rows.next()? {
-            let causes =
-                row.get_ref(5)?.as_blob_or_null().map_err(rusqlite::Error::from)?.unwrap_or_default();
             let entry = Entry {
                 clock: unsigned(row, 2)?,
                 kind: EntryKind(row.get(3)?),
                 sent: row.get(4)?,
-                causes: unpacked(causes, &name),
+                causes: causes(row, 5)?.into_iter().filter_map(|cause| cause.named(&name)).collect(),
                 body: row.get(6)?,
             };
             if !each(unsigned(row, 0)?, hash(row, 1)?, entry)? {
@@ -348,8 +343,8 @@ impl Journal {
             |row| {
                 let (clock, place) = (unsigned(row, 2)?, unsigned(row, 3)?);
                 let standing = Standing { seq: row.get(0)?, hash: hash(row, 1)?, clock, place };
-                let causes = row.get_ref(6)?.as_blob_or_null()?.unwrap_or_default();
-                Ok((row.get(4)?, unsigned(row, 5)?, standing, packed_places(causes)))
+                let places = causes(row, 6)?.into_iter().map(|it| (it.chain, it.number, it.place));
+                Ok((row.get(4)?, unsigned(row, 5)?, standing, places.collect()))
             },
         )
     }
@@ -510,35 +505,31 @@ impl Journal {
     }
 }
 
-/// How many bytes each cause has in a row: chain, number, clock and place of 8 bytes each, and the hash.
-const PACKED: usize = 4 * 8 + 32;
-
-fn unpacked(causes: &[u8], name: impl Fn(ChainId) -> Option<ChainName>) -> Vec<Cause> {
-    let (causes, _) = causes.as_chunks::<PACKED>();
-    causes.iter().filter_map(|cause| unpack(cause, &name)).collect()
+/// A cause of an entry as it stands in its row: half of what most entries take.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct StoredCause {
+    #[n(0)]
+    chain: ChainId,
+    #[n(1)]
+    number: u64,
+    #[n(2)]
+    clock: u64,
+    #[n(3)]
+    place: u64,
+    #[n(4)]
+    hash: Hash,
 }
 
-fn unpack(cause: &[u8; PACKED], name: impl Fn(ChainId) -> Option<ChainName>) -> Option<Cause> {
-    let (numbers, rest) = cause.split_first_chunk::<32>()?;
-    let [chain, number, clock, place] = *numbers.as_chunks::<8>().0 else {
-        return None;
-    };
-    let hash = Hash(rest.try_into().ok()?);
-    let chain = name(i64::from_be_bytes(chain))?;
-    let [number, clock, place] = [number, clock, place].map(u64::from_be_bytes);
-    Some(Cause { mark: Mark { chain, number, hash }, clock, place })
+impl StoredCause {
+    fn named(&self, name: impl Fn(ChainId) -> Option<ChainName>) -> Option<Cause> {
+        let mark = Mark { chain: name(self.chain)?, number: self.number, hash: self.hash };
+        Some(Cause { mark, clock: self.clock, place: self.place })
+    }
 }
 
-/// The chains, numbers and places of packed causes.
-fn packed_places(causes: &[u8]) -> Vec<(ChainId, u64, u64)> {
-    let (causes, _) = causes.as_chunks::<PACKED>();
-    let place = |cause: &[u8; PACKED]| {
-        let [chain, number, _, place] = *cause.first_chunk::<32>()?.as_chunks::<8>().0 else {
-            return None;
-        };
-        Some((i64::from_be_bytes(chain), u64::from_be_bytes(number), u64::from_be_bytes(place)))
-    };
-    causes.iter().filter_map(place).collect()
+fn causes(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<StoredCause>> {
+    if row.get_ref(column)?.as_blob_or_null()?.is_none() { Ok(Vec::new()) } else { decoded(row, column) }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How long a member waits for more before it says so.
 const GATHER: Duration = Duration::from_millis(100);
 /// How many of our own texts are followed until they are final, at most: the latest.
-const MAX_FOLLOWED: usize = 4096;
+const MAX_FOLLOWED: usize = 16_384;
 /// How many receipts wait for what their members have written.
 const MAX_DEFERRED: usize = 256;
 /// How many marks of one chain are kept of one member that are not here: the latest.
@@ -26,7 +26,7 @@ const MAX_BEYOND: usize = 64;
 /// How many changes that are not here are kept of one member.
 const MAX_UNKNOWN: usize = 256;
 /// How many texts are told of at once.
-const TOLD_AT_ONCE: usize = 256;
+const TOLD_AT_ONCE: usize = 4096;
 
 /// See the module.
 #[derive(Debug, Default)]
