@@ -1,8 +1,10 @@
 //! Connections that are tried at several addresses at once, without a thread for each.
 //!
 //! A plain attempt begins at its time and ends with what comes of it. One that is to be punched begins anew on a grid of
-//! time, whatever came of it before: both sides do so at once, and each first packet that leaves opens the way for those
-//! that come, in a NAT or a firewall on the way.
+//! time when it has failed: both sides do so at once, and each first packet that leaves opens the way for those that come,
+//! in a NAT or a firewall on the way. One that has not failed goes on, and the kernel repeats its first packet. A new socket
+//! has another sequence number: an answer that is on its way to the old one would be lost, and a router that passes on
+//! the other side's first packet before it has seen the new one lets the new one out no more.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// How often an attempt that is punched begins anew. A kernel repeats its first packet after a second only.
+/// At what multiples of this time after the first one an attempt that is punched, and has failed, begins anew.
 pub const GRID: Duration = Duration::from_millis(400);
 
 /// Attempts that are under way.
@@ -107,10 +109,13 @@ impl Race {
             if let Some(failed) = self.begin(now) {
                 return Ok(Some(failed));
             }
+            if self.is_over() {
+                return Ok(None);
+            }
             if let Some(outcome) = self.wait(wake.min(self.deadline()))? {
                 return Ok(Some(outcome));
             }
-            if Instant::now() >= wake || self.is_over() {
+            if Instant::now() >= wake {
                 return Ok(None);
             }
         }
@@ -119,8 +124,7 @@ impl Race {
     fn deadline(&self) -> Instant {
         let due = self.tries.iter().filter_map(|attempt| match attempt.state {
             State::Due(at) => Some(at),
-            State::Trying(_, since) => attempt.source.map(|_| since + GRID),
-            State::Over => None,
+            State::Trying(..) | State::Over => None,
         });
         due.fold(self.until, Instant::min)
     }
@@ -136,11 +140,8 @@ impl Race {
             }
             let began = match attempt.state {
                 State::Due(at) if now >= at => at,
-                State::Trying(_, since) if attempt.source.is_some() && now >= since + GRID => since + GRID,
                 _ => continue,
             };
-            // An attempt of the same addresses must be gone before another one can begin.
-            attempt.state = State::Over;
             match connect(attempt.remote, attempt.source) {
                 Ok(socket) => attempt.state = State::Trying(socket, began),
                 Err(error) => {
@@ -217,7 +218,7 @@ impl Try {
         if self.source.is_none() {
             return self.end();
         }
-        self.state = State::Due(began + GRID);
+        self.state = State::Due(next_moment(began, Instant::now()));
         None
     }
 
@@ -231,6 +232,12 @@ impl Try {
         let error = error.unwrap_or_else(|| io::ErrorKind::TimedOut.into());
         Some(Outcome::Failed { remote: self.remote, punched: self.source.is_some(), error })
     }
+}
+
+/// The next moment of the grid on which `began` is.
+fn next_moment(began: Instant, now: Instant) -> Instant {
+    let passed = now.saturating_duration_since(began).as_millis() / GRID.as_millis();
+    began + GRID.saturating_mul(u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1))
 }
 
 /// Begins to connect.
@@ -320,6 +327,38 @@ mod tests {
             one.write_all(b"x").unwrap();
             other.read_exact(&mut [0]).unwrap();
         }
+    }
+
+    // Elsewhere such a queue is longer.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_has_not_failed_is_not_begun_anew() {
+        // Nothing answers there: the queue of the listener is full, and the kernel drops first packets.
+        let full = shared("127.0.0.1:0".parse().unwrap()).unwrap();
+        full.listen(0).unwrap();
+        let remote = full.local_addr().unwrap().as_socket().unwrap();
+        let _first = TcpStream::connect(remote).unwrap();
+        let (own, now) = (free(), Instant::now());
+        let mut race = Race::until(now + LONG);
+        race.punch(own, &[remote], now).unwrap();
+        let mut socket = || {
+            assert!(race.next(GRID * 3 / 2).unwrap().is_none());
+            let [Try { state: State::Trying(socket, _), .. }] = race.tries.as_slice() else {
+                panic!("{race:?}");
+            };
+            rustix::fs::fstat(socket).unwrap().st_ino
+        };
+        assert_eq!(socket(), socket());
+    }
+
+    #[test]
+    fn what_has_failed_begins_anew_on_the_grid_however_late_it_is() {
+        let began = Instant::now();
+        let next = |late| next_moment(began, began + late) - began;
+        assert_eq!(next(Duration::ZERO), GRID);
+        assert_eq!(next(GRID - Duration::from_millis(1)), GRID);
+        assert_eq!(next(GRID), GRID * 2);
+        assert_eq!(next(GRID * 5 / 2), GRID * 3);
     }
 
     #[test]

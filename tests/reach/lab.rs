@@ -10,6 +10,7 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv6Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -151,6 +152,14 @@ fn run(command: &mut Command, input: &str) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {stderr:.2000}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Tries once more where that fails: some things hang on moments that a busy machine may miss.
+pub fn twice<T>(mut attempt: impl FnMut() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(&mut attempt)).unwrap_or_else(|_| {
+        println!("tried again");
+        attempt()
+    })
 }
 
 /// Whether this machine has a program.

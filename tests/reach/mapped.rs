@@ -6,7 +6,7 @@ use std::time::Instant;
 use peerchat::client::network::mapping::gateway;
 use peerchat::client::network::mapping::{Failure, Grant, Wanted, natpmp, pcp, upnp};
 
-use crate::lab::{Kind, Lab, PORT, Site, maps};
+use crate::lab::{Kind, Lab, PORT, Site, maps, twice};
 
 /// In which way the program of [`asks_as_it_is_told`] asks; nothing is done without it.
 const WAY: &str = "PEERCHAT_TEST_ASKS_BY";
@@ -63,11 +63,15 @@ fn a_router_maps_a_port_in_each_way() {
     }
     let site = lab.site(Kind::Mapping);
     for way in ["pcp", "nat-pmp", "upnp"] {
-        let said = asked(&site, way);
-        println!("{way}: {said}");
-        assert!(said.contains(&format!("mapped {}:", site.address())) && said.contains("asked Ok"), "{said}");
-        assert!(!said.contains(&format!(":{PORT} ")), "that one is not to be had: {said}");
-        assert!(!site.is_mapped(), "it is removed again");
+        // A router that has not answered within a second counts as silent, and this one is a program on a busy machine.
+        twice(|| {
+            let said = asked(&site, way);
+            println!("{way}: {said}");
+            let mapped = said.contains(&format!("mapped {}:", site.address()));
+            assert!(mapped && said.contains("asked Ok"), "{said}");
+            assert!(!said.contains(&format!(":{PORT} ")), "that one is not to be had: {said}");
+            assert!(!site.is_mapped(), "it is removed again");
+        });
     }
     // A router that is silent, and one behind another: no port is mapped, and it is found out soon.
     let silent = lab.site(Kind::Preserving);

@@ -1,22 +1,23 @@
 //! Two clients for each pair of kinds: they link, by the best route that there is, and again after the routers forget.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::lab::{Kind, Lab, Site, maps};
+use crate::lab::{Kind, Lab, Site, maps, twice};
 use crate::support::client::{ANSWER_ALL, Client};
 
-/// What is promised for a link where no relay is needed, and where one is; for one that is found anew; and for one that
-/// need not be relayed any more, where the first attempt leads to it.
+/// What is promised for a link where no relay is needed, which half of them keep to even on a busy machine; for any link;
+/// for one that is found anew; and for one that need not be relayed any more, where the first attempt leads to it.
 const LINKED: Duration = Duration::from_secs(3);
-const RELAYED: Duration = Duration::from_secs(8);
+const ANY_LINKED: Duration = Duration::from_secs(8);
 const HEALED: Duration = Duration::from_secs(20);
 const UPGRADED: Duration = Duration::from_secs(65);
-/// What a machine that is busy with all pairs at once may take instead, so many times as long, or so many attempts.
+/// What a machine that is busy with all pairs at once may take instead, so many times as long.
 const SLACK: u32 = 3;
 /// How many pairs are there at once.
 const AT_ONCE: usize = 12;
@@ -59,6 +60,9 @@ fn delays(near: Kind, far: Kind) -> [Duration; 2] {
     let both = near == Kind::Reset && far == Kind::Reset;
     [1, 40].map(|ms| if both { Duration::from_millis(ms) } else { Duration::ZERO })
 }
+
+/// Two kinds, or the one of two neighbours.
+type Pair = (Kind, Option<Kind>);
 
 /// Which pairs are tried: all, or those of `PEERCHAT_PAIRS`, for instance `nat-rst/double,nat/nat`.
 fn is_chosen(near: Kind, far: Option<Kind>) -> bool {
@@ -146,7 +150,7 @@ fn exchange(near: &mut Side, far: &mut Side, until: Instant) {
 /// From two clients that know nothing of each other to two that have lost nothing.
 fn meet(near: Client, far: Client, sites: &[&Site], promised: &[&str]) -> Outcome {
     let (mut near, mut far) = (Side::new(near), Side::new(far));
-    let limit = SLACK * if promised.contains(&"relayed") { RELAYED } else { LINKED };
+    let limit = SLACK * ANY_LINKED;
     let asked = Instant::now();
     near.client.say(&format!("REQUEST {}", far.name));
     let route = near.link(asked + limit);
@@ -179,14 +183,13 @@ fn meet(near: Client, far: Client, sites: &[&Site], promised: &[&str]) -> Outcom
 fn ready(site: &Site, host: usize, name: &str) -> Client {
     let mut client = site.client_at(host, name, &ANSWER_ALL);
     if site.kind() == Kind::Mapping {
-        let reachable = client.wait("reachable", |_| true);
-        assert_eq!(reachable["how"], "mapped");
+        client.wait("reachable", |reachable| reachable["how"] == "mapped");
     }
     client
 }
 
-fn pair(lab: &Lab, number: usize, near: Kind, far: Kind) -> Outcome {
-    let [near_delay, far_delay] = delays(near, far);
+fn pair(lab: &Lab, number: usize, (near, far): (Kind, Kind), delays: [Duration; 2]) -> Outcome {
+    let [near_delay, far_delay] = delays;
     let sites = [(near, near_delay), (far, far_delay)].map(|(kind, delay)| lab.distant_site(kind, delay));
     // One that has a mapped port is the far one, and discovery has long heard of it when the near one asks.
     let bob = ready(&sites[1], 0, &format!("bob{number}"));
@@ -202,6 +205,25 @@ fn neighbours(lab: &Lab, number: usize, kind: Kind) -> Outcome {
     meet(alice, bob, &[&site], &["direct"])
 }
 
+/// A line of the table.
+fn row((near, far): Pair, outcome: Option<&Outcome>) -> String {
+    let far = far.map_or("lan".to_owned(), |far| far.to_string());
+    let Some(Outcome { linked, route, healed, healed_route }) = outcome else {
+        return format!("{near:10} {far:10} FAILED");
+    };
+    let healed = healed.map_or("-".to_owned(), |healed| format!("{:.2} s", healed.as_secs_f64()));
+    let linked = format!("{:.2} s", linked.as_secs_f64());
+    format!("{near:10} {far:10} {linked:>8} {route:8} {healed:>8} {healed_route:8}")
+}
+
+fn attempt(lab: &Lab, number: usize, (near, far): Pair) -> Option<Outcome> {
+    let attempt = || match far {
+        Some(far) => pair(lab, number, (near, far), delays(near, far)),
+        None => neighbours(lab, number, near),
+    };
+    catch_unwind(AssertUnwindSafe(attempt)).ok()
+}
+
 #[test]
 fn each_pair_of_kinds_links_and_heals() {
     let Some(lab) = Lab::new() else { return };
@@ -209,7 +231,7 @@ fn each_pair_of_kinds_links_and_heals() {
     lab.core().count("output", "tcp flags & (syn | ack) == syn");
     let maps = maps();
     let kinds: Vec<_> = KINDS.into_iter().filter(|kind| maps || *kind != Kind::Mapping).collect();
-    let mut work = Vec::new();
+    let mut work: Vec<Pair> = Vec::new();
     for (index, near) in kinds.iter().enumerate() {
         work.extend(kinds[index..].iter().map(|far| (*near, Some(*far))));
     }
@@ -218,68 +240,88 @@ fn each_pair_of_kinds_links_and_heals() {
     work.retain(|(near, far)| {
         far.is_none_or(|far| delays(*near, far) == [Duration::ZERO; 2] || lab.delays())
     });
-    let work = Mutex::new(work.into_iter().enumerate());
-    let rows = Mutex::new(Vec::new());
-    let worker = || {
-        loop {
-            let Some((number, (near, far))) = work.lock().unwrap().next() else { return };
-            let done = catch_unwind(AssertUnwindSafe(|| match far {
-                Some(far) => pair(&lab, number, near, far),
-                None => neighbours(&lab, number, near),
-            }));
-            rows.lock().unwrap().push((near, far, done.ok()));
-        }
-    };
+    let next = AtomicUsize::new(0);
+    let outcomes: Vec<_> = work.iter().map(|_| OnceLock::new()).collect();
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
-            scope.spawn(worker);
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(pair) = work.get(number) else { return };
+                    assert!(outcomes[number].set(attempt(&lab, number, *pair)).is_ok());
+                }
+            });
         }
     });
-    let mut rows = rows.into_inner().unwrap();
-    rows.sort_by_key(|(near, far, _)| (*near, *far));
     println!("{:10} {:10} {:>8} {:8} {:>8} {:8}", "near", "far", "linked", "by", "healed", "by");
-    for (near, far, outcome) in &rows {
-        let far = far.map_or("lan".to_owned(), |far| far.to_string());
-        let Some(Outcome { linked, route, healed, healed_route }) = outcome else {
-            println!("{near:10} {far:10} FAILED");
-            continue;
-        };
-        let healed = healed.map_or("-".to_owned(), |healed| format!("{:.2} s", healed.as_secs_f64()));
-        let linked = format!("{:.2} s", linked.as_secs_f64());
-        println!("{near:10} {far:10} {linked:>8} {route:8} {healed:>8} {healed_route:8}");
+    let (mut failed, mut without_relay) = (0, Vec::new());
+    for (number, (pair, outcome)) in work.iter().zip(outcomes).enumerate() {
+        let outcome = outcome.into_inner().flatten();
+        // A punch hangs on moments that a machine may miss which is busy with all pairs: such a one has it to itself now.
+        let again = outcome.is_none();
+        let outcome = outcome.or_else(|| attempt(&lab, work.len() + number, *pair));
+        failed += usize::from(outcome.is_none());
+        let direct = outcome.as_ref().filter(|outcome| outcome.route != "relayed");
+        without_relay.extend(direct.map(|outcome| outcome.linked));
+        println!("{}{}", row(*pair, outcome.as_ref()), if again { " tried again" } else { "" });
     }
-    let failed = rows.iter().filter(|(.., outcome)| outcome.is_none()).count();
-    assert_eq!(failed, 0, "of {} pairs", rows.len());
+    assert_eq!(failed, 0, "of {} pairs", work.len());
+    without_relay.sort();
+    let middle = without_relay.get(without_relay.len() / 2);
+    assert!(middle.is_none_or(|middle| *middle < SLACK * LINKED), "links take long: {without_relay:?}");
     assert_eq!(lab.core().counted(), 0, "discovery connects to no one");
 }
 
-#[test]
-fn a_relayed_link_becomes_direct_when_it_can_under_a_stream_of_messages() {
-    let Some(lab) = Lab::new() else { return };
-    if !lab.delays() {
-        return;
-    }
+/// Other two sites and users in each attempt.
+fn upgrade(lab: &Lab, number: usize) {
     // The near router remembers first packets that were not answered. If the far one's came before a new one has left, all
-    // others would be held up there.
+    // others would be held up there, until the attempt after the next.
     let [near, far] = [10, 20].map(Duration::from_millis);
     let near = lab.distant_site(Kind::Preserving, near);
     let mut far = lab.distant_site(Kind::Only443, far);
-    let [mut alice, mut bob] =
-        [(&near, "alice"), (&far, "bob")].map(|(site, name)| Side::new(site.client(name)));
-    alice.client.say("REQUEST bob");
-    let until = Instant::now() + SLACK * RELAYED;
+    let [mut alice, mut bob] = [(&near, "alice"), (&far, "bob")]
+        .map(|(site, name)| Side::new(site.client(&format!("{name}{number}"))));
+    alice.client.say(&format!("REQUEST {}", bob.name));
+    let until = Instant::now() + SLACK * ANY_LINKED;
     assert_eq!((alice.link(until), bob.link(until)), ("relayed".into(), "relayed".into()));
     far.rules(Kind::Preserving);
     let changed = Instant::now();
     while alice.route() != "punched" {
         assert!(changed.elapsed() < SLACK * UPGRADED, "relayed still, after {} messages", alice.said);
-        exchange(&mut alice, &mut bob, Instant::now() + HEALED);
+        exchange(&mut alice, &mut bob, Instant::now() + SLACK * HEALED);
     }
     println!("direct after {:?} and {} messages", changed.elapsed(), alice.said + bob.said);
-    exchange(&mut alice, &mut bob, Instant::now() + HEALED);
+    exchange(&mut alice, &mut bob, Instant::now() + SLACK * HEALED);
+    let until = Instant::now() + SLACK * HEALED;
+    while bob.route() != "punched" {
+        assert!(Instant::now() < until, "it is not one link");
+        exchange(&mut alice, &mut bob, until);
+    }
     for side in [&mut alice, &mut bob] {
         let heard = side.heard;
         assert_eq!(side.heard_in_all(), heard);
     }
-    assert_eq!(bob.route(), "punched");
+}
+
+#[test]
+fn a_relayed_link_becomes_direct_when_it_can_under_a_stream_of_messages() {
+    let Some(lab) = Lab::new() else { return };
+    if lab.delays() {
+        let mut number = 0..;
+        twice(|| upgrade(&lab, number.next().unwrap()));
+    }
+}
+
+/// A round trip between the two takes longer than it takes until a punch that was refused is tried again.
+#[test]
+fn a_way_is_punched_however_far_it_is() {
+    let Some(lab) = Lab::new() else { return };
+    if lab.delays() {
+        let mut number = 0..;
+        twice(|| {
+            let number = number.next().unwrap();
+            let delays = [150; 2].map(Duration::from_millis);
+            pair(&lab, number, (Kind::Preserving, Kind::Preserving), delays)
+        });
+    }
 }

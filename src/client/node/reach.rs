@@ -130,9 +130,10 @@ impl Reach {
         self.wake.unwrap_or(Instant::NEVER)
     }
 
-    /// Goes on to the next way where one has led to nothing. `open` says whether a contact is still looked for, and, if
-    /// so, whether discovery may help to punch; it relays in any case. Returns what discovery is to be asked for, and for which contact.
-    pub fn tick(&mut self, now: Now, open: impl Fn(ContactId) -> Option<bool>) -> Vec<(ContactId, Help)> {
+    /// Goes on to the next way where one has led to nothing. `open` says whether a contact is still looked for. Discovery
+    /// alone knows whether both have asked for each other, and helps to punch then only: an answer may be on its way. Returns
+    /// what it is to be asked for, and for which contact.
+    pub fn tick(&mut self, now: Now, open: impl Fn(ContactId) -> bool) -> Vec<(ContactId, Help)> {
         let mut asked = Vec::new();
         if now.mono < self.deadline() {
             return asked;
@@ -146,19 +147,17 @@ impl Reach {
                 self.wake_at(at);
                 continue;
             }
-            let Some(may_punch) = open(id) else {
+            if !open(id) {
                 self.forget(id);
                 continue;
-            };
+            }
             let begins = matches!(stage, Stage::Dialled | Stage::Resting | Stage::Relayed);
-            let punches_now = begins && may_punch;
-            if punches_now && punches >= MAX_PUNCHES {
+            if begins && punches >= MAX_PUNCHES {
                 self.set(id, stage, now.mono + PUNCH_LATER, rounds);
                 continue;
             }
-            punches += usize::from(punches_now);
+            punches += usize::from(begins);
             match stage {
-                Stage::Relayed if !may_punch => self.set(id, Stage::Relayed, now.mono + LATER_AGAIN, rounds),
                 Stage::Relayed => {
                     asked.push((id, Help::Punch));
                     self.set(id, Stage::Upgrading, now.mono + PUNCH_TAKES, rounds);
@@ -167,11 +166,11 @@ impl Reach {
                     let again = if rounds < SOON { SOON_AGAIN } else { LATER_AGAIN };
                     self.set(id, Stage::Relayed, now.mono + again, rounds.saturating_add(1));
                 }
-                _ if punches_now => {
+                Stage::Dialled | Stage::Resting => {
                     asked.push((id, Help::Punch));
                     self.set(id, Stage::Punching, now.mono + PUNCH_TAKES, rounds);
                 }
-                Stage::Dialled | Stage::Resting | Stage::Punching => {
+                Stage::Punching => {
                     asked.push((id, Help::Relay));
                     self.set(id, Stage::Relaying, now.mono + RELAY_TAKES, rounds);
                 }

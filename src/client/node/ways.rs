@@ -69,11 +69,10 @@ pub(super) fn tick(node: &mut Node) {
         return;
     }
     let asked = reach.tick(fx.now, |id| {
-        let mate = mates.has(id);
-        let person = roster.get(id).filter(|person| mate || person.is_dialled())?;
+        let wanted = mates.has(id) || roster.get(id).is_some_and(Person::is_dialled);
         let relayed = links.via(id).map(|via| via == Via::Relayed);
         let open = relayed.unwrap_or(rendezvous.is_up() && dialer.presence(id) == Some(true));
-        (open && !rendezvous.is_out()).then_some(mate || person.identity.request == Request::Answered)
+        wanted && open && !rendezvous.is_out()
     });
     for (id, help) in asked {
         if let Some(name) = roster.name(id).cloned() {

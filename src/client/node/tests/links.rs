@@ -1,5 +1,7 @@
 //! Links, and when to dial.
 
+use crate::protocol::rendezvous::{Refused, RefusedCode};
+
 use super::*;
 
 #[test]
@@ -46,4 +48,21 @@ fn what_arrives_of_a_frame_is_a_sign_of_life() {
     }
     world.later(millis(DEAD_AFTER));
     assert_eq!(alive(&world), (false, false));
+}
+
+#[test]
+fn a_punch_is_asked_for_although_discovery_has_not_taken_the_answer_to_the_contact_yet() {
+    let mut world = World::with_bob();
+    let about = About { name: name("bob") };
+    let asked = |actions: Vec<Action>| -> Vec<ToDiscovery> {
+        let told = actions.into_iter().filter_map(|action| match action {
+            Action::TellDiscovery(_, said) => Some(said),
+            _ => None,
+        });
+        told.flatten().filter(|said| matches!(said, ToDiscovery::Punch(_) | ToDiscovery::Relay(_))).collect()
+    };
+    assert_eq!(asked(world.later(1_000)), [ToDiscovery::Punch(about.clone())]);
+    // Where there was nothing to answer, discovery says so, and the relay is next.
+    let refused = Refused { code: RefusedCode::NOT_CONNECTED, name: Some(name("bob")) };
+    assert_eq!(asked(world.discovery(&[ToClient::Refused(refused)])), [ToDiscovery::Relay(about)]);
 }
