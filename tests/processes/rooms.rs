@@ -10,6 +10,7 @@ use crate::support::client::command;
 use crate::support::discovery::{Discovery, scratch};
 use member::{Member, agree_on_all, all_linked, in_room};
 
+mod gone;
 mod member;
 mod removed;
 
