@@ -13,6 +13,7 @@ use member::{Member, agree_on_all, all_linked, in_room};
 mod gone;
 mod member;
 mod removed;
+mod struck;
 
 #[test]
 fn who_was_away_gets_it_from_any_member() {
