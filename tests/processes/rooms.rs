@@ -13,6 +13,7 @@ use member::{Member, agree_on_all, all_linked, in_room};
 mod gone;
 mod member;
 mod removed;
+mod restored;
 mod struck;
 
 #[test]
