@@ -10,6 +10,8 @@ use crate::support::client::command;
 use crate::support::discovery::{Discovery, scratch};
 use member::{Member, agree_on_all, all_linked, in_room};
 
+#[cfg(target_os = "linux")]
+mod crowd;
 mod gone;
 mod member;
 mod removed;
