@@ -12,6 +12,7 @@ use member::{Member, agree_on_all, all_linked, in_room};
 
 #[cfg(target_os = "linux")]
 mod crowd;
+mod forked;
 mod gone;
 mod member;
 mod removed;
