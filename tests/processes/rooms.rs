@@ -17,6 +17,7 @@ mod gone;
 mod member;
 mod removed;
 mod restored;
+mod returned;
 mod struck;
 
 #[test]
