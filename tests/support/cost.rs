@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
+
+/// How many ticks of `/proc` a second has, on any Linux that this runs on.
+const TICKS: u64 = 100;
 
 /// How many bytes the files of a directory take, with those below it.
 pub fn disk(directory: &Path) -> u64 {
@@ -29,4 +33,13 @@ fn figure(pid: &str, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// How much time of a processor it has used.
+pub fn cpu(pid: &str) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // What stands before is its name, which may hold anything.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = |place: usize| fields.split_whitespace().nth(place).unwrap().parse::<u64>().unwrap();
+    Duration::from_millis((ticks(11) + ticks(12)) * 1000 / TICKS)
 }
