@@ -196,6 +196,10 @@ pub struct Receipt {
     pub tips: Vec<Hash>,
     #[n(3)]
     pub signature: Signature,
+    /// The sum of the highest numbers that the member has said so of each chain, here or before: so who has not heard all
+    /// that it has said knows that.
+    #[n(4)]
+    pub total: u64,
 }
 
 /// Which receipt it is.

@@ -135,9 +135,9 @@ pub fn change(room: RoomKey, change: &Change) -> Hash {
     .finish()
 }
 
-/// The hash of a receipt, which its member signs: room, member, epoch, counter, what it covers, the last changes.
+/// The hash of a receipt, which its member signs: room, member, epoch, counter, what it covers, the last changes, the total.
 pub fn receipt(room: RoomKey, receipt: &Receipt) -> Hash {
-    let Receipt { name: ReceiptName { member, epoch, counter }, covers, tips, .. } = receipt;
+    let Receipt { name: ReceiptName { member, epoch, counter }, covers, tips, total, .. } = receipt;
     Hasher::new(RECEIPT)
         .bytes(&room.0)
         .bytes(&member.0)
@@ -145,6 +145,7 @@ pub fn receipt(room: RoomKey, receipt: &Receipt) -> Hash {
         .number(*counter)
         .each(covers, Hasher::mark)
         .each(tips, |it, hash| it.bytes(&hash.0))
+        .number(*total)
         .finish()
 }
 

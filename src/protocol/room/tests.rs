@@ -67,8 +67,9 @@ fn receipt_name() -> impl Strategy<Value = ReceiptName> {
 }
 
 fn receipt() -> impl Strategy<Value = Receipt> {
-    (receipt_name(), many(mark()), many(hash()), signature())
-        .prop_map(|(name, covers, tips, signature)| Receipt { name, covers, tips, signature })
+    (receipt_name(), many(mark()), many(hash()), signature()).prop_map(|(name, covers, tips, signature)| {
+        Receipt { name, covers, tips, signature, total: name.epoch }
+    })
 }
 
 fn name() -> impl Strategy<Value = Name> {

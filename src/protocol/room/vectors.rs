@@ -136,7 +136,8 @@ fn vectors() -> String {
 
     let receipt_name = ReceiptName { member: bob.public(), epoch: EPOCHS[1], counter: 1 };
     let covers = vec![of_alice.mark(), of_bob.mark()];
-    let mut receipt = Receipt { name: receipt_name, covers, tips: vec![grant], signature: UNSIGNED };
+    let mut receipt =
+        Receipt { name: receipt_name, covers, tips: vec![grant], signature: UNSIGNED, total: 3 };
     let hash = hash::receipt(room, &receipt);
     receipt.signature = bob.sign(&hash.0);
     assert!(receipt.is_signed(room));

@@ -292,6 +292,11 @@ impl Journal {
             .optional()?)
     }
 
+    /// Whether an entry of a room has this place in the journal.
+    pub fn has_entry(&self, seq: Seq) -> Result<bool> {
+        Ok(self.one("SELECT EXISTS (SELECT 1 FROM room_entry WHERE seq = ?1)", [seq], |row| row.get(0))?)
+    }
+
     /// Calls `each` with the entries of a chain after `after`, up to `up_to`, their hashes and their places, until it
     /// returns `false`. `name` finds the chains of their causes.
     pub fn entries_after(

@@ -254,7 +254,13 @@ fn about_rooms() -> Vec<Peer> {
             entries: entries.clone(),
             signature,
         }),
-        RoomSays::Receipts(vec![Receipt { name: receipt, covers: vec![mark], tips: vec![hash], signature }]),
+        RoomSays::Receipts(vec![Receipt {
+            name: receipt,
+            covers: vec![mark],
+            tips: vec![hash],
+            signature,
+            total: 7,
+        }]),
         RoomSays::Got(1000),
         RoomSays::Proof(Box::new(Proof { chain, one: stretch(), other: Some(stretch()) })),
     ];

@@ -61,11 +61,6 @@ impl Oracle {
         self.promised[number].clear();
     }
 
-    /// Its program starts: places in the journal behind the last one are given out, if they were before.
-    pub fn started(&mut self, number: usize, last: i64) {
-        self.seen[number] = self.seen[number].min(last);
-    }
-
     /// What was cut may come again, if the owner has had it.
     pub fn cut(&mut self, number: usize) {
         self.texts[number].clear();
@@ -117,6 +112,29 @@ impl World {
     }
 }
 
+/// Its program starts: what it committed a moment before it died is had, and places in the journal behind the last one are
+/// given out anew.
+pub fn started(world: &mut World, number: usize, last: i64) {
+    let who = world.number(world.members[number].keypair.public());
+    for (name, _) in new_entries(world, number) {
+        world.oracle.had.entry(name).or_default().insert(who);
+    }
+    world.oracle.seen[number] = last;
+}
+
+/// The entries that a journal has got since it was looked at last, with their places in the journal.
+fn new_entries(world: &World, number: usize) -> Vec<(Name, i64)> {
+    let journal = &world.members[number].journal;
+    let mut new = journal
+        .prepare_cached("SELECT author, granted, epoch, room_entry.number, seq FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE seq > ?1")
+        .unwrap();
+    let rows = new.query_map([world.oracle.seen[number]], |row| {
+        let name = name(row)?;
+        Ok((name, row.get::<_, i64>(4)?))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
 /// After each transaction of a member.
 pub fn each(world: &mut World, number: usize, was_full: bool) {
     let journal = std::rc::Rc::clone(&world.members[number].journal);
@@ -135,14 +153,7 @@ pub fn each(world: &mut World, number: usize, was_full: bool) {
     if before != settled {
         world.note(|| format!("user{number} has settled {settled}"));
     }
-    let mut new = journal
-        .prepare_cached("SELECT author, granted, epoch, room_entry.number, seq FROM room_entry JOIN room_chain ON room_chain.id = chain WHERE seq > ?1")
-        .unwrap();
-    let rows = new.query_map([world.oracle.seen[number]], |row| {
-        let name = name(row)?;
-        Ok((name, row.get::<_, i64>(4)?))
-    });
-    for (name, seq) in rows.unwrap().map(Result::unwrap).collect::<Vec<_>>() {
+    for (name, seq) in new_entries(world, number) {
         world.oracle.had.entry(name).or_default().insert(who);
         world.oracle.seen[number] = world.oracle.seen[number].max(seq);
         if was_full && name.0.author != own && honest {
@@ -257,15 +268,17 @@ fn check_invited(world: &mut World, number: usize, own: PublicKey) {
 /// What comes before an entry has come in before it.
 fn causal(world: &World, number: usize) -> Result<(), String> {
     let rooms = world.members[number].rooms.as_ref();
-    let Some((room, _)) = rooms.and_then(|it| it.iter().next()) else {
+    let Some((room, it)) = rooms.and_then(|it| it.iter().next()) else {
         return Ok(());
     };
+    // What a removal has cut, as far as it was known, may be kept after all.
+    let counts = |before: &(i64, u64)| it.chain_name(before.0).is_none_or(|name| it.limit(name) == u64::MAX);
     let entries = world.members[number].journal.entries_from(room, 0).unwrap();
     let seqs: BTreeMap<_, _> = entries.iter().map(|(chain, at, it, _)| ((*chain, *at), it.seq)).collect();
     for (chain, at, entry, causes) in &entries {
         let late = |before: &(i64, u64)| seqs.get(before).is_some_and(|before| *before > entry.seq);
         let causes = causes.iter().map(|(chain, number, _)| (*chain, *number));
-        if let Some(before) = causes.chain([(*chain, at - 1)]).find(late) {
+        if let Some(before) = causes.filter(counts).chain([(*chain, at - 1)]).find(late) {
             return Err(format!("user{number} has {at} of chain {chain} before {before:?}, its cause"));
         }
     }

@@ -286,8 +286,16 @@ impl World {
                 self.set_low(number, false);
             }
         }
-        // Who is invited joins, so that all are there.
         self.run_until(self.now + 5_000)?;
+        // Who is invited joins, so that all are there: also who has forgotten, with its journal, that it did.
+        for number in 0..self.members.len() {
+            let room = self.members[number].rooms.as_ref().and_then(|it| it.iter().next());
+            let Some((id, _)) = room.filter(|(_, room)| room.state(room.own) == Some(State::Invited)) else {
+                continue;
+            };
+            let epoch = self.rng.u64(..);
+            self.command(number, Command::Join(id, epoch));
+        }
         self.run_until(self.now + 15_000)?;
         liars::end(self)?;
         self.expel();
@@ -375,10 +383,11 @@ impl World {
         member.epoch = epoch;
         member.started = now;
         member.seq = member.journal.last_seq().unwrap();
-        self.oracle.started(number, member.seq);
+        let last = member.seq;
         member.rooms = Some(Rooms::load(&member.journal, own).unwrap());
         member.inbox.clear();
         (member.low, member.full) = (false, false);
+        super::check::started(self, number, last);
         self.note(|| format!("user{number} starts in {epoch:016x}"));
     }
 

@@ -677,7 +677,7 @@ impl Peers {
                 let main = room.branches(*name).find(|chain| chain.row.branch == 0);
                 if main.is_some_and(|chain| mark.number <= chain.row.base)
                     || room.limit(*name) < mark.number
-                        && main.is_some_and(|chain| chain.row.number >= room.limit(*name))
+                        && main.map_or(0, |chain| chain.row.number) >= room.limit(*name)
                 {
                     here.push(*place);
                     continue;

@@ -34,6 +34,9 @@ pub struct Receipts {
     pub kept: BTreeMap<ReceiptName, Receipt>,
     /// The furthest that each member says to have of each chain.
     claims: BTreeMap<PublicKey, BTreeMap<ChainName, Mark>>,
+    /// The sums of these numbers, and what they are by the members' own words.
+    sums: BTreeMap<PublicKey, u64>,
+    totals: BTreeMap<PublicKey, u64>,
     /// The same, as far as it is here too.
     has: BTreeMap<PublicKey, BTreeMap<ChainId, u64>>,
     /// Claims of what is not here, by who makes them.
@@ -72,6 +75,35 @@ impl Receipts {
         let beyond = self.beyond.get(&member).map(|all| all.range(marks_of(chain))).into_iter().flatten();
         let furthest = self.claims.get(&member).and_then(|all| all.get(&chain));
         beyond.chain(furthest).copied()
+    }
+
+    /// A member says to have this.
+    fn claim(&mut self, member: PublicKey, mark: &Mark) {
+        let known =
+            self.claims.entry(member).or_default().entry(mark.chain).or_insert(Mark { number: 0, ..*mark });
+        if known.number < mark.number {
+            let sum = self.sums.entry(member).or_default();
+            *sum = sum.saturating_add(mark.number - known.number);
+            *known = *mark;
+        }
+    }
+
+    /// What the sum of a member's claims comes to with these.
+    fn total_with(&self, member: PublicKey, covers: &[Mark]) -> u64 {
+        let mut more = BTreeMap::new();
+        for mark in covers {
+            let number: &mut u64 = more.entry(mark.chain).or_default();
+            *number = (*number).max(mark.number);
+        }
+        let claimed = |chain| self.claimed(member, chain).unwrap_or_default();
+        let grown = more.into_iter().map(|(chain, number)| number.saturating_sub(claimed(chain)));
+        grown.fold(self.sums.get(&member).copied().unwrap_or_default(), u64::saturating_add)
+    }
+
+    /// Whether all is known that a member has said.
+    fn has_all_of(&self, member: PublicKey) -> bool {
+        self.sums.get(&member).copied().unwrap_or_default()
+            >= self.totals.get(&member).copied().unwrap_or_default()
     }
 
     /// More may be final than is known.
@@ -156,10 +188,7 @@ impl Room {
     pub fn keep_receipt(&mut self, journal: &Journal, receipt: &Receipt) -> Result<()> {
         let member = receipt.name.member;
         for mark in &receipt.covers {
-            let claims = self.receipts.claims.entry(member).or_default();
-            if claims.get(&mark.chain).is_none_or(|known| known.number < mark.number) {
-                claims.insert(mark.chain, *mark);
-            }
+            self.receipts.claim(member, mark);
             self.check_claim(journal, member, mark)?;
         }
         let unknown = receipt.tips.iter().filter(|tip| !self.changes.contains_key(tip)).copied();
@@ -171,6 +200,8 @@ impl Room {
                 all.pop_first();
             }
         }
+        let total = self.receipts.totals.entry(member).or_default();
+        *total = (*total).max(receipt.total);
         self.receipts.kept.insert(receipt.name, receipt.clone());
         (self.receipts.news, self.receipts.unsettled) = (true, true);
         Ok(())
@@ -295,7 +326,8 @@ impl Room {
         self.receipts.due = (!self.receipts.grown.is_empty()).then_some(now.mono);
         let name = ReceiptName { member: self.own, epoch, counter: self.receipts.counter };
         let tips = self.membership.tips.iter().copied().take(MAX_CAUSES).collect();
-        let mut receipt = Receipt { name, covers, tips, signature: Signature([0; 64]) };
+        let total = self.receipts.total_with(self.own, &covers);
+        let mut receipt = Receipt { name, covers, tips, signature: Signature([0; 64]), total };
         receipt.signature = keypair.sign(&hash::receipt(self.key(), &receipt).0);
         self.take_receipt(journal, &receipt)?;
         Ok(Some(receipt))
@@ -439,6 +471,7 @@ impl Room {
         let unsettled = |chain: &&Chain| chain.row.place > self.row.settled;
         self.chains.values().filter(unsettled).any(|chain| self.covered(member, chain) < chain.row.number)
             || self.is_ahead(member)
+            || !self.receipts.has_all_of(member)
     }
 
     /// Whether a member has said to have what is not here, and may still come.
@@ -478,6 +511,9 @@ impl Room {
                 );
             }
         }
+        for member in self.joined.iter().filter(|member| !self.receipts.has_all_of(**member)) {
+            out += &format!("[{:.4} has said more] ", member.to_string());
+        }
         for w in &self.waiting {
             out += &w.explain();
         }
@@ -497,7 +533,8 @@ impl Room {
             .filter(|(_, grant)| grant.key != self.membership.owner)
             .and_then(|(hash, _)| self.chains_of(self.own).find(|chain| chain.row.name.grant == hash));
         let known = |member| first.is_none_or(|first| self.covered(member, first) > 0);
-        if !others().all(|member| !self.is_ahead(member) && knows_tips(member) && known(member)) {
+        let all_heard = |member| self.receipts.has_all_of(member) && !self.is_ahead(member);
+        if !others().all(|member| all_heard(member) && knows_tips(member) && known(member)) {
             return Ok(());
         }
         let mut settled = self.last_place();

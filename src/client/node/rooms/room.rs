@@ -13,8 +13,9 @@ use crate::protocol::room::{
 use crate::store::Result;
 use crate::store::journal::{ChainId, ChainRow, EntryStanding, Journal, RoomRow};
 
-/// The most chains of one room that anything is known of.
-const MAX_CHAINS: usize = 20_000;
+/// The most chains of one room that anything is known of, and of one author: no member can use up all.
+const MAX_CHAINS: usize = 100_000;
+const MAX_CHAINS_OF_ONE: usize = 5_000;
 
 /// See the module.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Room {
     pub waiting: Vec<Waiting>,
     /// Receipts of members who have written what is not here.
     pub deferred: Vec<Receipt>,
+    /// What counted as dropped may have come after all, and others stand behind it.
+    pub misplaced: bool,
     /// Entries that came too late for their place, which this member has to say.
     pub late: Vec<Raise>,
     /// Who takes part, or what the room is, has changed in this transaction.
@@ -153,6 +156,7 @@ impl Room {
             forked: BTreeMap::new(),
             waiting: Vec::new(),
             deferred: Vec::new(),
+            misplaced: false,
             late: Vec::new(),
             changed: false,
             receipts: Receipts::default(),
@@ -192,7 +196,8 @@ impl Room {
         if let Some(id) = self.named(name, branch) {
             return Ok(Some(id));
         }
-        if self.chains.len() >= MAX_CHAINS {
+        let are_too_many = |author| self.chains_of(author).nth(MAX_CHAINS_OF_ONE - 1).is_some();
+        if self.chains.len() >= MAX_CHAINS || are_too_many(name.author) {
             return Ok(None);
         }
         let mut row = journal.add_chain(self.row.id, name, branch)?;

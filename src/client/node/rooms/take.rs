@@ -423,6 +423,7 @@ impl Room {
             entry,
             causes: &ids,
         })?;
+        self.misplaced |= self.limit(name) != u64::MAX;
         let first = number == 1;
         let before = self.state(name.author);
         if let Some(chain) = self.chains.get_mut(&id) {

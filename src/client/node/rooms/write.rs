@@ -214,6 +214,18 @@ impl Room {
         self.recount();
         self.tell_changes(cx, &before, added.values());
         if self.cut(cx.journal)? {
+            // Of what came in this transaction and is gone again no one is told.
+            let mut gone = Vec::new();
+            for effect in &*cx.effects {
+                if let Effect::Text { room, seq, .. } = effect
+                    && *room == self.row.id
+                    && !cx.journal.has_entry(*seq)?
+                {
+                    gone.push(*seq);
+                }
+            }
+            let is_gone = |it: &Effect| matches!(it, Effect::Text { room, seq, .. } if *room == self.row.id && gone.contains(seq));
+            cx.effects.retain(|effect| !is_gone(effect));
             cx.effects.push(Effect::Cut { room: self.row.id });
         }
         self.recount();
