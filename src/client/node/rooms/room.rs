@@ -297,6 +297,18 @@ impl Room {
             let least = each.and_then(|each| each.into_iter().min_by_key(|past| past.mark.number));
             pasts.extend(least.map(|past| (*name, past)));
         }
+        // What it did not get when it was in before it does not get now either: there is no place for it before the rest.
+        let before = self.membership.grants.iter().filter(|(hash, grant)| {
+            let has_written = |chain: &Chain| chain.row.name.grant == **hash && chain.row.number > 0;
+            let is_current = grants.iter().any(|(current, _)| current == *hash);
+            grant.key == key && !is_current && self.chains_of(key).any(has_written)
+        });
+        for (name, past) in before.flat_map(|(_, grant)| &grant.past) {
+            let known = pasts.entry(*name).or_insert(*past);
+            if known.mark.number < past.mark.number {
+                *known = *past;
+            }
+        }
         pasts
     }
 
