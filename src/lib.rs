@@ -22,8 +22,8 @@
 //! # Three paths
 //!
 //! The files that a value goes through, each one further and none twice. Left out is what surrounds every step in the
-//! client: `client.rs` begins a transaction and acts after its commit, `client/node.rs`, `client/node/discovery_says.rs`
-//! and `client/node/peers_say.rs` call one machine after another.
+//! client: `client.rs` begins a transaction and acts after its commit, `client/node.rs`, `client/node/discovery_says.rs`,
+//! `client/node/greetings.rs` and `client/node/peers_say.rs` call one machine after another.
 //!
 //! - **A typed line to the peer's screen.** `client/console/terminal.rs` reads it, `client/command.rs` understands it,
 //!   `client/node/commands.rs` carries it out, `client/node/delivery/outgoing.rs` takes it, `client/node/log.rs` gives it
@@ -36,7 +36,8 @@
 //!   add a contact, `client/node/rendezvous.rs` asks discovery. There `transport/connection.rs` reads it,
 //!   `discovery/connections.rs` paces it, `discovery/server.rs` takes it into a batch, `discovery/registry.rs` decides and
 //!   yields a change, `store/directory.rs` saves that. The answer pins the key in the client's roster,
-//!   `client/node/dialer.rs` says when to dial, `client/network.rs` dials, and `client/node/links.rs` brings the link up.
+//!   `client/node/dialer.rs` says when to dial, `client/network.rs` dials, and `client/node/links.rs` with
+//!   `client/node/links/choice.rs` brings the link up.
 //! - **An acknowledgement.** `client/node/delivery.rs` says what a transaction commits, `transport/writer.rs` sends it after
 //!   the commit. At the sender `client/node/links.rs` knows whose it is, `client/node/delivery/outgoing.rs` takes it,
 //!   `client/node/send_window.rs` frees the window, `client/node/conversations.rs` tells that it is delivered, and

@@ -21,22 +21,20 @@
 //! - `output`: what is told, and what the console has not written yet;
 //! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
 //!
-//! `discovery_says`, `peers_say` and `rooms_say` are the rest of the conductor; `acquaintance` is how users become contacts; `commands`
-//! and `room_commands` carry out what the user types; `leaving` is how the program ends.
+//! `discovery_says`, `greetings`, `peers_say` and `rooms_say` are the rest of the conductor; `acquaintance` is how users
+//! become contacts; `commands` and `room_commands` carry out what the user types; `unsaved` is what becomes of a
+//! transaction that fails; `leaving` is how the program ends.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::addressee::{Addressee, RoomLabel};
 use super::event::{Action, Input};
 use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
-use crate::protocol::rendezvous::{Strangers, ToClient};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ConversationId, Journal, Seq};
+use crate::store::journal::{ConversationId, Journal};
 use crate::time::{Instant, Now};
-use crate::transport::noise::Keypair;
 use crate::undo::{Transactional, Value, transactional};
 
 mod acquaintance;
@@ -48,6 +46,7 @@ mod dialer;
 mod discovery_says;
 mod effects;
 mod exit;
+mod greetings;
 mod held;
 mod intake;
 mod leaving;
@@ -68,7 +67,9 @@ mod rooms_say;
 mod roster;
 mod search;
 mod send_window;
+mod setup;
 mod trust;
+mod unsaved;
 mod ways;
 mod withdrawals;
 
@@ -93,48 +94,12 @@ use rendezvous::{Due, Rendezvous};
 use rooms::Rooms;
 use roster::Roster;
 use search::Search;
+pub use setup::Setup;
 use withdrawals::Withdrawals;
 
 /// How long what may be lost without harm (up to where messages were shown) waits for another reason to write to the
 /// disk.
 const LAZY_SAVE: Duration = Duration::from_millis(500);
-/// How long after a failed write the disk is left alone.
-const AFTER_FAILURE: Duration = Duration::from_secs(2);
-/// Why a session with discovery is given up when a transaction fails.
-const NOT_SAVED: &str = "the disk is full or fails";
-
-/// What a node is from the start.
-#[derive(Clone)]
-pub struct Setup {
-    pub name: Name,
-    /// The account's: who it is, and what signs in rooms.
-    pub keypair: Keypair,
-    /// Where the client takes links: what is given out.
-    pub listen: SocketAddr,
-    /// Which discovery, `HOST:PORT`: what its key is pinned under.
-    pub endpoint: String,
-    /// The key that discovery must have, if the user said so.
-    pub discovery_key: Option<PublicKey>,
-    /// How users are met whom this user has neither asked for nor answered.
-    pub strangers: Strangers,
-    /// How long to stay after the last line of input; `None`: until all is delivered.
-    pub linger: Option<Duration>,
-    /// Whether the output is never read: nothing is told then, and no message counts as shown.
-    pub silent: bool,
-    /// How many messages make a segment of the journal.
-    pub segment: Seq,
-    /// A random number that no start of this client has had.
-    pub epoch: u64,
-    /// Where the jitter of back-offs comes from.
-    pub seed: u64,
-}
-
-impl Setup {
-    pub fn key(&self) -> PublicKey {
-        self.keypair.public()
-    }
-}
-
 /// The state of a client, owned by its loop.
 pub struct Node {
     setup: Setup,
@@ -332,40 +297,6 @@ impl Node {
         self.fx.take_actions()
     }
 
-    /// The disk did not take the transaction: takes back everything since the last commit, and decides on `inputs`, which
-    /// were those of the transaction, once more without a disk. What had to be saved is refused; connections over which
-    /// something was said that had to be saved are closed, for both sides then find out anew where they are. `epoch` is
-    /// a fresh random number.
-    ///
-    /// # Errors
-    /// The journal can't even be read.
-    pub fn failed(
-        &mut self,
-        now: Now,
-        journal: &Journal,
-        inputs: &[Input],
-        epoch: u64,
-    ) -> Result<Vec<Action>> {
-        let linked: Vec<PublicKey> = self.mates.linked().map(|(key, _)| key).collect();
-        self.rollback();
-        self.fx.now = now;
-        self.delivery.renew_epoch(epoch);
-        self.reload_rooms(journal, &linked)?;
-        commands::refuse_searches(
-            self,
-            Code::NotSaved,
-            "the disk is full or fails, and so the index can't be updated",
-        );
-        self.search.postpone(now, AFTER_FAILURE);
-        inputs.iter().try_for_each(|input| self.handle_unsaved(now, journal, input))?;
-        self.follow_up(now, journal)?;
-        leaving::leave_when_done(self);
-        self.rests_until = now.mono + AFTER_FAILURE;
-        self.mates.renew();
-        self.save_at = Some(self.rests_until);
-        Ok(self.committed())
-    }
-
     /// When [`Self::finish`] must be called, whatever happens, on the clock of [`Now::mono`].
     pub fn deadline(&self) -> Instant {
         let room = self.fx.output.has_room();
@@ -464,58 +395,6 @@ impl Node {
             self.save_at = None;
         } else if self.dialer.is_behind() || self.conversations.is_behind() {
             self.save_at.get_or_insert(now.mono + LAZY_SAVE);
-        }
-        Ok(())
-    }
-
-    /// Decides on an input of a transaction that has failed, with nothing saved.
-    fn handle_unsaved(&mut self, now: Now, journal: &Journal, input: &Input) -> Result<()> {
-        if self.exit.has_left() {
-            return self.handle(now, journal, input);
-        }
-        match input {
-            Input::Command { command: Ok(command), reference } => {
-                return match commands::meaning(self, command) {
-                    Ok(command) if command.is_written() => {
-                        commands::refuse_unsaved(self, &command, reference.clone());
-                        Ok(())
-                    }
-                    _ => self.handle(now, journal, input),
-                };
-            }
-            Input::Send { .. } => {
-                leaving::leave(
-                    self,
-                    (FAILED, Some("not saved, and not sent: the disk is full or fails".into())),
-                );
-            }
-            Input::RendezvousUp { session, .. } => {
-                self.fx.close(*session, None);
-                self.rendezvous.not_connected(&mut self.fx, NOT_SAVED);
-            }
-            Input::RendezvousSays(session, messages) if messages.iter().any(ToClient::must_be_saved) => {
-                let mut others = messages.iter().filter(|said| !said.must_be_saved());
-                others.try_for_each(|said| self.discovery_says(journal, *session, said))?;
-                if self.rendezvous.is_session(*session) {
-                    self.rendezvous.give_up(&mut self.fx, NOT_SAVED);
-                    self.forget_presence();
-                }
-            }
-            Input::LinkUp { link, dialled, .. } => {
-                self.fx.close(*link, None);
-                if let Some(contact) = *dialled {
-                    self.dialer.dialled(now, contact);
-                    self.dialer.dial_later(now, contact, false);
-                }
-            }
-            Input::LinkSays(link, messages) if messages.iter().any(Peer::must_be_saved) => {
-                let goodbye = messages.iter().find(|said| matches!(said, Peer::Bye(_)));
-                match goodbye {
-                    Some(Peer::Bye(bye)) => self.goodbye(*link, bye.reason),
-                    _ => self.close_link(*link, None),
-                }
-            }
-            other => return self.handle(now, journal, other),
         }
         Ok(())
     }

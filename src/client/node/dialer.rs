@@ -16,15 +16,10 @@ use crate::time::{Instant, Now};
 use crate::transport::Route;
 use crate::undo::{Table, Value, transactional};
 
-/// The most dials under way that are [`YOUNG`].
-const MAX_DIALS: usize = 128;
-/// How long a dial holds one of those places. Whoever has not answered by then is far away or silent, and must not keep
-/// others from being dialled.
-const YOUNG: Duration = Duration::from_millis(250);
-/// The most dials under way in all; each has a thread, and a socket.
-const MAX_UNDERWAY: usize = 1024;
-/// Which part of the young ones, and of all, may go to contacts with whom there never was a link.
-const NEVER_LINKED: (usize, usize) = (MAX_DIALS / 4, MAX_UNDERWAY / 2);
+mod places;
+
+use places::{Places, YOUNG};
+
 /// How long the side with the higher key leaves it to the other to dial first. Saves most of the cases in which both
 /// dial and one link is closed again; the others are settled by the links themselves.
 const COURTESY: Duration = Duration::from_millis(700);
@@ -109,32 +104,6 @@ pub struct Outlook<'d> {
     pub underway: bool,
     /// When they are dialled next, unless something happens.
     pub next: Option<Instant>,
-}
-
-/// The dials under way: young and old ones, of contacts with whom there was a link, and of the others.
-#[derive(Debug, Default)]
-struct Places {
-    young: usize,
-    all: usize,
-    young_never_linked: usize,
-    never_linked: usize,
-}
-
-impl Places {
-    /// Counts one more, unless it is a young one for which there is no place.
-    fn take(&mut self, proven: bool, young: bool) -> bool {
-        let (most_young, most) = NEVER_LINKED;
-        let free = self.young < MAX_DIALS && self.all < MAX_UNDERWAY;
-        let may = proven || (self.young_never_linked < most_young && self.never_linked < most);
-        if young && !(free && may) {
-            return false;
-        }
-        self.all += 1;
-        self.young += usize::from(young);
-        self.never_linked += usize::from(!proven);
-        self.young_never_linked += usize::from(young && !proven);
-        true
-    }
 }
 
 impl Target {

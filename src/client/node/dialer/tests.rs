@@ -1,4 +1,5 @@
 use super::super::tests::support::*;
+use super::places::{MAX_DIALS, MAX_UNDERWAY};
 use super::*;
 use crate::store::journal::Standing;
 use crate::time::millis;

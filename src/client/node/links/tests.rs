@@ -1,7 +1,11 @@
+use std::net::SocketAddr;
+
 use super::super::super::notice::{Code, Notice};
 use super::super::tests::support::*;
+use super::choice::HEARD_WITHIN;
 use super::door::STRANGERS_EVERY;
 use super::*;
+use crate::protocol::peer::MAX_CURSORS;
 use crate::protocol::peer::{Bye, Kind};
 use crate::time::millis;
 use crate::undo::Transactional;
