@@ -67,7 +67,13 @@ fn what_a_removed_member_goes_on_writing_is_dropped() {
     bob.sees("alice", "later");
     let mut carol = members.pop().unwrap();
     let lines = agree_on_all(&mut members, 2);
-    assert_eq!(texts(&lines), ["kept", "without carol", "an answer", "later"]);
+    let before = texts(&lines);
+    // Which of the two in the middle is first is for them to agree on: neither knew of the other.
+    assert!(
+        before == ["kept", "without carol", "an answer", "later"]
+            || before == ["kept", "an answer", "without carol", "later"],
+        "{before:?}"
+    );
     let unseen = |texts: &[&str]| !texts.contains(&"without carol") && !texts.contains(&"later");
     let hers = carol.history();
     assert!(unseen(&texts(&hers)), "{hers:?}");
@@ -82,7 +88,7 @@ fn what_a_removed_member_goes_on_writing_is_dropped() {
     members[0].is_told_of_all(&again, 3);
     members[2].is_told_of_all(&thanks, 3);
     let lines = agree(&mut members[..2], |line| line.is_final && line.have == line.of);
-    assert_eq!(texts(&lines), ["kept", "without carol", "an answer", "later", "again", "thanks"]);
+    assert_eq!(texts(&lines), [&before[..], &["again", "thanks"]].concat());
     let hers = members[2].history();
     assert!(unseen(&texts(&hers)), "{hers:?}");
     assert_eq!(texts(&hers)[hers.len() - 2..], ["again", "thanks"]);
