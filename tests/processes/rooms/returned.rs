@@ -1,10 +1,10 @@
 //! A member that has left, and is let in again.
 
-use super::member::{Member, agree_on_all, all_linked, in_room, let_in, let_in_to_all, meet};
+use super::member::{Member, all_linked, in_room, let_in, let_in_to_all, meet};
 use crate::support::discovery::{Discovery, scratch};
 
 #[test]
-fn who_is_let_in_again_to_all_gets_what_was_said_before_it_first_came() {
+fn who_is_let_in_again_to_all_gets_all_since_it_first_came() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);
     let mut members = in_room(directory.path(), discovery.address, &["alice", "bob"]);
@@ -26,5 +26,12 @@ fn who_is_let_in_again_to_all_gets_what_was_said_before_it_first_came() {
         let said = member.chat("together again");
         member.is_told_of_all(&said, 3);
     }
-    assert_eq!(agree_on_all(&mut members, 3).len(), 6);
+    let ids = |member: &mut Member| -> Vec<_> { member.history().into_iter().map(|line| line.id).collect() };
+    let [alice, _, carol] = members.as_mut_slice() else { unreachable!() };
+    let whole = |member: &mut Member| {
+        let history = member.history();
+        history.len() == 5 && history.iter().all(|line| line.is_with_all(3))
+    };
+    carol.comes_to("all that it gets", whole);
+    assert_eq!(ids(carol), ids(alice)[1..]);
 }
