@@ -476,9 +476,6 @@ impl Rooms {
             if room.changed {
                 room.inherit(cx)?;
             }
-            if std::mem::take(&mut room.misplaced) {
-                room.place_all(cx.journal)?;
-            }
             room.raise_late(cx)?;
             room.sign(cx)?;
             room.settle(cx.journal)?;

@@ -333,34 +333,34 @@ impl Journal {
         self.run("UPDATE room_entry SET place = ?2 WHERE seq = ?1", [seq, place.cast_signed()])
     }
 
-    /// The entries of a room at this place of its order or behind it, each after its causes: chain, number, where they
-    /// stand, and their causes as chains, numbers and places.
-    #[expect(clippy::type_complexity, reason = "used in one place")]
+    /// The entries of a room, or of one chain, at this place of its order or behind it, chain by chain: chain, number,
+    /// where they stand, and the highest place at which their author had one of their causes.
     pub fn entries_from(
         &self,
         room: RoomId,
+        chain: Option<ChainId>,
         place: u64,
-    ) -> Result<Vec<(ChainId, u64, Standing, Vec<(ChainId, u64, u64)>)>> {
+    ) -> Result<Vec<(ChainId, u64, Standing, u64)>> {
         self.all(
             "SELECT seq, hash, clock, place, chain, number, causes FROM room_entry
-             WHERE room = ?1 AND place >= ?2 ORDER BY seq",
-            [room, place.cast_signed()],
+             WHERE room = ?1 AND place >= ?2 AND (?3 IS NULL OR chain = ?3) ORDER BY chain, number",
+            params![room, place.cast_signed(), chain],
             |row| {
                 let (clock, place) = (unsigned(row, 2)?, unsigned(row, 3)?);
                 let standing = Standing { seq: row.get(0)?, hash: hash(row, 1)?, clock, place };
-                let places = causes(row, 6)?.into_iter().map(|it| (it.chain, it.number, it.place));
-                Ok((row.get(4)?, unsigned(row, 5)?, standing, places.collect()))
+                let said = causes(row, 6)?.into_iter().map(|it| it.place).max().unwrap_or_default();
+                Ok((row.get(4)?, unsigned(row, 5)?, standing, said))
             },
         )
     }
 
-    /// The bodies of all entries of one kind.
-    pub fn raises(&self, room: RoomId) -> Result<Vec<(PublicKey, u64, Vec<u8>)>> {
+    /// The authors and the bodies of all entries that say that others stand later.
+    pub fn raises(&self, room: RoomId) -> Result<Vec<(PublicKey, Vec<u8>)>> {
         self.all(
-            "SELECT author, room_entry.clock, body FROM room_entry CROSS JOIN room_chain ON room_chain.id = chain
+            "SELECT author, body FROM room_entry CROSS JOIN room_chain ON room_chain.id = chain
              WHERE room_entry.room = ?1 AND kind = 4 ORDER BY seq",
             [room],
-            |row| Ok((PublicKey(row.get(0)?), unsigned(row, 1)?, row.get(2)?)),
+            |row| Ok((PublicKey(row.get(0)?), row.get(1)?)),
         )
     }
 

@@ -6,7 +6,7 @@ use peerchat::client::node::rooms::{Spread, State};
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::peer::Cursor;
 use peerchat::protocol::room::{AboutRoom, ChainName, Hash, Mark, RoomSays};
-use peerchat::store::journal::{Journal, RoomId};
+use peerchat::store::journal::{EntryStanding, Journal, RoomId};
 
 use super::world::World;
 
@@ -272,15 +272,29 @@ fn causal(world: &World, number: usize) -> Result<(), String> {
         return Ok(());
     };
     // What a removal has cut, as far as it was known, may be kept after all.
-    let counts = |before: &(i64, u64)| it.chain_name(before.0).is_none_or(|name| it.limit(name) == u64::MAX);
-    let entries = world.members[number].journal.entries_from(room, 0).unwrap();
-    let seqs: BTreeMap<_, _> = entries.iter().map(|(chain, at, it, _)| ((*chain, *at), it.seq)).collect();
-    for (chain, at, entry, causes) in &entries {
-        let late = |before: &(i64, u64)| seqs.get(before).is_some_and(|before| *before > entry.seq);
-        let causes = causes.iter().map(|(chain, number, _)| (*chain, *number));
-        if let Some(before) = causes.filter(counts).chain([(*chain, at - 1)]).find(late) {
-            return Err(format!("user{number} has {at} of chain {chain} before {before:?}, its cause"));
-        }
+    let counts = |chain: &ChainName| it.limit(*chain) == u64::MAX;
+    let journal = &world.members[number].journal;
+    let entries = journal.entries_from(room, None, 0).unwrap();
+    let seq_at: BTreeMap<_, _> = entries.iter().map(|(chain, at, it, _)| ((*chain, *at), it.seq)).collect();
+    let of = |(chain, at, entry, _): &(i64, u64, _, u64)| {
+        let standing: &EntryStanding = entry;
+        (Mark { chain: it.chain_name(*chain).unwrap(), number: *at, hash: standing.hash }, standing.seq)
+    };
+    let seqs: BTreeMap<Mark, i64> = entries.iter().map(of).collect();
+    for id in it.chains.keys() {
+        let mut wrong = None;
+        let each = |at, _, entry: peerchat::protocol::room::Entry| {
+            let seq = seq_at[&(*id, at)];
+            let late = |before: Option<&i64>| before.is_some_and(|before| *before > seq);
+            let causes = entry.causes.iter().filter(|cause| counts(&cause.mark.chain));
+            let is_late = causes.clone().any(|cause| late(seqs.get(&cause.mark)));
+            if is_late || late(seq_at.get(&(*id, at - 1))) {
+                wrong = Some(format!("user{number} has {at} of chain {id} before its causes"));
+            }
+            Ok(wrong.is_none())
+        };
+        journal.entries_after(*id, 0, u64::MAX, |id| it.chain_name(id), each).unwrap();
+        wrong.map_or(Ok(()), Err)?;
     }
     Ok(())
 }

@@ -313,15 +313,13 @@ impl World {
                 let Some(room) = journal.rooms().unwrap().pop() else {
                     return;
                 };
-                let entries = journal.entries_from(room.id, 0).unwrap();
-                let seq_of = |chain: i64, number: u64| {
-                    entries.iter().find(|it| (it.0, it.1) == (chain, number)).map(|it| it.2.seq)
-                };
-                let Some((seq, cause)) = entries.iter().rev().find_map(|(_, _, it, causes)| {
-                    causes.iter().find_map(|(chain, number, _)| Some((it.seq, seq_of(*chain, *number)?)))
-                }) else {
+                let entries = journal.entries_from(room.id, None, 0).unwrap();
+                let pairs = entries.iter().zip(entries.iter().skip(1));
+                let mut of_one_chain = pairs.filter(|(cause, it)| (cause.0, cause.1 + 1) == (it.0, it.1));
+                let Some((cause, it)) = of_one_chain.next_back() else {
                     return;
                 };
+                let (seq, cause) = (it.2.seq, cause.2.seq);
                 format!(
                     "UPDATE room_entry SET seq = -1 WHERE seq = {seq};
                      UPDATE room_entry SET seq = {seq} WHERE seq = {cause};

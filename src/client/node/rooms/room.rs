@@ -41,8 +41,8 @@ pub struct Room {
     pub waiting: Vec<Waiting>,
     /// Receipts of members who have written what is not here.
     pub deferred: Vec<Receipt>,
-    /// What counted as dropped may have come after all, and others stand behind it.
-    pub misplaced: bool,
+    /// From which number on this member has said that entries of a chain stand later.
+    pub raised_here: BTreeMap<ChainName, u64>,
     /// Entries that came too late for their place, which this member has to say.
     pub late: Vec<Raise>,
     /// Who takes part, or what the room is, has changed in this transaction.
@@ -156,7 +156,7 @@ impl Room {
             forked: BTreeMap::new(),
             waiting: Vec::new(),
             deferred: Vec::new(),
-            misplaced: false,
+            raised_here: BTreeMap::new(),
             late: Vec::new(),
             changed: false,
             receipts: Receipts::default(),
@@ -435,6 +435,16 @@ impl Room {
         Ok(Some(signed.max(row.base)))
     }
 
+    /// What is kept of a removed member can be handed on where an owner says that it ends, whatever its author has signed.
+    pub fn end_by_word(&mut self, journal: &Journal, id: ChainId) -> Result<()> {
+        let open = self.chains.get(&id).filter(|chain| chain.signed.number < chain.row.number);
+        if open.is_some_and(|chain| self.is_kept_end(&chain.row.mark())) {
+            self.sign_off(journal, id, &Signature([0; 64]))?;
+            self.note_cut(id);
+        }
+        Ok(())
+    }
+
     /// Cuts what removed members have written beyond what is kept. Returns whether that was anything.
     pub fn cut(&mut self, journal: &Journal) -> Result<bool> {
         let mut cuts = Vec::new();
@@ -454,19 +464,16 @@ impl Room {
                 };
                 row.ended = false;
                 journal.save_chain(&row)?;
-                let mut chain = Chain::load(journal, row)?;
-                if self.is_kept_end(&chain.row.mark()) {
-                    // The owner's word is as good as the author's signature, so that this can be handed on.
-                    journal.add_head(*id, *limit, &Signature([0; 64]))?;
-                    chain.signed = Signed { number: chain.row.number, hash: chain.row.hash };
-                }
-                self.chains.insert(*id, chain);
+                self.chains.insert(*id, Chain::load(journal, row)?);
             }
         }
+        let removed = |chain: &&Chain| self.limit(chain.row.name) != u64::MAX;
+        let ends: Vec<ChainId> = self.chains.values().filter(removed).map(|chain| chain.row.id).collect();
+        ends.into_iter().try_for_each(|id| self.end_by_word(journal, id))?;
         if !cuts.is_empty() {
             self.raised.clear();
             self.load_raises(journal)?;
-            self.place_all(journal)?;
+            self.place_again(journal, None)?;
         }
         Ok(!cuts.is_empty())
     }
@@ -494,9 +501,14 @@ impl Room {
     }
 
     fn load_raises(&mut self, journal: &Journal) -> Result<()> {
-        for (_, _, body) in journal.raises(self.row.id)? {
-            if let Ok(raise) = minicbor::decode(&body) {
+        for (author, body) in journal.raises(self.row.id)? {
+            if let Ok(raise) = minicbor::decode::<Raise>(&body) {
                 self.note_raise(&raise);
+                if author == self.own {
+                    let Mark { chain, number, .. } = raise.mark;
+                    let first = self.raised_here.entry(chain).or_insert(number);
+                    *first = (*first).min(number);
+                }
             }
         }
         Ok(())

@@ -283,6 +283,9 @@ impl Room {
                 }
             }
         }
+        if outcome == Offered::Refused {
+            self.end_by_word(cx.journal, id)?;
+        }
         if taken > 0 {
             self.taken.entry(id).or_insert(before);
             self.has_grown(cx.journal, id, cx.now)?;
@@ -394,8 +397,11 @@ impl Room {
             return Ok(Err(Obstacle::Against));
         }
         let mark = Mark { chain: name, number, hash };
-        let mut place = entry.clock.max(row.place + 1).max(self.floor(&mark));
+        let said = entry.causes.iter().map(|cause| cause.place.saturating_add(1));
+        let said = said.fold(entry.clock, u64::max).max(row.place + 1).max(self.floor(&mark));
         let mut ids = Vec::with_capacity(entry.causes.len());
+        // It comes too late for its place: all must have it behind what is final here, and behind what this member has raised.
+        let mut place = said.max(self.row.settled + 1);
         for cause in &entry.causes {
             match self.cause(cx, cause)? {
                 Ok((id, stands)) => {
@@ -406,10 +412,8 @@ impl Room {
                 Err(obstacle) => return Ok(Err(obstacle)),
             }
         }
-        if place <= self.row.settled {
-            // It comes too late for its place: all must have it behind what is final here.
-            place = self.row.settled + 1;
-            self.late.push(Raise { mark, place });
+        if place > said {
+            self.raise(mark, place);
         }
         let seq = (cx.seqs)();
         cx.journal.add_entry(&NewEntry {
@@ -423,7 +427,6 @@ impl Room {
             entry,
             causes: &ids,
         })?;
-        self.misplaced |= self.limit(name) != u64::MAX;
         let first = number == 1;
         let before = self.state(name.author);
         if let Some(chain) = self.chains.get_mut(&id) {
@@ -449,50 +452,61 @@ impl Room {
     /// Where a cause stands: its chain and its place.
     fn cause(&mut self, cx: &mut Cx<'_>, cause: &Cause) -> Result<Result<(ChainId, u64), Obstacle>> {
         let Mark { chain: name, number, hash } = cause.mark;
-        // Also the change that lets its author in may still come. A clock that can't be checked must not be far ahead, or no
-        // member could go on from there.
+        // Also the change that lets its author in may still come. What can't be checked must not be far ahead, or no member
+        // could go on from there.
         let known = self.membership.grants.get(&name.grant).is_some_and(|grant| grant.key == name.author);
-        if !known || cause.clock > self.last_place().saturating_add(MAX_LEAP) {
+        if !known || cause.clock.max(cause.place) > self.last_place().saturating_add(MAX_LEAP) {
             return Ok(Err(Obstacle::Missing));
         }
         let mut exempt = None;
         for chain in self.branches(name) {
             let row = &chain.row;
             if number <= row.base && row.branch == 0 {
-                exempt = Some((row.id, self.stands_before(name, number, cause.place)));
-            } else if number == row.number && hash == row.hash {
-                return Ok(if cause.clock == row.clock {
-                    Ok((row.id, row.place))
-                } else {
-                    Err(Obstacle::Against)
-                });
-            } else if number <= row.number
-                && let Some(entry) = cx.journal.entry_at(row.id, number)?
-                && entry.hash == hash
-            {
-                return Ok(if cause.clock == entry.clock {
-                    Ok((row.id, entry.place))
-                } else {
-                    Err(Obstacle::Against)
-                });
+                exempt = Some(row.id);
+            } else if let Some((clock, place)) = self.standing(cx.journal, row, number, hash)? {
+                let raised = self.raised_here.get(&name).is_some_and(|first| *first <= number);
+                let stands = if raised { place } else { 0 };
+                return Ok(if cause.clock == clock { Ok((row.id, stands)) } else { Err(Obstacle::Against) });
             }
             if self.limit(name) < number {
-                exempt = Some((row.id, 0));
+                exempt = Some(row.id);
             }
         }
         if exempt.is_none()
             && let Some(id) = self.chain(cx.journal, name, 0)?
         {
-            if self.limit(name) < number {
-                exempt = Some((id, 0));
-            } else if self.chains.get(&id).is_some_and(|chain| number <= chain.row.base) {
-                exempt = Some((id, self.stands_before(name, number, cause.place)));
-            }
+            let is_before = self.chains.get(&id).is_some_and(|chain| number <= chain.row.base);
+            exempt = (is_before || self.limit(name) < number).then_some(id);
         }
-        Ok(exempt.ok_or(Obstacle::Missing))
+        Ok(exempt.map(|id| (id, 0)).ok_or(Obstacle::Missing))
     }
 
-    /// An entry says that others stand later: they do, and all that names them.
+    /// The clock and the place of an entry, if it stands in this branch.
+    fn standing(
+        &self,
+        journal: &Journal,
+        row: &ChainRow,
+        number: u64,
+        hash: Hash,
+    ) -> Result<Option<(u64, u64)>> {
+        if number == row.number {
+            return Ok((hash == row.hash).then_some((row.clock, row.place)));
+        }
+        if number > row.number {
+            return Ok(None);
+        }
+        let entry = journal.entry_at(row.id, number)?.filter(|entry| entry.hash == hash);
+        Ok(entry.map(|entry| (entry.clock, entry.place)))
+    }
+
+    /// All members are to have an entry at this place at least.
+    pub fn raise(&mut self, mark: Mark, place: u64) {
+        let first = self.raised_here.entry(mark.chain).or_insert(mark.number);
+        *first = (*first).min(mark.number);
+        self.late.push(Raise { mark, place });
+    }
+
+    /// An entry says that another one stands later: it does, and what comes after it in its chain.
     fn take_raise(&mut self, cx: &mut Cx<'_>, entry: &Entry) -> Result<()> {
         let Ok(raise) = minicbor::decode::<Raise>(&entry.body) else {
             return Ok(());
@@ -507,35 +521,23 @@ impl Room {
         if let Some(chain) = main.filter(|chain| number <= chain.row.base) {
             // The entry is with the others; the next one stands behind it here too.
             if chain.row.number > chain.row.base {
-                return self.place_all(cx.journal);
+                let id = chain.row.id;
+                return self.place_again(cx.journal, Some(id));
             }
             let place = place + (chain.row.base - number);
             (chain.row.place, chain.touched) = (chain.row.place.max(place), true);
             return Ok(());
         }
-        let standing = match self.find(cx.journal, &raise.mark)?.map(|chain| chain.row.id) {
-            Some(id) => cx.journal.entry_at(id, number)?,
-            None => None,
+        let Some(id) = self.find(cx.journal, &raise.mark)?.map(|chain| chain.row.id) else {
+            return Ok(());
         };
         // What is final stays where it is.
-        let moves = standing.is_some_and(|it| it.place < place && it.place > self.row.settled);
-        if moves { self.place_all(cx.journal) } else { Ok(()) }
-    }
-
-    /// Where an entry stands that is not here, for it was written before this member came: where one says who names it,
-    /// but not behind what the owner says of the last of them; or where it was raised to since.
-    fn stands_before(&self, name: ChainName, number: u64, said: u64) -> u64 {
-        let past = self.past_in(self.own, name);
-        let most = past
-            .map(|past| past.place.saturating_sub(past.mark.number.saturating_sub(number)))
-            .unwrap_or(said);
-        said.min(most).max(self.raised_before(name, number))
-    }
-
-    /// Where an entry of a chain stands that is not here.
-    fn place_before(&self, id: ChainId, number: u64, said: u64) -> u64 {
-        let chain = self.chains.get(&id).filter(|chain| number <= chain.row.base && chain.row.branch == 0);
-        chain.map_or(0, |chain| self.stands_before(chain.row.name, number, said))
+        let settled = self.row.settled;
+        let standing = cx.journal.entry_at(id, number)?;
+        let moves = standing.is_some_and(|it| it.place < place && it.place > settled);
+        // Another branch may begin behind it.
+        let only = Some(id).filter(|_| !self.is_forked(name));
+        if moves { self.place_again(cx.journal, only) } else { Ok(()) }
     }
 
     /// Where the last entry stands that was written in a chain before this member came.
@@ -544,31 +546,32 @@ impl Room {
         past.map_or(0, |past| past.place.max(self.raised_before(name, number)))
     }
 
-    /// Finds out anew where everything stands that is not final: behind its clock, what comes before it in its chain, its
-    /// causes that are here, and where it was raised to.
-    pub fn place_all(&mut self, journal: &Journal) -> Result<()> {
+    /// Finds out anew where everything stands that is not final, in one chain or in all: behind its clock, what comes
+    /// before it in its chain, where its causes stood for its author, and where it was raised to.
+    pub fn place_again(&mut self, journal: &Journal, only: Option<ChainId>) -> Result<()> {
         let mut places = BTreeMap::new();
-        for (chain, number, entry, causes) in journal.entries_from(self.row.id, self.row.settled + 1)? {
-            let Some(name) = self.chain_name(chain) else {
+        for (chain, number, entry, said) in journal.entries_from(self.row.id, only, self.row.settled + 1)? {
+            let Some(row) = self.chains.get(&chain).map(|chain| chain.row.clone()) else {
                 continue;
             };
-            let mark = Mark { chain: name, number, hash: entry.hash };
-            let mut place = entry.clock.max(self.floor(&mark)).max(self.row.settled + 1);
-            let before = match self.chains.get(&chain).map(|chain| &chain.row) {
-                Some(row) if row.branch != 0 && number == row.base + 1 => {
-                    self.stem(journal, row)?.map(|(stem, _)| (stem.row.id, number - 1, 0))
-                }
-                _ => Some((chain, number - 1, self.past_place(name, number - 1))),
+            let mark = Mark { chain: row.name, number, hash: entry.hash };
+            let at = if number == row.base + 1 {
+                self.stem(journal, &row)?.map(|(stem, _)| stem.row.id)
+            } else {
+                None
             };
-            for (of, number, said) in before.iter().chain(&causes).copied() {
-                let stands = match places.get(&(of, number)) {
-                    Some(place) => *place,
-                    None => match journal.entry_at(of, number)? {
-                        Some(entry) => entry.place,
-                        None => self.place_before(of, number, said),
-                    },
-                };
-                place = place.max(stands + 1);
+            let before = (at.unwrap_or(chain), number - 1);
+            let before = match places.get(&before) {
+                Some(place) => *place,
+                None => match journal.entry_at(before.0, before.1)? {
+                    Some(entry) => entry.place,
+                    None => self.past_place(row.name, before.1),
+                },
+            };
+            let natural = entry.clock.max(said + 1).max(before + 1).max(self.floor(&mark));
+            let place = natural.max(self.row.settled + 1);
+            if place > natural {
+                self.raise(mark, place);
             }
             if place != entry.place {
                 journal.set_place(entry.seq, place)?;

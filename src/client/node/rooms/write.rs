@@ -9,7 +9,7 @@ use super::{Cx, Effect, State};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
     Cause, ChainName, Change, Deed, Entry, EntryKind, Hash, Kept, MAX_CAUSES, MAX_CHANGES, MAX_RUN,
-    MAX_RUN_BYTES, Mark, Raise, RoomKey, Signature, clock_after, hash,
+    MAX_RUN_BYTES, Mark, RoomKey, Signature, clock_after, hash,
 };
 use crate::store::Result;
 use crate::store::journal::{ChainId, NewEntry, Seq};
@@ -76,7 +76,7 @@ impl Room {
             place
         } else {
             let mark = Mark { chain: row.name, number, hash };
-            self.late.push(Raise { mark, place: self.row.settled + 1 });
+            self.raise(mark, self.row.settled + 1);
             self.row.settled + 1
         };
         let seq = (cx.seqs)();
