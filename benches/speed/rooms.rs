@@ -85,16 +85,16 @@ impl Room {
         let mut room = Self { members, discovery };
         let (owner, others) = room.members.split_first_mut().context("no owner")?;
         owner.say(&format!("ROOM {ROOM}"))?;
-        owner.lines.wait("room")?;
+        said(owner, "room")?;
         for (number, other) in (1..).zip(others) {
             let name = name(number)?;
             // Once it is linked it hears of it at once, and else when it is.
             owner.say(&format!("INVITE {ROOM} {name}"))?;
-            other.lines.wait("invite")?;
+            said(other, "invite")?;
             other.say(&format!("JOIN {ROOM}"))?;
-            other.lines.wait("room")?;
+            said(other, "room")?;
             loop {
-                let member: Value = serde_json::from_slice(owner.lines.wait("member")?)?;
+                let member = said(owner, "member")?;
                 if member["user"] == name.as_str() && member["state"] == "joined" {
                     break;
                 }
@@ -111,7 +111,7 @@ impl Room {
         for member in &mut self.members {
             loop {
                 member.say("ROOMS")?;
-                let rooms: Value = serde_json::from_slice(member.lines.wait("rooms")?)?;
+                let rooms = said(member, "rooms")?;
                 if rooms["rooms"][0]["linked"].as_u64() >= Some(wanted) {
                     break;
                 }
@@ -142,6 +142,18 @@ impl Room {
     }
 }
 
+/// The next event of that kind. It is no mistake if a link comes before discovery can be asked who that is.
+fn said(person: &mut Person, event: &str) -> Result<Value> {
+    loop {
+        let line = person.lines.next()?;
+        if kind(line) == event.as_bytes() {
+            return Ok(serde_json::from_slice(line)?);
+        }
+        let what = String::from_utf8_lossy(line);
+        ensure!(kind(line) != b"error" || what.contains("unknown-peer"), "{what}");
+    }
+}
+
 /// To how many others each is linked at least in a room of so many.
 fn links(count: usize) -> u64 {
     if count <= LINKS {
@@ -159,7 +171,7 @@ fn links(count: usize) -> u64 {
 pub fn wait_until_even(person: &mut Person, count: usize) -> Result<()> {
     loop {
         person.say(&format!("MEMBERS {ROOM}"))?;
-        let members: Value = serde_json::from_slice(person.lines.wait("members")?)?;
+        let members = said(person, "members")?;
         let members = members["members"].as_array().context("no members")?;
         let even = members.iter().filter(|it| it["state"] == "joined" && it["behind"] == 0);
         if even.count() == count {
@@ -173,7 +185,7 @@ pub fn wait_until_even(person: &mut Person, count: usize) -> Result<()> {
 pub fn wait_until_has_all(person: &mut Person, other: &str) -> Result<()> {
     loop {
         person.say(&format!("MEMBERS {ROOM}"))?;
-        let members: Value = serde_json::from_slice(person.lines.wait("members")?)?;
+        let members = said(person, "members")?;
         let members = members["members"].as_array().context("no members")?;
         if members.iter().any(|it| it["user"] == other && it["behind"] == 0) {
             return Ok(());
