@@ -95,7 +95,7 @@ impl Room {
             said(other, "room")?;
             loop {
                 let member = said(owner, "member")?;
-                if member["user"] == name.as_str() && member["state"] == "joined" {
+                if is(&member, "user", name.as_str()) && is(&member, "state", "joined") {
                     break;
                 }
             }
@@ -112,7 +112,7 @@ impl Room {
             loop {
                 member.say("ROOMS")?;
                 let rooms = said(member, "rooms")?;
-                if rooms["rooms"][0]["linked"].as_u64() >= Some(wanted) {
+                if rooms.pointer("/rooms/0/linked").and_then(Value::as_u64) >= Some(wanted) {
                     break;
                 }
                 thread::sleep(AGAIN);
@@ -169,29 +169,33 @@ fn links(count: usize) -> u64 {
 
 /// Waits until this one knows of all others that they have what it has.
 pub fn wait_until_even(person: &mut Person, count: usize) -> Result<()> {
+    wait_until(person, |members| members.iter().filter(|it| has_all(it)).count() == count)
+}
+
+/// Waits until this one knows that the other has all.
+pub fn wait_until_has_all(person: &mut Person, other: &str) -> Result<()> {
+    wait_until(person, |members| members.iter().any(|it| is(it, "user", other) && has_all(it)))
+}
+
+/// Waits until this holds of the members, as this one knows them.
+fn wait_until(person: &mut Person, holds: impl Fn(&[Value]) -> bool) -> Result<()> {
     loop {
         person.say(&format!("MEMBERS {ROOM}"))?;
-        let members = said(person, "members")?;
-        let members = members["members"].as_array().context("no members")?;
-        let even = members.iter().filter(|it| it["state"] == "joined" && it["behind"] == 0);
-        if even.count() == count {
+        let said = said(person, "members")?;
+        let members = said.get("members").and_then(Value::as_array).context("no members")?;
+        if holds(members) {
             return Ok(());
         }
         thread::sleep(AGAIN);
     }
 }
 
-/// Waits until this one knows that the other has all.
-pub fn wait_until_has_all(person: &mut Person, other: &str) -> Result<()> {
-    loop {
-        person.say(&format!("MEMBERS {ROOM}"))?;
-        let members = said(person, "members")?;
-        let members = members["members"].as_array().context("no members")?;
-        if members.iter().any(|it| it["user"] == other && it["behind"] == 0) {
-            return Ok(());
-        }
-        thread::sleep(AGAIN);
-    }
+fn is(value: &Value, field: &str, wanted: &str) -> bool {
+    value.get(field).and_then(Value::as_str) == Some(wanted)
+}
+
+fn has_all(member: &Value) -> bool {
+    is(member, "state", "joined") && member.get("behind").and_then(Value::as_u64) == Some(0)
 }
 
 /// CPU time of all threads of a client, to the microsecond.

@@ -50,7 +50,10 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
         for (at, member) in room.members.iter_mut().enumerate() {
             let line = member.lines.wait(if at == author { "queued" } else { "message" })?;
             let said: serde_json::Value = serde_json::from_slice(line)?;
-            ensure!(at == author || said["text"] == text.as_str(), "not text {number}: {said}");
+            ensure!(
+                at == author || said.get("text") == Some(&text.as_str().into()),
+                "not text {number}: {said}"
+            );
         }
         bytes += text.len();
         texts.insert(text);
