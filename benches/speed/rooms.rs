@@ -45,7 +45,7 @@ pub fn core(number: usize) -> usize {
     if number.is_multiple_of(2) { FIRST } else { SECOND }
 }
 
-/// Makes the journals of so many, of whom the first is a contact of all others, and a discovery that knows them.
+/// Makes the journals of so many, the first a contact of all others, and a discovery that knows them.
 fn make(scratch: &Scratch, count: usize) -> Result<()> {
     let names = (0..count).map(name).collect::<Result<Vec<Name>>>()?;
     let open = |name: &Name| Journal::open(&scratch.path().join(format!("{name}.journal")), name);
