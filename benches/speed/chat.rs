@@ -137,6 +137,14 @@ impl Person {
         cpu(&self.child.id().to_string())
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
     pub fn wait_for_link(&mut self, route: &str) -> Result<()> {
         let line = self.lines.wait("link")?;
         let said: serde_json::Value = serde_json::from_slice(line)?;

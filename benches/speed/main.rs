@@ -1,10 +1,11 @@
 //! How fast the real programs are, beside programs that do nothing but the unavoidable work.
 //!
 //! ```text
-//! cargo bench --bench speed                  all of S1 to S10
+//! cargo bench --bench speed                  all of S1 to S13
 //! cargo bench --bench speed -- s1 s6         only these
 //! cargo bench --bench speed -- peers         beside ngircd, mosquitto and Redis, where they are installed
 //! cargo bench --bench speed -- s1 --keep     rounds count however busy others are
+//! cargo bench --bench speed -- s11 --short   a tenth of the messages of S11 to S13, to try them
 //! ```
 //!
 //! Everything happens on loopback, is bounded and ends by itself. Every message is checked: once, and in order. What
@@ -30,6 +31,7 @@ mod peers;
 mod reach;
 mod relayed;
 mod requests;
+mod rooms;
 mod stored;
 mod stream;
 
@@ -54,9 +56,16 @@ pub struct Options {
     directory: PathBuf,
     /// Whether rounds count in which others used the cores.
     keep: bool,
+    /// Whether a tenth of the messages is enough, where that was thought of.
+    short: bool,
 }
 
 impl Options {
+    /// So many messages, or fewer.
+    fn scaled(&self, count: u64) -> u64 {
+        if self.short { count / 10 } else { count }
+    }
+
     fn scratch(&self, what: &str) -> Result<Scratch> {
         Scratch::within(&self.directory, what)
     }
@@ -100,14 +109,17 @@ fn run(arguments: &[String]) -> Result<()> {
         std::process::exit(130);
     })?;
     rlimit::increase_nofile_limit(u64::MAX).context("can't raise the limit of descriptors")?;
-    let keep = arguments.iter().any(|argument| argument == "--keep");
-    let mut wanted: Vec<&str> =
-        arguments.iter().map(String::as_str).filter(|argument| *argument != "--keep").collect();
+    let has = |option: &str| arguments.iter().any(|argument| argument == option);
+    let mut wanted: Vec<&str> = arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|argument| !["--keep", "--short"].contains(argument))
+        .collect();
     if wanted.is_empty() || wanted == ["all"] {
-        wanted = vec!["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10"];
+        wanted = vec!["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13"];
     }
     println!("{}", server::machine()?);
-    let options = Options { directory: measure::directory()?, keep };
+    let options = Options { directory: measure::directory()?, keep: has("--keep"), short: has("--short") };
     let mut rows = Vec::new();
     for what in wanted {
         let one = || match what {
@@ -121,8 +133,11 @@ fn run(arguments: &[String]) -> Result<()> {
             "s8" => handshakes::run(&options),
             "s9" => reach::run(&options),
             "s10" => relayed::run(&options),
+            "s11" => rooms::catch_up::run(&options),
+            "s12" => rooms::fifty::run(&options),
+            "s13" => rooms::journal::run(&options),
             "peers" => peers::run(&options),
-            other => anyhow::bail!("there is no {other}; s1 to s10, all or peers"),
+            other => anyhow::bail!("there is no {other}; s1 to s13, all or peers"),
         };
         rows.extend(measure::bounded(one).with_context(|| format!("{what} failed"))?);
     }

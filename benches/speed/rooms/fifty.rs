@@ -1,0 +1,155 @@
+//! S12: what a text costs in a room of fifty, how soon it is on all screens, and what a room costs in which nothing is
+//! said.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{Room, Screens, cpu, in_turn, silence, stream};
+use crate::chat::Pair;
+use crate::latency::latency;
+use crate::measure::{Goal, Row, rounds};
+use crate::stream as direct;
+use crate::{Options, ms, quantile};
+
+/// How many are in the room.
+const MEMBERS: usize = 50;
+/// How many texts are written at once, and between two.
+const TEXTS: u64 = 10_000;
+const DIRECT: u64 = 100_000;
+/// How many texts are written one after the other, and between two.
+const TURNS: u64 = 50;
+const DIRECT_TURNS: u64 = 1000;
+/// A room in which all are linked with all, on which two cores are enough.
+const FEW: usize = 4;
+const FEW_TURNS: u64 = 200;
+/// How long silence is listened to.
+const SILENT: Duration = Duration::from_secs(40);
+
+/// What a round has found out. CPU time is that of a text at one of those who get it, in microseconds.
+struct Figures {
+    at_once: f64,
+    direct: f64,
+    in_turn: f64,
+    direct_in_turn: f64,
+    /// In milliseconds.
+    half: f64,
+    all: f64,
+    few: f64,
+    direct_time: f64,
+}
+
+pub fn run(options: &Options) -> Result<Vec<Row>> {
+    println!("\n== S12: a room of {MEMBERS}");
+    let scratch = options.scratch("fifty")?;
+    let start = Instant::now();
+    let mut room = Room::gather(&scratch, MEMBERS)?;
+    println!("   all have joined and are linked after {}", ms(start.elapsed()));
+    let small = options.scratch("few")?;
+    let mut few = Room::gather(&small, FEW)?;
+    let rounds = rounds(options.keep, |_| round(options, &mut room, &mut few))?;
+    let silence = silence::listen(&mut room, SILENT)?;
+    let row = |what: &str, reached: f64, against: f64, unit: &str, goal| Row {
+        id: "S12",
+        what: what.into(),
+        reached: format!("{reached:.2} {unit}"),
+        against: format!("direct {against:.2} {unit}"),
+        ratio: reached / against,
+        goal,
+        disturbed: rounds.disturbed,
+    };
+    let cost = |what: &str, of: fn(&Figures) -> f64, direct: fn(&Figures) -> f64| {
+        let what = format!("CPU time of a text at each of {MEMBERS}, {what}");
+        row(&what, rounds.median(of), rounds.median(direct), "µs", Goal::AtMost(1.5))
+    };
+    let direct = rounds.median(|it| it.direct_time);
+    let time = |what: &str, of: fn(&Figures) -> f64, goal| row(what, rounds.median(of), direct, "ms", goal);
+    let mut rows = vec![
+        cost("as many as there can be", |it| it.at_once, |it| it.direct),
+        cost("one in flight", |it| it.in_turn, |it| it.direct_in_turn),
+        time("a text on all screens of 4, median", |it| it.few, Goal::AtMost(3.0)),
+        time("a text on half of 50 screens, median", |it| it.half, Goal::None),
+        time("a text on all of 50 screens, median", |it| it.all, Goal::AtMost(3.0)),
+    ];
+    rows.extend(silence);
+    Ok(rows)
+}
+
+fn round(options: &Options, room: &mut Room, few: &mut Room) -> Result<Figures> {
+    let scratch = options.scratch("stream")?;
+    let mut pair = Pair::fresh(&scratch)?;
+    let one = direct::stream(&mut pair, options.scaled(DIRECT))?;
+    one.say("direct");
+    let [sender, receiver, _] = one.cpu;
+    let turns = options.scaled(DIRECT_TURNS);
+    let before = cpu(&pair.sender)? + cpu(&pair.receiver)?;
+    let [direct_time, _] = latency(&mut pair, turns)?;
+    let direct_in_turn = micros(cpu(&pair.sender)? + cpu(&pair.receiver)? - before, turns);
+    pair.leave()?;
+    println!("   direct, one in flight: {}, {direct_in_turn:.0} µs of CPU time", ms(direct_time));
+
+    let count = options.scaled(TEXTS);
+    let before = room.cpu()?;
+    let (author, others) = room.author()?;
+    let took = stream(author, others, count)?;
+    room.wait_until_even()?;
+    let at_once = micros(room.cpu()? - before, count * (MEMBERS as u64 - 1));
+    println!(
+        "   {count} texts to {MEMBERS} at once: on all screens after {}; {at_once:.1} µs of CPU time a text and screen",
+        ms(took)
+    );
+
+    let turns = options.scaled(TURNS);
+    let (all, cost, busy) = turn(room, turns)?;
+    let [half, last] = [|it: &Screens| it.half, |it: &Screens| it.all].map(|of| median(&all, of));
+    println!(
+        "   to {MEMBERS}, one in flight: half of the screens {}, all {}; {cost:.0} µs of CPU time a text and screen, {busy:.0} % of \
+         the cores",
+        ms(half),
+        ms(last)
+    );
+    let (in_few, few_cost, few_busy) = turn(few, options.scaled(FEW_TURNS))?;
+    let in_few = median(&in_few, |it| it.all);
+    println!(
+        "   to {FEW}, one in flight: all screens {}; {few_cost:.0} µs of CPU time a text and screen, {few_busy:.0} % of the \
+         cores",
+        ms(in_few)
+    );
+    let [half, last, in_few, direct_time] =
+        [half, last, in_few, direct_time].map(|time| time.as_secs_f64() * 1000.0);
+    Ok(Figures {
+        at_once,
+        direct: micros(sender + receiver, one.count),
+        in_turn: cost,
+        direct_in_turn,
+        half,
+        all: last,
+        few: in_few,
+        direct_time,
+    })
+}
+
+/// One text after the other: the times, the CPU time of a text at each who gets it, and the share of the cores used.
+fn turn(room: &mut Room, turns: u64) -> Result<(Vec<Screens>, f64, f64)> {
+    let (before, start) = (room.cpu()?, Instant::now());
+    let (author, others) = room.author()?;
+    let screens = in_turn(author, others, turns)?;
+    let took = start.elapsed();
+    let busy = (room.cpu()? - before).as_secs_f64();
+    // What is said of it afterwards is a part of what it costs.
+    room.wait_until_even()?;
+    let spent = room.cpu()? - before;
+    let cores = std::thread::available_parallelism()?.get();
+    let getting = room.members.len() as u64 - 1;
+    let share = busy / took.as_secs_f64() / cores as f64 * 100.0;
+    Ok((screens, micros(spent, turns * getting), share))
+}
+
+fn median(all: &[Screens], of: impl Fn(&Screens) -> Duration) -> Duration {
+    let mut times: Vec<Duration> = all.iter().map(of).collect();
+    quantile(&mut times, 0.5)
+}
+
+fn micros(cpu: Duration, of: u64) -> f64 {
+    cpu.as_secs_f64() * 1e6 / of as f64
+}
