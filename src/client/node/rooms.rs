@@ -350,8 +350,7 @@ impl Rooms {
         if room.membership.owner == room.own && room.joined.len() > 1 {
             return Ok(Err(Refusal::Owner));
         }
-        room.write(cx, EntryKind::LEAVE, &[])?;
-        room.sign(cx)?;
+        room.leave(cx)?;
         Ok(Ok(()))
     }
 
@@ -373,7 +372,7 @@ impl Rooms {
             return Ok(Err(Refusal::NotJoined));
         }
         let written = room.write(cx, kind, body)?;
-        let epoch = room.epoch.unwrap_or(cx.epoch);
+        let epoch = room.writing.and_then(|id| room.chain_name(id)).map_or(cx.epoch, |name| name.epoch);
         let id = |(number, seq)| (Cursor { epoch, number }, seq);
         Ok(written.map(id).ok_or(Refusal::NotJoined))
     }

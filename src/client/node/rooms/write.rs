@@ -36,30 +36,57 @@ pub fn signed(cx: &Cx<'_>, room: RoomKey, number: u64, after: Vec<Hash>, deed: D
 impl Room {
     /// Writes an entry. Returns its number and its seq; `None` if this account can't write.
     pub fn write(&mut self, cx: &mut Cx<'_>, kind: EntryKind, body: &[u8]) -> Result<Option<(u64, Seq)>> {
-        let Some((granted, grant)) = self.own_grant().map(|(hash, grant)| (hash, grant.clone())) else {
+        match self.chain_to_write(cx)? {
+            Some(id) => self.write_in(cx, id, kind, body),
+            None => Ok(None),
+        }
+    }
+
+    /// Leaves the room, or declines it: by all changes by which this account is in.
+    pub fn leave(&mut self, cx: &mut Cx<'_>) -> Result<()> {
+        for grant in self.membership.active(self.own).map(|(hash, _)| *hash).collect::<Vec<_>>() {
+            let name = ChainName { author: self.own, grant, epoch: self.epoch.unwrap_or(cx.epoch) };
+            if let Some(id) = self.chain(cx.journal, name, 0)? {
+                self.write_in(cx, id, EntryKind::LEAVE, &[])?;
+                self.sign_own(cx, id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The chain of this start, under a change by which this account is in.
+    fn chain_to_write(&mut self, cx: &Cx<'_>) -> Result<Option<ChainId>> {
+        if let Some(name) = self.writing.and_then(|id| self.chain_name(id)) {
+            if self.membership.active(self.own).any(|(hash, _)| *hash == name.grant) {
+                return Ok(self.writing);
+            }
+            // It is in by another one now, and no two of its entries may have one epoch and one number.
+            self.epoch = Some(name.epoch.wrapping_add(1));
+        }
+        let Some((grant, _)) = self.own_grant() else {
             return Ok(None);
         };
-        let id = match self.writing {
-            Some(id) => id,
-            None => {
-                let (author, epoch) = (self.own, self.epoch.unwrap_or(cx.epoch));
-                let name = ChainName { author, grant: granted, epoch };
-                let Some(id) = self.chain(cx.journal, name, 0)? else {
-                    return Ok(None);
-                };
-                self.writing = Some(id);
-                id
-            }
-        };
+        let name = ChainName { author: self.own, grant, epoch: self.epoch.unwrap_or(cx.epoch) };
+        self.writing = self.chain(cx.journal, name, 0)?;
+        Ok(self.writing)
+    }
+
+    fn write_in(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ChainId,
+        kind: EntryKind,
+        body: &[u8],
+    ) -> Result<Option<(u64, Seq)>> {
         let causes = self.causes(id);
         let ids: Vec<ChainId> = causes.iter().map(|(id, _)| *id).collect();
         let causes: Vec<Cause> = causes.into_iter().map(|(_, cause)| cause).collect();
         let Some(row) = self.chains.get(&id).map(|chain| chain.row.clone()) else {
             return Ok(None);
         };
-        if row.name.grant != granted || row.ended {
+        let Some(grant) = self.membership.grants.get(&row.name.grant).filter(|_| !row.ended) else {
             return Ok(None);
-        }
+        };
         let number = row.number + 1;
         let before = if number == 1 { grant.clock } else { row.clock };
         let Some(clock) = clock_after(before, &causes) else {
@@ -152,7 +179,7 @@ impl Room {
 
     /// Says which entries came too late for their place.
     pub fn raise_late(&mut self, cx: &mut Cx<'_>) -> Result<()> {
-        for raise in std::mem::take(&mut self.late) {
+        while let Some(raise) = self.late.pop() {
             if !self.is_joined() {
                 continue;
             }
