@@ -238,6 +238,9 @@ impl Rooms {
         };
         let changes = room.changes.get(&hash).cloned().into_iter().collect();
         self.peers.hand_on(cx, room, changes, None);
+        if !self.low {
+            self.peers.take_waiting(cx, room)?;
+        }
         Ok(Ok(()))
     }
 

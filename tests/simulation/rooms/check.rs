@@ -504,12 +504,14 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                 for (number, id) in &joined {
                     world.dump(*number, *id);
                 }
+                let room = world.members[*number].rooms.as_ref().and_then(|it| it.iter().next()).unwrap().1;
                 return Err(format!(
-                    "user{number} has {} {:016x}-{} at {place}, others at {}",
+                    "user{number} has {} {:016x}-{} at {place}, others at {}: {}",
                     world.number(name.0.author),
                     name.0.epoch,
                     name.1,
-                    known
+                    known,
+                    room.explain()
                 ));
             }
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::ring::ALL_LINKED;
-use super::room::{Room, State};
+use super::room::{Chain, Room, State};
 use super::take::{Offered, run_weight, weight};
 use super::write::Changed;
 use super::{Cx, Effect};
@@ -98,9 +98,13 @@ impl View {
         match room.state(peer) {
             Some(State::Joined) => true,
             Some(State::Invited) => {
-                let grants = || room.membership.active(peer).map(|(grant, _)| grant);
-                let mut names = self.offers.keys().filter(|(name, _)| name.author == peer);
-                names.any(|(name, _)| grants().any(|grant| *grant == name.grant))
+                // Where nothing is known of it by that change yet.
+                let is_new = |name: &ChainName| {
+                    let begun = |chain: &Chain| chain.row.name.grant == name.grant && chain.row.number > 0;
+                    let active = room.membership.active(peer).any(|(grant, _)| *grant == name.grant);
+                    active && !room.is_forked(*name) && !room.chains_of(peer).any(begun)
+                };
+                self.offers.keys().any(|(name, _)| name.author == peer && is_new(name))
             }
             _ => false,
         }
@@ -164,6 +168,12 @@ impl Peers {
                 view.joined = true;
                 say_all(cx, to, room);
             }
+            return Ok(());
+        }
+        // One who was removed may be the only one who knows of it.
+        if room.state(room.own) == Some(State::Removed) && room.membership.is_in(to) {
+            peer.views.insert(room.row.id, View::default());
+            say_tips(cx, to, room);
             return Ok(());
         }
         // Who has left hands on what it has all the same.
@@ -403,7 +413,7 @@ impl Peers {
         match room.offer(cx, from, run)? {
             Offered::Taken => {
                 if let Some(asked) = self.pulls.get_mut(&place) {
-                    asked.since = cx.now.mono;
+                    (asked.since, asked.after) = (cx.now.mono, asked.after.max(last));
                     if last >= asked.up_to {
                         self.pulls.remove(&place);
                     }
@@ -475,7 +485,7 @@ impl Peers {
     }
 
     /// Takes what has waited for what has just come.
-    fn take_waiting(&mut self, cx: &mut Cx<'_>, room: &mut Room) -> Result<()> {
+    pub fn take_waiting(&mut self, cx: &mut Cx<'_>, room: &mut Room) -> Result<()> {
         for (name, _) in room.take_waiting(cx)? {
             self.pulls.insert((room.row.id, name), Asked::none(cx.now.mono));
         }
@@ -639,6 +649,15 @@ impl Peers {
                 self.pulls.remove(&(id, name));
                 continue;
             };
+            if room.limit(name) < asked.up_to {
+                // It was cut there; how far it goes now they say in receipts.
+                self.pulls.remove(&(id, name));
+                let view = self.peers.get_mut(&of).and_then(|peer| peer.views.get_mut(&id));
+                view.into_iter().for_each(|view| {
+                    view.offers.retain(|(it, _), mark| *it != name || mark.number <= room.limit(name))
+                });
+                continue;
+            }
             if room.is_forked(name) || self.peers.iter().any(offers) {
                 self.pulls.remove(&(id, name));
                 slow.insert(name, of);
@@ -784,8 +803,7 @@ fn end_of(room: &Room, run: &Run) -> (Hash, u64) {
 fn say_all(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
     let heads: Vec<Mark> = room.chains.values().filter_map(super::room::Chain::head).collect();
     let receipts: Vec<ReceiptName> = room.receipts.kept.keys().copied().collect();
-    let tips: Vec<Hash> = room.membership.tips.iter().copied().take(AT_ONCE).collect();
-    say(cx, to, room, RoomSays::Have(Have { tips, ..Have::default() }));
+    say_tips(cx, to, room);
     if room.state(room.own) == Some(State::Invited) {
         return;
     }
@@ -795,6 +813,12 @@ fn say_all(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
     for receipts in receipts.chunks(AT_ONCE) {
         say(cx, to, room, RoomSays::Have(Have { receipts: receipts.to_vec(), ..Have::default() }));
     }
+}
+
+/// Says which changes there are that no other one comes after.
+fn say_tips(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
+    let tips: Vec<Hash> = room.membership.tips.iter().copied().take(AT_ONCE).collect();
+    say(cx, to, room, RoomSays::Have(Have { tips, ..Have::default() }));
 }
 
 /// Says all changes of a room.

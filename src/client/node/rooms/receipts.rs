@@ -255,6 +255,17 @@ impl Room {
         let Some(name) = self.chain_name(id) else {
             return Ok(());
         };
+        self.check_beyond(journal, name)?;
+        (self.receipts.news, self.receipts.unsettled) = (true, true);
+        if name.author != self.own || self.writing != Some(id) {
+            self.receipts.grown.insert(id);
+            self.say_soon(now);
+        }
+        Ok(())
+    }
+
+    /// What members say to have of a chain may be here now.
+    pub fn check_beyond(&mut self, journal: &Journal, name: ChainName) -> Result<()> {
         let beyond = self.receipts.beyond.iter();
         let of = |(member, all): (&PublicKey, &BTreeSet<Mark>)| {
             let marks: Vec<_> = all.range(marks_of(name)).map(|mark| (*member, *mark)).collect();
@@ -262,11 +273,6 @@ impl Room {
         };
         for (member, mark) in beyond.flat_map(of).collect::<Vec<_>>() {
             self.check_claim(journal, member, &mark)?;
-        }
-        (self.receipts.news, self.receipts.unsettled) = (true, true);
-        if name.author != self.own || self.writing != Some(id) {
-            self.receipts.grown.insert(id);
-            self.say_soon(now);
         }
         Ok(())
     }

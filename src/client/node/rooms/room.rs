@@ -224,6 +224,8 @@ impl Room {
         self.chains.insert(id, Chain::load(journal, row)?);
         if begun {
             self.recount();
+            self.changed = true;
+            self.check_beyond(journal, name)?;
         }
         Ok(Some(id))
     }
@@ -232,7 +234,7 @@ impl Room {
     pub fn skip_past(&mut self, journal: &Journal) -> Result<()> {
         let names: BTreeSet<ChainName> =
             self.grants_of(self.own).iter().flat_map(|(_, grant)| grant.past.keys().copied()).collect();
-        let past: Vec<Past> = names.into_iter().filter_map(|name| self.past_in(self.own, name)).collect();
+        let past: Vec<Past> = names.iter().filter_map(|name| self.past_in(self.own, *name)).collect();
         for past in past {
             let Some(id) = self.chain(journal, past.mark.chain, 0)? else {
                 continue;
@@ -253,7 +255,11 @@ impl Room {
                 self.chains.insert(id, Chain::load(journal, row)?);
             }
         }
+        for name in names {
+            self.check_beyond(journal, name)?;
+        }
         self.recount();
+        self.changed = true;
         Ok(())
     }
 
@@ -327,10 +333,12 @@ impl Room {
         let mut states = honest.by_ref().map(|(hash, grant)| {
             let theirs =
                 || self.chains_of(key).filter(|chain| chain.row.name.grant == *hash && chain.row.number > 0);
-            match (theirs().next(), theirs().any(|chain| chain.row.ended)) {
+            // A restored member that has left before is not given what its own words wait for.
+            let has_left = key == self.own && self.waiting.iter().any(|it| it.ends(key, *hash));
+            match (theirs().next(), has_left || theirs().any(|chain| chain.row.ended)) {
                 // Who founds a room is in from then on.
-                (None, _) if grant.by == key => State::Joined,
-                (None, _) => State::Invited,
+                (None, false) if grant.by == key => State::Joined,
+                (None, false) => State::Invited,
                 (_, true) => State::Left,
                 (_, false) => State::Joined,
             }

@@ -58,6 +58,18 @@ impl Waiting {
 }
 
 impl Waiting {
+    /// The number and the hash of the last.
+    fn end(&self) -> (u64, Hash) {
+        let hash = self.entries.last().map_or(self.previous, |(_, hash)| *hash);
+        (self.first + self.entries.len() as u64 - 1, hash)
+    }
+
+    /// Whether its author leaves with it, who was in by this change.
+    pub fn ends(&self, author: PublicKey, grant: Hash) -> bool {
+        let last = self.entries.last().is_some_and(|(entry, _)| entry.kind == EntryKind::LEAVE);
+        last && (self.chain.author, self.chain.grant) == (author, grant)
+    }
+
     fn has(&self, mark: &Mark) -> bool {
         let place = mark.number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
         place.and_then(|place| self.entries.get(place)).is_some_and(|(_, hash)| *hash == mark.hash)
@@ -135,7 +147,22 @@ impl Room {
         };
         let (base, end) = (chain.row.base, chain.row.number);
         if *first > end + 1 {
-            return Ok(Offered::From(end));
+            let goes_on = |it: &Waiting| it.chain == *name && it.end() == (*first - 1, *previous);
+            if !self.waiting.iter().any(goes_on) {
+                return Ok(Offered::From(end));
+            }
+            let weight = run_weight(run);
+            let entries = entries.iter().cloned().zip(hashes).collect();
+            let (first, previous, signature) = (*first, *previous, *signature);
+            return Ok(self.wait(Waiting {
+                from,
+                chain: *name,
+                first,
+                previous,
+                entries,
+                signature,
+                weight,
+            }));
         }
         // Where it overlaps what is here, or goes on from it, it is the same chain.
         let at_end = usize::try_from(end + 1 - *first).unwrap_or(usize::MAX).min(entries.len());
@@ -308,17 +335,28 @@ impl Room {
             it.first += taken as u64;
             it.weight = rest.iter().map(|(entry, _)| weight(entry)).sum();
             it.entries = rest;
-            if self.waiting_weight() + it.weight > MAX_WAITING {
-                return Ok(Offered::Refused);
-            }
-            // The same from another member waits once.
-            let same = |other: &Waiting| other.chain == it.chain && other.first == it.first;
-            if !self.waiting.iter().any(|other| same(other) && other.entries.len() >= it.entries.len()) {
-                self.waiting.retain(|other| !same(other));
-                self.waiting.push(it);
-            }
+            return Ok(self.wait(it));
         }
         Ok(outcome)
+    }
+
+    /// Entries wait for what is not here.
+    fn wait(&mut self, it: Waiting) -> Offered {
+        if self.waiting_weight() + it.weight > MAX_WAITING {
+            return Offered::Refused;
+        }
+        // The same from another member waits once.
+        let same = |other: &Waiting| other.chain == it.chain && other.first == it.first;
+        if !self.waiting.iter().any(|other| same(other) && other.entries.len() >= it.entries.len()) {
+            self.waiting.retain(|other| !same(other));
+            let own = it.chain.author == self.own;
+            self.waiting.push(it);
+            if own {
+                self.recount();
+                self.changed = true;
+            }
+        }
+        Offered::Taken
     }
 
     /// Whether an entry is here, and waits for its causes.
@@ -336,6 +374,11 @@ impl Room {
         let mut against = Vec::new();
         loop {
             let before = self.waiting.iter().map(|it| it.entries.len()).sum::<usize>();
+            let mut firsts = BTreeMap::new();
+            for it in &self.waiting {
+                let first = firsts.entry(it.chain).or_insert(it.first);
+                *first = it.first.min(*first);
+            }
             for it in std::mem::take(&mut self.waiting) {
                 let name = it.chain;
                 let id = self.named(name, 0).filter(|id| {
@@ -350,7 +393,10 @@ impl Room {
                     self.branches(name).find(|chain| goes_on(&chain.row)).map(|chain| chain.row.id)
                 });
                 let Some(id) = id else {
-                    // Another member has handed on more of it meanwhile.
+                    // Unless it goes on from what waits, too, another member has handed on more of it meanwhile.
+                    if firsts.get(&name).is_some_and(|first| *first < it.first) {
+                        self.waiting.push(it);
+                    }
                     continue;
                 };
                 if let Offered::Forked(number) = self.go_on(cx, id, it)? {

@@ -47,6 +47,7 @@ impl Room {
         for grant in self.membership.active(self.own).map(|(hash, _)| *hash).collect::<Vec<_>>() {
             let name = ChainName { author: self.own, grant, epoch: self.epoch.unwrap_or(cx.epoch) };
             if let Some(id) = self.chain(cx.journal, name, 0)? {
+                self.writing = Some(id);
                 self.write_in(cx, id, EntryKind::LEAVE, &[])?;
                 self.sign_own(cx, id)?;
             }
