@@ -232,8 +232,13 @@ impl World {
 
     pub fn live(&mut self) -> Result<(), String> {
         (0..self.plan.members).for_each(|number| self.start(number));
-        self.members[0].inbox.push_back((0, Input::Do(Command::Found)));
-        self.run_until(1_000)?;
+        // The disk may fail.
+        for attempt in 1..=10 {
+            if self.members[0].rooms.as_ref().is_none_or(|rooms| rooms.iter().next().is_none()) {
+                self.members[0].inbox.push_back((0, Input::Do(Command::Found)));
+            }
+            self.run_until(attempt * 100)?;
+        }
         let Some((room, _)) = self.members[0].rooms.as_ref().and_then(|it| it.iter().next()) else {
             return Err("the room is not founded".into());
         };

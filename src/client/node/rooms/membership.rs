@@ -173,6 +173,12 @@ impl Membership {
     }
 }
 
+/// The hashes of the changes, each behind all that come before it, so that who gets some of them can take them.
+pub fn in_order(room: RoomKey, changes: &BTreeMap<Hash, Change>) -> Vec<Hash> {
+    let nodes = sorted(room, changes).unwrap_or_default();
+    nodes.into_iter().map(|node| node.hash).collect()
+}
+
 /// The changes, each behind all that come before it; `None` if one was not for its author to make.
 fn sorted(room: RoomKey, changes: &BTreeMap<Hash, Change>) -> Option<Vec<Node<'_>>> {
     let words = changes.len().div_ceil(64);

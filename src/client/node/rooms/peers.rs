@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::membership::in_order;
 use super::ring::ALL_LINKED;
 use super::room::{Chain, Room, State};
 use super::take::{Offered, run_weight, weight};
@@ -26,6 +27,9 @@ const AT_ONCE: usize = 256;
 const CHANGES_AT_ONCE: usize = 24 * 1024;
 /// How long a peer may take to send something of a chain that it was asked for, before another one is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Where all who offer a chain were asked in vain, each next time takes four times as long, so often at most: up to three
+/// hours.
+const MOST_TRIES: u32 = 5;
 /// How long a chain is left alone of which nothing could be taken.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
 /// How long receipts of others are gathered before they are handed on.
@@ -39,6 +43,8 @@ pub struct Peers {
     peers: BTreeMap<PublicKey, Peer>,
     /// The chains that were asked for: from which peer, up to which number, and since when nothing has come.
     pulls: BTreeMap<(RoomId, ChainName), Asked>,
+    /// How often a chain was asked for in vain.
+    tries: BTreeMap<(RoomId, ChainName), u32>,
     /// When receipts of others are handed on.
     gossip: BTreeMap<RoomId, Instant>,
     wake: Option<Instant>,
@@ -52,16 +58,17 @@ struct Asked {
     after: u64,
     up_to: u64,
     since: Instant,
+    patience: Duration,
 }
 
 impl Asked {
     /// Nothing of a chain could be taken.
     fn none(now: Instant) -> Self {
-        Self { of: None, after: 0, up_to: 0, since: now }
+        Self { of: None, after: 0, up_to: 0, since: now, patience: LEFT_ALONE }
     }
 
     fn until(&self) -> Instant {
-        self.since + if self.of.is_some() { PATIENCE } else { LEFT_ALONE }
+        self.since + self.patience
     }
 }
 
@@ -137,6 +144,7 @@ impl Peers {
             *peer = Peer { window: peer.window, ..Peer::default() };
         }
         self.pulls.clear();
+        self.tries.clear();
         self.wake = Some(Instant::START);
     }
 
@@ -357,6 +365,7 @@ impl Peers {
                 }
                 None => {
                     view.offers.insert((mark.chain, mark.hash), *mark);
+                    self.tries.remove(&(room.row.id, mark.chain));
                     // It has forgotten that it was asked.
                     self.pulls
                         .retain(|place, asked| *place != (room.row.id, mark.chain) || asked.of != Some(from));
@@ -414,6 +423,7 @@ impl Peers {
             Offered::Taken => {
                 if let Some(asked) = self.pulls.get_mut(&place) {
                     (asked.since, asked.after) = (cx.now.mono, asked.after.max(last));
+                    self.tries.remove(&place);
                     if last >= asked.up_to {
                         self.pulls.remove(&place);
                     }
@@ -445,7 +455,8 @@ impl Peers {
             Offered::From(after) => {
                 let (hash, number) = end_of(room, run);
                 let up_to = Mark { chain: run.chain, number, hash };
-                let asked = Asked { of: Some(from), after, up_to: number, since: cx.now.mono };
+                let (since, patience) = (cx.now.mono, PATIENCE);
+                let asked = Asked { of: Some(from), after, up_to: number, since, patience };
                 self.pulls.insert(place, asked);
                 let chains = vec![Wanted { after, up_to }];
                 say(cx, from, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
@@ -658,6 +669,7 @@ impl Peers {
                 });
                 continue;
             }
+            *self.tries.entry((id, name)).or_default() += 1;
             if room.is_forked(name) || self.peers.iter().any(offers) {
                 self.pulls.remove(&(id, name));
                 slow.insert(name, of);
@@ -679,6 +691,12 @@ impl Peers {
             return Ok(());
         }
         let slow = self.lose_patience(now, room);
+        let mut count: BTreeMap<ChainName, u32> = BTreeMap::new();
+        for view in self.peers.values().filter_map(|peer| peer.views.get(&id)) {
+            let names: BTreeSet<&ChainName> = view.offers.keys().map(|(name, _)| name).collect();
+            names.into_iter().for_each(|name| *count.entry(*name).or_default() += 1);
+        }
+        let sources = |name: &ChainName| count.get(name).copied().unwrap_or_default();
         for (key, peer) in &mut self.peers {
             let Some(view) = peer.views.get_mut(&id).filter(|_| room.membership.is_in(*key)) else {
                 continue;
@@ -710,7 +728,9 @@ impl Peers {
                 };
                 let after = after.max(main.map_or_else(|| granted(room, name), |chain| chain.row.base));
                 chains.push(Wanted { after, up_to: *mark });
-                let asked = Asked { of: Some(*key), after, up_to: mark.number, since: now };
+                let tries = self.tries.get(&(id, *name)).copied().unwrap_or_default();
+                let patience = PATIENCE * 4_u32.pow(tries.saturating_sub(sources(name)).min(MOST_TRIES));
+                let asked = Asked { of: Some(*key), after, up_to: mark.number, since: now, patience };
                 self.pulls.insert((id, *name), asked);
                 if chains.len() >= AT_ONCE {
                     break;
@@ -824,7 +844,8 @@ fn say_tips(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
 /// Says all changes of a room.
 fn say_changes(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
     let (mut some, mut bytes) = (Vec::new(), 0);
-    for change in room.changes.values() {
+    let ordered = in_order(room.key(), &room.changes);
+    for change in ordered.iter().filter_map(|hash| room.changes.get(hash)) {
         let mut encoded = Vec::new();
         crate::protocol::codec::encode(change, &mut encoded);
         if !some.is_empty() && bytes + encoded.len() > CHANGES_AT_ONCE {

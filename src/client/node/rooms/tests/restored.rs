@@ -22,6 +22,19 @@ fn who_has_left_and_forgotten_it_hears_of_it() {
 }
 
 #[test]
+fn who_was_away_gets_more_changes_than_one_message_holds() {
+    let mut net = Net::new(3);
+    net.part(BOB);
+    for number in 0..200 {
+        let topic = format!("{number} {}", "x".repeat(300));
+        net.act(ALICE, |rooms, cx| rooms.topic(cx, ROOM, &topic).unwrap().unwrap());
+    }
+    net.link(BOB, CAROL);
+    net.later(1_000);
+    assert_eq!(net.room(BOB).membership.topic, net.room(ALICE).membership.topic);
+}
+
+#[test]
 fn what_was_written_since_a_backup_comes_back_and_the_numbers_go_on_elsewhere() {
     let mut net = Net::new(3);
     net.say(BOB, "one");
