@@ -27,9 +27,9 @@ const AT_ONCE: usize = 256;
 const CHANGES_AT_ONCE: usize = 24 * 1024;
 /// How long a peer may take to send something of a chain that it was asked for, before another one is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Where all who offer a chain were asked in vain, each next time takes four times as long, so often at most: up to three
-/// hours.
-const MOST_TRIES: u32 = 5;
+/// Where all who offer a chain were asked in vain, they are asked again after 160 seconds, and each next time takes twice
+/// as long, so often at most: up to three hours.
+const MOST_TRIES: u32 = 6;
 /// How long a chain is left alone of which nothing could be taken.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
 /// How long receipts of others are gathered before they are handed on.
@@ -422,7 +422,8 @@ impl Peers {
         match room.offer(cx, from, run)? {
             Offered::Taken => {
                 if let Some(asked) = self.pulls.get_mut(&place) {
-                    (asked.since, asked.after) = (cx.now.mono, asked.after.max(last));
+                    (asked.since, asked.patience) = (cx.now.mono, PATIENCE);
+                    asked.after = asked.after.max(last);
                     self.tries.remove(&place);
                     if last >= asked.up_to {
                         self.pulls.remove(&place);
@@ -729,7 +730,10 @@ impl Peers {
                 let after = after.max(main.map_or_else(|| granted(room, name), |chain| chain.row.base));
                 chains.push(Wanted { after, up_to: *mark });
                 let tries = self.tries.get(&(id, *name)).copied().unwrap_or_default();
-                let patience = PATIENCE * 4_u32.pow(tries.saturating_sub(sources(name)).min(MOST_TRIES));
+                let patience = match tries.checked_sub(sources(name)) {
+                    None => PATIENCE,
+                    Some(more) => PATIENCE * (16 << more.min(MOST_TRIES)),
+                };
                 let asked = Asked { of: Some(*key), after, up_to: mark.number, since: now, patience };
                 self.pulls.insert((id, *name), asked);
                 if chains.len() >= AT_ONCE {

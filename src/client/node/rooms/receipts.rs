@@ -482,7 +482,13 @@ impl Room {
 
     /// Whether a member has said to have what is not here, and may still come.
     fn is_ahead(&self, member: PublicKey) -> bool {
-        self.receipts.beyond.get(&member).into_iter().flatten().any(|Mark { chain, number, .. }| {
+        self.ahead_of_us(member).next().is_some()
+    }
+
+    /// What a member has said to have, is not here, and may still come. What all have lost who had it does not; then the
+    /// member holds up what is final until it is removed.
+    pub fn ahead_of_us(&self, member: PublicKey) -> impl Iterator<Item = &Mark> {
+        self.receipts.beyond.get(&member).into_iter().flatten().filter(|Mark { chain, number, .. }| {
             let here = self.branches(*chain).next().map_or(0, |chain| chain.row.number);
             here < (*number).min(self.limit(*chain)) && !self.is_forked(*chain)
         })

@@ -405,6 +405,9 @@ impl Room {
             }
             let after = self.waiting.iter().map(|it| it.entries.len()).sum::<usize>();
             if self.waiting.is_empty() || after == before {
+                if self.waiting.iter().any(|it| it.chain.author == self.own) {
+                    self.recount();
+                }
                 return Ok(against);
             }
         }

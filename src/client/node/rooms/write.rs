@@ -44,6 +44,7 @@ impl Room {
 
     /// Leaves the room, or declines it: by all changes by which this account is in.
     pub fn leave(&mut self, cx: &mut Cx<'_>) -> Result<()> {
+        self.sign(cx)?;
         for grant in self.membership.active(self.own).map(|(hash, _)| *hash).collect::<Vec<_>>() {
             let name = ChainName { author: self.own, grant, epoch: self.epoch.unwrap_or(cx.epoch) };
             if let Some(id) = self.chain(cx.journal, name, 0)? {
@@ -61,6 +62,7 @@ impl Room {
             if self.membership.active(self.own).any(|(hash, _)| *hash == name.grant) {
                 return Ok(self.writing);
             }
+            self.sign(cx)?;
             // It is in by another one now, and no two of its entries may have one epoch and one number.
             self.epoch = Some(name.epoch.wrapping_add(1));
         }
