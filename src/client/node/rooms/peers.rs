@@ -580,19 +580,18 @@ impl Peers {
                 self.greet(cx, room, peer)?;
             }
         }
-        let own =
-            room.writing.and_then(|id| room.chains.get(&id)).map(|chain| (chain.row.id, chain.signed.number));
+        let own = room.written.iter().filter_map(|id| Some((*id, room.chains.get(id)?.signed.number)));
+        let own: Vec<(ChainId, u64)> = own.collect();
         let is_member = room.state(room.own).is_some_and(|state| state != State::Removed);
         for (key, peer) in &mut self.peers {
             let Some(view) = peer.views.get_mut(&room.row.id) else {
                 continue;
             };
-            if let Some((id, number)) = own
-                && view.heard
-                && is_member
-                && view.takes_part(room, *key)
-                && view.has.get(&id).copied().unwrap_or_default() < number
-            {
+            for (id, number) in own.iter().copied() {
+                let has = view.has.get(&id).copied().unwrap_or_default();
+                if !view.heard || !is_member || has >= number || !view.takes_part(room, *key) {
+                    continue;
+                }
                 let past = room.chain_name(id).map_or(0, |name| room.past_of(*key, name));
                 let after = view.has.get(&id).copied().unwrap_or_default().max(past);
                 view.serving.entry(id).or_insert((after, number)).1 = number;

@@ -52,6 +52,8 @@ pub struct Room {
     pub raised: BTreeMap<ChainName, BTreeMap<(u64, Hash), u64>>,
     /// The chain that this start writes, once there is one.
     pub writing: Option<ChainId>,
+    /// All chains that this start has written: what is new in them is sent to the others without being asked for.
+    pub written: BTreeSet<ChainId>,
     /// The epoch of what is written, if this account was added again since the start.
     pub epoch: Option<u64>,
 }
@@ -162,6 +164,7 @@ impl Room {
             receipts: Receipts::default(),
             raised: BTreeMap::new(),
             writing: None,
+            written: BTreeSet::new(),
             epoch: None,
         }
     }

@@ -45,10 +45,15 @@ impl Room {
     /// Leaves the room, or declines it: by all changes by which this account is in.
     pub fn leave(&mut self, cx: &mut Cx<'_>) -> Result<()> {
         self.sign(cx)?;
-        for grant in self.membership.active(self.own).map(|(hash, _)| *hash).collect::<Vec<_>>() {
+        let has_left = |grant: &Hash| {
+            self.chains_of(self.own).any(|chain| chain.row.name.grant == *grant && chain.row.ended)
+        };
+        let grants = self.membership.active(self.own).map(|(hash, _)| *hash);
+        for grant in grants.filter(|grant| !has_left(grant)).collect::<Vec<_>>() {
             let name = ChainName { author: self.own, grant, epoch: self.epoch.unwrap_or(cx.epoch) };
             if let Some(id) = self.chain(cx.journal, name, 0)? {
                 self.writing = Some(id);
+                self.written.insert(id);
                 self.write_in(cx, id, EntryKind::LEAVE, &[])?;
                 self.sign_own(cx, id)?;
             }
@@ -71,6 +76,7 @@ impl Room {
         };
         let name = ChainName { author: self.own, grant, epoch: self.epoch.unwrap_or(cx.epoch) };
         self.writing = self.chain(cx.journal, name, 0)?;
+        self.written.extend(self.writing);
         Ok(self.writing)
     }
 
