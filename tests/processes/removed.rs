@@ -133,8 +133,11 @@ fn a_directory_that_is_moved_away_and_back_is_the_same() {
     let mut alice = Client::start(&data, "alice", nobody.local_addr().unwrap());
     alice.say("REQUEST bob");
     alice.wait("requested", |_| true);
+    // It must not look while the directory is away.
+    alice.signal("-STOP");
     fs::rename(&data, &away).unwrap();
     fs::rename(&away, &data).unwrap();
+    alice.signal("-CONT");
     alice.say("CHAT bob hello");
     alice.wait("queued", |_| true);
     alice.log_out();
