@@ -346,7 +346,8 @@ pub fn says(world: &mut World, number: usize, to: PublicKey, about: &AboutRoom) 
     let to = world.number(to);
     // Who is invited may have joined, which is not known here yet.
     let theirs = world.members[to].rooms.as_ref().and_then(|it| it.by_key(about.room));
-    let is_in = theirs.is_none_or(|room| room.state(room.own) != Some(State::Invited));
+    let is_in = theirs.is_none_or(|room| room.state(room.own) != Some(State::Invited))
+        || world.members[to].liar.is_some();
     // Who has left gets back what it has lost of its own.
     let own = state == Some(State::Left) && world.members[to].keypair.public() == run.chain.author;
     let may = own || state == Some(State::Joined) || state == Some(State::Invited) && is_in;

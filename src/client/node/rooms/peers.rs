@@ -356,7 +356,8 @@ impl Peers {
         let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
             return Ok(());
         };
-        view.heard = true;
+        // Who says from the beginning what it has does so anew when its disk has failed, and has forgotten what it heard.
+        let again = std::mem::replace(&mut view.heard, true) && !have.tips.is_empty();
         for mark in &have.heads {
             match room.find(cx.journal, mark)?.map(|chain| chain.row.id) {
                 Some(id) => {
@@ -372,12 +373,18 @@ impl Peers {
                 }
             }
         }
+        if again {
+            view.receipts.clear();
+        }
         view.receipts.extend(have.receipts.iter().copied().filter(|name| room.membership.knows(name.member)));
         if room.is_joined() {
             let receipts: Vec<_> = have.receipts.iter().copied().filter(|name| room.is_news(name)).collect();
             if !receipts.is_empty() {
                 say(cx, from, room, RoomSays::Pull(Pull { receipts, ..Pull::default() }));
             }
+        }
+        if again && room.membership.is_in(from) {
+            say_chains(cx, from, room);
         }
         self.wake = Some(Instant::START);
         Ok(())
@@ -824,9 +831,14 @@ fn end_of(room: &Room, run: &Run) -> (Hash, u64) {
 
 /// Says all that there is of a room: the changes, the chains, the receipts.
 fn say_all(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
+    say_tips(cx, to, room);
+    say_chains(cx, to, room);
+}
+
+/// Says which chains and which receipts there are.
+fn say_chains(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
     let heads: Vec<Mark> = room.chains.values().filter_map(super::room::Chain::head).collect();
     let receipts: Vec<ReceiptName> = room.receipts.kept.keys().copied().collect();
-    say_tips(cx, to, room);
     if room.state(room.own) == Some(State::Invited) {
         return;
     }

@@ -50,7 +50,16 @@ impl Room {
         };
         let grants = self.membership.active(self.own).map(|(hash, _)| *hash);
         for grant in grants.filter(|grant| !has_left(grant)).collect::<Vec<_>>() {
-            let name = ChainName { author: self.own, grant, epoch: self.epoch.unwrap_or(cx.epoch) };
+            let writing = self.writing.and_then(|id| self.chain_name(id));
+            let name = match writing.filter(|name| name.grant == grant) {
+                Some(name) => name,
+                None => {
+                    // No two of its entries may have one epoch and one number.
+                    let next = writing.map(|name| name.epoch.wrapping_add(1));
+                    self.epoch = next.or(self.epoch);
+                    ChainName { author: self.own, grant, epoch: self.epoch.unwrap_or(cx.epoch) }
+                }
+            };
             if let Some(id) = self.chain(cx.journal, name, 0)? {
                 self.writing = Some(id);
                 self.written.insert(id);
