@@ -409,7 +409,7 @@ impl Peers {
             {
                 let main = room.named(up_to.chain, 0).and_then(|id| room.chains.get(&id));
                 let base = main.map_or(0, |main| main.row.base);
-                let after = (*after).max(room.past_of(from, up_to.chain)).max(base);
+                let after = (*after).max(room.past_by_any(from, up_to.chain)).max(base);
                 // The signature that was there when this was offered may have given way to a later one.
                 view.serving.insert(chain.row.id, (after, chain.signed.number));
             }

@@ -296,6 +296,13 @@ impl Room {
         self.pasts.get(&key)?.get(&name).copied()
     }
 
+    /// Up to where every change by which a member is in keeps a chain from it. By which of them it has joined the member
+    /// itself knows best.
+    pub fn past_by_any(&self, key: PublicKey, name: ChainName) -> u64 {
+        let past = |(_, grant): (&Hash, &Grant)| grant.past.get(&name).map_or(0, |past| past.mark.number);
+        self.membership.active(key).map(past).min().unwrap_or_default()
+    }
+
     /// What all grants keep from a member by which it is in.
     fn find_pasts(&self, key: PublicKey) -> BTreeMap<ChainName, Past> {
         let grants = self.grants_of(key);
