@@ -7,7 +7,7 @@
 //! - `room`: one room, and what follows from what is known of it;
 //! - `take`: entries in; `write`: entries and changes out; `forks`: proof that an author breaks the rules;
 //! - `receipts`: how far each member is, what is final, and what is told of our own texts;
-//! - `peers`: what is said to those who are linked.
+//! - `peers`: what is said to those who are linked, by the words of `say`.
 //!
 //! After a transaction that has failed everything is read from the journal again.
 
@@ -34,6 +34,7 @@ mod peers;
 mod receipts;
 mod ring;
 mod room;
+mod say;
 mod take;
 #[cfg(test)]
 mod tests;

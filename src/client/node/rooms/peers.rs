@@ -6,30 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::membership::in_order;
 use super::ring::ALL_LINKED;
 use super::room::{Chain, Room, State};
-use super::take::{Offered, run_weight, weight};
+use super::say::{AT_ONCE, end_of, next_run, say, say_all, say_chains, say_changes, say_tips};
+use super::take::{Offered, run_weight};
 use super::write::Changed;
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
-    AboutRoom, ChainName, Change, Entry, Hash, Have, MAX_RUN, MAX_RUN_BYTES, Mark, Proof, Pull, Receipt,
-    ReceiptName, RoomSays, Run, Wanted, hash,
+    ChainName, Change, Hash, Have, Mark, Proof, Pull, Receipt, ReceiptName, RoomSays, Run, Wanted,
 };
 use crate::store::Result;
 use crate::store::journal::{ChainId, RoomId};
 use crate::time::Instant;
 
-/// How many marks or names stand in one message at most.
-const AT_ONCE: usize = 256;
-/// How many bytes of changes stand in one message, unless a single one is longer.
-const CHANGES_AT_ONCE: usize = 24 * 1024;
+mod pulls;
+
 /// How long a peer may take to send something of a chain that it was asked for, before another one is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Where all who offer a chain were asked in vain, they are asked again after 160 seconds, and each next time takes twice
-/// as long, so often at most: up to three hours.
-const MOST_TRIES: u32 = 6;
 /// How long a chain is left alone of which nothing could be taken.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
 /// How long receipts of others are gathered before they are handed on.
@@ -121,10 +115,6 @@ impl View {
     fn may_have(&self, room: &Room, peer: PublicKey, author: PublicKey) -> bool {
         self.takes_part(room, peer) || author == peer && room.state(peer) == Some(State::Left)
     }
-}
-
-fn say(cx: &mut Cx<'_>, to: PublicKey, room: &Room, says: RoomSays) {
-    cx.effects.push(Effect::Say { to, about: AboutRoom { room: room.key(), says } });
 }
 
 impl Peers {
@@ -648,112 +638,6 @@ impl Peers {
         }
     }
 
-    /// What a peer was asked for and does not send is asked of another one that has it. Returns who is passed over.
-    fn lose_patience(&mut self, now: Instant, room: &Room) -> BTreeMap<ChainName, PublicKey> {
-        let (id, mut slow) = (room.row.id, BTreeMap::new());
-        let over = self.pulls.iter().filter(|((of, _), asked)| *of == id && now >= asked.until());
-        for ((_, name), asked) in over.map(|(place, asked)| (*place, *asked)).collect::<Vec<_>>() {
-            let offers = |(key, peer): (&PublicKey, &Peer)| {
-                Some(*key) != asked.of
-                    && peer.views.get(&id).is_some_and(|view| view.offers.keys().any(|(it, _)| *it == name))
-            };
-            let has_more = |peer: Option<&Peer>| {
-                let offers =
-                    peer.and_then(|peer| peer.views.get(&id)).into_iter().flat_map(|view| &view.offers);
-                let mut more = offers.filter(|((it, _), mark)| *it == name && mark.number > asked.up_to);
-                more.next().is_some()
-            };
-            let Some(of) = asked.of else {
-                self.pulls.remove(&(id, name));
-                continue;
-            };
-            if room.limit(name) < asked.up_to {
-                // It was cut there; how far it goes now they say in receipts.
-                self.pulls.remove(&(id, name));
-                let view = self.peers.get_mut(&of).and_then(|peer| peer.views.get_mut(&id));
-                view.into_iter().for_each(|view| {
-                    view.offers.retain(|(it, _), mark| *it != name || mark.number <= room.limit(name))
-                });
-                continue;
-            }
-            *self.tries.entry((id, name)).or_default() += 1;
-            if room.is_forked(name) || self.peers.iter().any(offers) {
-                self.pulls.remove(&(id, name));
-                slow.insert(name, of);
-            } else if has_more(self.peers.get(&of)) {
-                // It may not have had what it was asked for, or not been able to hand it on.
-                self.pulls.remove(&(id, name));
-            } else if let Some(asked) = self.pulls.get_mut(&(id, name)) {
-                asked.since = now;
-            }
-        }
-        slow
-    }
-
-    /// Asks for what others have, each chain of one of them.
-    fn pull(&mut self, cx: &mut Cx<'_>, room: &Room, low: bool) -> Result<()> {
-        let (now, id) = (cx.now.mono, room.row.id);
-        if low || !room.is_open() {
-            self.pulls.retain(|(of, _), _| *of != id);
-            return Ok(());
-        }
-        let slow = self.lose_patience(now, room);
-        let mut count: BTreeMap<ChainName, u32> = BTreeMap::new();
-        for view in self.peers.values().filter_map(|peer| peer.views.get(&id)) {
-            let names: BTreeSet<&ChainName> = view.offers.keys().map(|(name, _)| name).collect();
-            names.into_iter().for_each(|name| *count.entry(*name).or_default() += 1);
-        }
-        let sources = |name: &ChainName| count.get(name).copied().unwrap_or_default();
-        for (key, peer) in &mut self.peers {
-            let Some(view) = peer.views.get_mut(&id).filter(|_| room.membership.is_in(*key)) else {
-                continue;
-            };
-            let mut chains = Vec::new();
-            let mut here = Vec::new();
-            for (place @ (name, _), mark) in &view.offers {
-                if self.pulls.contains_key(&(id, *name)) || slow.get(name) == Some(key) || room.waits(mark) {
-                    continue;
-                }
-                if room.find(cx.journal, mark)?.is_some() {
-                    here.push(*place);
-                    continue;
-                }
-                let main = room.branches(*name).find(|chain| chain.row.branch == 0);
-                if main.is_some_and(|chain| mark.number <= chain.row.base)
-                    || room.limit(*name) < mark.number
-                        && main.map_or(0, |chain| chain.row.number) >= room.limit(*name)
-                {
-                    here.push(*place);
-                    continue;
-                }
-                let end = main.map_or(0, |chain| chain.row.number);
-                let forked = room.is_forked(*name);
-                let after = if forked || end >= mark.number {
-                    end.min(mark.number).saturating_sub(MAX_RUN as u64)
-                } else {
-                    end
-                };
-                let after = after.max(main.map_or_else(|| granted(room, name), |chain| chain.row.base));
-                chains.push(Wanted { after, up_to: *mark });
-                let tries = self.tries.get(&(id, *name)).copied().unwrap_or_default();
-                let patience = match tries.checked_sub(sources(name)) {
-                    None => PATIENCE,
-                    Some(more) => PATIENCE * (16 << more.min(MOST_TRIES)),
-                };
-                let asked = Asked { of: Some(*key), after, up_to: mark.number, since: now, patience };
-                self.pulls.insert((id, *name), asked);
-                if chains.len() >= AT_ONCE {
-                    break;
-                }
-            }
-            here.iter().for_each(|place| _ = view.offers.remove(place));
-            if !chains.is_empty() {
-                say(cx, *key, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
-            }
-        }
-        Ok(())
-    }
-
     /// Sends what was asked for, and what is new of our own, as far as it may be on its way.
     pub fn send_runs(&mut self, cx: &mut Cx<'_>, rooms: &BTreeMap<RoomId, Room>) -> Result<()> {
         for (key, peer) in &mut self.peers {
@@ -818,114 +702,4 @@ fn granted(room: &Room, name: &ChainName) -> u64 {
 
 fn blame(cx: &mut Cx<'_>, peer: PublicKey, what: &'static str) {
     cx.effects.push(Effect::Blame { peer, what });
-}
-
-/// The hash and the number of a run's last entry.
-fn end_of(room: &Room, run: &Run) -> (Hash, u64) {
-    let numbered = (run.first..).zip(&run.entries);
-    numbered.fold((run.previous, 0), |(last, _), (number, entry)| {
-        let hash = hash::entry(room.key(), &run.chain, number, last, &entry.header());
-        (hash, number)
-    })
-}
-
-/// Says all that there is of a room: the changes, the chains, the receipts.
-fn say_all(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
-    say_tips(cx, to, room);
-    say_chains(cx, to, room);
-}
-
-/// Says which chains and which receipts there are.
-fn say_chains(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
-    let heads: Vec<Mark> = room.chains.values().filter_map(super::room::Chain::head).collect();
-    let receipts: Vec<ReceiptName> = room.receipts.kept.keys().copied().collect();
-    if room.state(room.own) == Some(State::Invited) {
-        return;
-    }
-    for heads in heads.chunks(AT_ONCE) {
-        say(cx, to, room, RoomSays::Have(Have { heads: heads.to_vec(), ..Have::default() }));
-    }
-    for receipts in receipts.chunks(AT_ONCE) {
-        say(cx, to, room, RoomSays::Have(Have { receipts: receipts.to_vec(), ..Have::default() }));
-    }
-}
-
-/// Says which changes there are that no other one comes after.
-fn say_tips(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
-    let tips: Vec<Hash> = room.membership.tips.iter().copied().take(AT_ONCE).collect();
-    say(cx, to, room, RoomSays::Have(Have { tips, ..Have::default() }));
-}
-
-/// Says all changes of a room.
-fn say_changes(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
-    let (mut some, mut bytes) = (Vec::new(), 0);
-    let ordered = in_order(room.key(), &room.changes);
-    for change in ordered.iter().filter_map(|hash| room.changes.get(hash)) {
-        let mut encoded = Vec::new();
-        crate::protocol::codec::encode(change, &mut encoded);
-        if !some.is_empty() && bytes + encoded.len() > CHANGES_AT_ONCE {
-            say(cx, to, room, RoomSays::Changes(std::mem::take(&mut some)));
-            bytes = 0;
-        }
-        bytes += encoded.len();
-        some.push(change.clone());
-    }
-    say(cx, to, room, RoomSays::Changes(some));
-}
-
-/// The next entries of a chain after a number, up to a signed one.
-fn next_run(cx: &Cx<'_>, room: &Room, id: ChainId, after: u64, up_to: u64) -> Result<Option<Run>> {
-    let Some(chain) = room.chains.get(&id) else {
-        return Ok(None);
-    };
-    let mut entries: Vec<(u64, Hash, Entry)> = Vec::new();
-    let mut total = 0;
-    // A branch is sent from where the one who gets it may have left it: with what it has in common with another.
-    let (mut parts, mut start) = (vec![(id, up_to)], id);
-    let mut lowest = chain;
-    while lowest.row.base >= after
-        && let Some((stem, _)) = room.stem(cx.journal, &lowest.row)?
-    {
-        parts.push((stem.row.id, lowest.row.base));
-        (lowest, start) = (stem, stem.row.id);
-    }
-    for (part, up_to) in parts.iter().rev() {
-        let from = entries.last().map_or(after, |(number, ..)| *number);
-        cx.journal.entries_after(
-            *part,
-            from,
-            *up_to,
-            |id| room.chain_name(id),
-            |number, hash, entry| {
-                total += weight(&entry);
-                let fits = entries.is_empty() || (entries.len() < MAX_RUN && total <= MAX_RUN_BYTES);
-                if fits {
-                    entries.push((number, hash, entry));
-                }
-                Ok(fits)
-            },
-        )?;
-    }
-    let Some(last) = entries.last().map(|(number, ..)| *number) else {
-        return Ok(None);
-    };
-    // What it has in common with another branch may be more than one run, and is signed there.
-    let mut head = None;
-    for (part, up_to) in &parts {
-        let signed = cx.journal.heads_before(*part, last.min(*up_to), 1)?.pop();
-        if let Some(signed) = signed.filter(|signed| *signed > after) {
-            head = cx.journal.heads_after(*part, signed - 1, 1)?.pop();
-            break;
-        }
-    }
-    let Some((signed, signature)) = head else {
-        return Ok(None);
-    };
-    let previous = match cx.journal.entry_at(start, after)? {
-        Some(entry) => entry.hash,
-        None if after == chain.row.base => chain.row.base_hash,
-        None => Hash::default(),
-    };
-    let entries = entries.into_iter().filter(|(number, ..)| *number <= signed).map(|(.., entry)| entry);
-    Ok(Some(Run { chain: chain.row.name, first: after + 1, previous, entries: entries.collect(), signature }))
 }

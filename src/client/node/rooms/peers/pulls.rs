@@ -1,0 +1,124 @@
+//! What is asked of whom: each chain of one peer at a time, and in vain less and less often.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::Cx;
+use super::super::room::Room;
+use super::super::say::{AT_ONCE, say};
+use super::{Asked, PATIENCE, Peer, Peers, granted};
+use crate::protocol::PublicKey;
+use crate::protocol::room::{ChainName, MAX_RUN, Pull, RoomSays, Wanted};
+use crate::store::Result;
+use crate::time::Instant;
+
+/// Where all who offer a chain were asked in vain, they are asked again after 160 seconds, and each next time takes twice
+/// as long, so often at most: up to three hours.
+const MOST_TRIES: u32 = 6;
+
+impl Peers {
+    /// What a peer was asked for and does not send is asked of another one that has it. Returns who is passed over.
+    fn lose_patience(&mut self, now: Instant, room: &Room) -> BTreeMap<ChainName, PublicKey> {
+        let (id, mut slow) = (room.row.id, BTreeMap::new());
+        let over = self.pulls.iter().filter(|((of, _), asked)| *of == id && now >= asked.until());
+        for ((_, name), asked) in over.map(|(place, asked)| (*place, *asked)).collect::<Vec<_>>() {
+            let offers = |(key, peer): (&PublicKey, &Peer)| {
+                Some(*key) != asked.of
+                    && peer.views.get(&id).is_some_and(|view| view.offers.keys().any(|(it, _)| *it == name))
+            };
+            let has_more = |peer: Option<&Peer>| {
+                let offers =
+                    peer.and_then(|peer| peer.views.get(&id)).into_iter().flat_map(|view| &view.offers);
+                let mut more = offers.filter(|((it, _), mark)| *it == name && mark.number > asked.up_to);
+                more.next().is_some()
+            };
+            let Some(of) = asked.of else {
+                self.pulls.remove(&(id, name));
+                continue;
+            };
+            if room.limit(name) < asked.up_to {
+                // It was cut there; how far it goes now they say in receipts.
+                self.pulls.remove(&(id, name));
+                let view = self.peers.get_mut(&of).and_then(|peer| peer.views.get_mut(&id));
+                view.into_iter().for_each(|view| {
+                    view.offers.retain(|(it, _), mark| *it != name || mark.number <= room.limit(name))
+                });
+                continue;
+            }
+            *self.tries.entry((id, name)).or_default() += 1;
+            if room.is_forked(name) || self.peers.iter().any(offers) {
+                self.pulls.remove(&(id, name));
+                slow.insert(name, of);
+            } else if has_more(self.peers.get(&of)) {
+                // It may not have had what it was asked for, or not been able to hand it on.
+                self.pulls.remove(&(id, name));
+            } else if let Some(asked) = self.pulls.get_mut(&(id, name)) {
+                asked.since = now;
+            }
+        }
+        slow
+    }
+
+    /// Asks for what others have, each chain of one of them.
+    pub fn pull(&mut self, cx: &mut Cx<'_>, room: &Room, low: bool) -> Result<()> {
+        let (now, id) = (cx.now.mono, room.row.id);
+        if low || !room.is_open() {
+            self.pulls.retain(|(of, _), _| *of != id);
+            return Ok(());
+        }
+        let slow = self.lose_patience(now, room);
+        let mut count: BTreeMap<ChainName, u32> = BTreeMap::new();
+        for view in self.peers.values().filter_map(|peer| peer.views.get(&id)) {
+            let names: BTreeSet<&ChainName> = view.offers.keys().map(|(name, _)| name).collect();
+            names.into_iter().for_each(|name| *count.entry(*name).or_default() += 1);
+        }
+        let sources = |name: &ChainName| count.get(name).copied().unwrap_or_default();
+        for (key, peer) in &mut self.peers {
+            let Some(view) = peer.views.get_mut(&id).filter(|_| room.membership.is_in(*key)) else {
+                continue;
+            };
+            let mut chains = Vec::new();
+            let mut here = Vec::new();
+            for (place @ (name, _), mark) in &view.offers {
+                if self.pulls.contains_key(&(id, *name)) || slow.get(name) == Some(key) || room.waits(mark) {
+                    continue;
+                }
+                if room.find(cx.journal, mark)?.is_some() {
+                    here.push(*place);
+                    continue;
+                }
+                let main = room.branches(*name).find(|chain| chain.row.branch == 0);
+                if main.is_some_and(|chain| mark.number <= chain.row.base)
+                    || room.limit(*name) < mark.number
+                        && main.map_or(0, |chain| chain.row.number) >= room.limit(*name)
+                {
+                    here.push(*place);
+                    continue;
+                }
+                let end = main.map_or(0, |chain| chain.row.number);
+                let forked = room.is_forked(*name);
+                let after = if forked || end >= mark.number {
+                    end.min(mark.number).saturating_sub(MAX_RUN as u64)
+                } else {
+                    end
+                };
+                let after = after.max(main.map_or_else(|| granted(room, name), |chain| chain.row.base));
+                chains.push(Wanted { after, up_to: *mark });
+                let tries = self.tries.get(&(id, *name)).copied().unwrap_or_default();
+                let patience = match tries.checked_sub(sources(name)) {
+                    None => PATIENCE,
+                    Some(more) => PATIENCE * (16 << more.min(MOST_TRIES)),
+                };
+                let asked = Asked { of: Some(*key), after, up_to: mark.number, since: now, patience };
+                self.pulls.insert((id, *name), asked);
+                if chains.len() >= AT_ONCE {
+                    break;
+                }
+            }
+            here.iter().for_each(|place| _ = view.offers.remove(place));
+            if !chains.is_empty() {
+                say(cx, *key, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
+            }
+        }
+        Ok(())
+    }
+}
