@@ -3,7 +3,7 @@
 //! Decides and does nothing: it reads and writes the journal inside the caller's transaction, and says in [`Effect`]s what
 //! is to be said and told. It knows peers by their keys. In reading order:
 //!
-//! - `membership`: who is in, by the owner's changes; `ring`: who of them is linked with whom, and hands on to whom;
+//! - `membership`: who is in, by the owner's changes; `ring`: which of them are linked, and which one hands on to which;
 //! - `room`: one room, and what follows from what is known of it;
 //! - `take`: entries in; `write`: entries and changes out; `forks`: proof that an author breaks the rules;
 //! - `receipts`: how far each member is, what is final, and what is told of our own texts;

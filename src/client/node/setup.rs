@@ -20,7 +20,7 @@ pub struct Setup {
     pub endpoint: String,
     /// The key that discovery must have, if the user said so.
     pub discovery_key: Option<PublicKey>,
-    /// How users are met whom this user has neither asked for nor answered.
+    /// How users are met that this user has neither asked for nor answered.
     pub strangers: Strangers,
     /// How long to stay after the last line of input; `None`: until all is delivered.
     pub linger: Option<Duration>,

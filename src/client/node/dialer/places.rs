@@ -9,10 +9,10 @@ pub const MAX_DIALS: usize = 128;
 pub const YOUNG: Duration = Duration::from_millis(250);
 /// The most dials under way in all; each has a thread, and a socket.
 pub const MAX_UNDERWAY: usize = 1024;
-/// Which part of the young ones, and of all, may go to contacts with whom there never was a link.
+/// Which part of the young ones, and of all, may go to contacts that never had a link.
 const NEVER_LINKED: (usize, usize) = (MAX_DIALS / 4, MAX_UNDERWAY / 2);
 
-/// The dials under way: young and old ones, of contacts with whom there was a link, and of the others.
+/// The dials under way: young and old ones, of contacts that have had a link, and of the others.
 #[derive(Debug, Default)]
 pub struct Places {
     young: usize,

@@ -1,4 +1,4 @@
-//! Who is linked with whom in a room, and who hands on to whom: all members compute alike.
+//! Which members of a room are linked, and which one hands on to which: all compute alike.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,7 +13,7 @@ pub const ALL_LINKED: usize = 16;
 pub struct Ring {
     members: Vec<PublicKey>,
     places: BTreeMap<PublicKey, usize>,
-    /// To whom this account hands on what an author writes, as far as it was asked for.
+    /// The members that hear from this account what an author writes, as far as it was asked for.
     heirs: BTreeMap<PublicKey, Vec<PublicKey>>,
 }
 
@@ -41,7 +41,7 @@ impl Ring {
         keys.filter(|key| *key != of).collect()
     }
 
-    /// The members to whom `own` hands on at once what `author` writes: those that are nearest to the author through it,
+    /// The members that hear from `own` at once what `author` writes: those that are nearest to the author through it,
     /// so that each hears of an entry once, over the shortest way. Only who `takes_part` hands on.
     pub fn heirs(
         &mut self,

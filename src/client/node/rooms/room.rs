@@ -385,7 +385,7 @@ impl Room {
         self.receipts.may_settle();
     }
 
-    /// The members to whom this one hands on at once what another one writes.
+    /// The members that hear from this one at once what another one writes.
     pub fn heirs(&mut self, author: PublicKey) -> Vec<PublicKey> {
         let (own, joined) = (self.own, &self.joined);
         self.ring.heirs(author, own, |key| joined.binary_search(&key).is_ok())

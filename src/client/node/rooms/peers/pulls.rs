@@ -1,4 +1,4 @@
-//! What is asked of whom: each chain of one peer at a time, and in vain less and less often.
+//! What is asked of which peer: each chain of one at a time, and in vain less and less often.
 
 use std::collections::{BTreeMap, BTreeSet};
 
