@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::membership::{Grant, Membership};
 use super::receipts::Receipts;
 use super::ring::Ring;
-use super::take::Waiting;
+use super::take::{Waiting, heeded};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
     ChainName, Change, Hash, MAX_RUN, Mark, Past, Raise, Receipt, RoomKey, Signature,
@@ -520,7 +520,7 @@ impl Room {
 
     fn load_raises(&mut self, journal: &Journal) -> Result<()> {
         for (author, body) in journal.raises(self.row.id)? {
-            if let Ok(raise) = minicbor::decode::<Raise>(&body) {
+            if let Some(raise) = heeded(&body) {
                 self.note_raise(&raise);
                 if author == self.own {
                     let Mark { chain, number, .. } = raise.mark;

@@ -13,7 +13,7 @@ use crate::protocol::room::{
 };
 use crate::protocol::{MAX_TEXT, room};
 use crate::store::Result;
-use crate::store::journal::{ChainId, ChainRow, Journal, NewEntry};
+use crate::store::journal::{ChainId, ChainRow, Journal, NewEntry, Seq};
 
 /// How many bytes of entries wait for their causes, in one room.
 const MAX_WAITING: usize = 8 * 1024 * 1024;
@@ -22,6 +22,11 @@ pub const MAX_AHEAD: u64 = 16 * 1024 * 1024;
 
 /// How far ahead of what is here a clock or a place may be that can't be checked.
 const MAX_LEAP: u64 = 1 << 32;
+
+/// What the body of a RAISE says, unless it names a place that no honest member comes to.
+pub fn heeded(body: &[u8]) -> Option<Raise> {
+    minicbor::decode::<Raise>(body).ok().filter(|raise| raise.place < room::MAX_CLOCK)
+}
 
 /// Entries of a signed run that are not taken yet.
 #[derive(Debug)]
@@ -381,17 +386,8 @@ impl Room {
             }
             for it in std::mem::take(&mut self.waiting) {
                 let name = it.chain;
-                let id = self.named(name, 0).filter(|id| {
-                    self.chains.get(id).is_some_and(|chain| {
-                        chain.row.number + 1 == it.first && chain.row.hash == it.previous
-                    })
-                });
-                let id = id.or_else(|| {
-                    let goes_on = |row: &crate::store::journal::ChainRow| {
-                        row.number + 1 == it.first && row.hash == it.previous
-                    };
-                    self.branches(name).find(|chain| goes_on(&chain.row)).map(|chain| chain.row.id)
-                });
+                let goes_on = |row: &&ChainRow| row.number + 1 == it.first && row.hash == it.previous;
+                let id = self.branches(name).map(|chain| &chain.row).find(goes_on).map(|row| row.id);
                 let Some(id) = id else {
                     // Unless it goes on from what waits, too, another member has handed on more of it meanwhile.
                     if firsts.get(&name).is_some_and(|first| *first < it.first) {
@@ -445,6 +441,10 @@ impl Room {
         if clock_after(before, &entry.causes) != Some(entry.clock) && !forked {
             return Ok(Err(Obstacle::Against));
         }
+        let raise = heeded(&entry.body).filter(|_| entry.kind == EntryKind::RAISE);
+        if raise.is_some_and(|raise| self.is_far_ahead(raise.place)) {
+            return Ok(Err(Obstacle::Missing));
+        }
         let mark = Mark { chain: name, number, hash };
         let said = entry.causes.iter().map(|cause| cause.place.saturating_add(1));
         let said = said.fold(entry.clock, u64::max).max(row.place + 1).max(self.floor(&mark));
@@ -464,33 +464,9 @@ impl Room {
         if place > said {
             self.raise(mark, place);
         }
-        let seq = (cx.seqs)();
-        cx.journal.add_entry(&NewEntry {
-            seq,
-            room: self.row.id,
-            chain: id,
-            number,
-            place,
-            arrived: cx.now.wall,
-            hash,
-            entry,
-            causes: &ids,
-        })?;
-        let first = number == 1;
-        let before = self.state(name.author);
-        if let Some(chain) = self.chains.get_mut(&id) {
-            chain.row.number = number;
-            (chain.row.hash, chain.row.clock, chain.row.place) = (hash, entry.clock, place);
-            chain.row.ended = entry.kind == EntryKind::LEAVE;
-            chain.unsigned += weight(entry);
-            chain.ahead += entry.body.len() as u64;
-            chain.touched = true;
-        }
-        if entry.kind == EntryKind::RAISE {
-            self.take_raise(cx, entry)?;
-        }
-        if first || entry.kind == EntryKind::LEAVE {
-            self.note_state(cx, name.author, before);
+        let seq = self.append(cx, id, &mark, place, entry, &ids)?;
+        if let Some(raise) = raise {
+            self.take_raise(cx, &raise)?;
         }
         if entry.kind == EntryKind::TEXT {
             cx.effects.push(Effect::Text { room: self.row.id, seq, author: name.author });
@@ -498,13 +474,55 @@ impl Room {
         Ok(Ok(()))
     }
 
+    /// Stores an entry at the end of its chain.
+    pub fn append(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ChainId,
+        mark: &Mark,
+        place: u64,
+        entry: &Entry,
+        causes: &[ChainId],
+    ) -> Result<Seq> {
+        let (seq, room, arrived) = ((cx.seqs)(), self.row.id, cx.now.wall);
+        let Mark { chain: name, number, hash } = *mark;
+        cx.journal.add_entry(&NewEntry {
+            seq,
+            room,
+            chain: id,
+            number,
+            place,
+            arrived,
+            hash,
+            entry,
+            causes,
+        })?;
+        let before = self.state(name.author);
+        if let Some(chain) = self.chains.get_mut(&id) {
+            (chain.row.number, chain.row.hash) = (number, hash);
+            (chain.row.clock, chain.row.place) = (entry.clock, place);
+            chain.row.ended = entry.kind == EntryKind::LEAVE;
+            chain.unsigned += weight(entry);
+            chain.ahead += entry.body.len() as u64;
+            chain.touched = true;
+        }
+        if number == 1 || entry.kind == EntryKind::LEAVE {
+            self.note_state(cx, name.author, before);
+        }
+        Ok(seq)
+    }
+
+    /// Whether a clock or a place is so far ahead of what is here that members could not go on from there.
+    fn is_far_ahead(&self, place: u64) -> bool {
+        place > self.last_place().saturating_add(MAX_LEAP)
+    }
+
     /// Where a cause stands: its chain and its place.
     fn cause(&mut self, cx: &mut Cx<'_>, cause: &Cause) -> Result<Result<(ChainId, u64), Obstacle>> {
         let Mark { chain: name, number, hash } = cause.mark;
-        // Also the change that lets its author in may still come. What can't be checked must not be far ahead, or no member
-        // could go on from there.
+        // Also the change that lets its author in may still come.
         let known = self.membership.grants.get(&name.grant).is_some_and(|grant| grant.key == name.author);
-        if !known || cause.clock.max(cause.place) > self.last_place().saturating_add(MAX_LEAP) {
+        if !known || self.is_far_ahead(cause.clock.max(cause.place)) {
             return Ok(Err(Obstacle::Missing));
         }
         let mut exempt = None;
@@ -556,16 +574,12 @@ impl Room {
     }
 
     /// An entry says that another one stands later: it does, and what comes after it in its chain.
-    fn take_raise(&mut self, cx: &mut Cx<'_>, entry: &Entry) -> Result<()> {
-        let Ok(raise) = minicbor::decode::<Raise>(&entry.body) else {
-            return Ok(());
-        };
-        if raise.place > self.last_place().saturating_add(MAX_LEAP) || raise.place <= self.floor(&raise.mark)
-        {
+    fn take_raise(&mut self, cx: &mut Cx<'_>, raise: &Raise) -> Result<()> {
+        if raise.place <= self.floor(&raise.mark) {
             return Ok(());
         }
-        self.note_raise(&raise);
-        let Raise { mark: Mark { chain: name, number, .. }, place } = raise;
+        self.note_raise(raise);
+        let Raise { mark: Mark { chain: name, number, .. }, place } = *raise;
         let main = self.named(name, 0).and_then(|id| self.chains.get_mut(&id));
         if let Some(chain) = main.filter(|chain| number <= chain.row.base) {
             // The entry is with the others; the next one stands behind it here too.

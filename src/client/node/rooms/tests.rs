@@ -206,12 +206,16 @@ impl Pen {
 
     /// A run of texts.
     fn write(&mut self, texts: &[&str]) -> AboutRoom {
+        self.run(EntryKind::TEXT, texts.iter().map(|text| text.as_bytes().to_vec()))
+    }
+
+    /// A run of entries of one kind.
+    fn run(&mut self, kind: EntryKind, bodies: impl IntoIterator<Item = Vec<u8>>) -> AboutRoom {
         let (first, previous) = (self.last.number + 1, self.last.hash);
         let mut entries = Vec::new();
-        for text in texts {
+        for body in bodies {
             self.clock = clock_after(self.clock, &[]).unwrap();
-            let body = text.as_bytes().to_vec();
-            let entry = Entry { clock: self.clock, kind: EntryKind::TEXT, sent: 0, causes: vec![], body };
+            let entry = Entry { clock: self.clock, kind, sent: 0, causes: vec![], body };
             self.last.number += 1;
             let Mark { chain, number, hash } = self.last;
             self.last.hash = hash::entry(self.room, &chain, number, hash, &entry.header());

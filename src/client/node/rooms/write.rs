@@ -12,7 +12,7 @@ use crate::protocol::room::{
     MAX_RUN_BYTES, Mark, RoomKey, Signature, clock_after, hash,
 };
 use crate::store::Result;
-use crate::store::journal::{ChainId, NewEntry, Seq};
+use crate::store::journal::{ChainId, Seq};
 
 /// What came of changes that were handed on.
 #[derive(Debug, PartialEq, Eq)]
@@ -110,47 +110,22 @@ impl Room {
         let Some(clock) = clock_after(before, &causes) else {
             return Ok(None);
         };
-        let first = number == 1;
         let sent = cx.now.wall;
         let entry = Entry { clock, kind, sent, causes, body: body.to_vec() };
         self.sign_before(cx, id, weight(&entry))?;
         let places = ids.iter().filter_map(|id| self.chains.get(id)).map(|chain| chain.row.place);
         let place = places.chain([row.place]).map(|place| place + 1).fold(clock, u64::max);
         let hash = hash::entry(self.key(), &row.name, number, row.hash, &entry.header());
-        let place = if place > self.row.settled {
-            place
-        } else {
-            let mark = Mark { chain: row.name, number, hash };
-            self.raise(mark, self.row.settled + 1);
-            self.row.settled + 1
-        };
-        let seq = (cx.seqs)();
-        cx.journal.add_entry(&NewEntry {
-            seq,
-            room: self.row.id,
-            chain: id,
-            number,
-            place,
-            arrived: sent,
-            hash,
-            entry: &entry,
-            causes: &ids,
-        })?;
+        let mark = Mark { chain: row.name, number, hash };
+        let (natural, place) = (place, place.max(self.row.settled + 1));
+        if place > natural {
+            self.raise(mark, place);
+        }
+        let seq = self.append(cx, id, &mark, place, &entry, &ids)?;
         for (id, cause) in ids.iter().zip(&entry.causes) {
             if let Some(chain) = self.chains.get_mut(id) {
                 (chain.row.cited, chain.touched) = (cause.mark.number, true);
             }
-        }
-        let before = self.state(self.own);
-        if let Some(chain) = self.chains.get_mut(&id) {
-            (chain.row.number, chain.row.hash) = (number, hash);
-            (chain.row.clock, chain.row.place) = (clock, place);
-            chain.row.ended = kind == EntryKind::LEAVE;
-            chain.unsigned += weight(&entry);
-            chain.touched = true;
-        }
-        if first || kind == EntryKind::LEAVE {
-            self.note_state(cx, self.own, before);
         }
         self.receipts.may_settle();
         if kind == EntryKind::TEXT {

@@ -1,6 +1,8 @@
 //! Members who lie, with their own keys.
 
+use super::restored::copy;
 use super::*;
+use crate::protocol::room::{MAX_CLOCK, Raise};
 
 /// Four members; what the last says from now on is said by the test.
 fn with_mallory() -> (Net, Pen) {
@@ -85,6 +87,32 @@ fn a_clock_that_does_not_follow_is_proof() {
     pen.clock = 0;
     net.hear(ALICE, MALLORY, &pen.write(&["first of all"]));
     all_have(&mut net, 1);
+}
+
+#[test]
+fn places_that_no_honest_member_comes_to_are_not_heeded() {
+    let (mut net, pen) = with_mallory();
+    net.say(BOB, "one");
+    let of = net.room(BOB).chains_of(net.key(BOB)).map(|chain| chain.row.mark()).last().unwrap();
+    let raise = |place| {
+        let mut body = Vec::new();
+        crate::protocol::codec::encode(&Raise { mark: of, place }, &mut body);
+        body
+    };
+    for (place, is_taken) in [(u64::MAX, true), (MAX_CLOCK, true), (MAX_CLOCK - 1, false), (1 << 33, false)] {
+        let mut pen = pen.clone();
+        let run = pen.run(EntryKind::RAISE, [raise(place)]);
+        let mut alice = copy(&net, ALICE);
+        std::mem::swap(&mut alice, &mut net.members[ALICE].journal);
+        net.restart(ALICE, None);
+        net.hear(ALICE, MALLORY, &run);
+        assert_eq!(standing(&net, ALICE, &pen.last).is_some(), is_taken, "{place}");
+        for _ in 0..2 {
+            assert_eq!(net.room(ALICE).floor(&of), 0, "{place}");
+            net.restart(ALICE, None);
+        }
+        net.restart(ALICE, Some(alice));
+    }
 }
 
 #[test]

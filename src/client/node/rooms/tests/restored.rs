@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn copy(net: &Net, who: usize) -> Journal {
+pub fn copy(net: &Net, who: usize) -> Journal {
     let Member { keypair, journal, .. } = &net.members[who];
     journal.copied(&"member".parse().unwrap(), keypair)
 }
