@@ -80,7 +80,7 @@ fn order(journal: &Journal, room: RoomId, up_to: i64) -> Vec<(Name, Vec<u8>, i64
             "SELECT author, granted, epoch, room_entry.number, room_entry.hash, room_entry.place
              FROM room_entry JOIN room_chain ON room_chain.id = chain
              WHERE room_entry.room = ?1 AND room_entry.place <= ?2
-             ORDER BY room_entry.place, author, epoch, room_entry.number, room_entry.hash",
+             ORDER BY room_entry.place, room_entry.clock, author, epoch, room_entry.number, room_entry.hash",
         )
         .unwrap();
     let rows = statement.query_map([room, up_to], |row| {
@@ -145,8 +145,13 @@ pub fn each(world: &mut World, number: usize, was_full: bool) {
         return;
     };
     let settled = it.settled();
-    let invited = it.state(it.own) == Some(State::Invited);
+    // Who was in before has what it got then.
+    let was_in = it.membership.grants.values().any(|grant| grant.key == it.own && grant.removed.is_some());
+    let invited = it.state(it.own) == Some(State::Invited) && !was_in;
     let own = it.own;
+    // What the owner says to be final all have, as far as it knows of them.
+    let epoch = it.epoch.unwrap_or(world.members[number].epoch);
+    let says_so = it.row.settlement.is_some_and(|mark| (mark.chain.author, mark.chain.epoch) == (own, epoch));
     let honest = world.members[number].liar.is_none();
     let who = world.number(own);
     let before = std::mem::replace(&mut world.oracle.told[number], settled);
@@ -167,7 +172,7 @@ pub fn each(world: &mut World, number: usize, was_full: bool) {
     if invited {
         check_invited(world, number, own);
     }
-    if settled > before {
+    if settled > before && says_so {
         check_final(world, number, before, settled);
     }
     // Looked at now and then, for it reads everything.
@@ -205,7 +210,7 @@ fn check_final(world: &mut World, number: usize, before: u64, settled: u64) {
     let mut new = journal
         .prepare_cached(
             "SELECT author, granted, epoch, room_entry.number FROM room_entry JOIN room_chain ON room_chain.id = chain
-             WHERE room_entry.place > ?1 AND room_entry.place <= ?2",
+             WHERE room_entry.place > ?1 AND room_entry.place <= ?2 AND kind <> 5",
         )
         .unwrap();
     let new = new.query_map([before.cast_signed(), settled.cast_signed()], name);
@@ -265,6 +270,16 @@ fn check_invited(world: &mut World, number: usize, own: PublicKey) {
     }
 }
 
+/// The entries of a room, chain by chain.
+pub fn standings(journal: &Journal, room: RoomId) -> Vec<(i64, u64, EntryStanding)> {
+    let mut statement = journal
+        .prepare_cached("SELECT chain, number FROM room_entry WHERE room = ?1 ORDER BY chain, number")
+        .unwrap();
+    let rows = statement.query_map([room], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
+    let names = rows.unwrap().map(|it| it.map(|(chain, number)| (chain, number.cast_unsigned())).unwrap());
+    names.map(|(chain, number)| (chain, number, journal.entry_at(chain, number).unwrap().unwrap())).collect()
+}
+
 /// What comes before an entry has come in before it.
 fn causal(world: &World, number: usize) -> Result<(), String> {
     let rooms = world.members[number].rooms.as_ref();
@@ -274,11 +289,10 @@ fn causal(world: &World, number: usize) -> Result<(), String> {
     // What a removal has cut, as far as it was known, may be kept after all.
     let counts = |chain: &ChainName| it.limit(*chain) == u64::MAX;
     let journal = &world.members[number].journal;
-    let entries = journal.entries_from(room, None, 0).unwrap();
-    let seq_at: BTreeMap<_, _> = entries.iter().map(|(chain, at, it, _)| ((*chain, *at), it.seq)).collect();
-    let of = |(chain, at, entry, _): &(i64, u64, _, u64)| {
-        let standing: &EntryStanding = entry;
-        (Mark { chain: it.chain_name(*chain).unwrap(), number: *at, hash: standing.hash }, standing.seq)
+    let entries = standings(journal, room);
+    let seq_at: BTreeMap<_, _> = entries.iter().map(|(chain, at, it)| ((*chain, *at), it.seq)).collect();
+    let of = |(chain, at, entry): &(i64, u64, EntryStanding)| {
+        (Mark { chain: it.chain_name(*chain).unwrap(), number: *at, hash: entry.hash }, entry.seq)
     };
     let seqs: BTreeMap<Mark, i64> = entries.iter().map(of).collect();
     for id in it.chains.keys() {
@@ -434,6 +448,15 @@ pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: S
     // Who lies may say to have what it has not.
     let liars = world.members.iter().take(world.plan.members).filter(|it| it.liar.is_some()).count() as u64;
     if world.members[number].liar.is_none() && spread.have > had.max(1) + liars {
+        if let Some(room) = world.members[number].rooms.as_ref().and_then(|it| it.iter().next()).map(|it| it.1) {
+            let chain = room.chains_of(own).find(|it| it.row.name.epoch == id.epoch).unwrap();
+            for member in &room.joined {
+                let who = world.number(*member);
+                let had = world.oracle.had.iter().find(|(name, _)| of(name)).is_some_and(|(_, had)| had.contains(&who));
+                let theirs = world.members[who].rooms.as_ref().and_then(|it| it.iter().next()).and_then(|it| it.1.chains_of(own).find(|it| it.row.name.epoch == id.epoch).map(|it| (it.row.base, it.row.number)));
+                world.note(|| format!("user{who} covered {} past {} had {had} theirs {theirs:?}", room.covered(*member, chain), room.past_of(*member, chain.row.name)));
+            }
+        }
         world.fail(format!("user{number} is told that {} have {id}, and {had} had it ever", spread.have));
     }
 }
@@ -533,7 +556,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             }
         }
     }
-    for (number, entries) in &all {
+    for (number, _) in &all {
         let id = joined.iter().find(|(it, _)| it == number).unwrap().1;
         let room = world.members[*number].rooms.as_ref().unwrap().get(id).unwrap();
         // Two who come back from backups may both have lost what one of them had said to have.
@@ -544,8 +567,8 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         if world.plan.restores > 0 && lost.count() > 0 {
             continue;
         }
-        if room.settled() < entries.iter().map(|(.., place)| place.cast_unsigned()).max().unwrap_or_default()
-        {
+        let journal = &world.members[*number].journal;
+        if !room.is_settled(journal).unwrap() {
             let who: Vec<_> = joined
                 .iter()
                 .filter(|(it, _)| room.holds_up(world.oracle.keys[*it]))
@@ -554,8 +577,8 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             let keys: Vec<String> =
                 world.oracle.keys.iter().map(|key| format!("{:.4}", key.to_string())).collect();
             return Err(format!(
-                "user{number} does not know that all is final, for {who:?}: {} {keys:?}",
-                room.explain()
+                "user{number} does not know that all is final, for {who:?}: {} {} {keys:?}",
+                room.explain(), room.explain_settling(journal)
             ));
         }
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::ring::ALL_LINKED;
-use super::room::{Chain, Room, State};
+use super::room::{Room, State};
 use super::say::{AT_ONCE, end_of, next_run, say, say_all, say_chains, say_changes, say_tips};
 use super::take::{Offered, run_weight};
 use super::write::Changed;
@@ -94,26 +94,14 @@ struct View {
 }
 
 impl View {
-    /// Whether the peer has joined, by what is here or by its own word: to be invited is not to be in.
-    fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
-        match room.state(peer) {
-            Some(State::Joined) => true,
-            Some(State::Invited) => {
-                // Where nothing is known of it by that change yet.
-                let is_new = |name: &ChainName| {
-                    let begun = |chain: &Chain| chain.row.name.grant == name.grant && chain.row.number > 0;
-                    let active = room.membership.active(peer).any(|(grant, _)| *grant == name.grant);
-                    active && !room.is_forked(*name) && !room.chains_of(peer).any(begun)
-                };
-                self.offers.keys().any(|(name, _)| name.author == peer && is_new(name))
-            }
-            _ => false,
-        }
+    /// Whether the peer has joined.
+    fn takes_part(room: &Room, peer: PublicKey) -> bool {
+        room.state(peer) == Some(State::Joined)
     }
 
     /// Whether the peer is served a chain. Who has left gets back what a restored backup has lost of its own.
-    fn may_have(&self, room: &Room, peer: PublicKey, author: PublicKey) -> bool {
-        self.takes_part(room, peer) || author == peer && room.state(peer) == Some(State::Left)
+    fn may_have(room: &Room, peer: PublicKey, author: PublicKey) -> bool {
+        Self::takes_part(room, peer) || author == peer && room.state(peer) == Some(State::Left)
     }
 }
 
@@ -221,9 +209,7 @@ impl Peers {
     /// Sends our own receipt to all members who are linked.
     pub fn say_receipt(&mut self, cx: &mut Cx<'_>, room: &Room, receipt: Receipt) {
         for (key, peer) in &mut self.peers {
-            if let Some(view) =
-                peer.views.get_mut(&room.row.id).filter(|_| room.state(*key) == Some(State::Joined))
-            {
+            if let Some(view) = peer.views.get_mut(&room.row.id).filter(|_| may_know(room, *key, &receipt)) {
                 view.receipts.insert(receipt.name);
                 say(cx, *key, room, RoomSays::Receipts(vec![receipt.clone()]));
             }
@@ -367,7 +353,7 @@ impl Peers {
             view.receipts.clear();
         }
         view.receipts.extend(have.receipts.iter().copied().filter(|name| room.membership.knows(name.member)));
-        if room.is_joined() {
+        if room.is_joined() || room.leaves_unheard() {
             let receipts: Vec<_> = have.receipts.iter().copied().filter(|name| room.is_news(name)).collect();
             if !receipts.is_empty() {
                 say(cx, from, room, RoomSays::Pull(Pull { receipts, ..Pull::default() }));
@@ -394,7 +380,7 @@ impl Peers {
             return Ok(());
         };
         for Wanted { after, up_to } in &pull.chains {
-            if view.may_have(room, from, up_to.chain.author)
+            if View::may_have(room, from, up_to.chain.author)
                 && let Some(chain) = room.find(cx.journal, up_to)?
             {
                 let main = room.named(up_to.chain, 0).and_then(|id| room.chains.get(&id));
@@ -404,9 +390,8 @@ impl Peers {
                 view.serving.insert(chain.row.id, (after, chain.signed.number));
             }
         }
-        let joined = room.state(from) == Some(State::Joined);
-        let wanted = pull.receipts.iter().filter(|_| joined).filter_map(|name| room.receipts.kept.get(name));
-        for receipt in wanted.cloned().collect::<Vec<_>>() {
+        let wanted = pull.receipts.iter().filter_map(|name| room.receipts.kept.get(name));
+        for receipt in wanted.filter(|receipt| may_know(room, from, receipt)).cloned().collect::<Vec<_>>() {
             say(cx, from, room, RoomSays::Receipts(vec![receipt]));
         }
         self.wake = Some(Instant::START);
@@ -545,6 +530,8 @@ impl Peers {
             }
             if news {
                 self.hand_on_receipt(cx, room, receipt);
+                // One who has left waits for that.
+                room.changed |= !room.is_joined();
                 let gossip = if room.membership.members().len() > ALL_LINKED { SLOW_GOSSIP } else { GOSSIP };
                 self.gossip.entry(room.row.id).or_insert(cx.now.mono + gossip);
                 if receipt.tips.iter().any(|tip| !room.changes.contains_key(tip)) {
@@ -586,7 +573,7 @@ impl Peers {
             };
             for (id, number) in own.iter().copied() {
                 let has = view.has.get(&id).copied().unwrap_or_default();
-                if !view.heard || !is_member || has >= number || !view.takes_part(room, *key) {
+                if !view.heard || !is_member || has >= number || !View::takes_part(room, *key) {
                     continue;
                 }
                 let past = room.chain_name(id).map_or(0, |name| room.past_of(*key, name));
@@ -630,7 +617,7 @@ impl Peers {
                     continue;
                 };
                 let has = view.has.get(&id).copied().unwrap_or_default();
-                if view.heard && view.takes_part(room, key) && has < number {
+                if view.heard && View::takes_part(room, key) && has < number {
                     let after = has.max(before).max(room.past_of(key, name));
                     view.serving.entry(id).or_insert((after, number)).1 = number;
                 }
@@ -648,7 +635,7 @@ impl Peers {
                 };
                 let author = |id| room.chain_name(id).map(|name| name.author);
                 let mut serving = std::mem::take(&mut view.serving);
-                serving.retain(|id, _| author(*id).is_some_and(|author| view.may_have(room, *key, author)));
+                serving.retain(|id, _| author(*id).is_some_and(|author| View::may_have(room, *key, author)));
                 view.serving = serving;
                 while *underway < *window && !view.serving.is_empty() {
                     // What came first here goes first: so nothing waits for its causes for long.
@@ -692,6 +679,15 @@ impl Peers {
         let pulls = self.pulls.values().map(Asked::until);
         let gossip = self.gossip.values().copied();
         pulls.chain(gossip).chain(self.wake).fold(Instant::NEVER, Instant::min)
+    }
+}
+
+/// Whether a receipt is for this member: one who has left hears who has what it has written.
+fn may_know(room: &Room, key: PublicKey, receipt: &Receipt) -> bool {
+    match room.state(key) {
+        Some(State::Joined) => true,
+        Some(State::Left) => receipt.covers.iter().any(|mark| mark.chain.author == key),
+        _ => false,
     }
 }
 
