@@ -362,6 +362,9 @@ pub struct Have {
     pub heads: Vec<Mark>,
     #[cbor(n(2), with = "items", has_nil)]
     pub receipts: Vec<ReceiptName>,
+    /// The sender has joined: so it is served before its first entry is here.
+    #[n(3)]
+    pub joined: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]

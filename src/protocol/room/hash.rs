@@ -119,9 +119,7 @@ pub fn change(room: RoomKey, change: &Change) -> Hash {
             .bytes(&[1])
             .text(add.name.as_str())
             .bytes(&add.key.0)
-            .each(&add.past, |it, past| {
-                it.mark(&past.mark).number(past.clock).bytes(&[past.ended.into()])
-            })
+            .each(&add.past, |it, past| it.mark(&past.mark).number(past.clock).bytes(&[past.ended.into()]))
             .number(add.clock)
             .each(add.settled.as_slice(), |it, settled| it.mark(&settled.mark).number(settled.place)),
         Deed::Remove(remove) => it

@@ -92,9 +92,7 @@ pub mod entries {
             e.array(5)?.u64(*clock)?.u16(kind.0)?.i64(*sent)?;
             e.array(4 * causes.len() as u64)?;
             for Cause { mark, clock } in causes {
-                e.u64(places.get(&mark.chain).copied().unwrap_or_default())?
-                    .u64(mark.number)?
-                    .u64(*clock)?;
+                e.u64(places.get(&mark.chain).copied().unwrap_or_default())?.u64(mark.number)?.u64(*clock)?;
                 mark.hash.encode(e, context)?;
             }
             e.bytes(body)?;

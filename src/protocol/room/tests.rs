@@ -118,8 +118,9 @@ fn stretch() -> impl Strategy<Value = Stretch> {
 fn says() -> impl Strategy<Value = RoomSays> {
     let wanted = (any::<u64>(), mark()).prop_map(|(after, up_to)| Wanted { after, up_to });
     prop_oneof![
-        (many(hash()), many(mark()), many(receipt_name()))
-            .prop_map(|(tips, heads, receipts)| RoomSays::Have(Have { tips, heads, receipts })),
+        (many(hash()), many(mark()), many(receipt_name()), any::<bool>()).prop_map(
+            |(tips, heads, receipts, joined)| RoomSays::Have(Have { tips, heads, receipts, joined })
+        ),
         (any::<bool>(), many(wanted), many(receipt_name()))
             .prop_map(|(changes, chains, receipts)| RoomSays::Pull(Pull { changes, chains, receipts })),
         many(change()).prop_map(RoomSays::Changes),

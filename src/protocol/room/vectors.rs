@@ -125,7 +125,8 @@ fn vectors() -> String {
     of_alice.write(&mut text, "hello", EntryKind::TEXT, Vec::new(), b"hello");
 
     let past = Past { mark: of_alice.mark(), clock: 1, ended: false };
-    let add = Deed::Add(Add { name: name("bob"), key: bob.public(), past: vec![past], clock: 1, settled: None });
+    let add =
+        Deed::Add(Add { name: name("bob"), key: bob.public(), past: vec![past], clock: 1, settled: None });
     let (grant, added) = change(&mut text, "add", room, 2, vec![founding], add);
 
     let mut of_bob = chain(SEEDS[1], bob.public(), grant, EPOCHS[1], 1);
@@ -143,8 +144,13 @@ fn vectors() -> String {
 
     let receipt_name = ReceiptName { member: bob.public(), epoch: EPOCHS[1], counter: 1 };
     let covers = vec![of_alice.mark(), of_bob.mark()];
-    let mut receipt =
-        Receipt { name: receipt_name, covers, tips: vec![grant], signature: UNSIGNED, settled: Some(settled) };
+    let mut receipt = Receipt {
+        name: receipt_name,
+        covers,
+        tips: vec![grant],
+        signature: UNSIGNED,
+        settled: Some(settled),
+    };
     let hash = hash::receipt(room, &receipt);
     receipt.signature = bob.sign(&hash.0);
     assert!(receipt.is_signed(room));

@@ -179,17 +179,25 @@ impl ChainRow {
 
 impl Journal {
     pub fn rooms(&self) -> Result<Vec<RoomRow>> {
-        self.all("SELECT id, key, name, number, final, shown, read, settled FROM room ORDER BY id", [], |row| {
-            Ok(RoomRow {
-                id: row.get(0)?,
-                key: RoomKey(row.get(1)?),
-                name: parsed(row, 2)?,
-                number: row.get(3)?,
-                settled: unsigned(row, 4)?,
-                settlement: if row.get_ref(7)?.as_blob_or_null()?.is_none() { None } else { Some(decoded(row, 7)?) },
-                reading: Reading { shown: row.get(5)?, read: row.get(6)? },
-            })
-        })
+        self.all(
+            "SELECT id, key, name, number, final, shown, read, settled FROM room ORDER BY id",
+            [],
+            |row| {
+                Ok(RoomRow {
+                    id: row.get(0)?,
+                    key: RoomKey(row.get(1)?),
+                    name: parsed(row, 2)?,
+                    number: row.get(3)?,
+                    settled: unsigned(row, 4)?,
+                    settlement: if row.get_ref(7)?.as_blob_or_null()?.is_none() {
+                        None
+                    } else {
+                        Some(decoded(row, 7)?)
+                    },
+                    reading: Reading { shown: row.get(5)?, read: row.get(6)? },
+                })
+            },
+        )
     }
 
     /// Adds a room. It is numbered if another one has its name.

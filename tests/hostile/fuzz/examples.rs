@@ -241,7 +241,7 @@ fn about_rooms() -> Vec<Peer> {
         Deed::Topic("a topic".into()),
     ];
     let all = [
-        RoomSays::Have(Have { tips: vec![hash], heads: vec![mark], receipts: vec![receipt] }),
+        RoomSays::Have(Have { tips: vec![hash], heads: vec![mark], receipts: vec![receipt], joined: true }),
         RoomSays::Pull(Pull {
             changes: true,
             chains: vec![Wanted { after: 1, up_to: mark }],

@@ -448,13 +448,31 @@ pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: S
     // Who lies may say to have what it has not.
     let liars = world.members.iter().take(world.plan.members).filter(|it| it.liar.is_some()).count() as u64;
     if world.members[number].liar.is_none() && spread.have > had.max(1) + liars {
-        if let Some(room) = world.members[number].rooms.as_ref().and_then(|it| it.iter().next()).map(|it| it.1) {
+        if let Some(room) =
+            world.members[number].rooms.as_ref().and_then(|it| it.iter().next()).map(|it| it.1)
+        {
             let chain = room.chains_of(own).find(|it| it.row.name.epoch == id.epoch).unwrap();
             for member in &room.joined {
                 let who = world.number(*member);
-                let had = world.oracle.had.iter().find(|(name, _)| of(name)).is_some_and(|(_, had)| had.contains(&who));
-                let theirs = world.members[who].rooms.as_ref().and_then(|it| it.iter().next()).and_then(|it| it.1.chains_of(own).find(|it| it.row.name.epoch == id.epoch).map(|it| (it.row.base, it.row.number)));
-                world.note(|| format!("user{who} covered {} past {} had {had} theirs {theirs:?}", room.covered(*member, chain), room.past_of(*member, chain.row.name)));
+                let had = world
+                    .oracle
+                    .had
+                    .iter()
+                    .find(|(name, _)| of(name))
+                    .is_some_and(|(_, had)| had.contains(&who));
+                let theirs =
+                    world.members[who].rooms.as_ref().and_then(|it| it.iter().next()).and_then(|it| {
+                        it.1.chains_of(own)
+                            .find(|it| it.row.name.epoch == id.epoch)
+                            .map(|it| (it.row.base, it.row.number))
+                    });
+                world.note(|| {
+                    format!(
+                        "user{who} covered {} past {} had {had} theirs {theirs:?}",
+                        room.covered(*member, chain),
+                        room.past_of(*member, chain.row.name)
+                    )
+                });
             }
         }
         world.fail(format!("user{number} is told that {} have {id}, and {had} had it ever", spread.have));
@@ -578,7 +596,8 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                 world.oracle.keys.iter().map(|key| format!("{:.4}", key.to_string())).collect();
             return Err(format!(
                 "user{number} does not know that all is final, for {who:?}: {} {} {keys:?}",
-                room.explain(), room.explain_settling(journal)
+                room.explain(),
+                room.explain_settling(journal)
             ));
         }
     }

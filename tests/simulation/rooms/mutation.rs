@@ -213,7 +213,8 @@ impl World {
         self.broken.counter += 1;
         let keypair = &self.members[member].keypair;
         let name = ReceiptName { member: keypair.public(), epoch, counter: self.broken.counter };
-        let mut receipt = Receipt { name, covers, tips: Vec::new(), signature: Signature([0; 64]), settled: None };
+        let mut receipt =
+            Receipt { name, covers, tips: Vec::new(), signature: Signature([0; 64]), settled: None };
         receipt.signature = keypair.sign(&hash::receipt(room, &receipt).0);
         receipt
     }

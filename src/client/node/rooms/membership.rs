@@ -14,9 +14,7 @@ pub struct Membership {
     /// What the owner calls the room.
     pub name: Name,
     pub owner: PublicKey,
-    /// All who have owned it.
-    pub owners: BTreeSet<PublicKey>,
-    /// By which changes, how often the room had changed hands with each, and by which one its owner does.
+    /// The changes by which it was owned, how often it had changed hands with each, and the last of them.
     reigns: BTreeMap<Hash, (u32, PublicKey)>,
     pub reign: Hash,
     /// The member who is to own it, and has not yet said yes.
@@ -45,6 +43,8 @@ pub struct Grant {
     pub settled: Option<Settled>,
     /// Up to where the member's chains of each epoch are kept, if the member was removed: the ends that owners have named.
     pub removed: Option<BTreeMap<u64, BTreeSet<(u64, Hash)>>>,
+    /// Who has owned the room up to the removal: what they have said to have is kept, too.
+    pub keepers: BTreeSet<PublicKey>,
 }
 
 /// A change among the others.
@@ -104,9 +104,12 @@ impl Membership {
                 past: past.iter().map(|past| (past.mark.chain, *past)).collect(),
                 clock,
                 removed: None,
+                keepers: BTreeSet::new(),
             };
             match &it.change.deed {
-                Deed::Found(found) => grants.insert(it.hash, grant(it.change.author, &found.owner, &[], 0, None)),
+                Deed::Found(found) => {
+                    grants.insert(it.hash, grant(it.change.author, &found.owner, &[], 0, None))
+                }
                 Deed::Add(add) => {
                     grants.insert(it.hash, grant(add.key, &add.name, &add.past, add.clock, add.settled))
                 }
@@ -117,8 +120,12 @@ impl Membership {
             if let Deed::Remove(remove) = &it.change.deed {
                 // Unless it was added once more after that.
                 let later = |hash: &Hash| valid.iter().any(|(_, add)| add.hash == *hash && add.follows(*at));
+                let reigns = all().filter(|(_, it)| matches!(it.change.deed, Deed::Found(_) | Deed::Accept));
+                let owned = reigns.filter(|(reign, _)| it.follows(*reign)).map(|(_, it)| it.change.author);
+                let owned: BTreeSet<PublicKey> = owned.collect();
                 for (_, grant) in grants.iter_mut().filter(|(hash, it)| it.key == remove.key && !later(hash))
                 {
+                    grant.keepers.extend(&owned);
                     let kept = grant.removed.get_or_insert_default();
                     for Kept { epoch, number, hash } in &remove.kept {
                         kept.entry(*epoch).or_default().insert((*number, *hash));
@@ -133,7 +140,8 @@ impl Membership {
             .filter(|it| matches!(it.change.deed, Deed::Found(_) | Deed::Accept))
             .map(|it| (it.hash, it.owner))
             .collect();
-        let is_last = |(_, reign): &(&Hash, &(u32, PublicKey))| last.is_some_and(|last| last.owner == **reign);
+        let is_last =
+            |(_, reign): &(&Hash, &(u32, PublicKey))| last.is_some_and(|last| last.owner == **reign);
         let reign = reigns.iter().find(is_last).map_or(Hash(room.0), |(hash, _)| *hash);
         let topic = valid.iter().rev().find_map(|(_, it)| match &it.change.deed {
             Deed::Topic(topic) => Some(topic.clone()),
@@ -147,7 +155,6 @@ impl Membership {
         Some(Self {
             name: found.room.clone(),
             owner,
-            owners: nodes.iter().map(|it| it.owner.1).collect(),
             reigns,
             reign,
             heir: heir
@@ -383,7 +390,10 @@ mod tests {
         assert_eq!((it.of().owner, it.of().heir), (key(1), Some(key(2))));
         let three = it.add(2, 9, &[two], Deed::Accept);
         assert_eq!((it.of().owner, it.of().heir), (key(2), None));
-        let reigns = |it: &Changes| [(it.room.0, 1), (three.0, 2), (three.0, 1)].map(|(change, owner)| it.of().reign(Hash(change), key(owner)));
+        let reigns = |it: &Changes| {
+            [(it.room.0, 1), (three.0, 2), (three.0, 1)]
+                .map(|(change, owner)| it.of().reign(Hash(change), key(owner)))
+        };
         assert_eq!((it.of().reign, reigns(&it)), (three, [Some(0), Some(1), None]));
         it.add(2, 9, &[three], add(3));
         assert_eq!(it.members(), [1, 2, 3]);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::ring::ALL_LINKED;
-use super::room::{Room, State};
+use super::room::{Chain, Room, State};
 use super::say::{AT_ONCE, end_of, next_run, say, say_all, say_chains, say_changes, say_tips};
 use super::take::{Offered, run_weight};
 use super::write::Changed;
@@ -26,6 +26,8 @@ mod pulls;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a chain is left alone of which nothing could be taken.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
+/// How many messages are kept of what one who is not in says to have, which may be in by changes that come.
+const MAX_SAID_OUTSIDE: usize = 16;
 /// How long receipts of others are gathered before they are handed on.
 const GOSSIP: Duration = Duration::from_secs(1);
 /// The same where members hand on each other's receipts at once, and this is for what got lost.
@@ -83,6 +85,10 @@ struct View {
     heard: bool,
     /// It takes part, and so may ask.
     joined: bool,
+    /// It says that it has joined.
+    says_joined: bool,
+    /// It was not in when it was greeted; what it has said to have since then.
+    outside: Option<Vec<Have>>,
     has: BTreeMap<ChainId, u64>,
     /// What it has and this side may not: of each chain the last mark, and all branches of one whose author breaks the
     /// rules.
@@ -94,14 +100,26 @@ struct View {
 }
 
 impl View {
-    /// Whether the peer has joined.
-    fn takes_part(room: &Room, peer: PublicKey) -> bool {
-        room.state(peer) == Some(State::Joined)
+    /// Whether the peer has joined, by what is here or by its own word: to be invited is not to be in.
+    fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
+        match room.state(peer) {
+            Some(State::Joined) => true,
+            Some(State::Invited) if self.says_joined => {
+                // Where nothing is known of it by that change yet.
+                let is_new = |name: &ChainName| {
+                    let begun = |chain: &Chain| chain.row.name.grant == name.grant && chain.row.number > 0;
+                    let active = room.membership.active(peer).any(|(grant, _)| *grant == name.grant);
+                    active && !room.is_forked(*name) && !room.chains_of(peer).any(begun)
+                };
+                self.offers.keys().any(|(name, _)| name.author == peer && is_new(name))
+            }
+            _ => false,
+        }
     }
 
     /// Whether the peer is served a chain. Who has left gets back what a restored backup has lost of its own.
-    fn may_have(room: &Room, peer: PublicKey, author: PublicKey) -> bool {
-        Self::takes_part(room, peer) || author == peer && room.state(peer) == Some(State::Left)
+    fn may_have(&self, room: &Room, peer: PublicKey, author: PublicKey) -> bool {
+        self.takes_part(room, peer) || author == peer && room.state(peer) == Some(State::Left)
     }
 }
 
@@ -170,8 +188,9 @@ impl Peers {
         match room.state(to) {
             None => return Ok(()),
             // It may not know yet that it is in, or that it is out.
-            Some(State::Invited | State::Removed) => {
-                peer.views.insert(room.row.id, View::default());
+            Some(state @ (State::Invited | State::Removed)) => {
+                let outside = (state == State::Removed).then(Vec::new);
+                peer.views.insert(room.row.id, View { outside, ..View::default() });
                 say_changes(cx, to, room);
             }
             Some(state @ (State::Joined | State::Left | State::Forked)) => {
@@ -231,6 +250,13 @@ impl Peers {
             RoomSays::Changes(changes) => self.hear_changes(cx, room, from, changes, low)?,
             // Who was removed is told no more than that.
             _ if !is_in => {
+                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+                if let RoomSays::Have(have) = says
+                    && let Some(said) = view.and_then(|view| view.outside.as_mut())
+                    && said.len() < MAX_SAID_OUTSIDE
+                {
+                    said.push(have.clone());
+                }
                 self.ask_unknown(cx, room, from, says);
                 self.tell_removed(cx, room, from);
             }
@@ -304,6 +330,7 @@ impl Peers {
                 let members: Vec<PublicKey> = self.peers.keys().copied().collect();
                 for peer in members {
                     self.greet(cx, room, peer)?;
+                    self.let_in(cx, room, peer)?;
                 }
                 if let Some(view) = self.peers.get_mut(&from).and_then(|it| it.views.get_mut(&room.row.id)) {
                     view.asked_changes = false;
@@ -313,6 +340,18 @@ impl Peers {
                     self.take_waiting(cx, room)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A peer that was not in when it was greeted may be in by changes that have come.
+    fn let_in(&mut self, cx: &mut Cx<'_>, room: &mut Room, peer: PublicKey) -> Result<()> {
+        let view = self.peers.get_mut(&peer).and_then(|peer| peer.views.get_mut(&room.row.id));
+        if room.membership.is_in(peer)
+            && let Some(said) = view.and_then(|view| view.outside.take())
+        {
+            say_all(cx, peer, room);
+            said.iter().try_for_each(|have| self.hear_have(cx, room, peer, have))?;
         }
         Ok(())
     }
@@ -332,6 +371,7 @@ impl Peers {
         let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
             return Ok(());
         };
+        view.says_joined = have.joined;
         // Who says from the beginning what it has does so anew when its disk has failed, and has forgotten what it heard.
         let again = std::mem::replace(&mut view.heard, true) && !have.tips.is_empty();
         for mark in &have.heads {
@@ -371,19 +411,21 @@ impl Peers {
             say_changes(cx, from, room);
         }
         // To be invited is not to be in.
-        if !matches!(room.state(from), Some(State::Joined | State::Left))
+        let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
+            return Ok(());
+        };
+        if !view.takes_part(room, from) && room.state(from) != Some(State::Left)
             || room.state(room.own) == Some(State::Invited)
         {
             return Ok(());
         }
-        let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
-            return Ok(());
-        };
         for Wanted { after, up_to } in &pull.chains {
-            if View::may_have(room, from, up_to.chain.author)
-                && let Some(chain) = room.find(cx.journal, up_to)?
+            let main = room.named(up_to.chain, 0).and_then(|id| room.chains.get(&id));
+            // Of what was cut meanwhile it gets what is kept.
+            let kept = main.filter(|_| room.is_cut(up_to.chain, up_to.number));
+            if view.may_have(room, from, up_to.chain.author)
+                && let Some(chain) = room.find(cx.journal, up_to)?.or(kept)
             {
-                let main = room.named(up_to.chain, 0).and_then(|id| room.chains.get(&id));
                 let base = main.map_or(0, |main| main.row.base);
                 let after = (*after).max(room.past_by_any(from, up_to.chain)).max(base);
                 // The signature that was there when this was offered may have given way to a later one.
@@ -573,7 +615,7 @@ impl Peers {
             };
             for (id, number) in own.iter().copied() {
                 let has = view.has.get(&id).copied().unwrap_or_default();
-                if !view.heard || !is_member || has >= number || !View::takes_part(room, *key) {
+                if !view.heard || !is_member || has >= number || !view.takes_part(room, *key) {
                     continue;
                 }
                 let past = room.chain_name(id).map_or(0, |name| room.past_of(*key, name));
@@ -596,7 +638,7 @@ impl Peers {
                 let news: Vec<ReceiptName> = kept.iter().filter(theirs).copied().collect();
                 view.receipts = kept.iter().copied().collect();
                 for receipts in news.chunks(AT_ONCE) {
-                    let have = Have { receipts: receipts.to_vec(), ..Have::default() };
+                    let have = Have { receipts: receipts.to_vec(), joined: true, ..Have::default() };
                     say(cx, *key, room, RoomSays::Have(have));
                 }
             }
@@ -617,7 +659,7 @@ impl Peers {
                     continue;
                 };
                 let has = view.has.get(&id).copied().unwrap_or_default();
-                if view.heard && View::takes_part(room, key) && has < number {
+                if view.heard && view.takes_part(room, key) && has < number {
                     let after = has.max(before).max(room.past_of(key, name));
                     view.serving.entry(id).or_insert((after, number)).1 = number;
                 }
@@ -635,7 +677,7 @@ impl Peers {
                 };
                 let author = |id| room.chain_name(id).map(|name| name.author);
                 let mut serving = std::mem::take(&mut view.serving);
-                serving.retain(|id, _| author(*id).is_some_and(|author| View::may_have(room, *key, author)));
+                serving.retain(|id, _| author(*id).is_some_and(|author| view.may_have(room, *key, author)));
                 view.serving = serving;
                 while *underway < *window && !view.serving.is_empty() {
                     // What came first here goes first: so nothing waits for its causes for long.

@@ -140,12 +140,15 @@ impl Room {
         if self.receipts.kept.contains_key(&name) || !self.membership.knows(name.member) {
             return Ok(false);
         }
-        let claimed = |mark: &Mark| self.receipts.claimed(name.member, mark.chain) >= Some(mark.number);
         let newest = self.receipts.newest(name.member, name.epoch);
-        if newest.is_some_and(|newest| newest.name.counter > name.counter)
-            && receipt.covers.iter().all(claimed)
-        {
-            return Ok(false);
+        if newest.is_some_and(|newest| newest.name.counter > name.counter) {
+            let mut says_something = false;
+            for mark in &receipt.covers {
+                says_something = says_something || !self.knows_claim(journal, name.member, mark)?;
+            }
+            if !says_something {
+                return Ok(false);
+            }
         }
         // What a member has written must not be known of without being here: it may lose it with its journal.
         let lacks = |mark: &&Mark| {
@@ -162,6 +165,17 @@ impl Room {
         self.keep_receipt(journal, receipt)?;
         self.prune_receipts(journal, name.member)?;
         Ok(true)
+    }
+
+    /// Whether it is known already that a member has this entry, by its own word.
+    fn knows_claim(&self, journal: &Journal, member: PublicKey, mark: &Mark) -> Result<bool> {
+        let claim = self.receipts.claims.get(&member).and_then(|all| all.get(&mark.chain));
+        if !self.is_forked(mark.chain) {
+            return Ok(claim.is_some_and(|claim| claim.number > mark.number || claim == mark));
+        }
+        let here = self.find(journal, mark)?.map(|chain| chain.row.id);
+        let has = here.and_then(|id| self.receipts.has.get(&member)?.get(&id));
+        Ok(has.is_some_and(|has| *has >= mark.number))
     }
 
     /// Takes in the receipts that had to wait. Returns whether any says something new.
@@ -453,7 +467,10 @@ impl Room {
     pub fn leaves_unheard(&self) -> bool {
         let ends = || self.chains_of(self.own).filter(|chain| chain.row.ended);
         let knows = |member: &PublicKey| ends().any(|chain| self.covered(*member, chain) >= chain.row.number);
-        self.state(self.own) == Some(State::Left) && ends().next().is_some() && !self.joined.is_empty() && !self.joined.iter().any(knows)
+        self.state(self.own) == Some(State::Left)
+            && ends().next().is_some()
+            && !self.joined.is_empty()
+            && !self.joined.iter().any(knows)
     }
 
     /// The other members that have joined.

@@ -415,8 +415,7 @@ impl Room {
             return Some(BTreeSet::new());
         };
         let mut ends = grant.removed.as_ref()?.get(&name.epoch).cloned().unwrap_or_default();
-        let owners = self.membership.owners.iter();
-        let claims = owners.flat_map(|owner| self.receipts.claims_by(*owner, name));
+        let claims = grant.keepers.iter().flat_map(|owner| self.receipts.claims_by(*owner, name));
         ends.extend(claims.map(|mark| (mark.number, mark.hash)));
         Some(ends)
     }

@@ -172,7 +172,9 @@ impl Room {
     /// What the last settlement does not come after stands behind it.
     fn stand_behind_settled(&mut self, journal: &Journal) -> Result<()> {
         let floor = self.row.settled + 1;
-        for (id, chain) in self.chains.iter_mut().filter(|(_, it)| it.row.number > it.row.settled.max(it.row.base)) {
+        for (id, chain) in
+            self.chains.iter_mut().filter(|(_, it)| it.row.number > it.row.settled.max(it.row.base))
+        {
             journal.stand_behind(*id, chain.row.settled, u64::MAX, floor)?;
             if chain.row.place < floor {
                 (chain.row.place, chain.touched) = (floor, true);
@@ -222,7 +224,8 @@ impl Room {
         let mut settled = first.map_or(0, |it| it.place);
         let (mut rank, mut now) = (0, Vec::<&Found>::new());
         loop {
-            let next = |it: &&Found| it.settlement.after == at && it.settlement.place > settled && it.rank >= rank;
+            let next =
+                |it: &&Found| it.settlement.after == at && it.settlement.place > settled && it.rank >= rank;
             let Some(found) = all.iter().filter(next).reduce(|one, other| self.which(one, other)) else {
                 break;
             };
@@ -359,7 +362,10 @@ impl Room {
         let tips: BTreeSet<Hash> = self.membership.tips.iter().copied().take(MAX_CAUSES).collect();
         for member in self.others() {
             let knows = |receipt: &Receipt| tips.iter().all(|tip| receipt.tips.contains(tip));
-            if self.is_ahead(member) || self.receipts.knows_more_changes(member) || !self.receipts.of(member).any(knows) {
+            if self.is_ahead(member)
+                || self.receipts.knows_more_changes(member)
+                || !self.receipts.of(member).any(knows)
+            {
                 return false;
             }
         }
@@ -377,17 +383,33 @@ impl Room {
 
     /// What the owner waits for, for a reader of a seed of the simulation.
     pub fn explain_settling(&self, journal: &Journal) -> String {
-        let mut out = format!("[settled {} by {:?}] ", self.row.settled, self.row.settlement.map(|it| (it.chain.epoch, it.number)));
+        let mut out = format!(
+            "[settled {} by {:?}] ",
+            self.row.settled,
+            self.row.settlement.map(|it| (it.chain.epoch, it.number))
+        );
         if self.membership.owner != self.own {
             return out;
         }
         let tips: BTreeSet<Hash> = self.membership.tips.iter().copied().take(MAX_CAUSES).collect();
         for member in self.others() {
             let knows = |receipt: &Receipt| tips.iter().all(|tip| receipt.tips.contains(tip));
-            let asked = self.settling.asked.map(|(asked, _)| self.has_answered(journal, member, &asked).unwrap());
-            out += &format!("[{:.4} answered {asked:?} tips {} more {} ahead {}] ", member.to_string(), self.receipts.of(member).any(knows), self.receipts.knows_more_changes(member), self.is_ahead(member));
+            let asked =
+                self.settling.asked.map(|(asked, _)| self.has_answered(journal, member, &asked).unwrap());
+            out += &format!(
+                "[{:.4} answered {asked:?} tips {} more {} ahead {}] ",
+                member.to_string(),
+                self.receipts.of(member).any(knows),
+                self.receipts.knows_more_changes(member),
+                self.is_ahead(member)
+            );
         }
-        out + &format!("all {} {:?} {:?}", self.all_know_all(), self.to_settle(journal, 0).unwrap().1, self.settling)
+        out + &format!(
+            "all {} {:?} {:?}",
+            self.all_know_all(),
+            self.to_settle(journal, 0).unwrap().1,
+            self.settling
+        )
     }
 
     /// The chains that have grown since the last settlement, and up to which place all have all.
@@ -397,7 +419,8 @@ impl Room {
         for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
             // What this member has it must have said, too.
             let said = self.receipts.claimed(self.own, chain.row.name).unwrap_or_default();
-            let own = if others.is_empty() || chain.row.name.author == self.own { chain.row.number } else { said };
+            let own =
+                if others.is_empty() || chain.row.name.author == self.own { chain.row.number } else { said };
             let theirs = others.iter().map(|member| self.covered(*member, chain));
             let all = theirs.fold(own, u64::min);
             if all < chain.said {

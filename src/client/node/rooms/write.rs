@@ -135,9 +135,7 @@ impl Room {
 
     /// The chains that have grown since this member's last entry, as far as one entry names them.
     fn causes(&self, own: ChainId) -> Vec<(ChainId, Cause)> {
-        let grown = |row: &&ChainRow| {
-            row.id != own && row.number > row.cited && row.number > row.base
-        };
+        let grown = |row: &&ChainRow| row.id != own && row.number > row.cited && row.number > row.base;
         let mut rows: Vec<_> = self.chains.values().map(|chain| &chain.row).filter(grown).collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.place));
         rows.truncate(MAX_CAUSES);

@@ -115,7 +115,11 @@ fn only_the_owner_s_settlements_count() {
         net.hear(ALICE, MALLORY, &run);
         assert!(standing(&net, ALICE, &pen.last).is_some(), "{place}");
         for _ in 0..2 {
-            assert_eq!((net.room(ALICE).settled(), net.room(ALICE).row.settlement), (settled, after), "{place}");
+            assert_eq!(
+                (net.room(ALICE).settled(), net.room(ALICE).row.settlement),
+                (settled, after),
+                "{place}"
+            );
             net.restart(ALICE, None);
         }
         net.restart(ALICE, Some(alice));
