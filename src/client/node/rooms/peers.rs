@@ -117,9 +117,11 @@ impl View {
         }
     }
 
-    /// Whether the peer is served a chain. Who has left gets back what a restored backup has lost of its own.
+    /// Whether the peer is served a chain. Who has left, or is invited again, gets back what a restored backup has lost of
+    /// its own.
     fn may_have(&self, room: &Room, peer: PublicKey, author: PublicKey) -> bool {
-        self.takes_part(room, peer) || author == peer && room.state(peer) == Some(State::Left)
+        let is_outside = matches!(room.state(peer), Some(State::Left | State::Invited));
+        self.takes_part(room, peer) || author == peer && is_outside
     }
 }
 
@@ -414,9 +416,7 @@ impl Peers {
         let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
             return Ok(());
         };
-        if !view.takes_part(room, from) && room.state(from) != Some(State::Left)
-            || room.state(room.own) == Some(State::Invited)
-        {
+        if room.state(room.own) == Some(State::Invited) {
             return Ok(());
         }
         for Wanted { after, up_to } in &pull.chains {

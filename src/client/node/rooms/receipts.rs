@@ -238,10 +238,10 @@ impl Room {
     pub fn find(&self, journal: &Journal, mark: &Mark) -> Result<Option<&Chain>> {
         for chain in self.branches(mark.chain).filter(|chain| chain.row.number >= mark.number) {
             // What was written before this member came is with the others, and is taken as it is.
-            let hash = if mark.number == chain.row.number {
-                Some(chain.row.hash)
-            } else if chain.row.branch == 0 && mark.number <= chain.row.base {
+            let hash = if chain.row.branch == 0 && mark.number <= chain.row.base {
                 Some(mark.hash)
+            } else if mark.number == chain.row.number {
+                Some(chain.row.hash)
             } else {
                 journal.entry_at(chain.row.id, mark.number)?.map(|it| it.hash)
             };
