@@ -363,7 +363,8 @@ pub fn says(world: &mut World, number: usize, to: PublicKey, about: &AboutRoom) 
     let is_in = theirs.is_none_or(|room| room.state(room.own) != Some(State::Invited))
         || world.members[to].liar.is_some();
     // Who has left, or is invited again, gets back what it has lost of its own.
-    let own = matches!(state, Some(State::Left | State::Invited)) && world.members[to].keypair.public() == run.chain.author;
+    let own = matches!(state, Some(State::Left | State::Invited))
+        && world.members[to].keypair.public() == run.chain.author;
     let may = own || state == Some(State::Joined) || state == Some(State::Invited) && is_in;
     if !may {
         world.fail(format!("user{number} hands entries on to user{to}, who is {state:?}"));
@@ -540,12 +541,14 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
     // A settlement that all have lost with their journals, but for one who came after it and knows its name.
     let holds = |number: usize, id: RoomId, mark: &Mark| {
         let room = world.members[number].rooms.as_ref().unwrap().get(id).unwrap();
-        room.branches(mark.chain).any(|it| world.members[number].journal.entry_at(it.row.id, mark.number).unwrap().is_some())
+        room.branches(mark.chain)
+            .any(|it| world.members[number].journal.entry_at(it.row.id, mark.number).unwrap().is_some())
     };
-    let lost_settlement = world.plan.restores > 0 && joined.iter().any(|(number, id)| {
-        let settlement = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap().row.settlement;
-        settlement.is_some_and(|mark| !joined.iter().any(|(number, id)| holds(*number, *id, &mark)))
-    });
+    let lost_settlement = world.plan.restores > 0
+        && joined.iter().any(|(number, id)| {
+            let settlement = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap().row.settlement;
+            settlement.is_some_and(|mark| !joined.iter().any(|(number, id)| holds(*number, *id, &mark)))
+        });
     // What any of them has, all have, unless it was written before they came.
     let mut union: BTreeMap<(Name, Vec<u8>), i64> = BTreeMap::new();
     for (number, entries) in &all {
@@ -555,8 +558,17 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                 for (number, id) in &joined {
                     world.dump(*number, *id);
                     let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
-                    let chains: Vec<_> = room.chains_of(name.0.author).map(|it| (it.row.name.epoch, it.row.base, it.row.number, it.row.settled)).collect();
-                    world.note(|| format!("user{number} {} {chains:?} before {:?}", room.explain_settling(&world.members[*number].journal), room.settled_before()));
+                    let chains: Vec<_> = room
+                        .chains_of(name.0.author)
+                        .map(|it| (it.row.name.epoch, it.row.base, it.row.number, it.row.settled))
+                        .collect();
+                    world.note(|| {
+                        format!(
+                            "user{number} {} {chains:?} before {:?}",
+                            room.explain_settling(&world.members[*number].journal),
+                            room.settled_before()
+                        )
+                    });
                 }
                 let room = world.members[*number].rooms.as_ref().and_then(|it| it.iter().next()).unwrap().1;
                 return Err(format!(
@@ -608,7 +620,9 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                 world.oracle.keys.iter().map(|key| format!("{:.4}", key.to_string())).collect();
             for (number, id) in &joined {
                 let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
-                world.note(|| format!("user{number} {}", room.explain_settling(&world.members[*number].journal)));
+                world.note(|| {
+                    format!("user{number} {}", room.explain_settling(&world.members[*number].journal))
+                });
             }
             return Err(format!(
                 "user{number} does not know that all is final, for {who:?}: {} {} {keys:?}",

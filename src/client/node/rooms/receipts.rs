@@ -205,7 +205,7 @@ impl Room {
         }
         self.receipts.kept.insert(receipt.name, receipt.clone());
         self.receipts.has_news();
-        self.settling.may_settle();
+        self.may_settle();
         Ok(())
     }
 
@@ -259,7 +259,7 @@ impl Room {
         };
         self.check_beyond(journal, name)?;
         self.receipts.has_news();
-        self.settling.may_settle();
+        self.may_settle();
         if name.author != self.own || self.writing != Some(id) {
             self.receipts.grown.insert(id);
             let said = self.chains.get(&id).map_or(0, |chain| chain.said);
@@ -305,7 +305,7 @@ impl Room {
             !unknown.is_empty()
         });
         self.receipts.has_news();
-        self.settling.may_settle();
+        self.may_settle();
     }
 
     /// Our next receipt, where it is time for one.

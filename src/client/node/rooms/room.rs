@@ -376,7 +376,7 @@ impl Room {
         self.ring = Ring::new(self.key(), self.membership.members().into_keys());
         let pasts = known.into_iter().map(|key| (key, self.find_pasts(key)));
         self.pasts = pasts.filter(|(_, past)| !past.is_empty()).collect();
-        self.settling.may_settle();
+        self.may_settle();
     }
 
     /// The members that hear from this one at once what another one writes.

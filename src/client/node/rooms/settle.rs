@@ -28,11 +28,10 @@ pub struct Settling {
     rank: u32,
     /// One has come that does not come after the last.
     beside: bool,
-    /// More may be final than is known.
-    maybe: bool,
     /// Where this start, which owns the room by this change, has asked whether others know more.
     asked: Option<(Mark, Hash)>,
     last: Option<Instant>,
+    /// When it is to be looked whether there is more to settle.
     pub due: Option<Instant>,
 }
 
@@ -45,12 +44,6 @@ struct Found {
     ends: Vec<(ChainId, u64)>,
 }
 
-impl Settling {
-    pub fn may_settle(&mut self) {
-        self.maybe = true;
-    }
-}
-
 /// The change by which the author of an entry says to own the room.
 fn reign_of(kind: EntryKind, body: &[u8]) -> Option<Hash> {
     match kind {
@@ -61,6 +54,13 @@ fn reign_of(kind: EntryKind, body: &[u8]) -> Option<Hash> {
 }
 
 impl Room {
+    /// There may be more to settle.
+    pub fn may_settle(&mut self) {
+        if self.membership.owner == self.own {
+            self.settling.due = Some(Instant::START);
+        }
+    }
+
     /// Whether the change is here by which the author of an entry owns the room, if the entry says so.
     pub fn knows_reign(&self, entry: &Entry) -> bool {
         reign_of(entry.kind, &entry.body).is_none_or(|reign| self.changes.contains_key(&reign))
@@ -281,10 +281,7 @@ impl Room {
             self.settle_beside(cx.journal)?;
         }
         let due = self.settling.due.take_if(|due| *due <= cx.now.mono).is_some();
-        if !(std::mem::take(&mut self.settling.maybe) || due)
-            || self.membership.owner != self.own
-            || !self.is_open()
-        {
+        if !due || self.membership.owner != self.own || !self.is_open() {
             return Ok(());
         }
         let (journal, room) = (cx.journal, self.row.id);
@@ -308,7 +305,7 @@ impl Room {
             codec::encode(&settlement, &mut body);
             self.write_in(cx, id, EntryKind::SETTLE, &body, causes)?;
             self.settling.last = Some(cx.now.mono);
-            self.settling.maybe = true;
+            self.settling.due = Some(cx.now.mono + EVERY);
         }
         Ok(())
     }
@@ -377,7 +374,11 @@ impl Room {
             })
         };
         let new = self.joined.iter().filter(|member| !has_joined_before(member));
-        let mut firsts = new.flat_map(|member| self.chains_of(*member)).filter(|chain| chain.row.number > 0);
+        let is_current = |chain: &&Chain| {
+            let name = chain.row.name;
+            chain.row.number > 0 && self.membership.active(name.author).any(|(grant, _)| *grant == name.grant)
+        };
+        let mut firsts = new.flat_map(|member| self.chains_of(*member)).filter(is_current);
         firsts.all(|chain| self.joined.iter().all(|member| self.covered(*member, chain) > 0))
     }
 
@@ -403,6 +404,19 @@ impl Room {
                 self.receipts.knows_more_changes(member),
                 self.is_ahead(member)
             );
+        }
+        for chain in self.chains.values() {
+            let claimed = self.receipts.claimed(self.own, chain.row.name).unwrap_or_default();
+            if chain.row.place > self.row.settled && claimed < chain.said {
+                out += &format!(
+                    "[own claims {claimed} of {} {:?} signed {} of {:.4} {:016x}]",
+                    chain.said,
+                    chain.row,
+                    chain.signed.number,
+                    chain.row.name.author.to_string(),
+                    chain.row.name.epoch
+                );
+            }
         }
         out + &format!(
             "all {} {:?} {:?}",

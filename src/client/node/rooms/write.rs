@@ -126,7 +126,7 @@ impl Room {
                 (chain.row.cited, chain.touched) = (cause.mark.number, true);
             }
         }
-        self.settling.may_settle();
+        self.may_settle();
         if kind == EntryKind::TEXT {
             self.receipts.follow(id, number, self.joined.len() as u64);
         }
