@@ -62,6 +62,7 @@ CREATE INDEX room_entry_place ON room_entry (room, place);
 -- To find what came in after another, by the row's own number.
 CREATE INDEX room_entry_seq ON room_entry (room);
 CREATE INDEX room_entry_settle ON room_entry (room) WHERE kind = 5;
+CREATE INDEX room_entry_join ON room_entry (room) WHERE kind = 2 AND length(body) > 0;
 
 -- The signed entries of each chain, as many as are needed to check the others.
 CREATE TABLE room_head (

@@ -337,7 +337,8 @@ impl Rooms {
         }
         (room.writing, room.epoch) = (None, Some(epoch));
         room.skip_past(cx.journal)?;
-        if room.write(cx, EntryKind::JOIN, &[])?.is_none() {
+        let body = room.says_to_lack();
+        if room.write(cx, EntryKind::JOIN, &body)?.is_none() {
             return Ok(Err(Refusal::TooMany));
         }
         room.sign(cx)?;

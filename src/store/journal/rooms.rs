@@ -383,6 +383,12 @@ impl Journal {
         )
     }
 
+    /// The chains and the bodies of the entries by which members have joined a room, of those that have one.
+    pub fn joins(&self, room: RoomId) -> Result<Vec<(ChainId, Vec<u8>)>> {
+        let sql = "SELECT chain, body FROM room_entry WHERE room = ?1 AND kind = 2 AND length(body) > 0";
+        self.all(sql, [room], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
     /// The highest place up to `up_to`, behind `after`, at which anything but a settlement stands.
     pub fn last_to_settle(&self, room: RoomId, after: u64, up_to: u64) -> Result<Option<u64>> {
         let sql = "SELECT place FROM room_entry WHERE room = ?1 AND place > ?2 AND place <= ?3 AND kind <> 5

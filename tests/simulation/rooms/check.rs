@@ -31,6 +31,8 @@ pub struct Oracle {
     promised: Vec<Vec<Mark>>,
     seen: Vec<i64>,
     told: Vec<u64>,
+    /// Who has dropped entries, that may have come again.
+    cut: Vec<bool>,
 }
 
 impl Oracle {
@@ -45,6 +47,7 @@ impl Oracle {
             promised: vec![Vec::new(); count],
             seen: vec![0; count],
             told: vec![0; count],
+            cut: vec![false; count],
         }
     }
 
@@ -64,6 +67,7 @@ impl Oracle {
     /// What was cut may come again, if the owner has had it.
     pub fn cut(&mut self, number: usize) {
         self.texts[number].clear();
+        self.cut[number] = true;
     }
 }
 
@@ -154,6 +158,10 @@ pub fn each(world: &mut World, number: usize, was_full: bool) {
     let says_so = it.row.settlement.is_some_and(|mark| (mark.chain.author, mark.chain.epoch) == (own, epoch));
     let honest = world.members[number].liar.is_none();
     let who = world.number(own);
+    if !it.is_joined() {
+        // What it wrote itself may be dropped by its removal.
+        world.oracle.settled[number].clear();
+    }
     let before = std::mem::replace(&mut world.oracle.told[number], settled);
     if before != settled {
         world.note(|| format!("user{number} has settled {settled}"));
@@ -283,7 +291,7 @@ pub fn standings(journal: &Journal, room: RoomId) -> Vec<(i64, u64, EntryStandin
 /// What comes before an entry has come in before it.
 fn causal(world: &World, number: usize) -> Result<(), String> {
     let rooms = world.members[number].rooms.as_ref();
-    let Some((room, it)) = rooms.and_then(|it| it.iter().next()) else {
+    let Some((room, it)) = rooms.and_then(|it| it.iter().next()).filter(|_| !world.oracle.cut[number]) else {
         return Ok(());
     };
     // What a removal has cut, as far as it was known, may be kept after all.

@@ -43,7 +43,7 @@ pub struct Grant {
     pub settled: Option<Settled>,
     /// Up to where the member's chains of each epoch are kept, if the member was removed: the ends that owners have named.
     pub removed: Option<BTreeMap<u64, BTreeSet<(u64, Hash)>>>,
-    /// Who has owned the room up to the removal: what they have said to have is kept, too.
+    /// The others who have owned the room up to the removal: what they have said to have is kept, too.
     pub keepers: BTreeSet<PublicKey>,
 }
 
@@ -95,7 +95,7 @@ impl Membership {
         let valid: Vec<(usize, &Node<'_>)> = all().filter(|(at, _)| !ignored.contains(at)).collect();
 
         let mut grants = BTreeMap::new();
-        for (_, it) in &valid {
+        for (at, it) in all() {
             let grant = |key, name: &Name, past: &[Past], clock, settled| Grant {
                 settled,
                 key,
@@ -103,7 +103,8 @@ impl Membership {
                 by: it.change.author,
                 past: past.iter().map(|past| (past.mark.chain, *past)).collect(),
                 clock,
-                removed: None,
+                // One who was added by what does not count has to hear so.
+                removed: ignored.contains(&at).then(BTreeMap::new),
                 keepers: BTreeSet::new(),
             };
             match &it.change.deed {
@@ -125,7 +126,7 @@ impl Membership {
                 let owned: BTreeSet<PublicKey> = owned.collect();
                 for (_, grant) in grants.iter_mut().filter(|(hash, it)| it.key == remove.key && !later(hash))
                 {
-                    grant.keepers.extend(&owned);
+                    grant.keepers.extend(owned.iter().filter(|key| **key != remove.key));
                     let kept = grant.removed.get_or_insert_default();
                     for Kept { epoch, number, hash } in &remove.kept {
                         kept.entry(*epoch).or_default().insert((*number, *hash));
@@ -185,6 +186,11 @@ impl Membership {
     /// Whether it is or was in.
     pub fn knows(&self, key: PublicKey) -> bool {
         self.grants.values().any(|grant| grant.key == key)
+    }
+
+    /// All who are or were in.
+    pub fn all(&self) -> BTreeSet<PublicKey> {
+        self.grants.values().map(|grant| grant.key).collect()
     }
 
     /// All who are in, by their keys, with their names.

@@ -442,7 +442,9 @@ impl Room {
     pub fn spread(&self, chain: &Chain, number: u64, place: u64) -> Spread {
         let gets = |member: &&PublicKey| self.past_of(**member, chain.row.name) < number;
         let members = || self.joined.iter().filter(gets);
-        let have = members().filter(|member| self.covered(**member, chain) >= number).count();
+        // Of one who knows of other changes it is not known what it gets.
+        let knows = |member: &&PublicKey| !self.receipts.knows_more_changes(**member);
+        let have = members().filter(knows).filter(|member| self.covered(**member, chain) >= number).count();
         Spread { have: have as u64, of: members().count() as u64, is_final: place <= self.row.settled }
     }
 

@@ -18,6 +18,9 @@ use crate::store::journal::{ChainId, ChainRow, EntryStanding, Journal, RoomRow};
 const MAX_CHAINS: usize = 100_000;
 const MAX_CHAINS_OF_ONE: usize = 5_000;
 
+/// The most chains that a member names as those that it lacks.
+const MAX_LACKING: usize = 256;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Room {
@@ -36,6 +39,8 @@ pub struct Room {
     pub taken: BTreeMap<ChainId, u64>,
     /// What members do not get, for it was written before they came.
     pasts: BTreeMap<PublicKey, BTreeMap<ChainName, Past>>,
+    /// What members who have joined have said to lack beyond that.
+    lacking: BTreeMap<(PublicKey, Hash), Vec<Mark>>,
     /// Whose entries were found to be against the rules, and by which changes they were in.
     pub forked: BTreeMap<PublicKey, BTreeSet<Hash>>,
     /// Entries whose causes are not here.
@@ -126,6 +131,11 @@ impl Room {
         }
         journal.proofs(id)?.iter().for_each(|proof| room.note_fork(proof.chain));
         room.load_settling(journal)?;
+        for (chain, body) in journal.joins(id)? {
+            if let Some(name) = room.chain_name(chain) {
+                room.note_lacking(name, &body);
+            }
+        }
         room.recount();
         for receipt in journal.receipts(id)? {
             room.keep_receipt(journal, &receipt)?;
@@ -154,6 +164,7 @@ impl Room {
             ring: Ring::default(),
             taken: BTreeMap::new(),
             pasts: BTreeMap::new(),
+            lacking: BTreeMap::new(),
             forked: BTreeMap::new(),
             waiting: Vec::new(),
             deferred: Vec::new(),
@@ -279,24 +290,49 @@ impl Room {
         self.membership.active(key).map(past).min().unwrap_or_default()
     }
 
-    /// What all grants keep from a member by which it is in.
+    /// What any of the grants keeps from a member by which it has joined; and what it did not get when it was in before, for
+    /// which there is no place before the rest.
     fn find_pasts(&self, key: PublicKey) -> BTreeMap<ChainName, Past> {
         let grants = self.grants_of(key);
-        let mut pasts = BTreeMap::new();
-        for name in grants.first().into_iter().flat_map(|(_, grant)| grant.past.keys()) {
-            let each: Option<Vec<Past>> =
-                grants.iter().map(|(_, grant)| grant.past.get(name).copied()).collect();
-            let least = each.and_then(|each| each.into_iter().min_by_key(|past| past.mark.number));
-            pasts.extend(least.map(|past| (*name, past)));
-        }
-        // What it did not get when it was in before it does not get now either: there is no place for it before the rest.
-        for (name, past) in self.former_grants(key, &grants).flat_map(|grant| &grant.past) {
+        let mut pasts = BTreeMap::<ChainName, Past>::new();
+        let current = grants.iter().map(|(_, grant)| *grant);
+        for (name, past) in current.chain(self.former_grants(key, &grants)).flat_map(|grant| &grant.past) {
             let known = pasts.entry(*name).or_insert(*past);
             if known.mark.number < past.mark.number {
                 *known = *past;
             }
         }
+        let lacking = grants.iter().filter_map(|(hash, _)| self.lacking.get(&(key, *hash)));
+        for mark in lacking.flatten() {
+            let past = Past { mark: *mark, clock: 0, ended: false };
+            let known = pasts.entry(mark.chain).or_insert(past);
+            known.mark = known.mark.max(*mark);
+        }
         pasts
+    }
+
+    /// What this member lacks, and gets by no change that the others know of: what it was kept from when it was in before and
+    /// is forgotten. It stands in the body of its [`EntryKind::JOIN`](crate::protocol::room::EntryKind::JOIN).
+    pub fn says_to_lack(&self) -> Vec<u8> {
+        let lacks = |row: &&ChainRow| {
+            let known = self.past_in(self.own, row.name).map_or(0, |past| past.mark.number);
+            row.branch == 0 && row.base > known && row.name.author != self.own
+        };
+        let rows = self.chains.values().map(|chain| &chain.row).filter(lacks);
+        let marks = rows.map(|row| Mark { chain: row.name, number: row.base, hash: row.base_hash });
+        let marks: Vec<Mark> = marks.take(MAX_LACKING).collect();
+        let mut body = Vec::new();
+        if !marks.is_empty() {
+            crate::protocol::codec::encode(&marks, &mut body);
+        }
+        body
+    }
+
+    /// A member says what it lacks.
+    pub fn note_lacking(&mut self, name: ChainName, body: &[u8]) {
+        if let Some(marks) = minicbor::decode::<Vec<Mark>>(body).ok().filter(|it| it.len() <= MAX_LACKING) {
+            self.lacking.insert((name.author, name.grant), marks);
+        }
     }
 
     /// The grants by which a member has written and is not in.
@@ -316,10 +352,9 @@ impl Room {
     /// What was final before this member came, which it does not get.
     pub fn settled_before(&self) -> Option<Settled> {
         let grants = self.grants_of(self.own);
-        let each: Option<Vec<Settled>> = grants.iter().map(|(_, grant)| grant.settled).collect();
-        let least = each.into_iter().flatten().min_by_key(|it| it.place);
-        let former = self.former_grants(self.own, &grants).filter_map(|grant| grant.settled);
-        former.chain(least).max_by_key(|it| it.place)
+        let current = grants.iter().map(|(_, grant)| *grant);
+        let all = current.chain(self.former_grants(self.own, &grants));
+        all.filter_map(|grant| grant.settled).max_by_key(|it| it.place)
     }
 
     /// What an account is here. `None` if it never was in.
@@ -369,7 +404,7 @@ impl Room {
 
     /// Members may have come or gone: by a change, by a chain that begins or ends, or by a proof.
     pub fn recount(&mut self) {
-        let known: BTreeSet<PublicKey> = self.membership.grants.values().map(|grant| grant.key).collect();
+        let known = self.membership.all();
         self.states = known.iter().map(|key| (*key, self.find_state(*key))).collect();
         let joined = self.states.iter().filter(|(_, state)| **state == State::Joined);
         self.joined = joined.map(|(key, _)| *key).collect();

@@ -490,6 +490,9 @@ impl Room {
             chain.ahead += entry.body.len() as u64;
             chain.touched = true;
         }
+        if entry.kind == EntryKind::JOIN {
+            self.note_lacking(name, &entry.body);
+        }
         if number == 1 || entry.kind == EntryKind::LEAVE {
             self.note_state(cx, name.author, before);
         }
