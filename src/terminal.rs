@@ -7,8 +7,10 @@
 
 use std::io::{self, Read, Write};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, never};
+use rustix::io::ioctl_fionread;
 use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
@@ -37,6 +39,8 @@ mod wrap;
 
 const CHUNKS: usize = 16;
 const CHUNK: usize = 4096;
+/// How long the rest of what begins with an Escape may take: a slow line cuts it, and a person does not type so fast.
+const ESCAPE_WAIT: Duration = Duration::from_millis(50);
 
 /// A terminal in raw mode. Dropping it restores the terminal as it was.
 pub struct Terminal<P> {
@@ -44,6 +48,7 @@ pub struct Terminal<P> {
     editor: Editor<P>,
     screen: Screen,
     decoder: Decoder,
+    undecided: Option<Instant>,
     out: Vec<u8>,
     /// Whether the line is not drawn.
     pub hidden: bool,
@@ -67,6 +72,7 @@ impl<P: Prompt> Terminal<P> {
             editor: Editor::new(history, limit),
             screen: Screen::new(colour),
             decoder: Decoder::new(limit),
+            undecided: None,
             out: Vec::new(),
             hidden: false,
             typed: never(),
@@ -83,7 +89,25 @@ impl<P: Prompt> Terminal<P> {
 
     /// The keys that a chunk completes.
     pub fn decode(&mut self, chunk: &[u8]) -> Vec<Key> {
-        self.decoder.keys(chunk)
+        let keys = self.decoder.keys(chunk);
+        self.undecided = self.decoder.is_undecided().then(|| Instant::now() + ESCAPE_WAIT);
+        keys
+    }
+
+    /// When [`silence`](Self::silence) is due, if [`decode`](Self::decode) is given nothing before.
+    pub fn undecided(&self) -> Option<Instant> {
+        self.undecided
+    }
+
+    /// The key that an Escape was, if what would make another one of it is not on its way.
+    pub fn silence(&mut self) -> Option<Key> {
+        // A machine that is busy may be late in reading what has come in time.
+        if !self.typed.is_empty() || ioctl_fionread(io::stdin()).is_ok_and(|bytes| bytes > 0) {
+            self.undecided = Some(Instant::now() + ESCAPE_WAIT);
+            return None;
+        }
+        self.undecided = None;
+        self.decoder.silence()
     }
 
     pub fn press(&mut self, key: Key) -> io::Result<Option<Event>> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::io::Read;
+use std::time::Duration;
 
 use support::client::Client;
 use support::discovery::{Discovery, scratch};
@@ -314,6 +315,35 @@ fn pasted_lines_are_asked_about() {
     bob.type_in("y");
     alice.expect_message("bob", "one\ntwo\nthree!");
     bob.expect_line("alice>", 7);
+}
+
+#[test]
+fn a_sequence_may_be_cut_after_its_escape() {
+    // Nearly as long as an Escape waits for the rest. A machine that is slower than that has to try again.
+    const IN_TIME: Duration = Duration::from_millis(40);
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut bob, mut alice) = pair(directory.path(), &discovery);
+    bob.enter("CHAT alice");
+    bob.expect_line("alice>", 7);
+    for (pieces, line, column) in [
+        (&["ac", "\x1b", "[D", "b", "\x1b", "OC"][..], "alice> abc", 10),
+        (&["\x1b", "[200~/OUTBOX\r/ROOMS", "\x1b", "[201~"], "/ROOMS", 6),
+    ] {
+        while bob.type_in_pieces(pieces) > IN_TIME {
+            bob.type_in("\x03");
+        }
+        bob.expect_line(line, column);
+        bob.type_in("\x03");
+        bob.expect_line("alice>", 7);
+    }
+    // The key itself works all the same.
+    bob.type_in("\x12CHAT");
+    bob.wait("a search", |bob| bob.line().0.contains("'CHAT'"));
+    bob.type_in("\x1b");
+    bob.wait("no search", |bob| bob.line().0 == "alice> CHAT alice");
+    bob.enter("\x03still here");
+    alice.expect_message("bob", "still here");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pty_process::blocking::{Command, open};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
@@ -85,6 +85,29 @@ impl Terminal {
 
     pub fn type_in(&mut self, text: &str) {
         self.file.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Types pieces that the program reads one by one, as over a slow line. Returns how long that took.
+    pub fn type_in_pieces(&mut self, pieces: &[&str]) -> Duration {
+        let start = Instant::now();
+        for piece in pieces {
+            let before = self.reads();
+            self.type_in(piece);
+            while self.reads() == before {
+                assert!(start.elapsed() < DEADLINE, "{piece:?} is not read");
+                thread::yield_now();
+            }
+        }
+        start.elapsed()
+    }
+
+    /// How often the thread that reads keys has had to wait for more.
+    fn reads(&self) -> String {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
+        let of = |task: &Path, file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+        let keys = tasks.map(|task| task.path()).find(|task| of(task, "comm").trim() == "keys").unwrap();
+        let status = of(&keys, "status");
+        status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned()
     }
 
     pub fn enter(&mut self, text: &str) {

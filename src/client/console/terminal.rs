@@ -12,7 +12,7 @@ use super::prompt::plain_prompt;
 use crate::client::command::{self, Command, MAX_LINE, Reference};
 use crate::client::event::{Input, Prompt};
 use crate::client::notice::{Notice, Told};
-use crate::terminal::{Event, History, Prompt as _, Terminal, Tty, echo};
+use crate::terminal::{Event, History, Key, Prompt as _, Terminal, Tty, echo};
 
 /// How many bytes are gathered before they are written.
 const GATHERED: usize = 64 * 1024;
@@ -76,6 +76,7 @@ impl Session<'_> {
             let keys = if idle { self.terminal.typed.clone() } else { never() };
             let commands = if idle { &nowhere } else { &channels.commands };
             let tick = self.output.deadline().map_or_else(never, at);
+            let silence = self.terminal.undecided().filter(|_| idle).map_or_else(never, at);
             select! {
                 recv(channels.batches) -> notices => match notices {
                     Ok(notices) => self.print(&notices),
@@ -83,13 +84,20 @@ impl Session<'_> {
                 },
                 recv(channels.prompts) -> prompt => prompt.into_iter().for_each(|it| *self.terminal.prompt() = it),
                 recv(keys) -> chunk => match chunk {
-                    Ok(chunk) => self.take_keys(&chunk)?,
+                    Ok(chunk) => {
+                        let keys = self.terminal.decode(&chunk);
+                        self.take_keys(keys)?;
+                    }
                     // The terminal is gone.
                     Err(_) => {
                         self.terminal.typed = never();
                         channels.tell(Input::Signal);
                     }
                 },
+                recv(silence) -> _ => {
+                    let key = self.terminal.silence();
+                    self.take_keys(key)?;
+                }
                 recv(tick) -> _ => self.output.tick(self.terminal.output()),
                 recv(changes) -> _ => self.terminal.refresh()?,
                 send(commands, self.waiting.drain(..).collect()) -> _ => {}
@@ -125,8 +133,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn take_keys(&mut self, chunk: &[u8]) -> io::Result<()> {
-        for key in self.terminal.decode(chunk) {
+    fn take_keys(&mut self, keys: impl IntoIterator<Item = Key>) -> io::Result<()> {
+        for key in keys {
             match self.terminal.press(key)? {
                 None => {}
                 Some(Event::Entered(lines)) => lines.into_iter().for_each(|line| self.entered(line)),
