@@ -22,6 +22,8 @@ pub enum Key {
     Home,
     End,
     Escape,
+    /// No key, but the answer to the question in which column the cursor is. The first is 1.
+    Column(u16),
     /// Pasted text, its lines ended by `\n`; `None` if it was longer than the limit.
     Paste(Option<String>),
 }
@@ -169,7 +171,8 @@ impl Decoder {
             .map(|number| std::str::from_utf8(number).ok().and_then(|number| number.parse::<u16>().ok()));
         let first = numbers.next().flatten();
         // Shift is 1, Alt 2, Ctrl 4, all above 1.
-        let by_word = numbers.next().flatten().is_some_and(|modifiers| modifiers.saturating_sub(1) & 6 != 0);
+        let second = numbers.next().flatten();
+        let by_word = second.is_some_and(|modifiers| modifiers.saturating_sub(1) & 6 != 0);
         match (end, first) {
             (b'A', _) => Some(Key::Up),
             (b'B', _) => Some(Key::Down),
@@ -181,6 +184,7 @@ impl Decoder {
             (b'F', _) | (b'~', Some(4 | 8)) => Some(Key::End),
             (b'~', Some(3)) => Some(Key::Delete),
             (b'M', None) => Some(Key::Enter),
+            (b'R', Some(_)) => second.map(Key::Column),
             (b'~', Some(200)) => {
                 self.state = State::Paste;
                 self.too_long = false;
@@ -246,6 +250,7 @@ mod tests {
             (b"\x1bOF", Key::End),
             (b"\x1b[4~", Key::End),
             (b"\x1b[3~", Key::Delete),
+            (b"\x1b[24;80R", Key::Column(80)),
             (b"\x1b[200~one\rtwo\r\nthree\nfour\x1b[201~", Key::Paste(Some("one\ntwo\nthree\nfour".into()))),
             (b"\x1b[200~\x1b[A\x03\x1b[201~", Key::Paste(Some("\x1b[A\x03".into()))),
         ] {
@@ -267,7 +272,7 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_passed_over() {
-        assert_eq!(keys(b"a\x1b[24;80Rb"), [Key::Char('a'), Key::Char('b')]);
+        assert_eq!(keys(b"a\x1b[24;80yb"), [Key::Char('a'), Key::Char('b')]);
         assert_eq!(keys(b"\x1b[<0;3;4mb"), [Key::Char('b')]);
         assert_eq!(keys(b"\xff\xc3b\xe5\xa5"), [Key::Char('b')]);
         let mut long = vec![b'1'; 10_000];

@@ -72,13 +72,15 @@ impl Session<'_> {
         let (nowhere, _receiver) = bounded(0);
         loop {
             self.flush()?;
+            let asked = self.terminal.is_asked();
             let idle = self.waiting.is_empty();
             let keys = if idle { self.terminal.typed.clone() } else { never() };
             let commands = if idle { &nowhere } else { &channels.commands };
-            let tick = self.output.deadline().map_or_else(never, at);
-            let silence = self.terminal.undecided().filter(|_| idle).map_or_else(never, at);
+            let batches = if asked { never() } else { channels.batches.clone() };
+            let tick = self.output.deadline().filter(|_| !asked).map_or_else(never, at);
+            let by_time = self.terminal.deadline().filter(|_| idle || asked).map_or_else(never, at);
             select! {
-                recv(channels.batches) -> notices => match notices {
+                recv(batches) -> notices => match notices {
                     Ok(notices) => self.print(&notices),
                     Err(_) => break,
                 },
@@ -94,15 +96,16 @@ impl Session<'_> {
                         channels.tell(Input::Signal);
                     }
                 },
-                recv(silence) -> _ => {
-                    let key = self.terminal.silence();
-                    self.take_keys(key)?;
+                recv(by_time) -> _ => {
+                    let keys = self.terminal.tick();
+                    self.take_keys(keys)?;
                 }
                 recv(tick) -> _ => self.output.tick(self.terminal.output()),
                 recv(changes) -> _ => self.terminal.refresh()?,
                 send(commands, self.waiting.drain(..).collect()) -> _ => {}
             }
-            while self.terminal.output().len() < GATHERED
+            while !self.terminal.is_asked()
+                && self.terminal.output().len() < GATHERED
                 && let Ok(notices) = channels.batches.try_recv()
             {
                 self.print(&notices);
@@ -126,6 +129,9 @@ impl Session<'_> {
     /// Only then have the batches been shown.
     fn flush(&mut self) -> io::Result<()> {
         self.terminal.flush()?;
+        if self.terminal.is_asked() {
+            return Ok(());
+        }
         for _ in 0..std::mem::take(&mut self.unconfirmed) {
             // A loop that is gone needs no answer.
             self.channels.tell(Input::Printed);
@@ -133,7 +139,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn take_keys(&mut self, keys: impl IntoIterator<Item = Key>) -> io::Result<()> {
+    fn take_keys(&mut self, keys: Vec<Key>) -> io::Result<()> {
         for key in keys {
             match self.terminal.press(key)? {
                 None => {}
