@@ -148,7 +148,10 @@ fn a_message_is_unread_until_somebody_looks() {
     };
     receive(&mut world, 3);
     assert_eq!(world.unread(), 3);
-    world.types("HISTORY bob 1");
+    // What it does not show was not read by it.
+    world.types("HISTORY bob 2");
+    assert_eq!(world.unread(), 3);
+    world.types("HISTORY bob 3");
     assert_eq!(world.unread(), 0);
     receive(&mut world, 1);
     world.types("CHAT bob hi");
@@ -163,6 +166,29 @@ fn a_message_is_unread_until_somebody_looks() {
     // Entering shows some lines that were read before.
     world.types("CHAT bob");
     assert_eq!(world.conversations().last(), Some(&(Some("bob"), 1, 10)));
+}
+
+#[test]
+fn who_writes_has_read_what_this_session_has_shown_and_nothing_else() {
+    let mut world = World::linked(1);
+    world.says(1, &[message(8, 1, "one"), message(8, 2, "two")]);
+    world.types("CHAT bob hi");
+    assert_eq!(world.unread(), 0);
+    world.says(1, &[message(8, 3, "three")]);
+    world.step(&[]);
+    world.later(millis(LAZY_SAVE) + 1);
+    world.restart(2);
+    world.link(2, false, 1, &[]);
+    world.types("CHAT bob hi again");
+    assert_eq!(world.unread(), 1, "an earlier session has shown it");
+    world.says(2, &[message(9, 1, "four")]);
+    world.types("CHAT bob and again");
+    assert_eq!(world.unread(), 2, "what is unread begins with it");
+    world.types("CHAT bob");
+    world.types("CHAT");
+    world.says(2, &[message(9, 2, "five")]);
+    world.types("CHAT bob and again");
+    assert_eq!(world.unread(), 0);
 }
 
 #[test]
