@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::numbers::size;
 use super::page::Page;
-use super::text::{LATE, Look, many, short};
+use super::text::{Look, many, short};
 use super::{Body, OnOff, time};
 use crate::client::addressee::Addressee;
 use crate::protocol::peer::{Cursor, Via};
@@ -146,7 +146,10 @@ impl FoundLine {
             Addressee::User(_) => String::new(),
         };
         let marks = look.marks(&line.late(look));
-        page.body(&format!("{} {}{place}{marks}: ", line.stamp(look), look.name(&line.from)), &line.text);
+        page.body(
+            &format!("{} {}{place}{marks}: ", look.placed(line.sent, line.received), look.name(&line.from)),
+            &line.text,
+        );
     }
 }
 
@@ -156,12 +159,10 @@ impl HistoryLine {
         let mut marks = self.late(look);
         marks.extend((!self.delivered).then(|| "waiting".to_owned()));
         let marks = look.marks(&marks);
-        page.body(&format!("{} {}{marks}: ", self.stamp(look), look.name(&self.from)), &self.text);
-    }
-
-    /// When it was said; of what came in much later, when it came in.
-    fn stamp(&self, look: &Look) -> String {
-        look.stamp(self.received.filter(|received| received.abs_diff(self.sent) > LATE).unwrap_or(self.sent))
+        page.body(
+            &format!("{} {}{marks}: ", look.placed(self.sent, self.received), look.name(&self.from)),
+            &self.text,
+        );
     }
 
     /// When it was written, if that was much earlier.
