@@ -91,7 +91,8 @@ impl ContactLine {
             }
             None => line.push_str("not linked"),
         }
-        if let Some(presence) = self.presence {
+        // Who is linked is there, whatever discovery knows.
+        if let Some(presence) = self.presence.filter(|state| !self.linked || *state == OnOff::Online) {
             let _ = write!(line, ", discovery says {}", presence.word());
         }
         match self.last_seen {
