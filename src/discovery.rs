@@ -45,6 +45,7 @@ use server::{About, Server};
 pub use operator::{release, status};
 
 pub mod admin;
+pub mod awaited;
 pub mod connections;
 pub mod control;
 pub mod deadline_stream;

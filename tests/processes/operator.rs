@@ -341,9 +341,10 @@ fn a_freed_name_goes_to_another_key_and_contacts_are_warned() {
 
     let other = tempfile::tempdir().unwrap();
     let new = Client::online(other.path(), "alice", discovery.address);
-    bob.say("REQUEST alice");
     let warned = bob.expect_error("key-changed");
     assert!(warned["message"].as_str().unwrap().contains(&new.fingerprint), "{warned}");
+    bob.say("WHY alice");
+    assert_eq!(bob.wait("why", |_| true)["offered"], *new.fingerprint);
     alice.say("CHAT bob and still me");
     bob.expect_message("alice", "and still me");
     bob.say("CHAT alice which one are you");
