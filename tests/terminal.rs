@@ -82,14 +82,27 @@ fn every_way_to_end_leaves_the_terminal_as_it_was() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);
     let start = || Terminal::client(directory.path(), "bob", discovery.address, &[]);
-    for keys in
-        ["LOGOUT\r", "half-typed\x15/logout\r", "\x04", "\x03", "half-typed\x03\x03", "\x12log\x03\x03"]
-    {
+    for keys in [
+        "LOGOUT\r",
+        "half-typed\x15/logout\r",
+        "\x04",
+        "\x03\x03",
+        "half-typed\x03\x03\x03",
+        "\x12log\x03\x03\x03",
+    ] {
         let mut bob = start();
         bob.type_in(keys);
         bob.expect_end(0);
         assert_eq!(bob.rows().last().unwrap(), "* bye", "{keys:?}");
     }
+    let mut bob = start();
+    bob.type_in("\x03");
+    bob.expect("Ctrl+C again to leave");
+    bob.type_in("/outbox\r\x03");
+    bob.expect("* everything is delivered");
+    bob.expect("Ctrl+C again to leave");
+    bob.type_in("\x03");
+    bob.expect_end(0);
     for signal in ["-INT", "-TERM", "-HUP"] {
         for (typed, shown) in [
             ("", ">"),

@@ -18,7 +18,7 @@ const MAX_CANDIDATES: usize = 60;
 pub enum Event {
     /// These entries are complete, in order.
     Entered(Vec<String>),
-    /// Ctrl+C on an empty line.
+    /// Ctrl+C on an empty line, twice.
     Interrupt,
     /// Ctrl+D on an empty line.
     EndOfInput,
@@ -42,6 +42,8 @@ pub struct Editor<P> {
     recalled: Option<(usize, String)>,
     /// Whether lines that were pasted may be in the text.
     pasted: bool,
+    /// Whether the last key was Ctrl+C on an empty line: who gives up a line often presses it once too often.
+    leaving: bool,
     /// What is shown below until the next key.
     below: String,
 }
@@ -64,6 +66,7 @@ impl<P: Prompt> Editor<P> {
             prompt: P::default(),
             recalled: None,
             pasted: false,
+            leaving: false,
             below: String::new(),
         }
     }
@@ -81,12 +84,14 @@ impl<P: Prompt> Editor<P> {
 
     pub fn key(&mut self, key: Key) -> Outcome {
         self.below.clear();
+        let leaving = std::mem::take(&mut self.leaving);
         match key {
             Key::Ctrl('z') => return Outcome::Suspend,
             Key::Ctrl('l') => return Outcome::Clear,
             _ => {}
         }
         match std::mem::replace(&mut self.mode, Mode::Edit) {
+            Mode::Edit if key == Key::Ctrl('c') && self.line.text().is_empty() => self.leave(leaving),
             Mode::Edit => self.edit(key),
             Mode::Search(search) => self.search(search, key),
             Mode::Confirm(entries) => self.confirm(entries, &key),
@@ -103,7 +108,6 @@ impl<P: Prompt> Editor<P> {
             Key::Up | Key::Ctrl('p') => self.recall(true),
             Key::Down | Key::Ctrl('n') => self.recall(false),
             Key::Ctrl('r' | 's') => self.mode = Mode::Search(Search::new(line.text())),
-            Key::Ctrl('c') if line.text().is_empty() => return Outcome::Event(Event::Interrupt),
             Key::Ctrl('c') => self.abandon(),
             Key::Ctrl('d') if line.text().is_empty() => return Outcome::Event(Event::EndOfInput),
             Key::Char(c) => line.type_char(c),
@@ -133,6 +137,15 @@ impl<P: Prompt> Editor<P> {
             Key::Escape | Key::Ctrl(_) | Key::Alt(_) | Key::Column(_) => {}
         }
         self.pasted |= may_restore && self.line.text().contains('\n');
+        Outcome::Nothing
+    }
+
+    fn leave(&mut self, asked: bool) -> Outcome {
+        if asked {
+            return Outcome::Event(Event::Interrupt);
+        }
+        self.leaving = true;
+        self.below = "Ctrl+C again to leave".into();
         Outcome::Nothing
     }
 

@@ -412,7 +412,7 @@ stays.",
         name: "LOGOUT",
         aliases: &["QUIT", "EXIT", "Q", "LOGOFF"],
         usages: &[("LOGOUT", "leave; undelivered messages are kept")],
-        more: "Ctrl+C and Ctrl+D do the same. Your contacts see that you are gone.
+        more: "Ctrl+D does the same, and Ctrl+C twice. Your contacts see that you are gone.
 Undelivered messages go out when you start again.",
         forms: &[("logout", |_| Ok(Command::Logout))],
         writes: |_| false,

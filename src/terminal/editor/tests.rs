@@ -167,8 +167,21 @@ fn ctrl_c_and_ctrl_d() {
     assert_eq!(editor.key(Key::Ctrl('d')), Outcome::Nothing);
     assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Nothing);
     assert_eq!(editor.view().text, "");
-    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Event(Event::Interrupt));
     assert_eq!(editor.key(Key::Ctrl('d')), Outcome::Event(Event::EndOfInput));
+    // It asks once, and anew after any other key.
+    for other in [Key::Left, Key::Enter, Key::Ctrl('l'), Key::Escape] {
+        assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Nothing);
+        assert!(editor.view().below.contains("again to leave"), "{:?}", editor.view());
+        editor.key(other);
+        assert!(!editor.view().below.contains("again to leave"));
+    }
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Nothing);
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Event(Event::Interrupt));
+    // What was asked is not answered by the end of a question or of a search.
+    editor.key(Key::Ctrl('r'));
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Nothing);
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Nothing);
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Event(Event::Interrupt));
 }
 
 proptest! {
