@@ -16,8 +16,8 @@ const MAX_CANDIDATES: usize = 60;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// These entries are complete, in order.
-    Entered(Vec<String>),
+    /// These entries are complete, in order. With `asked` the user was asked whether they are meant.
+    Entered { entries: Vec<String>, asked: bool },
     /// Ctrl+C on an empty line, twice.
     Interrupt,
     /// Ctrl+D on an empty line.
@@ -52,7 +52,7 @@ pub struct Editor<P> {
 enum Mode {
     Edit,
     Search(Search),
-    /// Asking whether these pasted entries are meant.
+    /// Asking whether these entries are meant.
     Confirm(Vec<String>),
 }
 
@@ -162,24 +162,25 @@ impl<P: Prompt> Editor<P> {
             entries = vec![text.to_owned()];
         }
         // The user may not have looked at all that was pasted.
-        if self.pasted && text.contains('\n') {
+        let unseen = self.pasted && text.contains('\n');
+        if unseen || entries.iter().any(|entry| self.prompt.is_doubtful(entry)) {
             self.mode = Mode::Confirm(entries);
             return Outcome::Nothing;
         }
-        self.entered(entries)
+        self.entered(entries, false)
     }
 
-    fn entered(&mut self, entries: Vec<String>) -> Outcome {
+    fn entered(&mut self, entries: Vec<String>, asked: bool) -> Outcome {
         let text = self.line.take();
         self.history.add(&text);
         self.recalled = None;
         self.pasted = false;
-        Outcome::Event(Event::Entered(entries))
+        Outcome::Event(Event::Entered { entries, asked })
     }
 
     fn confirm(&mut self, entries: Vec<String>, key: &Key) -> Outcome {
         match key {
-            Key::Char('y' | 'Y') => return self.entered(entries),
+            Key::Char('y' | 'Y') => return self.entered(entries, true),
             Key::Char('n' | 'N') | Key::Escape | Key::Ctrl('c' | 'g') => {}
             _ => self.mode = Mode::Confirm(entries),
         }

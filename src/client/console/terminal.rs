@@ -143,7 +143,9 @@ impl Session<'_> {
         for key in keys {
             match self.terminal.press(key)? {
                 None => {}
-                Some(Event::Entered(lines)) => lines.into_iter().for_each(|line| self.entered(line)),
+                Some(Event::Entered { entries, asked }) => {
+                    entries.into_iter().for_each(|entry| self.entered(entry, asked));
+                }
                 Some(Event::Interrupt) => _ = self.channels.tell(Input::Signal),
                 Some(Event::EndOfInput) => self.waiting.push_back(Input::typed(Ok(Command::Logout))),
             }
@@ -151,8 +153,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn entered(&mut self, line: String) {
-        let (prompt, command) = (plain_prompt(self.terminal.prompt()), command::parse(&line));
+    fn entered(&mut self, line: String, asked: bool) {
+        let (prompt, mut command) = (plain_prompt(self.terminal.prompt()), command::parse(&line));
+        if let Some(Ok(Command::Line { meant, .. })) = &mut command {
+            *meant = asked;
+        }
         // A message is shown with its time once it is safe.
         let reference = if self.terminal.prompt().is_one_entry(&line) {
             Some(self.unanswered.keep(prompt, line))

@@ -88,7 +88,12 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
 pub(super) fn meaning(node: &Node, command: &Command) -> Result<Command, CommandError> {
     let with = node.conversations.with(&node.roster);
     match (command, with) {
-        (Command::Line { text, .. }, Some(to)) => Ok(Command::Chat(to, text.clone())),
+        (Command::Line { text, otherwise, meant }, Some(to)) => match &**otherwise {
+            Ok(command) if !meant && command.may_be_meant(|name| node.roster.known_by(name).is_some()) => {
+                Err(CommandError::Doubtful(to))
+            }
+            _ => Ok(Command::Chat(to, text.clone())),
+        },
         (Command::Line { otherwise, .. }, None) => (**otherwise).clone(),
         (command, _) => Ok(command.clone()),
     }
