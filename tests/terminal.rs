@@ -3,13 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::io::Read;
-use std::time::Duration;
 
 use support::client::Client;
 use support::discovery::{Discovery, scratch};
 use support::terminal::{Terminal, command};
 
 mod support;
+mod terminal {
+    mod logs;
+    mod readme;
+    mod typing;
+    mod width;
+}
 
 /// Bob at a terminal, and alice at a pipe, linked.
 fn pair(directory: &std::path::Path, discovery: &Discovery) -> (Terminal, Client) {
@@ -173,46 +178,6 @@ fn wide_characters_and_other_widths() {
     bob.expect_end(0);
 }
 
-#[test]
-fn narrowing_and_widening_leaves_no_ghost_and_erases_no_line() {
-    let (directory, db) = scratch();
-    let discovery = Discovery::start(&db);
-    let (mut bob, mut alice) = pair(directory.path(), &discovery);
-    bob.enter("LOGOUT");
-    bob.expect_end(0);
-    for (reflows, answers) in [(true, true), (false, true), (false, false)] {
-        let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &[]);
-        (bob.reflows, bob.answers) = (reflows, answers);
-        alice.expect_link("bob");
-        bob.resize(80, 60);
-        alice.say("CHAT bob hi");
-        let last = "alice: hi";
-        bob.expect(last);
-        bob.type_in("/chat alice one two three four five six seven eight");
-        bob.wait("the line", |bob| bob.line().0.ends_with("eight") && bob.is_drawn());
-        let mut typed = "seven eight".to_owned();
-        for width in [60, 57, 40, 70, 35, 34, 45, 100, 50, 30, 80, 79, 40, 20, 80] {
-            let before = bob.written.len();
-            bob.resize(width, 60);
-            bob.wait("another width", |bob| bob.written.len() > before && bob.is_drawn());
-            bob.type_in("x");
-            typed.push('x');
-            bob.wait("what is typed", |bob| {
-                let rows = bob.rows();
-                let from = rows.iter().rposition(|row| row.contains("> /chat")).unwrap_or_default();
-                rows[from..].join("").ends_with(&typed) && bob.is_drawn()
-            });
-            let rows = bob.rows();
-            let ghosts = rows.iter().filter(|row| row.contains("> /chat")).count();
-            assert_eq!(ghosts, 1, "{width} {reflows}\n{}", rows.join("\n"));
-            let above = rows.iter().rposition(|row| row.contains("> /chat")).unwrap() - 1;
-            assert!(rows[above].ends_with(last), "{width} {reflows}\n{}", rows.join("\n"));
-        }
-        bob.enter("\x03LOGOUT");
-        bob.expect_end(0);
-    }
-}
-
 /// What a user would believe that alice has said.
 const FORGED: &str = "alice: the new account is DE12 3456";
 
@@ -368,99 +333,6 @@ fn pasted_lines_are_asked_about() {
     bob.type_in("y");
     alice.expect_message("bob", "one\ntwo\nthree!");
     bob.expect_line("alice>", 7);
-}
-
-#[test]
-fn a_sequence_may_be_cut_after_its_escape() {
-    // Nearly as long as an Escape waits for the rest. A machine that is slower than that has to try again.
-    const IN_TIME: Duration = Duration::from_millis(40);
-    let (directory, db) = scratch();
-    let discovery = Discovery::start(&db);
-    let (mut bob, mut alice) = pair(directory.path(), &discovery);
-    bob.enter("CHAT alice");
-    bob.expect_line("alice>", 7);
-    for (pieces, line, column) in [
-        (&["ac", "\x1b", "[D", "b", "\x1b", "OC"][..], "alice> abc", 10),
-        (&["\x1b", "[200~/OUTBOX\r/ROOMS", "\x1b", "[201~"], "/ROOMS", 6),
-    ] {
-        while bob.type_in_pieces(pieces) > IN_TIME {
-            bob.type_in("\x03");
-        }
-        bob.expect_line(line, column);
-        bob.type_in("\x03");
-        bob.expect_line("alice>", 7);
-    }
-    // The key itself works all the same.
-    bob.type_in("\x12CHAT");
-    bob.wait("a search", |bob| bob.line().0.contains("'CHAT'"));
-    bob.type_in("\x1b");
-    bob.wait("no search", |bob| bob.line().0 == "alice> CHAT alice");
-    bob.enter("\x03still here");
-    alice.expect_message("bob", "still here");
-}
-
-#[test]
-fn a_line_of_a_conversation_that_reads_as_a_command_is_asked_about() {
-    let (directory, db) = scratch();
-    let discovery = Discovery::start(&db);
-    let (mut bob, mut alice) = pair(directory.path(), &discovery);
-    let mut carol = Client::online(directory.path(), "carol", discovery.address);
-    bob.enter("REQUEST carol");
-    bob.expect("carol is linked");
-    bob.enter("CHAT alice");
-    bob.expect_line("alice>", 7);
-    // It is none, and goes.
-    bob.enter("WHY are you late?");
-    alice.expect_message("bob", "WHY are you late?");
-    bob.enter("chat carol it is about alice");
-    bob.expect("send this to alice? It reads as a command, which begins with / here. (y/n)");
-    bob.type_in("n");
-    bob.wait("no question", |bob| !bob.rows().join("").contains("(y/n)"));
-    // A slash before it is all that it takes.
-    bob.type_in("\x01/\r");
-    carol.expect_message("bob", "it is about alice");
-    bob.enter("TRUST carol 0123456789abcdef");
-    bob.expect("(y/n)");
-    bob.type_in("y");
-    alice.expect_message("bob", "TRUST carol 0123456789abcdef");
-    // The three that are commands everywhere, in just this form.
-    bob.enter("CHAT carol hi");
-    carol.expect_message("bob", "hi");
-    bob.enter("REQUEST carol");
-    bob.expect("request sent to carol");
-    bob.type_in("\x1b[200~/CONTACTS\rand this\x1b[201~");
-    bob.expect_line("and this", 8);
-    bob.enter("");
-    bob.expect("run these 2 lines one after the other? What is no command goes to alice. (y/n)");
-    bob.type_in("y");
-    alice.expect_message("bob", "and this");
-    bob.enter("logout");
-    bob.expect("send this to alice?");
-    bob.enter("n\x15LOGOUT");
-    bob.expect_end(0);
-}
-
-#[test]
-fn what_is_logged_waits_for_the_end() {
-    let (directory, db) = scratch();
-    let discovery = Discovery::start(&db);
-    let command = command(directory.path(), "bob", discovery.address, &[]).env("RUST_LOG", "debug");
-    let mut bob = Terminal::run(command);
-    bob.expect("discovery: up");
-    bob.type_in("half-typed");
-    let mut alice = Client::online(directory.path(), "alice", discovery.address);
-    alice.say("REQUEST bob");
-    alice.expect_link("bob");
-    alice.say("CHAT bob hello");
-    bob.expect("alice: hello");
-    bob.expect_line("[unread: alice 1]> half-typed", 29);
-    let shown = bob.everything().join("\n");
-    assert!(!shown.contains("DEBUG") && !shown.contains("INFO"), "{shown}");
-    bob.enter("\x15LOGOUT");
-    bob.expect_end(0);
-    let shown = bob.everything().join("\n");
-    let (talk, log) = shown.split_once("* bye\n").unwrap();
-    assert!(!talk.contains("INFO") && log.contains("INFO") && log.contains("ended"), "{shown}");
 }
 
 #[test]

@@ -20,9 +20,12 @@ fn in_a_conversation_plain_lines_are_said() {
     let (mut alice, mut bob) = linked_pair(directory.path(), discovery.address);
     alice.say("CHAT bob");
     assert_eq!(alice.wait("conversation", |_| true)["peer"], "bob");
-    for (line, text) in
-        [("hello, bob", "hello, bob"), ("WHY so late?", "WHY so late?"), ("  two  ", "  two  "), ("//x", "/x")]
-    {
+    for (line, text) in [
+        ("hello, bob", "hello, bob"),
+        ("WHY so late?", "WHY so late?"),
+        ("  two  ", "  two  "),
+        ("//x", "/x"),
+    ] {
         alice.say(line);
         bob.expect_message("alice", text);
     }
