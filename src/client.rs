@@ -89,6 +89,10 @@ fn journal_path(data_dir: &Path, user: &Name) -> PathBuf {
 pub fn run(config: &Config) -> anyhow::Result<u8> {
     scheduling::batch();
     // Everything that can be wrong is found before discovery hears of this client.
+    if let Some(program) = &config.notify {
+        console::check_notify(program)
+            .with_context(|| format!("--notify: can't run {}", program.display()))?;
+    }
     let journal_path = journal_path(&config.data_dir, &config.user);
     let made = !journal_path.exists();
     let open = || {

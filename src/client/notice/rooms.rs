@@ -244,7 +244,8 @@ impl MemberLine {
             MemberState::Removed => "removed",
             MemberState::Forked => "FORKED (out until invited again)",
         });
-        if let Some(presence) = self.presence {
+        // Who is linked is there, whatever discovery knows.
+        if let Some(presence) = self.presence.filter(|state| !self.linked || *state == OnOff::Online) {
             let _ = write!(line, ", discovery says {}", presence.word());
         }
         let marks =
@@ -315,6 +316,7 @@ impl RoomWhy {
             }
         });
         for MemberWhy { user, linked, presence, reason } in &self.members {
+            let presence = presence.filter(|state| !linked || *state == OnOff::Online);
             let presence = presence.map_or_else(String::new, |it| format!(", discovery says {}", it.word()));
             let why = if *linked { "linked" } else { reason.word() };
             page.line(format!("  {user:<16} {why}{presence}"));
