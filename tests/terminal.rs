@@ -313,29 +313,6 @@ fn a_long_line_wraps_and_may_have_more_than_a_terminal_would_pass_on() {
 }
 
 #[test]
-fn pasted_lines_are_asked_about() {
-    let (directory, db) = scratch();
-    let discovery = Discovery::start(&db);
-    let (mut bob, mut alice) = pair(directory.path(), &discovery);
-    bob.enter("CHAT alice");
-    bob.expect_line("alice>", 7);
-    bob.type_in("\x1b[200~one\rtwo\rthree\r\x1b[201~");
-    bob.expect_line("three", 5);
-    bob.enter("");
-    bob.expect("send these 3 lines to alice as one message? (y/n)");
-    alice.say("CHAT bob wait!");
-    bob.expect("alice: wait!");
-    bob.type_in("n");
-    bob.wait("no question", |bob| !bob.rows().join("").contains("(y/n)"));
-    bob.expect_line("three", 5);
-    bob.enter("!");
-    bob.expect("(y/n)");
-    bob.type_in("y");
-    alice.expect_message("bob", "one\ntwo\nthree!");
-    bob.expect_line("alice>", 7);
-}
-
-#[test]
 fn what_was_typed_is_found_again_in_the_next_session() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);

@@ -75,3 +75,26 @@ fn a_line_of_a_conversation_that_reads_as_a_command_is_asked_about() {
     bob.enter("n\x15LOGOUT");
     bob.expect_end(0);
 }
+
+#[test]
+fn pasted_lines_are_asked_about() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let (mut bob, mut alice) = pair(directory.path(), &discovery);
+    bob.enter("CHAT alice");
+    bob.expect_line("alice>", 7);
+    bob.type_in("\x1b[200~one\rtwo\rthree\r\x1b[201~");
+    bob.expect_line("three", 5);
+    bob.enter("");
+    bob.expect("send these 3 lines to alice as one message? (y/n)");
+    alice.say("CHAT bob wait!");
+    bob.expect("alice: wait!");
+    bob.type_in("n");
+    bob.wait("no question", |bob| !bob.rows().join("").contains("(y/n)"));
+    bob.expect_line("three", 5);
+    bob.enter("!");
+    bob.expect("(y/n)");
+    bob.type_in("y");
+    alice.expect_message("bob", "one\ntwo\nthree!");
+    bob.expect_line("alice>", 7);
+}

@@ -124,7 +124,7 @@ pub fn plain_prompt(prompt: &Prompt) -> String {
     format!("{name}> ")
 }
 
-/// To whom these entries are said, in their order, by a user who is in this conversation before.
+/// Who gets each of these entries, in their order, from a user who is in this conversation before.
 fn said_to<'t>(
     entries: impl Iterator<Item = &'t str>,
     mut conversation: Option<Addressee>,
@@ -295,7 +295,7 @@ mod tests {
         for (text, entries, question) in [
             ("one\ntwo", 1, "send these 2 lines to bob as one message? (y/n)"),
             ("/REQUEST bob\n/CONTACTS", 2, &format!("{run} (y/n)")),
-            // What begins as a command shows to whom it goes.
+            // The question about what begins as a command names who gets it.
             ("CHAT carol hi\nthere", 1, "send these 2 lines to carol as one message? (y/n)"),
             ("/CONTACTS\nhi", 2, &format!("{run} What is no command goes to bob. (y/n)")),
             ("CHAT carol\nhi", 2, &format!("{run} What is no command goes to carol. (y/n)")),

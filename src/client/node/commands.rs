@@ -1,8 +1,8 @@
 //! What the user types, carried out by the machines of a node.
 
 use super::super::addressee::Addressee;
-use super::super::command::{self, Command, CommandError, Reference};
-use super::super::notice::{Body, Code, ErrorNotice, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
+use super::super::command::{self, Command, CommandError};
+use super::super::notice::{Body, Code, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
 use super::super::verification;
 use super::one_shot::{OneShot, Place};
 use super::roster::Person;
@@ -12,8 +12,10 @@ use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
 use crate::store::journal::{ContactId, ConversationId, Entry, Identity, Journal, Request, Standing};
 
+pub(super) use lines::{meaning, refuse_line, refuse_unsaved};
 pub(super) use searching::{answer_search, refuse_searches};
 
+mod lines;
 mod searching;
 
 /// How many messages `OUTBOX` shows of each contact.
@@ -82,45 +84,6 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Explain(about) => node.fx.tell(Notice::Explanation(*about)),
     }
     Ok(())
-}
-
-/// What a line means here and now.
-pub(super) fn meaning(node: &Node, command: &Command) -> Result<Command, CommandError> {
-    let with = node.conversations.with(&node.roster);
-    match (command, with) {
-        (Command::Line { text, otherwise, meant }, Some(to)) => match &**otherwise {
-            Ok(command) if !meant && command.may_be_meant(|name| node.roster.known_by(name).is_some()) => {
-                Err(CommandError::Doubtful(to))
-            }
-            _ => Ok(Command::Chat(to, text.clone())),
-        },
-        (Command::Line { otherwise, .. }, None) => (**otherwise).clone(),
-        (command, _) => Ok(command.clone()),
-    }
-}
-
-/// A line that is no command was not done.
-pub(super) fn refuse_line(node: &mut Node, error: &CommandError) {
-    let code = match error {
-        CommandError::TooLong(_) | CommandError::Cut => Code::TooLong,
-        _ => Code::BadCommand,
-    };
-    node.refuse(code, None, error.to_string());
-}
-
-/// A command could not be saved, and so was not done.
-pub(super) fn refuse_unsaved(node: &mut Node, command: &Command, reference: Option<Reference>) {
-    node.exit.note_refused();
-    node.fx.output.answer(reference);
-    node.fx.tell(Notice::Error(ErrorNotice {
-        code: Code::NotSaved,
-        message: format!("not saved, and not done: {command}; the disk is full or fails"),
-        peer: command.user().cloned(),
-        room: command.room().cloned(),
-        id: None,
-        text: command.text().map(str::to_owned),
-    }));
-    node.fx.output.answer(None);
 }
 
 /// The contact of this name; says so if there is none.
