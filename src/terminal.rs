@@ -45,6 +45,7 @@ const ESCAPE_WAIT: Duration = Duration::from_millis(50);
 /// How long a terminal may take to say where its cursor is. Some never do.
 const ANSWER_WAIT: Duration = Duration::from_millis(300);
 const ASK_POSITION: &[u8] = b"\x1b[6n";
+const ASK_KIND: &[u8] = b"\x1b[>c";
 
 /// The terminal has been asked where its cursor is.
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +113,7 @@ impl<P: Prompt> Terminal<P> {
         for key in self.decoder.keys(chunk) {
             match key {
                 Key::Column(column) => self.answered(column),
+                Key::Kind(kind, version) => self.screen.set_kind(kind, version),
                 key => self.held.push(key),
             }
         }
@@ -214,8 +216,13 @@ impl<P: Prompt> Terminal<P> {
         self.tty.enter_raw_mode()?;
         let size = Tty::size();
         if std::mem::replace(&mut self.size, size) != size && self.screen.resize(size) {
+            let question = if self.screen.wants_kind() {
+                [ASK_KIND, ASK_POSITION].concat()
+            } else {
+                ASK_POSITION.to_vec()
+            };
             let mut stdout = io::stdout();
-            stdout.write_all(ASK_POSITION).and_then(|()| stdout.flush())?;
+            stdout.write_all(&question).and_then(|()| stdout.flush())?;
             let questions = self.asked.map_or(1, |asked| asked.questions + 1);
             self.asked = Some(Asked { questions, until: Instant::now() + ANSWER_WAIT });
         }

@@ -24,6 +24,8 @@ pub enum Key {
     Escape,
     /// No key, but the answer to the question in which column the cursor is. The first is 1.
     Column(u16),
+    /// No key, but the answer to the question what the terminal is: its kind and its version.
+    Kind(u16, u16),
     /// Pasted text, its lines ended by `\n`; `None` if it was longer than the limit.
     Paste(Option<String>),
 }
@@ -166,6 +168,8 @@ impl Decoder {
 
     /// What a sequence means: its parameters, and the byte that ends it.
     fn finished(&mut self, parameters: &[u8], end: u8) -> Option<Key> {
+        let (parameters, secondary) =
+            parameters.strip_prefix(b">").map_or((parameters, false), |parameters| (parameters, true));
         let mut numbers = parameters
             .split(|byte| *byte == b';')
             .map(|number| std::str::from_utf8(number).ok().and_then(|number| number.parse::<u16>().ok()));
@@ -174,6 +178,8 @@ impl Decoder {
         let second = numbers.next().flatten();
         let by_word = second.is_some_and(|modifiers| modifiers.saturating_sub(1) & 6 != 0);
         match (end, first) {
+            (b'c', Some(kind)) if secondary => Some(Key::Kind(kind, second.unwrap_or_default())),
+            _ if secondary => None,
             (b'A', _) => Some(Key::Up),
             (b'B', _) => Some(Key::Down),
             (b'C', _) if by_word => Some(Key::WordRight),
@@ -251,6 +257,7 @@ mod tests {
             (b"\x1b[4~", Key::End),
             (b"\x1b[3~", Key::Delete),
             (b"\x1b[24;80R", Key::Column(80)),
+            (b"\x1b[>41;390;0c", Key::Kind(41, 390)),
             (b"\x1b[200~one\rtwo\r\nthree\nfour\x1b[201~", Key::Paste(Some("one\ntwo\nthree\nfour".into()))),
             (b"\x1b[200~\x1b[A\x03\x1b[201~", Key::Paste(Some("\x1b[A\x03".into()))),
         ] {
@@ -274,6 +281,7 @@ mod tests {
     fn what_means_nothing_is_passed_over() {
         assert_eq!(keys(b"a\x1b[24;80yb"), [Key::Char('a'), Key::Char('b')]);
         assert_eq!(keys(b"\x1b[<0;3;4mb"), [Key::Char('b')]);
+        assert_eq!(keys(b"\x1b[>1Ab\x1b[?62;c"), [Key::Char('b')]);
         assert_eq!(keys(b"\xff\xc3b\xe5\xa5"), [Key::Char('b')]);
         let mut long = vec![b'1'; 10_000];
         long.splice(0..0, *b"\x1b[");

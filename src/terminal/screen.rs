@@ -33,7 +33,14 @@ pub struct Screen {
     drawn: Option<Drawn>,
     /// Whether the terminal breaks rows anew when it is made narrower, as far as it has shown that.
     breaks: Option<bool>,
+    /// The same, as far as it has said what it is.
+    likely: bool,
 }
+
+/// The kinds of terminals, as they say themselves, that cut rows off: xterm, screen and rxvt.
+const CUTTING: [u16; 3] = [41, 83, 82];
+/// The same of PuTTY, whose kind is that of many, with its version.
+const CUTTING_PUTTY: (u16, u16) = (0, 136);
 
 /// What is known of what is drawn.
 #[derive(Debug)]
@@ -80,6 +87,12 @@ impl Rows {
     }
 
     fn next(&mut self) {
+        // Terminals do not agree on whether spaces at the end of a row are something to be broken.
+        if let Some(row) = self.rows.last_mut() {
+            let kept = row.trim_end_matches(' ').len();
+            self.column -= row.len() - kept;
+            row.truncate(kept);
+        }
         self.rows.push(String::new());
         self.columns.push(std::mem::take(&mut self.column));
     }
@@ -113,7 +126,7 @@ impl Rows {
 
 impl Screen {
     pub fn new(colour: bool) -> Self {
-        Self { width: 80, height: 24, colour, drawn: None, breaks: None }
+        Self { width: 80, height: 24, colour, drawn: None, breaks: None, likely: false }
     }
 
     /// The terminal has this width and height now; zero if unknown. Returns whether it is to be asked in which column its
@@ -129,8 +142,18 @@ impl Screen {
         drawn.broken(self.width).0 != drawn.above.len()
     }
 
+    /// Whether it is of use what kind of terminal this is.
+    pub fn wants_kind(&self) -> bool {
+        self.breaks.is_none() && !self.likely
+    }
+
+    pub fn set_kind(&mut self, kind: u16, version: u16) {
+        self.likely = !CUTTING.contains(&kind) && (kind, version) != CUTTING_PUTTY;
+    }
+
     /// The cursor is in this column after a change of the width; `None` if the terminal has not said it. If that leaves
-    /// the rows open, a stale one may stay, but no line of output is erased.
+    /// the rows open, it counts what the terminal has done before, or is known to do. Of one that says nothing a stale row
+    /// may stay, but no line of output is erased.
     pub fn settle(&mut self, column: Option<usize>) {
         let Some(drawn) = &mut self.drawn else {
             return;
@@ -144,7 +167,7 @@ impl Screen {
         if broken.is_some() != cut.is_some() {
             self.breaks = Some(broken.is_some());
         }
-        let breaks = self.breaks == Some(true);
+        let breaks = self.breaks.unwrap_or(self.likely);
         let likely = if breaks { broken.or(cut) } else { cut.or(broken) };
         let row = likely.map_or(drawn.above.len(), |place| place.0);
         drawn.row = row.min(self.height - 1);

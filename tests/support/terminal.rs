@@ -18,8 +18,6 @@ use super::discovery::{DEADLINE, wait};
 
 /// How many lines the terminal remembers.
 const SCROLLBACK: usize = 20_000;
-/// The question where the cursor is.
-const ASKED: &[u8] = b"\x1b[6n";
 
 /// A terminal and the program in it, which is killed when dropped. It never answers a query.
 pub struct Terminal {
@@ -31,7 +29,7 @@ pub struct Terminal {
     pub written: Vec<u8>,
     /// The modes before the program was started.
     pub modes: Termios,
-    /// Whether it says where its cursor is when it is asked.
+    /// Whether it says what it is and where its cursor is when it is asked.
     pub answers: bool,
     /// Whether a new width breaks its rows anew.
     pub reflows: bool,
@@ -182,8 +180,14 @@ impl Terminal {
 
     fn take(&mut self, bytes: &[u8]) {
         self.screen.process(bytes);
-        let questions = bytes.windows(ASKED.len()).filter(|piece| *piece == ASKED).count();
-        for _ in 0..if self.answers { questions } else { 0 } {
+        let asked =
+            |question: &[u8]| bytes.windows(question.len()).filter(|piece| *piece == question).count();
+        let questions = if self.answers { [asked(b"\x1b[>c"), asked(b"\x1b[6n")] } else { [0, 0] };
+        for _ in 0..questions[0] {
+            // As tmux and xterm do.
+            self.type_in(if self.reflows { "\x1b[>84;0;0c" } else { "\x1b[>41;390;0c" });
+        }
+        for _ in 0..questions[1] {
             let (row, column) = self.screen.screen().cursor_position();
             self.type_in(&format!("\x1b[{};{}R", row + 1, column + 1));
         }

@@ -11,7 +11,17 @@ fn narrowing_and_widening_leaves_no_ghost_and_erases_no_line() {
     let (mut bob, mut alice) = pair(directory.path(), &discovery);
     bob.enter("LOGOUT");
     bob.expect_end(0);
-    for (reflows, answers) in [(true, true), (false, true), (false, false)] {
+    let short = "/chat alice one two three four five six seven eight";
+    // It has two rows before the terminal is made narrower.
+    let long = "/chat alice one two three four five six seven eight nine ten eleven twelve thirteen";
+    let cases = [
+        (true, true, short),
+        (true, true, long),
+        (false, true, short),
+        (false, true, long),
+        (false, false, short),
+    ];
+    for (reflows, answers, text) in cases {
         let mut bob = Terminal::client(directory.path(), "bob", discovery.address, &[]);
         (bob.reflows, bob.answers) = (reflows, answers);
         alice.expect_link("bob");
@@ -19,9 +29,9 @@ fn narrowing_and_widening_leaves_no_ghost_and_erases_no_line() {
         alice.say("CHAT bob hi");
         let last = "alice: hi";
         bob.expect(last);
-        bob.type_in("/chat alice one two three four five six seven eight");
-        bob.wait("the line", |bob| bob.line().0.ends_with("eight") && bob.is_drawn());
-        let mut typed = "seven eight".to_owned();
+        bob.type_in(text);
+        let mut typed = text.rsplit(' ').next().unwrap().to_owned();
+        bob.wait("the line", |bob| bob.line().0.ends_with(&typed) && bob.is_drawn());
         for width in [60, 57, 40, 70, 35, 34, 45, 100, 50, 30, 80, 79, 40, 20, 80] {
             let before = bob.written.len();
             bob.resize(width, 60);
