@@ -89,12 +89,21 @@ fn journal_path(data_dir: &Path, user: &Name) -> PathBuf {
 pub fn run(config: &Config) -> anyhow::Result<u8> {
     scheduling::batch();
     // Everything that can be wrong is found before discovery hears of this client.
+    if let Some(program) = &config.notify {
+        console::check_notify(program)
+            .with_context(|| format!("--notify: can't run {}", program.display()))?;
+    }
     let journal_path = journal_path(&config.data_dir, &config.user);
     let made = !journal_path.exists();
-    let open = || Journal::open(&journal_path, &config.user);
-    // That a client of this user runs is the better answer, where its port is taken as well.
-    let one_shot = config.send.as_ref();
-    let opened = one_shot.map(|one| open().map_err(|error| one.explain(&config.user, error))).transpose()?;
+    let open = || {
+        Journal::open(&journal_path, &config.user).map_err(|error| match &config.send {
+            Some(one) => one.explain(&config.user, error),
+            None => explain(&config.user, error),
+        })
+    };
+    // That a client of this user runs is the better answer, where its port is taken as well. A port that is taken makes no
+    // account.
+    let opened = (!made || config.send.is_some()).then(open).transpose()?;
     let listener =
         transport::listen(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
     let listen = listener.local_addr().context("can't listen")?;
@@ -158,6 +167,16 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let first =
         config.send.iter().map(|OneShot { to, text }| Input::Send { to: to.clone(), text: text.clone() });
     client.run(first.collect())
+}
+
+/// An error that says what to do if the user's client is running.
+fn explain(user: &Name, error: StoreError) -> anyhow::Error {
+    match error {
+        StoreError::InUse(path) => {
+            anyhow::anyhow!("{user} is already running: {} is in use; log out there first", path.display())
+        }
+        other => other.into(),
+    }
 }
 
 fn signals() -> anyhow::Result<Receiver<()>> {

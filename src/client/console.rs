@@ -22,6 +22,7 @@ use super::node::OUTPUT_BATCHES;
 use super::notice::Told;
 use crate::terminal::Tty;
 use notify::Notifier;
+pub use notify::check as check_notify;
 use output::Output;
 
 mod attention;

@@ -470,9 +470,12 @@ fn a_later_kind_of_message_is_kept_and_acknowledged() {
 fn a_client_can_not_be_started_twice() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);
-    let _alice = Client::online(directory.path(), "alice", discovery.address);
-    let second = command(directory.path(), "alice", 0, discovery.address, &[]).output().unwrap();
-    assert_eq!(second.status.code(), Some(1));
-    let stderr = String::from_utf8(second.stderr).unwrap();
-    assert!(stderr.contains("in use") && stderr.lines().count() == 1, "{stderr}");
+    let alice = Client::online(directory.path(), "alice", discovery.address);
+    // Also on the port that the first one has, as a user starts it.
+    for (port, options) in [(0, &[][..]), (alice.address.port(), &[]), (alice.address.port(), &["--json"])] {
+        let second = command(directory.path(), "alice", port, discovery.address, options).output().unwrap();
+        assert_eq!(second.status.code(), Some(1));
+        let stderr = String::from_utf8(second.stderr).unwrap();
+        assert!(stderr.contains("alice is already running") && stderr.lines().count() == 1, "{stderr}");
+    }
 }

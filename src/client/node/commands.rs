@@ -1,8 +1,8 @@
 //! What the user types, carried out by the machines of a node.
 
 use super::super::addressee::Addressee;
-use super::super::command::{self, Command, CommandError, Reference};
-use super::super::notice::{Body, Code, ErrorNotice, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
+use super::super::command::{self, Command, CommandError};
+use super::super::notice::{Body, Code, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
 use super::super::verification;
 use super::one_shot::{OneShot, Place};
 use super::roster::Person;
@@ -10,10 +10,12 @@ use super::{Node, acquaintance, leaving, room_commands, room_view};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
-use crate::store::journal::{ContactId, ConversationId, Identity, Journal, Request, Standing};
+use crate::store::journal::{ContactId, ConversationId, Entry, Identity, Journal, Request, Standing};
 
+pub(super) use lines::{meaning, refuse_line, refuse_unsaved};
 pub(super) use searching::{answer_search, refuse_searches};
 
+mod lines;
 mod searching;
 
 /// How many messages `OUTBOX` shows of each contact.
@@ -82,40 +84,6 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Explain(about) => node.fx.tell(Notice::Explanation(*about)),
     }
     Ok(())
-}
-
-/// What a line means here and now.
-pub(super) fn meaning(node: &Node, command: &Command) -> Result<Command, CommandError> {
-    let with = node.conversations.with(&node.roster);
-    match (command, with) {
-        (Command::Line { text, .. }, Some(to)) => Ok(Command::Chat(to, text.clone())),
-        (Command::Line { otherwise, .. }, None) => (**otherwise).clone(),
-        (command, _) => Ok(command.clone()),
-    }
-}
-
-/// A line that is no command was not done.
-pub(super) fn refuse_line(node: &mut Node, error: &CommandError) {
-    let code = match error {
-        CommandError::TooLong(_) | CommandError::Cut => Code::TooLong,
-        _ => Code::BadCommand,
-    };
-    node.refuse(code, None, error.to_string());
-}
-
-/// A command could not be saved, and so was not done.
-pub(super) fn refuse_unsaved(node: &mut Node, command: &Command, reference: Option<Reference>) {
-    node.exit.note_refused();
-    node.fx.output.answer(reference);
-    node.fx.tell(Notice::Error(ErrorNotice {
-        code: Code::NotSaved,
-        message: format!("not saved, and not done: {command}; the disk is full or fails"),
-        peer: command.user().cloned(),
-        room: command.room().cloned(),
-        id: None,
-        text: command.text().map(str::to_owned),
-    }));
-    node.fx.output.answer(None);
 }
 
 /// The contact of this name; says so if there is none.
@@ -221,8 +189,7 @@ fn write(
     let (link, now) = (node.links.of(id), node.fx.now);
     let message = node.delivery.write(journal, id, link, kind, now.wall, body)?;
     node.search.said(node.delivery.last_seq());
-    let conversation = ConversationId::User(id);
-    node.conversations.mark_read(conversation, node.conversations.handed(conversation));
+    node.conversations.wrote(ConversationId::User(id));
     if link.is_none() {
         node.dialer.dial_for_message(now, id);
     }
@@ -260,18 +227,21 @@ fn outbox(node: &mut Node, journal: &Journal) -> Result<()> {
 
 fn history(node: &mut Node, journal: &Journal, name: &Name, count: u32) -> Result<()> {
     if let Some(id) = known(node, name) {
-        let messages = history_lines(node, journal, id, count)?;
-        node.conversations.mark_read(ConversationId::User(id), node.delivery.last_seq());
+        let entries = journal.history(id, count)?;
+        let oldest = node.conversations.oldest_unread(journal, id)?;
+        if oldest.is_some_and(|oldest| entries.first().is_some_and(|first| first.seq() <= oldest)) {
+            node.conversations.mark_read(ConversationId::User(id), node.delivery.last_seq());
+        }
+        let messages = history_lines(node, id, entries);
         node.fx.tell(Notice::History { peer: name.clone(), messages });
     }
     Ok(())
 }
 
-/// The last entries of the conversation with a contact.
-fn history_lines(node: &Node, journal: &Journal, id: ContactId, count: u32) -> Result<Vec<HistoryLine>> {
+/// Entries of the conversation with a contact, as they are shown.
+fn history_lines(node: &Node, id: ContactId, entries: Vec<Entry>) -> Vec<HistoryLine> {
     let (view, own) = (node.view(), &node.setup.name);
-    let entries = journal.history(id, count)?;
-    Ok(entries.into_iter().filter_map(|entry| view.history_line(own, id, entry)).collect())
+    entries.into_iter().filter_map(|entry| view.history_line(own, id, entry)).collect()
 }
 
 /// The user enters the conversation with a contact. Who can't enter one is in none: what is typed next was not meant for
@@ -290,7 +260,7 @@ fn converse(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let unread = node.conversations.unread(conversation);
     let count = unread + node.conversations.own_among_unread(journal, id)?;
     let count = u32::try_from(count.clamp(LAST_LINES, MANY_UNREAD)).unwrap_or(u32::MAX);
-    let messages = history_lines(node, journal, id, count)?;
+    let messages = history_lines(node, id, journal.history(id, count)?);
     node.conversations.enter(Some(conversation));
     node.conversations.mark_read(conversation, node.delivery.last_seq());
     node.fx.tell(Notice::Conversation { peer: Some(name.clone()), unread, messages });

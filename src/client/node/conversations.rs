@@ -1,7 +1,7 @@
 //! What the user has seen: up to where each conversation was shown and read, and which one the user is in.
 //!
-//! A message is unread until the user enters its conversation, is in it when it is shown, writes there, or looks at the
-//! history. How far the user is, is kept in the journal, some time later. `rooms` is what rooms have beyond users.
+//! A message is unread until the user enters its conversation, is in it when it is shown, writes there after it was shown, or
+//! looks at a history that shows all that is unread. How far the user is, is kept in the journal, some time later. `rooms` is what rooms have beyond users.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -69,12 +69,23 @@ struct Thread {
     unannounced: bool,
     /// Messages up to here were in the journal at the start.
     start: Seq,
+    /// Up to where theirs were shown by earlier sessions.
+    earlier: Seq,
 }
 
 impl Thread {
     /// As it is at the start, whose last seq that is.
     fn load(reading: Reading, unread: u64, announced: Seq, start: Seq) -> Self {
-        Self { reading, unread, handed: reading.shown, unshown: true, announced, unannounced: false, start }
+        Self {
+            reading,
+            unread,
+            handed: reading.shown,
+            unshown: true,
+            announced,
+            unannounced: false,
+            start,
+            earlier: reading.shown,
+        }
     }
 }
 
@@ -160,11 +171,6 @@ impl Conversations {
         self.threads.get(&id).map_or(0, |thread| thread.unread)
     }
 
-    /// Up to where the others' messages have been given to the console.
-    pub fn handed(&self, id: ConversationId) -> Seq {
-        self.threads.get(&id).map_or(0, |thread| thread.handed)
-    }
-
     /// Who is at the other side of a conversation, or which room it is.
     pub fn addressee(&self, roster: &Roster, id: ConversationId) -> Option<Addressee> {
         match id {
@@ -178,17 +184,22 @@ impl Conversations {
         self.addressee(roster, self.current()?)
     }
 
+    /// The first message of a contact that is unread.
+    pub fn oldest_unread(&self, journal: &Journal, id: ContactId) -> Result<Option<Seq>> {
+        let mut oldest = None;
+        let thread = self.threads.get(&ConversationId::User(id));
+        if let Some(thread) = thread.filter(|thread| thread.unread > 0) {
+            journal.received_after(id, thread.reading.read, |received| {
+                oldest = Some(received.seq);
+                false
+            })?;
+        }
+        Ok(oldest)
+    }
+
     /// How many of ours stand among and after what is unread of a contact.
     pub fn own_among_unread(&self, journal: &Journal, id: ContactId) -> Result<u64> {
-        let thread = self.threads.get(&ConversationId::User(id));
-        let Some(thread) = thread.filter(|thread| thread.unread > 0) else {
-            return Ok(0);
-        };
-        let mut oldest = None;
-        journal.received_after(id, thread.reading.read, |received| {
-            oldest = Some(received.seq);
-            false
-        })?;
+        let oldest = self.oldest_unread(journal, id)?;
         oldest.map_or(Ok(0), |oldest| journal.count_sent_after(id, oldest))
     }
 
@@ -263,6 +274,15 @@ impl Conversations {
         }
         if *self.current == Some(id) {
             self.mark_read(id, seq);
+        }
+    }
+
+    /// The user writes there, and has read what this session has shown. Where an earlier one has shown something unread, it
+    /// may be long gone from the screen, and all stays unread.
+    pub fn wrote(&mut self, id: ConversationId) {
+        let seen = self.threads.get(&id).filter(|thread| thread.reading.read >= thread.earlier);
+        if let Some(shown) = seen.map(|thread| thread.reading.shown) {
+            self.mark_read(id, shown);
         }
     }
 

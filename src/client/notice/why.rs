@@ -22,9 +22,15 @@ pub struct Why {
     pub nat: Option<Nat>,
     pub addresses: Vec<AddressLine>,
     pub dialling: bool,
-    /// When the client dials next, unless something happens before.
+    /// When the client dials or looks for another way next, unless something happens before.
     #[serde(serialize_with = "time::json")]
     pub next_dial: Option<i64>,
+    /// When the client tries discovery again, if it has to before the contact can be found.
+    #[serde(skip)]
+    pub next_asked: Option<i64>,
+    /// When this was found out.
+    #[serde(skip)]
+    pub now: i64,
     /// Why the peer closed the last link, if it has said so since this client started.
     pub goodbye: Option<Goodbye>,
 }
@@ -169,10 +175,15 @@ impl Why {
             page.line(format!("  {who} closed the link, {}: {}", look.clock(goodbye.at), goodbye.reason));
         }
         if !self.contact.linked {
-            page.line(match (self.dialling, self.next_dial) {
-                (true, _) => "  this client is dialling now".into(),
-                (false, Some(at)) => format!("  this client dials again at {}", look.clock(at)),
-                (false, None) => "  this client does not dial again until something changes".into(),
+            page.line(match (self.dialling, self.next_dial, self.next_asked) {
+                (true, ..) => "  this client is dialling now".into(),
+                (false, Some(at), _) => format!("  this client dials again at {}", look.clock(at)),
+                (false, None, Some(at)) => {
+                    let when =
+                        if at <= self.now { "now".into() } else { format!("again at {}", look.clock(at)) };
+                    format!("  this client tries discovery {when}, and then looks for {who}")
+                }
+                (false, None, None) => "  this client does not dial again until something changes".into(),
             });
         }
         if self.contact.requested {

@@ -216,6 +216,8 @@ fn notices() -> Vec<Notice> {
         }],
         dialling: false,
         next_dial: now,
+        next_asked: None,
+        now: 0,
         goodbye: Some(Goodbye { at: 0, reason: "" }),
     };
     let outbox = OutboxLine { id, to: bob.clone().into(), text: text.clone(), sent: 0 };

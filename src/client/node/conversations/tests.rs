@@ -85,6 +85,13 @@ impl World {
     }
 }
 
+impl Conversations {
+    /// Up to where the others' messages have been given to the console.
+    fn handed(&self, id: ConversationId) -> Seq {
+        self.threads.get(&id).unwrap().handed
+    }
+}
+
 #[test]
 fn a_message_is_unread_until_the_user_looks() {
     let mut world = World::new(&["bob"]);
