@@ -531,8 +531,9 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
     for (number, id) in &joined {
         if state(*number, *id) != theirs {
             return Err(format!(
-                "user{number} has other members than user{first}: {:?} {theirs:?}",
-                state(*number, *id)
+                "user{number} has other members than user{first}: {:?} {theirs:?} {}",
+                state(*number, *id),
+                world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap().explain()
             ));
         }
     }

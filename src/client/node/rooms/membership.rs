@@ -43,8 +43,6 @@ pub struct Grant {
     pub settled: Option<Settled>,
     /// Up to where the member's chains of each epoch are kept, if the member was removed: the ends that owners have named.
     pub removed: Option<BTreeMap<u64, BTreeSet<(u64, Hash)>>>,
-    /// The others who have owned the room up to the removal: what they have said to have is kept, too.
-    pub keepers: BTreeSet<PublicKey>,
 }
 
 /// A change among the others.
@@ -105,7 +103,6 @@ impl Membership {
                 clock,
                 // One who was added by what does not count has to hear so.
                 removed: ignored.contains(&at).then(BTreeMap::new),
-                keepers: BTreeSet::new(),
             };
             match &it.change.deed {
                 Deed::Found(found) => {
@@ -121,12 +118,8 @@ impl Membership {
             if let Deed::Remove(remove) = &it.change.deed {
                 // Unless it was added once more after that.
                 let later = |hash: &Hash| valid.iter().any(|(_, add)| add.hash == *hash && add.follows(*at));
-                let reigns = all().filter(|(_, it)| matches!(it.change.deed, Deed::Found(_) | Deed::Accept));
-                let owned = reigns.filter(|(reign, _)| it.follows(*reign)).map(|(_, it)| it.change.author);
-                let owned: BTreeSet<PublicKey> = owned.collect();
                 for (_, grant) in grants.iter_mut().filter(|(hash, it)| it.key == remove.key && !later(hash))
                 {
-                    grant.keepers.extend(owned.iter().filter(|key| **key != remove.key));
                     let kept = grant.removed.get_or_insert_default();
                     for Kept { epoch, number, hash } in &remove.kept {
                         kept.entry(*epoch).or_default().insert((*number, *hash));

@@ -76,7 +76,7 @@ impl Receipts {
     }
 
     /// A member says to have this.
-    pub fn claim(&mut self, member: PublicKey, mark: &Mark) {
+    fn claim(&mut self, member: PublicKey, mark: &Mark) {
         let known =
             self.claims.entry(member).or_default().entry(mark.chain).or_insert(Mark { number: 0, ..*mark });
         if known.number < mark.number {

@@ -441,8 +441,8 @@ impl Room {
         ends.map_or(u64::MAX, |ends| ends.last().map_or(0, |(number, _)| *number))
     }
 
-    /// Where a chain may end whose author was removed: never before what an owner has said to have. There are several such
-    /// ends if its author has written several branches.
+    /// Where a chain may end whose author was removed: never before what was settled. There are several such ends if its
+    /// author has written several branches.
     fn ends_of_removed(&self, name: ChainName) -> Option<BTreeSet<(u64, Hash)>> {
         let Some(grant) = self.membership.grants.get(&name.grant).filter(|grant| grant.key == name.author)
         else {
@@ -450,8 +450,7 @@ impl Room {
             return Some(BTreeSet::new());
         };
         let mut ends = grant.removed.as_ref()?.get(&name.epoch).cloned().unwrap_or_default();
-        let claims = grant.keepers.iter().flat_map(|owner| self.receipts.claims_by(*owner, name));
-        ends.extend(claims.map(|mark| (mark.number, mark.hash)));
+        ends.extend(self.settling.kept(name).map(|mark| (mark.number, mark.hash)));
         Some(ends)
     }
 

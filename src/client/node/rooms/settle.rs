@@ -13,7 +13,9 @@ use super::room::{Chain, Room};
 use super::write::cause_of;
 use crate::protocol::PublicKey;
 use crate::protocol::codec;
-use crate::protocol::room::{Cause, Entry, EntryKind, Hash, MAX_CAUSES, Mark, Receipt, Settlement};
+use crate::protocol::room::{
+    Cause, ChainName, Entry, EntryKind, Hash, MAX_CAUSES, Mark, Receipt, Settlement,
+};
 use crate::store::Result;
 use crate::store::journal::{ChainId, Journal, StoredCause, StoredSettlement};
 use crate::time::Instant;
@@ -24,6 +26,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// What is known of settlements and not stored.
 #[derive(Debug, Default)]
 pub struct Settling {
+    /// Of each chain the furthest that any comes after.
+    kept: BTreeMap<ChainName, Mark>,
     /// How often the room had changed hands when the last one was made.
     rank: u32,
     /// One has come that does not come after the last.
@@ -33,6 +37,18 @@ pub struct Settling {
     last: Option<Instant>,
     /// When it is to be looked whether there is more to settle.
     pub due: Option<Instant>,
+}
+
+impl Settling {
+    /// What is kept of a chain, though its author was removed, for it was settled.
+    pub fn kept(&self, chain: ChainName) -> Option<&Mark> {
+        self.kept.get(&chain)
+    }
+
+    fn keep(&mut self, mark: &Mark) {
+        let known = self.kept.entry(mark.chain).or_insert(*mark);
+        *known = (*known).max(*mark);
+    }
 }
 
 /// A settlement that counts if it comes after the last one.
@@ -77,7 +93,7 @@ impl Room {
         for stored in journal.settlements(self.row.id)? {
             let claims: Vec<Mark> = stored.causes.iter().filter_map(|cause| self.mark_of(cause)).collect();
             if let Some(found) = self.found(stored) {
-                claims.iter().for_each(|mark| self.receipts.claim(found.mark.chain.author, mark));
+                claims.iter().for_each(|mark| self.settling.keep(mark));
                 if Some(found.mark) == last {
                     self.settling.rank = found.rank;
                 }
@@ -91,11 +107,11 @@ impl Room {
         self.chain_name(cause.chain).map(|chain| Mark { chain, number, hash })
     }
 
-    /// What an owner has settled it has had: it is kept, also if its author is removed.
-    pub fn claim_settled(&mut self, author: PublicKey, entry: &Entry) {
+    /// What an owner has settled is kept, also if its author is removed.
+    pub fn keep_settled(&mut self, author: PublicKey, entry: &Entry) {
         let reign = reign_of(entry.kind, &entry.body).filter(|_| entry.kind == EntryKind::SETTLE);
         if reign.is_some_and(|reign| self.membership.reign(reign, author).is_some()) {
-            entry.causes.iter().for_each(|cause| self.receipts.claim(author, &cause.mark));
+            entry.causes.iter().for_each(|cause| self.settling.keep(&cause.mark));
         }
     }
 

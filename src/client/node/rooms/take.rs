@@ -438,7 +438,7 @@ impl Room {
         if !self.knows_reign(entry) {
             return Ok(Err(Obstacle::Missing));
         }
-        self.claim_settled(name.author, entry);
+        self.keep_settled(name.author, entry);
         let mark = Mark { chain: name, number, hash };
         let mut ids = Vec::with_capacity(entry.causes.len());
         for cause in &entry.causes {
