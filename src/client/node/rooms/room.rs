@@ -314,8 +314,10 @@ impl Room {
     /// What this member lacks, and gets by no change that the others know of: what it was kept from when it was in before and
     /// is forgotten. It stands in the body of its [`EntryKind::JOIN`](crate::protocol::room::EntryKind::JOIN).
     pub fn says_to_lack(&self) -> Vec<u8> {
+        let grants = self.grants_of(self.own);
         let lacks = |row: &&ChainRow| {
-            let known = self.past_in(self.own, row.name).map_or(0, |past| past.mark.number);
+            let known = grants.iter().filter_map(|(_, grant)| grant.past.get(&row.name));
+            let known = known.map(|past| past.mark.number).max().unwrap_or_default();
             row.branch == 0 && row.base > known && row.name.author != self.own
         };
         let rows = self.chains.values().map(|chain| &chain.row).filter(lacks);
@@ -342,7 +344,9 @@ impl Room {
         current: &'a [(Hash, &Grant)],
     ) -> impl Iterator<Item = &'a Grant> {
         let all = self.membership.grants.iter().filter(move |(hash, grant)| {
-            let has_written = |chain: &Chain| chain.row.name.grant == **hash && chain.row.number > 0;
+            // What this member has written, it may have had to drop.
+            let has_written =
+                |chain: &Chain| chain.row.name.grant == **hash && (chain.row.number > 0 || key == self.own);
             let is_current = current.iter().any(|(it, _)| it == *hash);
             grant.key == key && !is_current && self.chains_of(key).any(has_written)
         });
