@@ -543,7 +543,9 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             // What it has from before it was added again may stand where it stood then.
             let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
             let mut entries = order(&world.members[*number].journal, *id, i64::MAX);
-            entries.retain(|(name, ..)| !room.is_before(name.0, name.1));
+            // What an author has lost with its journal, and no other member has up to its signature, is not compared.
+            let is_lost = |name: &Name| world.plan.restores > 0 && !room.is_signed(name.0, name.1);
+            entries.retain(|(name, ..)| !room.is_before(name.0, name.1) && !is_lost(name));
             (*number, entries)
         })
         .collect();

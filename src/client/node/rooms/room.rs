@@ -550,18 +550,26 @@ impl Room {
         all.fold(self.row.settled, u64::max)
     }
 
-    /// The chain's last entry is signed, up to which it can be handed on. Of the signatures before, those stay that are
-    /// needed for runs that are not too long.
-    pub fn sign_off(
+    /// The chain's last entry is signed, up to which it can be handed on.
+    pub fn sign_off(&mut self, journal: &Journal, id: ChainId, signature: &Signature) -> Result<()> {
+        let end = self.chains.get(&id).map(|chain| (chain.row.number, chain.row.hash));
+        end.map_or(Ok(()), |(number, hash)| self.sign_at(journal, id, number, hash, signature))
+    }
+
+    /// The chain is signed up to this entry, which is here. Of the signatures before, those stay that are needed for runs
+    /// that are not too long.
+    pub fn sign_at(
         &mut self,
         journal: &Journal,
         id: ChainId,
-        signature: &crate::protocol::room::Signature,
+        number: u64,
+        hash: Hash,
+        signature: &Signature,
     ) -> Result<()> {
         let Some(chain) = self.chains.get_mut(&id) else {
             return Ok(());
         };
-        let (number, last) = (chain.row.number, chain.signed.number);
+        let last = chain.signed.number;
         if number <= last {
             return Ok(());
         }
@@ -573,7 +581,7 @@ impl Room {
             (chain.kept, chain.since_kept) = (last, 0);
         }
         chain.since_kept += std::mem::take(&mut chain.unsigned);
-        chain.signed = Signed { number, hash: chain.row.hash };
+        chain.signed = Signed { number, hash };
         journal.add_head(id, number, signature)
     }
 
@@ -593,6 +601,16 @@ impl Room {
     /// What stands up to this place is final.
     pub fn settled(&self) -> u64 {
         self.row.settled
+    }
+
+    /// The chain of an entry, if it is here and can be handed on.
+    pub fn find_signed(&self, journal: &Journal, mark: &Mark) -> Result<Option<&Chain>> {
+        Ok(self.find(journal, mark)?.filter(|chain| chain.signed.number.max(chain.row.base) >= mark.number))
+    }
+
+    /// Whether an entry can be handed on, if it is here: its author has signed it, or one behind it.
+    pub fn is_signed(&self, name: ChainName, number: u64) -> bool {
+        self.branches(name).any(|chain| chain.signed.number >= number)
     }
 
     /// Whether all is final that was said.

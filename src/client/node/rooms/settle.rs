@@ -458,19 +458,21 @@ impl Room {
                 up_to = up_to.min(next.map_or(0, |entry| entry.place.saturating_sub(1)));
             }
         }
-        let grown = self.chains.values().map(|chain| &chain.row);
-        let grown = grown.filter(|row| row.id != own && row.number > row.settled.max(row.base));
-        let mut rows = Vec::new();
-        for row in grown {
-            let first = journal.entry_at(row.id, row.settled.max(row.base) + 1)?;
-            rows.push((first.map_or(0, |entry| entry.place), row));
+        let grown = self.chains.values().filter(|chain| {
+            chain.row.id != own && chain.signed.number > chain.row.settled.max(chain.row.base)
+        });
+        let mut chains = Vec::new();
+        for chain in grown {
+            let first = journal.entry_at(chain.row.id, chain.row.settled.max(chain.row.base) + 1)?;
+            chains.push((first.map_or(0, |entry| entry.place), chain));
         }
         // What can't be named is settled next time.
-        rows.sort_by_key(|(first, row)| (*first, row.id));
-        if let Some((first, _)) = rows.get(MAX_CAUSES) {
+        chains.sort_by_key(|(first, chain)| (*first, chain.row.id));
+        if let Some((first, _)) = chains.get(MAX_CAUSES) {
             up_to = up_to.min(first.saturating_sub(1));
-            rows.truncate(MAX_CAUSES);
+            chains.truncate(MAX_CAUSES);
         }
-        Ok((rows.into_iter().map(|(_, row)| cause_of(row)).collect(), up_to))
+        let causes = chains.into_iter().map(|(_, chain)| cause_of(journal, chain));
+        Ok((causes.filter_map(Result::transpose).collect::<Result<_>>()?, up_to))
     }
 }
