@@ -490,6 +490,15 @@ pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: S
 
 /// All honest members hold the same in the same order.
 pub fn at_the_end(world: &mut World) -> Result<(), String> {
+    for (number, member) in world.members.iter().enumerate() {
+        if let Some((_, room)) = member.rooms.as_ref().and_then(|it| it.iter().next()) {
+            world.note(|| {
+                let own: Vec<_> =
+                    room.chains_of(room.own).map(|it| (it.row.name, it.row.number, it.row.ended)).collect();
+                format!("user{number} is {:?}, {own:?}, waits {}", room.state(room.own), room.waiting.len())
+            });
+        }
+    }
     let mut joined = Vec::new();
     for (number, member) in world.members.iter().enumerate() {
         let Some(rooms) = super::liars::rooms(world, number) else {

@@ -110,6 +110,11 @@ impl Chain {
         Ok(Self { signed, kept: number, since_kept: 0, unsigned: 0, ahead: 0, said, touched: false, row })
     }
 
+    /// The number of the last entry that is no settlement, and can be handed on.
+    pub fn said(&self) -> u64 {
+        self.said.min(self.signed.number)
+    }
+
     /// The end of what can be handed on.
     pub fn head(&self) -> Option<Mark> {
         let Signed { number, hash } = self.signed;
@@ -613,9 +618,14 @@ impl Room {
         self.branches(name).any(|chain| chain.signed.number >= number)
     }
 
-    /// Whether all is final that was said.
+    /// Whether all is final that was said, and can be handed on.
     pub fn is_settled(&self, journal: &Journal) -> Result<bool> {
-        Ok(journal.last_to_settle(self.row.id, self.row.settled, u64::MAX)?.is_none())
+        for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
+            if journal.entry_at(chain.row.id, chain.said())?.is_some_and(|entry| entry.place > self.row.settled) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether an entry was written before this member came, and so is not here.

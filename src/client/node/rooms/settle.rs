@@ -423,7 +423,7 @@ impl Room {
         }
         for chain in self.chains.values() {
             let claimed = self.receipts.claimed(self.own, chain.row.name).unwrap_or_default();
-            if chain.row.place > self.row.settled && claimed < chain.said {
+            if chain.row.place > self.row.settled && claimed < chain.said() {
                 out += &format!(
                     "[own claims {claimed} of {} {:?} signed {} of {:.4} {:016x}]",
                     chain.said,
@@ -453,7 +453,7 @@ impl Room {
                 if others.is_empty() || chain.row.name.author == self.own { chain.row.number } else { said };
             let theirs = others.iter().map(|member| self.covered(*member, chain));
             let all = theirs.fold(own, u64::min);
-            if all < chain.said {
+            if all < chain.said() {
                 let next = journal.entry_at(chain.row.id, all.max(chain.row.base) + 1)?;
                 up_to = up_to.min(next.map_or(0, |entry| entry.place.saturating_sub(1)));
             }
