@@ -621,7 +621,10 @@ impl Room {
     /// Whether all is final that was said, and can be handed on.
     pub fn is_settled(&self, journal: &Journal) -> Result<bool> {
         for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
-            if journal.entry_at(chain.row.id, chain.said())?.is_some_and(|entry| entry.place > self.row.settled) {
+            if journal
+                .entry_at(chain.row.id, chain.said())?
+                .is_some_and(|entry| entry.place > self.row.settled)
+            {
                 return Ok(false);
             }
         }

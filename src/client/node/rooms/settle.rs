@@ -301,6 +301,8 @@ impl Room {
             return Ok(());
         }
         let (journal, room) = (cx.journal, self.row.id);
+        // Only what is signed counts.
+        self.sign(cx)?;
         if self.is_settled(journal)? || !self.ask(cx)? {
             return Ok(());
         }
