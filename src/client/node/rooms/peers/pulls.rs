@@ -16,14 +16,14 @@ use crate::time::Instant;
 const MOST_TRIES: u32 = 6;
 
 impl Peers {
-    /// What a peer was asked for and does not send is asked of another one that has it. Returns who is passed over.
+    /// What a peer was asked for and does not send is asked of the next one that has it, so that all are asked in turn.
+    /// Returns who that is.
     fn lose_patience(&mut self, now: Instant, room: &Room) -> BTreeMap<ChainName, PublicKey> {
-        let (id, mut slow) = (room.row.id, BTreeMap::new());
+        let (id, mut next) = (room.row.id, BTreeMap::new());
         let over = self.pulls.iter().filter(|((of, _), asked)| *of == id && now >= asked.until());
         for ((_, name), asked) in over.map(|(place, asked)| (*place, *asked)).collect::<Vec<_>>() {
-            let offers = |(key, peer): (&PublicKey, &Peer)| {
-                Some(*key) != asked.of
-                    && peer.views.get(&id).is_some_and(|view| view.offers.keys().any(|(it, _)| *it == name))
+            let offers = |peer: &Peer| {
+                peer.views.get(&id).is_some_and(|view| view.offers.keys().any(|(it, _)| *it == name))
             };
             let has_more = |peer: Option<&Peer>| {
                 let offers =
@@ -45,9 +45,11 @@ impl Peers {
                 continue;
             }
             *self.tries.entry((id, name)).or_default() += 1;
-            if room.is_forked(name) || self.peers.iter().any(offers) {
+            let all = || self.peers.iter().filter(|(_, peer)| offers(peer)).map(|(key, _)| *key);
+            let other = all().find(|key| *key > of).or_else(|| all().next());
+            if let Some(other) = other.filter(|other| room.is_forked(name) || *other != of) {
                 self.pulls.remove(&(id, name));
-                slow.insert(name, of);
+                next.insert(name, other);
             } else if has_more(self.peers.get(&of)) {
                 // It may not have had what it was asked for, or not been able to hand it on.
                 self.pulls.remove(&(id, name));
@@ -55,7 +57,7 @@ impl Peers {
                 asked.since = now;
             }
         }
-        slow
+        next
     }
 
     /// Asks for what others have, each chain of one of them.
@@ -65,7 +67,7 @@ impl Peers {
             self.pulls.retain(|(of, _), _| *of != id);
             return Ok(());
         }
-        let slow = self.lose_patience(now, room);
+        let next = self.lose_patience(now, room);
         let mut count: BTreeMap<ChainName, u32> = BTreeMap::new();
         for view in self.peers.values().filter_map(|peer| peer.views.get(&id)) {
             let names: BTreeSet<&ChainName> = view.offers.keys().map(|(name, _)| name).collect();
@@ -79,7 +81,10 @@ impl Peers {
             let mut chains = Vec::new();
             let mut here = Vec::new();
             for (place @ (name, _), mark) in &view.offers {
-                if self.pulls.contains_key(&(id, *name)) || slow.get(name) == Some(key) || room.waits(mark) {
+                if self.pulls.contains_key(&(id, *name))
+                    || next.get(name).is_some_and(|next| next != key)
+                    || room.waits(mark)
+                {
                     continue;
                 }
                 if room.find_signed(cx.journal, mark)?.is_some() {
