@@ -488,6 +488,32 @@ pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: S
     }
 }
 
+/// Whether a member lacks an entry of a chain that no other has, though one has what comes after it.
+fn all_have_lost(world: &World, joined: &[(usize, RoomId)]) -> bool {
+    let room = |number: usize, id| world.members[number].rooms.as_ref().unwrap().get(id).unwrap();
+    let rooms: Vec<_> = joined.iter().map(|(number, id)| (*number, room(*number, *id))).collect();
+    let holds = |name: ChainName, number: u64| {
+        rooms.iter().any(|(who, room)| {
+            let journal = &world.members[*who].journal;
+            room.branches(name).any(|it| journal.entry_at(it.row.id, number).unwrap().is_some())
+        })
+    };
+    rooms.iter().flat_map(|(_, room)| room.chains.values()).any(|chain| {
+        let name = chain.row.name;
+        let last = |it: &peerchat::client::node::rooms::Room| {
+            it.branches(name).map(|chain| chain.row.number).max().unwrap_or_default()
+        };
+        let gap = |it: &peerchat::client::node::rooms::Room| {
+            let next = last(it) + 1;
+            next <= chain.row.number
+                && !it.is_before(name, next)
+                && !it.is_cut(name, next)
+                && !holds(name, next)
+        };
+        rooms.iter().any(|(_, it)| gap(it))
+    })
+}
+
 /// All honest members hold the same in the same order.
 pub fn at_the_end(world: &mut World) -> Result<(), String> {
     for (number, member) in world.members.iter().enumerate() {
@@ -530,6 +556,11 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             return Err(format!("user{one} is not linked with user{other}"));
         }
     }
+    // What all have lost who had it, with their journals, can't be handed on, nor what comes after it.
+    if world.plan.restores > 0 && all_have_lost(world, &joined) {
+        world.stats.add("rooms with entries that all have lost");
+        return Ok(());
+    }
     // Who is in is the same for all.
     let state = |number: usize, id: RoomId| {
         let room = world.members[number].rooms.as_ref().unwrap().get(id).unwrap();
@@ -542,7 +573,16 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             return Err(format!(
                 "user{number} has other members than user{first}: {:?} {theirs:?} {}",
                 state(*number, *id),
-                world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap().explain()
+                joined
+                    .iter()
+                    .map(|(number, id)| world.members[*number]
+                        .rooms
+                        .as_ref()
+                        .unwrap()
+                        .get(*id)
+                        .unwrap()
+                        .explain())
+                    .collect::<String>()
             ));
         }
     }
