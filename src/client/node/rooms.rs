@@ -28,6 +28,7 @@ use peers::Peers;
 pub use receipts::Spread;
 pub use room::{Room, State};
 
+mod explain;
 mod forks;
 mod membership;
 mod peers;

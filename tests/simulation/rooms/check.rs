@@ -457,35 +457,17 @@ pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: S
     // Who lies may say to have what it has not.
     let liars = world.members.iter().take(world.plan.members).filter(|it| it.liar.is_some()).count() as u64;
     if world.members[number].liar.is_none() && spread.have > had.max(1) + liars {
-        if let Some(room) =
-            world.members[number].rooms.as_ref().and_then(|it| it.iter().next()).map(|it| it.1)
-        {
-            let chain = room.chains_of(own).find(|it| it.row.name.epoch == id.epoch).unwrap();
-            for member in &room.joined {
-                let who = world.number(*member);
-                let had = world
-                    .oracle
-                    .had
-                    .iter()
-                    .find(|(name, _)| of(name))
-                    .is_some_and(|(_, had)| had.contains(&who));
-                let theirs =
-                    world.members[who].rooms.as_ref().and_then(|it| it.iter().next()).and_then(|it| {
-                        it.1.chains_of(own)
-                            .find(|it| it.row.name.epoch == id.epoch)
-                            .map(|it| (it.row.base, it.row.number))
-                    });
-                world.note(|| {
-                    format!(
-                        "user{who} covered {} past {} had {had} theirs {theirs:?}",
-                        room.covered(*member, chain),
-                        room.past_of(*member, chain.row.name)
-                    )
-                });
-            }
-        }
         world.fail(format!("user{number} is told that {} have {id}, and {had} had it ever", spread.have));
     }
+}
+
+/// What each member waits for, for a reader of a seed.
+fn explained(world: &World, joined: &[(usize, RoomId)]) -> String {
+    let each = joined.iter().map(|(number, id)| {
+        let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
+        format!("user{number}: {}", room.explain(&world.members[*number].journal).unwrap())
+    });
+    each.collect()
 }
 
 /// Whether a member lacks an entry of a chain that no other has, though one has what comes after it.
@@ -573,16 +555,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             return Err(format!(
                 "user{number} has other members than user{first}: {:?} {theirs:?} {}",
                 state(*number, *id),
-                joined
-                    .iter()
-                    .map(|(number, id)| world.members[*number]
-                        .rooms
-                        .as_ref()
-                        .unwrap()
-                        .get(*id)
-                        .unwrap()
-                        .explain())
-                    .collect::<String>()
+                explained(world, &joined)
             ));
         }
     }
@@ -617,27 +590,14 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             if known != *place && !lost_settlement {
                 for (number, id) in &joined {
                     world.dump(*number, *id);
-                    let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
-                    let chains: Vec<_> = room
-                        .chains_of(name.0.author)
-                        .map(|it| (it.row.name.epoch, it.row.base, it.row.number, it.row.settled))
-                        .collect();
-                    world.note(|| {
-                        format!(
-                            "user{number} {} {chains:?} before {:?}",
-                            room.explain_settling(&world.members[*number].journal),
-                            room.settled_before()
-                        )
-                    });
                 }
-                let room = world.members[*number].rooms.as_ref().and_then(|it| it.iter().next()).unwrap().1;
                 return Err(format!(
                     "user{number} has {} {:016x}-{} at {place}, others at {}: {}",
                     world.number(name.0.author),
                     name.0.epoch,
                     name.1,
                     known,
-                    room.explain()
+                    explained(world, &joined)
                 ));
             }
         }
@@ -653,7 +613,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                     world.number(name.0.author),
                     name.0.epoch,
                     name.1,
-                    room.explain()
+                    explained(world, &joined)
                 ));
             }
         }
@@ -678,16 +638,9 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                 .collect();
             let keys: Vec<String> =
                 world.oracle.keys.iter().map(|key| format!("{:.4}", key.to_string())).collect();
-            for (number, id) in &joined {
-                let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
-                world.note(|| {
-                    format!("user{number} {}", room.explain_settling(&world.members[*number].journal))
-                });
-            }
             return Err(format!(
-                "user{number} does not know that all is final, for {who:?}: {} {} {keys:?}",
-                room.explain(),
-                room.explain_settling(journal)
+                "user{number} does not know that all is final, for {who:?}: {} {keys:?}",
+                explained(world, &joined)
             ));
         }
     }

@@ -513,41 +513,6 @@ impl Room {
         })
     }
 
-    /// What is missing for all to be final, for a reader of a seed of the simulation.
-    pub fn explain(&self) -> String {
-        let mut out = String::new();
-        for member in &self.joined {
-            for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
-                let covered = self.covered(*member, chain);
-                if covered < chain.said() {
-                    out += &format!(
-                        "[{:.4} has {covered} of {} of {:.4} {:016x} at {}] ",
-                        member.to_string(),
-                        chain.row.number,
-                        chain.row.name.author.to_string(),
-                        chain.row.name.epoch,
-                        chain.row.place
-                    );
-                }
-            }
-            for Mark { chain: name, number, .. } in self.receipts.beyond.get(member).into_iter().flatten() {
-                let chain = self.branches(*name).next();
-                out += &format!(
-                    "[{:.4} claims {number} of {:.4} {:016x}, here {:?} limit {}] ",
-                    member.to_string(),
-                    name.author.to_string(),
-                    name.epoch,
-                    chain.map(|it| (it.row.base, it.row.number, it.row.ended)),
-                    self.limit(*name)
-                );
-            }
-        }
-        for w in &self.waiting {
-            out += &w.explain();
-        }
-        out
-    }
-
     /// Our own texts that were not final when the last start ended.
     pub fn load_spread(&mut self, journal: &Journal) -> Result<()> {
         let ids: Vec<ChainId> = self

@@ -45,6 +45,11 @@ impl Settling {
         self.kept.get(&chain)
     }
 
+    /// Where this start has asked what others know.
+    pub fn asked(&self) -> Option<Mark> {
+        self.asked.map(|(mark, _)| mark)
+    }
+
     fn keep(&mut self, mark: &Mark) {
         let known = self.kept.entry(mark.chain).or_insert(*mark);
         *known = (*known).max(*mark);
@@ -354,7 +359,7 @@ impl Room {
     }
 
     /// Whether a member has said which settlement it knows, and that one is here.
-    fn has_answered(&self, journal: &Journal, member: PublicKey, asked: &Mark) -> Result<bool> {
+    pub fn has_answered(&self, journal: &Journal, member: PublicKey, asked: &Mark) -> Result<bool> {
         let answers = |receipt: &&Receipt| {
             receipt.covers.iter().any(|it| it.chain == asked.chain && it.number >= asked.number)
         };
@@ -373,7 +378,7 @@ impl Room {
 
     /// Whether all who have joined know who has, and this member knows all that they know: so none that has joined is
     /// forgotten after a restored backup.
-    fn all_know_all(&self) -> bool {
+    pub fn all_know_all(&self) -> bool {
         let tips: BTreeSet<Hash> = self.membership.tips.iter().copied().take(MAX_CAUSES).collect();
         for member in self.others() {
             let knows = |receipt: &Receipt| tips.iter().all(|tip| receipt.tips.contains(tip));
@@ -398,50 +403,6 @@ impl Room {
         };
         let mut firsts = new.flat_map(|member| self.chains_of(*member)).filter(is_current);
         firsts.all(|chain| self.joined.iter().all(|member| self.covered(*member, chain) > 0))
-    }
-
-    /// What the owner waits for, for a reader of a seed of the simulation.
-    pub fn explain_settling(&self, journal: &Journal) -> String {
-        let mut out = format!(
-            "[settled {} by {:?}] ",
-            self.row.settled,
-            self.row.settlement.map(|it| (it.chain.epoch, it.number))
-        );
-        if self.membership.owner != self.own {
-            return out;
-        }
-        let tips: BTreeSet<Hash> = self.membership.tips.iter().copied().take(MAX_CAUSES).collect();
-        for member in self.others() {
-            let knows = |receipt: &Receipt| tips.iter().all(|tip| receipt.tips.contains(tip));
-            let asked =
-                self.settling.asked.map(|(asked, _)| self.has_answered(journal, member, &asked).unwrap());
-            out += &format!(
-                "[{:.4} answered {asked:?} tips {} more {} ahead {}] ",
-                member.to_string(),
-                self.receipts.of(member).any(knows),
-                self.receipts.knows_more_changes(member),
-                self.is_ahead(member)
-            );
-        }
-        for chain in self.chains.values() {
-            let claimed = self.receipts.claimed(self.own, chain.row.name).unwrap_or_default();
-            if chain.row.place > self.row.settled && claimed < chain.said() {
-                out += &format!(
-                    "[own claims {claimed} of {} {:?} signed {} of {:.4} {:016x}]",
-                    chain.said,
-                    chain.row,
-                    chain.signed.number,
-                    chain.row.name.author.to_string(),
-                    chain.row.name.epoch
-                );
-            }
-        }
-        out + &format!(
-            "all {} {:?} {:?}",
-            self.all_know_all(),
-            self.to_settle(journal, 0).unwrap().1,
-            self.settling
-        )
     }
 
     /// The chains that have grown since the last settlement, and up to which place all have all.

@@ -38,26 +38,6 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    pub fn explain(&self) -> String {
-        format!(
-            "[waits {:.4} {:016x} {} causes {:?}] ",
-            self.chain.author.to_string(),
-            self.chain.epoch,
-            self.first,
-            self.entries.first().map(|(it, _)| it
-                .causes
-                .iter()
-                .map(|c| (
-                    format!("{:.4}", c.mark.chain.author.to_string()),
-                    c.mark.chain.epoch,
-                    c.mark.number
-                ))
-                .collect::<Vec<_>>())
-        )
-    }
-}
-
-impl Waiting {
     /// The number and the hash of the last.
     fn end(&self) -> (u64, Hash) {
         let hash = self.entries.last().map_or(self.previous, |(_, hash)| *hash);

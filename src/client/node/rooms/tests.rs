@@ -153,6 +153,10 @@ impl Net {
         self.room(who).is_settled(&self.members[who].journal).unwrap()
     }
 
+    fn explain(&self, who: usize) -> String {
+        self.room(who).explain(&self.members[who].journal).unwrap()
+    }
+
     fn state(&self, who: usize, of: usize) -> Option<State> {
         self.room(who).state(self.key(of))
     }

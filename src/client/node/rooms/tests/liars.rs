@@ -20,7 +20,7 @@ fn all_have(net: &mut Net, count: usize) {
         assert_eq!(net.history(who), history);
     }
     for who in [ALICE, BOB, CAROL] {
-        assert!(net.is_settled(who), "{who}: {}", net.room(who).explain());
+        assert!(net.is_settled(who), "{who}: {}", net.explain(who));
         assert_eq!(net.state(who, MALLORY), Some(State::Forked));
         assert_eq!(net.blamed(who), Vec::<&str>::new());
     }
@@ -199,6 +199,6 @@ fn what_is_kept_of_a_removed_liar_is_kept_of_both_branches() {
     net.later(30_000);
     for who in [ALICE, BOB, CAROL] {
         assert_eq!(net.history(who), history);
-        assert!(net.is_settled(who), "{who}: {}", net.room(who).explain());
+        assert!(net.is_settled(who), "{who}: {}", net.explain(who));
     }
 }

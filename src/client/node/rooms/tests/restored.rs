@@ -46,7 +46,7 @@ fn what_was_written_since_a_backup_comes_back_and_the_numbers_go_on_elsewhere() 
     net.later(5_000);
     for who in [ALICE, BOB, CAROL] {
         assert_eq!(net.history(who), ["one", "two", "three"]);
-        assert!(net.is_settled(who), "{who}: {}", net.room(who).explain());
+        assert!(net.is_settled(who), "{who}: {}", net.explain(who));
         assert_eq!(net.state(who, BOB), Some(State::Joined));
     }
 }
@@ -94,7 +94,7 @@ fn an_owner_from_a_backup_settles_nothing_otherwise() {
     net.later(10_000);
     for who in [ALICE, BOB, CAROL] {
         assert_eq!(net.history(who), [history.clone(), vec!["three".into()]].concat());
-        assert!(net.is_settled(who), "{who}: {}", net.room(who).explain());
+        assert!(net.is_settled(who), "{who}: {}", net.explain(who));
         assert_ne!(net.room(who).row.settlement, settled);
     }
 }
