@@ -1,6 +1,6 @@
 //! The commands: what can be typed, and its form in JSON.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::addressee::RoomLabelError;
 use super::did_you_mean::nearest;
@@ -26,7 +26,7 @@ pub const MAX_REFERENCE: usize = 128;
 const MAX_MISTAKE: usize = 200;
 
 /// What a script calls one of its commands; every answer to it repeats that.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Reference {
     Number(i64),

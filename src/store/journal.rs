@@ -11,6 +11,7 @@ use crate::transport::noise::Keypair;
 
 mod contacts;
 mod messages;
+mod paging;
 mod rooms;
 mod search;
 mod segments;

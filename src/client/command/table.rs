@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::arguments::Arguments;
-use super::{CommandError, MAX_TEXT};
+use super::{CommandError, MAX_TEXT, parse};
 use crate::client::addressee::{Addressee, RoomLabel};
 use crate::client::verification;
 use crate::protocol::Name;
+use crate::store::journal::Seq;
 
 const DEFAULT_HISTORY: u32 = 20;
 const MAX_HISTORY: u32 = 1000;
@@ -30,6 +31,18 @@ pub enum Command {
     Outbox,
     /// Show so many of the last messages with a contact, or in a room.
     History(Addressee, u32),
+    /// Show so many of the messages before a place in the journal, and mark nothing as read.
+    Page {
+        peer: Addressee,
+        count: u32,
+        before: Seq,
+    },
+    /// Mark as read what others said up to a place in the journal.
+    Read(Addressee, Seq),
+    /// Tell what a prompt shows, now and whenever it has changed.
+    Prompt,
+    /// End this box; the client goes on, if it runs without a terminal.
+    Detach,
     /// Find the messages of all conversations, or of one, that contain all the words; the last may be the beginning of
     /// a word.
     Search {
@@ -172,7 +185,11 @@ room: those that no other member has yet.",
 order is final up to a line that says so.",
         forms: &[("history", |args| {
             let (peer, count) = (args.addressee("peer")?, args.number("count", MAX_HISTORY)?);
-            Ok(Command::History(peer, count.unwrap_or(DEFAULT_HISTORY)))
+            let count = count.unwrap_or(DEFAULT_HISTORY);
+            Ok(match args.place("before")? {
+                Some(before) => Command::Page { peer, count, before },
+                None => Command::History(peer, count),
+            })
         })],
         writes: |_| false,
     },
@@ -409,6 +426,16 @@ stays.",
         writes: |_| false,
     },
     Spec {
+        name: "DETACH",
+        aliases: &[],
+        usages: &[("DETACH", "leave this box; a detached client runs on")],
+        more: "Ctrl+D does the same in a box. A client that was started with --detach runs
+on without one, and --attach opens another. A client that was started without
+ends with its own terminal, and there this is LOGOUT.",
+        forms: &[("detach", |_| Ok(Command::Detach))],
+        writes: |_| false,
+    },
+    Spec {
         name: "LOGOUT",
         aliases: &["QUIT", "EXIT", "Q", "LOGOFF"],
         usages: &[("LOGOUT", "leave; undelivered messages are kept")],
@@ -417,6 +444,20 @@ Undelivered messages go out when you start again.",
         forms: &[("logout", |_| Ok(Command::Logout))],
         writes: |_| false,
     },
+];
+
+/// What is said in JSON only, by programs that show what others type.
+pub(super) static UNTYPED: &[(&str, Parser)] = &[
+    ("line", |args| {
+        let line = args.text("text")?;
+        // What was typed is one message however many lines it has.
+        parse(&line).unwrap_or_else(|| Err(CommandError::unknown("")))
+    }),
+    ("prompt", |_| Ok(Command::Prompt)),
+    ("read", |args| {
+        let (peer, up_to) = (args.addressee("peer")?, args.place("up_to")?);
+        up_to.map(|up_to| Command::Read(peer, up_to)).ok_or_else(|| args.missing("up_to"))
+    }),
 ];
 
 impl Spec {

@@ -156,7 +156,7 @@ mod tests {
     use crate::client::notice::{Code, ErrorNotice, tests};
 
     fn queued(reference: &Reference) -> Told {
-        Told { notice: tests::queued(1, true), reference: Some(reference.clone()) }
+        Told { reference: Some(reference.clone()), ..Told::from(tests::queued(1, true)) }
     }
 
     fn error(reference: Option<&Reference>) -> Told {

@@ -298,9 +298,7 @@ pub(super) fn forget(node: &mut Node, journal: &Journal, id: ContactId, name: &N
     if let Some(link) = node.links.of(id) {
         node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
     }
-    if node.conversations.is_with(id) {
-        commands::leave_conversation(node);
-    }
+    commands::end_conversation(node, id);
     if node.roster.get(id).is_none_or(|person| person.identity.key.is_none()) {
         node.rendezvous.ask(&mut node.fx, ToDiscovery::Drop(About { name: name.clone() }));
         return remove(node, journal, id);

@@ -1,21 +1,25 @@
 //! What the user types, carried out by the machines of a node.
 
 use super::super::addressee::Addressee;
-use super::super::command::{self, Command, CommandError, Reference};
+use super::super::command::{self, Command, CommandError};
+use super::super::event::BoxId;
 use super::super::notice::{Body, Code, ErrorNotice, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
 use super::super::verification;
 use super::one_shot::{OneShot, Place};
+use super::output::Asked;
 use super::roster::Person;
-use super::{Node, acquaintance, leaving, room_commands, room_view};
+use super::{Node, acquaintance, boxes, leaving, room_commands, room_view};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
-use crate::store::journal::{ContactId, ConversationId, Identity, Journal, Request, Standing};
+use crate::store::journal::{ContactId, ConversationId, Entry, Identity, Journal, Request, Standing};
 
 pub(super) use searching::{answer_search, refuse_searches};
 
 mod searching;
 
+/// A front end is in none.
+const NO_CONVERSATION: Notice = Notice::Conversation { peer: None, unread: 0, messages: Vec::new() };
 /// How many messages `OUTBOX` shows of each contact.
 const OUTBOX_EACH: usize = 20;
 /// How many messages `OUTBOX` shows in all.
@@ -28,14 +32,15 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Request(name) => return request_user(node, journal, name),
         Command::Chat(to, text) => return chat(node, journal, to, text),
         Command::Converse(None) => {
-            node.conversations.enter(None);
-            tell_no_conversation(node);
+            let asker = node.fx.output.asker();
+            node.conversations.enter(asker, None);
+            node.fx.tell(NO_CONVERSATION);
         }
         Command::Converse(Some(Addressee::User(name))) => return converse(node, journal, name),
         Command::Converse(Some(Addressee::Room(room))) => {
             return room_commands::converse(node, journal, room);
         }
-        Command::Line { .. } => match meaning(node, command) {
+        Command::Line { .. } => match meaning(node, node.fx.output.asker(), command) {
             // What a line means is never another line.
             Ok(Command::Line { .. }) => {}
             Ok(meant) => return carry_out(node, journal, &meant),
@@ -53,6 +58,10 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::History(Addressee::Room(room), count) => {
             return room_commands::history(node, journal, room, *count);
         }
+        Command::Page { peer, count, before } => return boxes::page(node, journal, peer, *count, *before),
+        Command::Read(peer, up_to) => return boxes::read(node, journal, peer, *up_to),
+        Command::Prompt => boxes::watch_prompt(node),
+        Command::Detach => boxes::detach(node),
         Command::Search { words, within } => searching::search_for(node, words, within.as_ref()),
         Command::Why(Addressee::Room(room)) => room_commands::why(node, room),
         Command::Why(Addressee::User(name)) => {
@@ -78,15 +87,17 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Kick(room, user) => return room_commands::kick(node, journal, room, user),
         Command::Owner(room, user) => return room_commands::transfer(node, journal, room, user),
         Command::Topic(room, text) => return room_commands::set_topic(node, journal, room, text),
-        Command::Help => node.fx.tell(Notice::Help { commands: command::usages().collect() }),
+        Command::Help => node.fx.tell(Notice::Help {
+            commands: command::usages().map(|(usage, meaning)| (usage.into(), meaning.into())).collect(),
+        }),
         Command::Explain(about) => node.fx.tell(Notice::Explanation(*about)),
     }
     Ok(())
 }
 
 /// What a line means here and now.
-pub(super) fn meaning(node: &Node, command: &Command) -> Result<Command, CommandError> {
-    let with = node.conversations.with(&node.roster);
+pub(super) fn meaning(node: &Node, front_end: BoxId, command: &Command) -> Result<Command, CommandError> {
+    let with = node.conversations.with(front_end, &node.roster);
     match (command, with) {
         (Command::Line { text, .. }, Some(to)) => Ok(Command::Chat(to, text.clone())),
         (Command::Line { otherwise, .. }, None) => (**otherwise).clone(),
@@ -104,9 +115,9 @@ pub(super) fn refuse_line(node: &mut Node, error: &CommandError) {
 }
 
 /// A command could not be saved, and so was not done.
-pub(super) fn refuse_unsaved(node: &mut Node, command: &Command, reference: Option<Reference>) {
-    node.exit.note_refused();
-    node.fx.output.answer(reference);
+pub(super) fn refuse_unsaved(node: &mut Node, command: &Command, asked: Asked) {
+    node.fx.output.answer(Some(asked));
+    node.note_refused();
     node.fx.tell(Notice::Error(ErrorNotice {
         code: Code::NotSaved,
         message: format!("not saved, and not done: {command}; the disk is full or fails"),
@@ -119,7 +130,7 @@ pub(super) fn refuse_unsaved(node: &mut Node, command: &Command, reference: Opti
 }
 
 /// The contact of this name; says so if there is none.
-fn known(node: &mut Node, name: &Name) -> Option<ContactId> {
+pub(super) fn known(node: &mut Node, name: &Name) -> Option<ContactId> {
     let known = node.roster.known_by(name);
     if known.is_none() {
         refuse_unknown(node, name);
@@ -221,8 +232,9 @@ fn write(
     let (link, now) = (node.links.of(id), node.fx.now);
     let message = node.delivery.write(journal, id, link, kind, now.wall, body)?;
     node.search.said(node.delivery.last_seq());
-    let conversation = ConversationId::User(id);
-    node.conversations.mark_read(conversation, node.conversations.handed(conversation));
+    node.note_place();
+    let (conversation, asker) = (ConversationId::User(id), node.fx.output.asker());
+    node.conversations.mark_read(conversation, node.conversations.handed(asker, conversation));
     if link.is_none() {
         node.dialer.dial_for_message(now, id);
     }
@@ -269,9 +281,13 @@ fn history(node: &mut Node, journal: &Journal, name: &Name, count: u32) -> Resul
 
 /// The last entries of the conversation with a contact.
 fn history_lines(node: &Node, journal: &Journal, id: ContactId, count: u32) -> Result<Vec<HistoryLine>> {
+    Ok(lines(node, id, journal.history(id, count)?))
+}
+
+/// Entries of the conversation with a contact as they are listed.
+pub(super) fn lines(node: &Node, id: ContactId, entries: Vec<Entry>) -> Vec<HistoryLine> {
     let (view, own) = (node.view(), &node.setup.name);
-    let entries = journal.history(id, count)?;
-    Ok(entries.into_iter().filter_map(|entry| view.history_line(own, id, entry)).collect())
+    entries.into_iter().filter_map(|entry| view.history_line(own, id, entry)).collect()
 }
 
 /// The user enters the conversation with a contact. Who can't enter one is in none: what is typed next was not meant for
@@ -279,7 +295,7 @@ fn history_lines(node: &Node, journal: &Journal, id: ContactId, count: u32) -> R
 fn converse(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let known = node.roster.known_by(name);
     let Some(id) = known.filter(|id| !node.roster.is_blocked(*id)) else {
-        leave_conversation(node);
+        leave_conversation(node, node.fx.output.asker());
         match known {
             Some(_) => refuse_blocked(node, name),
             None => refuse_unknown(node, name),
@@ -291,24 +307,25 @@ fn converse(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let count = unread + node.conversations.own_among_unread(journal, id)?;
     let count = u32::try_from(count.clamp(LAST_LINES, MANY_UNREAD)).unwrap_or(u32::MAX);
     let messages = history_lines(node, journal, id, count)?;
-    node.conversations.enter(Some(conversation));
+    node.conversations.enter(node.fx.output.asker(), Some(conversation));
     node.conversations.mark_read(conversation, node.delivery.last_seq());
     node.fx.tell(Notice::Conversation { peer: Some(name.clone()), unread, messages });
     Ok(())
 }
 
-/// The user can't go on with the conversation that they are in.
-pub(super) fn leave_conversation(node: &mut Node) {
-    if node.conversations.enter(None) {
-        // What a command asked for is another matter, and is answered by itself.
-        let answering = node.fx.output.answer(None);
-        tell_no_conversation(node);
-        node.fx.output.answer(answering);
+/// A front end can't go on with the conversation that it is in. What a command asked for is another matter, and is answered
+/// by itself.
+pub(super) fn leave_conversation(node: &mut Node, front_end: BoxId) {
+    if node.conversations.enter(front_end, None) {
+        node.fx.output.tell_one(front_end, NO_CONVERSATION);
     }
 }
 
-pub(super) fn tell_no_conversation(node: &mut Node) {
-    node.fx.tell(Notice::Conversation { peer: None, unread: 0, messages: Vec::new() });
+/// No front end can go on with the conversation with a contact.
+pub(super) fn end_conversation(node: &mut Node, id: ContactId) {
+    for front_end in node.conversations.in_it(ConversationId::User(id)) {
+        leave_conversation(node, front_end);
+    }
 }
 
 /// Shows the code to be compared with a contact, or takes the one that the user has heard from them.

@@ -83,7 +83,7 @@ impl View<'_> {
             addresses: places(&outlook),
             dialling: outlook.underway,
             next_dial: outlook.next.filter(|_| !idle).map(on_the_wall),
-            goodbye: outlook.goodbye.map(|(at, reason)| Goodbye { at, reason: in_words(reason) }),
+            goodbye: outlook.goodbye.map(|(at, reason)| Goodbye { at, reason: in_words(reason).into() }),
         })
     }
 
@@ -166,6 +166,7 @@ impl View<'_> {
 
     /// An entry of the conversation with a contact; `own` is this account's name.
     pub fn history_line(&self, own: &Name, id: ContactId, entry: Entry) -> Option<HistoryLine> {
+        let seq = entry.seq();
         let delivered = match &entry {
             Entry::Sent(sent) => sent.seq <= self.delivery.delivered(id),
             Entry::Received(_) => true,
@@ -179,6 +180,7 @@ impl View<'_> {
             Entry::Received(received) => (self.roster.name(id)?, received.message, Some(received.arrived)),
         };
         Some(HistoryLine {
+            seq,
             id: message.cursor(),
             from: from.clone(),
             text,
@@ -366,7 +368,7 @@ mod tests {
         };
         assert_eq!((&why.addresses[..], why.dialling), (&[line][..], false));
         assert!(why.next_dial > Some(1_000_001));
-        assert_eq!(why.goodbye, Some(Goodbye { at: 1_000_001, reason: "its user left" }));
+        assert_eq!(why.goodbye, Some(Goodbye { at: 1_000_001, reason: "its user left".into() }));
         assert_eq!(
             text(why),
             "* bob does not answer at 127.0.0.1:4000: refused, but discovery says bob is online"

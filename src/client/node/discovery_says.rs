@@ -108,9 +108,7 @@ impl Node {
         self.withdrawals.add(id, self.delivery.delivered(id));
         self.tell_withdrawn(id);
         self.conversations.contacts_changed();
-        if self.conversations.is_with(id) {
-            commands::leave_conversation(self);
-        }
+        commands::end_conversation(self, id);
     }
 
     pub(super) fn tell_withdrawn(&mut self, id: ContactId) {

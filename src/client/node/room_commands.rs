@@ -240,8 +240,9 @@ pub(super) fn chat(node: &mut Node, journal: &Journal, label: &RoomLabel, text: 
         }
     };
     node.search.said(seq);
-    let conversation = ConversationId::Room(id);
-    node.conversations.mark_read(conversation, node.conversations.handed(conversation));
+    node.note_place();
+    let (conversation, asker) = (ConversationId::Room(id), node.fx.output.asker());
+    node.conversations.mark_read(conversation, node.conversations.handed(asker, conversation));
     let others = node.rooms.get(id).map(Room::others).unwrap_or_default();
     let linked = others.iter().any(|key| node.mates.link(key).is_some());
     if !linked {
@@ -265,7 +266,7 @@ pub(super) fn last_written(node: &Node, label: &RoomLabel) -> Option<(RoomId, Cu
 /// The user enters a room. Who can't enter it is in no conversation, as with users.
 pub(super) fn converse(node: &mut Node, journal: &Journal, label: &RoomLabel) -> Result<()> {
     let Some(id) = node.conversations.room_called(label) else {
-        commands::leave_conversation(node);
+        commands::leave_conversation(node, node.fx.output.asker());
         refuse_unknown(node, label);
         return Ok(());
     };
@@ -277,7 +278,7 @@ pub(super) fn converse(node: &mut Node, journal: &Journal, label: &RoomLabel) ->
     said.retain(|said| said.seq < first);
     said.extend(new);
     let messages = room_view::lines(node, id, said);
-    node.conversations.enter(Some(conversation));
+    node.conversations.enter(node.fx.output.asker(), Some(conversation));
     node.conversations.mark_read(conversation, node.delivery.last_seq());
     if let Some(room_id) = node.conversations.room(id).map(|room| room.key) {
         node.fx.tell(Notice::RoomConversation { peer: label.clone(), room_id, unread, messages });

@@ -1,8 +1,9 @@
 //! Why a contact can't be reached, as far as this client knows.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::page::Page;
 use super::text::Look;
@@ -11,7 +12,7 @@ use crate::protocol::peer::Via;
 use crate::terminal::printable;
 use crate::transport::Route;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {
     pub reason: Reason,
     /// What `CONTACTS` says.
@@ -23,13 +24,13 @@ pub struct Why {
     pub addresses: Vec<AddressLine>,
     pub dialling: bool,
     /// When the client dials next, unless something happens before.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub next_dial: Option<i64>,
     /// Why the peer closed the last link, if it has said so since this client started.
     pub goodbye: Option<Goodbye>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     Linked,
@@ -80,17 +81,17 @@ impl Reason {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiscoveryLine {
     pub state: UpDown,
     pub detail: String,
     /// Since when; null while it is tried for the first time.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub since: Option<i64>,
 }
 
 /// A router that changes addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nat {
     pub kind: Between,
     /// From where discovery sees this machine come.
@@ -99,7 +100,7 @@ pub struct Nat {
     pub mapped: Option<SocketAddr>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressLine {
     pub address: Route,
     pub route: Via,
@@ -108,17 +109,17 @@ pub struct AddressLine {
     /// By discovery.
     pub told: bool,
     /// When it was last tried, since this client started.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub tried: Option<i64>,
     /// Null if the contact answered.
     pub problem: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Goodbye {
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub at: i64,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 impl Why {
