@@ -19,6 +19,7 @@ use crate::store::StoreError;
 use crate::store::journal::{Journal, SEGMENT};
 use crate::time::Clock;
 use crate::transport::{self, Buffers, Writer};
+use boxes::Boxes;
 use console::{Console, LAST_WORDS};
 use event::{ANSWERS, Action, ConnectionId, Input};
 use floor::Floor;
@@ -28,6 +29,7 @@ use node::{Node, Setup};
 use one_shot::OneShot;
 
 pub mod addressee;
+mod boxes;
 pub mod command;
 pub mod console;
 pub mod did_you_mean;
@@ -105,7 +107,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let (send, events) = bounded::<Event>(EVENTS);
     // What is sent alone is told by the exit status, unless a script wants to know more.
     let (console, commands) = if config.json || config.send.is_none() {
-        let started = Console::start(config, made.then_some(journal_path), send.clone());
+        let started = Console::start(config, made.then(|| journal_path.clone()), send.clone());
         let (console, commands) = started.context("no thread for the console")?;
         (Some(console), commands)
     } else {
@@ -135,7 +137,11 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     network.accept(listener).context("no thread to listen")?;
     let endpoint = setup.endpoint.clone();
     let node = Node::new(setup, clock.now(), &journal)?;
+    // A text that is sent alone is no client to sit at.
+    let boxes =
+        if config.send.is_some() { Boxes::none() } else { listen_for_boxes(&config.user, &journal_path) };
     let mut client = Loop {
+        boxes,
         clock,
         journal,
         node,
@@ -182,7 +188,17 @@ fn open(event: Event, links: &mut HashMap<ConnectionId, Writer>, heard: &mut Ins
     event.input
 }
 
+/// A client without a socket is better than none.
+fn listen_for_boxes(user: &Name, journal: &Path) -> Boxes {
+    Boxes::listen(user, journal).unwrap_or_else(|error| {
+        tracing::error!(%error, "there is no socket: no box can attach");
+        Boxes::none()
+    })
+}
+
 struct Loop {
+    /// Its socket goes before the journal's lock does.
+    boxes: Boxes,
     clock: Clock,
     journal: Journal,
     node: Node,
@@ -200,7 +216,7 @@ struct Loop {
     looked: Instant,
     floor: Floor,
     buffers: Buffers,
-    /// What could not even be tried, to be taken in next.
+    /// What came of acting, to be taken in next: what could not even be tried, and boxes that were cut.
     failed: Vec<Input>,
     exit: Option<(u8, Option<String>)>,
     events: Receiver<Event>,
@@ -238,9 +254,11 @@ impl Loop {
     /// Waits for something to happen, and takes everything that has.
     fn wait(&mut self, inputs: &mut Vec<Input>) {
         inputs.append(&mut self.failed);
-        let welcome = self.node.takes_commands(self.clock.now());
-        let ready = welcome && !self.typed.is_empty();
-        let taken = if welcome && !ready { self.commands.clone() } else { never() };
+        let now = self.clock.now();
+        let welcome = self.node.takes_commands(now);
+        let said = self.boxes.has_commands(|id| self.node.box_takes_commands(id, now));
+        let ready = said || (welcome && !self.typed.is_empty());
+        let taken = if welcome && self.typed.is_empty() { self.commands.clone() } else { never() };
         let deadline = self.clock.to_std(self.node.deadline());
         let wait = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         let most = if self.links.is_empty() && !self.floor.is_low() {
@@ -257,7 +275,13 @@ impl Loop {
                 Err(_) => self.commands = never(),
             },
             recv(self.signals) -> _ => inputs.push(Input::Signal),
+            recv(self.boxes.events) -> happened => inputs.extend(happened.ok().and_then(|it| self.boxes.take(it))),
             default(wait) => {}
+        }
+        while inputs.len() < MAX_INPUTS
+            && let Ok(happened) = self.boxes.events.try_recv()
+        {
+            inputs.extend(self.boxes.take(happened));
         }
         let mut weight: usize = inputs.iter().map(Input::weight).sum();
         while inputs.len() < MAX_INPUTS
@@ -279,6 +303,14 @@ impl Loop {
             } else {
                 break;
             }
+        }
+        while inputs.len() < MAX_INPUTS && answers < ANSWERS {
+            let node = &self.node;
+            let Some(input) = self.boxes.next_command(|id| node.box_takes_commands(id, now)) else {
+                break;
+            };
+            answers = answers.saturating_add(input.answer());
+            inputs.push(input);
         }
     }
 
@@ -332,6 +364,9 @@ impl Loop {
             }
         };
         actions.into_iter().for_each(|action| self.act(action));
+        for (id, what) in self.node.for_boxes() {
+            self.failed.extend(self.boxes.give(id, what));
+        }
         Ok(())
     }
 
@@ -383,25 +418,26 @@ impl Loop {
         }
     }
 
-    /// Lets the console finish, and saves what it has shown.
+    /// Lets the front ends finish, and saves what they have shown.
     fn last_words(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + LAST_WORDS;
         let mut inputs = Vec::new();
-        let Some(console) = &mut self.console else {
-            return Ok(());
-        };
-        let done = console.finish().clone();
-        let mut printed =
-            |event: Event| inputs.extend(Some(event.input).filter(|it| matches!(it, Input::Printed)));
-        // Others may go on talking: only the time and the console count.
-        while Instant::now() < deadline {
+        let mut done = self.console.as_mut().map(|console| console.finish().clone());
+        let mut boxes_done = Some(self.boxes.finish());
+        let printed = |event: Event| Some(event.input).filter(|it| matches!(it, Input::Printed));
+        // Others may go on talking: only the time and the front ends count.
+        while (done.is_some() || boxes_done.is_some()) && Instant::now() < deadline {
             select! {
-                recv(self.events) -> event => event.into_iter().for_each(&mut printed),
-                recv(done) -> _ => break,
+                recv(self.events) -> event => inputs.extend(event.ok().and_then(printed)),
+                recv(self.boxes.events) -> happened => inputs.extend(happened.ok().and_then(|it| self.boxes.take(it))),
+                recv(done.as_ref().unwrap_or(&never())) -> _ => done = None,
+                recv(boxes_done.as_ref().unwrap_or(&never())) -> _ => boxes_done = None,
                 default(deadline.saturating_duration_since(Instant::now())) => break,
             }
         }
-        self.events.try_iter().take(EVENTS).for_each(printed);
+        inputs.extend(self.events.try_iter().take(EVENTS).filter_map(printed));
+        let happened: Vec<_> = self.boxes.events.try_iter().take(EVENTS).collect();
+        inputs.extend(happened.into_iter().filter_map(|it| self.boxes.take(it)));
         self.transact(&inputs)
     }
 }

@@ -23,6 +23,7 @@ use super::notice::Told;
 use crate::terminal::Tty;
 use notify::Notifier;
 use output::Output;
+pub use pipe::read_command;
 
 mod attention;
 mod flaps;

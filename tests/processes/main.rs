@@ -11,6 +11,7 @@
 mod support;
 
 mod backup;
+mod boxes;
 mod chat;
 mod conversation;
 mod crash;

@@ -1,0 +1,193 @@
+//! Boxes: front ends in other programs, which attach over a Unix socket and speak the JSON lines of `docs/scripting.md`.
+//!
+//! Each has threads of its own, so that none delays the loop or another box: what waits for one is bounded by the node,
+//! which cuts a box that takes nothing, and the commands of one wait until what it was told before has found room.
+//!
+//! - `socket`: where the socket is, and who may connect; `connection`: one box.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded, never};
+
+use super::event::{BoxId, Input};
+use super::node::ForBox;
+use crate::protocol::Name;
+use connection::Connection;
+use socket::{Socket, is_own};
+
+mod connection;
+mod socket;
+
+/// How many boxes there may be.
+const MAX_BOXES: usize = 32;
+/// How many events of boxes may wait for the loop.
+const EVENTS: usize = 64;
+
+/// What the threads of the boxes tell the loop.
+pub enum Happened {
+    Attached(BoxId, UnixStream, Place),
+    /// The box takes no more until these are taken.
+    Said(BoxId, Vec<Input>),
+    Written(BoxId),
+    Writing(BoxId),
+    Gone(BoxId),
+}
+
+/// One of [`MAX_BOXES`], until it is dropped.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
+        let place = Self(Arc::clone(taken));
+        (taken.fetch_add(1, Ordering::Relaxed) < MAX_BOXES).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Attached {
+    connection: Connection,
+    /// Commands that were said and are not yet taken in.
+    said: VecDeque<Input>,
+}
+
+pub struct Boxes {
+    pub events: Receiver<Happened>,
+    send: Sender<Happened>,
+    attached: BTreeMap<BoxId, Attached>,
+    /// Those that are gone or cut, until their threads have ended.
+    places: BTreeMap<BoxId, Place>,
+    /// A sender for each thread that writes; the receiver is disconnected once all have ended.
+    done: (Option<Sender<()>>, Receiver<()>),
+    socket: Option<Arc<Socket>>,
+}
+
+impl Boxes {
+    /// None, and none can come.
+    pub fn none() -> Self {
+        let (send, _) = bounded(0);
+        let done = bounded(0);
+        let done = (Some(done.0), done.1);
+        Self { events: never(), send, attached: BTreeMap::new(), places: BTreeMap::new(), done, socket: None }
+    }
+
+    /// Lets boxes come, of the user who holds the lock of this journal.
+    pub fn listen(user: &Name, journal: &Path) -> io::Result<Self> {
+        let socket = Arc::new(Socket::make(user, journal)?);
+        let (send, events) = bounded(EVENTS);
+        let (accepted, coming) = (socket.listener.try_clone()?, send.clone());
+        thread::Builder::new().name("boxes".into()).spawn(move || {
+            let taken = Arc::new(AtomicUsize::new(0));
+            let mut ids = 1..;
+            for stream in accepted.incoming() {
+                let stream = match stream {
+                    Ok(stream) if is_own(&stream) => stream,
+                    Ok(_) => {
+                        tracing::warn!("a program of another user has come to the socket and is refused");
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "no box can attach");
+                        // Descriptors may be short for a while.
+                        thread::sleep(std::time::Duration::from_millis(100));
+                        continue;
+                    }
+                };
+                let Some((place, id)) = Place::take(&taken).zip(ids.next()) else {
+                    tracing::warn!("there are {MAX_BOXES} boxes, and another one is refused");
+                    continue;
+                };
+                if coming.send(Happened::Attached(id, stream, place)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { events, send, socket: Some(socket), ..Self::none() })
+    }
+
+    /// Takes in what happened; returns what the node is to be told.
+    pub fn take(&mut self, happened: Happened) -> Option<Input> {
+        match happened {
+            Happened::Attached(id, stream, place) => {
+                let done = self.done.0.clone()?;
+                match Connection::start(id, stream, self.send.clone(), done) {
+                    Ok(connection) => {
+                        self.attached.insert(id, Attached { connection, said: VecDeque::new() });
+                        self.places.insert(id, place);
+                        Some(Input::Attached(id))
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "no thread for a box");
+                        None
+                    }
+                }
+            }
+            Happened::Said(id, inputs) => {
+                if let Some(it) = self.attached.get_mut(&id) {
+                    it.said.extend(inputs);
+                }
+                None
+            }
+            Happened::Written(id) => self.attached.contains_key(&id).then_some(Input::Written(id)),
+            Happened::Writing(id) => self.attached.contains_key(&id).then_some(Input::Writing(id)),
+            Happened::Gone(id) => {
+                self.places.remove(&id);
+                self.attached.remove(&id).map(|_| Input::Detached(id))
+            }
+        }
+    }
+
+    /// Whether a box that is `welcome` has commands that are not yet taken in.
+    pub fn has_commands(&self, welcome: impl Fn(BoxId) -> bool) -> bool {
+        self.attached.iter().any(|(id, it)| !it.said.is_empty() && welcome(*id))
+    }
+
+    /// The next command of a box that is `welcome`.
+    pub fn next_command(&mut self, welcome: impl Fn(BoxId) -> bool) -> Option<Input> {
+        let (_, it) = self.attached.iter_mut().find(|(id, it)| !it.said.is_empty() && welcome(**id))?;
+        let input = it.said.pop_front();
+        if it.said.is_empty() {
+            let _ = it.connection.grants.try_send(());
+        }
+        input
+    }
+
+    /// Gives boxes what the node has for them; returns what the node is to be told of that.
+    pub fn give(&mut self, id: BoxId, what: ForBox) -> Option<Input> {
+        match what {
+            ForBox::Print(batch) => {
+                // One that has gone says so by itself.
+                if let Some(it) = self.attached.get(&id) {
+                    let _ = it.connection.batches.send(batch);
+                }
+                None
+            }
+            ForBox::Cut => {
+                tracing::info!(id, "a box took nothing for too long and is cut");
+                let it = self.attached.remove(&id)?;
+                it.connection.cut();
+                Some(Input::Detached(id))
+            }
+        }
+    }
+
+    /// No box can come, and no batch will follow. The receiver is disconnected once all are written.
+    pub fn finish(&mut self) -> Receiver<()> {
+        self.socket = None;
+        self.done.0 = None;
+        for it in self.attached.values_mut() {
+            it.connection.batches = bounded(0).0;
+        }
+        self.done.1.clone()
+    }
+}
