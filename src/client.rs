@@ -20,7 +20,7 @@ use crate::store::journal::{Journal, SEGMENT};
 use crate::time::Clock;
 use crate::transport::{self, Buffers, Writer};
 use boxes::Boxes;
-use console::{Console, LAST_WORDS};
+use console::{Console, First, LAST_WORDS};
 use event::{ANSWERS, Action, ConnectionId, Input};
 use floor::Floor;
 use network::mapping::Mapper;
@@ -29,6 +29,7 @@ use node::{Node, Setup};
 use one_shot::OneShot;
 
 pub mod addressee;
+mod attach;
 mod boxes;
 pub mod command;
 pub mod console;
@@ -73,6 +74,8 @@ pub struct Config {
     /// No bell rings for a message.
     pub quiet: bool,
     pub notify: Option<PathBuf>,
+    /// Only a box on the client that is running.
+    pub attach: bool,
     /// The one text to be sent, in place of what is typed.
     pub send: Option<OneShot>,
 }
@@ -92,22 +95,37 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     scheduling::batch();
     // Everything that can be wrong is found before discovery hears of this client.
     let journal_path = journal_path(&config.data_dir, &config.user);
+    let signals = signals()?;
+    if config.attach {
+        return attach::run(config, &journal_path, signals, attach::must_run(config, &journal_path)?);
+    }
     let made = !journal_path.exists();
     let open = || Journal::open(&journal_path, &config.user);
-    // That a client of this user runs is the better answer, where its port is taken as well.
-    let one_shot = config.send.as_ref();
-    let opened = one_shot.map(|one| open().map_err(|error| one.explain(&config.user, error))).transpose()?;
+    // The lock on the journal tells whether a client of this user runs. A port that is taken makes no account, and says
+    // nothing of that.
+    let opened = (!made || config.send.is_some()).then(open);
+    if let Some(Err(StoreError::InUse(_))) = &opened
+        && config.send.is_none()
+        && let Some(found) = attach::find(config, &journal_path)?
+    {
+        return attach::run(config, &journal_path, signals, found);
+    }
+    let explain = |error| match &config.send {
+        Some(one) => one.explain(&config.user, error),
+        None => error.into(),
+    };
+    let opened = opened.transpose().map_err(explain)?;
     let listener =
         transport::listen(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
     let listen = listener.local_addr().context("can't listen")?;
     let journal = opened.map_or_else(open, Ok)?;
     let (name, keypair) = journal.identity()?;
-    let signals = signals()?;
     let floor = Floor::new(journal_path.clone(), config.keep_free);
     let (send, events) = bounded::<Event>(EVENTS);
+    let first = if made { First::Made(journal_path.clone()) } else { First::Usual };
     // What is sent alone is told by the exit status, unless a script wants to know more.
     let (console, commands) = if config.json || config.send.is_none() {
-        let started = Console::start(config, made.then(|| journal_path.clone()), send.clone());
+        let started = Console::start(config, first, send.clone());
         let (console, commands) = started.context("no thread for the console")?;
         (Some(console), commands)
     } else {

@@ -8,6 +8,8 @@ use support::client::Client;
 use support::discovery::{Discovery, scratch};
 use support::terminal::{Terminal, command};
 
+#[path = "terminal/boxes.rs"]
+mod boxes;
 mod support;
 
 /// Bob at a terminal, and alice at a pipe, linked.
@@ -104,9 +106,8 @@ fn every_way_to_end_leaves_the_terminal_as_it_was() {
             assert_eq!(bob.rows().last().unwrap(), "* bye", "{signal} {typed:?}");
         }
     }
-    // And an error: somebody else uses the journal.
-    let _bob = start();
-    let mut other = Terminal::run(command(directory.path(), "bob", discovery.address, &[]));
+    // And an error: there is no client to attach to.
+    let mut other = Terminal::run(command(directory.path(), "bob", discovery.address, &["--attach"]));
     assert_eq!(other.ended().code(), Some(1));
     other.expect_as_before();
 }

@@ -32,7 +32,7 @@ struct Arguments {
     /// Your name: lower-case letters, digits, '.', '_' and '-'
     user: Name,
     /// The port to take links from peers on; 0 takes a free one
-    #[arg(value_parser = cli::port, required_unless_present = "transfer")]
+    #[arg(value_parser = cli::port, required_unless_present_any = ["transfer", "attach"])]
     port: Option<u16>,
     /// The address to listen on and give out; 0.0.0.0 or :: gives out the one that discovery sees
     #[arg(default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_parser = cli::address)]
@@ -46,6 +46,9 @@ struct Arguments {
     /// Where your journal is kept [default: peerchat in your data directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Open a box on the client that is running; it goes on when you leave
+    #[arg(long, conflicts_with_all = ["transfer", "send"])]
+    attach: bool,
     /// Write one JSON object a line, for scripts
     #[arg(long)]
     json: bool,
@@ -121,6 +124,7 @@ fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
         discovery_port: arguments.dport,
         data_dir,
         json: arguments.json,
+        attach: arguments.attach,
         linger: arguments.linger,
         discovery_key: arguments.discovery_key,
         strangers: arguments.strangers,

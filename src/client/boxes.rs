@@ -19,6 +19,7 @@ use super::event::{BoxId, Input};
 use super::node::ForBox;
 use crate::protocol::Name;
 use connection::Connection;
+pub use socket::connect;
 use socket::{Socket, is_own};
 
 mod connection;

@@ -7,6 +7,7 @@ use super::did_you_mean::nearest;
 use crate::protocol::{MAX_TEXT, Name, NameError};
 
 mod arguments;
+mod encode;
 pub mod json;
 mod subject;
 mod table;

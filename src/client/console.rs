@@ -9,7 +9,6 @@
 //! - `attention`: what calls for the user.
 
 use std::io;
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use super::node::OUTPUT_BATCHES;
 use super::notice::Told;
 use crate::terminal::Tty;
 use notify::Notifier;
+pub use output::First;
 use output::Output;
 pub use pipe::read_command;
 
@@ -79,16 +79,16 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts the front end. Each batch shown is answered with [`Input::Printed`]. `made`: the journal, if it has just
-    /// been made. Also returns where commands come from.
+    /// Starts the front end. Each batch shown is answered with [`Input::Printed`]. `first` says what the user is told first
+    /// of all. Also returns where commands come from.
     pub fn start(
         config: &Config,
-        made: Option<PathBuf>,
+        first: First,
         events: Sender<Event>,
     ) -> io::Result<(Self, Receiver<Vec<Input>>)> {
         let (json, commands) = (config.json, config.send.is_none());
         let tty = Tty::open().filter(|_| commands && !json);
-        let output = if json { Output::json() } else { Output::text(tty.is_some(), !config.quiet, made) };
+        let output = if json { Output::json() } else { Output::text(tty.is_some(), !config.quiet, first) };
         let history = config.data_dir.join(format!("{}.history", config.user));
         let front_end: FrontEnd = match tty.clone() {
             Some(tty) => Box::new(|channels| terminal::run(tty, output, history, channels)),

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::addressee::{Addressee, RoomLabel};
-use super::command::{Explanation, MAX_REFERENCE, Reference};
+use super::command::{CommandError, Explanation, MAX_REFERENCE, Reference};
 pub use super::node::{Between, Reachable};
 use crate::protocol::peer::{Cursor, Kind, Message, Via};
 use crate::protocol::room::RoomKey;
@@ -264,6 +264,13 @@ pub struct ErrorNotice {
     pub text: Option<String>,
 }
 
+impl ErrorNotice {
+    /// Something about nothing in particular.
+    pub fn new(code: Code, message: String) -> Self {
+        Self { code, message, peer: None, room: None, id: None, text: None }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
@@ -318,6 +325,15 @@ pub enum Code {
     Forked,
     /// Standard output was not read for too long, and notices other than messages were dropped.
     OutputBehind,
+}
+
+impl From<&CommandError> for Code {
+    fn from(error: &CommandError) -> Self {
+        match error {
+            CommandError::TooLong(_) | CommandError::Cut => Self::TooLong,
+            _ => Self::BadCommand,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

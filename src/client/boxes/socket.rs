@@ -57,7 +57,6 @@ impl Drop for Socket {
 ///
 /// # Errors
 /// There is none, or none that can be reached.
-#[cfg(test)]
 pub fn connect(user: &Name, journal: &Path) -> io::Result<UnixStream> {
     let mut last = io::ErrorKind::NotFound.into();
     for path in places(user, journal) {
@@ -73,7 +72,6 @@ pub fn connect(user: &Name, journal: &Path) -> io::Result<UnixStream> {
 }
 
 /// Where the socket may be: a client that was started elsewhere may have had no runtime directory, or have known it.
-#[cfg(test)]
 fn places(user: &Name, journal: &Path) -> Vec<PathBuf> {
     let usual = PathBuf::from(format!("/run/user/{}", geteuid().as_raw()));
     let directories = runtime_directory().into_iter().chain([usual]);

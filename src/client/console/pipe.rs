@@ -63,7 +63,7 @@ fn read_commands(json: bool, send: Sender<Vec<Input>>) -> io::Result<()> {
             }
         }
         // At a terminal this is Ctrl+D: the user leaves.
-        commands.push(if terminal { Input::typed(Ok(Command::Logout)) } else { Input::InputEnded });
+        commands.push(if terminal { Input::typed(Ok(Command::Detach)) } else { Input::InputEnded });
         let _ = send.send(commands);
     })?;
     Ok(())

@@ -110,7 +110,7 @@ impl Session<'_> {
         notices.iter().for_each(|told| self.unanswered.answered(told, out));
         self.output.write(notices, out);
         self.unconfirmed += 1;
-        if notices.iter().any(|told| matches!(told.notice, Notice::Bye { .. })) {
+        if notices.iter().any(|told| matches!(told.notice, Notice::Bye { .. } | Notice::Detached)) {
             self.terminal.hidden = true;
         }
     }
@@ -131,7 +131,7 @@ impl Session<'_> {
                 None => {}
                 Some(Event::Entered(lines)) => lines.into_iter().for_each(|line| self.entered(line)),
                 Some(Event::Interrupt) => _ = self.channels.tell(Input::Signal),
-                Some(Event::EndOfInput) => self.waiting.push_back(Input::typed(Ok(Command::Logout))),
+                Some(Event::EndOfInput) => self.waiting.push_back(Input::typed(Ok(Command::Detach))),
             }
         }
         Ok(())

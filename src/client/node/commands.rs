@@ -107,11 +107,7 @@ pub(super) fn meaning(node: &Node, front_end: BoxId, command: &Command) -> Resul
 
 /// A line that is no command was not done.
 pub(super) fn refuse_line(node: &mut Node, error: &CommandError) {
-    let code = match error {
-        CommandError::TooLong(_) | CommandError::Cut => Code::TooLong,
-        _ => Code::BadCommand,
-    };
-    node.refuse(code, None, error.to_string());
+    node.refuse(error.into(), None, error.to_string());
 }
 
 /// A command could not be saved, and so was not done.
