@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use crossbeam_channel::{Receiver, bounded, never, select};
 
 use crate::protocol::rendezvous::Strangers;
@@ -20,12 +20,12 @@ use crate::store::journal::{Journal, SEGMENT};
 use crate::time::Clock;
 use crate::transport::{self, Buffers, Writer};
 use boxes::Boxes;
-use console::{Console, First, LAST_WORDS};
-use event::{ANSWERS, Action, ConnectionId, Input};
+use console::{Console, First, LAST_WORDS, Notifier};
+use event::{ANSWERS, Action, ConnectionId, Input, WITNESS};
 use floor::Floor;
 use network::mapping::Mapper;
 use network::{Event, Network};
-use node::{Node, Setup};
+use node::{ForBox, Node, Setup};
 use one_shot::OneShot;
 
 pub mod addressee;
@@ -33,6 +33,7 @@ mod attach;
 mod boxes;
 pub mod command;
 pub mod console;
+pub mod detach;
 pub mod did_you_mean;
 pub mod event;
 mod floor;
@@ -76,6 +77,8 @@ pub struct Config {
     pub notify: Option<PathBuf>,
     /// Only a box on the client that is running.
     pub attach: bool,
+    /// Without a terminal: what is told is for boxes alone.
+    pub detached: bool,
     /// The one text to be sent, in place of what is typed.
     pub send: Option<OneShot>,
 }
@@ -104,11 +107,17 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     // The lock on the journal tells whether a client of this user runs. A port that is taken makes no account, and says
     // nothing of that.
     let opened = (!made || config.send.is_some()).then(open);
-    if let Some(Err(StoreError::InUse(_))) = &opened
-        && config.send.is_none()
-        && let Some(found) = attach::find(config, &journal_path)?
-    {
-        return attach::run(config, &journal_path, signals, found);
+    if let Some(Err(StoreError::InUse(_))) = &opened {
+        let user = &config.user;
+        ensure!(
+            !config.detached,
+            "the client of {user} is running already; client {user} --attach opens a box on it"
+        );
+        if config.send.is_none()
+            && let Some(found) = attach::find(config, &journal_path)?
+        {
+            return attach::run(config, &journal_path, signals, found);
+        }
     }
     let explain = |error| match &config.send {
         Some(one) => one.explain(&config.user, error),
@@ -124,7 +133,8 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let (send, events) = bounded::<Event>(EVENTS);
     let first = if made { First::Made(journal_path.clone()) } else { First::Usual };
     // What is sent alone is told by the exit status, unless a script wants to know more.
-    let (console, commands) = if config.json || config.send.is_none() {
+    let has_console = !config.detached && (config.json || config.send.is_none());
+    let (console, commands) = if has_console {
         let started = Console::start(config, first, send.clone());
         let (console, commands) = started.context("no thread for the console")?;
         (Some(console), commands)
@@ -155,11 +165,17 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     network.accept(listener).context("no thread to listen")?;
     let endpoint = setup.endpoint.clone();
     let node = Node::new(setup, clock.now(), &journal)?;
-    // A text that is sent alone is no client to sit at.
-    let boxes =
-        if config.send.is_some() { Boxes::none() } else { listen_for_boxes(&config.user, &journal_path) };
+    let boxes = if config.send.is_some() { Boxes::none() } else { take_boxes(config, &journal_path)? };
+    let notifier = config.notify.clone().filter(|_| config.detached).map(Notifier::start);
+    let notifier = notifier.transpose().context("no thread for the command")?;
+    let text = config.send.clone().map(|OneShot { to, text }| Input::Send { to, text });
+    let first = text.into_iter().chain(notifier.is_some().then_some(Input::Attached(WITNESS))).collect();
+    if config.detached {
+        detach::ready(listen).context("the standard streams can't be closed")?;
+    }
     let mut client = Loop {
         boxes,
+        notifier,
         clock,
         journal,
         node,
@@ -179,9 +195,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         commands,
         signals,
     };
-    let first =
-        config.send.iter().map(|OneShot { to, text }| Input::Send { to: to.clone(), text: text.clone() });
-    client.run(first.collect())
+    client.run(first)
 }
 
 fn signals() -> anyhow::Result<Receiver<()>> {
@@ -191,6 +205,18 @@ fn signals() -> anyhow::Result<Receiver<()>> {
     })
     .context("can't handle signals")?;
     Ok(signals)
+}
+
+/// A client at a terminal is worth something without a socket; one without a terminal is not.
+fn take_boxes(config: &Config, journal: &Path) -> anyhow::Result<Boxes> {
+    match Boxes::listen(&config.user, journal) {
+        Err(error) if config.detached => Err(error).context("there is no socket for boxes"),
+        Err(error) => {
+            tracing::error!(%error, "there is no socket: no box can attach");
+            Ok(Boxes::none())
+        }
+        boxes => Ok(boxes?),
+    }
 }
 
 /// Takes over the writing half of a new connection, and keeps when discovery was heard.
@@ -206,17 +232,11 @@ fn open(event: Event, links: &mut HashMap<ConnectionId, Writer>, heard: &mut Ins
     event.input
 }
 
-/// A client without a socket is better than none.
-fn listen_for_boxes(user: &Name, journal: &Path) -> Boxes {
-    Boxes::listen(user, journal).unwrap_or_else(|error| {
-        tracing::error!(%error, "there is no socket: no box can attach");
-        Boxes::none()
-    })
-}
-
 struct Loop {
     /// Its socket goes before the journal's lock does.
     boxes: Boxes,
+    /// Announces messages where there is no console.
+    notifier: Option<Notifier>,
     clock: Clock,
     journal: Journal,
     node: Node,
@@ -383,7 +403,13 @@ impl Loop {
         };
         actions.into_iter().for_each(|action| self.act(action));
         for (id, what) in self.node.for_boxes() {
-            self.failed.extend(self.boxes.give(id, what));
+            self.failed.extend(match (what, &mut self.notifier) {
+                (ForBox::Print(batch), Some(notifier)) if id == WITNESS => {
+                    notifier.announce(&batch);
+                    Some(Input::Written(WITNESS))
+                }
+                (what, _) => self.boxes.give(id, what),
+            });
         }
         Ok(())
     }

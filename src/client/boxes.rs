@@ -37,6 +37,9 @@ pub enum Happened {
     Said(BoxId, Vec<Input>),
     Written(BoxId),
     Writing(BoxId),
+    /// The box says nothing more: it gets what it was told until now.
+    Silent(BoxId),
+    /// All that it gets is written, or it takes nothing more.
     Gone(BoxId),
 }
 
@@ -141,6 +144,12 @@ impl Boxes {
             }
             Happened::Written(id) => self.attached.contains_key(&id).then_some(Input::Written(id)),
             Happened::Writing(id) => self.attached.contains_key(&id).then_some(Input::Writing(id)),
+            Happened::Silent(id) => {
+                if let Some(it) = self.attached.get_mut(&id) {
+                    it.connection.batches = bounded(0).0;
+                }
+                None
+            }
             Happened::Gone(id) => {
                 self.places.remove(&id);
                 self.attached.remove(&id).map(|_| Input::Detached(id))

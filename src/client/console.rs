@@ -20,7 +20,7 @@ use super::network::Event;
 use super::node::OUTPUT_BATCHES;
 use super::notice::Told;
 use crate::terminal::Tty;
-use notify::Notifier;
+pub use notify::Notifier;
 pub use output::First;
 use output::Output;
 pub use pipe::read_command;
@@ -94,8 +94,7 @@ impl Console {
             Some(tty) => Box::new(|channels| terminal::run(tty, output, history, channels)),
             None => Box::new(move |channels| pipe::run(output, json, commands, channels)),
         };
-        let notifier =
-            config.notify.clone().map(|program| Notifier::start(program, notify::LIMIT)).transpose()?;
+        let notifier = config.notify.clone().map(Notifier::start).transpose()?;
         let (send, batches) = bounded(OUTPUT_BATCHES);
         let prompts = bounded(1);
         let (finished, done) = bounded(1);

@@ -19,6 +19,8 @@ use crate::transport::Route;
 pub type BoxId = u64;
 /// The front end on the program's own streams.
 pub const OWN: BoxId = 0;
+/// A front end that only looks on: what it is told counts as shown to no user.
+pub const WITNESS: BoxId = BoxId::MAX;
 
 /// How many bytes the answers to the commands of one transaction may have, by [`Input::answer`]: nothing is left out
 /// of what is told while there is room for that many.

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use super::addressee::{Addressee, RoomLabel};
 use super::command::{Command, CommandError};
-use super::event::{Action, BoxId, Input, OWN};
+use super::event::{Action, BoxId, Input, OWN, WITNESS};
 use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
 use crate::protocol::{Name, PublicKey};
@@ -433,6 +433,7 @@ impl Node {
     fn written(&mut self, front_end: BoxId) {
         for (conversation, seq) in self.fx.output.written(front_end, self.fx.now) {
             let given_back = match conversation {
+                _ if front_end == WITNESS => false,
                 ConversationId::User(id) => !self.withdrawals.is_empty() && self.withdrawals.written(id),
                 ConversationId::Room(_) => false,
             };

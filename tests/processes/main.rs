@@ -15,6 +15,8 @@ mod boxes;
 mod chat;
 mod conversation;
 mod crash;
+#[cfg(target_os = "linux")]
+mod detach;
 mod discovery;
 mod ends;
 mod keys;

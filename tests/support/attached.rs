@@ -70,6 +70,10 @@ impl Attached {
         }
     }
 
+    pub fn log(&self) -> &[Value] {
+        &self.log
+    }
+
     /// Everything that it was told until the end.
     pub fn rest(&mut self) -> &[Value] {
         while self.next(DEADLINE).is_some() {}

@@ -90,9 +90,14 @@ fn read(stream: &UnixStream, heard: &Sender<Vec<Told>>) {
             // One that is cut short is none.
             _ => break,
         }
-        if !input.buffer().contains(&b'\n') && heard.send(std::mem::take(&mut batch)).is_err() {
+        if !input.buffer().contains(&b'\n')
+            && !batch.is_empty()
+            && heard.send(std::mem::take(&mut batch)).is_err()
+        {
             return;
         }
     }
-    let _ = heard.send(batch);
+    if !batch.is_empty() {
+        let _ = heard.send(batch);
+    }
 }

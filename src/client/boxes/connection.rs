@@ -50,7 +50,7 @@ impl Connection {
             if let Err(error) = read(id, &reading, &events, &granted) {
                 tracing::debug!(%error, "a box can't be read");
             }
-            let _ = events.send(Happened::Gone(id));
+            let _ = events.send(Happened::Silent(id));
         })?;
         Ok(Self { batches, grants, cut })
     }
@@ -95,8 +95,9 @@ impl Writer {
         if let Err(error) = self.write_all(batches) {
             tracing::debug!(%error, "a box can't be written to");
         }
-        // Its reader ends with that, and says that the box is gone.
+        // Its reader ends with that.
         let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.events.send(Happened::Gone(self.id));
     }
 
     fn write_all(&mut self, batches: &Receiver<Vec<Told>>) -> io::Result<()> {

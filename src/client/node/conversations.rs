@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::addressee::{Addressee, RoomLabel};
-use super::super::event::BoxId;
+use super::super::event::{BoxId, WITNESS};
 use super::super::notice::{Body, MANY_UNREAD, Notice};
 use super::effects::Effects;
 use super::roster::Roster;
@@ -249,7 +249,7 @@ impl Conversations {
             return;
         };
         thread.last = seq;
-        if fx.output.is_silent() {
+        if fx.output.ids().next().is_none() {
             return;
         }
         let before = std::mem::replace(&mut thread.told, seq);
@@ -296,7 +296,7 @@ impl Conversations {
         let Some(thread) = self.threads.get_mut(&id) else {
             return;
         };
-        if thread.reading.shown < seq {
+        if thread.reading.shown < seq && front_end != WITNESS {
             thread.reading.shown = seq;
             self.unsaved.insert(id);
         }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::super::command::Reference;
-use super::super::event::{BoxId, OWN};
+use super::super::event::{BoxId, OWN, WITNESS};
 use super::super::notice::{Notice, Told};
 use crate::store::journal::{ConversationId, Seq};
 use crate::time::{Instant, Now};
@@ -39,9 +39,9 @@ impl Output {
         Self { streams: own.into_iter().collect(), ..Self::default() }
     }
 
-    /// Whether there is no front end.
+    /// Whether there is no front end with a user.
     pub fn is_silent(&self) -> bool {
-        self.streams.is_empty()
+        self.streams.keys().all(|id| *id == WITNESS)
     }
 
     pub fn attach(&mut self, id: BoxId) {
