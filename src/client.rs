@@ -113,10 +113,11 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
             !config.detached,
             "the client of {user} is running already; client {user} --attach opens a box on it"
         );
-        if config.send.is_none()
-            && let Some(found) = attach::find(config, &journal_path)?
-        {
-            return attach::run(config, &journal_path, signals, found);
+        if let Some(found) = attach::find(config, &journal_path)? {
+            return match &config.send {
+                Some(one) => attach::send(config, one, &signals, found),
+                None => attach::run(config, &journal_path, signals, found),
+            };
         }
     }
     let explain = |error| match &config.send {

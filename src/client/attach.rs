@@ -1,6 +1,7 @@
 //! A box on the client that runs already: the front ends of this program, with what the socket tells in place of a node.
 //!
-//! - `link`: the connection; `account`: what has become of what was said here, for the exit status.
+//! - `link`: the connection; `account`: what has become of what was said here, for the exit status;
+//! - `send`: one text that goes through the client, with `errand`: what to say for that.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -11,7 +12,6 @@ use anyhow::{bail, ensure};
 use crossbeam_channel::{Receiver, bounded, never, select};
 
 use super::Config;
-use super::addressee::Addressee;
 use super::command::{Command, Reference};
 use super::console::{Console, First, LAST_WORDS};
 use super::event::{Input, Prompt};
@@ -21,9 +21,12 @@ use super::notice::{ErrorNotice, Notice, PromptLine, Told};
 use account::Account;
 pub use link::Link;
 use link::line;
+pub use send::send;
 
 mod account;
+mod errand;
 mod link;
+mod send;
 
 /// How many events of the front end may wait.
 const EVENTS: usize = 256;
@@ -38,7 +41,7 @@ const LAST: &str = "the end of the input";
 pub fn find(config: &Config, journal: &Path) -> anyhow::Result<Option<(Link, Vec<Told>)>> {
     let deadline = Instant::now() + FIND;
     loop {
-        let found = Link::open(&config.user, journal)?;
+        let found = Link::open(&config.user, journal, begins(config).as_ref())?;
         if found.is_some() || Instant::now() >= deadline {
             return Ok(found);
         }
@@ -70,7 +73,6 @@ pub fn run(
         input_ends: None,
         end: None,
     };
-    it.begin(None);
     it.heard(first);
     it.run()
 }
@@ -138,16 +140,6 @@ impl Attached<'_> {
             default(wait) => {}
         }
         Ok(())
-    }
-
-    /// The first words of this side.
-    fn begin(&mut self, conversation: Option<Addressee>) {
-        if !self.config.json {
-            self.say(&Command::Prompt, None);
-        }
-        if conversation.is_some() {
-            self.say(&Command::Converse(conversation), None);
-        }
     }
 
     fn say(&mut self, command: &Command, reference: Option<&Reference>) {
@@ -239,7 +231,9 @@ impl Attached<'_> {
         self.link = link;
         // What was on its way may have been taken or not, and is not said twice.
         self.outgoing.clear();
-        self.begin(self.prompt.conversation.clone());
+        if let Some(conversation) = self.prompt.conversation.clone() {
+            self.say(&Command::Converse(Some(conversation)), None);
+        }
         if self.input_ends.is_some() {
             self.say(&Command::Outbox, Some(&Reference::Text(LAST.into())));
         }
@@ -252,11 +246,19 @@ fn is_last(reference: &Reference) -> bool {
     matches!(reference, Reference::Text(text) if text == LAST)
 }
 
+/// The first word of this side.
+fn begins(config: &Config) -> Option<Command> {
+    match &config.send {
+        Some(_) => Some(Command::Quiet),
+        None => (!config.json).then_some(Command::Prompt),
+    }
+}
+
 /// A box without a client is an error.
 pub fn must_run(config: &Config, journal: &Path) -> anyhow::Result<(Link, Vec<Told>)> {
     let user = &config.user;
     ensure!(journal.exists(), "there is no account {user} in {}", config.data_dir.display());
-    match Link::open(user, journal)? {
+    match Link::open(user, journal, begins(config).as_ref())? {
         Some(found) => Ok(found),
         None => bail!("no client of {user} is running; client {user} PORT --detach starts one"),
     }

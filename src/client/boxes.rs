@@ -15,6 +15,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
+use super::command::Command;
 use super::event::{BoxId, Input};
 use super::node::ForBox;
 use crate::protocol::Name;
@@ -33,6 +34,8 @@ const EVENTS: usize = 64;
 /// What the threads of the boxes tell the loop.
 pub enum Happened {
     Attached(BoxId, UnixStream, Place),
+    /// It says nothing at first.
+    Waits(BoxId),
     /// The box takes no more until these are taken.
     Said(BoxId, Vec<Input>),
     Written(BoxId),
@@ -61,8 +64,19 @@ impl Drop for Place {
 
 struct Attached {
     connection: Connection,
+    /// Whether the node knows of it. Its first line says how it is to be told of.
+    known: bool,
     /// Commands that were said and are not yet taken in.
     said: VecDeque<Input>,
+}
+
+impl Attached {
+    /// Lets the box say more, once all that it has said is taken in.
+    fn grant(&self) {
+        if self.said.is_empty() {
+            let _ = self.connection.grants.try_send(());
+        }
+    }
 }
 
 pub struct Boxes {
@@ -126,24 +140,34 @@ impl Boxes {
                 let done = self.done.0.clone()?;
                 match Connection::start(id, stream, self.send.clone(), done) {
                     Ok(connection) => {
-                        self.attached.insert(id, Attached { connection, said: VecDeque::new() });
+                        let it = Attached { connection, known: false, said: VecDeque::new() };
+                        self.attached.insert(id, it);
                         self.places.insert(id, place);
-                        Some(Input::Attached(id))
                     }
-                    Err(error) => {
-                        tracing::warn!(%error, "no thread for a box");
-                        None
-                    }
-                }
-            }
-            Happened::Said(id, inputs) => {
-                if let Some(it) = self.attached.get_mut(&id) {
-                    it.said.extend(inputs);
+                    Err(error) => tracing::warn!(%error, "no thread for a box"),
                 }
                 None
             }
-            Happened::Written(id) => self.attached.contains_key(&id).then_some(Input::Written(id)),
-            Happened::Writing(id) => self.attached.contains_key(&id).then_some(Input::Writing(id)),
+            Happened::Waits(id) => {
+                let it = self.attached.get_mut(&id)?;
+                it.known = true;
+                Some(Input::Attached(id))
+            }
+            Happened::Said(id, inputs) => {
+                let it = self.attached.get_mut(&id)?;
+                it.said.extend(inputs);
+                if std::mem::replace(&mut it.known, true) {
+                    return None;
+                }
+                let quiet = |it: &mut Input| matches!(it, Input::Said { command: Ok(Command::Quiet), .. });
+                if it.said.pop_front_if(quiet).is_none() {
+                    return Some(Input::Attached(id));
+                }
+                it.grant();
+                Some(Input::AttachedQuietly(id))
+            }
+            Happened::Written(id) => self.knows(id).then_some(Input::Written(id)),
+            Happened::Writing(id) => self.knows(id).then_some(Input::Writing(id)),
             Happened::Silent(id) => {
                 if let Some(it) = self.attached.get_mut(&id) {
                     it.connection.batches = bounded(0).0;
@@ -152,9 +176,13 @@ impl Boxes {
             }
             Happened::Gone(id) => {
                 self.places.remove(&id);
-                self.attached.remove(&id).map(|_| Input::Detached(id))
+                self.attached.remove(&id).filter(|it| it.known).map(|_| Input::Detached(id))
             }
         }
+    }
+
+    fn knows(&self, id: BoxId) -> bool {
+        self.attached.get(&id).is_some_and(|it| it.known)
     }
 
     /// Whether a box that is `welcome` has commands that are not yet taken in.
@@ -166,9 +194,7 @@ impl Boxes {
     pub fn next_command(&mut self, welcome: impl Fn(BoxId) -> bool) -> Option<Input> {
         let (_, it) = self.attached.iter_mut().find(|(id, it)| !it.said.is_empty() && welcome(**id))?;
         let input = it.said.pop_front();
-        if it.said.is_empty() {
-            let _ = it.connection.grants.try_send(());
-        }
+        it.grant();
         input
     }
 

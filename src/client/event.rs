@@ -39,8 +39,9 @@ pub enum Input {
         command: Result<Command, CommandError>,
         reference: Option<Reference>,
     },
-    /// A box has come, or has gone.
+    /// A box has come, or has gone. One that is quiet is shown no messages: it says something, and goes.
     Attached(BoxId),
+    AttachedQuietly(BoxId),
     Detached(BoxId),
     /// A box has been written the oldest batch of notices that it was given, or some of it.
     Written(BoxId),

@@ -207,7 +207,8 @@ impl Node {
             Input::Said { from, command, reference } => {
                 return self.command(journal, command, Asked { by: *from, reference: reference.clone() });
             }
-            Input::Attached(front_end) => boxes::attached(self, *front_end),
+            Input::Attached(front_end) => boxes::attached(self, *front_end, false),
+            Input::AttachedQuietly(front_end) => boxes::attached(self, *front_end, true),
             Input::Detached(front_end) => boxes::detached(self, *front_end),
             Input::Written(front_end) => self.written(*front_end),
             Input::Writing(front_end) => self.fx.output.writing(*front_end, now),
@@ -346,6 +347,15 @@ impl Node {
         };
         self.fx.output.answer(None);
         done
+    }
+
+    /// The user has written in a conversation, and so has read what is shown of it there.
+    fn has_written(&mut self, conversation: ConversationId) {
+        let asker = self.fx.output.asker();
+        if self.fx.output.readers().any(|id| id == asker) {
+            let handed = self.conversations.handed(asker, conversation);
+            self.conversations.mark_read(conversation, handed);
+        }
     }
 
     /// What is told from now on speaks of all that the journal holds.

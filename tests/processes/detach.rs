@@ -96,10 +96,21 @@ fn it_is_ready_when_the_command_returns_and_has_no_terminal() {
     two.say("HELP");
     two.wait("help", |_| true);
     drop(two);
+    // One text through it is no look at what has come.
+    bob.say("CHAT alice 3");
+    bob.expect_delivered(1);
+    let send = command(directory.path(), "alice", 0, discovery.address, &["--send", "bob", "x"]).output();
+    assert_eq!(send.unwrap().status.code(), Some(0));
+    bob.expect_message("alice", "x");
+    let mut again = alice.attach();
+    again.wait("message", |message| message["text"] == "3");
+    again.say("HELP");
+    again.wait("help", |_| true);
+    drop(again);
     // What was shown is not shown again, and is there to be read.
     let mut three = alice.attach();
     three.say("HISTORY bob");
-    assert_eq!(three.wait("history", |_| true)["messages"].as_array().unwrap().len(), 3);
+    assert_eq!(three.wait("history", |_| true)["messages"].as_array().unwrap().len(), 5);
     assert!(!three.log().iter().any(|event| event["event"] == "message"));
     three.say("LOGOUT");
     assert_eq!(three.rest().last().unwrap()["event"], "bye");

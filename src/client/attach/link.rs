@@ -32,13 +32,17 @@ pub fn line(command: &Command, reference: Option<&Reference>) -> Vec<u8> {
 }
 
 impl Link {
-    /// A link to the client of the user that holds the lock of this journal, and the first lines. `None` if there is none, or
-    /// if it is about to end.
+    /// A link to the client of the user that holds the lock of this journal, on which this command is said first, if any, and the
+    /// first lines. `None` if there is none, or if it is about to end.
     ///
     /// # Errors
     /// It is one of another version.
-    pub fn open(user: &Name, journal: &Path) -> anyhow::Result<Option<(Self, Vec<Told>)>> {
-        let link = match boxes::connect(user, journal).and_then(Self::over) {
+    pub fn open(
+        user: &Name,
+        journal: &Path,
+        begins: Option<&Command>,
+    ) -> anyhow::Result<Option<(Self, Vec<Told>)>> {
+        let link = match boxes::connect(user, journal).and_then(|stream| Self::over(stream, begins)) {
             Ok(link) => link,
             Err(error) => {
                 tracing::debug!(%error, "no running client is found");
@@ -59,8 +63,9 @@ impl Link {
         Ok(Some((link, first)))
     }
 
-    fn over(stream: UnixStream) -> std::io::Result<Self> {
+    fn over(stream: UnixStream, begins: Option<&Command>) -> std::io::Result<Self> {
         let mut writing = stream.try_clone()?;
+        begins.map_or(Ok(()), |command| writing.write_all(&line(command, None)))?;
         let (say, said) = bounded::<Vec<u8>>(WAITING);
         let (heard, told) = bounded(WAITING);
         thread::Builder::new().name("box out".into()).spawn(move || {

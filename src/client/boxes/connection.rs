@@ -1,6 +1,6 @@
 //! One box on the socket: a thread that reads its commands, and one that writes what it is told.
 
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use crate::client::notice::{Notice, Told};
 
 /// How long a write may take before it is looked whether the box is still wanted.
 const WRITE: Duration = Duration::from_millis(250);
+/// How long a box may take to say first how it is to be told of.
+const FIRST_LINE: Duration = Duration::from_millis(200);
 /// How often it is told that a long batch is being written.
 const PROGRESS: Duration = Duration::from_secs(1);
 
@@ -65,6 +67,12 @@ impl Connection {
 /// these were taken.
 fn read(id: BoxId, stream: &UnixStream, events: &Sender<Happened>, granted: &Receiver<()>) -> io::Result<()> {
     let mut input = BufReader::with_capacity(64 * 1024, stream);
+    stream.set_read_timeout(Some(FIRST_LINE))?;
+    match input.fill_buf() {
+        Err(error) if is_slow(&error) => _ = events.send(Happened::Waits(id)),
+        _ => {}
+    }
+    stream.set_read_timeout(None)?;
     let (mut line, mut commands) = (Vec::new(), Vec::new());
     while let Some(command) = read_command(&mut input, &mut line, Some(json::parse_line), false)? {
         commands.extend(command.map(|(reference, command)| Input::Said { from: id, command, reference }));

@@ -35,6 +35,7 @@ impl Command {
             }
             Self::Read(peer, up_to) => ("read", json!({"peer": peer, "up_to": up_to})),
             Self::Prompt => ("prompt", none),
+            Self::Quiet => ("quiet", none),
             Self::Detach => ("detach", none),
             Self::Search { words, within } => ("search", json!({"words": words.join(" "), "peer": within})),
             Self::Why(peer) => ("why", json!({"peer": peer})),
@@ -125,6 +126,7 @@ mod tests {
             Command::Page { peer: bob.clone().into(), count: 3, before: 9 },
             Command::Read(bob.into(), 9),
             Command::Prompt,
+            Command::Quiet,
         ] {
             assert_eq!(parse_json(&command.to_json(None).to_string()), (None, Ok(command)));
         }

@@ -70,6 +70,7 @@ impl Command {
             Self::History(..) | Self::Page { .. } => "HISTORY",
             Self::Read(..) => "READ",
             Self::Prompt => "PROMPT",
+            Self::Quiet => "QUIET",
             Self::Detach => "DETACH",
             Self::Search { .. } => "SEARCH",
             Self::Why(_) => "WHY",

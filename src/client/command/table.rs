@@ -41,6 +41,8 @@ pub enum Command {
     Read(Addressee, Seq),
     /// Tell what a prompt shows, now and whenever it has changed.
     Prompt,
+    /// Show no messages in this box. It counts as the first line of a box only.
+    Quiet,
     /// End this box; the client goes on, if it runs without a terminal.
     Detach,
     /// Find the messages of all conversations, or of one, that contain all the words; the last may be the beginning of
@@ -454,6 +456,7 @@ pub(super) static UNTYPED: &[(&str, Parser)] = &[
         parse(&line).unwrap_or_else(|| Err(CommandError::unknown("")))
     }),
     ("prompt", |_| Ok(Command::Prompt)),
+    ("quiet", |_| Ok(Command::Quiet)),
     ("read", |args| {
         let (peer, up_to) = (args.addressee("peer")?, args.place("up_to")?);
         up_to.map(|up_to| Command::Read(peer, up_to)).ok_or_else(|| args.missing("up_to"))

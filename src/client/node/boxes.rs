@@ -17,10 +17,12 @@ pub enum ForBox {
     Cut,
 }
 
-/// A box has come: it is told who this is, and what none has shown yet.
-pub(super) fn attached(node: &mut Node, front_end: BoxId) {
-    node.fx.output.attach(front_end);
-    node.conversations.attach(front_end);
+/// A box has come: it is told who this is, and unless it is quiet what none has shown yet.
+pub(super) fn attached(node: &mut Node, front_end: BoxId, quiet: bool) {
+    node.fx.output.attach(front_end, quiet);
+    if !quiet {
+        node.conversations.attach(front_end);
+    }
     greet(node, front_end);
     let told = node.rendezvous.told();
     let (state, detail) = (told.state, told.detail.clone());

@@ -61,6 +61,10 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Page { peer, count, before } => return boxes::page(node, journal, peer, *count, *before),
         Command::Read(peer, up_to) => return boxes::read(node, journal, peer, *up_to),
         Command::Prompt => boxes::watch_prompt(node),
+        Command::Quiet => {
+            let message = "quiet counts as the first line of a box, and only there".into();
+            node.refuse(Code::BadCommand, None, message);
+        }
         Command::Detach => boxes::detach(node),
         Command::Search { words, within } => searching::search_for(node, words, within.as_ref()),
         Command::Why(Addressee::Room(room)) => room_commands::why(node, room),
@@ -229,8 +233,7 @@ fn write(
     let message = node.delivery.write(journal, id, link, kind, now.wall, body)?;
     node.search.said(node.delivery.last_seq());
     node.note_place();
-    let (conversation, asker) = (ConversationId::User(id), node.fx.output.asker());
-    node.conversations.mark_read(conversation, node.conversations.handed(asker, conversation));
+    node.has_written(ConversationId::User(id));
     if link.is_none() {
         node.dialer.dial_for_message(now, id);
     }

@@ -249,7 +249,7 @@ impl Conversations {
             return;
         };
         thread.last = seq;
-        if fx.output.ids().next().is_none() {
+        if fx.output.readers().next().is_none() {
             return;
         }
         let before = std::mem::replace(&mut thread.told, seq);

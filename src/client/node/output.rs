@@ -2,7 +2,7 @@
 //!
 //! `stream` is what one of them is told, at its own pace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::command::Reference;
 use super::super::event::{BoxId, OWN, WITNESS};
@@ -27,6 +27,8 @@ pub struct Asked {
 pub struct Output {
     /// Without any nothing is told, and no message counts as shown.
     streams: BTreeMap<BoxId, Stream>,
+    /// Those that are shown no messages.
+    quiet: BTreeSet<BoxId>,
     answering: Option<Asked>,
     /// The last place in the journal: what is told speaks of no later one.
     place: Seq,
@@ -41,15 +43,20 @@ impl Output {
 
     /// Whether there is no front end with a user.
     pub fn is_silent(&self) -> bool {
-        self.streams.keys().all(|id| *id == WITNESS)
+        self.readers().all(|id| id == WITNESS)
     }
 
-    pub fn attach(&mut self, id: BoxId) {
+    /// A box has come. One that is `quiet` is shown no messages.
+    pub fn attach(&mut self, id: BoxId, quiet: bool) {
         self.streams.insert(id, Stream::new(OF_BOX));
+        if quiet {
+            self.quiet.insert(id);
+        }
     }
 
     pub fn detach(&mut self, id: BoxId) {
         self.streams.remove(&id);
+        self.quiet.remove(&id);
     }
 
     /// Whether there is room for another message in a front end.
@@ -171,14 +178,12 @@ impl Output {
         notice: Notice,
         behind: impl Fn(BoxId) -> bool,
     ) -> Vec<BoxId> {
-        let ready = |id: &BoxId, stream: &Stream| !behind(*id) && stream.has_room();
-        let full: Vec<BoxId> = self
-            .streams
-            .iter()
-            .filter(|(id, it)| !behind(**id) && !it.has_room())
-            .map(|(id, _)| *id)
-            .collect();
-        let streams = self.streams.iter_mut().filter(|(id, it)| ready(id, it)).map(|(_, stream)| stream);
+        let quiet = &self.quiet;
+        let reads = |id: &BoxId| !behind(*id) && !quiet.contains(id);
+        let full =
+            self.streams.iter().filter(|(id, it)| reads(id) && !it.has_room()).map(|(id, _)| *id).collect();
+        let streams =
+            self.streams.iter_mut().filter(|(id, it)| reads(id) && it.has_room()).map(|(_, stream)| stream);
         tell_each(streams, notice, seq, |stream| stream.shows(conversation, seq));
         full
     }
@@ -191,6 +196,11 @@ impl Output {
     /// The front ends, in their order.
     pub fn ids(&self) -> impl Iterator<Item = BoxId> {
         self.streams.keys().copied()
+    }
+
+    /// Those that are shown messages.
+    pub fn readers(&self) -> impl Iterator<Item = BoxId> {
+        self.ids().filter(|id| !self.quiet.contains(id))
     }
 
     pub fn writing(&mut self, id: BoxId, now: Now) {

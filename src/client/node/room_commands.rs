@@ -241,8 +241,7 @@ pub(super) fn chat(node: &mut Node, journal: &Journal, label: &RoomLabel, text: 
     };
     node.search.said(seq);
     node.note_place();
-    let (conversation, asker) = (ConversationId::Room(id), node.fx.output.asker());
-    node.conversations.mark_read(conversation, node.conversations.handed(asker, conversation));
+    node.has_written(ConversationId::Room(id));
     let others = node.rooms.get(id).map(Room::others).unwrap_or_default();
     let linked = others.iter().any(|key| node.mates.link(key).is_some());
     if !linked {

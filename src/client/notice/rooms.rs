@@ -140,6 +140,20 @@ pub enum RoomReason {
     NotLinked,
 }
 
+impl RoomReason {
+    /// In a few words, where something said there has not arrived.
+    pub(in crate::client) fn word(self) -> &'static str {
+        match self {
+            Self::Linked => "not all members that are linked have confirmed it",
+            Self::Superseded => "this client stays offline",
+            Self::NotIn => "you are not in it",
+            Self::Frozen => "it is frozen",
+            Self::Alone => "no other member is in it",
+            Self::NotLinked => "no other member is linked",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberWhy {
     pub user: Name,

@@ -60,7 +60,7 @@ pub enum Reason {
 
 impl Reason {
     /// In a few words, after a name.
-    pub(super) fn word(self) -> &'static str {
+    pub(in crate::client) fn word(self) -> &'static str {
         match self {
             Self::Linked => "linked",
             Self::Blocked => "you have blocked them",

@@ -174,6 +174,18 @@ fn a_box_that_comes_is_told_what_none_has_shown() {
 }
 
 #[test]
+fn a_quiet_box_is_shown_no_messages_and_takes_none_from_others() {
+    let mut world = World::linked(1);
+    world.boxes(&[Input::AttachedQuietly(ONE), Input::Attached(TWO)]);
+    let told = world.boxes(&[Input::LinkSays(1, vec![Peer::Message(support::message(8, 1, "hi"))])]);
+    assert_eq!(words(&told), is(TWO, &["Message"]));
+    let told = world.boxes(&[said(ONE, "CHAT bob hi")]);
+    assert_eq!(words(&told), [is(ONE, &["Queued"]), is(TWO, &["Sent"])].concat());
+    let told = world.boxes(&[Input::LinkSays(1, vec![Peer::Ack(cursor(1, 2))])]);
+    assert_eq!(words(&told), [is(ONE, &["Delivered"]), is(TWO, &["Delivered"])].concat());
+}
+
+#[test]
 fn a_box_that_takes_nothing_is_cut_and_delays_no_other() {
     let mut world = World::with_boxes();
     let text = "x".repeat(MAX_TEXT);
