@@ -8,11 +8,14 @@ use crate::protocol::{MAX_TEXT, Name, NameError};
 
 mod arguments;
 mod encode;
+mod explanation;
 pub mod json;
 mod subject;
 mod table;
+mod untyped;
 
-pub use table::{COMMANDS, Command, Explanation, Spec, find, usages};
+pub use explanation::Explanation;
+pub use table::{COMMANDS, Command, Spec, find, usages};
 
 /// The longest line that is read, in bytes: the longest text and room for what stands before it.
 pub const MAX_LINE: usize = MAX_TEXT + 1024;

@@ -28,13 +28,12 @@
 use std::time::Duration;
 
 use super::addressee::{Addressee, RoomLabel};
-use super::command::{Command, CommandError};
-use super::event::{Action, BoxId, Input, OWN, WITNESS};
+use super::event::{Action, BoxId, Input, OWN};
 use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ConversationId, Journal};
+use crate::store::journal::Journal;
 use crate::time::{Instant, Now};
 use crate::undo::{Transactional, Value, transactional};
 
@@ -330,39 +329,6 @@ impl Node {
         boxes::take(self)
     }
 
-    /// Carries out what was typed or said in a front end.
-    fn command(
-        &mut self,
-        journal: &Journal,
-        command: &Result<Command, CommandError>,
-        asked: Asked,
-    ) -> Result<()> {
-        self.fx.output.answer(Some(asked));
-        let done = match command {
-            Ok(command) => commands::carry_out(self, journal, command),
-            Err(error) => {
-                commands::refuse_line(self, error);
-                Ok(())
-            }
-        };
-        self.fx.output.answer(None);
-        done
-    }
-
-    /// The user has written in a conversation, and so has read what is shown of it there.
-    fn has_written(&mut self, conversation: ConversationId) {
-        let asker = self.fx.output.asker();
-        if self.fx.output.readers().any(|id| id == asker) {
-            let handed = self.conversations.handed(asker, conversation);
-            self.conversations.mark_read(conversation, handed);
-        }
-    }
-
-    /// What is told from now on speaks of all that the journal holds.
-    fn note_place(&mut self) {
-        self.fx.output.set_place(self.delivery.last_seq());
-    }
-
     fn view(&self) -> View<'_> {
         View {
             roster: &self.roster,
@@ -439,26 +405,6 @@ impl Node {
         Ok(())
     }
 
-    /// A front end has written its oldest batch.
-    fn written(&mut self, front_end: BoxId) {
-        for (conversation, seq) in self.fx.output.written(front_end, self.fx.now) {
-            let given_back = match conversation {
-                _ if front_end == WITNESS => false,
-                ConversationId::User(id) => !self.withdrawals.is_empty() && self.withdrawals.written(id),
-                ConversationId::Room(_) => false,
-            };
-            if !given_back {
-                self.conversations.written(front_end, conversation, seq);
-            }
-        }
-        if let Some(dropped) = self.fx.output.take_dropped() {
-            let message = format!(
-                "the output was not read, and {dropped} notices were dropped (no messages); CONTACTS and OUTBOX say how things are"
-            );
-            self.fx.error(Code::OutputBehind, None, message);
-        }
-    }
-
     /// Gives back what was written to users who do not exist, as far as there is room.
     fn give_back(&mut self, journal: &Journal) -> Result<()> {
         if self.withdrawals.is_empty() || self.fx.output.is_silent() {
@@ -492,13 +438,6 @@ impl Node {
             }
         }
         Ok(())
-    }
-
-    /// How this program ends tells of what was said on its own streams.
-    fn note_refused(&mut self) {
-        if self.fx.output.asker() == OWN {
-            self.exit.note_refused();
-        }
     }
 
     /// A command was not done.

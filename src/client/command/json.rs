@@ -7,7 +7,8 @@ use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::arguments::Arguments;
-use super::table::{COMMANDS, Command, Parser, UNTYPED};
+use super::table::{COMMANDS, Command, Parser};
+use super::untyped::UNTYPED;
 use super::{CommandError, MAX_REFERENCE, Reference, mistake};
 use crate::protocol::MAX_TEXT;
 

@@ -1,9 +1,8 @@
 //! The one table of commands. A command is added here: a variant of [`Command`] and a row of [`COMMANDS`].
 
-use serde::Serialize;
-
 use super::arguments::Arguments;
-use super::{CommandError, MAX_TEXT, parse};
+use super::explanation::Explanation;
+use super::{CommandError, MAX_TEXT};
 use crate::client::addressee::{Addressee, RoomLabel};
 use crate::client::verification;
 use crate::protocol::Name;
@@ -99,7 +98,7 @@ pub struct Spec {
     /// Each usage and its meaning, which fit into 80 columns together. Tab completes `user`, `#name` and `command`.
     pub usages: &'static [(&'static str, &'static str)],
     /// What `HELP <command>` adds, in lines for 80 columns.
-    more: &'static str,
+    pub(super) more: &'static str,
     /// What the command is called in JSON, and how it is made of its arguments. A typed line is the first that fits.
     pub(super) forms: &'static [(&'static str, Parser)],
     /// Whether the command changes the journal.
@@ -448,21 +447,6 @@ Undelivered messages go out when you start again.",
     },
 ];
 
-/// What is said in JSON only, by programs that show what others type.
-pub(super) static UNTYPED: &[(&str, Parser)] = &[
-    ("line", |args| {
-        let line = args.text("text")?;
-        // What was typed is one message however many lines it has.
-        parse(&line).unwrap_or_else(|| Err(CommandError::unknown("")))
-    }),
-    ("prompt", |_| Ok(Command::Prompt)),
-    ("quiet", |_| Ok(Command::Quiet)),
-    ("read", |args| {
-        let (peer, up_to) = (args.addressee("peer")?, args.place("up_to")?);
-        up_to.map(|up_to| Command::Read(peer, up_to)).ok_or_else(|| args.missing("up_to"))
-    }),
-];
-
 impl Spec {
     /// Understands what is typed after the name.
     pub(super) fn typed(&self, rest: &str) -> Result<Command, CommandError> {
@@ -488,20 +472,6 @@ pub fn find(word: &str) -> Option<&'static Spec> {
 
 pub fn usages() -> impl Iterator<Item = (&'static str, &'static str)> {
     COMMANDS.iter().flat_map(|spec| spec.usages).copied()
-}
-
-/// A command, its usages and more about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Explanation {
-    pub command: &'static str,
-    pub usages: &'static [(&'static str, &'static str)],
-    pub more: &'static str,
-}
-
-impl Explanation {
-    pub fn of(command: &str) -> Option<Self> {
-        find(command).map(|spec| Self { command: spec.name, usages: spec.usages, more: spec.more })
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,18 @@
 //! Front ends come and go; what they ask for that people do not type.
 
 use super::super::addressee::Addressee;
-use super::super::event::{BoxId, OWN, Prompt};
-use super::super::notice::{Notice, PromptLine, Told};
+use super::super::command::{Command, CommandError};
+use super::super::event::{BoxId, OWN, Prompt, WITNESS};
+use super::super::notice::{Code, Notice, PromptLine, Told};
 use super::conversations::ReadUpTo;
+use super::output::Asked;
 use super::{Node, commands, leaving, room_commands, room_view};
 use crate::store::Result;
-use crate::store::journal::{ConversationId, Journal, Seq};
+use crate::store::journal::{ContactId, ConversationId, Journal, Seq};
+
+/// A front end is in none.
+pub(super) const NO_CONVERSATION: Notice =
+    Notice::Conversation { peer: None, unread: 0, messages: Vec::new() };
 
 /// What a box is to be given.
 #[derive(Debug)]
@@ -162,4 +168,81 @@ pub(super) fn tell_read(node: &mut Node, journal: &Journal) -> Result<()> {
         node.fx.tell(Notice::Read { peer: who, up_to, unread });
     }
     Ok(())
+}
+
+/// A front end can't go on with the conversation that it is in. What a command asked for is another matter, and is answered
+/// by itself.
+pub(super) fn leave_conversation(node: &mut Node, front_end: BoxId) {
+    if node.conversations.enter(front_end, None) {
+        node.fx.output.tell_one(front_end, NO_CONVERSATION);
+    }
+}
+
+/// No front end can go on with the conversation with a contact.
+pub(super) fn end_conversation(node: &mut Node, id: ContactId) {
+    for front_end in node.conversations.in_it(ConversationId::User(id)) {
+        leave_conversation(node, front_end);
+    }
+}
+
+impl Node {
+    /// Carries out what was typed or said in a front end.
+    pub(super) fn command(
+        &mut self,
+        journal: &Journal,
+        command: &Result<Command, CommandError>,
+        asked: Asked,
+    ) -> Result<()> {
+        self.fx.output.answer(Some(asked));
+        let done = match command {
+            Ok(command) => commands::carry_out(self, journal, command),
+            Err(error) => {
+                commands::refuse_line(self, error);
+                Ok(())
+            }
+        };
+        self.fx.output.answer(None);
+        done
+    }
+
+    /// The user has written in a conversation, and so has read what is shown of it there.
+    pub(super) fn has_written(&mut self, conversation: ConversationId) {
+        let asker = self.fx.output.asker();
+        if self.fx.output.readers().any(|id| id == asker) {
+            let handed = self.conversations.handed(asker, conversation);
+            self.conversations.mark_read(conversation, handed);
+        }
+    }
+
+    /// What is told from now on speaks of all that the journal holds.
+    pub(super) fn note_place(&mut self) {
+        self.fx.output.set_place(self.delivery.last_seq());
+    }
+
+    /// A front end has written its oldest batch.
+    pub(super) fn written(&mut self, front_end: BoxId) {
+        for (conversation, seq) in self.fx.output.written(front_end, self.fx.now) {
+            let given_back = match conversation {
+                _ if front_end == WITNESS => false,
+                ConversationId::User(id) => !self.withdrawals.is_empty() && self.withdrawals.written(id),
+                ConversationId::Room(_) => false,
+            };
+            if !given_back {
+                self.conversations.written(front_end, conversation, seq);
+            }
+        }
+        if let Some(dropped) = self.fx.output.take_dropped() {
+            let message = format!(
+                "the output was not read, and {dropped} notices were dropped (no messages); CONTACTS and OUTBOX say how things are"
+            );
+            self.fx.error(Code::OutputBehind, None, message);
+        }
+    }
+
+    /// How this program ends tells of what was said on its own streams.
+    pub(super) fn note_refused(&mut self) {
+        if self.fx.output.asker() == OWN {
+            self.exit.note_refused();
+        }
+    }
 }

@@ -18,8 +18,6 @@ pub(super) use searching::{answer_search, refuse_searches};
 
 mod searching;
 
-/// A front end is in none.
-const NO_CONVERSATION: Notice = Notice::Conversation { peer: None, unread: 0, messages: Vec::new() };
 /// How many messages `OUTBOX` shows of each contact.
 const OUTBOX_EACH: usize = 20;
 /// How many messages `OUTBOX` shows in all.
@@ -34,7 +32,7 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Converse(None) => {
             let asker = node.fx.output.asker();
             node.conversations.enter(asker, None);
-            node.fx.tell(NO_CONVERSATION);
+            node.fx.tell(boxes::NO_CONVERSATION);
         }
         Command::Converse(Some(Addressee::User(name))) => return converse(node, journal, name),
         Command::Converse(Some(Addressee::Room(room))) => {
@@ -294,7 +292,7 @@ pub(super) fn lines(node: &Node, id: ContactId, entries: Vec<Entry>) -> Vec<Hist
 fn converse(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let known = node.roster.known_by(name);
     let Some(id) = known.filter(|id| !node.roster.is_blocked(*id)) else {
-        leave_conversation(node, node.fx.output.asker());
+        boxes::leave_conversation(node, node.fx.output.asker());
         match known {
             Some(_) => refuse_blocked(node, name),
             None => refuse_unknown(node, name),
@@ -310,21 +308,6 @@ fn converse(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     node.conversations.mark_read(conversation, node.delivery.last_seq());
     node.fx.tell(Notice::Conversation { peer: Some(name.clone()), unread, messages });
     Ok(())
-}
-
-/// A front end can't go on with the conversation that it is in. What a command asked for is another matter, and is answered
-/// by itself.
-pub(super) fn leave_conversation(node: &mut Node, front_end: BoxId) {
-    if node.conversations.enter(front_end, None) {
-        node.fx.output.tell_one(front_end, NO_CONVERSATION);
-    }
-}
-
-/// No front end can go on with the conversation with a contact.
-pub(super) fn end_conversation(node: &mut Node, id: ContactId) {
-    for front_end in node.conversations.in_it(ConversationId::User(id)) {
-        leave_conversation(node, front_end);
-    }
 }
 
 /// Shows the code to be compared with a contact, or takes the one that the user has heard from them.

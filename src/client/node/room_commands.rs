@@ -3,7 +3,7 @@
 use super::super::addressee::{Addressee, RoomLabel};
 use super::super::notice::{Body, Code, MANY_UNREAD, Notice, RoomState};
 use super::rooms::{Cx, Refusal, Room, Rooms, State};
-use super::{Node, commands, room_view};
+use super::{Node, boxes, room_view};
 use crate::protocol::peer::{Cursor, Kind};
 use crate::protocol::room::{EntryKind, Hash, MAX_CHANGES, MAX_MEMBERS, MAX_ROOMS, MAX_TOPIC, hash};
 use crate::protocol::{Name, PublicKey};
@@ -265,7 +265,7 @@ pub(super) fn last_written(node: &Node, label: &RoomLabel) -> Option<(RoomId, Cu
 /// The user enters a room. Who can't enter it is in no conversation, as with users.
 pub(super) fn converse(node: &mut Node, journal: &Journal, label: &RoomLabel) -> Result<()> {
     let Some(id) = node.conversations.room_called(label) else {
-        commands::leave_conversation(node, node.fx.output.asker());
+        boxes::leave_conversation(node, node.fx.output.asker());
         refuse_unknown(node, label);
         return Ok(());
     };
