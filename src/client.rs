@@ -210,7 +210,7 @@ fn signals() -> anyhow::Result<Receiver<()>> {
 
 /// A client at a terminal is worth something without a socket; one without a terminal is not.
 fn take_boxes(config: &Config, journal: &Path) -> anyhow::Result<Boxes> {
-    match Boxes::listen(&config.user, journal) {
+    match Boxes::listen(&config.user, journal, config.detached) {
         Err(error) if config.detached => Err(error).context("there is no socket for boxes"),
         Err(error) => {
             tracing::error!(%error, "there is no socket: no box can attach");

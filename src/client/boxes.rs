@@ -7,11 +7,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
@@ -28,6 +29,8 @@ mod socket;
 
 /// How many boxes there may be.
 const MAX_BOXES: usize = 32;
+/// How long nothing is let in after that has failed.
+const REST: Duration = Duration::from_millis(100);
 /// How many events of boxes may wait for the loop.
 const EVENTS: usize = 64;
 
@@ -62,6 +65,42 @@ impl Drop for Place {
     }
 }
 
+/// Where boxes come in.
+struct Door {
+    listener: UnixListener,
+    taken: Arc<AtomicUsize>,
+    ids: Arc<AtomicU64>,
+    events: Sender<Happened>,
+}
+
+impl Door {
+    fn run(self) {
+        for stream in self.listener.incoming() {
+            let stream = match stream {
+                Ok(stream) if is_own(&stream) => stream,
+                Ok(_) => {
+                    tracing::warn!("a program of another user has come to the socket and is refused");
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no box can attach");
+                    // Descriptors may be short for a while.
+                    thread::sleep(REST);
+                    continue;
+                }
+            };
+            let Some(place) = Place::take(&self.taken) else {
+                tracing::warn!("there are {MAX_BOXES} boxes, and another one is refused");
+                continue;
+            };
+            let id = self.ids.fetch_add(1, Ordering::Relaxed);
+            if self.events.send(Happened::Attached(id, stream, place)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
 struct Attached {
     connection: Connection,
     /// Whether the node knows of it. Its first line says how it is to be told of.
@@ -87,7 +126,7 @@ pub struct Boxes {
     places: BTreeMap<BoxId, Place>,
     /// A sender for each thread that writes; the receiver is disconnected once all have ended.
     done: (Option<Sender<()>>, Receiver<()>),
-    socket: Option<Arc<Socket>>,
+    sockets: Vec<Socket>,
 }
 
 impl Boxes {
@@ -96,41 +135,32 @@ impl Boxes {
         let (send, _) = bounded(0);
         let done = bounded(0);
         let done = (Some(done.0), done.1);
-        Self { events: never(), send, attached: BTreeMap::new(), places: BTreeMap::new(), done, socket: None }
+        Self {
+            events: never(),
+            send,
+            attached: BTreeMap::new(),
+            places: BTreeMap::new(),
+            done,
+            sockets: Vec::new(),
+        }
     }
 
-    /// Lets boxes come, of the user who holds the lock of this journal.
-    pub fn listen(user: &Name, journal: &Path) -> io::Result<Self> {
-        let socket = Arc::new(Socket::make(user, journal)?);
+    /// Lets boxes come, of the user who holds the lock of this journal. `lasting` if they are to find this client after the
+    /// user's session is over.
+    pub fn listen(user: &Name, journal: &Path, lasting: bool) -> io::Result<Self> {
+        let sockets = Socket::make(user, journal, lasting)?;
         let (send, events) = bounded(EVENTS);
-        let (accepted, coming) = (socket.listener.try_clone()?, send.clone());
-        thread::Builder::new().name("boxes".into()).spawn(move || {
-            let taken = Arc::new(AtomicUsize::new(0));
-            let mut ids = 1..;
-            for stream in accepted.incoming() {
-                let stream = match stream {
-                    Ok(stream) if is_own(&stream) => stream,
-                    Ok(_) => {
-                        tracing::warn!("a program of another user has come to the socket and is refused");
-                        continue;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "no box can attach");
-                        // Descriptors may be short for a while.
-                        thread::sleep(std::time::Duration::from_millis(100));
-                        continue;
-                    }
-                };
-                let Some((place, id)) = Place::take(&taken).zip(ids.next()) else {
-                    tracing::warn!("there are {MAX_BOXES} boxes, and another one is refused");
-                    continue;
-                };
-                if coming.send(Happened::Attached(id, stream, place)).is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { events, send, socket: Some(socket), ..Self::none() })
+        let (taken, ids) = (Arc::default(), Arc::new(AtomicU64::new(1)));
+        for socket in &sockets {
+            let door = Door {
+                listener: socket.listener.try_clone()?,
+                taken: Arc::clone(&taken),
+                ids: Arc::clone(&ids),
+                events: send.clone(),
+            };
+            thread::Builder::new().name("boxes".into()).spawn(move || door.run())?;
+        }
+        Ok(Self { events, send, sockets, ..Self::none() })
     }
 
     /// Takes in what happened; returns what the node is to be told.
@@ -219,7 +249,7 @@ impl Boxes {
 
     /// No box can come, and no batch will follow. The receiver is disconnected once all are written.
     pub fn finish(&mut self) -> Receiver<()> {
-        self.socket = None;
+        self.sockets.clear();
         self.done.0 = None;
         for it in self.attached.values_mut() {
             it.connection.batches = bounded(0).0;

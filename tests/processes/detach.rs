@@ -176,6 +176,20 @@ fn it_is_started_again_after_it_was_killed() {
 }
 
 #[test]
+fn it_is_found_after_the_runtime_directory_has_gone_with_the_session() {
+    let (directory, _) = scratch();
+    let runtime = directory.path().join("runtime");
+    std::fs::create_dir(&runtime).unwrap();
+    std::fs::set_permissions(&runtime, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut start = command(directory.path(), "alice", 0, nowhere, &["--detach"]);
+    assert!(start.env("XDG_RUNTIME_DIR", &runtime).output().unwrap().status.success());
+    assert_eq!(std::fs::read_dir(runtime.join("peerchat")).unwrap().count(), 1);
+    std::fs::remove_dir_all(&runtime).unwrap();
+    Client::start(directory.path(), "alice", nowhere).log_out();
+}
+
+#[test]
 fn messages_are_announced_while_no_box_is_there_and_count_as_shown_to_none() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 
+use crate::support::attached::socket;
 use crate::support::client::{Client, command, linked_pair};
 use crate::support::discovery::{DEADLINE, Discovery, scratch};
 use peerchat::protocol::peer::{Hello, Kind, Message, Peer, Via};
@@ -470,9 +471,13 @@ fn a_later_kind_of_message_is_kept_and_acknowledged() {
 fn a_client_can_not_be_started_twice() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);
-    let _alice = Client::online(directory.path(), "alice", discovery.address);
-    let second = command(directory.path(), "alice", 0, discovery.address, &[]).output().unwrap();
-    assert_eq!(second.status.code(), Some(1));
-    let stderr = String::from_utf8(second.stderr).unwrap();
-    assert!(stderr.contains("in use") && stderr.lines().count() == 1, "{stderr}");
+    let alice = Client::online(directory.path(), "alice", discovery.address);
+    // Where its socket is gone there is no box either.
+    std::fs::remove_file(socket(directory.path(), "alice")).unwrap();
+    for port in [0, alice.address.port()] {
+        let second = command(directory.path(), "alice", port, discovery.address, &[]).output().unwrap();
+        assert_eq!(second.status.code(), Some(1));
+        let stderr = String::from_utf8(second.stderr).unwrap();
+        assert!(stderr.contains("in use") && stderr.lines().count() == 1, "{stderr}");
+    }
 }

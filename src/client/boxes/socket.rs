@@ -23,18 +23,36 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket of the client that holds the lock of this journal. What an earlier one has left there is removed.
-    pub fn make(user: &Name, journal: &Path) -> io::Result<Self> {
-        let path = match runtime_directory().filter(|it| is_private(it)) {
-            Some(directory) => {
-                let directory = directory.join(DIRECTORY);
-                match fs::DirBuilder::new().mode(0o700).create(&directory) {
-                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                    _ => directory.join(file_name(user, journal)?),
-                }
+    /// Makes the sockets of the client that holds the lock of this journal: in the user's runtime directory, else beside the
+    /// journal. One that is `lasting` is to be found there, too, for a runtime directory goes with the user's last session.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn make(user: &Name, journal: &Path, lasting: bool) -> io::Result<Vec<Self>> {
+        let runtime = runtime_directory().filter(|it| is_private(it));
+        let runtime = runtime.map(|directory| Self::in_runtime(&directory, user, journal));
+        let wanted = lasting || !matches!(runtime, Some(Ok(_)));
+        let beside = wanted.then(|| Self::at(beside(user, journal)));
+        let (mut made, mut failed) = (Vec::new(), None);
+        for socket in runtime.into_iter().chain(beside) {
+            match socket {
+                Ok(socket) => made.push(socket),
+                Err(error) => failed = Some(error),
             }
-            None => beside(user, journal),
-        };
+        }
+        failed.filter(|_| made.is_empty()).map_or(Ok(made), Err)
+    }
+
+    fn in_runtime(directory: &Path, user: &Name, journal: &Path) -> io::Result<Self> {
+        let directory = directory.join(DIRECTORY);
+        match fs::DirBuilder::new().mode(0o700).create(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Self::at(directory.join(file_name(user, journal)?)),
+        }
+    }
+
+    /// What an earlier client has left there is removed.
+    fn at(path: PathBuf) -> io::Result<Self> {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -126,11 +144,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (user, journal) = ("alice".parse().unwrap(), directory.path().join("alice.journal"));
         assert_eq!(connect(&user, &journal).unwrap_err().kind(), io::ErrorKind::NotFound);
-        let stale = Socket::make(&user, &journal).unwrap();
-        let path = stale.path.clone();
-        std::mem::forget(stale.listener.try_clone().unwrap());
-        drop(UnixListener::bind(directory.path().join("other.sock")).unwrap());
-        let socket = Socket::make(&user, &journal).unwrap();
+        let path = beside(&user, &journal);
+        // As a client that was killed leaves it.
+        drop(UnixListener::bind(&path).unwrap());
+        assert_eq!(connect(&user, &journal).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let socket = Socket::at(path.clone()).unwrap();
         assert_eq!((fs::metadata(&path).unwrap().mode() & 0o777, &socket.path), (0o600, &path));
         let stream = connect(&user, &journal).unwrap();
         assert!(is_own(&stream) && is_own(&socket.listener.accept().unwrap().0));

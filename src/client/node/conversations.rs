@@ -277,17 +277,9 @@ impl Conversations {
         if !self.threads.contains_key(&ConversationId::User(id)) {
             return;
         }
-        let front_ends: Vec<BoxId> = fx.output.ids().collect();
-        for front_end in front_ends {
-            if self.unannounced.contains_key(&(id, front_end)) {
-                continue;
-            }
-            if fx.output.has_room(front_end) {
-                fx.output.tell_one(front_end, Notice::Delivered { id: message, to: name.clone() });
-            } else {
-                self.unannounced.insert((id, front_end), seq - 1);
-            }
-        }
+        let (notice, unannounced) = (Notice::Delivered { id: message, to: name.clone() }, &self.unannounced);
+        let full = fx.output.tell_ready(notice, |front_end| unannounced.contains_key(&(id, front_end)));
+        full.into_iter().for_each(|front_end| _ = self.unannounced.insert((id, front_end), seq - 1));
     }
 
     /// A front end has written the others' messages up to there. In its conversation they are read with that.

@@ -169,6 +169,16 @@ impl Output {
         }
     }
 
+    /// Tells something that can be told later to all front ends that are not `behind` and have room. Returns those that have
+    /// none.
+    pub fn tell_ready(&mut self, notice: Notice, behind: impl Fn(BoxId) -> bool) -> Vec<BoxId> {
+        let full = self.streams.iter().filter(|(id, it)| !behind(**id) && !it.has_room());
+        let full = full.map(|(id, _)| *id).collect();
+        let ready = self.streams.iter_mut().filter(|(id, it)| !behind(**id) && it.has_room());
+        tell_each(ready.map(|(_, stream)| stream), notice, self.place, |_| {});
+        full
+    }
+
     /// Shows a message that has just come in to all front ends that are not `behind` and have room. Returns those that have
     /// none.
     pub fn show(
