@@ -119,6 +119,31 @@ fn a_box_that_reads_nothing_is_cut_and_delays_no_other() {
     alice.log_out();
 }
 
+#[test]
+fn a_client_whose_own_output_is_not_read_delays_no_box() {
+    const COUNT: usize = 1000;
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let mut bob = Client::online(directory.path(), "bob", discovery.address);
+    Client::online(directory.path(), "alice", discovery.address).log_out();
+    // Nothing is ever read of what it writes.
+    let mut alice = command(directory.path(), "alice", 0, discovery.address, &["--json"]).spawn().unwrap();
+    bob.say("REQUEST alice");
+    bob.wait("requested", |_| true);
+    bob.expect_link("alice");
+    let mut reads = Attached::to(directory.path(), "alice");
+    let text = "x".repeat(16 * 1024);
+    (0..COUNT).for_each(|number| bob.say(&format!("CHAT alice {number} {text}")));
+    for number in 0..COUNT {
+        let message = reads.wait("message", |_| true);
+        assert!(message["text"].as_str().unwrap().starts_with(&format!("{number} ")));
+    }
+    reads.say("CHAT bob I have seen all");
+    bob.expect_message("alice", "I have seen all");
+    alice.kill().unwrap();
+    alice.wait().unwrap();
+}
+
 /// A box in a program of its own, that writes JSON.
 fn attached(directory: &Path, name: &str) -> Client {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
