@@ -98,15 +98,15 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     scheduling::batch();
     // Everything that can be wrong is found before discovery hears of this client.
     let journal_path = journal_path(&config.data_dir, &config.user);
-    let signals = signals()?;
     if config.attach {
-        return attach::run(config, &journal_path, signals, attach::must_run(config, &journal_path)?);
+        let found = attach::must_run(config, &journal_path)?;
+        return attach::run(config, &journal_path, signals()?, found);
     }
     let made = !journal_path.exists();
     let open = || Journal::open(&journal_path, &config.user);
     // The lock on the journal tells whether a client of this user runs. A port that is taken makes no account, and says
     // nothing of that.
-    let opened = (!made || config.send.is_some()).then(open);
+    let mut opened = (!made || config.send.is_some()).then(open);
     if let Some(Err(StoreError::InUse(_))) = &opened {
         let user = &config.user;
         ensure!(
@@ -115,10 +115,12 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         );
         if let Some(found) = attach::find(config, &journal_path)? {
             return match &config.send {
-                Some(one) => attach::send(config, one, &signals, found),
-                None => attach::run(config, &journal_path, signals, found),
+                Some(one) => attach::send(config, one, &signals()?, found),
+                None => attach::run(config, &journal_path, signals()?, found),
             };
         }
+        // One that was about to end may have done so.
+        opened = Some(open());
     }
     let explain = |error| match &config.send {
         Some(one) => one.explain(&config.user, error),
@@ -130,6 +132,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let listen = listener.local_addr().context("can't listen")?;
     let journal = opened.map_or_else(open, Ok)?;
     let (name, keypair) = journal.identity()?;
+    let signals = signals()?;
     let floor = Floor::new(journal_path.clone(), config.keep_free);
     let (send, events) = bounded::<Event>(EVENTS);
     let first = if made { First::Made(journal_path.clone()) } else { First::Usual };

@@ -22,6 +22,38 @@ fn what_is_said_reaches_all_and_stands_in_one_order() {
 }
 
 #[test]
+fn a_room_is_read_page_by_page_in_the_one_order() {
+    let mut net = Net::all_linked(3);
+    for number in 0..7 {
+        net.types(number % 3, &format!("CHAT #lab {number}"));
+    }
+    net.later(3_000);
+    let order = net.order(ALICE);
+    assert_eq!(order.len(), 7);
+    net.types(BOB, "CHAT #lab unread");
+    let (mut before, mut pages) = (net.history(ALICE).last().unwrap().seq, Vec::new());
+    net.types(CAROL, "CHAT #lab this, too");
+    let unread = net.room(ALICE).unread;
+    loop {
+        let page = Command::Page { peer: "#lab".parse().unwrap(), count: 3, before };
+        net.step(ALICE, &[Input::typed(Ok(page))]);
+        let notices = net.clients[ALICE].notices.iter().rev();
+        let page = notices.filter_map(|notice| match notice {
+            Notice::RoomHistory { messages, .. } => Some(messages.clone()),
+            _ => None,
+        });
+        let page = page.into_iter().next().unwrap();
+        let Some(first) = page.first() else {
+            break;
+        };
+        before = first.seq;
+        pages.insert(0, page.into_iter().map(|line| line.text.shown().into_owned()).collect::<Vec<_>>());
+    }
+    assert_eq!((pages.concat(), pages.len()), (order, 3));
+    assert_eq!((net.room(ALICE).unread, unread), (1, 1), "nothing is read by that");
+}
+
+#[test]
 fn who_was_away_catches_up_with_any_member() {
     let mut net = Net::all_linked(3);
     (0..2).for_each(|other| net.cut(CAROL, other));
