@@ -132,7 +132,12 @@ pub(super) fn page(
             if let Some(id) = room_commands::known(node, label)
                 && let Some(room_id) = node.conversations.room(id).map(|room| room.key)
             {
-                let said = journal.room_history_before(id, count, before)?;
+                // Nothing stands there yet: the page is the last one.
+                let said = if before > node.delivery.last_seq() {
+                    journal.room_history(id, count)?
+                } else {
+                    journal.room_history_before(id, count, before)?
+                };
                 let messages = room_view::lines(node, id, said);
                 node.fx.tell(Notice::RoomHistory { room: label.clone(), room_id, messages });
             }

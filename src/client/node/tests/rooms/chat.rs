@@ -31,8 +31,11 @@ fn a_room_is_read_page_by_page_in_the_one_order() {
     let order = net.order(ALICE);
     assert_eq!(order.len(), 7);
     net.types(BOB, "CHAT #lab unread");
-    let (mut before, mut pages) = (net.history(ALICE).last().unwrap().seq, Vec::new());
+    net.history(ALICE);
     net.types(CAROL, "CHAT #lab this, too");
+    net.later(3_000);
+    let order = [order, vec!["unread".into(), "this, too".into()]].concat();
+    let (mut before, mut pages) = (i64::MAX, Vec::new());
     let unread = net.room(ALICE).unread;
     loop {
         let page = Command::Page { peer: "#lab".parse().unwrap(), count: 3, before };
