@@ -97,21 +97,25 @@ fn journal_path(data_dir: &Path, user: &Name) -> PathBuf {
 pub fn run(config: &Config) -> anyhow::Result<u8> {
     scheduling::batch();
     // Everything that can be wrong is found before discovery hears of this client.
+    if let Some(program) = &config.notify {
+        console::check_notify(program)
+            .with_context(|| format!("--notify: can't run {}", program.display()))?;
+    }
     let journal_path = journal_path(&config.data_dir, &config.user);
     if config.attach {
         let found = attach::must_run(config, &journal_path)?;
         return attach::run(config, &journal_path, signals()?, found);
     }
     let made = !journal_path.exists();
+    // The lock on the journal tells whether a client of this user runs, and that is the better answer where its port is
+    // taken as well. A port that is taken makes no account.
     let open = || Journal::open(&journal_path, &config.user);
-    // The lock on the journal tells whether a client of this user runs. A port that is taken makes no account, and says
-    // nothing of that.
     let mut opened = (!made || config.send.is_some()).then(open);
     if let Some(Err(StoreError::InUse(_))) = &opened {
         let user = &config.user;
         ensure!(
             !config.detached,
-            "the client of {user} is running already; client {user} --attach opens a box on it"
+            "{user} is already running; client {user} --attach opens a box on that client"
         );
         if let Some(found) = attach::find(config, &journal_path)? {
             return match &config.send {
@@ -124,7 +128,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     }
     let explain = |error| match &config.send {
         Some(one) => one.explain(&config.user, error),
-        None => error.into(),
+        None => explain(&config.user, error),
     };
     let opened = opened.transpose().map_err(explain)?;
     let listener =
@@ -200,6 +204,16 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         signals,
     };
     client.run(first)
+}
+
+/// An error that says what to do if the user's client is running.
+fn explain(user: &Name, error: StoreError) -> anyhow::Error {
+    match error {
+        StoreError::InUse(path) => {
+            anyhow::anyhow!("{user} is already running: {} is in use; log out there first", path.display())
+        }
+        other => other.into(),
+    }
 }
 
 fn signals() -> anyhow::Result<Receiver<()>> {

@@ -1,7 +1,7 @@
 //! The discovery server: which users exist, which are online, and which of them ask for others.
 //!
-//! [`registry`] decides, on top of [`users`], their [`relations`], their [`sessions`] and [`mates`], and a [`quota`]; it does
-//! no I/O.
+//! [`registry`] decides, on top of [`users`], their [`relations`], their [`sessions`] and [`mates`], the names that are
+//! [`awaited`], and a [`quota`]; it does no I/O.
 //! [`mod@relay`] joins clients that can't reach each other. [`mod@connections`] are the sockets, `server` is the loop between them. The operator's questions reach the
 //! loop through [`admin`], from [`control`] and [`metrics`]; [`operator`] is the side that asks. Here all of it is started.
 //!
@@ -18,6 +18,7 @@
 //! - the operator's questions: a few threads, each with one at a time and a deadline, see [`control`], [`metrics`];
 //! - connections, unanswered requests and refusals of an account, requests for one: [`registry::MAX_CONTACTS`],
 //!   [`registry::MAX_UNANSWERED`], [`registry::MAX_REFUSALS`], [`registry::MAX_REQUESTS_FOR`];
+//! - users who wait for the next holder of a name that the operator has released: 4000 for each name;
 //! - relayed links in all and of an account, tickets that are out, and how fast bytes are copied: [`relay::rules`];
 //! - new names of an address, questions of an account about users who do not exist: [`registry::Limits`].
 
@@ -45,6 +46,7 @@ use server::{About, Server};
 pub use operator::{release, status};
 
 pub mod admin;
+pub mod awaited;
 pub mod connections;
 pub mod control;
 pub mod deadline_stream;

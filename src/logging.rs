@@ -3,6 +3,7 @@
 //! A thread of its own writes them, and no other waits for it: a standard error that is not read, or a disk that is
 //! slow or full, costs lines of the log and nothing else. No message text and no secret key is ever logged.
 
+use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,6 +19,8 @@ use tracing_subscriber::EnvFilter;
 
 /// How many lines may wait to be written. Those that come when there is no room are lost, and counted.
 const WAITING: usize = 4096;
+/// How many bytes of lines are held back for the end at most; the latest are.
+const HELD: usize = 1024 * 1024;
 /// How long the end of the program waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -33,7 +36,9 @@ enum Entry {
 
 /// Starts to log what `RUST_LOG` asks for: to `file`, after what is in it, or to standard error. Without `RUST_LOG`
 /// it is `level` and worse; who names a file wants to read something in it, and gets all from `info` on.
-pub fn start(level: &str, file: Option<&Path>) -> anyhow::Result<Logs> {
+///
+/// With `hold`, what is for standard error is written once [`Logs`] is dropped: until then the program draws there.
+pub fn start(level: &str, file: Option<&Path>, hold: bool) -> anyhow::Result<Logs> {
     let output: Box<dyn Write + Send> = match file {
         None => Box::new(io::stderr()),
         Some(path) => {
@@ -41,12 +46,13 @@ pub fn start(level: &str, file: Option<&Path>) -> anyhow::Result<Logs> {
             Box::new(file.with_context(|| format!("can't write logs to {}", path.display()))?)
         }
     };
+    let held = (hold && file.is_none()).then(Held::default);
     let (sender, entries) = bounded(WAITING);
     let queue = Arc::new(Queue { entries: sender.clone(), lost: AtomicU64::new(0) });
     let shared = Arc::clone(&queue);
     thread::Builder::new()
         .name("log".into())
-        .spawn(move || write(&entries, &shared.lost, output))
+        .spawn(move || write(&entries, &shared.lost, held, output))
         .context("no thread to write logs")?;
     let level = if file.is_some() { "info" } else { level };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
@@ -56,17 +62,56 @@ pub fn start(level: &str, file: Option<&Path>) -> anyhow::Result<Logs> {
     Ok(Logs(sender))
 }
 
-fn write(entries: &Receiver<Entry>, lost: &AtomicU64, mut output: impl Write) {
+fn write(entries: &Receiver<Entry>, lost: &AtomicU64, mut held: Option<Held>, mut output: impl Write) {
     for entry in entries {
         // What can't be written is lost; there is no better place to say so.
         match entry {
-            Entry::Line(line) => _ = output.write_all(&line),
-            Entry::Mark(done) => _ = done.try_send(()),
+            Entry::Line(line) => match &mut held {
+                Some(held) => _ = lost.fetch_add(held.keep(line), Ordering::Relaxed),
+                None => _ = output.write_all(&line),
+            },
+            Entry::Mark(done) => {
+                for line in held.take().into_iter().flat_map(|held| held.lines) {
+                    let _ = output.write_all(&line);
+                }
+                let _ = done.try_send(());
+            }
+        }
+        if held.is_some() {
+            continue;
         }
         match lost.swap(0, Ordering::Relaxed) {
             0 => {}
-            lost => _ = writeln!(output, "{lost} lines of the log are lost: they came too fast"),
+            lost => {
+                _ = writeln!(
+                    output,
+                    "{lost} lines of the log are lost: they came too fast, or were too many to hold back"
+                )
+            }
         }
+    }
+}
+
+/// Lines that wait for the end.
+#[derive(Default)]
+struct Held {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Returns how many lines had to go.
+    fn keep(&mut self, line: Vec<u8>) -> u64 {
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        let mut gone = 0;
+        while self.bytes > HELD
+            && let Some(line) = self.lines.pop_front()
+        {
+            self.bytes -= line.len();
+            gone += 1;
+        }
+        gone
     }
 }
 
@@ -125,6 +170,26 @@ impl LogLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_what_is_held_the_latest_lines_are_kept() {
+        let (sender, entries) = bounded(WAITING);
+        let (done, written) = bounded(1);
+        for number in 0..WAITING - 1 {
+            sender.send(Entry::Line(format!("{number} {}\n", "x".repeat(1000)).into_bytes())).unwrap();
+        }
+        sender.send(Entry::Mark(done)).unwrap();
+        drop(sender);
+        let (mut out, lost) = (Vec::new(), AtomicU64::new(0));
+        write(&entries, &lost, Some(Held::default()), &mut out);
+        written.try_recv().unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.len() < HELD + 100 && out.len() > HELD - 2000, "{}", out.len());
+        let lines: Vec<_> = out.lines().collect();
+        let (last, kept) = lines.split_last().unwrap();
+        assert_eq!(last.split(' ').next().unwrap().parse(), Ok(WAITING - 1 - kept.len()));
+        assert!(kept.last().unwrap().starts_with(&format!("{} ", WAITING - 2)));
+    }
 
     #[test]
     fn a_flood_is_counted_and_logged_now_and_then() {

@@ -7,8 +7,10 @@
 
 use std::io::{self, Read, Write};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, never};
+use rustix::io::ioctl_fionread;
 use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
@@ -37,13 +39,34 @@ mod wrap;
 
 const CHUNKS: usize = 16;
 const CHUNK: usize = 4096;
+/// How long the rest of what begins with an Escape may take: a slow line cuts it, and a person does not type so fast.
+const ESCAPE_WAIT: Duration = Duration::from_millis(50);
+
+/// How long a terminal may take to say where its cursor is. Some never do.
+const ANSWER_WAIT: Duration = Duration::from_millis(300);
+const ASK_POSITION: &[u8] = b"\x1b[6n";
+const ASK_KIND: &[u8] = b"\x1b[>c";
+
+/// The terminal has been asked where its cursor is.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// How many answers are awaited.
+    questions: u32,
+    until: Instant,
+}
 
 /// A terminal in raw mode. Dropping it restores the terminal as it was.
 pub struct Terminal<P> {
     tty: Tty,
     editor: Editor<P>,
     screen: Screen,
+    /// What the screen is drawn for.
+    size: (usize, usize),
     decoder: Decoder,
+    undecided: Option<Instant>,
+    asked: Option<Asked>,
+    /// Keys that are not yet given out.
+    held: Vec<Key>,
     out: Vec<u8>,
     /// Whether the line is not drawn.
     pub hidden: bool,
@@ -66,7 +89,11 @@ impl<P: Prompt> Terminal<P> {
             tty,
             editor: Editor::new(history, limit),
             screen: Screen::new(colour),
+            size: (0, 0),
             decoder: Decoder::new(limit),
+            undecided: None,
+            asked: None,
+            held: Vec::new(),
             out: Vec::new(),
             hidden: false,
             typed: never(),
@@ -81,9 +108,61 @@ impl<P: Prompt> Terminal<P> {
         &mut self.editor.prompt
     }
 
-    /// The keys that a chunk completes.
+    /// The keys that a chunk completes. While the terminal is [asked](Self::is_asked) something, they are held back.
     pub fn decode(&mut self, chunk: &[u8]) -> Vec<Key> {
-        self.decoder.keys(chunk)
+        for key in self.decoder.keys(chunk) {
+            match key {
+                Key::Column(column) => self.answered(column),
+                Key::Kind(kind, version) => self.screen.set_kind(kind, version),
+                key => self.held.push(key),
+            }
+        }
+        self.undecided = self.decoder.is_undecided().then(|| Instant::now() + ESCAPE_WAIT);
+        self.take_held()
+    }
+
+    /// When [`tick`](Self::tick) is due, if [`decode`](Self::decode) is given nothing before.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.asked.map(|asked| asked.until).into_iter().chain(self.undecided).min()
+    }
+
+    /// The keys that are known by the time.
+    pub fn tick(&mut self) -> Vec<Key> {
+        let now = Instant::now();
+        if self.undecided.is_some_and(|at| at <= now) {
+            // A machine that is busy may be late in reading what has come in time.
+            if self.typed.is_empty() && !ioctl_fionread(io::stdin()).is_ok_and(|bytes| bytes > 0) {
+                self.undecided = None;
+                self.held.extend(self.decoder.silence());
+            } else {
+                self.undecided = Some(now + ESCAPE_WAIT);
+            }
+        }
+        if self.asked.is_some_and(|asked| asked.until <= now) {
+            self.asked = None;
+            self.screen.settle(None);
+        }
+        self.take_held()
+    }
+
+    fn take_held(&mut self) -> Vec<Key> {
+        if self.is_asked() { Vec::new() } else { std::mem::take(&mut self.held) }
+    }
+
+    /// Whether the terminal has been asked where its cursor is: until that is known, nothing may be written.
+    pub fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    fn answered(&mut self, column: u16) {
+        if let Some(asked) = &mut self.asked {
+            asked.questions -= 1;
+            // An earlier answer is about another width.
+            if asked.questions == 0 {
+                self.asked = None;
+                self.screen.settle(Some(usize::from(column).saturating_sub(1)));
+            }
+        }
     }
 
     pub fn press(&mut self, key: Key) -> io::Result<Option<Event>> {
@@ -98,13 +177,22 @@ impl<P: Prompt> Terminal<P> {
 
     /// Where to append output; [`flush`](Self::flush) writes it.
     pub fn output(&mut self) -> &mut Vec<u8> {
-        self.screen.erase(&mut self.out);
         &mut self.out
     }
 
-    /// Writes the output and the line below it, in one piece.
+    /// Writes the output and the line below it, in one piece. Does nothing while the terminal [is asked](Self::is_asked)
+    /// something.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.screen.erase(&mut self.out);
+        // The signal that says so may be late.
+        if self.size != Tty::size() {
+            self.refresh()?;
+        }
+        if self.is_asked() {
+            return Ok(());
+        }
+        let mut erased = Vec::new();
+        self.screen.erase(&mut erased);
+        self.out.splice(0..0, erased);
         if !self.hidden {
             self.screen.draw(&self.editor.view(), &mut self.out);
         }
@@ -126,7 +214,18 @@ impl<P: Prompt> Terminal<P> {
     /// Adapts to a terminal that may have another size, or have been used by other programs.
     pub fn refresh(&mut self) -> io::Result<()> {
         self.tty.enter_raw_mode()?;
-        self.screen.resize(Tty::size());
+        let size = Tty::size();
+        if std::mem::replace(&mut self.size, size) != size && self.screen.resize(size) {
+            let question = if self.screen.wants_kind() {
+                [ASK_KIND, ASK_POSITION].concat()
+            } else {
+                ASK_POSITION.to_vec()
+            };
+            let mut stdout = io::stdout();
+            stdout.write_all(&question).and_then(|()| stdout.flush())?;
+            let questions = self.asked.map_or(1, |asked| asked.questions + 1);
+            self.asked = Some(Asked { questions, until: Instant::now() + ANSWER_WAIT });
+        }
         Ok(())
     }
 }

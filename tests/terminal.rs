@@ -11,6 +11,12 @@ use support::terminal::{Terminal, command};
 #[path = "terminal/boxes.rs"]
 mod boxes;
 mod support;
+mod terminal {
+    mod logs;
+    mod readme;
+    mod typing;
+    mod width;
+}
 
 /// Bob at a terminal, and alice at a pipe, linked.
 fn pair(directory: &std::path::Path, discovery: &Discovery) -> (Terminal, Client) {
@@ -83,14 +89,27 @@ fn every_way_to_end_leaves_the_terminal_as_it_was() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);
     let start = || Terminal::client(directory.path(), "bob", discovery.address, &[]);
-    for keys in
-        ["LOGOUT\r", "half-typed\x15/logout\r", "\x04", "\x03", "half-typed\x03\x03", "\x12log\x03\x03"]
-    {
+    for keys in [
+        "LOGOUT\r",
+        "half-typed\x15/logout\r",
+        "\x04",
+        "\x03\x03",
+        "half-typed\x03\x03\x03",
+        "\x12log\x03\x03\x03",
+    ] {
         let mut bob = start();
         bob.type_in(keys);
         bob.expect_end(0);
         assert_eq!(bob.rows().last().unwrap(), "* bye", "{keys:?}");
     }
+    let mut bob = start();
+    bob.type_in("\x03");
+    bob.expect("Ctrl+C again to leave");
+    bob.type_in("/outbox\r\x03");
+    bob.expect("* everything is delivered");
+    bob.expect("Ctrl+C again to leave");
+    bob.type_in("\x03");
+    bob.expect_end(0);
     for signal in ["-INT", "-TERM", "-HUP"] {
         for (typed, shown) in [
             ("", ">"),
@@ -292,29 +311,6 @@ fn a_long_line_wraps_and_may_have_more_than_a_terminal_would_pass_on() {
     let text = "0123456789".repeat(1000);
     bob.enter(&format!("CHAT alice {text}!"));
     alice.expect_message("bob", &format!("{text}!"));
-}
-
-#[test]
-fn pasted_lines_are_asked_about() {
-    let (directory, db) = scratch();
-    let discovery = Discovery::start(&db);
-    let (mut bob, mut alice) = pair(directory.path(), &discovery);
-    bob.enter("CHAT alice");
-    bob.expect_line("alice>", 7);
-    bob.type_in("\x1b[200~one\rtwo\rthree\r\x1b[201~");
-    bob.expect_line("three", 5);
-    bob.enter("");
-    bob.expect("send these 3 lines to alice as one message? (y/n)");
-    alice.say("CHAT bob wait!");
-    bob.expect("alice: wait!");
-    bob.type_in("n");
-    bob.wait("no question", |bob| !bob.rows().join("").contains("(y/n)"));
-    bob.expect_line("three", 5);
-    bob.enter("!");
-    bob.expect("(y/n)");
-    bob.type_in("y");
-    alice.expect_message("bob", "one\ntwo\nthree!");
-    bob.expect_line("alice>", 7);
 }
 
 #[test]

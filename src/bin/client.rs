@@ -1,6 +1,6 @@
 //! The chat box: arguments to [`peerchat::client`].
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -90,7 +90,7 @@ struct Arguments {
     /// Take the passphrase from the first line of a file; else it is asked for
     #[arg(long, value_name = "FILE", requires = "transfer")]
     passphrase_file: Option<PathBuf>,
-    /// Where logs go, in place of standard error
+    /// Where logs go, in place of standard error, which gets them at the end if it is a terminal
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
 }
@@ -158,7 +158,13 @@ fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
 fn main() -> ExitCode {
     let arguments: Arguments = cli::parse();
     // People read the console, not a log.
-    let logs = logging::start("error", arguments.log_file.as_deref());
+    // It would stand in the line that is being typed.
+    let hold = !arguments.json
+        && arguments.send.is_none()
+        && std::io::stdin().is_terminal()
+        && std::io::stdout().is_terminal()
+        && std::io::stderr().is_terminal();
+    let logs = logging::start("error", arguments.log_file.as_deref(), hold);
     cli::exit_code(
         "client",
         logs.and_then(|_logs| {

@@ -70,7 +70,7 @@ fn print(answer: &str) -> anyhow::Result<()> {
 
 fn main() -> ExitCode {
     let arguments: Arguments = cli::parse();
-    let logs = logging::start("warn", arguments.log_file.as_deref());
+    let logs = logging::start("warn", arguments.log_file.as_deref(), false);
     cli::exit_code(
         "discovery",
         logs.and_then(|_logs| {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::addressee::RoomLabelError;
+use super::addressee::{Addressee, RoomLabelError};
 use super::did_you_mean::nearest;
 use crate::protocol::{MAX_TEXT, Name, NameError};
 
@@ -22,6 +22,9 @@ pub const MAX_LINE: usize = MAX_TEXT + 1024;
 
 /// The longest line that a terminal passes on, in bytes without its end; the system drops the rest.
 pub const MAX_TERMINAL_LINE: usize = 4095;
+
+/// The commands that are one everywhere, also without a `/`, if they are whole and in upper case.
+pub const BARE: [&str; 3] = ["CHAT", "LOGOUT", "REQUEST"];
 
 /// The most bytes that a script's name for a command may have.
 pub const MAX_REFERENCE: usize = 128;
@@ -48,6 +51,11 @@ pub enum CommandError {
     Usage(&'static str),
     #[error("usage: {usage}; the {argument} must be {must_be}")]
     Invalid { usage: &'static str, argument: &'static str, must_be: String },
+    /// A line of the conversation with that user or room, which the user may have meant as a command.
+    #[error(
+        "this line reads as a command, and was neither run nor sent: put a / before it, or send it with CHAT {0} <message>"
+    )]
+    Doubtful(Addressee),
     #[error("{0}")]
     Name(#[from] NameError),
     #[error("{0}")]
@@ -88,7 +96,7 @@ fn did_you_mean(word: &str) -> String {
 
 /// Understands one line; `None` for one with nothing in it.
 ///
-/// A command in upper case or after a `/` is one everywhere. Every other line is [`Command::Line`]: in a
+/// A command after a `/` is one everywhere, and so are those of [`BARE`]. Every other line is [`Command::Line`]: in a
 /// conversation it is sent as it stands; a line that starts with `//` is sent without the first `/`.
 pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
     let start = line.trim_start();
@@ -100,13 +108,24 @@ pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
     let understood = spec.map_or_else(|| Err(CommandError::unknown(word)), |spec| spec.typed(rest));
     let certain = match line.strip_prefix('/') {
         Some(more) => !more.starts_with('/'),
-        None => spec.is_some_and(|spec| line.starts_with(spec.name)),
+        None => is_bare(line),
     };
     if certain {
         return Some(understood);
     }
     let text = if line.starts_with("//") { line.get(1..).unwrap_or_default() } else { line };
-    Some(Ok(Command::Line { text: text.to_owned(), otherwise: Box::new(understood) }))
+    Some(Ok(Command::Line { text: text.to_owned(), otherwise: Box::new(understood), meant: false }))
+}
+
+/// Whether the line has the form of one of [`BARE`]. What begins as a message for another user is never said to this one.
+fn is_bare(line: &str) -> bool {
+    let mut words = line.split(char::is_whitespace);
+    match words.next() {
+        Some("CHAT") => true,
+        Some("LOGOUT") => words.all(str::is_empty),
+        Some("REQUEST") => words.filter(|word| !word.is_empty()).count() == 1,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +146,14 @@ mod tests {
     fn search_for(words: &[&str], within: Option<&str>) -> Command {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         Command::Search { words, within: within.map(to) }
+    }
+
+    /// What a line means outside a conversation.
+    fn understood(line: &str) -> Result<Command, CommandError> {
+        match parse(line).unwrap()? {
+            Command::Line { otherwise, .. } => *otherwise,
+            command => Ok(command),
+        }
     }
 
     #[test]
@@ -165,7 +192,7 @@ mod tests {
             ("TOPIC #lab  what we do ", Command::Topic(room("#lab"), " what we do ".into())),
             ("/unblock bob", Command::Unblock(name("bob"))),
         ] {
-            assert_eq!(parse(line), Some(Ok(expected)), "{line}");
+            assert_eq!(understood(line), Ok(expected), "{line}");
         }
         assert_eq!(parse(""), None);
         assert_eq!(parse(" \t "), None);
@@ -173,7 +200,7 @@ mod tests {
 
     #[test]
     fn mistakes_say_what_to_do() {
-        let mistake = |line| parse(line).unwrap().unwrap_err().to_string();
+        let mistake = |line| understood(line).unwrap_err().to_string();
         for (line, expected) in [
             ("CHAT Bob hi", "names are in lower case: write \"bob\""),
             ("REQUEST", "usage: REQUEST <user>"),
@@ -223,13 +250,24 @@ mod tests {
     #[test]
     fn a_line_that_is_no_certain_command_may_be_said() {
         let said = |line: &str| match parse(line) {
-            Some(Ok(Command::Line { text, otherwise })) => (text, *otherwise),
+            Some(Ok(Command::Line { text, otherwise, meant: false })) => (text, *otherwise),
             other => panic!("{line}: {other:?}"),
         };
         for (line, text, otherwise) in [
             ("request bob", "request bob", Some(Command::Request(name("bob")))),
             ("chat bob hi", "chat bob hi", Some(Command::Chat(to("bob"), "hi".into()))),
             ("Help", "Help", Some(Command::Help)),
+            ("CONTACTS", "CONTACTS", Some(Command::Contacts)),
+            ("Request bob", "Request bob", Some(Command::Request(name("bob")))),
+            ("logout", "logout", Some(Command::Logout)),
+            ("HELP me", "HELP me", None),
+            ("WHY are you late?", "WHY are you late?", None),
+            ("REQUEST denied, sorry", "REQUEST denied, sorry", None),
+            ("REQUEST", "REQUEST", None),
+            ("LOGOUT is not yet what I want", "LOGOUT is not yet what I want", None),
+            (" LOGOUT", " LOGOUT", Some(Command::Logout)),
+            (" CHAT bob hi", " CHAT bob hi", Some(Command::Chat(to("bob"), "hi".into()))),
+            ("CHATTER bob", "CHATTER bob", None),
             // As it stands, also where it starts with a space.
             ("  HELP me ", "  HELP me ", None),
             (" HELP", " HELP", Some(Command::Help)),
@@ -240,7 +278,21 @@ mod tests {
             let (said, meant) = said(line);
             assert_eq!((said.as_str(), meant.ok()), (text, otherwise), "{line}");
         }
-        for line in ["/", "/usr/bin is full", "HELP me", "/chat bob hi", "CHAT bob hi", "LOGOUT"] {
+        for line in [
+            "/",
+            "/usr/bin is full",
+            "/HELP me",
+            "/chat bob hi",
+            "CHAT bob hi",
+            "CHAT bob",
+            "CHAT",
+            "CHAT Bob hi",
+            "CHAT #lab hi",
+            "REQUEST bob",
+            "REQUEST Bob",
+            "LOGOUT",
+            "LOGOUT ",
+        ] {
             assert!(!matches!(parse(line), Some(Ok(Command::Line { .. }))), "{line}");
         }
     }

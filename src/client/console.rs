@@ -20,7 +20,7 @@ use super::network::Event;
 use super::node::OUTPUT_BATCHES;
 use super::notice::Told;
 use crate::terminal::Tty;
-pub use notify::Notifier;
+pub use notify::{Notifier, check as check_notify};
 pub use output::First;
 use output::Output;
 pub use pipe::read_command;

@@ -334,6 +334,7 @@ impl Node {
             roster: &self.roster,
             rendezvous: &self.rendezvous,
             dialer: &self.dialer,
+            reach: &self.reach,
             outside: &self.outside,
             links: &self.links,
             delivery: &self.delivery,

@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::awaited::Awaited;
 use super::mates::Mates;
 use super::quota::{Kind, Quota};
 use super::reach::Reach;
@@ -122,6 +123,7 @@ pub struct Registry {
     relations: Relations,
     sessions: Sessions,
     mates: Mates,
+    awaited: Awaited,
     quota: Quota,
     punched: Punched,
     /// When to look for requests whose time is over. A disk that fails then is not tried again before.
@@ -145,6 +147,7 @@ impl Registry {
             relations,
             sessions: Sessions::default(),
             mates: Mates::default(),
+            awaited: Awaited::default(),
             quota: Quota::new(limits),
             punched: Punched::default(),
             ends_due: Instant::START,
@@ -188,6 +191,9 @@ impl Registry {
         if let Some(session) = turn.sessions.of(user) {
             turn.end(session);
         }
+        for other in turn.relations.all_related(user) {
+            turn.awaited.wait(name, other);
+        }
         turn.relations.remove_all(user);
         turn.users.release(user);
         let key = account.key;
@@ -215,19 +221,20 @@ impl Registry {
     }
 
     fn turn<'r>(&'r mut self, now: Now, saving: Saving, decisions: &'r mut Decisions) -> Turn<'r> {
-        let Self { users, relations, sessions, mates, quota, punched, ends_due: _ } = self;
-        Turn { users, relations, sessions, mates, quota, punched, now, saving, decisions }
+        let Self { users, relations, sessions, mates, awaited, quota, punched, ends_due: _ } = self;
+        Turn { users, relations, sessions, mates, awaited, quota, punched, now, saving, decisions }
     }
 }
 
 // `Saving::Unavailable` leads to no changes, but to a new state, which is to be committed all the same.
-transactional!(Registry { users, relations, sessions, mates, quota, punched });
+transactional!(Registry { users, relations, sessions, mates, awaited, quota, punched });
 
 struct Turn<'r> {
     users: &'r mut Users,
     relations: &'r mut Relations,
     sessions: &'r mut Sessions,
     mates: &'r mut Mates,
+    awaited: &'r mut Awaited,
     quota: &'r mut Quota,
     punched: &'r mut Punched,
     now: Now,
@@ -306,6 +313,8 @@ impl Turn<'_> {
         self.change(Change::AddUser { account, now: self.now.wall });
         self.quota.count(Kind::NewName, None, from.ip(), self.now.mono);
         self.welcome(session, user);
+        let waiting = self.awaited.take(name);
+        self.tell_each(waiting, user);
         Ok(())
     }
 

@@ -104,12 +104,9 @@ pub struct Cause {
     pub mark: Mark,
     #[n(1)]
     pub clock: u64,
-    /// Where it stands in the room's order, as the author has it: for members who do not get that entry.
-    #[n(2)]
-    pub place: u64,
 }
 
-/// A place in a chain, and where the entry that stands there stands in the room's order.
+/// The end of a chain that a newcomer does not get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct Past {
@@ -117,10 +114,8 @@ pub struct Past {
     pub mark: Mark,
     #[n(1)]
     pub clock: u64,
-    #[n(2)]
-    pub place: u64,
     /// Whether the author has left with that entry.
-    #[n(3)]
+    #[n(2)]
     pub ended: bool,
 }
 
@@ -148,17 +143,34 @@ impl EntryKind {
     pub const JOIN: Self = Self(2);
     /// The author is out. No body; the last entry of its chain.
     pub const LEAVE: Self = Self(3);
-    /// Entries stand later in the room's order than their clock says: the body is a [`Raise`].
-    pub const RAISE: Self = Self(4);
+    /// The author, who owns the room, asks whether any member knows of a settlement that is not here: the body is the hash
+    /// of the change by which it does.
+    pub const OPEN: Self = Self(4);
+    /// The author, who owns the room, says what is final: the body is a [`Settlement`].
+    pub const SETTLE: Self = Self(5);
 }
 
-/// "This entry came to me when what is before `place` was final."
+/// "What stands up to `place` is final": of all that the entry which says so comes after. All else stands behind that place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Settlement {
+    /// The change by which the author owns the room: its founding, or the author's [`Deed::Accept`].
+    #[n(0)]
+    pub reign: Hash,
+    /// Below the clock of the entry that says so.
+    #[n(1)]
+    pub place: u64,
+    /// The settlement before this one.
+    #[n(2)]
+    pub after: Option<Mark>,
+}
+
+/// A settlement, for those who do not get it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
-pub struct Raise {
+pub struct Settled {
     #[n(0)]
     pub mark: Mark,
-    /// The place that the entry has at least; below the clock of the entry that says so.
     #[n(1)]
     pub place: u64,
 }
@@ -196,10 +208,9 @@ pub struct Receipt {
     pub tips: Vec<Hash>,
     #[n(3)]
     pub signature: Signature,
-    /// The sum of the highest numbers that the member has said so of each chain, here or before: so who has not heard all
-    /// that it has said knows that.
+    /// The last settlement that the member knows.
     #[n(4)]
-    pub total: u64,
+    pub settled: Option<Mark>,
 }
 
 /// Which receipt it is.
@@ -282,6 +293,9 @@ pub struct Add {
     /// The highest place of what the owner has: the newcomer's clock begins after it.
     #[n(3)]
     pub clock: u64,
+    /// The last settlement that the owner has. None for one who gets what was written before.
+    #[n(4)]
+    pub settled: Option<Settled>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -348,6 +362,9 @@ pub struct Have {
     pub heads: Vec<Mark>,
     #[cbor(n(2), with = "items", has_nil)]
     pub receipts: Vec<ReceiptName>,
+    /// The sender has joined: so it is served before its first entry is here.
+    #[n(3)]
+    pub joined: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]

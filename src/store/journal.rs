@@ -19,7 +19,10 @@ mod transfer;
 
 pub use contacts::{ContactRow, Identity, Lost, Outgoing, Reading, Request, Standing, Whereabouts};
 pub use messages::{Entry, Incoming, MAX_UNKNOWN, Received, Sent, dropped};
-pub use rooms::{ChainId, ChainRow, NewEntry, RoomId, RoomRow, Said, Standing as EntryStanding};
+pub use rooms::{
+    ChainId, ChainRow, NewEntry, RoomId, RoomRow, Said, Standing as EntryStanding, StoredCause,
+    StoredSettlement,
+};
 pub use search::Found;
 pub use segments::{SEGMENT, Side, Unsealed};
 
@@ -27,7 +30,7 @@ const SCHEMA: Schema = Schema {
     what: "journal",
     application_id: i32::from_be_bytes(*b"pchJ"),
     page_size: 4096,
-    format: 7,
+    format: 8,
     tables: concat!(include_str!("journal.sql"), include_str!("rooms.sql")),
     older: &[(6, concat!(include_str!("journal_6.sql"), include_str!("rooms.sql")))],
 };

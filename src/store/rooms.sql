@@ -6,8 +6,9 @@ CREATE TABLE room (
     -- What it is called here: where two rooms have the same name, they are numbered.
     name    TEXT NOT NULL,
     number  INTEGER NOT NULL,
-    -- The highest place in the room's order before which nothing can come any more.
+    -- The highest place in the room's order before which nothing can come any more, and the mark of the entry that says so.
     final   INTEGER NOT NULL DEFAULT 0,
+    settled BLOB,
     shown   INTEGER NOT NULL DEFAULT 0,
     read    INTEGER NOT NULL DEFAULT 0,
     UNIQUE (name, number)
@@ -36,6 +37,7 @@ CREATE TABLE room_chain (
     place   INTEGER NOT NULL,
     granted BLOB NOT NULL CHECK (length(granted) = 32),
     cited   INTEGER NOT NULL,
+    settled INTEGER NOT NULL,
     ended   INTEGER NOT NULL CHECK (ended IN (0, 1)),
     UNIQUE (room, author, granted, epoch, branch)
 ) STRICT;
@@ -59,7 +61,8 @@ CREATE UNIQUE INDEX room_entry_number ON room_entry (chain, number);
 CREATE INDEX room_entry_place ON room_entry (room, place);
 -- To find what came in after another, by the row's own number.
 CREATE INDEX room_entry_seq ON room_entry (room);
-CREATE INDEX room_entry_raise ON room_entry (room) WHERE kind = 4;
+CREATE INDEX room_entry_settle ON room_entry (room) WHERE kind = 5;
+CREATE INDEX room_entry_join ON room_entry (room) WHERE kind = 2 AND length(body) > 0;
 
 -- The signed entries of each chain, as many as are needed to check the others.
 CREATE TABLE room_head (

@@ -16,9 +16,9 @@ const MAX_CANDIDATES: usize = 60;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// These entries are complete, in order.
-    Entered(Vec<String>),
-    /// Ctrl+C on an empty line.
+    /// These entries are complete, in order. With `asked` the user was asked whether they are meant.
+    Entered { entries: Vec<String>, asked: bool },
+    /// Ctrl+C on an empty line, twice.
     Interrupt,
     /// Ctrl+D on an empty line.
     EndOfInput,
@@ -42,6 +42,8 @@ pub struct Editor<P> {
     recalled: Option<(usize, String)>,
     /// Whether lines that were pasted may be in the text.
     pasted: bool,
+    /// Whether the last key was Ctrl+C on an empty line: who gives up a line often presses it once too often.
+    leaving: bool,
     /// What is shown below until the next key.
     below: String,
 }
@@ -50,7 +52,7 @@ pub struct Editor<P> {
 enum Mode {
     Edit,
     Search(Search),
-    /// Asking whether these pasted entries are meant.
+    /// Asking whether these entries are meant.
     Confirm(Vec<String>),
 }
 
@@ -64,6 +66,7 @@ impl<P: Prompt> Editor<P> {
             prompt: P::default(),
             recalled: None,
             pasted: false,
+            leaving: false,
             below: String::new(),
         }
     }
@@ -81,12 +84,14 @@ impl<P: Prompt> Editor<P> {
 
     pub fn key(&mut self, key: Key) -> Outcome {
         self.below.clear();
+        let leaving = std::mem::take(&mut self.leaving);
         match key {
             Key::Ctrl('z') => return Outcome::Suspend,
             Key::Ctrl('l') => return Outcome::Clear,
             _ => {}
         }
         match std::mem::replace(&mut self.mode, Mode::Edit) {
+            Mode::Edit if key == Key::Ctrl('c') && self.line.text().is_empty() => self.leave(leaving),
             Mode::Edit => self.edit(key),
             Mode::Search(search) => self.search(search, key),
             Mode::Confirm(entries) => self.confirm(entries, &key),
@@ -103,7 +108,6 @@ impl<P: Prompt> Editor<P> {
             Key::Up | Key::Ctrl('p') => self.recall(true),
             Key::Down | Key::Ctrl('n') => self.recall(false),
             Key::Ctrl('r' | 's') => self.mode = Mode::Search(Search::new(line.text())),
-            Key::Ctrl('c') if line.text().is_empty() => return Outcome::Event(Event::Interrupt),
             Key::Ctrl('c') => self.abandon(),
             Key::Ctrl('d') if line.text().is_empty() => return Outcome::Event(Event::EndOfInput),
             Key::Char(c) => line.type_char(c),
@@ -130,9 +134,18 @@ impl<P: Prompt> Editor<P> {
             Key::Alt('l') => line.edit(|line, kills| line.edit_word(WordAction::Lowercase, kills)),
             Key::Alt('c') => line.edit(|line, kills| line.edit_word(WordAction::Capitalize, kills)),
             Key::Ctrl('_') => line.undo(),
-            Key::Escape | Key::Ctrl(_) | Key::Alt(_) => {}
+            Key::Escape | Key::Ctrl(_) | Key::Alt(_) | Key::Column(_) | Key::Kind(..) => {}
         }
         self.pasted |= may_restore && self.line.text().contains('\n');
+        Outcome::Nothing
+    }
+
+    fn leave(&mut self, asked: bool) -> Outcome {
+        if asked {
+            return Outcome::Event(Event::Interrupt);
+        }
+        self.leaving = true;
+        self.below = "Ctrl+C again to leave".into();
         Outcome::Nothing
     }
 
@@ -149,24 +162,25 @@ impl<P: Prompt> Editor<P> {
             entries = vec![text.to_owned()];
         }
         // The user may not have looked at all that was pasted.
-        if self.pasted && text.contains('\n') {
+        let unseen = self.pasted && text.contains('\n');
+        if unseen || entries.iter().any(|entry| self.prompt.is_doubtful(entry)) {
             self.mode = Mode::Confirm(entries);
             return Outcome::Nothing;
         }
-        self.entered(entries)
+        self.entered(entries, false)
     }
 
-    fn entered(&mut self, entries: Vec<String>) -> Outcome {
+    fn entered(&mut self, entries: Vec<String>, asked: bool) -> Outcome {
         let text = self.line.take();
         self.history.add(&text);
         self.recalled = None;
         self.pasted = false;
-        Outcome::Event(Event::Entered(entries))
+        Outcome::Event(Event::Entered { entries, asked })
     }
 
     fn confirm(&mut self, entries: Vec<String>, key: &Key) -> Outcome {
         match key {
-            Key::Char('y' | 'Y') => return self.entered(entries),
+            Key::Char('y' | 'Y') => return self.entered(entries, true),
             Key::Char('n' | 'N') | Key::Escape | Key::Ctrl('c' | 'g') => {}
             _ => self.mode = Mode::Confirm(entries),
         }

@@ -22,6 +22,10 @@ pub enum Key {
     Home,
     End,
     Escape,
+    /// No key, but the answer to the question in which column the cursor is. The first is 1.
+    Column(u16),
+    /// No key, but the answer to the question what the terminal is: its kind and its version.
+    Kind(u16, u16),
     /// Pasted text, its lines ended by `\n`; `None` if it was longer than the limit.
     Paste(Option<String>),
 }
@@ -60,18 +64,28 @@ impl Decoder {
         Self { state: State::Ground, held: Vec::new(), limit, too_long: false }
     }
 
-    /// The keys that `bytes` complete. An Escape at their end is the key itself: what a terminal sends for
-    /// other keys comes in one piece.
+    /// The keys that `bytes` complete. An Escape at their end may begin what a terminal sends for another key, and
+    /// stays undecided.
     pub fn keys(&mut self, bytes: &[u8]) -> Vec<Key> {
         let mut keys = Vec::new();
         for byte in bytes {
             keys.extend(self.byte(*byte));
         }
-        if self.state == State::Escape {
-            self.state = State::Ground;
-            keys.push(Key::Escape);
-        }
         keys
+    }
+
+    /// Whether the last byte is an Escape, which [`silence`](Self::silence) would make a key.
+    pub fn is_undecided(&self) -> bool {
+        self.state == State::Escape
+    }
+
+    /// Nothing has followed for so long that nothing belongs to what was last decoded.
+    pub fn silence(&mut self) -> Option<Key> {
+        let undecided = self.is_undecided();
+        if undecided {
+            self.state = State::Ground;
+        }
+        undecided.then_some(Key::Escape)
     }
 
     fn byte(&mut self, byte: u8) -> Option<Key> {
@@ -154,13 +168,18 @@ impl Decoder {
 
     /// What a sequence means: its parameters, and the byte that ends it.
     fn finished(&mut self, parameters: &[u8], end: u8) -> Option<Key> {
+        let (parameters, secondary) =
+            parameters.strip_prefix(b">").map_or((parameters, false), |parameters| (parameters, true));
         let mut numbers = parameters
             .split(|byte| *byte == b';')
             .map(|number| std::str::from_utf8(number).ok().and_then(|number| number.parse::<u16>().ok()));
         let first = numbers.next().flatten();
         // Shift is 1, Alt 2, Ctrl 4, all above 1.
-        let by_word = numbers.next().flatten().is_some_and(|modifiers| modifiers.saturating_sub(1) & 6 != 0);
+        let second = numbers.next().flatten();
+        let by_word = second.is_some_and(|modifiers| modifiers.saturating_sub(1) & 6 != 0);
         match (end, first) {
+            (b'c', Some(kind)) if secondary => Some(Key::Kind(kind, second.unwrap_or_default())),
+            _ if secondary => None,
             (b'A', _) => Some(Key::Up),
             (b'B', _) => Some(Key::Down),
             (b'C', _) if by_word => Some(Key::WordRight),
@@ -171,6 +190,7 @@ impl Decoder {
             (b'F', _) | (b'~', Some(4 | 8)) => Some(Key::End),
             (b'~', Some(3)) => Some(Key::Delete),
             (b'M', None) => Some(Key::Enter),
+            (b'R', Some(_)) => second.map(Key::Column),
             (b'~', Some(200)) => {
                 self.state = State::Paste;
                 self.too_long = false;
@@ -222,7 +242,6 @@ mod tests {
             (b"\x12", Key::Ctrl('r')),
             (b"\x1f", Key::Ctrl('_')),
             (b"\x7f", Key::Backspace),
-            (b"\x1b", Key::Escape),
             (b"\x1bb", Key::Alt('b')),
             (b"\x1bP", Key::Alt('P')),
             (b"\x1b\r", Key::AltEnter),
@@ -237,6 +256,8 @@ mod tests {
             (b"\x1bOF", Key::End),
             (b"\x1b[4~", Key::End),
             (b"\x1b[3~", Key::Delete),
+            (b"\x1b[24;80R", Key::Column(80)),
+            (b"\x1b[>41;390;0c", Key::Kind(41, 390)),
             (b"\x1b[200~one\rtwo\r\nthree\nfour\x1b[201~", Key::Paste(Some("one\ntwo\nthree\nfour".into()))),
             (b"\x1b[200~\x1b[A\x03\x1b[201~", Key::Paste(Some("\x1b[A\x03".into()))),
         ] {
@@ -245,9 +266,22 @@ mod tests {
     }
 
     #[test]
+    fn an_escape_is_a_key_once_nothing_has_followed_it() {
+        let mut decoder = Decoder::new(100);
+        assert!(decoder.keys(b"\x1b").is_empty() && decoder.is_undecided());
+        assert!(decoder.keys(b"[200~one\rtwo\x1b").is_empty() && !decoder.is_undecided());
+        assert_eq!(decoder.keys(b"[201~"), [Key::Paste(Some("one\ntwo".into()))]);
+        assert_eq!(decoder.silence(), None);
+        assert_eq!(decoder.keys(b"a\x1b"), [Key::Char('a')]);
+        assert_eq!(decoder.silence(), Some(Key::Escape));
+        assert_eq!(decoder.keys(b"[D"), [Key::Char('['), Key::Char('D')]);
+    }
+
+    #[test]
     fn what_means_nothing_is_passed_over() {
-        assert_eq!(keys(b"a\x1b[24;80Rb"), [Key::Char('a'), Key::Char('b')]);
+        assert_eq!(keys(b"a\x1b[24;80yb"), [Key::Char('a'), Key::Char('b')]);
         assert_eq!(keys(b"\x1b[<0;3;4mb"), [Key::Char('b')]);
+        assert_eq!(keys(b"\x1b[>1Ab\x1b[?62;c"), [Key::Char('b')]);
         assert_eq!(keys(b"\xff\xc3b\xe5\xa5"), [Key::Char('b')]);
         let mut long = vec![b'1'; 10_000];
         long.splice(0..0, *b"\x1b[");
@@ -280,8 +314,6 @@ mod tests {
             let bytes = pieces.concat();
             let cut = cut.index(bytes.len() + 1);
             let (one, other) = bytes.split_at(cut);
-            // An Escape at the end of a piece is a key of its own.
-            prop_assume!(one.last() != Some(&ESCAPE));
             let mut decoder = Decoder::new(100);
             let mut together = decoder.keys(one);
             together.extend(decoder.keys(other));

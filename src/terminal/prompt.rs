@@ -14,7 +14,10 @@ pub trait Prompt: Default {
     /// Whether a text of several lines is one entry; otherwise each line is one.
     fn is_one_entry(&self, text: &str) -> bool;
 
-    /// Asks whether the user means a pasted text, which makes so many entries: y or n.
+    /// Whether the user is to be asked about an entry, though it was typed.
+    fn is_doubtful(&self, entry: &str) -> bool;
+
+    /// Asks whether the user means a pasted or doubtful text, which makes so many entries: y or n.
     fn confirmation(&self, text: &str, entries: usize) -> String;
 }
 

@@ -1,7 +1,7 @@
 //! Draws the line that is being typed below all output, and erases it again.
 //!
 //! Only relative movements are used: asking the terminal where its cursor is takes time, and some terminals do not
-//! answer.
+//! answer. It is asked only once it is narrower than what is drawn.
 
 use std::io::Write as _;
 
@@ -29,12 +29,53 @@ pub struct Screen {
     width: usize,
     height: usize,
     colour: bool,
-    /// In which of the rows drawn the cursor is; `None` while nothing is drawn.
-    cursor_row: Option<usize>,
+    /// `None` while nothing is drawn.
+    drawn: Option<Drawn>,
+    /// Whether the terminal breaks rows anew when it is made narrower, as far as it has shown that.
+    breaks: Option<bool>,
+    /// The same, as far as it has said what it is.
+    likely: bool,
+}
+
+/// The kinds of terminals, as they say themselves, that cut rows off: xterm, screen and rxvt.
+const CUTTING: [u16; 3] = [41, 83, 82];
+/// The same of PuTTY, whose kind is that of many, with its version.
+const CUTTING_PUTTY: (u16, u16) = (0, 136);
+
+/// What is known of what is drawn.
+#[derive(Debug)]
+struct Drawn {
+    /// How far each row above the one with the cursor reaches.
+    above: Vec<usize>,
+    /// Where the cursor was put in its row.
+    column: usize,
+    /// How many rows the cursor stands below the first one now.
+    row: usize,
+}
+
+impl Drawn {
+    /// The row and column of the cursor in a terminal of this width that has broken rows anew.
+    fn broken(&self, width: usize) -> (usize, usize) {
+        let above: usize = self.above.iter().map(|columns| columns.div_ceil(width).max(1)).sum();
+        (above + self.column / width, self.column % width)
+    }
+
+    /// The same in one that leaves the cursor behind a row which is just full.
+    fn broken_full(&self, width: usize) -> Option<(usize, usize)> {
+        let (row, column) = self.broken(width);
+        (column == 0 && self.column > 0).then(|| (row.saturating_sub(1), width - 1))
+    }
+
+    /// The same in one that has cut rows off.
+    fn cut(&self, width: usize) -> (usize, usize) {
+        (self.above.len(), self.column.min(width - 1))
+    }
 }
 
 struct Rows {
     rows: Vec<String>,
+    /// How far each row before the last one reaches.
+    columns: Vec<usize>,
     /// How far the last row reaches.
     column: usize,
     width: usize,
@@ -42,12 +83,18 @@ struct Rows {
 
 impl Rows {
     fn new(width: usize) -> Self {
-        Self { rows: vec![String::new()], column: 0, width }
+        Self { rows: vec![String::new()], columns: Vec::new(), column: 0, width }
     }
 
     fn next(&mut self) {
+        // Terminals do not agree on whether spaces at the end of a row are something to be broken.
+        if let Some(row) = self.rows.last_mut() {
+            let kept = row.trim_end_matches(' ').len();
+            self.column -= row.len() - kept;
+            row.truncate(kept);
+        }
         self.rows.push(String::new());
-        self.column = 0;
+        self.columns.push(std::mem::take(&mut self.column));
     }
 
     fn push(&mut self, text: &str) {
@@ -79,26 +126,63 @@ impl Rows {
 
 impl Screen {
     pub fn new(colour: bool) -> Self {
-        Self { width: 80, height: 24, colour, cursor_row: None }
+        Self { width: 80, height: 24, colour, drawn: None, breaks: None, likely: false }
     }
 
-    /// The terminal has this width and height now; zero if unknown. Where the terminal has wrapped rows anew, a stale
-    /// row may stay, but no line of output is erased.
-    pub fn resize(&mut self, (width, height): (usize, usize)) {
+    /// The terminal has this width and height now; zero if unknown. Returns whether it is to be asked in which column its
+    /// cursor is: some terminals break what is drawn anew, and nothing may be erased or drawn before
+    /// [`settle`](Self::settle) has been told.
+    pub fn resize(&mut self, (width, height): (usize, usize)) -> bool {
         self.width = if width == 0 { 80 } else { width.max(MIN_WIDTH) };
         self.height = if height == 0 { 24 } else { height };
-        self.cursor_row = self.cursor_row.map(|row| row.min(self.height - 1));
+        let Some(drawn) = &mut self.drawn else {
+            return false;
+        };
+        drawn.row = drawn.above.len().min(self.height - 1);
+        drawn.broken(self.width).0 != drawn.above.len()
+    }
+
+    /// Whether it is of use what kind of terminal this is.
+    pub fn wants_kind(&self) -> bool {
+        self.breaks.is_none() && !self.likely
+    }
+
+    pub fn set_kind(&mut self, kind: u16, version: u16) {
+        self.likely = !CUTTING.contains(&kind) && (kind, version) != CUTTING_PUTTY;
+    }
+
+    /// The cursor is in this column after a change of the width; `None` if the terminal has not said it. If that leaves
+    /// the rows open, it counts what the terminal has done before, or is known to do. Of one that says nothing a stale row
+    /// may stay, but no line of output is erased.
+    pub fn settle(&mut self, column: Option<usize>) {
+        let Some(drawn) = &mut self.drawn else {
+            return;
+        };
+        // Behind a full row some say that they are in the last column, and some in one more.
+        let column = column.map(|column| column.min(self.width - 1));
+        let fits = |place: &(usize, usize)| column.is_none_or(|column| column == place.1);
+        let cut = Some(drawn.cut(self.width)).filter(fits);
+        let broken =
+            [Some(drawn.broken(self.width)), drawn.broken_full(self.width)].into_iter().flatten().find(fits);
+        if broken.is_some() != cut.is_some() {
+            self.breaks = Some(broken.is_some());
+        }
+        let breaks = self.breaks.unwrap_or(self.likely);
+        let likely = if breaks { broken.or(cut) } else { cut.or(broken) };
+        let row = likely.map_or(drawn.above.len(), |place| place.0);
+        drawn.row = row.min(self.height - 1);
     }
 
     pub fn erase(&mut self, out: &mut Vec<u8>) {
-        if let Some(row) = self.cursor_row.take() {
-            up(out, row);
-            out.extend_from_slice(b"\r\x1b[J");
+        if let Some(drawn) = self.drawn.take() {
+            up(out, drawn.row);
+            // Some terminals keep the whole screen for their user where all of it is cleared from its first column.
+            out.extend_from_slice(b"\r\x1b[C\x1b[J\r\x1b[K");
         }
     }
 
     pub fn clear(&mut self, out: &mut Vec<u8>) {
-        self.cursor_row = None;
+        self.drawn = None;
         out.extend_from_slice(b"\x1b[H\x1b[2J");
     }
 
@@ -134,13 +218,14 @@ impl Screen {
             let (dim, plain) = if self.colour { ("\x1b[2m", "\x1b[m") } else { ("", "") };
             _ = write!(out, "\r\n{dim}{row}{plain}");
         }
+        let above = rows.columns.get(first..cursor_row).unwrap_or_default().to_vec();
         let cursor_row = cursor_row - first;
         up(out, last - cursor_row);
         out.push(b'\r');
         if cursor_column > 0 {
             _ = write!(out, "\x1b[{cursor_column}C");
         }
-        self.cursor_row = Some(cursor_row);
+        self.drawn = Some(Drawn { above, column: cursor_column, row: cursor_row });
     }
 
     /// The longest form that leaves half of the row, or the shortest.
@@ -256,6 +341,46 @@ mod tests {
             let (row, _) = terminal.screen().cursor_position();
             assert!(rows(&terminal)[usize::from(row)].ends_with(&format!("line {line}")));
         }
+    }
+
+    #[test]
+    fn a_narrower_terminal_shows_by_its_column_what_it_has_done() {
+        let drawn = |screen: &mut Screen, columns: usize| {
+            screen.resize((20, 10));
+            screen.draw(&view(&"x".repeat(columns - 5), columns - 5), &mut Vec::new());
+        };
+        // The columns drawn, another width, where the cursor is said to be, and how many rows are erased above it.
+        for (columns, width, column, row) in [
+            (18, 12, Some(6), 1),
+            (18, 12, Some(11), 0),
+            (18, 12, None, 0),
+            // Just full: the next row, the last column, and the one behind it.
+            (18, 9, Some(0), 2),
+            (18, 6, Some(5), 2),
+            (18, 6, Some(6), 2),
+            // What it has done before is likely where the column does not tell.
+            (30, 15, Some(10), 2),
+        ] {
+            let mut screen = Screen::new(false);
+            screen.breaks = (row > 0).then_some(true);
+            drawn(&mut screen, columns);
+            assert!(screen.resize((width, 10)));
+            screen.settle(column);
+            assert_eq!(screen.drawn.as_ref().unwrap().row, row, "{columns} {width} {column:?}");
+        }
+        let mut screen = Screen::new(false);
+        drawn(&mut screen, 18);
+        assert!(!screen.resize((19, 10)) && !screen.resize((100, 10)), "nothing was broken");
+    }
+
+    #[test]
+    fn the_whole_screen_is_never_cleared_from_its_first_column() {
+        let (_, mut screen) = terminal(10, 6, false);
+        let mut out = Vec::new();
+        screen.draw(&view("hello", 5), &mut out);
+        out.clear();
+        screen.erase(&mut out);
+        assert!(!String::from_utf8(out).unwrap().contains("\r\x1b[J"));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use crate::support::discovery::{Discovery, scratch};
 use serde_json::Value;
 
 fn contact(client: &mut Client, peer: &str) -> Value {
-    client.say("CONTACTS");
+    client.say("/CONTACTS");
     let contacts = client.wait("contacts", |_| true);
     let found = contacts["contacts"].as_array().unwrap().iter().find(|line| line["peer"] == peer);
     found.unwrap_or_else(|| panic!("{peer} is no contact: {contacts}")).clone()
@@ -20,15 +20,22 @@ fn in_a_conversation_plain_lines_are_said() {
     let (mut alice, mut bob) = linked_pair(directory.path(), discovery.address);
     alice.say("CHAT bob");
     assert_eq!(alice.wait("conversation", |_| true)["peer"], "bob");
-    for (line, text) in
-        [("hello, bob", "hello, bob"), ("help", "help"), ("  two  ", "  two  "), ("//x", "/x")]
-    {
+    for (line, text) in [
+        ("hello, bob", "hello, bob"),
+        ("WHY so late?", "WHY so late?"),
+        ("  two  ", "  two  "),
+        ("//x", "/x"),
+    ] {
         alice.say(line);
         bob.expect_message("alice", text);
     }
     alice.expect_delivered(4);
-    alice.say("CONTACTS");
+    alice.say("/CONTACTS");
     alice.wait("contacts", |_| true);
+    // There is no user to be asked which is meant.
+    alice.say("help");
+    let refused = alice.expect_error("bad-command");
+    assert!(refused["message"].as_str().unwrap().contains("neither run nor sent"), "{refused}");
     alice.say("CHAT nobody");
     alice.expect_error("not-a-contact");
     alice.say("for nobody");

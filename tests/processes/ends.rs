@@ -199,6 +199,16 @@ fn mistakes_at_the_start_are_named_before_anything_happens() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}");
     }
+    let plain = directory.path().join("plain");
+    std::fs::write(&plain, "").unwrap();
+    for program in ["no-such-program-anywhere", "/no/such/program", plain.to_str().unwrap(), "/"] {
+        let output = client().args(["alice", "0", "--notify", program]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{program}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let named = stderr.contains(&format!("--notify: can't run {program}"));
+        assert!(named && stderr.lines().count() == 1, "{stderr}");
+    }
+    assert!(!data.exists(), "nothing was made");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let output = client().args(["alice", &taken.local_addr().unwrap().port().to_string()]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -472,12 +472,12 @@ fn a_client_can_not_be_started_twice() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);
     let alice = Client::online(directory.path(), "alice", discovery.address);
-    // Where its socket is gone there is no box either.
+    // Where its socket is gone there is no box either, also on the port that the first one has, as a user starts it.
     std::fs::remove_file(socket(directory.path(), "alice")).unwrap();
-    for port in [0, alice.address.port()] {
-        let second = command(directory.path(), "alice", port, discovery.address, &[]).output().unwrap();
+    for (port, options) in [(0, &[][..]), (alice.address.port(), &[]), (alice.address.port(), &["--json"])] {
+        let second = command(directory.path(), "alice", port, discovery.address, options).output().unwrap();
         assert_eq!(second.status.code(), Some(1));
         let stderr = String::from_utf8(second.stderr).unwrap();
-        assert!(stderr.contains("in use") && stderr.lines().count() == 1, "{stderr}");
+        assert!(stderr.contains("alice is already running") && stderr.lines().count() == 1, "{stderr}");
     }
 }

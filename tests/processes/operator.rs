@@ -327,6 +327,34 @@ fn metrics_are_for_this_machine_unless_told_otherwise() {
 }
 
 #[test]
+fn the_manual_shows_what_the_operator_is_told() {
+    let manual = include_str!("../../docs/operating.md");
+    let block = |command: &str| {
+        let block = manual.split(&format!("```console\n$ {command}\n")).nth(1).unwrap();
+        block.split("```").next().unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (_directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let key = keypair();
+    let (_bob, _) = Raw::synced(discovery.address, &key, "bob", 1);
+    let (shown, told) = (block("discovery --status"), answer(&db, &["--status"]));
+    let label = |line: &str| line.get(..14).unwrap().to_owned();
+    let labels: Vec<_> = told.lines().map(label).collect();
+    assert_eq!(shown.iter().map(|line| label(line)).collect::<Vec<_>>(), labels);
+    let words = |line: &str| line.replace(|c: char| c.is_ascii_digit(), "");
+    for (shown, told) in shown.iter().zip(told.lines()) {
+        let varies = ["listening", "database", "key", "running", "refused"];
+        assert!(
+            varies.iter().any(|label| shown.starts_with(label)) || words(shown) == words(told),
+            "{shown}"
+        );
+    }
+    let told = answer(&db, &["--release", "bob"]);
+    let key = key.public().to_string();
+    assert_eq!(block("discovery --release bob"), [told.trim_end().replace(&key, "9f31…")]);
+}
+
+#[test]
 fn a_freed_name_goes_to_another_key_and_contacts_are_warned() {
     let (directory, db) = scratch();
     let discovery = Discovery::spawn(command(&db).args(["127.0.0.1", "0"]).env("RUST_LOG", "warn"));
@@ -341,9 +369,10 @@ fn a_freed_name_goes_to_another_key_and_contacts_are_warned() {
 
     let other = tempfile::tempdir().unwrap();
     let new = Client::online(other.path(), "alice", discovery.address);
-    bob.say("REQUEST alice");
     let warned = bob.expect_error("key-changed");
     assert!(warned["message"].as_str().unwrap().contains(&new.fingerprint), "{warned}");
+    bob.say("WHY alice");
+    assert_eq!(bob.wait("why", |_| true)["offered"], *new.fingerprint);
     alice.say("CHAT bob and still me");
     bob.expect_message("alice", "and still me");
     bob.say("CHAT alice which one are you");

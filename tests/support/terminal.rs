@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pty_process::blocking::{Command, open};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
@@ -29,6 +29,10 @@ pub struct Terminal {
     pub written: Vec<u8>,
     /// The modes before the program was started.
     pub modes: Termios,
+    /// Whether it says what it is and where its cursor is when it is asked.
+    pub answers: bool,
+    /// Whether a new width breaks its rows anew.
+    pub reflows: bool,
 }
 
 /// How a client is started in a terminal.
@@ -59,7 +63,16 @@ impl Terminal {
         let modes = tcgetattr(&file).unwrap();
         let child = command.spawn(pts).unwrap();
         let screen = vt100::Parser::new(24.try_into().unwrap(), 80.try_into().unwrap(), SCROLLBACK);
-        Self { file, child, screen, output: mpsc::channel().1, written: Vec::new(), modes }
+        Self {
+            file,
+            child,
+            screen,
+            output: mpsc::channel().1,
+            written: Vec::new(),
+            modes,
+            answers: false,
+            reflows: false,
+        }
     }
 
     /// Reads from now on.
@@ -88,14 +101,70 @@ impl Terminal {
         self.file.write_all(text.as_bytes()).unwrap();
     }
 
+    /// Types pieces that the program reads one by one, as over a slow line. Returns how long that took.
+    pub fn type_in_pieces(&mut self, pieces: &[&str]) -> Duration {
+        let start = Instant::now();
+        for piece in pieces {
+            let before = self.reads();
+            self.type_in(piece);
+            while self.reads() == before {
+                assert!(start.elapsed() < DEADLINE, "{piece:?} is not read");
+                thread::yield_now();
+            }
+        }
+        start.elapsed()
+    }
+
+    /// How often the thread that reads keys has had to wait for more.
+    fn reads(&self) -> String {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
+        let of = |task: &Path, file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+        let keys = tasks.map(|task| task.path()).find(|task| of(task, "comm").trim() == "keys").unwrap();
+        let status = of(&keys, "status");
+        status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned()
+    }
+
     pub fn enter(&mut self, text: &str) {
         self.type_in(&format!("{text}\r"));
     }
 
     pub fn resize(&mut self, width: u16, height: u16) {
-        self.screen.screen_mut().set_size(height.try_into().unwrap(), width.try_into().unwrap());
+        if self.reflows {
+            self.reflow(width, height);
+        } else {
+            self.screen.screen_mut().set_size(height.try_into().unwrap(), width.try_into().unwrap());
+        }
         let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&self.file, size).unwrap();
+    }
+
+    /// Breaks the lines of what is shown anew. Keeps no colours, and knows of no wide characters.
+    fn reflow(&mut self, width: u16, height: u16) {
+        let (row, column) = self.screen.screen().cursor_position();
+        let old_width = self.screen.screen().size().1.get();
+        let (mut lines, mut cursor) = (vec![String::new()], (0, 0));
+        let rows = self.rows().len().max(usize::from(row) + 1);
+        for at in 0..u16::try_from(rows).unwrap() {
+            if at == row {
+                cursor = (lines.len() - 1, lines.last().unwrap().len() + usize::from(column));
+            }
+            let line = lines.last_mut().unwrap();
+            line.push_str(&self.screen.screen().contents_between(at, 0, at, old_width));
+            if !self.screen.screen().row_wrapped(at) {
+                lines.push(String::new());
+            }
+        }
+        lines.pop();
+        let line = lines.get_mut(cursor.0).unwrap();
+        *line = format!("{line:<0$}", cursor.1);
+        let rows = |line: &String| line.trim_end().len().div_ceil(width.into()).max(1);
+        let above: usize = lines.iter().take(cursor.0).map(rows).sum();
+        let (row, column) = (above + cursor.1 / usize::from(width), cursor.1 % usize::from(width));
+        let shown: usize = lines.iter().map(rows).sum();
+        assert!(shown.max(row + 1) <= height.into(), "this terminal does not scroll while it breaks rows");
+        self.screen = vt100::Parser::new(height.try_into().unwrap(), width.try_into().unwrap(), SCROLLBACK);
+        let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
+        self.screen.process(format!("{}\x1b[{};{}H", lines.join("\r\n"), row + 1, column + 1).as_bytes());
     }
 
     /// Waits until the screen is as it should be.
@@ -112,6 +181,17 @@ impl Terminal {
 
     fn take(&mut self, bytes: &[u8]) {
         self.screen.process(bytes);
+        let asked =
+            |question: &[u8]| bytes.windows(question.len()).filter(|piece| *piece == question).count();
+        let questions = if self.answers { [asked(b"\x1b[>c"), asked(b"\x1b[6n")] } else { [0, 0] };
+        for _ in 0..questions[0] {
+            // As tmux and xterm do.
+            self.type_in(if self.reflows { "\x1b[>84;0;0c" } else { "\x1b[>41;390;0c" });
+        }
+        for _ in 0..questions[1] {
+            let (row, column) = self.screen.screen().cursor_position();
+            self.type_in(&format!("\x1b[{};{}R", row + 1, column + 1));
+        }
         self.written.extend_from_slice(bytes);
     }
 
@@ -124,6 +204,11 @@ impl Terminal {
     pub fn expect_line(&mut self, line: &str, column: u16) {
         let what = format!("{line:?} with the cursor at {column}");
         self.wait(&what, |terminal| terminal.line() == (line.to_owned(), column));
+    }
+
+    /// Whether nothing of the line that is being typed is still to come: at last the cursor is put into its column.
+    pub fn is_drawn(&self) -> bool {
+        self.written.ends_with(b"C") || (self.written.ends_with(b"\r") && self.line() == (String::new(), 0))
     }
 
     /// The row with the cursor and its column.

@@ -116,6 +116,18 @@ impl Arguments<'_> {
         }
     }
 
+    /// What a script says is so; not so unless it does.
+    pub fn flag(&mut self, field: &'static str) -> Result<bool> {
+        let Self::Json(fields) = self else {
+            return Ok(false);
+        };
+        match take(fields, field) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(_) => Err(self.invalid(field, "true or false".into())),
+        }
+    }
+
     pub fn word(&mut self, field: &str) -> Result<Option<String>> {
         let Self::Typed { rest, .. } = self else {
             return self.rest(field);

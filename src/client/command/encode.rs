@@ -23,9 +23,12 @@ impl Command {
             Self::Request(peer) => ("request", json!({"peer": peer})),
             Self::Chat(to, text) => ("chat", json!({"to": to, "text": text})),
             Self::Converse(peer) => ("converse", json!({"peer": peer})),
-            // It has lost a slash when it was typed.
-            Self::Line { text, .. } if text.starts_with('/') => ("line", json!({"text": format!("/{text}")})),
-            Self::Line { text, .. } => ("line", json!({"text": text})),
+            Self::Line { text, meant, .. } => {
+                // It has lost a slash when it was typed.
+                let slash = if text.starts_with('/') { "/" } else { "" };
+                let text = format!("{slash}{text}");
+                ("line", if *meant { json!({"text": text, "meant": true}) } else { json!({"text": text}) })
+            }
             Self::Logout => ("logout", none),
             Self::Contacts => ("contacts", none),
             Self::Outbox => ("outbox", none),
@@ -68,6 +71,14 @@ impl Command {
 mod tests {
     use super::super::{json::parse as parse_json, parse};
     use super::*;
+
+    /// A line that the user was asked about.
+    fn meant(line: &str) -> Command {
+        match parse(line) {
+            Some(Ok(Command::Line { text, otherwise, .. })) => Command::Line { text, otherwise, meant: true },
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
     fn what_is_typed_here_is_understood_there() {
@@ -127,6 +138,8 @@ mod tests {
             Command::Read(bob.into(), 9),
             Command::Prompt,
             Command::Quiet,
+            meant("chat carol hi"),
+            meant("//help"),
         ] {
             assert_eq!(parse_json(&command.to_json(None).to_string()), (None, Ok(command)));
         }

@@ -144,7 +144,7 @@ mod tests {
             (r#"{"command":"help","about":"chat"}"#, "HELP CHAT"),
             (r#"{"command":"logout"}"#, "LOGOUT"),
         ] {
-            assert_eq!(said(line), parse_typed(typed).unwrap().unwrap(), "{line}");
+            assert_eq!(said(line), parse_typed(&format!("/{typed}")).unwrap().unwrap(), "{line}");
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_script_may_also_say_what_a_person_types() {
         assert_eq!(parse_line("  "), None);
-        assert_eq!(parse_line("HELP"), Some((None, Ok(Command::Help))));
+        assert_eq!(parse_line("/HELP"), Some((None, Ok(Command::Help))));
         assert_eq!(parse_line(r#"{"command":"help"}"#), Some((None, Ok(Command::Help))));
     }
 

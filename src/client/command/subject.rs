@@ -27,6 +27,13 @@ impl Command {
         }
     }
 
+    /// Whether a line of a conversation that reads as this command may be meant as it: what is about a user who is not
+    /// known would come to nothing, as "forget it" does. A message for another user is always asked about.
+    pub fn may_be_meant(&self, is_known: impl FnOnce(&Name) -> bool) -> bool {
+        matches!(self, Self::Chat(..) | Self::Converse(_) | Self::Request(_))
+            || self.user().is_none_or(is_known)
+    }
+
     pub fn room(&self) -> Option<&RoomLabel> {
         match self {
             Self::Room(room)

@@ -24,6 +24,8 @@ pub enum Command {
     Line {
         text: String,
         otherwise: Box<Result<Self, CommandError>>,
+        /// Whether the user was asked, and wants it said although it may read as a command.
+        meant: bool,
     },
     Logout,
     Contacts,
@@ -137,8 +139,8 @@ messages are taken. CHAT <user> <message> answers too. FORGET <user> ends it.",
             ("CHAT [user]", "enter a conversation; CHAT alone leaves it"),
         ],
         more: "In a conversation, each line you type is a message to that user or room,
-unless it is a command in upper case or starts with /. Type //x to send /x. A
-line that starts with a space is sent exactly as you type it.
+unless it starts with / or is REQUEST <user>, CHAT or LOGOUT in upper case.
+You are asked about other lines that read as a command. //x sends /x.
 A message is safe on your disk before it is reported as sent. It is delivered
 once and in order, however long you or the user are away.",
         forms: &[
@@ -440,8 +442,9 @@ ends with its own terminal, and there this is LOGOUT.",
         name: "LOGOUT",
         aliases: &["QUIT", "EXIT", "Q", "LOGOFF"],
         usages: &[("LOGOUT", "leave; undelivered messages are kept")],
-        more: "Ctrl+C and Ctrl+D do the same. Your contacts see that you are gone.
-Undelivered messages go out when you start again.",
+        more: "It ends the client and all its boxes; so do Ctrl+D, and Ctrl+C twice, where
+the client was started. Your contacts see that you are gone. Undelivered
+messages go out when you start again.",
         forms: &[("logout", |_| Ok(Command::Logout))],
         writes: |_| false,
     },
@@ -499,7 +502,7 @@ mod tests {
                     .replace(" [command]", " chat")
                     .replace(" [user]", "")
                     .replace(" <digits>", " ab");
-                let command = parse(&line).unwrap().unwrap();
+                let command = parse(&format!("/{line}")).unwrap().unwrap();
                 assert_eq!(command.name(), name, "{line}");
             }
             assert!(spec.aliases.iter().all(|alias| find(alias).is_none()), "{name}");

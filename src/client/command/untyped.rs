@@ -5,9 +5,13 @@ use super::{CommandError, parse};
 
 pub static UNTYPED: &[(&str, Parser)] = &[
     ("line", |args| {
-        let line = args.text("text")?;
+        let (line, asked) = (args.text("text")?, args.flag("meant")?);
         // What was typed is one message however many lines it has.
-        parse(&line).unwrap_or_else(|| Err(CommandError::unknown("")))
+        let mut command = parse(&line).unwrap_or_else(|| Err(CommandError::unknown("")))?;
+        if let Command::Line { meant, .. } = &mut command {
+            *meant = asked;
+        }
+        Ok(command)
     }),
     ("prompt", |_| Ok(Command::Prompt)),
     ("quiet", |_| Ok(Command::Quiet)),

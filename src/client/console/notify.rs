@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased};
+use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::LAST_WORDS;
@@ -26,6 +27,21 @@ const LIMIT: Duration = Duration::from_secs(30);
 const TEXT: usize = 64 * 1024;
 /// How often it is looked whether commands have ended.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// An error if there is no such program, as far as that shows before it is run: later, there is no good place to say so.
+pub fn check(program: &Path) -> io::Result<()> {
+    let runs = |path: &Path| {
+        access(path, Access::EXEC_OK)?;
+        if path.is_file() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::PermissionDenied)) }
+    };
+    // As the system looks for it: a name without a directory is that of a program in the PATH.
+    if program.components().count() != 1 || program.is_absolute() {
+        return runs(program);
+    }
+    let directories = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&directories).any(|directory| runs(&directory.join(program)).is_ok());
+    if found { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+}
 
 /// Where messages are announced. Commands that still run when it is dropped are killed.
 pub struct Notifier {

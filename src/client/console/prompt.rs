@@ -1,8 +1,10 @@
 //! The prompt of the chat: the conversation and what is unread, commands and names that Tab completes, and hints.
 
-use crate::client::command::{self, COMMANDS, Command};
+use crate::client::addressee::Addressee;
+use crate::client::command::{self, BARE, COMMANDS, Command};
 use crate::client::event::Prompt;
 use crate::client::notice::many;
+use crate::protocol::Name;
 use crate::terminal::{self, Completion};
 
 /// How many senders of unread messages the prompt names.
@@ -40,7 +42,10 @@ impl terminal::Prompt for Prompt {
         let (earlier, word) = before.split_at_checked(start).unwrap_or_default();
         let earlier: Vec<&str> = earlier.split_whitespace().collect();
         let candidates = match earlier.split_first() {
-            None if self.conversation.is_none() || word.starts_with('/') || is_upper(word) => commands(word),
+            None if self.conversation.is_none() || word.starts_with('/') => commands(word),
+            None if is_upper(word) => {
+                commands(word).into_iter().filter(|name| BARE.contains(&name.as_str())).collect()
+            }
             None => names(word, self),
             Some((first, _)) if !is_command(first, self) => names(word, self),
             Some((first, rest)) => {
@@ -81,15 +86,35 @@ impl terminal::Prompt for Prompt {
         }
     }
 
+    fn is_doubtful(&self, entry: &str) -> bool {
+        let is_known = |name: &Name| self.contacts.binary_search(name).is_ok();
+        self.conversation.is_some()
+            && matches!(command::parse(entry), Some(Ok(Command::Line { otherwise, .. }))
+                if otherwise.as_ref().as_ref().is_ok_and(|command| command.may_be_meant(is_known)))
+    }
+
     fn confirmation(&self, text: &str, entries: usize) -> String {
-        let lines = text.lines().count();
-        match &self.conversation {
-            _ if entries > 1 => format!("run these {entries} lines one after the other? (y/n)"),
-            Some(name) if !is_command(text, self) => {
-                format!("send these {lines} lines to {name} as one message? (y/n)")
-            }
-            _ => format!("send these {lines} lines as one message? (y/n)"),
+        if entries > 1 {
+            let mut to = said_to(text.lines(), self.conversation.clone());
+            to.dedup();
+            let said = match to.as_slice() {
+                [] => String::new(),
+                to => {
+                    let to: Vec<_> = to.iter().map(ToString::to_string).collect();
+                    format!(" What is no command goes to {}.", to.join(", "))
+                }
+            };
+            return format!("run these {entries} lines one after the other?{said} (y/n)");
         }
+        let (what, whole) = match text.lines().count() {
+            1 => ("this".to_owned(), ""),
+            lines => (format!("these {lines} lines"), " as one message"),
+        };
+        let to = said_to([text].into_iter(), self.conversation.clone()).pop();
+        let to = to.map_or_else(String::new, |to| format!(" to {to}"));
+        let doubt =
+            if self.is_doubtful(text) { " It reads as a command, which begins with / here." } else { "" };
+        format!("send {what}{to}{whole}?{doubt} (y/n)")
     }
 }
 
@@ -99,9 +124,34 @@ pub fn plain_prompt(prompt: &Prompt) -> String {
     format!("{name}> ")
 }
 
-/// Whether the line is a command, and not a message of the conversation.
-fn is_command(line: &str, prompt: &Prompt) -> bool {
-    prompt.conversation.is_none() || !matches!(command::parse(line), Some(Ok(Command::Line { .. })))
+/// Who gets each of these entries, in their order, from a user who is in this conversation before.
+fn said_to<'t>(
+    entries: impl Iterator<Item = &'t str>,
+    mut conversation: Option<Addressee>,
+) -> Vec<Addressee> {
+    let mut to = Vec::new();
+    for entry in entries {
+        let command = match command::parse(entry) {
+            Some(Ok(Command::Line { otherwise, .. })) => match &conversation {
+                Some(conversation) => Ok(Command::Chat(conversation.clone(), String::new())),
+                None => *otherwise,
+            },
+            Some(command) => command,
+            None => continue,
+        };
+        match command {
+            Ok(Command::Chat(addressee, _)) => to.push(addressee),
+            Ok(Command::Converse(other)) => conversation = other,
+            _ => {}
+        }
+    }
+    to
+}
+
+/// Whether a line that begins with this word is a command, and not a message of the conversation.
+fn is_command(word: &str, prompt: &Prompt) -> bool {
+    let slash = word.starts_with('/') && !word.starts_with("//");
+    prompt.conversation.is_none() || slash || BARE.contains(&word)
 }
 
 fn is_upper(word: &str) -> bool {
@@ -156,6 +206,8 @@ mod tests {
             ("/cha", None, 0, &["/chat"]),
             ("/CHA", Some("bob"), 0, &["/CHAT"]),
             ("CHA", Some("bob"), 0, &["CHAT"]),
+            ("CONT", Some("bob"), 0, &[]),
+            ("REQUEST c", Some("bob"), 8, &["carol"]),
             ("cha", Some("bob"), 0, &[]),
             ("bo", Some("carol"), 0, &["bob", "bobby"]),
             ("hello ca", Some("bob"), 6, &["carol"]),
@@ -198,6 +250,8 @@ mod tests {
             ("CHAT bob h", None, false),
             ("chat ", Some("bob"), false),
             ("/chat ", Some("bob"), true),
+            ("REQUEST ", Some("bob"), true),
+            ("HISTORY ", Some("bob"), false),
             ("HISTORY bob", None, true),
             ("CONTACTS ", None, false),
             ("SHOUT ", None, false),
@@ -236,8 +290,55 @@ mod tests {
     fn pasted_lines_are_one_message_or_commands() {
         let prompt = prompt(Some("bob"));
         assert!(prompt.is_one_entry("one\ntwo"));
-        assert!(prompt.confirmation("one\ntwo", 1).contains("2 lines to bob as one message"));
         assert!(!prompt.is_one_entry("/REQUEST bob\n/CONTACTS"));
-        assert!(prompt.confirmation("/REQUEST bob\n/CONTACTS", 2).contains("2 lines one after the other"));
+        let run = "run these 2 lines one after the other?";
+        for (text, entries, question) in [
+            ("one\ntwo", 1, "send these 2 lines to bob as one message? (y/n)"),
+            ("/REQUEST bob\n/CONTACTS", 2, &format!("{run} (y/n)")),
+            // The question about what begins as a command names who gets it.
+            ("CHAT carol hi\nthere", 1, "send these 2 lines to carol as one message? (y/n)"),
+            ("/CONTACTS\nhi", 2, &format!("{run} What is no command goes to bob. (y/n)")),
+            ("CHAT carol\nhi", 2, &format!("{run} What is no command goes to carol. (y/n)")),
+            ("CHAT\ncontacts", 2, &format!("{run} (y/n)")),
+            (
+                "chat carol hi\nthere",
+                1,
+                "send these 2 lines to bob as one message? It reads as a command, which begins with / here. (y/n)",
+            ),
+            ("chat carol hi", 1, "send this to bob? It reads as a command, which begins with / here. (y/n)"),
+        ] {
+            assert_eq!(prompt.confirmation(text, entries), question, "{text:?}");
+        }
+        let outside = self::prompt(None);
+        assert_eq!(
+            outside.confirmation("chat carol hi\nthere", 1),
+            "send these 2 lines to carol as one message? (y/n)"
+        );
+    }
+
+    #[test]
+    fn what_reads_as_a_command_is_doubtful_in_a_conversation() {
+        for (line, doubtful) in [
+            ("chat carol hi", true),
+            ("chat calor hi", true),
+            (" CHAT carol hi", true),
+            ("request dave", true),
+            ("TRUST bob 0123456789abcdef", true),
+            ("TRUST dave 0123456789abcdef", false),
+            ("CONTACTS", true),
+            ("logout", true),
+            ("forget it", false),
+            ("forget carol", true),
+            ("WHY are you late?", false),
+            ("why not", false),
+            ("join #lab", true),
+            ("CHAT carol hi", false),
+            ("/contacts", false),
+            ("//contacts", false),
+            ("hello", false),
+        ] {
+            assert_eq!(prompt(Some("bob")).is_doubtful(line), doubtful, "{line}");
+            assert!(!prompt(None).is_doubtful(line), "{line}");
+        }
     }
 }

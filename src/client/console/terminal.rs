@@ -12,7 +12,7 @@ use super::prompt::plain_prompt;
 use crate::client::command::{self, Command, MAX_LINE, Reference};
 use crate::client::event::{Input, Prompt};
 use crate::client::notice::{Notice, Told};
-use crate::terminal::{Event, History, Prompt as _, Terminal, Tty, echo};
+use crate::terminal::{Event, History, Key, Prompt as _, Terminal, Tty, echo};
 
 /// How many bytes are gathered before they are written.
 const GATHERED: usize = 64 * 1024;
@@ -72,29 +72,40 @@ impl Session<'_> {
         let (nowhere, _receiver) = bounded(0);
         loop {
             self.flush()?;
+            let asked = self.terminal.is_asked();
             let idle = self.waiting.is_empty();
             let keys = if idle { self.terminal.typed.clone() } else { never() };
             let commands = if idle { &nowhere } else { &channels.commands };
-            let tick = self.output.deadline().map_or_else(never, at);
+            let batches = if asked { never() } else { channels.batches.clone() };
+            let tick = self.output.deadline().filter(|_| !asked).map_or_else(never, at);
+            let by_time = self.terminal.deadline().filter(|_| idle || asked).map_or_else(never, at);
             select! {
-                recv(channels.batches) -> notices => match notices {
+                recv(batches) -> notices => match notices {
                     Ok(notices) => self.print(&notices),
                     Err(_) => break,
                 },
                 recv(channels.prompts) -> prompt => prompt.into_iter().for_each(|it| *self.terminal.prompt() = it),
                 recv(keys) -> chunk => match chunk {
-                    Ok(chunk) => self.take_keys(&chunk)?,
+                    Ok(chunk) => {
+                        let keys = self.terminal.decode(&chunk);
+                        self.take_keys(keys)?;
+                    }
                     // The terminal is gone.
                     Err(_) => {
                         self.terminal.typed = never();
                         channels.tell(Input::Signal);
                     }
                 },
+                recv(by_time) -> _ => {
+                    let keys = self.terminal.tick();
+                    self.take_keys(keys)?;
+                }
                 recv(tick) -> _ => self.output.tick(self.terminal.output()),
                 recv(changes) -> _ => self.terminal.refresh()?,
                 send(commands, self.waiting.drain(..).collect()) -> _ => {}
             }
-            while self.terminal.output().len() < GATHERED
+            while !self.terminal.is_asked()
+                && self.terminal.output().len() < GATHERED
                 && let Ok(notices) = channels.batches.try_recv()
             {
                 self.print(&notices);
@@ -118,6 +129,9 @@ impl Session<'_> {
     /// Only then have the batches been shown.
     fn flush(&mut self) -> io::Result<()> {
         self.terminal.flush()?;
+        if self.terminal.is_asked() {
+            return Ok(());
+        }
         for _ in 0..std::mem::take(&mut self.unconfirmed) {
             // A loop that is gone needs no answer.
             self.channels.tell(Input::Printed);
@@ -125,11 +139,13 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn take_keys(&mut self, chunk: &[u8]) -> io::Result<()> {
-        for key in self.terminal.decode(chunk) {
+    fn take_keys(&mut self, keys: Vec<Key>) -> io::Result<()> {
+        for key in keys {
             match self.terminal.press(key)? {
                 None => {}
-                Some(Event::Entered(lines)) => lines.into_iter().for_each(|line| self.entered(line)),
+                Some(Event::Entered { entries, asked }) => {
+                    entries.into_iter().for_each(|entry| self.entered(entry, asked));
+                }
                 Some(Event::Interrupt) => _ = self.channels.tell(Input::Signal),
                 Some(Event::EndOfInput) => self.waiting.push_back(Input::typed(Ok(Command::Detach))),
             }
@@ -137,8 +153,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn entered(&mut self, line: String) {
-        let (prompt, command) = (plain_prompt(self.terminal.prompt()), command::parse(&line));
+    fn entered(&mut self, line: String, asked: bool) {
+        let (prompt, mut command) = (plain_prompt(self.terminal.prompt()), command::parse(&line));
+        if let Some(Ok(Command::Line { meant, .. })) = &mut command {
+            *meant = asked;
+        }
         // A message is shown with its time once it is safe.
         let reference = if self.terminal.prompt().is_one_entry(&line) {
             Some(self.unanswered.keep(prompt, line))

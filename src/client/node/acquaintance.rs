@@ -111,9 +111,11 @@ pub(super) fn status(node: &mut Node, journal: &Journal, status: &Status) -> Res
     let linked = node.links.of(id).is_some();
     let hope = node.dialer.learn_also(node.fx.now, id, also)
         | node.dialer.learn(node.fx.now, id, *address, *online == Some(true));
+    // A discovery that has just been started knows of none yet. What a link says is more, and its end tells this too.
+    let known = *online == Some(false) && linked;
     if node.dialer.set_presence(node.fx.now, id, *online)
         && wanted
-        && let Some(online) = *online
+        && let Some(online) = (*online).filter(|_| !known)
     {
         node.fx.tell(Notice::Presence { peer: name.clone(), state: online.into() });
     }

@@ -214,8 +214,7 @@ impl Node {
     pub(super) fn has_written(&mut self, conversation: ConversationId) {
         let asker = self.fx.output.asker();
         if self.fx.output.readers().any(|id| id == asker) {
-            let handed = self.conversations.handed(asker, conversation);
-            self.conversations.mark_read(conversation, handed);
+            self.conversations.wrote(asker, conversation);
         }
     }
 

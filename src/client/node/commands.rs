@@ -2,11 +2,9 @@
 
 use super::super::addressee::Addressee;
 use super::super::command::{self, Command, CommandError};
-use super::super::event::BoxId;
-use super::super::notice::{Body, Code, ErrorNotice, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
+use super::super::notice::{Body, Code, HistoryLine, MANY_UNREAD, Notice, OutboxLine, UpDown};
 use super::super::verification;
 use super::one_shot::{OneShot, Place};
-use super::output::Asked;
 use super::roster::Person;
 use super::{Node, acquaintance, boxes, leaving, room_commands, room_view};
 use crate::protocol::peer::{ByeReason, Kind};
@@ -14,8 +12,10 @@ use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
 use crate::store::journal::{ContactId, ConversationId, Entry, Identity, Journal, Request, Standing};
 
+pub(super) use lines::{meaning, refuse_line, refuse_unsaved};
 pub(super) use searching::{answer_search, refuse_searches};
 
+mod lines;
 mod searching;
 
 /// How many messages `OUTBOX` shows of each contact.
@@ -95,36 +95,6 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Explain(about) => node.fx.tell(Notice::Explanation(*about)),
     }
     Ok(())
-}
-
-/// What a line means here and now.
-pub(super) fn meaning(node: &Node, front_end: BoxId, command: &Command) -> Result<Command, CommandError> {
-    let with = node.conversations.with(front_end, &node.roster);
-    match (command, with) {
-        (Command::Line { text, .. }, Some(to)) => Ok(Command::Chat(to, text.clone())),
-        (Command::Line { otherwise, .. }, None) => (**otherwise).clone(),
-        (command, _) => Ok(command.clone()),
-    }
-}
-
-/// A line that is no command was not done.
-pub(super) fn refuse_line(node: &mut Node, error: &CommandError) {
-    node.refuse(error.into(), None, error.to_string());
-}
-
-/// A command could not be saved, and so was not done.
-pub(super) fn refuse_unsaved(node: &mut Node, command: &Command, asked: Asked) {
-    node.fx.output.answer(Some(asked));
-    node.note_refused();
-    node.fx.tell(Notice::Error(ErrorNotice {
-        code: Code::NotSaved,
-        message: format!("not saved, and not done: {command}; the disk is full or fails"),
-        peer: command.user().cloned(),
-        room: command.room().cloned(),
-        id: None,
-        text: command.text().map(str::to_owned),
-    }));
-    node.fx.output.answer(None);
 }
 
 /// The contact of this name; says so if there is none.
@@ -269,16 +239,15 @@ fn outbox(node: &mut Node, journal: &Journal) -> Result<()> {
 
 fn history(node: &mut Node, journal: &Journal, name: &Name, count: u32) -> Result<()> {
     if let Some(id) = known(node, name) {
-        let messages = history_lines(node, journal, id, count)?;
-        node.conversations.mark_read(ConversationId::User(id), node.delivery.last_seq());
+        let entries = journal.history(id, count)?;
+        let oldest = node.conversations.oldest_unread(journal, id)?;
+        if oldest.is_some_and(|oldest| entries.first().is_some_and(|first| first.seq() <= oldest)) {
+            node.conversations.mark_read(ConversationId::User(id), node.delivery.last_seq());
+        }
+        let messages = lines(node, id, entries);
         node.fx.tell(Notice::History { peer: name.clone(), messages });
     }
     Ok(())
-}
-
-/// The last entries of the conversation with a contact.
-fn history_lines(node: &Node, journal: &Journal, id: ContactId, count: u32) -> Result<Vec<HistoryLine>> {
-    Ok(lines(node, id, journal.history(id, count)?))
 }
 
 /// Entries of the conversation with a contact as they are listed.
@@ -303,7 +272,7 @@ fn converse(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let unread = node.conversations.unread(conversation);
     let count = unread + node.conversations.own_among_unread(journal, id)?;
     let count = u32::try_from(count.clamp(LAST_LINES, MANY_UNREAD)).unwrap_or(u32::MAX);
-    let messages = history_lines(node, journal, id, count)?;
+    let messages = lines(node, id, journal.history(id, count)?);
     node.conversations.enter(node.fx.output.asker(), Some(conversation));
     node.conversations.mark_read(conversation, node.delivery.last_seq());
     node.fx.tell(Notice::Conversation { peer: Some(name.clone()), unread, messages });

@@ -1,7 +1,7 @@
 //! What the user has seen: up to where each conversation was shown and read, and which one the user is in.
 //!
-//! A message is unread until the user enters its conversation, is in it when it is shown, writes there, or looks at the
-//! history. How far the user is, is kept in the journal, some time later.
+//! A message is unread until the user enters its conversation, is in it when it is shown, writes there after it was shown, or
+//! looks at a history that shows all that is unread. How far the user is, is kept in the journal, some time later.
 //!
 //! Each front end has a conversation of its own, and is told everything once: where there was no room for it, from the
 //! journal, later. One that comes is told what none has shown yet.
@@ -41,6 +41,8 @@ pub struct Conversations {
     unread: Table<BTreeMap<Addressee, u64>>,
     /// The front ends that are still to be told something of a conversation that is in the journal, and from where on.
     behind: Table<BTreeMap<(ConversationId, BoxId), Seq>>,
+    /// Up to where theirs were shown to others than these front ends, before they came, and were not read then.
+    missed: Table<BTreeMap<(ConversationId, BoxId), Seq>>,
     /// Those that are still to be told of deliveries, and from where on.
     unannounced: Table<BTreeMap<(ContactId, BoxId), Seq>>,
     /// Where unread messages must be counted again.
@@ -108,6 +110,7 @@ impl Conversations {
             current: Table::default(),
             unread: Table::new(counts),
             behind: Table::default(),
+            missed: Table::default(),
             unannounced: Table::default(),
             uncounted: Value::default(),
             unsaved: Value::default(),
@@ -123,12 +126,18 @@ impl Conversations {
         for (id, shown) in unshown {
             self.behind.insert((id, front_end), shown);
         }
+        let is_missed = |thread: &Thread| thread.unread > 0 && thread.reading.read < thread.reading.shown;
+        let missed = self.threads.iter().filter(|(_, thread)| is_missed(thread));
+        let missed: Vec<_> = missed.map(|(id, thread)| (*id, thread.reading.shown)).collect();
+        missed.into_iter().for_each(|(id, shown)| _ = self.missed.insert((id, front_end), shown));
     }
 
     /// A front end has gone.
     pub fn detach(&mut self, front_end: BoxId) {
         let told: Vec<_> = self.behind.keys().filter(|(_, it)| *it == front_end).copied().collect();
         told.iter().for_each(|key| _ = self.behind.remove(key));
+        let missed: Vec<_> = self.missed.keys().filter(|(_, it)| *it == front_end).copied().collect();
+        missed.iter().for_each(|key| _ = self.missed.remove(key));
         let told: Vec<_> = self.unannounced.keys().filter(|(_, it)| *it == front_end).copied().collect();
         told.iter().for_each(|key| _ = self.unannounced.remove(key));
         self.current.remove(&front_end);
@@ -151,6 +160,8 @@ impl Conversations {
         self.unsaved.remove(&id);
         let told: Vec<_> = self.behind.keys().filter(|(it, _)| *it == id).copied().collect();
         told.iter().for_each(|key| _ = self.behind.remove(key));
+        let missed: Vec<_> = self.missed.keys().filter(|(it, _)| *it == id).copied().collect();
+        missed.iter().for_each(|key| _ = self.missed.remove(key));
         if let ConversationId::User(contact) = id {
             let told: Vec<_> = self.unannounced.keys().filter(|(it, _)| *it == contact).copied().collect();
             told.iter().for_each(|key| _ = self.unannounced.remove(key));
@@ -200,7 +211,7 @@ impl Conversations {
     }
 
     /// Up to where the others' messages have been given to a front end.
-    pub fn handed(&self, front_end: BoxId, id: ConversationId) -> Seq {
+    fn handed(&self, front_end: BoxId, id: ConversationId) -> Seq {
         let told = || self.threads.get(&id).map_or(0, |thread| thread.told);
         self.behind.get(&(id, front_end)).copied().unwrap_or_else(told)
     }
@@ -218,17 +229,22 @@ impl Conversations {
         self.addressee(roster, self.current(front_end)?)
     }
 
+    /// The first message of a contact that is unread.
+    pub fn oldest_unread(&self, journal: &Journal, id: ContactId) -> Result<Option<Seq>> {
+        let mut oldest = None;
+        let thread = self.threads.get(&ConversationId::User(id));
+        if let Some(thread) = thread.filter(|thread| thread.unread > 0) {
+            journal.received_after(id, thread.reading.read, |received| {
+                oldest = Some(received.seq);
+                false
+            })?;
+        }
+        Ok(oldest)
+    }
+
     /// How many of ours stand among and after what is unread of a contact.
     pub fn own_among_unread(&self, journal: &Journal, id: ContactId) -> Result<u64> {
-        let thread = self.threads.get(&ConversationId::User(id));
-        let Some(thread) = thread.filter(|thread| thread.unread > 0) else {
-            return Ok(0);
-        };
-        let mut oldest = None;
-        journal.received_after(id, thread.reading.read, |received| {
-            oldest = Some(received.seq);
-            false
-        })?;
+        let oldest = self.oldest_unread(journal, id)?;
         oldest.map_or(Ok(0), |oldest| journal.count_sent_after(id, oldest))
     }
 
@@ -293,6 +309,16 @@ impl Conversations {
         }
         if self.current(front_end) == Some(id) {
             self.mark_read(id, seq);
+        }
+    }
+
+    /// The user writes there in a front end, and has read what that has shown. Where something unread was shown before it
+    /// came, by an earlier session or another box, that may be long gone from the screen, and all stays unread.
+    pub fn wrote(&mut self, front_end: BoxId, id: ConversationId) {
+        let missed = self.missed.get(&(id, front_end)).copied().unwrap_or_default();
+        let seen = self.threads.get(&id).filter(|thread| thread.reading.read >= missed);
+        if let Some(shown) = seen.map(|thread| thread.reading.shown) {
+            self.mark_read(id, shown.min(self.handed(front_end, id)));
         }
     }
 
@@ -394,6 +420,7 @@ transactional!(Conversations {
     current,
     unread,
     behind,
+    missed,
     unannounced,
     uncounted,
     unsaved,

@@ -11,6 +11,7 @@ use super::dialer::{Dialer, Outlook};
 use super::held::Held;
 use super::links::Links;
 use super::outside::Outside;
+use super::reach::Reach;
 use super::rendezvous::Rendezvous;
 use super::roster::{Person, Roster};
 use crate::protocol::Name;
@@ -24,6 +25,7 @@ pub struct View<'n> {
     pub roster: &'n Roster,
     pub rendezvous: &'n Rendezvous,
     pub dialer: &'n Dialer,
+    pub reach: &'n Reach,
     pub outside: &'n Outside,
     pub links: &'n Links,
     pub delivery: &'n Delivery,
@@ -66,11 +68,12 @@ impl View<'_> {
     pub fn why(&self, now: Now, id: ContactId) -> Option<Why> {
         let person = self.roster.get(id)?;
         let outlook = self.dialer.outlook(id)?;
-        let idle = self.links.of(id).is_some()
-            || !person.is_dialled()
-            || person.identity.key.is_none()
-            || outlook.routes.is_empty()
-            || self.rendezvous.is_out();
+        let sought = self.links.of(id).is_none() && person.is_dialled() && !self.rendezvous.is_out();
+        let dial = outlook.next.filter(|_| person.identity.key.is_some() && !outlook.routes.is_empty());
+        let help = self.reach.next(now, id).filter(|_| self.dialer.presence(id) == Some(true));
+        let next = dial.into_iter().chain(help.filter(|at| *at > now.mono)).min().filter(|_| sought);
+        let helped = sought && dial.is_none() && help.is_some_and(|at| at <= now.mono);
+        let asked = self.rendezvous.next_try(now).filter(|_| sought);
         let on_the_wall = |at: Instant| {
             let wait = i64::try_from(at.since(now.mono).as_millis()).unwrap_or(i64::MAX);
             now.wall.saturating_add(wait)
@@ -81,8 +84,10 @@ impl View<'_> {
             discovery: self.rendezvous.told().clone(),
             nat: self.nat(),
             addresses: places(&outlook),
-            dialling: outlook.underway,
-            next_dial: outlook.next.filter(|_| !idle).map(on_the_wall),
+            dialling: outlook.underway || helped,
+            next_dial: next.map(on_the_wall),
+            asking: asked.is_some_and(|at| at <= now.mono),
+            next_asked: asked.filter(|at| *at > now.mono).map(on_the_wall),
             goodbye: outlook.goodbye.map(|(at, reason)| Goodbye { at, reason: in_words(reason).into() }),
         })
     }
@@ -237,6 +242,7 @@ mod tests {
         roster: Roster,
         rendezvous: Rendezvous,
         dialer: Dialer,
+        reach: Reach,
         outside: Outside,
         links: Links,
         delivery: Delivery,
@@ -261,6 +267,7 @@ mod tests {
                 roster: Roster::load(&rows),
                 rendezvous,
                 dialer: Dialer::load(at(0), &rows, 1),
+                reach: Reach::default(),
                 outside: Outside::default(),
                 links: Links::new(OWN),
                 delivery: Delivery::load(&journal, &rows, 7, 5).unwrap(),
@@ -293,8 +300,10 @@ mod tests {
         }
 
         fn view(&self) -> View<'_> {
-            let Self { roster, rendezvous, dialer, outside, links, delivery, held, conversations, .. } = self;
-            View { roster, rendezvous, dialer, outside, links, delivery, held, conversations }
+            let Self {
+                roster, rendezvous, dialer, reach, outside, links, delivery, held, conversations, ..
+            } = self;
+            View { roster, rendezvous, dialer, reach, outside, links, delivery, held, conversations }
         }
 
         fn why(&self) -> Why {

@@ -224,6 +224,10 @@ impl Node {
                     stranger,
                     route: None,
                 });
+                // It was not told while there was a link.
+                if person.is_wanted() && self.dialer.presence(contact) == Some(false) {
+                    self.fx.tell(Notice::Presence { peer: person.name.clone(), state: false.into() });
+                }
             }
             if !self.held.is_empty() {
                 self.note_held(contact);

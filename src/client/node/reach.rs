@@ -125,6 +125,16 @@ impl Reach {
         }
     }
 
+    /// When another way to a contact who is not linked is tried; at once while one is being tried.
+    pub fn next(&self, now: Now, id: ContactId) -> Option<Instant> {
+        let Search { stage, at, .. } = self.searches.get(&id)?;
+        match stage {
+            Stage::Punching | Stage::Relaying => Some(now.mono),
+            Stage::Dialled | Stage::Resting => Some(*at),
+            Stage::Relayed | Stage::Upgrading => None,
+        }
+    }
+
     /// When [`Self::tick`] is due.
     pub fn deadline(&self) -> Instant {
         self.wake.unwrap_or(Instant::NEVER)

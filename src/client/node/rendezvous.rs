@@ -344,6 +344,15 @@ impl Rendezvous {
         self.phase = Phase::Out;
     }
 
+    /// When discovery is tried again, while there is no session: at once if it is being tried.
+    pub fn next_try(&self, now: Now) -> Option<Instant> {
+        match self.phase {
+            Phase::Waiting(until) => Some(until),
+            Phase::Dialling | Phase::Registering(_) => Some(now.mono),
+            Phase::Up(_) | Phase::Out => None,
+        }
+    }
+
     /// When [`Self::tick`] is due.
     pub fn deadline(&self) -> Instant {
         match self.phase {

@@ -1,5 +1,7 @@
 //! What the user types about rooms, carried out by the machines of a node.
 
+use std::collections::BTreeSet;
+
 use super::super::addressee::{Addressee, RoomLabel};
 use super::super::notice::{Body, Code, MANY_UNREAD, Notice, RoomState};
 use super::rooms::{Cx, Refusal, Room, Rooms, State};
@@ -287,8 +289,14 @@ pub(super) fn converse(node: &mut Node, journal: &Journal, label: &RoomLabel) ->
 
 pub(super) fn history(node: &mut Node, journal: &Journal, label: &RoomLabel, count: u32) -> Result<()> {
     if let Some(id) = known(node, label) {
-        let messages = room_view::lines(node, id, journal.room_history(id, count)?);
-        node.conversations.mark_read(ConversationId::Room(id), node.delivery.last_seq());
+        let said = journal.room_history(id, count)?;
+        let unread = node.conversations.unread_in(journal, id, MANY_UNREAD)?;
+        // In the order that all see, what came last may stand anywhere.
+        let shown: BTreeSet<Seq> = said.iter().map(|said| said.seq).collect();
+        if unread.iter().all(|said| shown.contains(&said.seq)) {
+            node.conversations.mark_read(ConversationId::Room(id), node.delivery.last_seq());
+        }
+        let messages = room_view::lines(node, id, said);
         if let Some(room_id) = node.conversations.room(id).map(|room| room.key) {
             node.fx.tell(Notice::RoomHistory { room: label.clone(), room_id, messages });
         }

@@ -6,7 +6,7 @@
 //! - `membership`: who is in, by the owner's changes; `ring`: which of them are linked, and which one hands on to which;
 //! - `room`: one room, and what follows from what is known of it;
 //! - `take`: entries in; `write`: entries and changes out; `forks`: proof that an author breaks the rules;
-//! - `receipts`: how far each member is, what is final, and what is told of our own texts;
+//! - `receipts`: how far each member is, and what is told of our own texts; `settle`: what is final, by the owner's word;
 //! - `peers`: what is said to those who are linked, by the words of `say`.
 //!
 //! After a transaction that has failed everything is read from the journal again.
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use crate::protocol::peer::Cursor;
 use crate::protocol::room::{
     AboutRoom, Add, Change, Deed, EntryKind, Found, Hash, MAX_CHANGES, MAX_HEADS, MAX_MEMBERS, MAX_ROOMS,
-    Past, Pull, Remove, RoomKey, RoomSays, hash,
+    Past, Pull, Remove, RoomKey, RoomSays, Settled, hash,
 };
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
@@ -35,6 +35,7 @@ mod receipts;
 mod ring;
 mod room;
 mod say;
+mod settle;
 mod take;
 #[cfg(test)]
 mod tests;
@@ -270,13 +271,14 @@ impl Rooms {
             rows.retain(|row| row.branch == 0 && row.number > 0);
             rows.sort_by_key(|row| std::cmp::Reverse(row.place));
             let past_of = |row: &&ChainRow| {
-                let (mark, clock, place, ended) = (row.mark(), row.clock, row.place, row.ended);
-                Past { mark, clock, place, ended }
+                let (mark, clock, ended) = (row.mark(), row.clock, row.ended);
+                Past { mark, clock, ended }
             };
             past = rows.iter().map(past_of).take(MAX_HEADS).collect();
         }
-        let clock = room.last_place();
-        let add = Add { name: name.clone(), key, past, clock };
+        let (clock, place) = (room.last_place(), room.settled());
+        let settled = room.row.settlement.filter(|_| !all).map(|mark| Settled { mark, place });
+        let add = Add { name: name.clone(), key, past, clock, settled };
         let done = self.change(cx, id, Deed::Add(add))?;
         if let Some(room) = self.rooms.get(&id) {
             self.peers.introduce(cx, room, key)?;
@@ -335,7 +337,8 @@ impl Rooms {
         }
         (room.writing, room.epoch) = (None, Some(epoch));
         room.skip_past(cx.journal)?;
-        if room.write(cx, EntryKind::JOIN, &[])?.is_none() {
+        let body = room.says_to_lack();
+        if room.write(cx, EntryKind::JOIN, &body)?.is_none() {
             return Ok(Err(Refusal::TooMany));
         }
         room.sign(cx)?;
@@ -389,7 +392,7 @@ impl Rooms {
     /// The members that this account is to be linked with for the sake of its rooms.
     pub fn mates(&self) -> BTreeMap<PublicKey, Name> {
         let mut mates = BTreeMap::new();
-        for room in self.rooms.values().filter(|room| room.is_open()) {
+        for room in self.rooms.values().filter(|room| room.is_open() || room.leaves_unheard()) {
             let members = room.membership.members();
             let others = members.iter().filter(|(key, _)| **key != room.own);
             let near = room.ring.neighbours(room.own);
@@ -479,9 +482,8 @@ impl Rooms {
             if room.changed {
                 room.inherit(cx)?;
             }
-            room.raise_late(cx)?;
+            room.settle(cx)?;
             room.sign(cx)?;
-            room.settle(cx.journal)?;
             if let Some(receipt) = room.receipt_due(cx.journal, cx.now, cx.keypair, cx.epoch)? {
                 peers.say_receipt(cx, room, receipt);
             }
@@ -497,7 +499,8 @@ impl Rooms {
 
     /// When [`Self::finish`] is due, whatever happens.
     pub fn deadline(&self) -> Instant {
-        let rooms = self.rooms.values().map(|room| room.receipts.deadline());
+        let rooms = self.rooms.values().flat_map(|room| [Some(room.receipts.deadline()), room.settling.due]);
+        let rooms = rooms.flatten();
         rooms.fold(self.peers.deadline(), Instant::min)
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::numbers::size;
 use super::page::Page;
-use super::text::{LATE, Look, many, short};
+use super::text::{Look, many, short};
 use super::{Body, OnOff, time};
 use crate::client::addressee::Addressee;
 use crate::protocol::peer::{Cursor, Via};
@@ -94,7 +94,8 @@ impl ContactLine {
             }
             None => line.push_str("not linked"),
         }
-        if let Some(presence) = self.presence {
+        // Who is linked is there, whatever discovery knows.
+        if let Some(presence) = self.presence.filter(|state| !self.linked || *state == OnOff::Online) {
             let _ = write!(line, ", discovery says {}", presence.word());
         }
         match self.last_seen {
@@ -149,7 +150,10 @@ impl FoundLine {
             Addressee::User(_) => String::new(),
         };
         let marks = look.marks(&line.late(look));
-        page.body(&format!("{} {}{place}{marks}: ", line.stamp(look), look.name(&line.from)), &line.text);
+        page.body(
+            &format!("{} {}{place}{marks}: ", look.placed(line.sent, line.received), look.name(&line.from)),
+            &line.text,
+        );
     }
 }
 
@@ -159,12 +163,10 @@ impl HistoryLine {
         let mut marks = self.late(look);
         marks.extend((!self.delivered).then(|| "waiting".to_owned()));
         let marks = look.marks(&marks);
-        page.body(&format!("{} {}{marks}: ", self.stamp(look), look.name(&self.from)), &self.text);
-    }
-
-    /// When it was said; of what came in much later, when it came in.
-    fn stamp(&self, look: &Look) -> String {
-        look.stamp(self.received.filter(|received| received.abs_diff(self.sent) > LATE).unwrap_or(self.sent))
+        page.body(
+            &format!("{} {}{marks}: ", look.placed(self.sent, self.received), look.name(&self.from)),
+            &self.text,
+        );
     }
 
     /// When it was written, if that was much earlier.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::page::Page;
-use super::text::{LATE, many, short};
+use super::text::{many, short};
 use super::{Body, OnOff, Reason, is_false, time};
 use crate::client::addressee::RoomLabel;
 use crate::protocol::peer::Cursor;
@@ -261,7 +261,8 @@ impl MemberLine {
             MemberState::Removed => "removed",
             MemberState::Forked => "FORKED (out until invited again)",
         });
-        if let Some(presence) = self.presence {
+        // Who is linked is there, whatever discovery knows.
+        if let Some(presence) = self.presence.filter(|state| !self.linked || *state == OnOff::Online) {
             let _ = write!(line, ", discovery says {}", presence.word());
         }
         let marks =
@@ -283,8 +284,8 @@ impl RoomHistoryLine {
         marks.extend(self.received.map_or_else(Vec::new, |received| look.late(self.sent, received)));
         let own = self.received.is_none();
         marks.extend((own && self.have < self.of).then(|| format!("{} of {}", self.have, self.of)));
-        let at = self.received.filter(|received| received.abs_diff(self.sent) > LATE).unwrap_or(self.sent);
-        let before = format!("{} {}{}: ", look.stamp(at), look.name(&self.from), look.marks(&marks));
+        let stamp = look.placed(self.sent, self.received);
+        let before = format!("{stamp} {}{}: ", look.name(&self.from), look.marks(&marks));
         page.body(&before, &self.text);
     }
 }
@@ -332,6 +333,7 @@ impl RoomWhy {
             }
         });
         for MemberWhy { user, linked, presence, reason } in &self.members {
+            let presence = presence.filter(|state| !linked || *state == OnOff::Online);
             let presence = presence.map_or_else(String::new, |it| format!(", discovery says {}", it.word()));
             let why = if *linked { "linked" } else { reason.word() };
             page.line(format!("  {user:<16} {why}{presence}"));

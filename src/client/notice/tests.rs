@@ -160,6 +160,38 @@ fn history_tells_both_times_where_they_differ_much_and_what_waits() {
 }
 
 #[test]
+fn a_message_has_one_time_wherever_it_is_shown() {
+    for arrived in [1_000, 20_000, 3_600_000, -1_000] {
+        let mut live = message("hi", false);
+        if let Notice::Message { sent, received, .. } = &mut live {
+            (*sent, *received) = (0, arrived);
+        }
+        let shown = text_of(&live);
+        let line = line(Some(arrived), true);
+        let history = Notice::History { peer: name("bob"), messages: vec![line.clone()] };
+        assert_eq!(text_of(&history), shown);
+        let found = vec![FoundLine { peer: name("bob").into(), line: line.clone() }];
+        assert_eq!(text_of(&Notice::Found { words: "hi".into(), peer: None, messages: found }), shown);
+        let HistoryLine { id, from, text, sent, received, .. } = line;
+        let line = RoomHistoryLine {
+            seq: 1,
+            id,
+            from,
+            text,
+            sent,
+            received,
+            is_final: true,
+            have: 2,
+            of: 2,
+            unknown: false,
+        };
+        let history =
+            Notice::RoomHistory { room: room("#lab"), room_id: RoomKey([1; 32]), messages: vec![line] };
+        assert_eq!(text_of(&history), shown);
+    }
+}
+
+#[test]
 fn what_is_unread_stands_below_a_line_that_says_so() {
     let messages =
         [Some(1), None, Some(2), None, Some(3), None].map(|received| line(received, true)).to_vec();
@@ -217,6 +249,8 @@ fn what_is_written_as_json_is_read_back() {
         addresses: vec![],
         dialling: true,
         next_dial: None,
+        asking: true,
+        next_asked: Some(7),
         goodbye: Some(Goodbye { at: 5, reason: "its user left".into() }),
     };
     let error = ErrorNotice {

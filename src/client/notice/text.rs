@@ -15,7 +15,7 @@ use crate::protocol::{Name, PublicKey};
 use crate::terminal::printable;
 
 /// How much later than written a message must come in for both times to be shown, in milliseconds.
-pub(super) const LATE: u64 = 60_000;
+const LATE: u64 = 60_000;
 /// How many digits of a key are shown: no attacker finds another key that begins with them.
 const KEY_DIGITS: usize = 16;
 
@@ -74,6 +74,12 @@ impl Look {
 
     pub(super) fn stamp(&self, milliseconds: i64) -> String {
         self.dim(format_args!("[{}]", self.clock(milliseconds)))
+    }
+
+    /// The time of a message, wherever it is shown: when it came in, by this machine's clock, or when the user wrote it. No
+    /// sender's clock has a say in it.
+    pub(super) fn placed(&self, sent: i64, received: Option<i64>) -> String {
+        self.stamp(received.unwrap_or(sent))
     }
 
     /// When a message was written, if it came in much later. It stands after the name, for it is the sender's word: no
@@ -219,7 +225,7 @@ impl Notice {
                 marks.extend(replayed.then(|| "again".to_owned()));
                 // After the name, which no room moves out of its column.
                 let room = room.as_ref().map_or_else(String::new, |room| format!(" in {}", look.room(room)));
-                let (stamp, marks) = (look.stamp(*received), look.marks(&marks));
+                let (stamp, marks) = (look.placed(*sent, Some(*received)), look.marks(&marks));
                 page.body(&format!("{stamp} {}{room}{marks}: ", look.name(from)), text);
             }
             Self::Queued { to, linked, text, sent, .. } if look.own => said(page, to, *linked, text, *sent),

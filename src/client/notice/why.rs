@@ -23,9 +23,13 @@ pub struct Why {
     pub nat: Option<Nat>,
     pub addresses: Vec<AddressLine>,
     pub dialling: bool,
-    /// When the client dials next, unless something happens before.
+    /// When the client dials or looks for another way next, unless something happens before.
     #[serde(with = "time")]
     pub next_dial: Option<i64>,
+    /// Whether the client is trying discovery, and when it does so next, if it has to before the contact can be found.
+    pub asking: bool,
+    #[serde(with = "time")]
+    pub next_asked: Option<i64>,
     /// Why the peer closed the last link, if it has said so since this client started.
     pub goodbye: Option<Goodbye>,
 }
@@ -170,10 +174,17 @@ impl Why {
             page.line(format!("  {who} closed the link, {}: {}", look.clock(goodbye.at), goodbye.reason));
         }
         if !self.contact.linked {
-            page.line(match (self.dialling, self.next_dial) {
-                (true, _) => "  this client is dialling now".into(),
-                (false, Some(at)) => format!("  this client dials again at {}", look.clock(at)),
-                (false, None) => "  this client does not dial again until something changes".into(),
+            let asks = match (self.asking, self.next_asked) {
+                (true, _) => Some("now".into()),
+                (false, at) => at.map(|at| format!("again at {}", look.clock(at))),
+            };
+            page.line(match (self.dialling, self.next_dial, asks) {
+                (true, ..) => "  this client is dialling now".into(),
+                (false, Some(at), _) => format!("  this client dials again at {}", look.clock(at)),
+                (false, None, Some(when)) => {
+                    format!("  this client tries discovery {when}, and then looks for {who}")
+                }
+                (false, None, None) => "  this client does not dial again until something changes".into(),
             });
         }
         if self.contact.requested {

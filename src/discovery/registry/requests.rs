@@ -38,6 +38,9 @@ impl Turn<'_> {
         }
         let Some(target) = target else {
             self.quota.count(Kind::UnknownName, Some(asker), from, self.now.mono);
+            if self.users.released_from(name).is_some() {
+                self.awaited.wait(name, asker);
+            }
             return self.send(session, ToClient::NoSuchUser(About { name: name.clone() }));
         };
         if !typed && self.relations.refuses(target, asker) {

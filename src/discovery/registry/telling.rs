@@ -5,6 +5,7 @@
 //! - Who has asked for a user, without an answer, is told the name and the key; of a user who is open to strangers also
 //!   whether the user is online, and the address if it is one that discovery has seen the user come from. So nobody has
 //!   strangers dial somebody else.
+//! - Who knew the last holder of a name that was released, or has asked for it since, is told the name and the key of the next.
 //! - Who is asked is told the name, the key, and that the user asks: never where, for a client does not dial strangers.
 
 use std::collections::BTreeSet;

@@ -91,7 +91,7 @@ pub fn entry(room: RoomKey, chain: &ChainName, number: u64, previous: Hash, head
         .bytes(&header.kind.0.to_be_bytes())
         .number(header.sent.cast_unsigned())
         .bytes(&header.body.0)
-        .each(&header.causes, |it, cause| it.mark(&cause.mark).number(cause.clock).number(cause.place))
+        .each(&header.causes, |it, cause| it.mark(&cause.mark).number(cause.clock))
         .finish()
 }
 
@@ -119,11 +119,9 @@ pub fn change(room: RoomKey, change: &Change) -> Hash {
             .bytes(&[1])
             .text(add.name.as_str())
             .bytes(&add.key.0)
-            .each(&add.past, |it, past| {
-                let it = it.mark(&past.mark).number(past.clock).number(past.place);
-                it.bytes(&[past.ended.into()])
-            })
-            .number(add.clock),
+            .each(&add.past, |it, past| it.mark(&past.mark).number(past.clock).bytes(&[past.ended.into()]))
+            .number(add.clock)
+            .each(add.settled.as_slice(), |it, settled| it.mark(&settled.mark).number(settled.place)),
         Deed::Remove(remove) => it
             .bytes(&[2])
             .bytes(&remove.key.0)
@@ -135,9 +133,10 @@ pub fn change(room: RoomKey, change: &Change) -> Hash {
     .finish()
 }
 
-/// The hash of a receipt, which its member signs: room, member, epoch, counter, what it covers, the last changes, the total.
+/// The hash of a receipt, which its member signs: room, member, epoch, counter, what it covers, the last changes, the last
+/// settlement.
 pub fn receipt(room: RoomKey, receipt: &Receipt) -> Hash {
-    let Receipt { name: ReceiptName { member, epoch, counter }, covers, tips, total, .. } = receipt;
+    let Receipt { name: ReceiptName { member, epoch, counter }, covers, tips, settled, .. } = receipt;
     Hasher::new(RECEIPT)
         .bytes(&room.0)
         .bytes(&member.0)
@@ -145,7 +144,7 @@ pub fn receipt(room: RoomKey, receipt: &Receipt) -> Hash {
         .number(*counter)
         .each(covers, Hasher::mark)
         .each(tips, |it, hash| it.bytes(&hash.0))
-        .number(*total)
+        .each(settled.as_slice(), Hasher::mark)
         .finish()
 }
 

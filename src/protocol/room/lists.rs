@@ -90,12 +90,9 @@ pub mod entries {
         for entry in entries {
             let Entry { clock, kind, sent, causes, body } = entry;
             e.array(5)?.u64(*clock)?.u16(kind.0)?.i64(*sent)?;
-            e.array(5 * causes.len() as u64)?;
-            for Cause { mark, clock, place } in causes {
-                e.u64(places.get(&mark.chain).copied().unwrap_or_default())?
-                    .u64(mark.number)?
-                    .u64(*clock)?
-                    .u64(*place)?;
+            e.array(4 * causes.len() as u64)?;
+            for Cause { mark, clock } in causes {
+                e.u64(places.get(&mark.chain).copied().unwrap_or_default())?.u64(mark.number)?.u64(*clock)?;
                 mark.hash.encode(e, context)?;
             }
             e.bytes(body)?;
@@ -116,16 +113,16 @@ pub mod entries {
             array(d, 5)?;
             let (clock, kind, sent) = (d.u64()?, EntryKind(d.u16()?), d.i64()?);
             let count = d.array()?.unwrap_or(u64::MAX);
-            if count % 5 != 0 || count / 5 > MAX_CAUSES as u64 {
+            if count % 4 != 0 || count / 4 > MAX_CAUSES as u64 {
                 return Err(wrong("too many causes"));
             }
             let mut causes = Vec::new();
-            for _ in 0..count / 5 {
+            for _ in 0..count / 4 {
                 let chain = usize::try_from(d.u64()?).ok().and_then(|place| chains.get(place));
                 let chain = *chain.ok_or_else(|| wrong("a chain that is not named"))?;
-                let (number, clock, place) = (d.u64()?, d.u64()?, d.u64()?);
+                let (number, clock) = (d.u64()?, d.u64()?);
                 let hash = Decode::decode(d, context)?;
-                causes.push(Cause { mark: Mark { chain, number, hash }, clock, place });
+                causes.push(Cause { mark: Mark { chain, number, hash }, clock });
             }
             Ok(Entry { clock, kind, sent, causes, body: d.bytes()?.to_vec() })
         })

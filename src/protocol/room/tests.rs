@@ -34,7 +34,7 @@ fn mark() -> impl Strategy<Value = Mark> {
 }
 
 fn cause() -> impl Strategy<Value = Cause> {
-    (mark(), any::<(u64, u64)>()).prop_map(|(mark, (clock, place))| Cause { mark, clock, place })
+    (mark(), any::<u64>()).prop_map(|(mark, clock)| Cause { mark, clock })
 }
 
 fn many<T: std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<T>> {
@@ -67,9 +67,9 @@ fn receipt_name() -> impl Strategy<Value = ReceiptName> {
 }
 
 fn receipt() -> impl Strategy<Value = Receipt> {
-    (receipt_name(), many(mark()), many(hash()), signature()).prop_map(|(name, covers, tips, signature)| {
-        Receipt { name, covers, tips, signature, total: name.epoch }
-    })
+    (receipt_name(), many(mark()), many(hash()), signature(), prop::option::of(mark())).prop_map(
+        |(name, covers, tips, signature, settled)| Receipt { name, covers, tips, signature, settled },
+    )
 }
 
 fn name() -> impl Strategy<Value = Name> {
@@ -79,24 +79,17 @@ fn name() -> impl Strategy<Value = Name> {
 fn deed() -> impl Strategy<Value = Deed> {
     let kept =
         (any::<u64>(), any::<u64>(), hash()).prop_map(|(epoch, number, hash)| Kept { epoch, number, hash });
-    let past = (mark(), any::<(u64, u64, bool)>()).prop_map(|(mark, (clock, place, ended))| Past {
-        mark,
-        clock,
-        place,
-        ended,
-    });
+    let past = (mark(), any::<(u64, bool)>()).prop_map(|(mark, (clock, ended))| Past { mark, clock, ended });
+    let settled = (mark(), any::<u64>()).prop_map(|(mark, place)| Settled { mark, place });
     prop_oneof![
         (any::<[u8; 32]>(), name(), name()).prop_map(|(nonce, room, owner)| Deed::Found(Found {
             nonce,
             room,
             owner
         })),
-        (name(), 0_u8..3, many(past), any::<u64>()).prop_map(|(name, it, past, clock)| Deed::Add(Add {
-            name,
-            key: key(it),
-            past,
-            clock
-        })),
+        (name(), 0_u8..3, many(past), any::<u64>(), prop::option::of(settled)).prop_map(
+            |(name, it, past, clock, settled)| Deed::Add(Add { name, key: key(it), past, clock, settled })
+        ),
         (0_u8..3, many(kept)).prop_map(|(it, kept)| Deed::Remove(Remove { key: key(it), kept })),
         (0_u8..3).prop_map(|it| Deed::Transfer(key(it))),
         Just(Deed::Accept),
@@ -125,8 +118,9 @@ fn stretch() -> impl Strategy<Value = Stretch> {
 fn says() -> impl Strategy<Value = RoomSays> {
     let wanted = (any::<u64>(), mark()).prop_map(|(after, up_to)| Wanted { after, up_to });
     prop_oneof![
-        (many(hash()), many(mark()), many(receipt_name()))
-            .prop_map(|(tips, heads, receipts)| RoomSays::Have(Have { tips, heads, receipts })),
+        (many(hash()), many(mark()), many(receipt_name()), any::<bool>()).prop_map(
+            |(tips, heads, receipts, joined)| RoomSays::Have(Have { tips, heads, receipts, joined })
+        ),
         (any::<bool>(), many(wanted), many(receipt_name()))
             .prop_map(|(changes, chains, receipts)| RoomSays::Pull(Pull { changes, chains, receipts })),
         many(change()).prop_map(RoomSays::Changes),
@@ -192,7 +186,6 @@ fn a_clock_follows_from_what_comes_before() {
             hash: Hash::default(),
         },
         clock,
-        place: 0,
     };
     assert_eq!(clock_after(0, &[]), Some(1));
     assert_eq!(clock_after(5, &[cause(3), cause(9)]), Some(10));

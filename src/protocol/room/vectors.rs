@@ -124,20 +124,33 @@ fn vectors() -> String {
     let mut of_alice = chain(SEEDS[0], alice.public(), founding, EPOCHS[0], 0);
     of_alice.write(&mut text, "hello", EntryKind::TEXT, Vec::new(), b"hello");
 
-    let past = Past { mark: of_alice.mark(), clock: 1, place: 1, ended: false };
-    let add = Deed::Add(Add { name: name("bob"), key: bob.public(), past: vec![past], clock: 1 });
+    let past = Past { mark: of_alice.mark(), clock: 1, ended: false };
+    let add =
+        Deed::Add(Add { name: name("bob"), key: bob.public(), past: vec![past], clock: 1, settled: None });
     let (grant, added) = change(&mut text, "add", room, 2, vec![founding], add);
 
     let mut of_bob = chain(SEEDS[1], bob.public(), grant, EPOCHS[1], 1);
     of_bob.write(&mut text, "join", EntryKind::JOIN, Vec::new(), b"");
-    // Bob's entry comes after hers, which stands at place 1.
-    let cause = Cause { mark: of_bob.mark(), clock: of_bob.clock, place: 2 };
+    let cause = Cause { mark: of_bob.mark(), clock: of_bob.clock };
     let welcome = of_alice.write(&mut text, "welcome", EntryKind::TEXT, vec![cause], b"welcome");
+
+    // What all have is final: alice's first entry and bob's.
+    let settlement = Settlement { reign: founding, place: 2, after: None };
+    let mut body = Vec::new();
+    codec::encode(&settlement, &mut body);
+    row(&mut text, "settlement", &body);
+    of_alice.write(&mut text, "settle", EntryKind::SETTLE, vec![cause], &body);
+    let settled = of_alice.mark();
 
     let receipt_name = ReceiptName { member: bob.public(), epoch: EPOCHS[1], counter: 1 };
     let covers = vec![of_alice.mark(), of_bob.mark()];
-    let mut receipt =
-        Receipt { name: receipt_name, covers, tips: vec![grant], signature: UNSIGNED, total: 3 };
+    let mut receipt = Receipt {
+        name: receipt_name,
+        covers,
+        tips: vec![grant],
+        signature: UNSIGNED,
+        settled: Some(settled),
+    };
     let hash = hash::receipt(room, &receipt);
     receipt.signature = bob.sign(&hash.0);
     assert!(receipt.is_signed(room));

@@ -24,8 +24,9 @@ pub struct RoomRow {
     pub name: Name,
     /// 1, unless another room has the same name here.
     pub number: u32,
-    /// What stands at this place of the room's order or before it is final.
+    /// What stands at this place of the room's order or before it is final, by the word of this entry.
     pub settled: u64,
+    pub settlement: Option<Mark>,
     pub reading: Reading,
 }
 
@@ -46,6 +47,8 @@ pub struct ChainRow {
     pub place: u64,
     /// Up to where our own entries name it as a cause.
     pub cited: u64,
+    /// Up to where the last settlement comes after it: only this may be final.
+    pub settled: u64,
     /// The author has left with the last entry.
     pub ended: bool,
 }
@@ -72,6 +75,15 @@ pub struct NewEntry<'e> {
     pub entry: &'e Entry,
     /// The chains of its causes, in their order.
     pub causes: &'e [ChainId],
+}
+
+/// A settlement as stored, with how far it names other chains.
+pub struct StoredSettlement {
+    pub chain: ChainId,
+    pub number: u64,
+    pub hash: Hash,
+    pub body: Vec<u8>,
+    pub causes: Vec<StoredCause>,
 }
 
 /// A text that was said in a room.
@@ -155,6 +167,7 @@ impl ChainRow {
             cited: unsigned(row, 10)?,
             ended: row.get(11)?,
             base_hash: hash(row, 12)?,
+            settled: unsigned(row, 13)?,
         })
     }
 
@@ -166,16 +179,25 @@ impl ChainRow {
 
 impl Journal {
     pub fn rooms(&self) -> Result<Vec<RoomRow>> {
-        self.all("SELECT id, key, name, number, final, shown, read FROM room ORDER BY id", [], |row| {
-            Ok(RoomRow {
-                id: row.get(0)?,
-                key: RoomKey(row.get(1)?),
-                name: parsed(row, 2)?,
-                number: row.get(3)?,
-                settled: unsigned(row, 4)?,
-                reading: Reading { shown: row.get(5)?, read: row.get(6)? },
-            })
-        })
+        self.all(
+            "SELECT id, key, name, number, final, shown, read, settled FROM room ORDER BY id",
+            [],
+            |row| {
+                Ok(RoomRow {
+                    id: row.get(0)?,
+                    key: RoomKey(row.get(1)?),
+                    name: parsed(row, 2)?,
+                    number: row.get(3)?,
+                    settled: unsigned(row, 4)?,
+                    settlement: if row.get_ref(7)?.as_blob_or_null()?.is_none() {
+                        None
+                    } else {
+                        Some(decoded(row, 7)?)
+                    },
+                    reading: Reading { shown: row.get(5)?, read: row.get(6)? },
+                })
+            },
+        )
     }
 
     /// Adds a room. It is numbered if another one has its name.
@@ -187,12 +209,13 @@ impl Journal {
             |row| row.get(0),
         )?;
         let (id, name) = (self.last_insert_rowid(), name.clone());
-        Ok(RoomRow { id, key, name, number, settled: 0, reading: Reading::default() })
+        Ok(RoomRow { id, key, name, number, settled: 0, settlement: None, reading: Reading::default() })
     }
 
-    /// What stands up to this place is final.
-    pub fn settle(&self, room: RoomId, place: u64) -> Result<()> {
-        self.run("UPDATE room SET final = ?2 WHERE id = ?1", [room, place.cast_signed()])
+    /// What stands up to this place is final, by the word of this entry.
+    pub fn settle(&self, room: RoomId, place: u64, settlement: Option<&Mark>) -> Result<()> {
+        let sql = "UPDATE room SET final = ?2, settled = ?3 WHERE id = ?1";
+        self.run(sql, params![room, place.cast_signed(), settlement.map(encoded)])
     }
 
     pub fn save_room_reading(&self, room: RoomId, reading: &Reading) -> Result<()> {
@@ -212,7 +235,7 @@ impl Journal {
     pub fn chains(&self, room: RoomId) -> Result<Vec<ChainRow>> {
         self.all(
             "SELECT id, author, epoch, branch, base, number, hash, clock, place, granted, cited, ended,
-             base_hash FROM room_chain WHERE room = ?1 ORDER BY id",
+             base_hash, settled FROM room_chain WHERE room = ?1 ORDER BY id",
             [room],
             ChainRow::read,
         )
@@ -223,8 +246,8 @@ impl Journal {
         let hash = Hash::default();
         self.run(
             "INSERT INTO room_chain
-             (room, author, epoch, granted, branch, base, base_hash, number, hash, clock, place, cited, ended)
-             VALUES (?1, ?2, ?3, ?6, ?4, 0, ?5, 0, ?5, 0, 0, 0, 0)",
+             (room, author, epoch, granted, branch, base, base_hash, number, hash, clock, place, cited, settled, ended)
+             VALUES (?1, ?2, ?3, ?6, ?4, 0, ?5, 0, ?5, 0, 0, 0, 0, 0)",
             params![room, name.author.0, name.epoch.cast_signed(), branch, hash.0, name.grant.0],
         )?;
         Ok(ChainRow {
@@ -238,28 +261,26 @@ impl Journal {
             clock: 0,
             place: 0,
             cited: 0,
+            settled: 0,
             ended: false,
         })
     }
 
     /// Saves where a chain ends.
     pub fn save_chain(&self, chain: &ChainRow) -> Result<()> {
-        let ChainRow { id, base, base_hash, number, hash, clock, place, cited, ended, .. } = chain;
-        let [base, number, clock, place, cited] =
-            [base, number, clock, place, cited].map(|it| it.cast_signed());
+        let ChainRow { id, base, base_hash, number, hash, clock, place, cited, settled, ended, .. } = chain;
+        let [base, number, clock, place, cited, settled] =
+            [base, number, clock, place, cited, settled].map(|it| it.cast_signed());
         self.run(
             "UPDATE room_chain SET base = ?2, number = ?3, hash = ?4, clock = ?5, place = ?6, cited = ?7,
-             ended = ?8, base_hash = ?9 WHERE id = ?1",
-            params![id, base, number, hash.0, clock, place, cited, ended, base_hash.0],
+             ended = ?8, base_hash = ?9, settled = ?10 WHERE id = ?1",
+            params![id, base, number, hash.0, clock, place, cited, ended, base_hash.0, settled],
         )
     }
 
     pub fn add_entry(&self, new: &NewEntry<'_>) -> Result<()> {
         let NewEntry { seq, room, chain, number, place, arrived, hash, entry, causes } = new;
-        let stored = causes.iter().zip(&entry.causes).map(|(chain, Cause { mark, clock, place })| {
-            StoredCause { chain: *chain, number: mark.number, clock: *clock, place: *place, hash: mark.hash }
-        });
-        let stored: Vec<StoredCause> = stored.collect();
+        let stored = StoredCause::of(causes, &entry.causes);
         let causes = (!stored.is_empty()).then(|| encoded(&stored));
         self.run(
             "INSERT INTO room_entry (seq, room, chain, number, clock, place, kind, written, arrived, hash, causes, body)
@@ -328,40 +349,58 @@ impl Journal {
         Ok(())
     }
 
-    /// Moves an entry to another place of the room's order.
-    pub fn set_place(&self, seq: Seq, place: u64) -> Result<()> {
-        self.run("UPDATE room_entry SET place = ?2 WHERE seq = ?1", [seq, place.cast_signed()])
+    /// Entries of a chain after `after`, up to `up_to`, stand at `floor` at least: at most those that stand before it now.
+    pub fn stand_behind(&self, chain: ChainId, after: u64, up_to: u64, floor: u64) -> Result<()> {
+        let most = i64::try_from(up_to).unwrap_or(i64::MAX);
+        self.run(
+            "UPDATE room_entry SET place = ?4 WHERE chain = ?1 AND number > ?2 AND number <= ?3 AND place < ?4",
+            [chain, after.cast_signed(), most, floor.cast_signed()],
+        )
     }
 
-    /// The entries of a room, or of one chain, at this place of its order or behind it, chain by chain: chain, number,
-    /// where they stand, and the highest place at which their author had one of their causes.
-    pub fn entries_from(
-        &self,
-        room: RoomId,
-        chain: Option<ChainId>,
-        place: u64,
-    ) -> Result<Vec<(ChainId, u64, Standing, u64)>> {
+    /// The entries of a room that stand at `first` or behind it stand where their clocks say, but not before that.
+    pub fn stand_from(&self, room: RoomId, first: u64) -> Result<()> {
+        let sql = "UPDATE room_entry SET place = max(clock, ?2) WHERE room = ?1 AND place >= ?2";
+        self.run(sql, [room, first.cast_signed()])
+    }
+
+    /// The number of the last entry of a chain that stands at `place` or before it; 0 if there is none.
+    pub fn last_up_to(&self, chain: ChainId, place: u64) -> Result<u64> {
+        let sql = "SELECT coalesce(max(number), 0) FROM room_entry WHERE chain = ?1 AND place <= ?2";
+        Ok(self.one(sql, [chain, place.cast_signed()], |row| unsigned(row, 0))?)
+    }
+
+    /// All settlements of a room.
+    pub fn settlements(&self, room: RoomId) -> Result<Vec<StoredSettlement>> {
         self.all(
-            "SELECT seq, hash, clock, place, chain, number, causes FROM room_entry
-             WHERE room = ?1 AND place >= ?2 AND (?3 IS NULL OR chain = ?3) ORDER BY chain, number",
-            params![room, place.cast_signed(), chain],
+            "SELECT chain, number, hash, body, causes FROM room_entry WHERE room = ?1 AND kind = 5",
+            [room],
             |row| {
-                let (clock, place) = (unsigned(row, 2)?, unsigned(row, 3)?);
-                let standing = Standing { seq: row.get(0)?, hash: hash(row, 1)?, clock, place };
-                let said = causes(row, 6)?.into_iter().map(|it| it.place).max().unwrap_or_default();
-                Ok((row.get(4)?, unsigned(row, 5)?, standing, said))
+                let causes = causes(row, 4)?;
+                let (number, hash) = (unsigned(row, 1)?, hash(row, 2)?);
+                Ok(StoredSettlement { chain: row.get(0)?, number, hash, body: row.get(3)?, causes })
             },
         )
     }
 
-    /// The authors and the bodies of all entries that say that others stand later.
-    pub fn raises(&self, room: RoomId) -> Result<Vec<(PublicKey, Vec<u8>)>> {
-        self.all(
-            "SELECT author, body FROM room_entry CROSS JOIN room_chain ON room_chain.id = chain
-             WHERE room_entry.room = ?1 AND kind = 4 ORDER BY seq",
-            [room],
-            |row| Ok((PublicKey(row.get(0)?), row.get(1)?)),
-        )
+    /// The chains and the bodies of the entries by which members have joined a room, of those that have one.
+    pub fn joins(&self, room: RoomId) -> Result<Vec<(ChainId, Vec<u8>)>> {
+        let sql = "SELECT chain, body FROM room_entry WHERE room = ?1 AND kind = 2 AND length(body) > 0";
+        self.all(sql, [room], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// The highest place up to `up_to`, behind `after`, at which anything but a settlement stands.
+    pub fn last_to_settle(&self, room: RoomId, after: u64, up_to: u64) -> Result<Option<u64>> {
+        let sql = "SELECT place FROM room_entry WHERE room = ?1 AND place > ?2 AND place <= ?3 AND kind <> 5
+                   ORDER BY place DESC LIMIT 1";
+        let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
+        Ok(self.one(sql, [room, after.cast_signed(), up_to], |row| unsigned(row, 0)).optional()?)
+    }
+
+    /// The number of the last entry of a chain that is no settlement; 0 if there is none.
+    pub fn last_but_settlements(&self, chain: ChainId) -> Result<u64> {
+        let sql = "SELECT number FROM room_entry WHERE chain = ?1 AND kind <> 5 ORDER BY number DESC LIMIT 1";
+        Ok(self.one(sql, [chain], |row| unsigned(row, 0)).optional()?.unwrap_or_default())
     }
 
     /// Removes the entries of a chain after `number`, and their words from the index.
@@ -469,8 +508,8 @@ impl Journal {
     pub fn room_history(&self, room: RoomId, count: u32) -> Result<Vec<Said>> {
         let sql = said!(
             "room_entry.room = ?1 AND kind = 1
-             ORDER BY room_entry.place DESC, author DESC, epoch DESC, room_entry.number DESC, room_entry.hash DESC
-             LIMIT ?2"
+             ORDER BY room_entry.place DESC, room_entry.clock DESC, author DESC, epoch DESC, room_entry.number DESC,
+                 room_entry.hash DESC LIMIT ?2"
         );
         let mut said = self.all(sql, params![room, count], Said::read)?;
         said.reverse();
@@ -513,23 +552,33 @@ impl Journal {
 /// A cause of an entry as it stands in its row: half of what most entries take.
 #[derive(Encode, Decode)]
 #[cbor(array)]
-struct StoredCause {
+pub struct StoredCause {
     #[n(0)]
-    chain: ChainId,
+    pub chain: ChainId,
     #[n(1)]
-    number: u64,
+    pub number: u64,
     #[n(2)]
     clock: u64,
     #[n(3)]
-    place: u64,
-    #[n(4)]
-    hash: Hash,
+    pub hash: Hash,
 }
 
 impl StoredCause {
+    /// Causes with the rows of their chains.
+    pub fn of(chains: &[ChainId], causes: &[Cause]) -> Vec<Self> {
+        let both = chains.iter().zip(causes);
+        both.map(|(chain, Cause { mark, clock })| Self {
+            chain: *chain,
+            number: mark.number,
+            clock: *clock,
+            hash: mark.hash,
+        })
+        .collect()
+    }
+
     fn named(&self, name: impl Fn(ChainId) -> Option<ChainName>) -> Option<Cause> {
         let mark = Mark { chain: name(self.chain)?, number: self.number, hash: self.hash };
-        Some(Cause { mark, clock: self.clock, place: self.place })
+        Some(Cause { mark, clock: self.clock })
     }
 }
 
@@ -565,7 +614,7 @@ mod tests {
             clock: 8 + it,
             kind: EntryKind::TEXT,
             sent: -5,
-            causes: vec![Cause { mark, clock: 7, place: 8 }; it as usize],
+            causes: vec![Cause { mark, clock: 7 }; it as usize],
             body: vec![it as u8; 3],
         });
         for (number, entry) in (1..).zip(&entries) {

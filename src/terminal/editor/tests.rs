@@ -26,6 +26,10 @@ impl Prompt for Words {
         !text.starts_with('/')
     }
 
+    fn is_doubtful(&self, entry: &str) -> bool {
+        entry == "doubtful"
+    }
+
     fn confirmation(&self, text: &str, entries: usize) -> String {
         format!("{} lines as {entries}?", text.lines().count())
     }
@@ -47,7 +51,13 @@ fn enter(editor: &mut Editor<Words>, text: &str) -> Outcome {
 }
 
 fn entered(entries: &[&str]) -> Outcome {
-    Outcome::Event(Event::Entered(entries.iter().map(ToString::to_string).collect()))
+    let entries = entries.iter().map(ToString::to_string).collect();
+    Outcome::Event(Event::Entered { entries, asked: false })
+}
+
+fn confirmed(entries: &[&str]) -> Outcome {
+    let entries = entries.iter().map(ToString::to_string).collect();
+    Outcome::Event(Event::Entered { entries, asked: true })
 }
 
 #[test]
@@ -114,11 +124,11 @@ fn lines_that_were_pasted_are_asked_about() {
     assert_eq!(editor.key(Key::Char('n')), Outcome::Nothing);
     assert_eq!(editor.view().text, "one\ntwo[A");
     editor.key(Key::Enter);
-    assert_eq!(editor.key(Key::Char('y')), entered(&["one\ntwo[A"]));
+    assert_eq!(editor.key(Key::Char('y')), confirmed(&["one\ntwo[A"]));
     editor.key(paste("/REQUEST bob\n/CONTACTS"));
     editor.key(Key::Enter);
     assert!(editor.view().below.contains("2 lines as 2?"));
-    assert_eq!(editor.key(Key::Char('y')), entered(&["/REQUEST bob", "/CONTACTS"]));
+    assert_eq!(editor.key(Key::Char('y')), confirmed(&["/REQUEST bob", "/CONTACTS"]));
     // However they come back.
     let ctrl = |keys: &str| keys.chars().map(Key::Ctrl).collect::<Vec<_>>();
     for (away, back) in [
@@ -133,7 +143,7 @@ fn lines_that_were_pasted_are_asked_about() {
         editor.key(Key::Ctrl(back));
         assert_eq!(editor.view().text, "one\ntwo", "{away:?}");
         assert_eq!(editor.key(Key::Enter), Outcome::Nothing, "{away:?}");
-        assert_eq!(editor.key(Key::Char('y')), entered(&["one\ntwo"]));
+        assert_eq!(editor.key(Key::Char('y')), confirmed(&["one\ntwo"]));
     }
     // A second line that is typed has been seen.
     type_in(&mut editor, "a");
@@ -161,14 +171,44 @@ fn tab_completes_or_shows_what_there_is() {
 }
 
 #[test]
+fn a_doubtful_line_is_asked_about_though_it_was_typed() {
+    let mut editor = editor();
+    assert_eq!(enter(&mut editor, "doubtful"), Outcome::Nothing);
+    assert!(editor.view().below.contains("1 lines as 1?"), "{:?}", editor.view());
+    assert_eq!(editor.key(Key::Escape), Outcome::Nothing);
+    assert_eq!(editor.view().text, "doubtful");
+    editor.key(Key::Enter);
+    assert_eq!(editor.key(Key::Char('y')), confirmed(&["doubtful"]));
+    // Among others.
+    type_in(&mut editor, "/x");
+    editor.key(Key::AltEnter);
+    assert_eq!(enter(&mut editor, "doubtful"), Outcome::Nothing);
+    assert_eq!(editor.key(Key::Char('y')), confirmed(&["/x", "doubtful"]));
+    assert_eq!(enter(&mut editor, "clear"), entered(&["clear"]));
+}
+
+#[test]
 fn ctrl_c_and_ctrl_d() {
     let mut editor = editor();
     type_in(&mut editor, "half");
     assert_eq!(editor.key(Key::Ctrl('d')), Outcome::Nothing);
     assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Nothing);
     assert_eq!(editor.view().text, "");
-    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Event(Event::Interrupt));
     assert_eq!(editor.key(Key::Ctrl('d')), Outcome::Event(Event::EndOfInput));
+    // It asks once, and anew after any other key.
+    for other in [Key::Left, Key::Enter, Key::Ctrl('l'), Key::Escape] {
+        assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Nothing);
+        assert!(editor.view().below.contains("again to leave"), "{:?}", editor.view());
+        editor.key(other);
+        assert!(!editor.view().below.contains("again to leave"));
+    }
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Nothing);
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Event(Event::Interrupt));
+    // What was asked is not answered by the end of a question or of a search.
+    editor.key(Key::Ctrl('r'));
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Nothing);
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Nothing);
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Event(Event::Interrupt));
 }
 
 proptest! {

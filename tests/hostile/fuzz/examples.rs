@@ -209,7 +209,7 @@ fn about_rooms() -> Vec<Peer> {
     let (hash, signature) = (Hash([7; 32]), Signature([8; 64]));
     let chain = ChainName { author: key(), grant: hash, epoch: 9 };
     let mark = Mark { chain, number: 3, hash };
-    let cause = Cause { mark, clock: 5, place: 6 };
+    let cause = Cause { mark, clock: 5 };
     let entry = |clock, kind, body: &[u8]| Entry {
         clock,
         kind,
@@ -231,8 +231,9 @@ fn about_rooms() -> Vec<Peer> {
         Deed::Add(Add {
             name: name("bob"),
             key: key(),
-            past: vec![Past { mark, clock: 5, place: 6, ended: false }],
+            past: vec![Past { mark, clock: 5, ended: false }],
             clock: 8,
+            settled: Some(Settled { mark, place: 7 }),
         }),
         Deed::Remove(Remove { key: key(), kept: vec![Kept { epoch: 9, number: 3, hash }] }),
         Deed::Transfer(key()),
@@ -240,7 +241,7 @@ fn about_rooms() -> Vec<Peer> {
         Deed::Topic("a topic".into()),
     ];
     let all = [
-        RoomSays::Have(Have { tips: vec![hash], heads: vec![mark], receipts: vec![receipt] }),
+        RoomSays::Have(Have { tips: vec![hash], heads: vec![mark], receipts: vec![receipt], joined: true }),
         RoomSays::Pull(Pull {
             changes: true,
             chains: vec![Wanted { after: 1, up_to: mark }],
@@ -259,7 +260,7 @@ fn about_rooms() -> Vec<Peer> {
             covers: vec![mark],
             tips: vec![hash],
             signature,
-            total: 7,
+            settled: Some(mark),
         }]),
         RoomSays::Got(1000),
         RoomSays::Proof(Box::new(Proof { chain, one: stretch(), other: Some(stretch()) })),

@@ -227,6 +227,8 @@ fn notices() -> Vec<Notice> {
         }],
         dialling: false,
         next_dial: now,
+        asking: false,
+        next_asked: now,
         goodbye: Some(Goodbye { at: 0, reason: "".into() }),
     };
     let outbox = OutboxLine { id, to: bob.clone().into(), text: text.clone(), sent: 0 };

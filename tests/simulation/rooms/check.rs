@@ -31,6 +31,8 @@ pub struct Oracle {
     promised: Vec<Vec<Mark>>,
     seen: Vec<i64>,
     told: Vec<u64>,
+    /// Who has dropped entries, that may have come again.
+    cut: Vec<bool>,
 }
 
 impl Oracle {
@@ -45,6 +47,7 @@ impl Oracle {
             promised: vec![Vec::new(); count],
             seen: vec![0; count],
             told: vec![0; count],
+            cut: vec![false; count],
         }
     }
 
@@ -64,6 +67,7 @@ impl Oracle {
     /// What was cut may come again, if the owner has had it.
     pub fn cut(&mut self, number: usize) {
         self.texts[number].clear();
+        self.cut[number] = true;
     }
 }
 
@@ -80,7 +84,7 @@ fn order(journal: &Journal, room: RoomId, up_to: i64) -> Vec<(Name, Vec<u8>, i64
             "SELECT author, granted, epoch, room_entry.number, room_entry.hash, room_entry.place
              FROM room_entry JOIN room_chain ON room_chain.id = chain
              WHERE room_entry.room = ?1 AND room_entry.place <= ?2
-             ORDER BY room_entry.place, author, epoch, room_entry.number, room_entry.hash",
+             ORDER BY room_entry.place, room_entry.clock, author, epoch, room_entry.number, room_entry.hash",
         )
         .unwrap();
     let rows = statement.query_map([room, up_to], |row| {
@@ -145,10 +149,19 @@ pub fn each(world: &mut World, number: usize, was_full: bool) {
         return;
     };
     let settled = it.settled();
-    let invited = it.state(it.own) == Some(State::Invited);
+    // Who was in before has what it got then.
+    let was_in = it.membership.grants.values().any(|grant| grant.key == it.own && grant.removed.is_some());
+    let invited = it.state(it.own) == Some(State::Invited) && !was_in;
     let own = it.own;
+    // What the owner says to be final all have, as far as it knows of them.
+    let epoch = it.epoch.unwrap_or(world.members[number].epoch);
+    let says_so = it.row.settlement.is_some_and(|mark| (mark.chain.author, mark.chain.epoch) == (own, epoch));
     let honest = world.members[number].liar.is_none();
     let who = world.number(own);
+    if !it.is_joined() {
+        // What it wrote itself may be dropped by its removal.
+        world.oracle.settled[number].clear();
+    }
     let before = std::mem::replace(&mut world.oracle.told[number], settled);
     if before != settled {
         world.note(|| format!("user{number} has settled {settled}"));
@@ -167,7 +180,7 @@ pub fn each(world: &mut World, number: usize, was_full: bool) {
     if invited {
         check_invited(world, number, own);
     }
-    if settled > before {
+    if settled > before && says_so {
         check_final(world, number, before, settled);
     }
     // Looked at now and then, for it reads everything.
@@ -205,7 +218,7 @@ fn check_final(world: &mut World, number: usize, before: u64, settled: u64) {
     let mut new = journal
         .prepare_cached(
             "SELECT author, granted, epoch, room_entry.number FROM room_entry JOIN room_chain ON room_chain.id = chain
-             WHERE room_entry.place > ?1 AND room_entry.place <= ?2",
+             WHERE room_entry.place > ?1 AND room_entry.place <= ?2 AND kind <> 5",
         )
         .unwrap();
     let new = new.query_map([before.cast_signed(), settled.cast_signed()], name);
@@ -265,20 +278,29 @@ fn check_invited(world: &mut World, number: usize, own: PublicKey) {
     }
 }
 
+/// The entries of a room, chain by chain.
+pub fn standings(journal: &Journal, room: RoomId) -> Vec<(i64, u64, EntryStanding)> {
+    let mut statement = journal
+        .prepare_cached("SELECT chain, number FROM room_entry WHERE room = ?1 ORDER BY chain, number")
+        .unwrap();
+    let rows = statement.query_map([room], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
+    let names = rows.unwrap().map(|it| it.map(|(chain, number)| (chain, number.cast_unsigned())).unwrap());
+    names.map(|(chain, number)| (chain, number, journal.entry_at(chain, number).unwrap().unwrap())).collect()
+}
+
 /// What comes before an entry has come in before it.
 fn causal(world: &World, number: usize) -> Result<(), String> {
     let rooms = world.members[number].rooms.as_ref();
-    let Some((room, it)) = rooms.and_then(|it| it.iter().next()) else {
+    let Some((room, it)) = rooms.and_then(|it| it.iter().next()).filter(|_| !world.oracle.cut[number]) else {
         return Ok(());
     };
     // What a removal has cut, as far as it was known, may be kept after all.
     let counts = |chain: &ChainName| it.limit(*chain) == u64::MAX;
     let journal = &world.members[number].journal;
-    let entries = journal.entries_from(room, None, 0).unwrap();
-    let seq_at: BTreeMap<_, _> = entries.iter().map(|(chain, at, it, _)| ((*chain, *at), it.seq)).collect();
-    let of = |(chain, at, entry, _): &(i64, u64, _, u64)| {
-        let standing: &EntryStanding = entry;
-        (Mark { chain: it.chain_name(*chain).unwrap(), number: *at, hash: standing.hash }, standing.seq)
+    let entries = standings(journal, room);
+    let seq_at: BTreeMap<_, _> = entries.iter().map(|(chain, at, it)| ((*chain, *at), it.seq)).collect();
+    let of = |(chain, at, entry): &(i64, u64, EntryStanding)| {
+        (Mark { chain: it.chain_name(*chain).unwrap(), number: *at, hash: entry.hash }, entry.seq)
     };
     let seqs: BTreeMap<Mark, i64> = entries.iter().map(of).collect();
     for id in it.chains.keys() {
@@ -348,8 +370,9 @@ pub fn says(world: &mut World, number: usize, to: PublicKey, about: &AboutRoom) 
     let theirs = world.members[to].rooms.as_ref().and_then(|it| it.by_key(about.room));
     let is_in = theirs.is_none_or(|room| room.state(room.own) != Some(State::Invited))
         || world.members[to].liar.is_some();
-    // Who has left gets back what it has lost of its own.
-    let own = state == Some(State::Left) && world.members[to].keypair.public() == run.chain.author;
+    // Who has left, or is invited again, gets back what it has lost of its own.
+    let own = matches!(state, Some(State::Left | State::Invited))
+        && world.members[to].keypair.public() == run.chain.author;
     let may = own || state == Some(State::Joined) || state == Some(State::Invited) && is_in;
     if !may {
         world.fail(format!("user{number} hands entries on to user{to}, who is {state:?}"));
@@ -434,6 +457,33 @@ pub fn spread(world: &mut World, number: usize, _: RoomId, id: Cursor, spread: S
     // Who lies may say to have what it has not.
     let liars = world.members.iter().take(world.plan.members).filter(|it| it.liar.is_some()).count() as u64;
     if world.members[number].liar.is_none() && spread.have > had.max(1) + liars {
+        if let Some(room) =
+            world.members[number].rooms.as_ref().and_then(|it| it.iter().next()).map(|it| it.1)
+        {
+            let chain = room.chains_of(own).find(|it| it.row.name.epoch == id.epoch).unwrap();
+            for member in &room.joined {
+                let who = world.number(*member);
+                let had = world
+                    .oracle
+                    .had
+                    .iter()
+                    .find(|(name, _)| of(name))
+                    .is_some_and(|(_, had)| had.contains(&who));
+                let theirs =
+                    world.members[who].rooms.as_ref().and_then(|it| it.iter().next()).and_then(|it| {
+                        it.1.chains_of(own)
+                            .find(|it| it.row.name.epoch == id.epoch)
+                            .map(|it| (it.row.base, it.row.number))
+                    });
+                world.note(|| {
+                    format!(
+                        "user{who} covered {} past {} had {had} theirs {theirs:?}",
+                        room.covered(*member, chain),
+                        room.past_of(*member, chain.row.name)
+                    )
+                });
+            }
+        }
         world.fail(format!("user{number} is told that {} have {id}, and {had} had it ever", spread.have));
     }
 }
@@ -481,8 +531,9 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
     for (number, id) in &joined {
         if state(*number, *id) != theirs {
             return Err(format!(
-                "user{number} has other members than user{first}: {:?} {theirs:?}",
-                state(*number, *id)
+                "user{number} has other members than user{first}: {:?} {theirs:?} {}",
+                state(*number, *id),
+                world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap().explain()
             ));
         }
     }
@@ -496,14 +547,37 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             (*number, entries)
         })
         .collect();
+    // A settlement that all have lost with their journals, but for one who came after it and knows its name.
+    let holds = |number: usize, id: RoomId, mark: &Mark| {
+        let room = world.members[number].rooms.as_ref().unwrap().get(id).unwrap();
+        room.branches(mark.chain)
+            .any(|it| world.members[number].journal.entry_at(it.row.id, mark.number).unwrap().is_some())
+    };
+    let lost_settlement = world.plan.restores > 0
+        && joined.iter().any(|(number, id)| {
+            let settlement = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap().row.settlement;
+            settlement.is_some_and(|mark| !joined.iter().any(|(number, id)| holds(*number, *id, &mark)))
+        });
     // What any of them has, all have, unless it was written before they came.
     let mut union: BTreeMap<(Name, Vec<u8>), i64> = BTreeMap::new();
     for (number, entries) in &all {
         for (name, hash, place) in entries {
             let known = *union.entry((*name, hash.clone())).or_insert(*place);
-            if known != *place {
+            if known != *place && !lost_settlement {
                 for (number, id) in &joined {
                     world.dump(*number, *id);
+                    let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
+                    let chains: Vec<_> = room
+                        .chains_of(name.0.author)
+                        .map(|it| (it.row.name.epoch, it.row.base, it.row.number, it.row.settled))
+                        .collect();
+                    world.note(|| {
+                        format!(
+                            "user{number} {} {chains:?} before {:?}",
+                            room.explain_settling(&world.members[*number].journal),
+                            room.settled_before()
+                        )
+                    });
                 }
                 let room = world.members[*number].rooms.as_ref().and_then(|it| it.iter().next()).unwrap().1;
                 return Err(format!(
@@ -533,7 +607,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             }
         }
     }
-    for (number, entries) in &all {
+    for (number, _) in &all {
         let id = joined.iter().find(|(it, _)| it == number).unwrap().1;
         let room = world.members[*number].rooms.as_ref().unwrap().get(id).unwrap();
         // Two who come back from backups may both have lost what one of them had said to have.
@@ -541,11 +615,11 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             |mark: &Mark| !union.keys().any(|((chain, at), _)| (*chain, *at) == (mark.chain, mark.number));
         let lost =
             room.joined.iter().flat_map(|member| room.ahead_of_us(*member)).filter(|mark| is_lost(mark));
-        if world.plan.restores > 0 && lost.count() > 0 {
+        if world.plan.restores > 0 && lost.count() > 0 || lost_settlement {
             continue;
         }
-        if room.settled() < entries.iter().map(|(.., place)| place.cast_unsigned()).max().unwrap_or_default()
-        {
+        let journal = &world.members[*number].journal;
+        if !room.is_settled(journal).unwrap() {
             let who: Vec<_> = joined
                 .iter()
                 .filter(|(it, _)| room.holds_up(world.oracle.keys[*it]))
@@ -553,9 +627,16 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                 .collect();
             let keys: Vec<String> =
                 world.oracle.keys.iter().map(|key| format!("{:.4}", key.to_string())).collect();
+            for (number, id) in &joined {
+                let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
+                world.note(|| {
+                    format!("user{number} {}", room.explain_settling(&world.members[*number].journal))
+                });
+            }
             return Err(format!(
-                "user{number} does not know that all is final, for {who:?}: {} {keys:?}",
-                room.explain()
+                "user{number} does not know that all is final, for {who:?}: {} {} {keys:?}",
+                room.explain(),
+                room.explain_settling(journal)
             ));
         }
     }

@@ -213,7 +213,8 @@ impl World {
         self.broken.counter += 1;
         let keypair = &self.members[member].keypair;
         let name = ReceiptName { member: keypair.public(), epoch, counter: self.broken.counter };
-        let mut receipt = Receipt { name, covers, tips: Vec::new(), signature: Signature([0; 64]), total: 0 };
+        let mut receipt =
+            Receipt { name, covers, tips: Vec::new(), signature: Signature([0; 64]), settled: None };
         receipt.signature = keypair.sign(&hash::receipt(room, &receipt).0);
         receipt
     }
@@ -313,7 +314,7 @@ impl World {
                 let Some(room) = journal.rooms().unwrap().pop() else {
                     return;
                 };
-                let entries = journal.entries_from(room.id, None, 0).unwrap();
+                let entries = super::check::standings(&journal, room.id);
                 let pairs = entries.iter().zip(entries.iter().skip(1));
                 let mut of_one_chain = pairs.filter(|(cause, it)| (cause.0, cause.1 + 1) == (it.0, it.1));
                 let Some((cause, it)) = of_one_chain.next_back() else {

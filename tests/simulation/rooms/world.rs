@@ -664,7 +664,9 @@ impl World {
         self.says += 1;
         if self.verbose {
             let line = format!("{:?}", about.says);
-            self.note(|| format!("user{number} to user{to}: {}", line.chars().take(300).collect::<String>()));
+            self.note(|| {
+                format!("user{number} to user{to}: {}", line.chars().take(3000).collect::<String>())
+            });
         }
         let due = self.now + self.rng.u64(0..=self.plan.latency);
         let parted = self.parted(number, to);

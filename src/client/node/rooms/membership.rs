@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::protocol::room::{ChainName, Change, Deed, Hash, Kept, Past, RoomKey};
+use crate::protocol::room::{ChainName, Change, Deed, Hash, Kept, Past, RoomKey, Settled};
 use crate::protocol::{Name, PublicKey};
 
 /// See the module.
@@ -14,8 +14,9 @@ pub struct Membership {
     /// What the owner calls the room.
     pub name: Name,
     pub owner: PublicKey,
-    /// All who have owned it.
-    pub owners: BTreeSet<PublicKey>,
+    /// The changes by which it was owned, how often it had changed hands with each, and the last of them.
+    reigns: BTreeMap<Hash, (u32, PublicKey)>,
+    pub reign: Hash,
     /// The member who is to own it, and has not yet said yes.
     pub heir: Option<PublicKey>,
     pub topic: String,
@@ -38,6 +39,8 @@ pub struct Grant {
     pub past: BTreeMap<ChainName, Past>,
     /// The member's clock begins after it.
     pub clock: u64,
+    /// What was final then, for one who does not get it.
+    pub settled: Option<Settled>,
     /// Up to where the member's chains of each epoch are kept, if the member was removed: the ends that owners have named.
     pub removed: Option<BTreeMap<u64, BTreeSet<(u64, Hash)>>>,
 }
@@ -90,18 +93,24 @@ impl Membership {
         let valid: Vec<(usize, &Node<'_>)> = all().filter(|(at, _)| !ignored.contains(at)).collect();
 
         let mut grants = BTreeMap::new();
-        for (_, it) in &valid {
-            let grant = |key, name: &Name, past: &[Past], clock| Grant {
+        for (at, it) in all() {
+            let grant = |key, name: &Name, past: &[Past], clock, settled| Grant {
+                settled,
                 key,
                 name: name.clone(),
                 by: it.change.author,
                 past: past.iter().map(|past| (past.mark.chain, *past)).collect(),
                 clock,
-                removed: None,
+                // One who was added by what does not count has to hear so.
+                removed: ignored.contains(&at).then(BTreeMap::new),
             };
             match &it.change.deed {
-                Deed::Found(found) => grants.insert(it.hash, grant(it.change.author, &found.owner, &[], 0)),
-                Deed::Add(add) => grants.insert(it.hash, grant(add.key, &add.name, &add.past, add.clock)),
+                Deed::Found(found) => {
+                    grants.insert(it.hash, grant(it.change.author, &found.owner, &[], 0, None))
+                }
+                Deed::Add(add) => {
+                    grants.insert(it.hash, grant(add.key, &add.name, &add.past, add.clock, add.settled))
+                }
                 _ => None,
             };
         }
@@ -120,6 +129,14 @@ impl Membership {
         }
         let last = valid.iter().max_by_key(|(at, it)| (it.owner.0, *at)).map(|(_, it)| it);
         let owner = last.map_or(founding.author, |it| it.owner.1);
+        let reigns: BTreeMap<Hash, (u32, PublicKey)> = nodes
+            .iter()
+            .filter(|it| matches!(it.change.deed, Deed::Found(_) | Deed::Accept))
+            .map(|it| (it.hash, it.owner))
+            .collect();
+        let is_last =
+            |(_, reign): &(&Hash, &(u32, PublicKey))| last.is_some_and(|last| last.owner == **reign);
+        let reign = reigns.iter().find(is_last).map_or(Hash(room.0), |(hash, _)| *hash);
         let topic = valid.iter().rev().find_map(|(_, it)| match &it.change.deed {
             Deed::Topic(topic) => Some(topic.clone()),
             _ => None,
@@ -132,7 +149,8 @@ impl Membership {
         Some(Self {
             name: found.room.clone(),
             owner,
-            owners: nodes.iter().map(|it| it.owner.1).collect(),
+            reigns,
+            reign,
             heir: heir
                 .flatten()
                 .filter(|key| grants.values().any(|it| it.key == *key && it.removed.is_none())),
@@ -153,9 +171,19 @@ impl Membership {
         self.active(key).next().is_some()
     }
 
+    /// How often the room had changed hands with the change by which this account owned it.
+    pub fn reign(&self, change: Hash, owner: PublicKey) -> Option<u32> {
+        self.reigns.get(&change).filter(|(_, key)| *key == owner).map(|(rank, _)| *rank)
+    }
+
     /// Whether it is or was in.
     pub fn knows(&self, key: PublicKey) -> bool {
         self.grants.values().any(|grant| grant.key == key)
+    }
+
+    /// All who are or were in.
+    pub fn all(&self) -> BTreeSet<PublicKey> {
+        self.grants.values().map(|grant| grant.key).collect()
     }
 
     /// All who are in, by their keys, with their names.
@@ -319,7 +347,7 @@ mod tests {
 
     fn add(member: u8) -> Deed {
         let name = format!("user{member}").parse().unwrap();
-        Deed::Add(Add { name, key: key(member), past: vec![], clock: 0 })
+        Deed::Add(Add { name, key: key(member), past: vec![], clock: 0, settled: None })
     }
 
     fn remove(member: u8, kept: u64) -> Deed {
@@ -361,6 +389,11 @@ mod tests {
         assert_eq!((it.of().owner, it.of().heir), (key(1), Some(key(2))));
         let three = it.add(2, 9, &[two], Deed::Accept);
         assert_eq!((it.of().owner, it.of().heir), (key(2), None));
+        let reigns = |it: &Changes| {
+            [(it.room.0, 1), (three.0, 2), (three.0, 1)]
+                .map(|(change, owner)| it.of().reign(Hash(change), key(owner)))
+        };
+        assert_eq!((it.of().reign, reigns(&it)), (three, [Some(0), Some(1), None]));
         it.add(2, 9, &[three], add(3));
         assert_eq!(it.members(), [1, 2, 3]);
         // The old owner, who knows nothing of it or says so.

@@ -26,6 +26,8 @@ mod pulls;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a chain is left alone of which nothing could be taken.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
+/// How many messages are kept of what one who is not in says to have, which may be in by changes that come.
+const MAX_SAID_OUTSIDE: usize = 16;
 /// How long receipts of others are gathered before they are handed on.
 const GOSSIP: Duration = Duration::from_secs(1);
 /// The same where members hand on each other's receipts at once, and this is for what got lost.
@@ -83,6 +85,10 @@ struct View {
     heard: bool,
     /// It takes part, and so may ask.
     joined: bool,
+    /// It says that it has joined.
+    says_joined: bool,
+    /// It was not in when it was greeted; what it has said to have since then.
+    outside: Option<Vec<Have>>,
     has: BTreeMap<ChainId, u64>,
     /// What it has and this side may not: of each chain the last mark, and all branches of one whose author breaks the
     /// rules.
@@ -98,7 +104,7 @@ impl View {
     fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
         match room.state(peer) {
             Some(State::Joined) => true,
-            Some(State::Invited) => {
+            Some(State::Invited) if self.says_joined => {
                 // Where nothing is known of it by that change yet.
                 let is_new = |name: &ChainName| {
                     let begun = |chain: &Chain| chain.row.name.grant == name.grant && chain.row.number > 0;
@@ -111,9 +117,11 @@ impl View {
         }
     }
 
-    /// Whether the peer is served a chain. Who has left gets back what a restored backup has lost of its own.
+    /// Whether the peer is served a chain. Who has left, or is invited again, gets back what a restored backup has lost of
+    /// its own.
     fn may_have(&self, room: &Room, peer: PublicKey, author: PublicKey) -> bool {
-        self.takes_part(room, peer) || author == peer && room.state(peer) == Some(State::Left)
+        let is_outside = matches!(room.state(peer), Some(State::Left | State::Invited));
+        self.takes_part(room, peer) || author == peer && is_outside
     }
 }
 
@@ -182,8 +190,9 @@ impl Peers {
         match room.state(to) {
             None => return Ok(()),
             // It may not know yet that it is in, or that it is out.
-            Some(State::Invited | State::Removed) => {
-                peer.views.insert(room.row.id, View::default());
+            Some(state @ (State::Invited | State::Removed)) => {
+                let outside = (state == State::Removed).then(Vec::new);
+                peer.views.insert(room.row.id, View { outside, ..View::default() });
                 say_changes(cx, to, room);
             }
             Some(state @ (State::Joined | State::Left | State::Forked)) => {
@@ -221,9 +230,7 @@ impl Peers {
     /// Sends our own receipt to all members who are linked.
     pub fn say_receipt(&mut self, cx: &mut Cx<'_>, room: &Room, receipt: Receipt) {
         for (key, peer) in &mut self.peers {
-            if let Some(view) =
-                peer.views.get_mut(&room.row.id).filter(|_| room.state(*key) == Some(State::Joined))
-            {
+            if let Some(view) = peer.views.get_mut(&room.row.id).filter(|_| may_know(room, *key, &receipt)) {
                 view.receipts.insert(receipt.name);
                 say(cx, *key, room, RoomSays::Receipts(vec![receipt.clone()]));
             }
@@ -245,6 +252,13 @@ impl Peers {
             RoomSays::Changes(changes) => self.hear_changes(cx, room, from, changes, low)?,
             // Who was removed is told no more than that.
             _ if !is_in => {
+                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+                if let RoomSays::Have(have) = says
+                    && let Some(said) = view.and_then(|view| view.outside.as_mut())
+                    && said.len() < MAX_SAID_OUTSIDE
+                {
+                    said.push(have.clone());
+                }
                 self.ask_unknown(cx, room, from, says);
                 self.tell_removed(cx, room, from);
             }
@@ -318,6 +332,7 @@ impl Peers {
                 let members: Vec<PublicKey> = self.peers.keys().copied().collect();
                 for peer in members {
                     self.greet(cx, room, peer)?;
+                    self.let_in(cx, room, peer)?;
                 }
                 if let Some(view) = self.peers.get_mut(&from).and_then(|it| it.views.get_mut(&room.row.id)) {
                     view.asked_changes = false;
@@ -327,6 +342,18 @@ impl Peers {
                     self.take_waiting(cx, room)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A peer that was not in when it was greeted may be in by changes that have come.
+    fn let_in(&mut self, cx: &mut Cx<'_>, room: &mut Room, peer: PublicKey) -> Result<()> {
+        let view = self.peers.get_mut(&peer).and_then(|peer| peer.views.get_mut(&room.row.id));
+        if room.membership.is_in(peer)
+            && let Some(said) = view.and_then(|view| view.outside.take())
+        {
+            say_all(cx, peer, room);
+            said.iter().try_for_each(|have| self.hear_have(cx, room, peer, have))?;
         }
         Ok(())
     }
@@ -346,6 +373,7 @@ impl Peers {
         let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
             return Ok(());
         };
+        view.says_joined = have.joined;
         // Who says from the beginning what it has does so anew when its disk has failed, and has forgotten what it heard.
         let again = std::mem::replace(&mut view.heard, true) && !have.tips.is_empty();
         for mark in &have.heads {
@@ -367,7 +395,7 @@ impl Peers {
             view.receipts.clear();
         }
         view.receipts.extend(have.receipts.iter().copied().filter(|name| room.membership.knows(name.member)));
-        if room.is_joined() {
+        if room.is_joined() || room.leaves_unheard() {
             let receipts: Vec<_> = have.receipts.iter().copied().filter(|name| room.is_news(name)).collect();
             if !receipts.is_empty() {
                 say(cx, from, room, RoomSays::Pull(Pull { receipts, ..Pull::default() }));
@@ -385,28 +413,27 @@ impl Peers {
             say_changes(cx, from, room);
         }
         // To be invited is not to be in.
-        if !matches!(room.state(from), Some(State::Joined | State::Left))
-            || room.state(room.own) == Some(State::Invited)
-        {
-            return Ok(());
-        }
         let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
             return Ok(());
         };
+        if room.state(room.own) == Some(State::Invited) {
+            return Ok(());
+        }
         for Wanted { after, up_to } in &pull.chains {
+            let main = room.named(up_to.chain, 0).and_then(|id| room.chains.get(&id));
+            // Of what was cut meanwhile it gets what is kept.
+            let kept = main.filter(|_| room.is_cut(up_to.chain, up_to.number));
             if view.may_have(room, from, up_to.chain.author)
-                && let Some(chain) = room.find(cx.journal, up_to)?
+                && let Some(chain) = room.find(cx.journal, up_to)?.or(kept)
             {
-                let main = room.named(up_to.chain, 0).and_then(|id| room.chains.get(&id));
                 let base = main.map_or(0, |main| main.row.base);
                 let after = (*after).max(room.past_by_any(from, up_to.chain)).max(base);
                 // The signature that was there when this was offered may have given way to a later one.
                 view.serving.insert(chain.row.id, (after, chain.signed.number));
             }
         }
-        let joined = room.state(from) == Some(State::Joined);
-        let wanted = pull.receipts.iter().filter(|_| joined).filter_map(|name| room.receipts.kept.get(name));
-        for receipt in wanted.cloned().collect::<Vec<_>>() {
+        let wanted = pull.receipts.iter().filter_map(|name| room.receipts.kept.get(name));
+        for receipt in wanted.filter(|receipt| may_know(room, from, receipt)).cloned().collect::<Vec<_>>() {
             say(cx, from, room, RoomSays::Receipts(vec![receipt]));
         }
         self.wake = Some(Instant::START);
@@ -545,6 +572,8 @@ impl Peers {
             }
             if news {
                 self.hand_on_receipt(cx, room, receipt);
+                // One who has left waits for that.
+                room.changed |= !room.is_joined();
                 let gossip = if room.membership.members().len() > ALL_LINKED { SLOW_GOSSIP } else { GOSSIP };
                 self.gossip.entry(room.row.id).or_insert(cx.now.mono + gossip);
                 if receipt.tips.iter().any(|tip| !room.changes.contains_key(tip)) {
@@ -609,7 +638,7 @@ impl Peers {
                 let news: Vec<ReceiptName> = kept.iter().filter(theirs).copied().collect();
                 view.receipts = kept.iter().copied().collect();
                 for receipts in news.chunks(AT_ONCE) {
-                    let have = Have { receipts: receipts.to_vec(), ..Have::default() };
+                    let have = Have { receipts: receipts.to_vec(), joined: true, ..Have::default() };
                     say(cx, *key, room, RoomSays::Have(have));
                 }
             }
@@ -692,6 +721,15 @@ impl Peers {
         let pulls = self.pulls.values().map(Asked::until);
         let gossip = self.gossip.values().copied();
         pulls.chain(gossip).chain(self.wake).fold(Instant::NEVER, Instant::min)
+    }
+}
+
+/// Whether a receipt is for this member: one who has left hears who has what it has written.
+fn may_know(room: &Room, key: PublicKey, receipt: &Receipt) -> bool {
+    match room.state(key) {
+        Some(State::Joined) => true,
+        Some(State::Left) => receipt.covers.iter().any(|mark| mark.chain.author == key),
+        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::ring::ALL_LINKED;
-use super::room::{Chain, Room};
+use super::room::{Chain, Room, State};
 use crate::protocol::PublicKey;
 use crate::protocol::peer::Cursor;
 use crate::protocol::room::{ChainName, Hash, MAX_CAUSES, Mark, Receipt, ReceiptName, Signature, hash};
@@ -17,6 +17,8 @@ use crate::transport::noise::Keypair;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long a member waits for more before it says so.
 const GATHER: Duration = Duration::from_millis(100);
+/// The same where only a settlement is new: so that who has missed it hears of it.
+const SETTLED: Duration = Duration::from_secs(5);
 /// How many of our own texts are followed until they are final, at most: the latest.
 const MAX_FOLLOWED: usize = 16_384;
 /// How many receipts wait for what their members have written.
@@ -34,9 +36,6 @@ pub struct Receipts {
     pub kept: BTreeMap<ReceiptName, Receipt>,
     /// The furthest that each member says to have of each chain.
     claims: BTreeMap<PublicKey, BTreeMap<ChainName, Mark>>,
-    /// The sums of these numbers, and what they are by the members' own words.
-    sums: BTreeMap<PublicKey, u64>,
-    totals: BTreeMap<PublicKey, u64>,
     /// The same, as far as it is here too.
     has: BTreeMap<PublicKey, BTreeMap<ChainId, u64>>,
     /// Claims of what is not here, by who makes them.
@@ -50,9 +49,8 @@ pub struct Receipts {
     followed: BTreeMap<(ChainId, u64), Spread>,
     /// The changes that members have named and that are not here.
     unknown: BTreeMap<PublicKey, BTreeSet<Hash>>,
-    /// What the members have has changed: since it was told, and since it was looked for what is final.
+    /// What the members have has changed since it was told.
     news: bool,
-    unsettled: bool,
     told: Option<Instant>,
 }
 
@@ -82,33 +80,24 @@ impl Receipts {
         let known =
             self.claims.entry(member).or_default().entry(mark.chain).or_insert(Mark { number: 0, ..*mark });
         if known.number < mark.number {
-            let sum = self.sums.entry(member).or_default();
-            *sum = sum.saturating_add(mark.number - known.number);
             *known = *mark;
         }
     }
 
-    /// What the sum of a member's claims comes to with these.
-    fn total_with(&self, member: PublicKey, covers: &[Mark]) -> u64 {
-        let mut more = BTreeMap::new();
-        for mark in covers {
-            let number: &mut u64 = more.entry(mark.chain).or_default();
-            *number = (*number).max(mark.number);
-        }
-        let claimed = |chain| self.claimed(member, chain).unwrap_or_default();
-        let grown = more.into_iter().map(|(chain, number)| number.saturating_sub(claimed(chain)));
-        grown.fold(self.sums.get(&member).copied().unwrap_or_default(), u64::saturating_add)
+    /// There is something to tell of our own texts.
+    pub fn has_news(&mut self) {
+        self.news = true;
     }
 
-    /// Whether all is known that a member has said.
-    fn has_all_of(&self, member: PublicKey) -> bool {
-        self.sums.get(&member).copied().unwrap_or_default()
-            >= self.totals.get(&member).copied().unwrap_or_default()
+    /// Those that are kept of a member.
+    pub fn of(&self, member: PublicKey) -> impl Iterator<Item = &Receipt> {
+        let [first, last] = [0, u64::MAX].map(|it| ReceiptName { member, epoch: it, counter: it });
+        self.kept.range(first..=last).map(|(_, receipt)| receipt)
     }
 
-    /// More may be final than is known.
-    pub fn may_settle(&mut self) {
-        self.unsettled = true;
+    /// Whether a member has named changes that are not here.
+    pub fn knows_more_changes(&self, member: PublicKey) -> bool {
+        self.unknown.contains_key(&member)
     }
 
     /// An entry of ours is to be followed.
@@ -151,12 +140,15 @@ impl Room {
         if self.receipts.kept.contains_key(&name) || !self.membership.knows(name.member) {
             return Ok(false);
         }
-        let claimed = |mark: &Mark| self.receipts.claimed(name.member, mark.chain) >= Some(mark.number);
         let newest = self.receipts.newest(name.member, name.epoch);
-        if newest.is_some_and(|newest| newest.name.counter > name.counter)
-            && receipt.covers.iter().all(claimed)
-        {
-            return Ok(false);
+        if newest.is_some_and(|newest| newest.name.counter > name.counter) {
+            let mut says_something = false;
+            for mark in &receipt.covers {
+                says_something = says_something || !self.knows_claim(journal, name.member, mark)?;
+            }
+            if !says_something {
+                return Ok(false);
+            }
         }
         // What a member has written must not be known of without being here: it may lose it with its journal.
         let lacks = |mark: &&Mark| {
@@ -173,6 +165,17 @@ impl Room {
         self.keep_receipt(journal, receipt)?;
         self.prune_receipts(journal, name.member)?;
         Ok(true)
+    }
+
+    /// Whether it is known already that a member has this entry, by its own word.
+    fn knows_claim(&self, journal: &Journal, member: PublicKey, mark: &Mark) -> Result<bool> {
+        let claim = self.receipts.claims.get(&member).and_then(|all| all.get(&mark.chain));
+        if !self.is_forked(mark.chain) {
+            return Ok(claim.is_some_and(|claim| claim.number > mark.number || claim == mark));
+        }
+        let here = self.find(journal, mark)?.map(|chain| chain.row.id);
+        let has = here.and_then(|id| self.receipts.has.get(&member)?.get(&id));
+        Ok(has.is_some_and(|has| *has >= mark.number))
     }
 
     /// Takes in the receipts that had to wait. Returns whether any says something new.
@@ -200,10 +203,9 @@ impl Room {
                 all.pop_first();
             }
         }
-        let total = self.receipts.totals.entry(member).or_default();
-        *total = (*total).max(receipt.total);
         self.receipts.kept.insert(receipt.name, receipt.clone());
-        (self.receipts.news, self.receipts.unsettled) = (true, true);
+        self.receipts.has_news();
+        self.may_settle();
         Ok(())
     }
 
@@ -236,10 +238,10 @@ impl Room {
     pub fn find(&self, journal: &Journal, mark: &Mark) -> Result<Option<&Chain>> {
         for chain in self.branches(mark.chain).filter(|chain| chain.row.number >= mark.number) {
             // What was written before this member came is with the others, and is taken as it is.
-            let hash = if mark.number == chain.row.number {
-                Some(chain.row.hash)
-            } else if chain.row.branch == 0 && mark.number <= chain.row.base {
+            let hash = if chain.row.branch == 0 && mark.number <= chain.row.base {
                 Some(mark.hash)
+            } else if mark.number == chain.row.number {
+                Some(chain.row.hash)
             } else {
                 journal.entry_at(chain.row.id, mark.number)?.map(|it| it.hash)
             };
@@ -256,10 +258,13 @@ impl Room {
             return Ok(());
         };
         self.check_beyond(journal, name)?;
-        (self.receipts.news, self.receipts.unsettled) = (true, true);
+        self.receipts.has_news();
+        self.may_settle();
         if name.author != self.own || self.writing != Some(id) {
             self.receipts.grown.insert(id);
-            self.say_soon(now);
+            let said = self.chains.get(&id).map_or(0, |chain| chain.said);
+            let waits = self.receipts.claimed(self.own, name) < Some(said);
+            self.say_soon(now, if waits { GATHER } else { SETTLED });
         }
         Ok(())
     }
@@ -279,10 +284,11 @@ impl Room {
 
     /// A receipt is due. What all say to all grows with the square of how many they are, so in large rooms each says it
     /// less often.
-    fn say_soon(&mut self, now: Now) {
+    fn say_soon(&mut self, now: Now, gather: Duration) {
         let size = u32::try_from(self.joined.len().div_ceil(ALL_LINKED)).unwrap_or(u32::MAX).max(1);
         let earliest = self.receipts.said.map_or(Instant::START, |said| said + EVERY * size);
-        self.receipts.due.get_or_insert((now.mono + GATHER).max(earliest));
+        let due = (now.mono + gather).max(earliest);
+        self.receipts.due = Some(self.receipts.due.map_or(due, |before| before.min(due)));
     }
 
     /// A chain ends earlier than it did: others hear where.
@@ -292,13 +298,14 @@ impl Room {
 
     /// The changes have grown: others hear that this member has them.
     pub fn changes_have_grown(&mut self, now: Now) {
-        self.say_soon(now);
+        self.say_soon(now, GATHER);
         let changes = &self.changes;
         self.receipts.unknown.retain(|_, unknown| {
             unknown.retain(|tip| !changes.contains_key(tip));
             !unknown.is_empty()
         });
-        (self.receipts.news, self.receipts.unsettled) = (true, true);
+        self.receipts.has_news();
+        self.may_settle();
     }
 
     /// Our next receipt, where it is time for one.
@@ -323,7 +330,7 @@ impl Room {
             // What is not signed yet can't be handed on, and is not to be asked for.
             covers.extend(self.chains.get(&id).and_then(Chain::head));
         }
-        // What this member has written itself, too: so others know what else it has said of what it has, see `Raise`.
+        // What this member has written itself, too: so who is to count it waits for that.
         let own = self.writing.and_then(|id| self.chains.get(&id)).map(|chain| chain.row.mark());
         let news = |mark: &Mark| self.receipts.claimed(self.own, mark.chain) < Some(mark.number);
         covers.extend(own.filter(news));
@@ -332,8 +339,8 @@ impl Room {
         self.receipts.due = (!self.receipts.grown.is_empty()).then_some(now.mono);
         let name = ReceiptName { member: self.own, epoch, counter: self.receipts.counter };
         let tips = self.membership.tips.iter().copied().take(MAX_CAUSES).collect();
-        let total = self.receipts.total_with(self.own, &covers);
-        let mut receipt = Receipt { name, covers, tips, signature: Signature([0; 64]), total };
+        let settled = self.row.settlement;
+        let mut receipt = Receipt { name, covers, tips, signature: Signature([0; 64]), settled };
         receipt.signature = keypair.sign(&hash::receipt(self.key(), &receipt).0);
         self.take_receipt(journal, &receipt)?;
         Ok(Some(receipt))
@@ -435,7 +442,9 @@ impl Room {
     pub fn spread(&self, chain: &Chain, number: u64, place: u64) -> Spread {
         let gets = |member: &&PublicKey| self.past_of(**member, chain.row.name) < number;
         let members = || self.joined.iter().filter(gets);
-        let have = members().filter(|member| self.covered(**member, chain) >= number).count();
+        // Of one who knows of other changes it is not known what it gets.
+        let knows = |member: &&PublicKey| !self.receipts.knows_more_changes(**member);
+        let have = members().filter(knows).filter(|member| self.covered(**member, chain) >= number).count();
         Spread { have: have as u64, of: members().count() as u64, is_final: place <= self.row.settled }
     }
 
@@ -452,8 +461,18 @@ impl Room {
         let open = self.chains_of(self.own).filter(move |chain| !alone && chain.row.place > self.row.settled);
         open.filter_map(move |chain| {
             let most = others().map(|member| self.covered(*member, chain)).max().unwrap_or_default();
-            (most < chain.row.number).then_some((chain.row.id, most))
+            (most < chain.said).then_some((chain.row.id, most))
         })
+    }
+
+    /// Whether this account has left, and no other member has said that it knows.
+    pub fn leaves_unheard(&self) -> bool {
+        let ends = || self.chains_of(self.own).filter(|chain| chain.row.ended);
+        let knows = |member: &PublicKey| ends().any(|chain| self.covered(*member, chain) >= chain.row.number);
+        self.state(self.own) == Some(State::Left)
+            && ends().next().is_some()
+            && !self.joined.is_empty()
+            && !self.joined.iter().any(knows)
     }
 
     /// The other members that have joined.
@@ -466,7 +485,8 @@ impl Room {
         let chains = self.chains.values();
         chains
             .map(|chain| {
-                chain.row.number - self.covered(member, chain).clamp(chain.row.base, chain.row.number)
+                let end = chain.said.max(chain.row.base);
+                end - self.covered(member, chain).clamp(chain.row.base, end)
             })
             .sum()
     }
@@ -475,13 +495,12 @@ impl Room {
     /// to have what is not.
     pub fn holds_up(&self, member: PublicKey) -> bool {
         let unsettled = |chain: &&Chain| chain.row.place > self.row.settled;
-        self.chains.values().filter(unsettled).any(|chain| self.covered(member, chain) < chain.row.number)
+        self.chains.values().filter(unsettled).any(|chain| self.covered(member, chain) < chain.said)
             || self.is_ahead(member)
-            || !self.receipts.has_all_of(member)
     }
 
     /// Whether a member has said to have what is not here, and may still come.
-    fn is_ahead(&self, member: PublicKey) -> bool {
+    pub fn is_ahead(&self, member: PublicKey) -> bool {
         self.ahead_of_us(member).next().is_some()
     }
 
@@ -500,7 +519,7 @@ impl Room {
         for member in &self.joined {
             for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
                 let covered = self.covered(*member, chain);
-                if covered < chain.row.number {
+                if covered < chain.said {
                     out += &format!(
                         "[{:.4} has {covered} of {} of {:.4} {:016x} at {}] ",
                         member.to_string(),
@@ -523,47 +542,10 @@ impl Room {
                 );
             }
         }
-        for member in self.joined.iter().filter(|member| !self.receipts.has_all_of(**member)) {
-            out += &format!("[{:.4} has said more] ", member.to_string());
-        }
         for w in &self.waiting {
             out += &w.explain();
         }
         out
-    }
-
-    /// What is final moves on: nothing can come any more before what all members have, who know of each other.
-    pub fn settle(&mut self, journal: &Journal) -> Result<()> {
-        if !std::mem::take(&mut self.receipts.unsettled) || !self.is_joined() {
-            return Ok(());
-        }
-        let others = || self.joined.iter().copied().filter(|member| *member != self.own);
-        let knows_tips = |member| !self.receipts.unknown.contains_key(&member);
-        // Who does not know that this member is in does not wait for it.
-        let first = self
-            .own_grant()
-            .filter(|(_, grant)| grant.key != self.membership.owner)
-            .and_then(|(hash, _)| self.chains_of(self.own).find(|chain| chain.row.name.grant == hash));
-        let known = |member| first.is_none_or(|first| self.covered(member, first) > 0);
-        let all_heard = |member| self.receipts.has_all_of(member) && !self.is_ahead(member);
-        if !others().all(|member| all_heard(member) && knows_tips(member) && known(member)) {
-            return Ok(());
-        }
-        let mut settled = self.last_place();
-        for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
-            let all = self.joined.iter().map(|member| self.covered(*member, chain)).min().unwrap_or_default();
-            if all < chain.row.number {
-                let next = all.max(chain.row.base) + 1;
-                let place = journal.entry_at(chain.row.id, next)?.map_or(0, |entry| entry.place);
-                settled = settled.min(place.saturating_sub(1));
-            }
-        }
-        if settled > self.row.settled {
-            self.row.settled = settled;
-            journal.settle(self.row.id, settled)?;
-            (self.receipts.news, self.receipts.unsettled) = (true, true);
-        }
-        Ok(())
     }
 
     /// Our own texts that were not final when the last start ended.
@@ -613,7 +595,7 @@ impl Room {
                 told.push((Cursor { epoch: chain.row.name.epoch, number }, spread));
                 *before = spread;
             }
-            if spread.is_final {
+            if spread.is_final && spread.have >= spread.of {
                 over.push((id, number));
             }
         }

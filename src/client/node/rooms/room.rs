@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::membership::{Grant, Membership};
 use super::receipts::Receipts;
 use super::ring::Ring;
-use super::take::{Waiting, heeded};
+use super::settle::Settling;
+use super::take::Waiting;
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
-    ChainName, Change, Hash, MAX_RUN, Mark, Past, Raise, Receipt, RoomKey, Signature,
+    ChainName, Change, Hash, MAX_RUN, Mark, Past, Receipt, RoomKey, Settled, Signature,
 };
 use crate::store::Result;
 use crate::store::journal::{ChainId, ChainRow, EntryStanding, Journal, RoomRow};
@@ -16,6 +17,9 @@ use crate::store::journal::{ChainId, ChainRow, EntryStanding, Journal, RoomRow};
 /// The most chains of one room that anything is known of, and of one author: no member can use up all.
 const MAX_CHAINS: usize = 100_000;
 const MAX_CHAINS_OF_ONE: usize = 5_000;
+
+/// The most chains that a member names as those that it lacks.
+const MAX_LACKING: usize = 256;
 
 /// See the module.
 #[derive(Debug)]
@@ -35,21 +39,18 @@ pub struct Room {
     pub taken: BTreeMap<ChainId, u64>,
     /// What members do not get, for it was written before they came.
     pasts: BTreeMap<PublicKey, BTreeMap<ChainName, Past>>,
+    /// What members who have joined have said to lack beyond that.
+    lacking: BTreeMap<(PublicKey, Hash), Vec<Mark>>,
     /// Whose entries were found to be against the rules, and by which changes they were in.
     pub forked: BTreeMap<PublicKey, BTreeSet<Hash>>,
     /// Entries whose causes are not here.
     pub waiting: Vec<Waiting>,
     /// Receipts of members who have written what is not here.
     pub deferred: Vec<Receipt>,
-    /// From which number on this member has said that entries of a chain stand later.
-    pub raised_here: BTreeMap<ChainName, u64>,
-    /// Entries that came too late for their place, which this member has to say.
-    pub late: Vec<Raise>,
     /// Who takes part, or what the room is, has changed in this transaction.
     pub changed: bool,
     pub receipts: Receipts,
-    /// The places that entries of a chain have at least.
-    pub raised: BTreeMap<ChainName, BTreeMap<(u64, Hash), u64>>,
+    pub settling: Settling,
     /// The chain that this start writes, once there is one.
     pub writing: Option<ChainId>,
     /// All chains that this start has written: what is new in them is sent to the others without being asked for.
@@ -71,6 +72,8 @@ pub struct Chain {
     pub unsigned: usize,
     /// How many bytes of bodies come after what half of the members have.
     pub ahead: u64,
+    /// The number of the last entry that is no settlement.
+    pub said: u64,
     /// It has changed since it was saved.
     pub touched: bool,
 }
@@ -103,7 +106,8 @@ impl Chain {
             number => journal.entry_at(row.id, number)?.map(|it| it.hash).unwrap_or_default(),
         };
         let signed = Signed { number, hash };
-        Ok(Self { signed, kept: number, since_kept: 0, unsigned: 0, ahead: 0, touched: false, row })
+        let said = if row.number > row.base { journal.last_but_settlements(row.id)? } else { 0 };
+        Ok(Self { signed, kept: number, since_kept: 0, unsigned: 0, ahead: 0, said, touched: false, row })
     }
 
     /// The end of what can be handed on.
@@ -126,7 +130,12 @@ impl Room {
             room.chains.insert(row.id, Chain::load(journal, row)?);
         }
         journal.proofs(id)?.iter().for_each(|proof| room.note_fork(proof.chain));
-        room.load_raises(journal)?;
+        room.load_settling(journal)?;
+        for (chain, body) in journal.joins(id)? {
+            if let Some(name) = room.chain_name(chain) {
+                room.note_lacking(name, &body);
+            }
+        }
         room.recount();
         for receipt in journal.receipts(id)? {
             room.keep_receipt(journal, &receipt)?;
@@ -155,14 +164,13 @@ impl Room {
             ring: Ring::default(),
             taken: BTreeMap::new(),
             pasts: BTreeMap::new(),
+            lacking: BTreeMap::new(),
             forked: BTreeMap::new(),
             waiting: Vec::new(),
             deferred: Vec::new(),
-            raised_here: BTreeMap::new(),
-            late: Vec::new(),
             changed: false,
             receipts: Receipts::default(),
-            raised: BTreeMap::new(),
+            settling: Settling::default(),
             writing: None,
             written: BTreeSet::new(),
             epoch: None,
@@ -208,18 +216,7 @@ impl Room {
             && let Some(past) = self.past_in(self.own, name)
         {
             // What was written before this member came is with the others.
-            let (number, hash, clock) = (past.mark.number, past.mark.hash, past.clock);
-            let place = past.place.max(self.raised_before(name, number));
-            row = ChainRow {
-                base: number,
-                base_hash: hash,
-                number,
-                hash,
-                clock,
-                place,
-                ended: past.ended,
-                ..row
-            };
+            row = after_past(&past, &row);
             journal.save_chain(&row)?;
         }
         let (id, begun) = (row.id, row.number > 0);
@@ -243,17 +240,7 @@ impl Room {
                 continue;
             };
             if let Some(chain) = self.chains.get(&id).filter(|chain| chain.row.number < past.mark.number) {
-                let mark = past.mark;
-                let row = ChainRow {
-                    base: mark.number,
-                    base_hash: mark.hash,
-                    number: mark.number,
-                    hash: mark.hash,
-                    clock: past.clock,
-                    place: past.place,
-                    ended: past.ended,
-                    ..chain.row.clone()
-                };
+                let row = after_past(&past, &chain.row);
                 journal.save_chain(&row)?;
                 self.chains.insert(id, Chain::load(journal, row)?);
             }
@@ -303,29 +290,75 @@ impl Room {
         self.membership.active(key).map(past).min().unwrap_or_default()
     }
 
-    /// What all grants keep from a member by which it is in.
+    /// What any of the grants keeps from a member by which it has joined; and what it did not get when it was in before, for
+    /// which there is no place before the rest.
     fn find_pasts(&self, key: PublicKey) -> BTreeMap<ChainName, Past> {
         let grants = self.grants_of(key);
-        let mut pasts = BTreeMap::new();
-        for name in grants.first().into_iter().flat_map(|(_, grant)| grant.past.keys()) {
-            let each: Option<Vec<Past>> =
-                grants.iter().map(|(_, grant)| grant.past.get(name).copied()).collect();
-            let least = each.and_then(|each| each.into_iter().min_by_key(|past| past.mark.number));
-            pasts.extend(least.map(|past| (*name, past)));
-        }
-        // What it did not get when it was in before it does not get now either: there is no place for it before the rest.
-        let before = self.membership.grants.iter().filter(|(hash, grant)| {
-            let has_written = |chain: &Chain| chain.row.name.grant == **hash && chain.row.number > 0;
-            let is_current = grants.iter().any(|(current, _)| current == *hash);
-            grant.key == key && !is_current && self.chains_of(key).any(has_written)
-        });
-        for (name, past) in before.flat_map(|(_, grant)| &grant.past) {
+        let mut pasts = BTreeMap::<ChainName, Past>::new();
+        let current = grants.iter().map(|(_, grant)| *grant);
+        for (name, past) in current.chain(self.former_grants(key, &grants)).flat_map(|grant| &grant.past) {
             let known = pasts.entry(*name).or_insert(*past);
             if known.mark.number < past.mark.number {
                 *known = *past;
             }
         }
+        let lacking = grants.iter().filter_map(|(hash, _)| self.lacking.get(&(key, *hash)));
+        for mark in lacking.flatten() {
+            let past = Past { mark: *mark, clock: 0, ended: false };
+            let known = pasts.entry(mark.chain).or_insert(past);
+            known.mark = known.mark.max(*mark);
+        }
         pasts
+    }
+
+    /// What this member lacks, and gets by no change that the others know of: what it was kept from when it was in before and
+    /// is forgotten. It stands in the body of its [`EntryKind::JOIN`](crate::protocol::room::EntryKind::JOIN).
+    pub fn says_to_lack(&self) -> Vec<u8> {
+        let grants = self.grants_of(self.own);
+        let lacks = |row: &&ChainRow| {
+            let known = grants.iter().filter_map(|(_, grant)| grant.past.get(&row.name));
+            let known = known.map(|past| past.mark.number).max().unwrap_or_default();
+            row.branch == 0 && row.base > known && row.name.author != self.own
+        };
+        let rows = self.chains.values().map(|chain| &chain.row).filter(lacks);
+        let marks = rows.map(|row| Mark { chain: row.name, number: row.base, hash: row.base_hash });
+        let marks: Vec<Mark> = marks.take(MAX_LACKING).collect();
+        let mut body = Vec::new();
+        if !marks.is_empty() {
+            crate::protocol::codec::encode(&marks, &mut body);
+        }
+        body
+    }
+
+    /// A member says what it lacks.
+    pub fn note_lacking(&mut self, name: ChainName, body: &[u8]) {
+        if let Some(marks) = minicbor::decode::<Vec<Mark>>(body).ok().filter(|it| it.len() <= MAX_LACKING) {
+            self.lacking.insert((name.author, name.grant), marks);
+        }
+    }
+
+    /// The grants by which a member has written and is not in.
+    fn former_grants<'a>(
+        &'a self,
+        key: PublicKey,
+        current: &'a [(Hash, &Grant)],
+    ) -> impl Iterator<Item = &'a Grant> {
+        let all = self.membership.grants.iter().filter(move |(hash, grant)| {
+            // What this member has written, it may have had to drop.
+            let has_written =
+                |chain: &Chain| chain.row.name.grant == **hash && (chain.row.number > 0 || key == self.own);
+            let is_current = current.iter().any(|(it, _)| it == *hash);
+            grant.key == key && !is_current && self.chains_of(key).any(has_written)
+        });
+        all.map(|(_, grant)| grant)
+    }
+
+    /// What was final before this member came, which it does not get.
+    pub fn settled_before(&self) -> Option<Settled> {
+        let grants = self.grants_of(self.own);
+        let current = grants.iter().map(|(_, grant)| *grant);
+        let all = current.chain(self.former_grants(self.own, &grants));
+        all.filter_map(|grant| grant.settled).max_by_key(|it| it.place)
     }
 
     /// What an account is here. `None` if it never was in.
@@ -375,14 +408,14 @@ impl Room {
 
     /// Members may have come or gone: by a change, by a chain that begins or ends, or by a proof.
     pub fn recount(&mut self) {
-        let known: BTreeSet<PublicKey> = self.membership.grants.values().map(|grant| grant.key).collect();
+        let known = self.membership.all();
         self.states = known.iter().map(|key| (*key, self.find_state(*key))).collect();
         let joined = self.states.iter().filter(|(_, state)| **state == State::Joined);
         self.joined = joined.map(|(key, _)| *key).collect();
         self.ring = Ring::new(self.key(), self.membership.members().into_keys());
         let pasts = known.into_iter().map(|key| (key, self.find_pasts(key)));
         self.pasts = pasts.filter(|(_, past)| !past.is_empty()).collect();
-        self.receipts.may_settle();
+        self.may_settle();
     }
 
     /// The members that hear from this one at once what another one writes.
@@ -412,8 +445,8 @@ impl Room {
         ends.map_or(u64::MAX, |ends| ends.last().map_or(0, |(number, _)| *number))
     }
 
-    /// Where a chain may end whose author was removed: never before what an owner has said to have. There are several such
-    /// ends if its author has written several branches.
+    /// Where a chain may end whose author was removed: never before what was settled. There are several such ends if its
+    /// author has written several branches.
     fn ends_of_removed(&self, name: ChainName) -> Option<BTreeSet<(u64, Hash)>> {
         let Some(grant) = self.membership.grants.get(&name.grant).filter(|grant| grant.key == name.author)
         else {
@@ -421,9 +454,7 @@ impl Room {
             return Some(BTreeSet::new());
         };
         let mut ends = grant.removed.as_ref()?.get(&name.epoch).cloned().unwrap_or_default();
-        let owners = self.membership.owners.iter();
-        let claims = owners.flat_map(|owner| self.receipts.claims_by(*owner, name));
-        ends.extend(claims.map(|mark| (mark.number, mark.hash)));
+        ends.extend(self.settling.kept(name).map(|mark| (mark.number, mark.hash)));
         Some(ends)
     }
 
@@ -478,7 +509,7 @@ impl Room {
                 row.number = *limit;
                 (row.hash, row.clock, row.place) = match journal.entry_at(*id, *limit)? {
                     Some(end) => (end.hash, end.clock, end.place),
-                    None => self.standing_at_base(journal, &row)?,
+                    None => (row.base_hash, self.clock_at_base(journal, &row)?, 0),
                 };
                 row.ended = false;
                 journal.save_chain(&row)?;
@@ -488,22 +519,16 @@ impl Room {
         let removed = |chain: &&Chain| self.limit(chain.row.name) != u64::MAX;
         let ends: Vec<ChainId> = self.chains.values().filter(removed).map(|chain| chain.row.id).collect();
         ends.into_iter().try_for_each(|id| self.end_by_word(journal, id))?;
-        if !cuts.is_empty() {
-            self.raised.clear();
-            self.load_raises(journal)?;
-            self.place_again(journal, None)?;
-        }
         Ok(!cuts.is_empty())
     }
 
-    /// The hash, the clock and the place of the entry after which a chain is kept here.
-    fn standing_at_base(&self, journal: &Journal, row: &ChainRow) -> Result<(Hash, u64, u64)> {
-        let (hash, past) = (row.base_hash, self.past_in(self.own, row.name));
+    /// The clock of the entry after which a chain is kept here.
+    fn clock_at_base(&self, journal: &Journal, row: &ChainRow) -> Result<u64> {
+        let past = self.past_in(self.own, row.name);
         if let Some(past) = past.filter(|past| past.mark.number == row.base && row.branch == 0) {
-            return Ok((hash, past.clock, self.past_place(row.name, row.base)));
+            return Ok(past.clock);
         }
-        let stem = self.stem(journal, row)?;
-        Ok(stem.map_or((hash, 0, 0), |(_, entry)| (hash, entry.clock, entry.place)))
+        Ok(self.stem(journal, row)?.map_or(0, |(_, entry)| entry.clock))
     }
 
     /// The branch from which another one starts, and the entry after which it does.
@@ -518,42 +543,11 @@ impl Room {
         Ok(None)
     }
 
-    fn load_raises(&mut self, journal: &Journal) -> Result<()> {
-        for (author, body) in journal.raises(self.row.id)? {
-            if let Some(raise) = heeded(&body) {
-                self.note_raise(&raise);
-                if author == self.own {
-                    let Mark { chain, number, .. } = raise.mark;
-                    let first = self.raised_here.entry(chain).or_insert(number);
-                    *first = (*first).min(number);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// An entry says that others stand later.
-    pub fn note_raise(&mut self, raise: &Raise) {
-        let Mark { chain, number, hash } = raise.mark;
-        let place = self.raised.entry(chain).or_default().entry((number, hash)).or_default();
-        *place = (*place).max(raise.place);
-    }
-
-    /// The place that an entry has at least.
-    pub fn floor(&self, mark: &Mark) -> u64 {
-        let all = self.raised.get(&mark.chain);
-        all.and_then(|all| all.get(&(mark.number, mark.hash))).copied().unwrap_or_default()
-    }
-
-    /// The place that an entry has at least by what is said of those before it, which need not be here.
-    pub fn raised_before(&self, name: ChainName, number: u64) -> u64 {
-        let all = self.raised.get(&name).into_iter().flatten().filter(|((of, _), _)| *of <= number);
-        all.map(|((of, _), place)| place + (number - of)).max().unwrap_or_default()
-    }
-
     /// The highest place of what is here.
     pub fn last_place(&self) -> u64 {
-        self.chains.values().map(|chain| chain.row.place).fold(self.row.settled, u64::max)
+        let granted = self.own_grant().map(|(_, grant)| grant.clock);
+        let all = self.chains.values().map(|chain| chain.row.place).chain(granted);
+        all.fold(self.row.settled, u64::max)
     }
 
     /// The chain's last entry is signed, up to which it can be handed on. Of the signatures before, those stay that are
@@ -601,6 +595,11 @@ impl Room {
         self.row.settled
     }
 
+    /// Whether all is final that was said.
+    pub fn is_settled(&self, journal: &Journal) -> Result<bool> {
+        Ok(journal.last_to_settle(self.row.id, self.row.settled, u64::MAX)?.is_none())
+    }
+
     /// Whether an entry was written before this member came, and so is not here.
     pub fn is_before(&self, name: ChainName, number: u64) -> bool {
         let base = self.named(name, 0).and_then(|id| self.chains.get(&id)).map(|chain| chain.row.base);
@@ -616,5 +615,19 @@ impl Room {
     /// The name of a chain by its row.
     pub fn chain_name(&self, id: ChainId) -> Option<ChainName> {
         self.chains.get(&id).map(|chain| chain.row.name)
+    }
+}
+
+/// A chain of which this member does not get what was written before it came.
+fn after_past(Past { mark, clock, ended }: &Past, row: &ChainRow) -> ChainRow {
+    ChainRow {
+        base: mark.number,
+        base_hash: mark.hash,
+        number: mark.number,
+        hash: mark.hash,
+        clock: *clock,
+        place: 0,
+        ended: *ended,
+        ..row.clone()
     }
 }

@@ -43,17 +43,27 @@ pub fn say_chains(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
         return;
     }
     for heads in heads.chunks(AT_ONCE) {
-        say(cx, to, room, RoomSays::Have(Have { heads: heads.to_vec(), ..Have::default() }));
+        say(
+            cx,
+            to,
+            room,
+            RoomSays::Have(Have { heads: heads.to_vec(), joined: room.is_joined(), ..Have::default() }),
+        );
     }
     for receipts in receipts.chunks(AT_ONCE) {
-        say(cx, to, room, RoomSays::Have(Have { receipts: receipts.to_vec(), ..Have::default() }));
+        say(
+            cx,
+            to,
+            room,
+            RoomSays::Have(Have { receipts: receipts.to_vec(), joined: room.is_joined(), ..Have::default() }),
+        );
     }
 }
 
 /// Says which changes there are that no other one comes after.
 pub fn say_tips(cx: &mut Cx<'_>, to: PublicKey, room: &Room) {
     let tips: Vec<Hash> = room.membership.tips.iter().copied().take(AT_ONCE).collect();
-    say(cx, to, room, RoomSays::Have(Have { tips, ..Have::default() }));
+    say(cx, to, room, RoomSays::Have(Have { tips, joined: room.is_joined(), ..Have::default() }));
 }
 
 /// Says all changes of a room.

@@ -9,7 +9,7 @@ use super::room::{Room, Signed, State};
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
-    Cause, ChainName, Entry, EntryKind, Hash, MAX_RUN, Mark, Raise, Run, Signature, clock_after, hash,
+    Cause, ChainName, Entry, EntryKind, Hash, MAX_RUN, Mark, Run, Signature, clock_after, hash,
 };
 use crate::protocol::{MAX_TEXT, room};
 use crate::store::Result;
@@ -20,13 +20,8 @@ const MAX_WAITING: usize = 8 * 1024 * 1024;
 /// How many bytes of one author are taken beyond what half of the members have. The rest waits at its author.
 pub const MAX_AHEAD: u64 = 16 * 1024 * 1024;
 
-/// How far ahead of what is here a clock or a place may be that can't be checked.
+/// How far ahead of what is here a clock may be that can't be checked.
 const MAX_LEAP: u64 = 1 << 32;
-
-/// What the body of a RAISE says, unless it names a place that no honest member comes to.
-pub fn heeded(body: &[u8]) -> Option<Raise> {
-    minicbor::decode::<Raise>(body).ok().filter(|raise| raise.place < room::MAX_CLOCK)
-}
 
 /// Entries of a signed run that are not taken yet.
 #[derive(Debug)]
@@ -261,7 +256,6 @@ impl Room {
             (chain.row.base, chain.row.base_hash) = (common.number, hash);
             (chain.row.number, chain.row.hash) = (common.number, hash);
             chain.row.clock = standing.map_or(0, |it| it.clock);
-            chain.row.place = standing.map_or(0, |it| it.place);
             chain.signed = Signed { number: chain.row.number, hash: chain.row.hash };
             chain.kept = chain.row.number;
             cx.journal.save_chain(&chain.row)?;
@@ -441,33 +435,20 @@ impl Room {
         if clock_after(before, &entry.causes) != Some(entry.clock) && !forked {
             return Ok(Err(Obstacle::Against));
         }
-        let raise = heeded(&entry.body).filter(|_| entry.kind == EntryKind::RAISE);
-        if raise.is_some_and(|raise| self.is_far_ahead(raise.place)) {
+        if !self.knows_reign(entry) {
             return Ok(Err(Obstacle::Missing));
         }
+        self.keep_settled(name.author, entry);
         let mark = Mark { chain: name, number, hash };
-        let said = entry.causes.iter().map(|cause| cause.place.saturating_add(1));
-        let said = said.fold(entry.clock, u64::max).max(row.place + 1).max(self.floor(&mark));
         let mut ids = Vec::with_capacity(entry.causes.len());
-        // It comes too late for its place: all must have it behind what is final here, and behind what this member has raised.
-        let mut place = said.max(self.row.settled + 1);
         for cause in &entry.causes {
             match self.cause(cx, cause)? {
-                Ok((id, stands)) => {
-                    place = place.max(stands + 1);
-                    ids.push(id);
-                }
+                Ok(id) => ids.push(id),
                 Err(Obstacle::Against) if forked => ids.push(0),
                 Err(obstacle) => return Ok(Err(obstacle)),
             }
         }
-        if place > said {
-            self.raise(mark, place);
-        }
-        let seq = self.append(cx, id, &mark, place, entry, &ids)?;
-        if let Some(raise) = raise {
-            self.take_raise(cx, &raise)?;
-        }
+        let seq = self.append(cx, id, &mark, entry, &ids)?;
         if entry.kind == EntryKind::TEXT {
             cx.effects.push(Effect::Text { room: self.row.id, seq, author: name.author });
         }
@@ -480,12 +461,12 @@ impl Room {
         cx: &mut Cx<'_>,
         id: ChainId,
         mark: &Mark,
-        place: u64,
         entry: &Entry,
         causes: &[ChainId],
     ) -> Result<Seq> {
         let (seq, room, arrived) = ((cx.seqs)(), self.row.id, cx.now.wall);
         let Mark { chain: name, number, hash } = *mark;
+        let place = self.place(id, number, entry.clock);
         cx.journal.add_entry(&NewEntry {
             seq,
             room,
@@ -502,27 +483,36 @@ impl Room {
             (chain.row.number, chain.row.hash) = (number, hash);
             (chain.row.clock, chain.row.place) = (entry.clock, place);
             chain.row.ended = entry.kind == EntryKind::LEAVE;
+            if entry.kind != EntryKind::SETTLE {
+                chain.said = number;
+            }
             chain.unsigned += weight(entry);
             chain.ahead += entry.body.len() as u64;
             chain.touched = true;
         }
+        if entry.kind == EntryKind::JOIN {
+            self.note_lacking(name, &entry.body);
+        }
         if number == 1 || entry.kind == EntryKind::LEAVE {
             self.note_state(cx, name.author, before);
+        }
+        if entry.kind == EntryKind::SETTLE {
+            self.take_settlement(cx.journal, id, mark, entry, causes)?;
         }
         Ok(seq)
     }
 
-    /// Whether a clock or a place is so far ahead of what is here that members could not go on from there.
-    fn is_far_ahead(&self, place: u64) -> bool {
-        place > self.last_place().saturating_add(MAX_LEAP)
+    /// Whether a clock is so far ahead of what is here that members could not go on from there.
+    fn is_far_ahead(&self, clock: u64) -> bool {
+        clock > self.last_place().saturating_add(MAX_LEAP)
     }
 
-    /// Where a cause stands: its chain and its place.
-    fn cause(&mut self, cx: &mut Cx<'_>, cause: &Cause) -> Result<Result<(ChainId, u64), Obstacle>> {
+    /// The chain of a cause.
+    fn cause(&mut self, cx: &mut Cx<'_>, cause: &Cause) -> Result<Result<ChainId, Obstacle>> {
         let Mark { chain: name, number, hash } = cause.mark;
         // Also the change that lets its author in may still come.
         let known = self.membership.grants.get(&name.grant).is_some_and(|grant| grant.key == name.author);
-        if !known || self.is_far_ahead(cause.clock.max(cause.place)) {
+        if !known || self.is_far_ahead(cause.clock) {
             return Ok(Err(Obstacle::Missing));
         }
         let mut exempt = None;
@@ -530,10 +520,8 @@ impl Room {
             let row = &chain.row;
             if number <= row.base && row.branch == 0 {
                 exempt = Some(row.id);
-            } else if let Some((clock, place)) = self.standing(cx.journal, row, number, hash)? {
-                let raised = self.raised_here.get(&name).is_some_and(|first| *first <= number);
-                let stands = if raised { place } else { 0 };
-                return Ok(if cause.clock == clock { Ok((row.id, stands)) } else { Err(Obstacle::Against) });
+            } else if let Some(clock) = self.clock_at(cx.journal, row, number, hash)? {
+                return Ok(if cause.clock == clock { Ok(row.id) } else { Err(Obstacle::Against) });
             }
             if self.limit(name) < number {
                 exempt = Some(row.id);
@@ -545,107 +533,18 @@ impl Room {
             let is_before = self.chains.get(&id).is_some_and(|chain| number <= chain.row.base);
             exempt = (is_before || self.limit(name) < number).then_some(id);
         }
-        Ok(exempt.map(|id| (id, 0)).ok_or(Obstacle::Missing))
+        Ok(exempt.ok_or(Obstacle::Missing))
     }
 
-    /// The clock and the place of an entry, if it stands in this branch.
-    fn standing(
-        &self,
-        journal: &Journal,
-        row: &ChainRow,
-        number: u64,
-        hash: Hash,
-    ) -> Result<Option<(u64, u64)>> {
+    /// The clock of an entry, if it stands in this branch.
+    fn clock_at(&self, journal: &Journal, row: &ChainRow, number: u64, hash: Hash) -> Result<Option<u64>> {
         if number == row.number {
-            return Ok((hash == row.hash).then_some((row.clock, row.place)));
+            return Ok((hash == row.hash).then_some(row.clock));
         }
         if number > row.number {
             return Ok(None);
         }
         let entry = journal.entry_at(row.id, number)?.filter(|entry| entry.hash == hash);
-        Ok(entry.map(|entry| (entry.clock, entry.place)))
-    }
-
-    /// All members are to have an entry at this place at least.
-    pub fn raise(&mut self, mark: Mark, place: u64) {
-        let first = self.raised_here.entry(mark.chain).or_insert(mark.number);
-        *first = (*first).min(mark.number);
-        self.late.push(Raise { mark, place });
-    }
-
-    /// An entry says that another one stands later: it does, and what comes after it in its chain.
-    fn take_raise(&mut self, cx: &mut Cx<'_>, raise: &Raise) -> Result<()> {
-        if raise.place <= self.floor(&raise.mark) {
-            return Ok(());
-        }
-        self.note_raise(raise);
-        let Raise { mark: Mark { chain: name, number, .. }, place } = *raise;
-        let main = self.named(name, 0).and_then(|id| self.chains.get_mut(&id));
-        if let Some(chain) = main.filter(|chain| number <= chain.row.base) {
-            // The entry is with the others; the next one stands behind it here too.
-            if chain.row.number > chain.row.base {
-                let id = chain.row.id;
-                return self.place_again(cx.journal, Some(id));
-            }
-            let place = place + (chain.row.base - number);
-            (chain.row.place, chain.touched) = (chain.row.place.max(place), true);
-            return Ok(());
-        }
-        let Some(id) = self.find(cx.journal, &raise.mark)?.map(|chain| chain.row.id) else {
-            return Ok(());
-        };
-        // What is final stays where it is.
-        let settled = self.row.settled;
-        let standing = cx.journal.entry_at(id, number)?;
-        let moves = standing.is_some_and(|it| it.place < place && it.place > settled);
-        // Another branch may begin behind it.
-        let only = Some(id).filter(|_| !self.is_forked(name));
-        if moves { self.place_again(cx.journal, only) } else { Ok(()) }
-    }
-
-    /// Where the last entry stands that was written in a chain before this member came.
-    pub fn past_place(&self, name: ChainName, number: u64) -> u64 {
-        let past = self.past_in(self.own, name).filter(|past| past.mark.number == number);
-        past.map_or(0, |past| past.place.max(self.raised_before(name, number)))
-    }
-
-    /// Finds out anew where everything stands that is not final, in one chain or in all: behind its clock, what comes
-    /// before it in its chain, where its causes stood for its author, and where it was raised to.
-    pub fn place_again(&mut self, journal: &Journal, only: Option<ChainId>) -> Result<()> {
-        let mut places = BTreeMap::new();
-        for (chain, number, entry, said) in journal.entries_from(self.row.id, only, self.row.settled + 1)? {
-            let Some(row) = self.chains.get(&chain).map(|chain| chain.row.clone()) else {
-                continue;
-            };
-            let mark = Mark { chain: row.name, number, hash: entry.hash };
-            let at = if number == row.base + 1 {
-                self.stem(journal, &row)?.map(|(stem, _)| stem.row.id)
-            } else {
-                None
-            };
-            let before = (at.unwrap_or(chain), number - 1);
-            let before = match places.get(&before) {
-                Some(place) => *place,
-                None => match journal.entry_at(before.0, before.1)? {
-                    Some(entry) => entry.place,
-                    None => self.past_place(row.name, before.1),
-                },
-            };
-            let natural = entry.clock.max(said + 1).max(before + 1).max(self.floor(&mark));
-            let place = natural.max(self.row.settled + 1);
-            if place > natural {
-                self.raise(mark, place);
-            }
-            if place != entry.place {
-                journal.set_place(entry.seq, place)?;
-            }
-            places.insert((chain, number), place);
-        }
-        for ((id, number), place) in places {
-            if let Some(chain) = self.chains.get_mut(&id).filter(|chain| chain.row.number == number) {
-                (chain.row.place, chain.touched) = (place, true);
-            }
-        }
-        Ok(())
+        Ok(entry.map(|entry| entry.clock))
     }
 }

@@ -150,8 +150,7 @@ impl Net {
 
     /// Whether all that a member has is final.
     fn is_settled(&self, who: usize) -> bool {
-        let room = self.room(who);
-        room.settled() == room.last_place()
+        self.room(who).is_settled(&self.members[who].journal).unwrap()
     }
 
     fn state(&self, who: usize, of: usize) -> Option<State> {

@@ -12,7 +12,7 @@ use crate::protocol::room::{
     MAX_RUN_BYTES, Mark, RoomKey, Signature, clock_after, hash,
 };
 use crate::store::Result;
-use crate::store::journal::{ChainId, Seq};
+use crate::store::journal::{ChainId, ChainRow, Seq};
 
 /// What came of changes that were handed on.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,11 +33,16 @@ pub fn signed(cx: &Cx<'_>, room: RoomKey, number: u64, after: Vec<Hash>, deed: D
     (hash, change)
 }
 
+/// The end of a chain, as an entry names it.
+pub fn cause_of(row: &ChainRow) -> (ChainId, Cause) {
+    (row.id, Cause { mark: row.mark(), clock: row.clock })
+}
+
 impl Room {
     /// Writes an entry. Returns its number and its seq; `None` if this account can't write.
     pub fn write(&mut self, cx: &mut Cx<'_>, kind: EntryKind, body: &[u8]) -> Result<Option<(u64, Seq)>> {
         match self.chain_to_write(cx)? {
-            Some(id) => self.write_in(cx, id, kind, body),
+            Some(id) => self.write_in(cx, id, kind, body, self.causes(id)),
             None => Ok(None),
         }
     }
@@ -63,7 +68,7 @@ impl Room {
             if let Some(id) = self.chain(cx.journal, name, 0)? {
                 self.writing = Some(id);
                 self.written.insert(id);
-                self.write_in(cx, id, EntryKind::LEAVE, &[])?;
+                self.write_in(cx, id, EntryKind::LEAVE, &[], self.causes(id))?;
                 self.sign_own(cx, id)?;
             }
         }
@@ -71,7 +76,7 @@ impl Room {
     }
 
     /// The chain of this start, under a change by which this account is in.
-    fn chain_to_write(&mut self, cx: &Cx<'_>) -> Result<Option<ChainId>> {
+    pub fn chain_to_write(&mut self, cx: &Cx<'_>) -> Result<Option<ChainId>> {
         if let Some(name) = self.writing.and_then(|id| self.chain_name(id)) {
             if self.membership.active(self.own).any(|(hash, _)| *hash == name.grant) {
                 return Ok(self.writing);
@@ -89,14 +94,14 @@ impl Room {
         Ok(self.writing)
     }
 
-    fn write_in(
+    pub fn write_in(
         &mut self,
         cx: &mut Cx<'_>,
         id: ChainId,
         kind: EntryKind,
         body: &[u8],
+        causes: Vec<(ChainId, Cause)>,
     ) -> Result<Option<(u64, Seq)>> {
-        let causes = self.causes(id);
         let ids: Vec<ChainId> = causes.iter().map(|(id, _)| *id).collect();
         let causes: Vec<Cause> = causes.into_iter().map(|(_, cause)| cause).collect();
         let Some(row) = self.chains.get(&id).map(|chain| chain.row.clone()) else {
@@ -113,21 +118,15 @@ impl Room {
         let sent = cx.now.wall;
         let entry = Entry { clock, kind, sent, causes, body: body.to_vec() };
         self.sign_before(cx, id, weight(&entry))?;
-        let places = ids.iter().filter_map(|id| self.chains.get(id)).map(|chain| chain.row.place);
-        let place = places.chain([row.place]).map(|place| place + 1).fold(clock, u64::max);
         let hash = hash::entry(self.key(), &row.name, number, row.hash, &entry.header());
         let mark = Mark { chain: row.name, number, hash };
-        let (natural, place) = (place, place.max(self.row.settled + 1));
-        if place > natural {
-            self.raise(mark, place);
-        }
-        let seq = self.append(cx, id, &mark, place, &entry, &ids)?;
+        let seq = self.append(cx, id, &mark, &entry, &ids)?;
         for (id, cause) in ids.iter().zip(&entry.causes) {
             if let Some(chain) = self.chains.get_mut(id) {
                 (chain.row.cited, chain.touched) = (cause.mark.number, true);
             }
         }
-        self.receipts.may_settle();
+        self.may_settle();
         if kind == EntryKind::TEXT {
             self.receipts.follow(id, number, self.joined.len() as u64);
         }
@@ -136,15 +135,11 @@ impl Room {
 
     /// The chains that have grown since this member's last entry, as far as one entry names them.
     fn causes(&self, own: ChainId) -> Vec<(ChainId, Cause)> {
-        let grown = |row: &&crate::store::journal::ChainRow| {
-            row.id != own && row.number > row.cited && row.number > row.base
-        };
+        let grown = |row: &&ChainRow| row.id != own && row.number > row.cited && row.number > row.base;
         let mut rows: Vec<_> = self.chains.values().map(|chain| &chain.row).filter(grown).collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.place));
         rows.truncate(MAX_CAUSES);
-        rows.into_iter()
-            .map(|row| (row.id, Cause { mark: row.mark(), clock: row.clock, place: row.place }))
-            .collect()
+        rows.into_iter().map(cause_of).collect()
     }
 
     /// Signs what there is, if with so much more it would be too much for one run.
@@ -168,20 +163,6 @@ impl Room {
         };
         let signature = cx.keypair.sign(&hash::head(chain.row.hash));
         self.sign_off(cx.journal, id, &signature)
-    }
-
-    /// Says which entries came too late for their place.
-    pub fn raise_late(&mut self, cx: &mut Cx<'_>) -> Result<()> {
-        while let Some(raise) = self.late.pop() {
-            if !self.is_joined() {
-                continue;
-            }
-            self.note_raise(&raise);
-            let mut body = Vec::new();
-            crate::protocol::codec::encode(&raise, &mut body);
-            self.write(cx, EntryKind::RAISE, &body)?;
-        }
-        Ok(())
     }
 
     /// Makes a change. Returns its hash; `None` if there are too many, or it is not this account's to make.

@@ -1,7 +1,7 @@
 //! What is known about a contact: presence, why they can't be reached, whether their key was compared.
 
 use super::super::super::event::Problem;
-use super::super::super::notice::{ContactLine, Reason};
+use super::super::super::notice::{ContactLine, Look, Reason};
 use super::*;
 
 impl World {
@@ -88,6 +88,71 @@ fn one_who_asks_and_looks_like_a_contact_is_pointed_out() {
         })
         .collect();
     assert_eq!(resembles[resembles.len() - 2..], [("b0b", Some("bob")), ("carol", None)]);
+}
+
+#[test]
+fn who_is_linked_is_called_offline_only_once_the_link_is_gone() {
+    let mut world = World::linked(1);
+    let told = |world: &mut World| -> Vec<_> {
+        let presence = |notice| match notice {
+            Notice::Presence { state, .. } => Some(state.word()),
+            Notice::Link { state, .. } => Some(if state == UpDown::Up { "up" } else { "down" }),
+            _ => None,
+        };
+        std::mem::take(&mut world.notices).into_iter().filter_map(presence).collect()
+    };
+    told(&mut world);
+    // Discovery has been started again, and bob has not yet registered with it.
+    world.step(&[Input::RendezvousClosed(SESSION)]);
+    world.later(3_000);
+    world.register(SESSION + 1, &[status("bob", BOB, 4000, false)]);
+    assert_eq!(told(&mut world), [""; 0]);
+    let mut text = Vec::new();
+    Notice::Contacts { contacts: vec![world.line()] }.write_text(&Look::default(), &mut text);
+    assert!(!String::from_utf8(text).unwrap().contains("offline"));
+    world.step(&[Input::RendezvousSays(SESSION + 1, vec![status("bob", BOB, 4000, true)])]);
+    assert_eq!(told(&mut world), ["online"]);
+    world.step(&[Input::RendezvousSays(SESSION + 1, vec![status("bob", BOB, 4000, false)])]);
+    assert_eq!(told(&mut world), [""; 0]);
+    world.step(&[Input::LinkClosed(1)]);
+    assert_eq!(told(&mut world), ["down", "offline"]);
+    world.step(&[Input::RendezvousSays(SESSION + 1, vec![status("bob", BOB, 4000, true)])]);
+    assert_eq!(told(&mut world), ["online"]);
+}
+
+#[test]
+fn why_tells_what_is_planned_where_no_dial_is() {
+    let why = |world: &mut World| {
+        world.types("WHY bob");
+        let Some(notice @ Notice::Why(why)) = world.notices.last() else { panic!() };
+        let mut text = Vec::new();
+        notice.write_text(&Look::default(), &mut text);
+        let text = String::from_utf8(text).unwrap();
+        let plan = text.lines().find(|line| line.starts_with("  this client")).unwrap().to_owned();
+        (why.dialling, why.next_dial, plan)
+    };
+    // A newer client of bob's has taken the link over, and only discovery can say where it is.
+    let mut world = World::linked(1);
+    world.step(&[Input::RendezvousClosed(SESSION)]);
+    world.says(1, &[Peer::Bye(Bye { reason: ByeReason::SUPERSEDED })]);
+    let (dialling, next, plan) = why(&mut world);
+    assert_eq!((dialling, next), (false, None));
+    assert!(plan.contains("tries discovery again at") && plan.ends_with("and then looks for bob"), "{plan}");
+    world.later(60_000);
+    assert!(why(&mut world).2.contains("tries discovery now, and then looks for bob"));
+    world.register(SESSION + 1, &[]);
+    assert!(why(&mut world).0, "he is dialled");
+    // No address is known, and discovery is asked to help.
+    let mut world = World::online();
+    let nowhere = |online| match status("bob", BOB, 4000, online) {
+        ToClient::Status(status) => ToClient::Status(Status { address: None, ..status }),
+        other => other,
+    };
+    world.discovery(&[nowhere(true)]);
+    let (dialling, next, plan) = why(&mut world);
+    assert!(!dialling && next > Some(world.now.wall) && plan.contains("dials again at"), "{plan}");
+    world.later(5_000);
+    assert!(why(&mut world).0, "discovery has both sides open a way");
 }
 
 #[test]

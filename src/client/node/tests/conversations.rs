@@ -34,14 +34,37 @@ fn lines_go_to_whom_the_user_converses_with_and_to_nobody_else() {
     assert_eq!(texts(&world.types("hello?"), 1).len(), 0);
     assert_eq!(world.errors(), [Code::BadCommand]);
     world.types("CHAT bob");
-    for line in ["hello, contacts", "contacts", "//contacts", "  HELP me"] {
+    for line in ["hello, contacts", "WHY are you late?", "//contacts", "  HELP me", "forget it", "why not"] {
         assert_eq!(texts(&world.types(line), 1), [line.replace("//", "/")]);
     }
     // Commands are commands.
-    for line in ["CONTACTS", "/contacts", "HELP", "/usr/bin", &"x".repeat(MAX_TEXT + 1)] {
+    for line in ["/contacts", "CHAT bob", "/HELP"] {
+        assert_eq!(texts(&world.types(line), 1).len(), 0, "{line}");
+    }
+    assert_eq!(world.errors(), [Code::BadCommand]);
+    for line in ["/usr/bin", &"x".repeat(MAX_TEXT + 1)] {
         assert_eq!(texts(&world.types(line), 1).len(), 0, "{line}");
     }
     assert_eq!(world.errors(), [Code::BadCommand, Code::BadCommand, Code::TooLong]);
+    // What reads as a command is neither done nor said, unless the user has been asked.
+    for line in [
+        "contacts",
+        "CONTACTS",
+        "chat carol hi",
+        " CHAT carol hi",
+        "why bob",
+        "TRUST bob 0123456789abcdef",
+        "logout",
+    ] {
+        let errors = world.errors().len();
+        assert_eq!(texts(&world.types(line), 1).len(), 0, "{line}");
+        assert_eq!(world.errors()[errors..], [Code::BadCommand], "{line}");
+        let said = match parse(line) {
+            Some(Ok(Command::Line { text, otherwise, .. })) => Command::Line { text, otherwise, meant: true },
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(texts(&world.step(&[Input::typed(Ok(said))]), 1), [line]);
+    }
     world.types("CHAT");
     assert_eq!(texts(&world.types("anybody?"), 1).len(), 0);
     // Outside, commands are also understood in lower case.
@@ -51,7 +74,7 @@ fn lines_go_to_whom_the_user_converses_with_and_to_nobody_else() {
     let before = lists(&world);
     world.types("contacts");
     assert_eq!(lists(&world), before + 1);
-    assert_eq!(world.conversations(), [(Some("bob"), 0, 0), (None, 0, 0)]);
+    assert_eq!(world.conversations(), [(Some("bob"), 0, 0), (Some("bob"), 0, 6), (None, 0, 0)]);
 }
 
 #[test]
@@ -109,10 +132,10 @@ fn lines_go_to_the_room_that_the_user_is_in() {
     // A line is said there, and not to bob.
     assert_eq!(texts(&world.types("hello world"), 1).len(), 0);
     assert_ne!(world.errors().last(), Some(&Code::BadCommand));
-    world.types("HISTORY #lab 3");
+    world.types("/HISTORY #lab 3");
     let Some(Notice::RoomHistory { messages, .. }) = world.notices.last() else { panic!() };
     assert_eq!((messages.len(), messages[0].from.as_str(), messages[0].received), (1, "alice", None));
-    for (line, count) in [("SEARCH hello #lab", 1), ("SEARCH hello", 1), ("SEARCH hello @bob", 0)] {
+    for (line, count) in [("/SEARCH hello #lab", 1), ("/SEARCH hello", 1), ("/SEARCH hello @bob", 0)] {
         world.types(line);
         (0..3).for_each(|_| drop(world.step(&[])));
         let Some(Notice::Found { messages, .. }) = world.notices.last() else { panic!("{line}") };
@@ -148,7 +171,10 @@ fn a_message_is_unread_until_somebody_looks() {
     };
     receive(&mut world, 3);
     assert_eq!(world.unread(), 3);
-    world.types("HISTORY bob 1");
+    // What it does not show was not read by it.
+    world.types("HISTORY bob 2");
+    assert_eq!(world.unread(), 3);
+    world.types("HISTORY bob 3");
     assert_eq!(world.unread(), 0);
     receive(&mut world, 1);
     world.types("CHAT bob hi");
@@ -163,6 +189,29 @@ fn a_message_is_unread_until_somebody_looks() {
     // Entering shows some lines that were read before.
     world.types("CHAT bob");
     assert_eq!(world.conversations().last(), Some(&(Some("bob"), 1, 10)));
+}
+
+#[test]
+fn who_writes_has_read_what_this_session_has_shown_and_nothing_else() {
+    let mut world = World::linked(1);
+    world.says(1, &[message(8, 1, "one"), message(8, 2, "two")]);
+    world.types("CHAT bob hi");
+    assert_eq!(world.unread(), 0);
+    world.says(1, &[message(8, 3, "three")]);
+    world.step(&[]);
+    world.later(millis(LAZY_SAVE) + 1);
+    world.restart(2);
+    world.link(2, false, 1, &[]);
+    world.types("CHAT bob hi again");
+    assert_eq!(world.unread(), 1, "an earlier session has shown it");
+    world.says(2, &[message(9, 1, "four")]);
+    world.types("CHAT bob and again");
+    assert_eq!(world.unread(), 2, "what is unread begins with it");
+    world.types("CHAT bob");
+    world.types("CHAT");
+    world.says(2, &[message(9, 2, "five")]);
+    world.types("CHAT bob and again");
+    assert_eq!(world.unread(), 0);
 }
 
 #[test]

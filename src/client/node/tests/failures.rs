@@ -79,7 +79,7 @@ fn the_end_of_input_waits_for_what_is_waiting_and_no_longer_than_it_may() {
 fn every_command_that_writes_is_refused_when_nothing_can_be_written() {
     let lines = [("CHAT bob x", true), ("REQUEST carol", true), ("BLOCK bob", true), ("OUTBOX", false)];
     for (line, written) in lines {
-        let Some(Ok(command)) = parse(line) else { panic!("{line}") };
+        let Some(Ok(command)) = parse(&format!("/{line}")) else { panic!("{line}") };
         assert_eq!(Command::is_written(&command), written, "{line}");
         let mut world = World::with_bob();
         world.fail(&[typed(line)]);

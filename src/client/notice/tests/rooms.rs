@@ -247,6 +247,8 @@ fn lists_of_rooms_and_members_say_what_stands_out() {
         member(MemberState::Joined, true, true, 0),
         MemberLine { presence: Some(OnOff::Offline), ..member(MemberState::Joined, false, false, 3) },
         member(MemberState::Forked, false, false, 0),
+        // Discovery has just been started again.
+        MemberLine { presence: Some(OnOff::Offline), ..member(MemberState::Joined, true, false, 0) },
     ];
     let listed = Notice::Members { room: room("#lab"), room_id: KEY, members };
     assert_eq!(
@@ -254,7 +256,8 @@ fn lists_of_rooms_and_members_say_what_stands_out() {
         [
             "  carol            linked, owner, not your contact, key abab abab abab abab",
             "  carol            not linked, discovery says offline, awaited, 3 behind, key abab abab abab abab",
-            "  carol            FORKED (out until invited again), key abab abab abab abab"
+            "  carol            FORKED (out until invited again), key abab abab abab abab",
+            "  carol            linked, key abab abab abab abab"
         ]
     );
     let json = json_of(listed);

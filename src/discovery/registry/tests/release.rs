@@ -80,6 +80,32 @@ fn a_released_name_goes_to_the_first_other_key() {
 }
 
 #[test]
+fn who_knew_the_account_is_told_of_the_next_holder_of_its_name() {
+    let (mut world, [alice, bob, dave]) = acquainted();
+    world.close(bob);
+    world.release("alice");
+    // One who comes later asks by itself.
+    let bob = world.user(2, "bob");
+    assert_eq!(world.say(bob, request("alice")), [no_such_user(bob, "alice")]);
+    let carol = world.user(3, "carol");
+    world.close(dave);
+    world.close(alice);
+    let new = world.open(5);
+    let told = world.say(new, register("alice", 2000));
+    let expected =
+        [&welcome(new, 2000, &[])[..], &[send(bob, exists(5, "alice")), send(carol, exists(5, "alice"))]];
+    assert_eq!(told, expected.concat());
+    // Once.
+    world.close(new);
+    let new = world.open(5);
+    assert_eq!(world.say(new, register("alice", 2000)), welcome(new, 2000, &[]));
+    // A name that was never released is not waited for.
+    assert_eq!(world.say(bob, request("eve")), [no_such_user(bob, "eve")]);
+    let eve = world.open(6);
+    assert_eq!(world.say(eve, register("eve", 1)), welcome(eve, 1, &[]));
+}
+
+#[test]
 fn a_decision_can_be_taken_back() {
     let mut world = World::new();
     world.user(1, "alice");

@@ -2,7 +2,7 @@
 
 use super::restored::copy;
 use super::*;
-use crate::protocol::room::{MAX_CLOCK, Raise};
+use crate::protocol::room::Settlement;
 
 /// Four members; what the last says from now on is said by the test.
 fn with_mallory() -> (Net, Pen) {
@@ -90,25 +90,36 @@ fn a_clock_that_does_not_follow_is_proof() {
 }
 
 #[test]
-fn places_that_no_honest_member_comes_to_are_not_heeded() {
+fn only_the_owner_s_settlements_count() {
     let (mut net, pen) = with_mallory();
     net.say(BOB, "one");
-    let of = net.room(BOB).chains_of(net.key(BOB)).map(|chain| chain.row.mark()).last().unwrap();
-    let raise = |place| {
+    net.later(5_000);
+    let room = net.room(ALICE);
+    let (reign, after, settled) = (Hash(room.key().0), room.row.settlement, room.settled());
+    assert!(after.is_some());
+    let settlement = |place| {
         let mut body = Vec::new();
-        crate::protocol::codec::encode(&Raise { mark: of, place }, &mut body);
+        crate::protocol::codec::encode(&Settlement { reign, place, after }, &mut body);
         body
     };
-    for (place, is_taken) in [(u64::MAX, true), (MAX_CLOCK, true), (MAX_CLOCK - 1, false), (1 << 33, false)] {
+    for place in [settled + 1, settled + 100, u64::MAX] {
         let mut pen = pen.clone();
-        let run = pen.run(EntryKind::RAISE, [raise(place)]);
+        // Far enough for its clock not to be what is wrong.
+        (0..200).for_each(|_| _ = pen.write(&["x"]));
+        let mut pen = Pen { last: Pen::of(&net, MALLORY).last, ..pen };
+        pen.clock = Pen::of(&net, MALLORY).clock;
+        let run = pen.run(EntryKind::SETTLE, [settlement(place)]);
         let mut alice = copy(&net, ALICE);
         std::mem::swap(&mut alice, &mut net.members[ALICE].journal);
         net.restart(ALICE, None);
         net.hear(ALICE, MALLORY, &run);
-        assert_eq!(standing(&net, ALICE, &pen.last).is_some(), is_taken, "{place}");
+        assert!(standing(&net, ALICE, &pen.last).is_some(), "{place}");
         for _ in 0..2 {
-            assert_eq!(net.room(ALICE).floor(&of), 0, "{place}");
+            assert_eq!(
+                (net.room(ALICE).settled(), net.room(ALICE).row.settlement),
+                (settled, after),
+                "{place}"
+            );
             net.restart(ALICE, None);
         }
         net.restart(ALICE, Some(alice));

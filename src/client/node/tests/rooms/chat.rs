@@ -57,6 +57,28 @@ fn a_room_is_read_page_by_page_in_the_one_order() {
 }
 
 #[test]
+fn what_is_unread_in_a_room_is_read_by_what_shows_all_of_it() {
+    let mut net = Net::all_linked(3);
+    (1..=3).for_each(|number| net.types(BOB, &format!("CHAT #lab {number}")));
+    assert_eq!(net.room(ALICE).unread, 3);
+    net.types(ALICE, "HISTORY #lab 2");
+    assert_eq!(net.room(ALICE).unread, 3);
+    net.types(ALICE, "HISTORY #lab 3");
+    assert_eq!(net.room(ALICE).unread, 0);
+    net.types(BOB, "CHAT #lab 4");
+    net.later(3_000);
+    net.restart(ALICE);
+    net.types(ALICE, "CHAT #lab hi");
+    assert_eq!(net.room(ALICE).unread, 1, "an earlier session has shown it");
+    net.types(BOB, "CHAT #lab 5");
+    net.types(ALICE, "CHAT #lab");
+    net.types(ALICE, "CHAT");
+    net.types(CAROL, "CHAT #lab 6");
+    net.types(ALICE, "CHAT #lab hi");
+    assert_eq!(net.room(ALICE).unread, 0);
+}
+
+#[test]
 fn who_was_away_catches_up_with_any_member() {
     let mut net = Net::all_linked(3);
     (0..2).for_each(|other| net.cut(CAROL, other));

@@ -1,0 +1,476 @@
+//! What is final: by the owner's word, for whose order all others keep.
+//!
+//! An entry stands at its clock, but behind all that was final when the owner did not have it yet. So the order follows from
+//! the entries alone. The owner settles what all who have joined have, by their receipts; each settlement comes after the one
+//! before. An owner that starts, or is a new one, first asks whether a member knows of a settlement that is not here: one that
+//! came back from a backup has forgotten its own. From when all have answered, all settlements come from this start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Cx;
+use super::room::{Chain, Room};
+use super::write::cause_of;
+use crate::protocol::PublicKey;
+use crate::protocol::codec;
+use crate::protocol::room::{
+    Cause, ChainName, Entry, EntryKind, Hash, MAX_CAUSES, Mark, Receipt, Settlement,
+};
+use crate::store::Result;
+use crate::store::journal::{ChainId, Journal, StoredCause, StoredSettlement};
+use crate::time::Instant;
+
+/// How often the owner settles at most.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What is known of settlements and not stored.
+#[derive(Debug, Default)]
+pub struct Settling {
+    /// Of each chain the furthest that any comes after.
+    kept: BTreeMap<ChainName, Mark>,
+    /// How often the room had changed hands when the last one was made.
+    rank: u32,
+    /// One has come that does not come after the last.
+    beside: bool,
+    /// Where this start, which owns the room by this change, has asked whether others know more.
+    asked: Option<(Mark, Hash)>,
+    last: Option<Instant>,
+    /// When it is to be looked whether there is more to settle.
+    pub due: Option<Instant>,
+}
+
+impl Settling {
+    /// What is kept of a chain, though its author was removed, for it was settled.
+    pub fn kept(&self, chain: ChainName) -> Option<&Mark> {
+        self.kept.get(&chain)
+    }
+
+    fn keep(&mut self, mark: &Mark) {
+        let known = self.kept.entry(mark.chain).or_insert(*mark);
+        *known = (*known).max(*mark);
+    }
+}
+
+/// A settlement that counts if it comes after the last one.
+struct Found {
+    mark: Mark,
+    settlement: Settlement,
+    rank: u32,
+    /// Of what it comes after, how far in each chain.
+    ends: Vec<(ChainId, u64)>,
+}
+
+/// The change by which the author of an entry says to own the room.
+fn reign_of(kind: EntryKind, body: &[u8]) -> Option<Hash> {
+    match kind {
+        EntryKind::OPEN => minicbor::decode(body).ok(),
+        EntryKind::SETTLE => minicbor::decode::<Settlement>(body).ok().map(|it| it.reign),
+        _ => None,
+    }
+}
+
+impl Room {
+    /// There may be more to settle.
+    pub fn may_settle(&mut self) {
+        if self.membership.owner == self.own {
+            self.settling.due = Some(Instant::START);
+        }
+    }
+
+    /// Whether the change is here by which the author of an entry owns the room, if the entry says so.
+    pub fn knows_reign(&self, entry: &Entry) -> bool {
+        reign_of(entry.kind, &entry.body).is_none_or(|reign| self.changes.contains_key(&reign))
+    }
+
+    /// Where an entry stands that comes now.
+    pub fn place(&self, id: ChainId, number: u64, clock: u64) -> u64 {
+        let is_known = self.chains.get(&id).is_some_and(|chain| number <= chain.row.settled);
+        if is_known || self.row.settlement.is_none() { clock } else { clock.max(self.row.settled + 1) }
+    }
+
+    pub fn load_settling(&mut self, journal: &Journal) -> Result<()> {
+        let last = self.row.settlement;
+        for stored in journal.settlements(self.row.id)? {
+            let claims: Vec<Mark> = stored.causes.iter().filter_map(|cause| self.mark_of(cause)).collect();
+            if let Some(found) = self.found(stored) {
+                claims.iter().for_each(|mark| self.settling.keep(mark));
+                if Some(found.mark) == last {
+                    self.settling.rank = found.rank;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn mark_of(&self, cause: &StoredCause) -> Option<Mark> {
+        let (number, hash) = (cause.number, cause.hash);
+        self.chain_name(cause.chain).map(|chain| Mark { chain, number, hash })
+    }
+
+    /// What an owner has settled is kept, also if its author is removed.
+    pub fn keep_settled(&mut self, author: PublicKey, entry: &Entry) {
+        let reign = reign_of(entry.kind, &entry.body).filter(|_| entry.kind == EntryKind::SETTLE);
+        if reign.is_some_and(|reign| self.membership.reign(reign, author).is_some()) {
+            entry.causes.iter().for_each(|cause| self.settling.keep(&cause.mark));
+        }
+    }
+
+    /// The settlement of a stored entry, if its author may make it.
+    fn found(&self, stored: StoredSettlement) -> Option<Found> {
+        let StoredSettlement { chain, number, hash, body, causes } = stored;
+        let mark = Mark { chain: self.chain_name(chain)?, number, hash };
+        let settlement: Settlement = minicbor::decode(&body).ok()?;
+        let rank = self.membership.reign(settlement.reign, mark.chain.author)?;
+        let mut ends: Vec<_> = causes.into_iter().map(|cause| (cause.chain, cause.number)).collect();
+        ends.push((chain, number - 1));
+        Some(Found { mark, settlement, rank, ends })
+    }
+
+    /// A settlement is here.
+    pub fn take_settlement(
+        &mut self,
+        journal: &Journal,
+        id: ChainId,
+        mark: &Mark,
+        entry: &Entry,
+        causes: &[ChainId],
+    ) -> Result<()> {
+        let causes = StoredCause::of(causes, &entry.causes);
+        let (number, hash, body) = (mark.number, mark.hash, entry.body.clone());
+        let Some(found) = self.found(StoredSettlement { chain: id, number, hash, body, causes }) else {
+            return Ok(());
+        };
+        if found.settlement.place >= entry.clock {
+            return Ok(());
+        }
+        if found.settlement.after == self.row.settlement
+            && found.settlement.place > self.row.settled
+            && found.rank >= self.settling.rank
+        {
+            self.heed(journal, &found)?;
+            journal.settle(self.row.id, self.row.settled, self.row.settlement.as_ref())?;
+        } else {
+            self.settling.beside = true;
+        }
+        Ok(())
+    }
+
+    /// What it settles is final; all that it does not come after stands behind that.
+    fn heed(&mut self, journal: &Journal, found: &Found) -> Result<()> {
+        let floor = self.row.settled + 1;
+        for (id, number) in &found.ends {
+            self.settle_chain(journal, *id, *number, floor)?;
+        }
+        self.row.settled = found.settlement.place;
+        self.row.settlement = Some(found.mark);
+        self.settling.rank = found.rank;
+        self.stand_behind_settled(journal)?;
+        self.receipts.has_news();
+        Ok(())
+    }
+
+    /// A settlement comes after a chain up to this number, and the branches from which that one starts.
+    fn settle_chain(&mut self, journal: &Journal, id: ChainId, number: u64, floor: u64) -> Result<()> {
+        let Some(row) = self.chains.get(&id).map(|chain| chain.row.clone()) else {
+            return Ok(());
+        };
+        if row.settled >= number {
+            return Ok(());
+        }
+        journal.stand_behind(id, row.settled, number, floor)?;
+        if let Some(chain) = self.chains.get_mut(&id) {
+            (chain.row.settled, chain.touched) = (number, true);
+        }
+        let stem = self.stem(journal, &row)?.map(|(stem, _)| stem.row.id);
+        stem.map_or(Ok(()), |stem| self.settle_chain(journal, stem, row.base, floor))
+    }
+
+    /// What the last settlement does not come after stands behind it.
+    fn stand_behind_settled(&mut self, journal: &Journal) -> Result<()> {
+        let floor = self.row.settled + 1;
+        for (id, chain) in
+            self.chains.iter_mut().filter(|(_, it)| it.row.number > it.row.settled.max(it.row.base))
+        {
+            journal.stand_behind(*id, chain.row.settled, u64::MAX, floor)?;
+            if chain.row.place < floor {
+                (chain.row.place, chain.touched) = (floor, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was final before this member came.
+    fn start_settled(&mut self, journal: &Journal) -> Result<()> {
+        let Some(before) = self.settled_before().filter(|it| it.place > self.row.settled) else {
+            return Ok(());
+        };
+        self.row.settled = before.place;
+        self.row.settlement = Some(before.mark);
+        let own = self.own;
+        for id in self.chains.keys().copied().collect::<Vec<_>>() {
+            let past = self.chain_name(id).and_then(|name| self.past_in(own, name));
+            if let Some(chain) = self.chains.get_mut(&id)
+                && let Some(past) = past.filter(|past| past.mark.number > chain.row.settled)
+            {
+                (chain.row.settled, chain.touched) = (past.mark.number, true);
+            }
+        }
+        self.stand_behind_settled(journal)?;
+        journal.settle(self.row.id, self.row.settled, self.row.settlement.as_ref())
+    }
+
+    /// A settlement has come that does not come after the last one: where it counts before another one, what comes after
+    /// that one is settled anew.
+    fn settle_beside(&mut self, journal: &Journal) -> Result<()> {
+        let all: Vec<Found> =
+            journal.settlements(self.row.id)?.into_iter().filter_map(|stored| self.found(stored)).collect();
+        let by_mark: BTreeMap<Mark, &Found> = all.iter().map(|it| (it.mark, it)).collect();
+        let mut before = Vec::new();
+        let mut at = self.row.settlement;
+        while let Some(found) = at.and_then(|mark| by_mark.get(&mark)).filter(|_| before.len() < all.len()) {
+            before.push(*found);
+            at = found.settlement.after;
+        }
+        before.reverse();
+        // What all of them come after: nothing, or what was final when this member came.
+        let first = self.settled_before().filter(|it| Some(it.mark) == at);
+        if at.is_some() && first.is_none() {
+            return Ok(());
+        }
+        let mut settled = first.map_or(0, |it| it.place);
+        let (mut rank, mut now) = (0, Vec::<&Found>::new());
+        loop {
+            let next =
+                |it: &&Found| it.settlement.after == at && it.settlement.place > settled && it.rank >= rank;
+            let Some(found) = all.iter().filter(next).reduce(|one, other| self.which(one, other)) else {
+                break;
+            };
+            (at, settled, rank) = (Some(found.mark), found.settlement.place, found.rank);
+            now.push(found);
+        }
+        let same = before.iter().zip(&now).take_while(|(one, other)| one.mark == other.mark).count();
+        if same == before.len() && same == now.len() {
+            return Ok(());
+        }
+        let last = now.iter().take(same).next_back();
+        self.row.settled = last.map_or(first.map_or(0, |it| it.place), |it| it.settlement.place);
+        self.row.settlement = last.map_or(first.map(|it| it.mark), |it| Some(it.mark));
+        journal.stand_from(self.row.id, self.row.settled + 1)?;
+        let mut ends: BTreeMap<ChainId, u64> = BTreeMap::new();
+        for (id, number) in now.iter().take(same).flat_map(|it| &it.ends) {
+            let end = ends.entry(*id).or_default();
+            *end = (*end).max(*number);
+        }
+        let settled = self.row.settled;
+        for (id, chain) in &mut self.chains {
+            let end = ends.get(id).copied().unwrap_or_default();
+            chain.row.settled = end.max(journal.last_up_to(*id, settled)?.max(chain.row.base));
+            chain.touched = true;
+        }
+        for found in now.iter().skip(same) {
+            self.heed(journal, found)?;
+        }
+        self.stand_behind_settled(journal)?;
+        for (id, chain) in &mut self.chains {
+            if let Some(entry) = journal.entry_at(*id, chain.row.number)? {
+                chain.row.place = entry.place;
+            }
+        }
+        journal.settle(self.row.id, self.row.settled, self.row.settlement.as_ref())
+    }
+
+    /// Which of two settlements counts that come after the same one: no honest owner makes both and knows it. The one
+    /// that all were asked for: it names what is known of the start that made the other.
+    fn which<'f>(&self, one: &'f Found, other: &'f Found) -> &'f Found {
+        let names = |it: &Found, chain| it.ends.iter().any(|(id, _)| self.chain_name(*id) == Some(chain));
+        let [first, second] = [names(one, other.mark.chain), names(other, one.mark.chain)];
+        let lower = (one.mark.number, one.mark.hash) < (other.mark.number, other.mark.hash);
+        if (one.rank, first, lower) > (other.rank, second, !lower) { one } else { other }
+    }
+
+    /// Completes a transaction: heeds what was settled, and settles what all have, if this account owns the room.
+    pub fn settle(&mut self, cx: &mut Cx<'_>) -> Result<()> {
+        if self.changed && self.is_joined() {
+            self.start_settled(cx.journal)?;
+        }
+        if std::mem::take(&mut self.settling.beside) {
+            self.settle_beside(cx.journal)?;
+        }
+        let due = self.settling.due.take_if(|due| *due <= cx.now.mono).is_some();
+        if !due || self.membership.owner != self.own || !self.is_open() {
+            return Ok(());
+        }
+        let (journal, room) = (cx.journal, self.row.id);
+        if self.is_settled(journal)? || !self.ask(cx)? {
+            return Ok(());
+        }
+        if let Some(last) = self.settling.last.filter(|last| *last + EVERY > cx.now.mono) {
+            self.settling.due = Some(last + EVERY);
+            return Ok(());
+        }
+        let Some(id) = self.chain_to_write(cx)? else {
+            return Ok(());
+        };
+        if !self.all_know_all() {
+            return Ok(());
+        }
+        let (causes, up_to) = self.to_settle(journal, id)?;
+        if let Some(place) = journal.last_to_settle(room, self.row.settled, up_to)? {
+            let settlement = Settlement { reign: self.membership.reign, place, after: self.row.settlement };
+            let mut body = Vec::new();
+            codec::encode(&settlement, &mut body);
+            self.write_in(cx, id, EntryKind::SETTLE, &body, causes)?;
+            self.settling.last = Some(cx.now.mono);
+            self.settling.due = Some(cx.now.mono + EVERY);
+        }
+        Ok(())
+    }
+
+    /// Asks all whether they know of a settlement that is not here. Returns whether all have answered.
+    fn ask(&mut self, cx: &mut Cx<'_>) -> Result<bool> {
+        let others = self.others();
+        if others.is_empty() {
+            return Ok(true);
+        }
+        let (reign, id) = (self.membership.reign, self.chain_to_write(cx)?);
+        let name = id.and_then(|id| self.chain_name(id));
+        let asked = self.settling.asked.filter(|(mark, of)| Some(mark.chain) == name && *of == reign);
+        let Some((asked, _)) = asked else {
+            let mut body = Vec::new();
+            codec::encode(&reign, &mut body);
+            self.write(cx, EntryKind::OPEN, &body)?;
+            let mark = self.writing.and_then(|id| self.chains.get(&id)).map(|chain| chain.row.mark());
+            self.settling.asked = mark.map(|mark| (mark, reign));
+            return Ok(false);
+        };
+        for member in others {
+            if !self.has_answered(cx.journal, member, &asked)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a member has said which settlement it knows, and that one is here.
+    fn has_answered(&self, journal: &Journal, member: PublicKey, asked: &Mark) -> Result<bool> {
+        let answers = |receipt: &&Receipt| {
+            receipt.covers.iter().any(|it| it.chain == asked.chain && it.number >= asked.number)
+        };
+        for receipt in self.receipts.of(member).filter(answers) {
+            let is_here = match &receipt.settled {
+                Some(mark) => Some(*mark) == self.row.settlement || self.find(journal, mark)?.is_some(),
+                None => true,
+            };
+            if is_here {
+                return Ok(true);
+            }
+        }
+        // One who was added since then knows no other.
+        Ok(self.past_by_any(member, asked.chain) >= asked.number)
+    }
+
+    /// Whether all who have joined know who has, and this member knows all that they know: so none that has joined is
+    /// forgotten after a restored backup.
+    fn all_know_all(&self) -> bool {
+        let tips: BTreeSet<Hash> = self.membership.tips.iter().copied().take(MAX_CAUSES).collect();
+        for member in self.others() {
+            let knows = |receipt: &Receipt| tips.iter().all(|tip| receipt.tips.contains(tip));
+            if self.is_ahead(member)
+                || self.receipts.knows_more_changes(member)
+                || !self.receipts.of(member).any(knows)
+            {
+                return false;
+            }
+        }
+        // The first entry of a chain says that its author has joined.
+        let has_joined_before = |member: &&PublicKey| {
+            let is_known = |chain: &Chain| chain.row.settled.max(chain.row.base) > 0;
+            self.membership.active(**member).any(|(grant, _)| {
+                self.chains_of(**member).any(|chain| chain.row.name.grant == *grant && is_known(chain))
+            })
+        };
+        let new = self.joined.iter().filter(|member| !has_joined_before(member));
+        let is_current = |chain: &&Chain| {
+            let name = chain.row.name;
+            chain.row.number > 0 && self.membership.active(name.author).any(|(grant, _)| *grant == name.grant)
+        };
+        let mut firsts = new.flat_map(|member| self.chains_of(*member)).filter(is_current);
+        firsts.all(|chain| self.joined.iter().all(|member| self.covered(*member, chain) > 0))
+    }
+
+    /// What the owner waits for, for a reader of a seed of the simulation.
+    pub fn explain_settling(&self, journal: &Journal) -> String {
+        let mut out = format!(
+            "[settled {} by {:?}] ",
+            self.row.settled,
+            self.row.settlement.map(|it| (it.chain.epoch, it.number))
+        );
+        if self.membership.owner != self.own {
+            return out;
+        }
+        let tips: BTreeSet<Hash> = self.membership.tips.iter().copied().take(MAX_CAUSES).collect();
+        for member in self.others() {
+            let knows = |receipt: &Receipt| tips.iter().all(|tip| receipt.tips.contains(tip));
+            let asked =
+                self.settling.asked.map(|(asked, _)| self.has_answered(journal, member, &asked).unwrap());
+            out += &format!(
+                "[{:.4} answered {asked:?} tips {} more {} ahead {}] ",
+                member.to_string(),
+                self.receipts.of(member).any(knows),
+                self.receipts.knows_more_changes(member),
+                self.is_ahead(member)
+            );
+        }
+        for chain in self.chains.values() {
+            let claimed = self.receipts.claimed(self.own, chain.row.name).unwrap_or_default();
+            if chain.row.place > self.row.settled && claimed < chain.said {
+                out += &format!(
+                    "[own claims {claimed} of {} {:?} signed {} of {:.4} {:016x}]",
+                    chain.said,
+                    chain.row,
+                    chain.signed.number,
+                    chain.row.name.author.to_string(),
+                    chain.row.name.epoch
+                );
+            }
+        }
+        out + &format!(
+            "all {} {:?} {:?}",
+            self.all_know_all(),
+            self.to_settle(journal, 0).unwrap().1,
+            self.settling
+        )
+    }
+
+    /// The chains that have grown since the last settlement, and up to which place all have all.
+    fn to_settle(&self, journal: &Journal, own: ChainId) -> Result<(Vec<(ChainId, Cause)>, u64)> {
+        let mut up_to = self.last_place();
+        let others = self.others();
+        for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
+            // What this member has it must have said, too.
+            let said = self.receipts.claimed(self.own, chain.row.name).unwrap_or_default();
+            let own =
+                if others.is_empty() || chain.row.name.author == self.own { chain.row.number } else { said };
+            let theirs = others.iter().map(|member| self.covered(*member, chain));
+            let all = theirs.fold(own, u64::min);
+            if all < chain.said {
+                let next = journal.entry_at(chain.row.id, all.max(chain.row.base) + 1)?;
+                up_to = up_to.min(next.map_or(0, |entry| entry.place.saturating_sub(1)));
+            }
+        }
+        let grown = self.chains.values().map(|chain| &chain.row);
+        let grown = grown.filter(|row| row.id != own && row.number > row.settled.max(row.base));
+        let mut rows = Vec::new();
+        for row in grown {
+            let first = journal.entry_at(row.id, row.settled.max(row.base) + 1)?;
+            rows.push((first.map_or(0, |entry| entry.place), row));
+        }
+        // What can't be named is settled next time.
+        rows.sort_by_key(|(first, row)| (*first, row.id));
+        if let Some((first, _)) = rows.get(MAX_CAUSES) {
+            up_to = up_to.min(first.saturating_sub(1));
+            rows.truncate(MAX_CAUSES);
+        }
+        Ok((rows.into_iter().map(|(_, row)| cause_of(row)).collect(), up_to))
+    }
+}
