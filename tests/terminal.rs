@@ -8,10 +8,9 @@ use support::client::Client;
 use support::discovery::{Discovery, scratch};
 use support::terminal::{Terminal, command};
 
-#[path = "terminal/boxes.rs"]
-mod boxes;
 mod support;
 mod terminal {
+    mod boxes;
     mod logs;
     mod readme;
     mod typing;

@@ -135,7 +135,7 @@ fn why_it_does_not_start_is_said_and_its_status_is_passed_on() {
     assert!(!data.exists());
 
     let alice = Detached::start(directory.path(), nowhere, &[]);
-    refused(detach(directory.path(), nowhere, &[]), "is running already");
+    refused(detach(directory.path(), nowhere, &[]), "is already running");
     // The usual command opens a box.
     let second = Client::start(directory.path(), "alice", nowhere);
     second.log_out();

@@ -116,10 +116,40 @@ fn each_box_has_a_conversation_of_its_own() {
     assert_eq!(words(&world.boxes(&[said(TWO, "hello there")])), is(TWO, &["Error"]));
     let told = world.boxes(&[said(ONE, "hello there")]);
     assert_eq!(words(&told)[0], (ONE, "Queued".to_owned()));
+    // A line that reads as a command is refused where it would be said, and is run elsewhere.
+    let told = world.boxes(&[said(ONE, "CONTACTS"), said(TWO, "CONTACTS")]);
+    assert_eq!(words(&told), [is(ONE, &["Error"]), is(TWO, &["Contacts"])].concat());
+    let line = r#"{"command":"line","text":"CONTACTS","meant":true}"#;
+    let (reference, command) = crate::client::command::json::parse(line);
+    let told = world.boxes(&[Input::Said { from: ONE, command, reference }]);
+    assert_eq!(words(&told), [is(ONE, &["Queued"]), is(TWO, &["Sent"])].concat());
     // It ends where it can't go on, whichever box says so.
     let told = words(&world.boxes(&[said(TWO, "FORGET bob")]));
     let ended = told.iter().filter(|(_, word)| word == "Conversation").collect::<Vec<_>>();
     assert_eq!(ended, [&(ONE, "Conversation".to_owned())], "{told:?}");
+}
+
+#[test]
+fn who_writes_in_a_box_has_read_what_that_box_has_shown() {
+    let mut world = World::linked(1);
+    let receive = |world: &mut World, number| {
+        world.boxes(&[Input::LinkSays(1, vec![Peer::Message(support::message(8, number, "x"))])]);
+    };
+    world.boxes(&[Input::Attached(ONE)]);
+    receive(&mut world, 1);
+    world.boxes(&[Input::Attached(TWO)]);
+    receive(&mut world, 2);
+    world.boxes(&[said(TWO, "CHAT bob hi")]);
+    assert_eq!(world.unread(), 2, "what is unread begins with what it has not shown");
+    world.boxes(&[said(ONE, "CHAT bob hi")]);
+    assert_eq!(world.unread(), 0);
+    receive(&mut world, 3);
+    world.boxes(&[said(TWO, "CHAT bob hi")]);
+    assert_eq!(world.unread(), 0);
+    receive(&mut world, 4);
+    world.boxes(&[Input::AttachedQuietly(3)]);
+    world.boxes(&[said(3, "CHAT bob hi")]);
+    assert_eq!(world.unread(), 1, "a quiet one has shown nothing");
 }
 
 #[test]
