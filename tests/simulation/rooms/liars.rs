@@ -143,7 +143,8 @@ pub fn may_be_linked(world: &World, one: usize, other: usize) -> bool {
         && may(other, one)
 }
 
-fn end_of(room: RoomKey, run: &Run) -> Mark {
+/// The last entry of a run.
+pub fn end_of(room: RoomKey, run: &Run) -> Mark {
     let numbered = (run.first..).zip(&run.entries);
     let hash = numbered.fold(run.previous, |last, (number, entry)| {
         hash::entry(room, &run.chain, number, last, &entry.header())

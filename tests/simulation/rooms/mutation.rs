@@ -1,10 +1,12 @@
 //! Laws of rooms broken on purpose, at the edge of the deciding code: the simulation must notice each.
 
 use peerchat::client::node::rooms::{Effect, State};
-use peerchat::protocol::room::{Change, Deed, Mark, Receipt, ReceiptName, RoomSays, Run, Signature, hash};
+use peerchat::protocol::room::{
+    AboutRoom, Change, Deed, EntryKind, Mark, Receipt, ReceiptName, RoomKey, RoomSays, Run, Signature, hash,
+};
 use rusqlite::OptionalExtension;
 
-use super::liars::Lie;
+use super::liars::{Lie, end_of};
 use super::world::{Command, Input, Plan, World};
 
 /// Which law is broken.
@@ -26,6 +28,8 @@ pub enum Mutation {
     ForAnother,
     /// 5: What is here is final at once.
     SettledEarly,
+    /// 5: A restored owner settles without having heard which settlements the others know.
+    Unasked,
     /// 6: A member does not hear that others are removed.
     RemovalUnheard,
     /// 6, 11: Entries go to members who were removed.
@@ -56,6 +60,8 @@ pub enum Mutation {
 #[derive(Default)]
 pub struct Broken {
     counter: u64,
+    /// What the owner has asked the others about.
+    asked: Option<(RoomKey, Mark)>,
 }
 
 /// How many members there are where one says too much: the one who hears it is not half of them.
@@ -65,7 +71,7 @@ const TEXT: usize = 30_000;
 const TEXTS: usize = 640;
 
 impl Mutation {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ShowBeforeCommit,
         Self::SayBeforeCommit,
         Self::TakenTwice,
@@ -74,6 +80,7 @@ impl Mutation {
         Self::OutOfOrder,
         Self::ForAnother,
         Self::SettledEarly,
+        Self::Unasked,
         Self::RemovalUnheard,
         Self::RemovedServed,
         Self::ChangeReused,
@@ -95,7 +102,7 @@ impl Mutation {
         match self {
             Self::RemovalUnheard | Self::RemovedServed | Self::InvitedServed => plan.changes = 40,
             Self::ChangeReused => (plan.changes, plan.restores) = (60, 80),
-            Self::SameEpoch | Self::NotTakenBack => plan.restores = 80,
+            Self::SameEpoch | Self::NotTakenBack | Self::Unasked => plan.restores = 80,
             Self::OnlyTheAuthor => plan.gone = Some(1),
             Self::Unmated => plan.members = 5,
             Self::Unbounded | Self::Flood => (plan.members, plan.flood) = (FLOODED, true),
@@ -163,6 +170,15 @@ impl World {
                 }
                 _ => true,
             }),
+            Some(Mutation::Unasked) if number == 0 => {
+                let Some((room, mark)) = self.broken.asked.take() else {
+                    return;
+                };
+                for member in 1..self.plan.members {
+                    let says = RoomSays::Receipts(vec![self.receipt(room, member, 1, vec![mark])]);
+                    inputs.push(Input::Hear(member, Box::new(AboutRoom { room, says })));
+                }
+            }
             Some(Mutation::NoFloor) => inputs.retain(|input| !matches!(input, Input::Low(true))),
             Some(Mutation::Unbounded) if number == 2 && !self.partitions.is_empty() => {
                 let mut heard = Vec::new();
@@ -179,10 +195,7 @@ impl World {
                     heard.push(input);
                     if let Some((from, room, receipts)) = forged {
                         let says = RoomSays::Receipts(receipts);
-                        heard.push(Input::Hear(
-                            from,
-                            Box::new(peerchat::protocol::room::AboutRoom { room, says }),
-                        ));
+                        heard.push(Input::Hear(from, Box::new(AboutRoom { room, says })));
                     }
                 }
                 *inputs = heard;
@@ -192,24 +205,12 @@ impl World {
     }
 
     /// Receipts of one who is not here for what a run ends with: with it, half of the members have that.
-    fn receipts_for(&mut self, room: peerchat::protocol::room::RoomKey, run: &Run) -> Vec<Receipt> {
-        let numbered = (run.first..).zip(&run.entries);
-        let last = numbered.fold(run.previous, |last, (number, entry)| {
-            hash::entry(room, &run.chain, number, last, &entry.header())
-        });
-        let number = run.first + run.entries.len() as u64 - 1;
-        let mark = Mark { chain: run.chain, number, hash: last };
-        vec![self.receipt(room, 0, 1, vec![mark])]
+    fn receipts_for(&mut self, room: RoomKey, run: &Run) -> Vec<Receipt> {
+        vec![self.receipt(room, 0, 1, vec![end_of(room, run)])]
     }
 
     /// A receipt that a member has never made, signed with its key.
-    fn receipt(
-        &mut self,
-        room: peerchat::protocol::room::RoomKey,
-        member: usize,
-        epoch: u64,
-        covers: Vec<Mark>,
-    ) -> Receipt {
+    fn receipt(&mut self, room: RoomKey, member: usize, epoch: u64, covers: Vec<Mark>) -> Receipt {
         self.broken.counter += 1;
         let keypair = &self.members[member].keypair;
         let name = ReceiptName { member: keypair.public(), epoch, counter: self.broken.counter };
@@ -223,6 +224,19 @@ impl World {
     pub fn distort(&mut self, number: usize, effects: &mut Vec<Effect>) {
         let own = self.members[number].keypair.public();
         match self.mutation {
+            Some(Mutation::Unasked) if number == 0 => {
+                for effect in &*effects {
+                    if let Effect::Say { about, .. } = effect
+                        && let RoomSays::Run(run) = &about.says
+                        && run.chain.author == own
+                        && run.first == 1
+                        && run.entries.first().is_some_and(|entry| entry.kind == EntryKind::OPEN)
+                    {
+                        let open = Run { entries: run.entries.iter().take(1).cloned().collect(), ..run.clone() };
+                        self.broken.asked = Some((about.room, end_of(about.room, &open)));
+                    }
+                }
+            }
             Some(Mutation::OnlyTheAuthor) => {
                 for effect in effects {
                     if let Effect::Say { to, about } = effect

@@ -377,7 +377,7 @@ impl Peers {
         // Who says from the beginning what it has does so anew when its disk has failed, and has forgotten what it heard.
         let again = std::mem::replace(&mut view.heard, true) && !have.tips.is_empty();
         for mark in &have.heads {
-            match room.find(cx.journal, mark)?.map(|chain| chain.row.id) {
+            match room.find_signed(cx.journal, mark)?.map(|chain| chain.row.id) {
                 Some(id) => {
                     let has = view.has.entry(id).or_default();
                     *has = (*has).max(mark.number);
@@ -561,7 +561,7 @@ impl Peers {
                 view.receipts.insert(receipt.name);
                 let covers = receipt.covers.iter().filter(|_| member == from);
                 for mark in covers {
-                    if let Some(chain) = room.find(cx.journal, mark)? {
+                    if let Some(chain) = room.find_signed(cx.journal, mark)? {
                         let has = view.has.entry(chain.row.id).or_default();
                         *has = (*has).max(mark.number);
                     } else {

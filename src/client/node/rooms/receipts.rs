@@ -461,7 +461,7 @@ impl Room {
         let open = self.chains_of(self.own).filter(move |chain| !alone && chain.row.place > self.row.settled);
         open.filter_map(move |chain| {
             let most = others().map(|member| self.covered(*member, chain)).max().unwrap_or_default();
-            (most < chain.said).then_some((chain.row.id, most))
+            (most < chain.said()).then_some((chain.row.id, most))
         })
     }
 
@@ -485,7 +485,7 @@ impl Room {
         let chains = self.chains.values();
         chains
             .map(|chain| {
-                let end = chain.said.max(chain.row.base);
+                let end = chain.said().max(chain.row.base);
                 end - self.covered(member, chain).clamp(chain.row.base, end)
             })
             .sum()
@@ -495,7 +495,7 @@ impl Room {
     /// to have what is not.
     pub fn holds_up(&self, member: PublicKey) -> bool {
         let unsettled = |chain: &&Chain| chain.row.place > self.row.settled;
-        self.chains.values().filter(unsettled).any(|chain| self.covered(member, chain) < chain.said)
+        self.chains.values().filter(unsettled).any(|chain| self.covered(member, chain) < chain.said())
             || self.is_ahead(member)
     }
 
@@ -519,7 +519,7 @@ impl Room {
         for member in &self.joined {
             for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
                 let covered = self.covered(*member, chain);
-                if covered < chain.said {
+                if covered < chain.said() {
                     out += &format!(
                         "[{:.4} has {covered} of {} of {:.4} {:016x} at {}] ",
                         member.to_string(),

@@ -110,6 +110,11 @@ impl Chain {
         Ok(Self { signed, kept: number, since_kept: 0, unsigned: 0, ahead: 0, said, touched: false, row })
     }
 
+    /// The number of the last entry that is no settlement, and can be handed on.
+    pub fn said(&self) -> u64 {
+        self.said.min(self.signed.number)
+    }
+
     /// The end of what can be handed on.
     pub fn head(&self) -> Option<Mark> {
         let Signed { number, hash } = self.signed;
@@ -550,18 +555,26 @@ impl Room {
         all.fold(self.row.settled, u64::max)
     }
 
-    /// The chain's last entry is signed, up to which it can be handed on. Of the signatures before, those stay that are
-    /// needed for runs that are not too long.
-    pub fn sign_off(
+    /// The chain's last entry is signed, up to which it can be handed on.
+    pub fn sign_off(&mut self, journal: &Journal, id: ChainId, signature: &Signature) -> Result<()> {
+        let end = self.chains.get(&id).map(|chain| (chain.row.number, chain.row.hash));
+        end.map_or(Ok(()), |(number, hash)| self.sign_at(journal, id, number, hash, signature))
+    }
+
+    /// The chain is signed up to this entry, which is here. Of the signatures before, those stay that are needed for runs
+    /// that are not too long.
+    pub fn sign_at(
         &mut self,
         journal: &Journal,
         id: ChainId,
-        signature: &crate::protocol::room::Signature,
+        number: u64,
+        hash: Hash,
+        signature: &Signature,
     ) -> Result<()> {
         let Some(chain) = self.chains.get_mut(&id) else {
             return Ok(());
         };
-        let (number, last) = (chain.row.number, chain.signed.number);
+        let last = chain.signed.number;
         if number <= last {
             return Ok(());
         }
@@ -573,7 +586,7 @@ impl Room {
             (chain.kept, chain.since_kept) = (last, 0);
         }
         chain.since_kept += std::mem::take(&mut chain.unsigned);
-        chain.signed = Signed { number, hash: chain.row.hash };
+        chain.signed = Signed { number, hash };
         journal.add_head(id, number, signature)
     }
 
@@ -595,9 +608,27 @@ impl Room {
         self.row.settled
     }
 
-    /// Whether all is final that was said.
+    /// The chain of an entry, if it is here and can be handed on.
+    pub fn find_signed(&self, journal: &Journal, mark: &Mark) -> Result<Option<&Chain>> {
+        Ok(self.find(journal, mark)?.filter(|chain| chain.signed.number.max(chain.row.base) >= mark.number))
+    }
+
+    /// Whether an entry can be handed on, if it is here: its author has signed it, or one behind it.
+    pub fn is_signed(&self, name: ChainName, number: u64) -> bool {
+        self.branches(name).any(|chain| chain.signed.number >= number)
+    }
+
+    /// Whether all is final that was said, and can be handed on.
     pub fn is_settled(&self, journal: &Journal) -> Result<bool> {
-        Ok(journal.last_to_settle(self.row.id, self.row.settled, u64::MAX)?.is_none())
+        for chain in self.chains.values().filter(|chain| chain.row.place > self.row.settled) {
+            if journal
+                .entry_at(chain.row.id, chain.said())?
+                .is_some_and(|entry| entry.place > self.row.settled)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether an entry was written before this member came, and so is not here.

@@ -301,6 +301,8 @@ impl Room {
             return Ok(());
         }
         let (journal, room) = (cx.journal, self.row.id);
+        // Only what is signed counts.
+        self.sign(cx)?;
         if self.is_settled(journal)? || !self.ask(cx)? {
             return Ok(());
         }
@@ -423,7 +425,7 @@ impl Room {
         }
         for chain in self.chains.values() {
             let claimed = self.receipts.claimed(self.own, chain.row.name).unwrap_or_default();
-            if chain.row.place > self.row.settled && claimed < chain.said {
+            if chain.row.place > self.row.settled && claimed < chain.said() {
                 out += &format!(
                     "[own claims {claimed} of {} {:?} signed {} of {:.4} {:016x}]",
                     chain.said,
@@ -453,24 +455,26 @@ impl Room {
                 if others.is_empty() || chain.row.name.author == self.own { chain.row.number } else { said };
             let theirs = others.iter().map(|member| self.covered(*member, chain));
             let all = theirs.fold(own, u64::min);
-            if all < chain.said {
+            if all < chain.said() {
                 let next = journal.entry_at(chain.row.id, all.max(chain.row.base) + 1)?;
                 up_to = up_to.min(next.map_or(0, |entry| entry.place.saturating_sub(1)));
             }
         }
-        let grown = self.chains.values().map(|chain| &chain.row);
-        let grown = grown.filter(|row| row.id != own && row.number > row.settled.max(row.base));
-        let mut rows = Vec::new();
-        for row in grown {
-            let first = journal.entry_at(row.id, row.settled.max(row.base) + 1)?;
-            rows.push((first.map_or(0, |entry| entry.place), row));
+        let grown = self.chains.values().filter(|chain| {
+            chain.row.id != own && chain.signed.number > chain.row.settled.max(chain.row.base)
+        });
+        let mut chains = Vec::new();
+        for chain in grown {
+            let first = journal.entry_at(chain.row.id, chain.row.settled.max(chain.row.base) + 1)?;
+            chains.push((first.map_or(0, |entry| entry.place), chain));
         }
         // What can't be named is settled next time.
-        rows.sort_by_key(|(first, row)| (*first, row.id));
-        if let Some((first, _)) = rows.get(MAX_CAUSES) {
+        chains.sort_by_key(|(first, chain)| (*first, chain.row.id));
+        if let Some((first, _)) = chains.get(MAX_CAUSES) {
             up_to = up_to.min(first.saturating_sub(1));
-            rows.truncate(MAX_CAUSES);
+            chains.truncate(MAX_CAUSES);
         }
-        Ok((rows.into_iter().map(|(_, row)| cause_of(row)).collect(), up_to))
+        let causes = chains.into_iter().map(|(_, chain)| cause_of(journal, chain));
+        Ok((causes.filter_map(Result::transpose).collect::<Result<_>>()?, up_to))
     }
 }

@@ -317,14 +317,14 @@ impl Room {
             self.has_grown(cx.journal, id, cx.now)?;
         }
         if taken == it.entries.len() {
-            let end = it.first + taken as u64;
-            let ends = self.chains.get(&id).filter(|chain| chain.row.number + 1 == end);
-            if let Some(chain) = ends {
-                if taken == 0 && chain.signed.number < chain.row.number {
+            let (number, hash) = it.end();
+            let signed = self.chains.get(&id).map_or(u64::MAX, |chain| chain.signed.number);
+            if number > signed {
+                if taken == 0 {
                     // It can be handed on from now on.
                     self.has_grown(cx.journal, id, cx.now)?;
                 }
-                self.sign_off(cx.journal, id, &it.signature)?;
+                self.sign_at(cx.journal, id, number, hash, &it.signature)?;
             }
         } else if outcome == Offered::Taken {
             let rest = it.entries.split_off(taken);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::membership::Membership;
-use super::room::Room;
+use super::room::{Chain, Room};
 use super::take::weight;
 use super::{Cx, Effect, State};
 use crate::protocol::PublicKey;
@@ -12,7 +12,7 @@ use crate::protocol::room::{
     MAX_RUN_BYTES, Mark, RoomKey, Signature, clock_after, hash,
 };
 use crate::store::Result;
-use crate::store::journal::{ChainId, ChainRow, Seq};
+use crate::store::journal::{ChainId, Journal, Seq};
 
 /// What came of changes that were handed on.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,16 +33,21 @@ pub fn signed(cx: &Cx<'_>, room: RoomKey, number: u64, after: Vec<Hash>, deed: D
     (hash, change)
 }
 
-/// The end of a chain, as an entry names it.
-pub fn cause_of(row: &ChainRow) -> (ChainId, Cause) {
-    (row.id, Cause { mark: row.mark(), clock: row.clock })
+/// The end of a chain, as an entry names it: what its author has signed, or others could wait for it in vain.
+pub fn cause_of(journal: &Journal, chain: &Chain) -> Result<Option<(ChainId, Cause)>> {
+    let row = &chain.row;
+    let clock = match chain.signed.number == row.number {
+        true => Some(row.clock),
+        false => journal.entry_at(row.id, chain.signed.number)?.map(|entry| entry.clock),
+    };
+    Ok(chain.head().zip(clock).map(|(mark, clock)| (row.id, Cause { mark, clock })))
 }
 
 impl Room {
     /// Writes an entry. Returns its number and its seq; `None` if this account can't write.
     pub fn write(&mut self, cx: &mut Cx<'_>, kind: EntryKind, body: &[u8]) -> Result<Option<(u64, Seq)>> {
         match self.chain_to_write(cx)? {
-            Some(id) => self.write_in(cx, id, kind, body, self.causes(id)),
+            Some(id) => self.write_in(cx, id, kind, body, self.causes(cx.journal, id)?),
             None => Ok(None),
         }
     }
@@ -68,7 +73,7 @@ impl Room {
             if let Some(id) = self.chain(cx.journal, name, 0)? {
                 self.writing = Some(id);
                 self.written.insert(id);
-                self.write_in(cx, id, EntryKind::LEAVE, &[], self.causes(id))?;
+                self.write_in(cx, id, EntryKind::LEAVE, &[], self.causes(cx.journal, id)?)?;
                 self.sign_own(cx, id)?;
             }
         }
@@ -134,12 +139,14 @@ impl Room {
     }
 
     /// The chains that have grown since this member's last entry, as far as one entry names them.
-    fn causes(&self, own: ChainId) -> Vec<(ChainId, Cause)> {
-        let grown = |row: &&ChainRow| row.id != own && row.number > row.cited && row.number > row.base;
-        let mut rows: Vec<_> = self.chains.values().map(|chain| &chain.row).filter(grown).collect();
-        rows.sort_by_key(|row| std::cmp::Reverse(row.place));
-        rows.truncate(MAX_CAUSES);
-        rows.into_iter().map(cause_of).collect()
+    fn causes(&self, journal: &Journal, own: ChainId) -> Result<Vec<(ChainId, Cause)>> {
+        let grown =
+            |chain: &&Chain| chain.row.id != own && chain.signed.number > chain.row.cited.max(chain.row.base);
+        let mut chains: Vec<_> = self.chains.values().filter(grown).collect();
+        chains.sort_by_key(|chain| std::cmp::Reverse(chain.row.place));
+        chains.truncate(MAX_CAUSES);
+        let causes = chains.into_iter().map(|chain| cause_of(journal, chain));
+        causes.filter_map(Result::transpose).collect()
     }
 
     /// Signs what there is, if with so much more it would be too much for one run.

@@ -82,10 +82,12 @@ impl Peers {
                 if self.pulls.contains_key(&(id, *name)) || slow.get(name) == Some(key) || room.waits(mark) {
                     continue;
                 }
-                if room.find(cx.journal, mark)?.is_some() {
+                if room.find_signed(cx.journal, mark)?.is_some() {
                     here.push(*place);
                     continue;
                 }
+                // What is here, and its author's signature is not, comes again.
+                let found = room.find(cx.journal, mark)?.map(|chain| chain.signed.number);
                 let main = room.branches(*name).find(|chain| chain.row.branch == 0);
                 if main.is_some_and(|chain| mark.number <= chain.row.base)
                     || room.limit(*name) < mark.number
@@ -96,7 +98,9 @@ impl Peers {
                 }
                 let end = main.map_or(0, |chain| chain.row.number);
                 let forked = room.is_forked(*name);
-                let after = if forked || end >= mark.number {
+                let after = if let Some(signed) = found {
+                    signed
+                } else if forked || end >= mark.number {
                     end.min(mark.number).saturating_sub(MAX_RUN as u64)
                 } else {
                     end

@@ -50,3 +50,66 @@ fn what_was_written_since_a_backup_comes_back_and_the_numbers_go_on_elsewhere() 
         assert_eq!(net.state(who, BOB), Some(State::Joined));
     }
 }
+
+#[test]
+fn what_is_written_late_stands_behind_what_is_final() {
+    let mut net = Net::new(3);
+    let backup = copy(&net, BOB);
+    for (who, text) in [(ALICE, "one"), (CAROL, "two"), (ALICE, "three")] {
+        net.say(who, text);
+        net.later(2_000);
+    }
+    net.later(5_000);
+    let settled = net.room(BOB).settled();
+    assert!((0..3).all(|who| net.is_settled(who)) && settled > 2);
+    // Bob knows nothing of that any more when he writes.
+    net.restart(BOB, Some(backup));
+    net.part(BOB);
+    net.say(BOB, "late");
+    [ALICE, CAROL].into_iter().for_each(|other| net.link(BOB, other));
+    net.later(10_000);
+    for who in [ALICE, BOB, CAROL] {
+        assert_eq!(net.history(who), ["one", "two", "three", "late"]);
+        assert!(net.is_settled(who) && net.room(who).settled() > settled);
+    }
+}
+
+#[test]
+fn an_owner_from_a_backup_settles_nothing_otherwise() {
+    let mut net = Net::new(3);
+    net.say(ALICE, "zero");
+    let backup = copy(&net, ALICE);
+    net.part(BOB);
+    net.say(BOB, "one");
+    net.say(CAROL, "two");
+    net.later(3_000);
+    assert!(!net.is_settled(CAROL), "bob may still say something");
+    [ALICE, CAROL].into_iter().for_each(|other| net.link(BOB, other));
+    net.later(8_000);
+    let (history, settled) = (net.history(CAROL), net.room(CAROL).row.settlement);
+    assert!((0..3).all(|who| net.is_settled(who)));
+    // Alice has forgotten what she has settled, and hears of it first.
+    net.restart(ALICE, Some(backup));
+    net.say(ALICE, "three");
+    net.later(10_000);
+    for who in [ALICE, BOB, CAROL] {
+        assert_eq!(net.history(who), [history.clone(), vec!["three".into()]].concat());
+        assert!(net.is_settled(who), "{who}: {}", net.room(who).explain());
+        assert_ne!(net.room(who).row.settlement, settled);
+    }
+}
+
+#[test]
+fn nothing_is_settled_while_a_member_has_not_answered() {
+    let mut net = Net::new(3);
+    net.later(3_000);
+    net.part(CAROL);
+    net.restart(ALICE, None);
+    net.say(ALICE, "one");
+    net.later(5_000);
+    assert!(!net.is_settled(ALICE) && !net.is_settled(BOB));
+    assert!(net.room(ALICE).holds_up(net.key(CAROL)));
+    [ALICE, BOB].into_iter().for_each(|other| net.link(CAROL, other));
+    net.later(8_000);
+    assert!((0..3).all(|who| net.is_settled(who)));
+}
