@@ -471,8 +471,15 @@ pub fn notice(data: &[u8]) {
     let json = written(&message);
     let expected = matches!(text, Body::Text(_)).then(|| lossy.as_ref());
     assert_eq!(json["text"].as_str(), expected);
-    let history =
-        HistoryLine { id, from: peer.clone(), text: text.clone(), sent, received: None, delivered: false };
+    let history = HistoryLine {
+        seq: 1,
+        id,
+        from: peer.clone(),
+        text: text.clone(),
+        sent,
+        received: None,
+        delivered: false,
+    };
     let json = written(&Notice::History { peer: peer.clone(), messages: vec![history] });
     assert_eq!(json["messages"][0]["text"].as_str(), expected);
     let line = OutboxLine { id, to: peer.clone().into(), text, sent };
@@ -552,6 +559,7 @@ fn written(notice: &Notice) -> serde_json::Value {
     let json = String::from_utf8(json).expect("JSON is UTF-8");
     let line = json.strip_suffix('\n').expect("a line");
     assert!(!line.contains(unsafe_to_show));
+    assert!(Told::read_json(line.as_bytes()).is_ok(), "{line}");
     serde_json::from_str(line).expect("JSON")
 }
 

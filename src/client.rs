@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use crossbeam_channel::{Receiver, bounded, never, select};
 
 use crate::protocol::rendezvous::Strangers;
@@ -19,17 +19,21 @@ use crate::store::StoreError;
 use crate::store::journal::{Journal, SEGMENT};
 use crate::time::Clock;
 use crate::transport::{self, Buffers, Writer};
-use console::{Console, LAST_WORDS};
-use event::{ANSWERS, Action, ConnectionId, Input};
+use boxes::Boxes;
+use console::{Console, First, LAST_WORDS, Notifier};
+use event::{ANSWERS, Action, ConnectionId, Input, WITNESS};
 use floor::Floor;
 use network::mapping::Mapper;
 use network::{Event, Network};
-use node::{Node, Setup};
+use node::{ForBox, Node, Setup};
 use one_shot::OneShot;
 
 pub mod addressee;
+mod attach;
+mod boxes;
 pub mod command;
 pub mod console;
+pub mod detach;
 pub mod did_you_mean;
 pub mod event;
 mod floor;
@@ -71,6 +75,10 @@ pub struct Config {
     /// No bell rings for a message.
     pub quiet: bool,
     pub notify: Option<PathBuf>,
+    /// Only a box on the client that is running.
+    pub attach: bool,
+    /// Without a terminal: what is told is for boxes alone.
+    pub detached: bool,
     /// The one text to be sent, in place of what is typed.
     pub send: Option<OneShot>,
 }
@@ -94,16 +102,35 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
             .with_context(|| format!("--notify: can't run {}", program.display()))?;
     }
     let journal_path = journal_path(&config.data_dir, &config.user);
+    if config.attach {
+        let found = attach::must_run(config, &journal_path)?;
+        return attach::run(config, &journal_path, signals()?, found);
+    }
     let made = !journal_path.exists();
-    let open = || {
-        Journal::open(&journal_path, &config.user).map_err(|error| match &config.send {
-            Some(one) => one.explain(&config.user, error),
-            None => explain(&config.user, error),
-        })
+    // The lock on the journal tells whether a client of this user runs, and that is the better answer where its port is
+    // taken as well. A port that is taken makes no account.
+    let open = || Journal::open(&journal_path, &config.user);
+    let mut opened = (!made || config.send.is_some()).then(open);
+    if let Some(Err(StoreError::InUse(_))) = &opened {
+        let user = &config.user;
+        ensure!(
+            !config.detached,
+            "{user} is already running; client {user} --attach opens a box on that client"
+        );
+        if let Some(found) = attach::find(config, &journal_path)? {
+            return match &config.send {
+                Some(one) => attach::send(config, one, &signals()?, found),
+                None => attach::run(config, &journal_path, signals()?, found),
+            };
+        }
+        // One that was about to end may have done so.
+        opened = Some(open());
+    }
+    let explain = |error| match &config.send {
+        Some(one) => one.explain(&config.user, error),
+        None => explain(&config.user, error),
     };
-    // That a client of this user runs is the better answer, where its port is taken as well. A port that is taken makes no
-    // account.
-    let opened = (!made || config.send.is_some()).then(open).transpose()?;
+    let opened = opened.transpose().map_err(explain)?;
     let listener =
         transport::listen(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
     let listen = listener.local_addr().context("can't listen")?;
@@ -112,9 +139,11 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let signals = signals()?;
     let floor = Floor::new(journal_path.clone(), config.keep_free);
     let (send, events) = bounded::<Event>(EVENTS);
+    let first = if made { First::Made(journal_path.clone()) } else { First::Usual };
     // What is sent alone is told by the exit status, unless a script wants to know more.
-    let (console, commands) = if config.json || config.send.is_none() {
-        let started = Console::start(config, made.then_some(journal_path), send.clone());
+    let has_console = !config.detached && (config.json || config.send.is_none());
+    let (console, commands) = if has_console {
+        let started = Console::start(config, first, send.clone());
         let (console, commands) = started.context("no thread for the console")?;
         (Some(console), commands)
     } else {
@@ -144,7 +173,17 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     network.accept(listener).context("no thread to listen")?;
     let endpoint = setup.endpoint.clone();
     let node = Node::new(setup, clock.now(), &journal)?;
+    let boxes = if config.send.is_some() { Boxes::none() } else { take_boxes(config, &journal_path)? };
+    let notifier = config.notify.clone().filter(|_| config.detached).map(Notifier::start);
+    let notifier = notifier.transpose().context("no thread for the command")?;
+    let text = config.send.clone().map(|OneShot { to, text }| Input::Send { to, text });
+    let first = text.into_iter().chain(notifier.is_some().then_some(Input::Attached(WITNESS))).collect();
+    if config.detached {
+        detach::ready(listen).context("the standard streams can't be closed")?;
+    }
     let mut client = Loop {
+        boxes,
+        notifier,
         clock,
         journal,
         node,
@@ -164,9 +203,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         commands,
         signals,
     };
-    let first =
-        config.send.iter().map(|OneShot { to, text }| Input::Send { to: to.clone(), text: text.clone() });
-    client.run(first.collect())
+    client.run(first)
 }
 
 /// An error that says what to do if the user's client is running.
@@ -188,6 +225,18 @@ fn signals() -> anyhow::Result<Receiver<()>> {
     Ok(signals)
 }
 
+/// A client at a terminal is worth something without a socket; one without a terminal is not.
+fn take_boxes(config: &Config, journal: &Path) -> anyhow::Result<Boxes> {
+    match Boxes::listen(&config.user, journal, config.detached) {
+        Err(error) if config.detached => Err(error).context("there is no socket for boxes"),
+        Err(error) => {
+            tracing::error!(%error, "there is no socket: no box can attach");
+            Ok(Boxes::none())
+        }
+        boxes => Ok(boxes?),
+    }
+}
+
 /// Takes over the writing half of a new connection, and keeps when discovery was heard.
 fn open(event: Event, links: &mut HashMap<ConnectionId, Writer>, heard: &mut Instant) -> Input {
     if let Some((id, writer)) = event.opened {
@@ -202,6 +251,10 @@ fn open(event: Event, links: &mut HashMap<ConnectionId, Writer>, heard: &mut Ins
 }
 
 struct Loop {
+    /// Its socket goes before the journal's lock does.
+    boxes: Boxes,
+    /// Announces messages where there is no console.
+    notifier: Option<Notifier>,
     clock: Clock,
     journal: Journal,
     node: Node,
@@ -219,7 +272,7 @@ struct Loop {
     looked: Instant,
     floor: Floor,
     buffers: Buffers,
-    /// What could not even be tried, to be taken in next.
+    /// What came of acting, to be taken in next: what could not even be tried, and boxes that were cut.
     failed: Vec<Input>,
     exit: Option<(u8, Option<String>)>,
     events: Receiver<Event>,
@@ -257,9 +310,11 @@ impl Loop {
     /// Waits for something to happen, and takes everything that has.
     fn wait(&mut self, inputs: &mut Vec<Input>) {
         inputs.append(&mut self.failed);
-        let welcome = self.node.takes_commands(self.clock.now());
-        let ready = welcome && !self.typed.is_empty();
-        let taken = if welcome && !ready { self.commands.clone() } else { never() };
+        let now = self.clock.now();
+        let welcome = self.node.takes_commands(now);
+        let said = self.boxes.has_commands(|id| self.node.box_takes_commands(id, now));
+        let ready = said || (welcome && !self.typed.is_empty());
+        let taken = if welcome && self.typed.is_empty() { self.commands.clone() } else { never() };
         let deadline = self.clock.to_std(self.node.deadline());
         let wait = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         let most = if self.links.is_empty() && !self.floor.is_low() {
@@ -276,7 +331,13 @@ impl Loop {
                 Err(_) => self.commands = never(),
             },
             recv(self.signals) -> _ => inputs.push(Input::Signal),
+            recv(self.boxes.events) -> happened => inputs.extend(happened.ok().and_then(|it| self.boxes.take(it))),
             default(wait) => {}
+        }
+        while inputs.len() < MAX_INPUTS
+            && let Ok(happened) = self.boxes.events.try_recv()
+        {
+            inputs.extend(self.boxes.take(happened));
         }
         let mut weight: usize = inputs.iter().map(Input::weight).sum();
         while inputs.len() < MAX_INPUTS
@@ -298,6 +359,14 @@ impl Loop {
             } else {
                 break;
             }
+        }
+        while inputs.len() < MAX_INPUTS && answers < ANSWERS {
+            let node = &self.node;
+            let Some(input) = self.boxes.next_command(|id| node.box_takes_commands(id, now)) else {
+                break;
+            };
+            answers = answers.saturating_add(input.answer());
+            inputs.push(input);
         }
     }
 
@@ -351,6 +420,15 @@ impl Loop {
             }
         };
         actions.into_iter().for_each(|action| self.act(action));
+        for (id, what) in self.node.for_boxes() {
+            self.failed.extend(match (what, &mut self.notifier) {
+                (ForBox::Print(batch), Some(notifier)) if id == WITNESS => {
+                    notifier.announce(&batch);
+                    Some(Input::Written(WITNESS))
+                }
+                (what, _) => self.boxes.give(id, what),
+            });
+        }
         Ok(())
     }
 
@@ -402,25 +480,26 @@ impl Loop {
         }
     }
 
-    /// Lets the console finish, and saves what it has shown.
+    /// Lets the front ends finish, and saves what they have shown.
     fn last_words(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + LAST_WORDS;
         let mut inputs = Vec::new();
-        let Some(console) = &mut self.console else {
-            return Ok(());
-        };
-        let done = console.finish().clone();
-        let mut printed =
-            |event: Event| inputs.extend(Some(event.input).filter(|it| matches!(it, Input::Printed)));
-        // Others may go on talking: only the time and the console count.
-        while Instant::now() < deadline {
+        let mut done = self.console.as_mut().map(|console| console.finish().clone());
+        let mut boxes_done = Some(self.boxes.finish());
+        let printed = |event: Event| Some(event.input).filter(|it| matches!(it, Input::Printed));
+        // Others may go on talking: only the time and the front ends count.
+        while (done.is_some() || boxes_done.is_some()) && Instant::now() < deadline {
             select! {
-                recv(self.events) -> event => event.into_iter().for_each(&mut printed),
-                recv(done) -> _ => break,
+                recv(self.events) -> event => inputs.extend(event.ok().and_then(printed)),
+                recv(self.boxes.events) -> happened => inputs.extend(happened.ok().and_then(|it| self.boxes.take(it))),
+                recv(done.as_ref().unwrap_or(&never())) -> _ => done = None,
+                recv(boxes_done.as_ref().unwrap_or(&never())) -> _ => boxes_done = None,
                 default(deadline.saturating_duration_since(Instant::now())) => break,
             }
         }
-        self.events.try_iter().take(EVENTS).for_each(printed);
+        inputs.extend(self.events.try_iter().take(EVENTS).filter_map(printed));
+        let happened: Vec<_> = self.boxes.events.try_iter().take(EVENTS).collect();
+        inputs.extend(happened.into_iter().filter_map(|it| self.boxes.take(it)));
         self.transact(&inputs)
     }
 }

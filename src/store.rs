@@ -3,7 +3,7 @@
 //! SQL stands here and nowhere else: [`directory`] is what discovery keeps, [`journal`] what a client keeps.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, TransactionState};
 
 use crate::transport::noise::Keypair;
+use zeroize::Zeroizing;
 
 pub mod directory;
 mod error;
@@ -357,13 +358,31 @@ where
     })
 }
 
-/// The key pair whose seed is in a column.
-fn keypair(row: &Row<'_>, column: usize) -> rusqlite::Result<Keypair> {
-    // As it stands in SQLite's memory: a value of our own would leave a copy where it was moved from.
-    let seed = row.get_ref(column)?.as_blob()?.try_into().ok();
-    seed.and_then(Keypair::from_secret).ok_or_else(|| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, "no secret key".into())
+/// The key pair whose seed stands in the only row of a table, in the column `secret`.
+fn keypair(database: &Database, table: &str) -> rusqlite::Result<Keypair> {
+    // Straight from the page: the result of a query has a copy of its own, which SQLite gives back as it is.
+    let mut seed = Zeroizing::new([0; 32]);
+    let read = database.blob_open("main", table, "secret", 1, true)?.read_exact(seed.as_mut());
+    read.ok().and_then(|()| Keypair::from_secret(&seed)).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, "no secret key".into())
     })
+}
+
+/// Adds the only row of a table by a statement that leaves zeros in the column `secret`, where the seed of a key pair is
+/// written: all of it, or nothing.
+fn insert_with_secret(
+    connection: &Connection,
+    (table, insert): (&str, &str),
+    params: impl Params,
+    keypair: &Keypair,
+) -> Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute(insert, params)?;
+    // Straight into the page: of what is bound to a statement SQLite has a copy, which it gives back as it is.
+    let mut blob = transaction.blob_open("main", table, "secret", 1, false)?;
+    blob.write_at(keypair.secret(), 0)?;
+    blob.close()?;
+    Ok(transaction.commit()?)
 }
 
 /// The same as [`parsed`] for a column that may be null.

@@ -10,6 +10,7 @@ use support::terminal::{Terminal, command};
 
 mod support;
 mod terminal {
+    mod boxes;
     mod logs;
     mod readme;
     mod typing;
@@ -123,9 +124,8 @@ fn every_way_to_end_leaves_the_terminal_as_it_was() {
             assert_eq!(bob.rows().last().unwrap(), "* bye", "{signal} {typed:?}");
         }
     }
-    // And an error: somebody else uses the journal.
-    let _bob = start();
-    let mut other = Terminal::run(command(directory.path(), "bob", discovery.address, &[]));
+    // And an error: there is no client to attach to.
+    let mut other = Terminal::run(command(directory.path(), "bob", discovery.address, &["--attach"]));
     assert_eq!(other.ended().code(), Some(1));
     other.expect_as_before();
 }

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 use peerchat::cli;
 use peerchat::client::one_shot::OneShot;
 use peerchat::client::transfer::Transfer;
-use peerchat::client::{self, Config};
+use peerchat::client::{self, Config, detach};
 use peerchat::logging;
 use peerchat::protocol::rendezvous::Strangers;
 use peerchat::protocol::{DISCOVERY_PORT, Name, PublicKey};
@@ -32,7 +33,7 @@ struct Arguments {
     /// Your name: lower-case letters, digits, '.', '_' and '-'
     user: Name,
     /// The port to take links from peers on; 0 takes a free one
-    #[arg(value_parser = cli::port, required_unless_present = "transfer")]
+    #[arg(value_parser = cli::port, required_unless_present_any = ["transfer", "attach"])]
     port: Option<u16>,
     /// The address to listen on and give out; 0.0.0.0 or :: gives out the one that discovery sees
     #[arg(default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_parser = cli::address)]
@@ -46,6 +47,15 @@ struct Arguments {
     /// Where your journal is kept [default: peerchat in your data directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Open a box on the client that is running; it goes on when you leave
+    #[arg(long, conflicts_with_all = ["transfer", "send"])]
+    attach: bool,
+    /// Start without a terminal, and return once the client is ready; --attach opens a box on it
+    #[arg(long, conflicts_with_all = ["transfer", "send", "attach", "json"])]
+    detach: bool,
+    /// What --detach starts
+    #[arg(long, hide = true, conflicts_with_all = ["transfer", "send", "attach", "json", "detach"])]
+    detached: bool,
     /// Write one JSON object a line, for scripts
     #[arg(long)]
     json: bool,
@@ -96,7 +106,7 @@ fn linger(text: &str) -> Result<Option<Duration>, String> {
 fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
     let data_dir = arguments.data_dir.take().map_or_else(client::default_data_dir, Ok)?;
     let (user, passphrase_file) = (arguments.user.clone(), arguments.passphrase_file.take());
-    let transfer = |file| Transfer { user, data_dir: data_dir.clone(), file, passphrase_file };
+    let transfer = |file| Transfer { user: user.clone(), data_dir: data_dir.clone(), file, passphrase_file };
     if let Some(file) = arguments.export.take() {
         transfer(file).export()?;
         return Ok(0);
@@ -110,6 +120,18 @@ fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
         )?;
         return Ok(0);
     }
+    if arguments.detach {
+        return Ok(match detach::start()? {
+            Ok(address) => {
+                writeln!(
+                    std::io::stdout(),
+                    "{user} is ready at {address}; client {user} --attach opens a box"
+                )?;
+                0
+            }
+            Err(status) => status,
+        });
+    }
     let send = match arguments.send.as_deref() {
         Some([to, text]) => Some(OneShot::new(to, text, std::io::stdin())?),
         _ => None,
@@ -121,6 +143,8 @@ fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
         discovery_port: arguments.dport,
         data_dir,
         json: arguments.json,
+        attach: arguments.attach,
+        detached: arguments.detached,
         linger: arguments.linger,
         discovery_key: arguments.discovery_key,
         strangers: arguments.strangers,
@@ -145,6 +169,9 @@ fn main() -> ExitCode {
         "client",
         logs.and_then(|_logs| {
             secrecy::protect();
+            if arguments.detached {
+                detach::leave_terminal().context("the terminal can't be left")?;
+            }
             run(arguments)
         }),
     )

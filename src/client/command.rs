@@ -1,17 +1,21 @@
 //! The commands: what can be typed, and its form in JSON.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::addressee::{Addressee, RoomLabelError};
 use super::did_you_mean::nearest;
 use crate::protocol::{MAX_TEXT, Name, NameError};
 
 mod arguments;
+mod encode;
+mod explanation;
 pub mod json;
 mod subject;
 mod table;
+mod untyped;
 
-pub use table::{COMMANDS, Command, Explanation, Spec, find, usages};
+pub use explanation::Explanation;
+pub use table::{COMMANDS, Command, Spec, find, usages};
 
 /// The longest line that is read, in bytes: the longest text and room for what stands before it.
 pub const MAX_LINE: usize = MAX_TEXT + 1024;
@@ -29,7 +33,7 @@ pub const MAX_REFERENCE: usize = 128;
 const MAX_MISTAKE: usize = 200;
 
 /// What a script calls one of its commands; every answer to it repeats that.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Reference {
     Number(i64),

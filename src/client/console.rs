@@ -9,7 +9,6 @@
 //! - `attention`: what calls for the user.
 
 use std::io;
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -21,9 +20,10 @@ use super::network::Event;
 use super::node::OUTPUT_BATCHES;
 use super::notice::Told;
 use crate::terminal::Tty;
-use notify::Notifier;
-pub use notify::check as check_notify;
+pub use notify::{Notifier, check as check_notify};
+pub use output::First;
 use output::Output;
+pub use pipe::read_command;
 
 mod attention;
 mod flaps;
@@ -79,23 +79,22 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts the front end. Each batch shown is answered with [`Input::Printed`]. `made`: the journal, if it has just
-    /// been made. Also returns where commands come from.
+    /// Starts the front end. Each batch shown is answered with [`Input::Printed`]. `first` says what the user is told first
+    /// of all. Also returns where commands come from.
     pub fn start(
         config: &Config,
-        made: Option<PathBuf>,
+        first: First,
         events: Sender<Event>,
     ) -> io::Result<(Self, Receiver<Vec<Input>>)> {
         let (json, commands) = (config.json, config.send.is_none());
         let tty = Tty::open().filter(|_| commands && !json);
-        let output = if json { Output::json() } else { Output::text(tty.is_some(), !config.quiet, made) };
+        let output = if json { Output::json() } else { Output::text(tty.is_some(), !config.quiet, first) };
         let history = config.data_dir.join(format!("{}.history", config.user));
         let front_end: FrontEnd = match tty.clone() {
             Some(tty) => Box::new(|channels| terminal::run(tty, output, history, channels)),
             None => Box::new(move |channels| pipe::run(output, json, commands, channels)),
         };
-        let notifier =
-            config.notify.clone().map(|program| Notifier::start(program, notify::LIMIT)).transpose()?;
+        let notifier = config.notify.clone().map(Notifier::start).transpose()?;
         let (send, batches) = bounded(OUTPUT_BATCHES);
         let prompts = bounded(1);
         let (finished, done) = bounded(1);

@@ -15,6 +15,13 @@ use crate::store::journal::ContactId;
 pub use crate::transport::ConnectionId;
 use crate::transport::Route;
 
+/// A front end: that on the program's own streams, or a box on its socket.
+pub type BoxId = u64;
+/// The front end on the program's own streams.
+pub const OWN: BoxId = 0;
+/// A front end that only looks on: what it is told counts as shown to no user.
+pub const WITNESS: BoxId = BoxId::MAX;
+
 /// How many bytes the answers to the commands of one transaction may have, by [`Input::answer`]: nothing is left out
 /// of what is told while there is room for that many.
 pub const ANSWERS: usize = 1024 * 1024;
@@ -22,11 +29,30 @@ pub const ANSWERS: usize = 1024 * 1024;
 #[derive(Debug)]
 pub enum Input {
     /// A line was typed or piped in.
-    Command { command: Result<Command, CommandError>, reference: Option<Reference> },
+    Command {
+        command: Result<Command, CommandError>,
+        reference: Option<Reference>,
+    },
+    /// The same in a box.
+    Said {
+        from: BoxId,
+        command: Result<Command, CommandError>,
+        reference: Option<Reference>,
+    },
+    /// A box has come, or has gone. One that is quiet is shown no messages: it says something, and goes.
+    Attached(BoxId),
+    AttachedQuietly(BoxId),
+    Detached(BoxId),
+    /// A box has been written the oldest batch of notices that it was given, or some of it.
+    Written(BoxId),
+    Writing(BoxId),
     /// There will be no more lines.
     InputEnded,
     /// One text is to be sent, and then the program is to end.
-    Send { to: Addressee, text: String },
+    Send {
+        to: Addressee,
+        text: String,
+    },
     /// The system or the user wants the program to end.
     Signal,
     /// The console has written the oldest batch of notices that it was given.
@@ -37,7 +63,11 @@ pub enum Input {
     Disk(Space),
 
     /// Discovery has proved this key.
-    RendezvousUp { session: ConnectionId, key: PublicKey, path: Path },
+    RendezvousUp {
+        session: ConnectionId,
+        key: PublicKey,
+        path: Path,
+    },
     /// There is no session with discovery.
     RendezvousFailed(Problem),
     /// Discovery says something.
@@ -58,9 +88,15 @@ pub enum Input {
         budget: usize,
     },
     /// What went wrong on each route, in the order tried.
-    DialFailed { contact: ContactId, problems: Vec<(Route, Problem)> },
+    DialFailed {
+        contact: ContactId,
+        problems: Vec<(Route, Problem)>,
+    },
     /// What went wrong where both sides, or discovery, had a part in reaching a contact.
-    NotMet { contact: ContactId, problems: Vec<(Route, Problem)> },
+    NotMet {
+        contact: ContactId,
+        problems: Vec<(Route, Problem)>,
+    },
     /// At which outer address a router passes on what comes for this client; `None` for at none any more.
     Mapped(Option<SocketAddr>),
     /// A peer says something.
@@ -94,7 +130,8 @@ impl Input {
     /// About how many bytes the answer to a command adds to the console's work, as far as it depends on the command;
     /// without a bound where it depends on what is kept. Such a command is the last of its transaction.
     pub fn answer(&self) -> usize {
-        let Self::Command { command: Ok(command), .. } = self else {
+        let (Self::Command { command: Ok(command), .. } | Self::Said { command: Ok(command), .. }) = self
+        else {
             return 0;
         };
         let asks = match command {

@@ -18,7 +18,7 @@
 //! - `intake`: what is taken from strangers, and from all while the disk is nearly full;
 //! - `held`: what the user is told of messages that wait because of a bound of the other side;
 //! - `withdrawals`: what is given back of users who do not exist;
-//! - `output`: what is told, and what the console has not written yet;
+//! - `output`: what is told, and what each front end has not written yet; `boxes`: how those on the socket come and go;
 //! - `search`, `diagnosis`, `one_shot`, `exit`: as they say.
 //!
 //! `discovery_says`, `greetings`, `peers_say` and `rooms_say` are the rest of the conductor; `acquaintance` is how users
@@ -28,16 +28,17 @@
 use std::time::Duration;
 
 use super::addressee::{Addressee, RoomLabel};
-use super::event::{Action, Input};
+use super::event::{Action, BoxId, Input, OWN};
 use super::notice::{Code, Notice};
 use crate::protocol::peer::Peer;
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ConversationId, Journal};
+use crate::store::journal::Journal;
 use crate::time::{Instant, Now};
 use crate::undo::{Transactional, Value, transactional};
 
 mod acquaintance;
+mod boxes;
 mod commands;
 mod conversations;
 mod delivery;
@@ -73,6 +74,7 @@ mod unsaved;
 mod ways;
 mod withdrawals;
 
+pub use boxes::ForBox;
 use conversations::Conversations;
 use delivery::Delivery;
 use diagnosis::View;
@@ -86,7 +88,7 @@ use links::Links;
 use mates::Mates;
 use one_shot::OneShot;
 pub use output::BATCHES as OUTPUT_BATCHES;
-use output::Output;
+use output::{Asked, Output};
 use outside::Outside;
 pub use outside::{Between, Reachable};
 use reach::Reach;
@@ -165,11 +167,11 @@ impl Node {
             rests_until: now.mono,
             setup,
         };
-        node.fx.tell(Notice::Ready {
-            user: node.setup.name.clone(),
-            address: node.setup.listen,
-            fingerprint: node.setup.key(),
-        });
+        if !node.fx.output.is_silent() {
+            node.conversations.attach(OWN);
+        }
+        node.note_place();
+        boxes::greet(&mut node, OWN);
         node.dial_given_up();
         node.note_rooms(journal)?;
         // An earlier start may have ended before it had said so.
@@ -193,22 +195,22 @@ impl Node {
     /// The journal fails; then roll back and call [`Self::failed`].
     pub fn handle(&mut self, now: Now, journal: &Journal, input: &Input) -> Result<()> {
         self.fx.now = now;
-        if self.exit.has_left() && !matches!(input, Input::Printed) {
+        if self.exit.has_left() && !matches!(input, Input::Printed | Input::Written(_)) {
             return Ok(());
         }
+        self.note_place();
         match input {
             Input::Command { command, reference } => {
-                self.fx.output.answer(reference.clone());
-                let done = match command {
-                    Ok(command) => commands::carry_out(self, journal, command),
-                    Err(error) => {
-                        commands::refuse_line(self, error);
-                        Ok(())
-                    }
-                };
-                self.fx.output.answer(None);
-                return done;
+                return self.command(journal, command, Asked { by: OWN, reference: reference.clone() });
             }
+            Input::Said { from, command, reference } => {
+                return self.command(journal, command, Asked { by: *from, reference: reference.clone() });
+            }
+            Input::Attached(front_end) => boxes::attached(self, *front_end, false),
+            Input::AttachedQuietly(front_end) => boxes::attached(self, *front_end, true),
+            Input::Detached(front_end) => boxes::detached(self, *front_end),
+            Input::Written(front_end) => self.written(*front_end),
+            Input::Writing(front_end) => self.fx.output.writing(*front_end, now),
             Input::Send { to, text } => return commands::send_one_shot(self, journal, to, text),
             Input::RendezvousUp { session, key, path } => {
                 return self.session_up(journal, *session, *key, path);
@@ -233,7 +235,7 @@ impl Node {
             Input::InputEnded => self.exit.linger(now),
             Input::Signal => leaving::leave_or(self, (0, None)),
             Input::OutputClosed(error) => leaving::output_closed(self, error.as_ref()),
-            Input::Printed => self.printed(),
+            Input::Printed => self.written(OWN),
             Input::Disk(space) => self.disk(*space),
             Input::RendezvousFailed(problem) => {
                 self.rendezvous.failed(&mut self.fx, problem);
@@ -263,13 +265,12 @@ impl Node {
     /// The journal fails; then roll back and call [`Self::failed`].
     pub fn finish(&mut self, now: Now, journal: &Journal) -> Result<()> {
         self.fx.now = now;
+        self.note_place();
         self.finish_rooms(journal)?;
         self.follow_up(now, journal)?;
         acquaintance::expire(self, journal)?;
         self.remove_withdrawn(journal)?;
-        while self.fx.output.has_room()
-            && let Some(query) = self.search.next_ready()
-        {
+        while let Some(query) = self.search.next_ready(|front_end| self.fx.output.has_room(front_end)) {
             commands::answer_search(self, journal, query)?;
         }
         self.search.follow(now, journal)?;
@@ -283,15 +284,10 @@ impl Node {
     pub fn committed(&mut self) -> Vec<Action> {
         self.commit();
         let now = self.fx.now;
-        if let Some(batch) = self.fx.output.take_batch(now) {
+        if let Some(batch) = self.fx.output.take_batch(OWN, now) {
             self.fx.act(Action::Print(batch));
         }
-        let waiting = match self.conversations.current() {
-            Some(ConversationId::User(id)) if self.links.of(id).is_none() => self.delivery.waiting(id),
-            Some(ConversationId::Room(id)) => self.noted.waiting(id),
-            _ => 0,
-        };
-        if let Some(prompt) = self.conversations.prompt(&self.roster, waiting) {
+        if let Some((prompt, _)) = boxes::prompt(self, OWN) {
             self.fx.act(Action::Prompt(prompt));
         }
         self.fx.take_actions()
@@ -299,7 +295,7 @@ impl Node {
 
     /// When [`Self::finish`] must be called, whatever happens, on the clock of [`Now::mono`].
     pub fn deadline(&self) -> Instant {
-        let room = self.fx.output.has_room();
+        let searched = self.search.deadline(|front_end| self.fx.output.has_room(front_end));
         [
             self.rendezvous.deadline(),
             self.dialer.deadline(),
@@ -307,7 +303,7 @@ impl Node {
             self.links.deadline(),
             self.intake.deadline(),
             self.held.deadline(),
-            self.search.deadline(room),
+            searched,
             self.fx.output.deadline(),
             self.exit.deadline(),
             self.save_at.unwrap_or(Instant::NEVER),
@@ -320,7 +316,17 @@ impl Node {
 
     /// Whether commands are welcome. While the console can't keep up they wait, unless its output is unread.
     pub fn takes_commands(&self, now: Now) -> bool {
-        self.fx.output.has_room() || self.fx.output.is_stuck(now)
+        self.box_takes_commands(OWN, now)
+    }
+
+    /// The same of a box.
+    pub fn box_takes_commands(&self, front_end: BoxId, now: Now) -> bool {
+        self.fx.output.takes_commands(front_end, now)
+    }
+
+    /// What boxes are to be given, once the transaction is on the disk.
+    pub fn for_boxes(&mut self) -> Vec<(BoxId, ForBox)> {
+        boxes::take(self)
     }
 
     fn view(&self) -> View<'_> {
@@ -355,7 +361,7 @@ impl Node {
             |room, key: &PublicKey| room_view::writer(&self.setup, &self.roster, &self.rooms, room, key);
         self.conversations.catch_up(&mut self.fx, journal, &self.roster, delivered, writer)?;
         self.give_back(journal)?;
-        self.conversations.recount(journal, &self.roster)
+        boxes::tell_read(self, journal)
     }
 
     /// Everything that happens by the clock.
@@ -400,25 +406,6 @@ impl Node {
         Ok(())
     }
 
-    /// The console has written its oldest batch.
-    fn printed(&mut self) {
-        for (conversation, seq) in self.fx.output.written(self.fx.now) {
-            let given_back = match conversation {
-                ConversationId::User(id) => !self.withdrawals.is_empty() && self.withdrawals.written(id),
-                ConversationId::Room(_) => false,
-            };
-            if !given_back {
-                self.conversations.written(conversation, seq);
-            }
-        }
-        if let Some(dropped) = self.fx.output.take_dropped() {
-            let message = format!(
-                "the output was not read, and {dropped} notices were dropped (no messages); CONTACTS and OUTBOX say how things are"
-            );
-            self.fx.error(Code::OutputBehind, None, message);
-        }
-    }
-
     /// Gives back what was written to users who do not exist, as far as there is room.
     fn give_back(&mut self, journal: &Journal) -> Result<()> {
         if self.withdrawals.is_empty() || self.fx.output.is_silent() {
@@ -456,7 +443,7 @@ impl Node {
 
     /// A command was not done.
     fn refuse(&mut self, code: Code, peer: Option<&Name>, message: String) {
-        self.exit.note_refused();
+        self.note_refused();
         if let Some(one_shot) = &mut *self.one_shot {
             one_shot.note_refused(peer.cloned().map(Addressee::User).as_ref(), &message);
         }
@@ -465,7 +452,7 @@ impl Node {
 
     /// A command about a room, and perhaps a user in it, was not done.
     fn refuse_room(&mut self, code: Code, room: &RoomLabel, peer: Option<&Name>, message: String) {
-        self.exit.note_refused();
+        self.note_refused();
         if let Some(one_shot) = &mut *self.one_shot {
             one_shot.note_refused(Some(&Addressee::Room(room.clone())), &message);
         }

@@ -3,23 +3,26 @@
 //! With `--json` each notice is one JSON object; its fields are those of [`Notice`]. Otherwise it is a
 //! line or a few of plain text. Either way nothing from outside reaches the terminal as a control sequence.
 //!
-//! - `text`: notices as text; `page`: its lines and rows; `json`: as JSON; `fast_json`: the frequent ones; `time`: their times;
+//! - `text`: notices as text; `page`: its lines and rows; `json`: as JSON; `fast_json`: the frequent ones; `decode`: read back;
+//!   `time`: their times;
 //! - `numbers`: counts and sizes as people read them;
 //! - `lists`: the entries of `CONTACTS`, `OUTBOX`, `HISTORY` and `SEARCH`; `why`: the answer to `WHY`;
-//! - `rooms`: what is told of rooms.
+//! - `rooms`: what is told of rooms; `prompt`: what a prompt shows.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::addressee::{Addressee, RoomLabel};
-use super::command::{Explanation, MAX_REFERENCE, Reference};
+use super::command::{CommandError, Explanation, MAX_REFERENCE, Reference};
 pub use super::node::{Between, Reachable};
 use crate::protocol::peer::{Cursor, Kind, Message, Via};
 use crate::protocol::room::RoomKey;
-use crate::protocol::{Name, PublicKey};
+use crate::protocol::{Name, PublicKey, VERSION};
+use crate::store::journal::Seq;
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
+pub use prompt::PromptLine;
 pub use rooms::{
     MemberLine, MemberState, MemberWhy, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState,
     RoomWhy,
@@ -28,22 +31,29 @@ pub use text::Look;
 pub(crate) use text::{many, safe_text, write_delivered, write_line, write_spread, write_welcome};
 pub use why::{AddressLine, DiscoveryLine, Goodbye, Nat, Reason, Why};
 
+mod decode;
 mod fast_json;
 mod json;
 mod lists;
 mod numbers;
 mod page;
+mod prompt;
 mod rooms;
 mod text;
 mod time;
 mod why;
 
+/// The version of the JSON: another one has other meanings. Events and fields may be added without.
+pub const JSON: u32 = 1;
+
 /// Unread messages are counted up to this many; there may be more.
 pub const MANY_UNREAD: u64 = 1000;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Notice {
+    /// The first line: which versions of the program, of its JSON and of the protocol speak here.
+    Hello { version: Cow<'static, str>, json: u32, protocol: u8 },
     /// The client listens and takes commands.
     Ready { user: Name, address: SocketAddr, fingerprint: PublicKey },
     /// Whether there is a session with discovery.
@@ -73,7 +83,7 @@ pub enum Notice {
         #[serde(skip_serializing_if = "Option::is_none")]
         route: Option<Via>,
         /// People are not told of strangers' links: strangers may be many, and have a line each already.
-        #[serde(skip)]
+        #[serde(default, skip_serializing_if = "is_false")]
         stranger: bool,
     },
     /// A message of a contact, a stranger, or a member of a room.
@@ -83,23 +93,23 @@ pub enum Notice {
         from: Name,
         text: Body,
         /// The sender's clock when it was written.
-        #[serde(serialize_with = "time::json")]
+        #[serde(with = "time")]
         sent: i64,
         /// This machine's clock when it came in.
-        #[serde(serialize_with = "time::json")]
+        #[serde(with = "time")]
         received: i64,
         /// Whether it came in before this start, and may have been shown then.
         replayed: bool,
         /// Whether its sender has not been answered.
-        #[serde(skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "is_false")]
         stranger: bool,
         /// The room that it was said in; none of what was said to this user alone.
         #[serde(skip_serializing_if = "Option::is_none")]
         room: Option<RoomLabel>,
         #[serde(skip_serializing_if = "Option::is_none")]
         room_id: Option<RoomKey>,
-        /// Whether its writer has the name of a contact, and another key. Scripts compare keys.
-        #[serde(skip)]
+        /// Whether its writer has the name of a contact, and another key.
+        #[serde(default, skip_serializing_if = "is_false")]
         unknown: bool,
     },
     /// A message is safe on the disk.
@@ -109,16 +119,23 @@ pub enum Notice {
         to: Addressee,
         /// Whether there is a link over which it goes at once; to a room: to any member.
         linked: bool,
-        /// For people: a script knows what it has sent.
-        #[serde(skip)]
         text: Body,
-        #[serde(skip)]
+        #[serde(with = "time")]
         sent: i64,
+    },
+    /// The same, said in another box of this client.
+    Sent {
+        id: Cursor,
+        to: Addressee,
+        text: Body,
+        #[serde(with = "time")]
+        sent: i64,
+        linked: bool,
     },
     /// A contact has committed a message of ours.
     Delivered { id: Cursor, to: Name },
     /// So many of a room's members, this user among them, have committed a message of ours.
-    #[serde(rename = "delivered")]
+    #[serde(rename(serialize = "delivered", deserialize = "spread"))]
     Spread {
         id: Cursor,
         to: RoomLabel,
@@ -137,7 +154,7 @@ pub enum Notice {
         members: Vec<Name>,
         topic: String,
         /// Whether the user has not answered who invites.
-        #[serde(skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "is_false")]
         stranger: bool,
     },
     /// What has become of a member of a room; also the answer to `INVITE` and `KICK`.
@@ -176,13 +193,13 @@ pub enum Notice {
     /// The last entries, oldest first.
     History { peer: Name, messages: Vec<HistoryLine> },
     /// The last messages of a room, in the order that all its members see.
-    #[serde(rename = "history")]
+    #[serde(rename(serialize = "history", deserialize = "room-history"))]
     RoomHistory { room: RoomLabel, room_id: RoomKey, messages: Vec<RoomHistoryLine> },
     /// The conversation that the user is in, null for none; how many of the peer's messages were unread, counted up to
     /// [`MANY_UNREAD`]; the last entries, oldest first.
     Conversation { peer: Option<Name>, unread: u64, messages: Vec<HistoryLine> },
     /// The same where it is a room: what is unread stands last, as it came in.
-    #[serde(rename = "conversation")]
+    #[serde(rename(serialize = "conversation", deserialize = "room-conversation"))]
     RoomConversation { peer: RoomLabel, room_id: RoomKey, unread: u64, messages: Vec<RoomHistoryLine> },
     /// The user's rooms, sorted.
     Rooms { rooms: Vec<RoomLine> },
@@ -191,17 +208,26 @@ pub enum Notice {
     /// The answer to `ACCEPT`, `TRUST`, `BLOCK` and `UNBLOCK`: what holds now.
     Contact(Box<ContactLine>),
     /// Usage and meaning of every command.
-    Help { commands: Vec<(&'static str, &'static str)> },
+    Help { commands: Vec<(Cow<'static, str>, Cow<'static, str>)> },
     /// The answer to `HELP <command>`.
     Explanation(Explanation),
     /// The answer to `WHY`.
     Why(Box<Why>),
-    #[serde(rename = "why")]
+    #[serde(rename(serialize = "why", deserialize = "room-why"))]
     RoomWhy(Box<RoomWhy>),
     /// The latest messages that contain all the words, newest first; `peer` is null for all conversations.
     Found { words: String, peer: Option<Addressee>, messages: Vec<FoundLine> },
     /// The code that both sides see, and whether the user has compared it.
     Verification { peer: Name, code: String, verified: bool },
+    /// What others said in a conversation is read up to a place in the journal; so many are still unread. Also the answer to
+    /// `read`.
+    Read { peer: Addressee, up_to: Seq, unread: u64 },
+    /// What a prompt shows. Told only where it is asked for, and again when it has changed.
+    Prompt(Box<PromptLine>),
+    /// The answer to `DETACH`: this box ends, and the client goes on.
+    Detached,
+    /// This box was too slow, and is cut.
+    Lagged,
     /// The client ends; `waiting` messages are not yet delivered, and go out at a later start.
     Bye { waiting: u64 },
 }
@@ -210,17 +236,19 @@ pub enum Notice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     pub notice: Notice,
+    /// Where a message stands in the journal; of anything else, the last place that it speaks of.
+    pub seq: Seq,
     /// The name of the command that it answers, if a script gave it one: the field `ref`.
     pub reference: Option<Reference>,
 }
 
 impl From<Notice> for Told {
     fn from(notice: Notice) -> Self {
-        Self { notice, reference: None }
+        Self { notice, seq: 0, reference: None }
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorNotice {
     /// What kind of error, for scripts.
     pub code: Code,
@@ -236,7 +264,14 @@ pub struct ErrorNotice {
     pub text: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+impl ErrorNotice {
+    /// Something about nothing in particular.
+    pub fn new(code: Code, message: String) -> Self {
+        Self { code, message, peer: None, room: None, id: None, text: None }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
     NoSuchUser,
@@ -292,7 +327,16 @@ pub enum Code {
     OutputBehind,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+impl From<&CommandError> for Code {
+    fn from(error: &CommandError) -> Self {
+        match error {
+            CommandError::TooLong(_) | CommandError::Cut => Self::TooLong,
+            _ => Self::BadCommand,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UpDown {
     Up,
@@ -300,7 +344,7 @@ pub enum UpDown {
 }
 
 /// Why a peer takes no messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeldReason {
     /// Its user has not answered this one, and has taken what may come from a stranger.
@@ -310,7 +354,7 @@ pub enum HeldReason {
 }
 
 /// Whether a user has a session with discovery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnOff {
     Online,
@@ -356,6 +400,7 @@ impl Body {
     pub fn shown(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => text.into(),
+            Self::Unknown(Kind(0), _) => "(a message that this version can't show)".into(),
             Self::Unknown(Kind(kind), None) => {
                 format!("(a message of kind {kind}, which this version can't show)").into()
             }
@@ -385,14 +430,41 @@ impl Notice {
                 | Self::Delivered { .. }
                 | Self::Spread { .. }
                 | Self::Invite { .. }
+                | Self::Hello { .. }
+                | Self::Sent { .. }
+                | Self::Lagged
         )
+    }
+
+    /// Whether it tells of a change that concerns every box, also where it answers a command of one.
+    pub fn is_news(&self) -> bool {
+        !self.is_answer()
+            || matches!(
+                self,
+                Self::Requested { .. }
+                    | Self::Resent { .. }
+                    | Self::Forgotten { .. }
+                    | Self::Trusted { .. }
+                    | Self::Contact(_)
+                    | Self::Room { .. }
+                    | Self::Member { .. }
+                    | Self::Read { .. }
+                    | Self::Bye { .. }
+            )
+    }
+
+    /// The first line.
+    pub fn hello() -> Self {
+        Self::Hello { version: env!("CARGO_PKG_VERSION").into(), json: JSON, protocol: VERSION }
     }
 
     /// Roughly how many bytes it takes in memory.
     pub fn weight(&self) -> usize {
         let line = |text: &Body| text.shown().len() + 100;
         let content = match self {
-            Self::Message { text, .. } | Self::Queued { text, .. } => text.shown().len(),
+            Self::Message { text, .. } | Self::Queued { text, .. } | Self::Sent { text, .. } => {
+                text.shown().len()
+            }
             Self::Error(error) => error.message.len() + error.text.as_ref().map_or(0, String::len),
             Self::Outbox { messages, .. } => messages.iter().map(|entry| line(&entry.text)).sum(),
             Self::History { messages, .. } | Self::Conversation { messages, .. } => {
@@ -408,6 +480,7 @@ impl Notice {
             Self::RoomWhy(why) => why.members.len() * size_of::<MemberWhy>(),
             Self::Found { messages, .. } => messages.iter().map(|found| line(&found.line.text)).sum(),
             Self::Contacts { contacts } => contacts.len() * size_of::<ContactLine>(),
+            Self::Prompt(prompt) => prompt.weight(),
             _ => 0,
         };
         content + size_of::<Told>() + MAX_REFERENCE

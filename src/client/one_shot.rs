@@ -26,11 +26,11 @@ impl OneShot {
         Ok(Self { to, text })
     }
 
-    /// An error that says what to do if the user's client is running.
+    /// An error that says what to do if the user's client is running, and does not take the text.
     pub fn explain(&self, user: &Name, error: StoreError) -> anyhow::Error {
         match error {
             StoreError::InUse(_) => anyhow::anyhow!(
-                "the client of {user} is running; nothing was sent: say CHAT {} there, or log out there first",
+                "another program uses the account of {user}, and takes no text for {}; nothing was sent",
                 self.to
             ),
             other => other.into(),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::params;
 
-use super::{Database, Result, Schema, keypair, parsed};
+use super::{Database, Result, Schema, insert_with_secret, keypair, parsed};
 use crate::accounts::{Account, Change, Registration, Request, Snapshot};
 use crate::protocol::PublicKey;
 use crate::protocol::rendezvous::Strangers;
@@ -47,7 +47,7 @@ impl Directory {
     }
 
     pub fn keypair(&self) -> Result<Keypair> {
-        Ok(self.one("SELECT secret FROM server", [], |row| keypair(row, 0))?)
+        Ok(keypair(self, "server")?)
     }
 
     pub fn load(&self) -> Result<Snapshot> {
@@ -170,6 +170,6 @@ const fn strangers(number: i64) -> Strangers {
 }
 
 fn insert_key(connection: &rusqlite::Connection, keypair: &Keypair) -> Result<()> {
-    let sql = "INSERT INTO server (only, secret) VALUES (1, ?1)";
-    Ok(connection.execute(sql, [keypair.secret()]).map(drop)?)
+    let sql = "INSERT INTO server (only, secret) VALUES (1, zeroblob(32))";
+    insert_with_secret(connection, ("server", sql), [], keypair)
 }

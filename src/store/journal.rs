@@ -5,12 +5,13 @@ use std::path::Path;
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{Database, Result, Schema, keypair, parsed};
+use super::{Database, Result, Schema, insert_with_secret, keypair, parsed};
 use crate::protocol::{Name, PublicKey};
 use crate::transport::noise::Keypair;
 
 mod contacts;
 mod messages;
+mod paging;
 mod rooms;
 mod search;
 mod segments;
@@ -96,7 +97,8 @@ impl Journal {
 
     /// Whose journal it is.
     pub fn identity(&self) -> Result<(Name, Keypair)> {
-        Ok(self.one("SELECT name, secret FROM identity", [], |row| Ok((parsed(row, 0)?, keypair(row, 1)?)))?)
+        let name = self.one("SELECT name FROM identity", [], |row| parsed(row, 0))?;
+        Ok((name, keypair(self, "identity")?))
     }
 
     /// The key pinned for the discovery at `endpoint`, and whether the account has been registered there.
@@ -125,8 +127,8 @@ impl Journal {
 }
 
 fn insert_identity(connection: &rusqlite::Connection, name: &Name, keypair: &Keypair) -> Result<()> {
-    let sql = "INSERT INTO identity (only, name, secret) VALUES (1, ?1, ?2)";
-    Ok(connection.execute(sql, params![name.as_str(), keypair.secret()]).map(drop)?)
+    let sql = "INSERT INTO identity (only, name, secret) VALUES (1, ?1, zeroblob(32))";
+    insert_with_secret(connection, ("identity", sql), [name.as_str()], keypair)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 
+use crate::support::attached::socket;
 use crate::support::client::{Client, command, linked_pair};
 use crate::support::discovery::{DEADLINE, Discovery, scratch};
 use peerchat::protocol::peer::{Hello, Kind, Message, Peer, Via};
@@ -471,7 +472,8 @@ fn a_client_can_not_be_started_twice() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);
     let alice = Client::online(directory.path(), "alice", discovery.address);
-    // Also on the port that the first one has, as a user starts it.
+    // Where its socket is gone there is no box either, also on the port that the first one has, as a user starts it.
+    std::fs::remove_file(socket(directory.path(), "alice")).unwrap();
     for (port, options) in [(0, &[][..]), (alice.address.port(), &[]), (alice.address.port(), &["--json"])] {
         let second = command(directory.path(), "alice", port, discovery.address, options).output().unwrap();
         assert_eq!(second.status.code(), Some(1));

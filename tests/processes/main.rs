@@ -11,9 +11,12 @@
 mod support;
 
 mod backup;
+mod boxes;
 mod chat;
 mod conversation;
 mod crash;
+#[cfg(target_os = "linux")]
+mod detach;
 mod discovery;
 mod ends;
 mod keys;

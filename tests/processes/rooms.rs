@@ -66,9 +66,10 @@ fn one_text_is_sent_to_a_room() {
     let mut members = in_room(directory.path(), discovery.address, &["alice", "bob"]);
     let [alice, bob] = &mut members[..] else { unreachable!() };
     alice.log_out();
+    let directory = alice.directory.clone();
     let send = |text: &str, linger: &str| {
         let options = ["--linger", linger, "--send", "#lab", text];
-        let output = command(&alice.directory, "alice", 0, discovery.address, &options).output().unwrap();
+        let output = command(&directory, "alice", 0, discovery.address, &options).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     assert_eq!(send("the build is green", "30"), (Some(0), String::new()));
@@ -80,4 +81,13 @@ fn one_text_is_sent_to_a_room() {
     assert_eq!(send("the build is green again", "30"), (Some(0), String::new()));
     bob.sees("alice", "the build is red");
     bob.sees("alice", "the build is green again");
+    // While her client runs it goes through that one.
+    alice.begin();
+    alice.is_linked_to("bob");
+    assert_eq!(send("through the other", "30"), (Some(0), String::new()));
+    bob.sees("alice", "through the other");
+    bob.kill();
+    alice.comes_to("no link", |alice| alice.links() == 0);
+    let (status, why) = send("too late", "1");
+    assert!(status == Some(3) && why.contains("no other member is linked"), "{why}");
 }

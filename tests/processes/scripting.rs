@@ -159,16 +159,30 @@ fn one_text_is_sent_and_its_exit_status_tells_what_became_of_it() {
     assert_eq!(events.last().unwrap()["event"], "bye");
     bob.expect_message("alice", "hello");
 
-    // While her client runs, that one has to say it.
+    // While her client runs, that one says it.
     let mut alice = Client::online(directory, "alice", at);
-    let (status, stdout, stderr) = send(directory, at, &["--send", "bob", "x"], b"");
-    assert_eq!((status, stdout.as_str()), (1, ""));
-    one_line(&stderr, &["is running", "CHAT bob"]);
+    assert_eq!(send(directory, at, &["--send", "bob", "through the other"], b""), silent(0));
+    bob.expect_message("alice", "through the other");
+    assert_eq!(alice.wait("sent", |_| true)["text"], "through the other");
+    let (status, stdout, stderr) = send(directory, at, &["--send", "ghost", "boo"], b"");
+    assert_eq!((status, stdout.as_str()), (1, ""), "{stderr}");
+    one_line(&stderr, &["no user ghost"]);
+    let (status, _, stderr) = send(directory, at, &["--send", "alice", "x"], b"");
+    assert_eq!(status, 1);
+    one_line(&stderr, &["yourself"]);
+    let (status, _, stderr) = send(directory, at, &["--linger", "0.3", "--send", "carol", "again"], b"");
+    assert_eq!(status, 3);
+    one_line(&stderr, &["carol", "offline", "kept"]);
+    let (status, stdout, _) = send(directory, at, &["--json", "--send", "bob", "and with JSON"], b"");
+    assert_eq!((status, stdout.lines().next().unwrap().contains("hello")), (0, true));
+    bob.expect_message("alice", "and with JSON");
 
     // What waited goes out with the next client; nothing that was refused does.
     let mut carol = Client::online(directory, "carol", at);
     carol.expect_message("alice", "later");
-    alice.expect_delivered(1);
+    carol.expect_message("alice", "again");
+    alice.wait("delivered", |delivered| delivered["to"] == "carol");
+    alice.wait("delivered", |delivered| delivered["to"] == "carol");
     assert_eq!(ask(&mut alice, json!({"command": "outbox"}), json!(1))["waiting"], 0);
     assert_eq!(
         ask(&mut alice, json!({"command": "contacts"}), json!(2))["contacts"].as_array().unwrap().len(),
@@ -176,7 +190,7 @@ fn one_text_is_sent_and_its_exit_status_tells_what_became_of_it() {
     );
     alice.say("HISTORY bob");
     let history = alice.wait("history", |_| true);
-    assert_eq!(history["messages"].as_array().unwrap().len(), 5);
+    assert_eq!(history["messages"].as_array().unwrap().len(), 7);
 }
 
 #[test]

@@ -37,7 +37,12 @@ pub fn answering<'a>(options: &[&'a str]) -> Vec<&'a str> {
 /// How a client is started by hand.
 pub fn command(directory: &Path, name: &str, port: u16, discovery: SocketAddr, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
-    command.env_remove("RUST_LOG").arg("--data-dir").arg(directory).args(answering(options));
+    command
+        .env_remove("RUST_LOG")
+        .env_remove("XDG_RUNTIME_DIR")
+        .arg("--data-dir")
+        .arg(directory)
+        .args(answering(options));
     command.args([name, &port.to_string(), "127.0.0.1", "127.0.0.1", &discovery.port().to_string()]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

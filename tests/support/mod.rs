@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod attached;
 pub mod client;
 pub mod cost;
 pub mod discovery;

@@ -40,6 +40,7 @@ pub fn command(directory: &Path, name: &str, discovery: SocketAddr, options: &[&
     Command::new(env!("CARGO_BIN_EXE_client"))
         .env_remove("RUST_LOG")
         .env_remove("NO_COLOR")
+        .env_remove("XDG_RUNTIME_DIR")
         .env("TERM", "xterm-256color")
         .args(["--data-dir", directory.to_str().unwrap()])
         .args(answering(options))

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::{CommandError, mistake};
 use crate::client::addressee::{Addressee, RoomLabel};
 use crate::protocol::Name;
+use crate::store::journal::Seq;
 
 type Result<T> = std::result::Result<T, CommandError>;
 
@@ -100,6 +101,30 @@ impl Arguments<'_> {
             None => Ok(None),
             Some(Some(number)) if (1..=most).contains(&number) => Ok(Some(number)),
             Some(_) => Err(self.invalid(field, format!("a number from 1 to {most}"))),
+        }
+    }
+
+    /// A place in the journal, which is not typed.
+    pub fn place(&mut self, field: &'static str) -> Result<Option<Seq>> {
+        let Self::Json(fields) = self else {
+            return Ok(None);
+        };
+        match take(fields, field).map(|value| value.as_i64().filter(|place| *place >= 0)) {
+            None => Ok(None),
+            Some(Some(place)) => Ok(Some(place)),
+            Some(None) => Err(self.invalid(field, "the seq of a message".into())),
+        }
+    }
+
+    /// What a script says is so; not so unless it does.
+    pub fn flag(&mut self, field: &'static str) -> Result<bool> {
+        let Self::Json(fields) = self else {
+            return Ok(false);
+        };
+        match take(fields, field) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(_) => Err(self.invalid(field, "true or false".into())),
         }
     }
 

@@ -7,7 +7,8 @@ use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::arguments::Arguments;
-use super::table::{COMMANDS, Command};
+use super::table::{COMMANDS, Command, Parser};
+use super::untyped::UNTYPED;
 use super::{CommandError, MAX_REFERENCE, Reference, mistake};
 use crate::protocol::MAX_TEXT;
 
@@ -49,8 +50,7 @@ fn reference(value: Value) -> Result<Option<Reference>, CommandError> {
 fn command(fields: Map<String, Value>) -> Result<Command, CommandError> {
     let mut arguments = Arguments::Json(fields);
     let word = arguments.required("command")?;
-    let mut forms = COMMANDS.iter().flat_map(|spec| spec.forms);
-    match forms.find(|(name, _)| *name == word) {
+    match forms().find(|(name, _)| *name == word) {
         Some((_, parser)) => arguments.parse(parser),
         None => Err(mistake(format_args!("unknown command `{word}`"))),
     }
@@ -58,7 +58,11 @@ fn command(fields: Map<String, Value>) -> Result<Command, CommandError> {
 
 /// What the commands are called.
 pub fn words() -> impl Iterator<Item = &'static str> {
-    COMMANDS.iter().flat_map(|spec| spec.forms).map(|(word, _)| *word)
+    forms().map(|(word, _)| *word)
+}
+
+fn forms() -> impl Iterator<Item = &'static (&'static str, Parser)> {
+    COMMANDS.iter().flat_map(|spec| spec.forms).chain(UNTYPED)
 }
 
 /// Reads an object in which no field stands twice.

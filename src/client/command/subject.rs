@@ -51,7 +51,8 @@ impl Command {
     /// What it is about, where that may be a user or a room.
     fn addressee(&self) -> Option<&Addressee> {
         match self {
-            Self::Chat(to, _) | Self::History(to, _) | Self::Why(to) => Some(to),
+            Self::Chat(to, _) | Self::History(to, _) | Self::Why(to) | Self::Read(to, _) => Some(to),
+            Self::Page { peer, .. } => Some(peer),
             Self::Converse(to) | Self::Search { within: to, .. } => to.as_ref(),
             _ => None,
         }
@@ -73,7 +74,11 @@ impl Command {
             Self::Logout => "LOGOUT",
             Self::Contacts => "CONTACTS",
             Self::Outbox => "OUTBOX",
-            Self::History(..) => "HISTORY",
+            Self::History(..) | Self::Page { .. } => "HISTORY",
+            Self::Read(..) => "READ",
+            Self::Prompt => "PROMPT",
+            Self::Quiet => "QUIET",
+            Self::Detach => "DETACH",
             Self::Search { .. } => "SEARCH",
             Self::Why(_) => "WHY",
             Self::Verify(..) => "VERIFY",

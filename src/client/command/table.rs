@@ -1,12 +1,12 @@
 //! The one table of commands. A command is added here: a variant of [`Command`] and a row of [`COMMANDS`].
 
-use serde::Serialize;
-
 use super::arguments::Arguments;
+use super::explanation::Explanation;
 use super::{CommandError, MAX_TEXT};
 use crate::client::addressee::{Addressee, RoomLabel};
 use crate::client::verification;
 use crate::protocol::Name;
+use crate::store::journal::Seq;
 
 const DEFAULT_HISTORY: u32 = 20;
 const MAX_HISTORY: u32 = 1000;
@@ -32,6 +32,20 @@ pub enum Command {
     Outbox,
     /// Show so many of the last messages with a contact, or in a room.
     History(Addressee, u32),
+    /// Show so many of the messages before a place in the journal, and mark nothing as read.
+    Page {
+        peer: Addressee,
+        count: u32,
+        before: Seq,
+    },
+    /// Mark as read what others said up to a place in the journal.
+    Read(Addressee, Seq),
+    /// Tell what a prompt shows, now and whenever it has changed.
+    Prompt,
+    /// Show no messages in this box. It counts as the first line of a box only.
+    Quiet,
+    /// End this box; the client goes on, if it runs without a terminal.
+    Detach,
     /// Find the messages of all conversations, or of one, that contain all the words; the last may be the beginning of
     /// a word.
     Search {
@@ -86,7 +100,7 @@ pub struct Spec {
     /// Each usage and its meaning, which fit into 80 columns together. Tab completes `user`, `#name` and `command`.
     pub usages: &'static [(&'static str, &'static str)],
     /// What `HELP <command>` adds, in lines for 80 columns.
-    more: &'static str,
+    pub(super) more: &'static str,
     /// What the command is called in JSON, and how it is made of its arguments. A typed line is the first that fits.
     pub(super) forms: &'static [(&'static str, Parser)],
     /// Whether the command changes the journal.
@@ -174,7 +188,11 @@ room: those that no other member has yet.",
 order is final up to a line that says so.",
         forms: &[("history", |args| {
             let (peer, count) = (args.addressee("peer")?, args.number("count", MAX_HISTORY)?);
-            Ok(Command::History(peer, count.unwrap_or(DEFAULT_HISTORY)))
+            let count = count.unwrap_or(DEFAULT_HISTORY);
+            Ok(match args.place("before")? {
+                Some(before) => Command::Page { peer, count, before },
+                None => Command::History(peer, count),
+            })
         })],
         writes: |_| false,
     },
@@ -411,11 +429,22 @@ stays.",
         writes: |_| false,
     },
     Spec {
+        name: "DETACH",
+        aliases: &[],
+        usages: &[("DETACH", "leave this box; a detached client runs on")],
+        more: "Ctrl+D does the same in a box. A client that was started with --detach runs
+on without one, and --attach opens another. A client that was started without
+ends with its own terminal, and there this is LOGOUT.",
+        forms: &[("detach", |_| Ok(Command::Detach))],
+        writes: |_| false,
+    },
+    Spec {
         name: "LOGOUT",
         aliases: &["QUIT", "EXIT", "Q", "LOGOFF"],
         usages: &[("LOGOUT", "leave; undelivered messages are kept")],
-        more: "Ctrl+D does the same, and Ctrl+C twice. Your contacts see that you are gone.
-Undelivered messages go out when you start again.",
+        more: "It ends the client and all its boxes; so do Ctrl+D, and Ctrl+C twice, where
+the client was started. Your contacts see that you are gone. Undelivered
+messages go out when you start again.",
         forms: &[("logout", |_| Ok(Command::Logout))],
         writes: |_| false,
     },
@@ -446,20 +475,6 @@ pub fn find(word: &str) -> Option<&'static Spec> {
 
 pub fn usages() -> impl Iterator<Item = (&'static str, &'static str)> {
     COMMANDS.iter().flat_map(|spec| spec.usages).copied()
-}
-
-/// A command, its usages and more about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Explanation {
-    pub command: &'static str,
-    pub usages: &'static [(&'static str, &'static str)],
-    pub more: &'static str,
-}
-
-impl Explanation {
-    pub fn of(command: &str) -> Option<Self> {
-        find(command).map(|spec| Self { command: spec.name, usages: spec.usages, more: spec.more })
-    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ const WAITING: usize = 64;
 /// How many commands run at once.
 const AT_ONCE: usize = 4;
 /// How long a command may take before it is killed.
-pub const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(30);
 /// How many bytes of a message are passed to a command: the kernel takes twice that in a variable.
 const TEXT: usize = 64 * 1024;
 /// How often it is looked whether commands have ended.
@@ -53,7 +53,11 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    pub fn start(program: PathBuf, limit: Duration) -> io::Result<Self> {
+    pub fn start(program: PathBuf) -> io::Result<Self> {
+        Self::with_limit(program, LIMIT)
+    }
+
+    fn with_limit(program: PathBuf, limit: Duration) -> io::Result<Self> {
         let (notes, receive) = bounded(WAITING);
         let (leave, leaving) = bounded(0);
         let (leaves, left) = bounded(0);
@@ -168,7 +172,7 @@ mod tests {
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         let status = Command::new("mkfifo").arg(alive).status().unwrap();
         assert!(status.success());
-        (directory, Notifier::start(program, limit).unwrap(), told)
+        (directory, Notifier::with_limit(program, limit).unwrap(), told)
     }
 
     fn wait(told: &PathBuf, fits: impl Fn(&str) -> bool) -> String {
@@ -223,6 +227,6 @@ mod tests {
         // More than run at once, so those before have been ended.
         wait(&told, |text| text.matches("hang").count() > AT_ONCE);
         // What can't be run is no trouble either.
-        Notifier::start("/nowhere".into(), LIMIT).unwrap().announce(&flood);
+        Notifier::with_limit("/nowhere".into(), LIMIT).unwrap().announce(&flood);
     }
 }

@@ -25,6 +25,17 @@ const WRAP_ON: &[u8] = b"\x1b[?7h";
 /// How many columns a terminal has that does not say.
 const USUAL_WIDTH: usize = 80;
 
+/// What a person is told first of all.
+#[derive(Debug, Clone, Default)]
+pub enum First {
+    #[default]
+    Usual,
+    /// The account has just been made, in this file.
+    Made(PathBuf),
+    /// The client was running already, and this is a box on it.
+    Attached,
+}
+
 pub struct Output {
     json: bool,
     pub look: Look,
@@ -32,8 +43,7 @@ pub struct Output {
     terminal: bool,
     /// Who rings, if there is a bell.
     bell: Option<Attention>,
-    /// The file of an account that has just been made.
-    made: Option<PathBuf>,
+    first: First,
     day: Option<Date>,
     /// The user's messages of this session that went out over a link that is still up, and are not yet delivered.
     in_flight: BTreeMap<Name, BTreeSet<(u64, u64)>>,
@@ -61,27 +71,27 @@ impl Gathered {
 
 impl Output {
     pub fn json() -> Self {
-        Self::new(Look::default(), false, false, None).with_json()
+        Self::new(Look::default(), false, false, First::Usual).with_json()
     }
 
     /// For people. `own`: their messages are written too, for the terminal does not keep what was typed.
-    pub fn text(own: bool, bell: bool, made: Option<PathBuf>) -> Self {
+    pub fn text(own: bool, bell: bool, first: First) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let variable = |name| std::env::var(name).unwrap_or_default();
         let plain = !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb";
         let today = terminal.then(today);
         let look = Look { colour: terminal && !plain, today, own, width: None };
-        Self::new(look, terminal, bell && terminal, made)
+        Self::new(look, terminal, bell && terminal, first)
     }
 
-    fn new(look: Look, terminal: bool, bell: bool, made: Option<PathBuf>) -> Self {
+    fn new(look: Look, terminal: bool, bell: bool, first: First) -> Self {
         Self {
             json: false,
             day: look.today,
             look,
             terminal,
             bell: bell.then(Attention::default),
-            made,
+            first,
             in_flight: BTreeMap::new(),
             flaps: Flaps::default(),
             spreads: Spreads::default(),
@@ -167,9 +177,16 @@ impl Output {
                 _ => std::mem::take(&mut gathered).write(look, out),
             }
             match notice {
-                Notice::Ready { user, .. } if self.made.is_some() => {
-                    self.made.take().into_iter().for_each(|made| write_welcome(user, &made, look, out));
-                }
+                Notice::Ready { user, .. } => match std::mem::take(&mut self.first) {
+                    First::Usual => notice.write_text(look, out),
+                    First::Made(made) => write_welcome(user, &made, look, out),
+                    First::Attached => {
+                        let line = format!(
+                            "* attached to the client of {user}: Ctrl+D leaves this box, LOGOUT ends the client"
+                        );
+                        write_line(&line, look, out);
+                    }
+                },
                 Notice::Link { peer, state, stranger: false, .. } => {
                     let said = self.flaps.changed(Instant::now(), peer, *state);
                     match said {
@@ -201,10 +218,14 @@ impl Output {
             }
             let room = self.in_flight.values().map(BTreeSet::len).sum::<usize>() < MAX_IN_FLIGHT;
             match notice {
-                Notice::Queued { to: Addressee::Room(to), id, linked, .. } => {
+                Notice::Queued { to: Addressee::Room(to), id, linked, .. }
+                | Notice::Sent { to: Addressee::Room(to), id, linked, .. } => {
                     self.spreads.queued(now, (to, *id), *linked);
                 }
-                Notice::Queued { to: Addressee::User(to), id, linked: true, .. } if look.own && room => {
+                Notice::Queued { to: Addressee::User(to), id, linked: true, .. }
+                | Notice::Sent { to: Addressee::User(to), id, linked: true, .. }
+                    if look.own && room =>
+                {
                     self.in_flight.entry(to.clone()).or_default().insert((id.epoch, id.number));
                 }
                 _ => {}
@@ -245,7 +266,7 @@ mod tests {
     }
 
     fn at_a_terminal() -> Output {
-        Output::new(Look { own: true, ..Look::default() }, false, true, None)
+        Output::new(Look { own: true, ..Look::default() }, false, true, First::Usual)
     }
 
     #[test]
@@ -292,7 +313,7 @@ mod tests {
             written(&mut output, vec![spread(2, 4), spread(2, 5), spread(3, 4), delivered(9)]),
             ["* bob has your message", "* all 5 in #lab have your message"]
         );
-        let mut in_a_pipe = Output::new(Look::default(), false, false, None);
+        let mut in_a_pipe = Output::new(Look::default(), false, false, First::Usual);
         assert_eq!(
             written(&mut in_a_pipe, vec![said(2, false)]),
             ["* no member of #lab is linked; your message waits until one is"]
@@ -360,7 +381,8 @@ mod tests {
 
     #[test]
     fn a_new_day_is_announced() {
-        let mut output = Output::new(Look { today: Some(today()), ..Look::default() }, false, false, None);
+        let mut output =
+            Output::new(Look { today: Some(today()), ..Look::default() }, false, false, First::Usual);
         assert_eq!(written(&mut output, vec![link(UpDown::Up)]).len(), 1);
         output.day = output.day.and_then(|day| day.yesterday().ok());
         assert!(written(&mut output, vec![link(UpDown::Up)])[0].starts_with("-- "));
@@ -369,7 +391,8 @@ mod tests {
 
     #[test]
     fn the_first_start_takes_four_lines() {
-        let mut output = Output::new(Look::default(), false, false, Some("/here/alice.journal".into()));
+        let mut output =
+            Output::new(Look::default(), false, false, First::Made("/here/alice.journal".into()));
         let ready = || Notice::Ready {
             user: name("alice"),
             address: "127.0.0.1:1".parse().unwrap(),

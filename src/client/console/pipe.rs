@@ -7,7 +7,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use super::Channels;
 use super::output::Output;
-use crate::client::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, json};
+use crate::client::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, Reference, json};
 use crate::client::event::Input;
 
 /// Reads commands if it is to, with `json` also as JSON objects.
@@ -43,9 +43,12 @@ fn read_commands(json: bool, send: Sender<Vec<Input>>) -> io::Result<()> {
         let mut input = BufReader::with_capacity(64 * 1024, io::stdin());
         let mut line = Vec::new();
         let mut commands = Vec::new();
+        let json: Option<ParseLine> = json.then_some(json::parse_line);
         loop {
             match read_command(&mut input, &mut line, json, terminal) {
-                Ok(Some(command)) => commands.extend(command),
+                Ok(Some(command)) => {
+                    commands.extend(command.map(|(reference, command)| Input::Command { command, reference }))
+                }
                 Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(%error, "standard input can't be read any more");
@@ -60,33 +63,37 @@ fn read_commands(json: bool, send: Sender<Vec<Input>>) -> io::Result<()> {
             }
         }
         // At a terminal this is Ctrl+D: the user leaves.
-        commands.push(if terminal { Input::typed(Ok(Command::Logout)) } else { Input::InputEnded });
+        commands.push(if terminal { Input::typed(Ok(Command::Detach)) } else { Input::InputEnded });
         let _ = send.send(commands);
     })?;
     Ok(())
 }
 
-/// Reads and parses a line; `Some(None)` for an empty one, `None` at the end.
-fn read_command(
+/// What a line says, and what a script calls it.
+type Said = (Option<Reference>, Result<Command, CommandError>);
+type ParseLine = fn(&str) -> Option<Said>;
+
+/// Reads and parses a line, with `json` as a script's; `Some(None)` for an empty one, `None` at the end.
+pub fn read_command(
     input: &mut impl BufRead,
     line: &mut Vec<u8>,
-    json: bool,
+    json: Option<ParseLine>,
     terminal: bool,
-) -> io::Result<Option<Option<Input>>> {
-    let most = if json { json::MAX_LINE } else { MAX_LINE };
+) -> io::Result<Option<Option<Said>>> {
+    let most = if json.is_some() { json::MAX_LINE } else { MAX_LINE };
     let parsed = match read_line(input, line, most)? {
         // A user who leaves in the middle of a line has not sent it.
         Line::Unended if terminal => return Ok(None),
         Line::Whole if terminal && line.len() >= MAX_TERMINAL_LINE => Some((None, Err(CommandError::Cut))),
-        Line::Whole | Line::Unended => match std::str::from_utf8(line) {
-            Ok(line) if json => json::parse_line(line),
-            Ok(line) => command::parse(line).map(|command| (None, command)),
-            Err(_) => Some((None, Err(CommandError::NotUtf8))),
+        Line::Whole | Line::Unended => match (std::str::from_utf8(line), json) {
+            (Ok(line), Some(parse)) => parse(line),
+            (Ok(line), None) => command::parse(line).map(|command| (None, command)),
+            (Err(_), _) => Some((None, Err(CommandError::NotUtf8))),
         },
         Line::TooLong => Some((None, Err(CommandError::TooLong(None)))),
         Line::End => return Ok(None),
     };
-    Ok(Some(parsed.map(|(reference, command)| Input::Command { command, reference })))
+    Ok(Some(parsed))
 }
 
 #[derive(Debug, PartialEq, Eq)]

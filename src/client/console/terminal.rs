@@ -121,7 +121,7 @@ impl Session<'_> {
         notices.iter().for_each(|told| self.unanswered.answered(told, out));
         self.output.write(notices, out);
         self.unconfirmed += 1;
-        if notices.iter().any(|told| matches!(told.notice, Notice::Bye { .. })) {
+        if notices.iter().any(|told| matches!(told.notice, Notice::Bye { .. } | Notice::Detached)) {
             self.terminal.hidden = true;
         }
     }
@@ -147,7 +147,7 @@ impl Session<'_> {
                     entries.into_iter().for_each(|entry| self.entered(entry, asked));
                 }
                 Some(Event::Interrupt) => _ = self.channels.tell(Input::Signal),
-                Some(Event::EndOfInput) => self.waiting.push_back(Input::typed(Ok(Command::Logout))),
+                Some(Event::EndOfInput) => self.waiting.push_back(Input::typed(Ok(Command::Detach))),
             }
         }
         Ok(())
@@ -175,7 +175,7 @@ mod tests {
     use crate::client::notice::{Code, ErrorNotice, tests};
 
     fn queued(reference: &Reference) -> Told {
-        Told { notice: tests::queued(1, true), reference: Some(reference.clone()) }
+        Told { reference: Some(reference.clone()), ..Told::from(tests::queued(1, true)) }
     }
 
     fn error(reference: Option<&Reference>) -> Told {

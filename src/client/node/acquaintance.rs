@@ -4,7 +4,7 @@ use super::super::notice::{Code, Notice, UpDown};
 use super::super::resembles::resembles;
 use super::intake::Telling;
 use super::roster::{Learned, Person};
-use super::{Node, commands};
+use super::{Node, boxes};
 use crate::protocol::peer::ByeReason;
 use crate::protocol::rendezvous::{About, Asks, Status, Strangers as Policy, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
@@ -300,9 +300,7 @@ pub(super) fn forget(node: &mut Node, journal: &Journal, id: ContactId, name: &N
     if let Some(link) = node.links.of(id) {
         node.close_link(link, Some(ByeReason::NOT_ACCEPTED));
     }
-    if node.conversations.is_with(id) {
-        commands::leave_conversation(node);
-    }
+    boxes::end_conversation(node, id);
     if node.roster.get(id).is_none_or(|person| person.identity.key.is_none()) {
         node.rendezvous.ask(&mut node.fx, ToDiscovery::Drop(About { name: name.clone() }));
         return remove(node, journal, id);

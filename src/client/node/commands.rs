@@ -6,7 +6,7 @@ use super::super::notice::{Body, Code, HistoryLine, MANY_UNREAD, Notice, OutboxL
 use super::super::verification;
 use super::one_shot::{OneShot, Place};
 use super::roster::Person;
-use super::{Node, acquaintance, leaving, room_commands, room_view};
+use super::{Node, acquaintance, boxes, leaving, room_commands, room_view};
 use crate::protocol::peer::{ByeReason, Kind};
 use crate::protocol::{MAX_TEXT, Name};
 use crate::store::Result;
@@ -30,14 +30,15 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Request(name) => return request_user(node, journal, name),
         Command::Chat(to, text) => return chat(node, journal, to, text),
         Command::Converse(None) => {
-            node.conversations.enter(None);
-            tell_no_conversation(node);
+            let asker = node.fx.output.asker();
+            node.conversations.enter(asker, None);
+            node.fx.tell(boxes::NO_CONVERSATION);
         }
         Command::Converse(Some(Addressee::User(name))) => return converse(node, journal, name),
         Command::Converse(Some(Addressee::Room(room))) => {
             return room_commands::converse(node, journal, room);
         }
-        Command::Line { .. } => match meaning(node, command) {
+        Command::Line { .. } => match meaning(node, node.fx.output.asker(), command) {
             // What a line means is never another line.
             Ok(Command::Line { .. }) => {}
             Ok(meant) => return carry_out(node, journal, &meant),
@@ -55,6 +56,14 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::History(Addressee::Room(room), count) => {
             return room_commands::history(node, journal, room, *count);
         }
+        Command::Page { peer, count, before } => return boxes::page(node, journal, peer, *count, *before),
+        Command::Read(peer, up_to) => return boxes::read(node, journal, peer, *up_to),
+        Command::Prompt => boxes::watch_prompt(node),
+        Command::Quiet => {
+            let message = "quiet counts as the first line of a box, and only there".into();
+            node.refuse(Code::BadCommand, None, message);
+        }
+        Command::Detach => boxes::detach(node),
         Command::Search { words, within } => searching::search_for(node, words, within.as_ref()),
         Command::Why(Addressee::Room(room)) => room_commands::why(node, room),
         Command::Why(Addressee::User(name)) => {
@@ -80,14 +89,16 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Kick(room, user) => return room_commands::kick(node, journal, room, user),
         Command::Owner(room, user) => return room_commands::transfer(node, journal, room, user),
         Command::Topic(room, text) => return room_commands::set_topic(node, journal, room, text),
-        Command::Help => node.fx.tell(Notice::Help { commands: command::usages().collect() }),
+        Command::Help => node.fx.tell(Notice::Help {
+            commands: command::usages().map(|(usage, meaning)| (usage.into(), meaning.into())).collect(),
+        }),
         Command::Explain(about) => node.fx.tell(Notice::Explanation(*about)),
     }
     Ok(())
 }
 
 /// The contact of this name; says so if there is none.
-fn known(node: &mut Node, name: &Name) -> Option<ContactId> {
+pub(super) fn known(node: &mut Node, name: &Name) -> Option<ContactId> {
     let known = node.roster.known_by(name);
     if known.is_none() {
         refuse_unknown(node, name);
@@ -189,7 +200,8 @@ fn write(
     let (link, now) = (node.links.of(id), node.fx.now);
     let message = node.delivery.write(journal, id, link, kind, now.wall, body)?;
     node.search.said(node.delivery.last_seq());
-    node.conversations.wrote(ConversationId::User(id));
+    node.note_place();
+    node.has_written(ConversationId::User(id));
     if link.is_none() {
         node.dialer.dial_for_message(now, id);
     }
@@ -232,14 +244,14 @@ fn history(node: &mut Node, journal: &Journal, name: &Name, count: u32) -> Resul
         if oldest.is_some_and(|oldest| entries.first().is_some_and(|first| first.seq() <= oldest)) {
             node.conversations.mark_read(ConversationId::User(id), node.delivery.last_seq());
         }
-        let messages = history_lines(node, id, entries);
+        let messages = lines(node, id, entries);
         node.fx.tell(Notice::History { peer: name.clone(), messages });
     }
     Ok(())
 }
 
-/// Entries of the conversation with a contact, as they are shown.
-fn history_lines(node: &Node, id: ContactId, entries: Vec<Entry>) -> Vec<HistoryLine> {
+/// Entries of the conversation with a contact as they are listed.
+pub(super) fn lines(node: &Node, id: ContactId, entries: Vec<Entry>) -> Vec<HistoryLine> {
     let (view, own) = (node.view(), &node.setup.name);
     entries.into_iter().filter_map(|entry| view.history_line(own, id, entry)).collect()
 }
@@ -249,7 +261,7 @@ fn history_lines(node: &Node, id: ContactId, entries: Vec<Entry>) -> Vec<History
 fn converse(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let known = node.roster.known_by(name);
     let Some(id) = known.filter(|id| !node.roster.is_blocked(*id)) else {
-        leave_conversation(node);
+        boxes::leave_conversation(node, node.fx.output.asker());
         match known {
             Some(_) => refuse_blocked(node, name),
             None => refuse_unknown(node, name),
@@ -260,25 +272,11 @@ fn converse(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
     let unread = node.conversations.unread(conversation);
     let count = unread + node.conversations.own_among_unread(journal, id)?;
     let count = u32::try_from(count.clamp(LAST_LINES, MANY_UNREAD)).unwrap_or(u32::MAX);
-    let messages = history_lines(node, id, journal.history(id, count)?);
-    node.conversations.enter(Some(conversation));
+    let messages = lines(node, id, journal.history(id, count)?);
+    node.conversations.enter(node.fx.output.asker(), Some(conversation));
     node.conversations.mark_read(conversation, node.delivery.last_seq());
     node.fx.tell(Notice::Conversation { peer: Some(name.clone()), unread, messages });
     Ok(())
-}
-
-/// The user can't go on with the conversation that they are in.
-pub(super) fn leave_conversation(node: &mut Node) {
-    if node.conversations.enter(None) {
-        // What a command asked for is another matter, and is answered by itself.
-        let answering = node.fx.output.answer(None);
-        tell_no_conversation(node);
-        node.fx.output.answer(answering);
-    }
-}
-
-pub(super) fn tell_no_conversation(node: &mut Node) {
-    node.fx.tell(Notice::Conversation { peer: None, unread: 0, messages: Vec::new() });
 }
 
 /// Shows the code to be compared with a contact, or takes the one that the user has heard from them.

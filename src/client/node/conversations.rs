@@ -1,13 +1,17 @@
 //! What the user has seen: up to where each conversation was shown and read, and which one the user is in.
 //!
 //! A message is unread until the user enters its conversation, is in it when it is shown, writes there after it was shown, or
-//! looks at a history that shows all that is unread. How far the user is, is kept in the journal, some time later. `rooms` is what rooms have beyond users.
+//! looks at a history that shows all that is unread. How far the user is, is kept in the journal, some time later.
+//!
+//! Each front end has a conversation of its own, and is told everything once: where there was no room for it, from the
+//! journal, later. One that comes is told what none has shown yet.
+//!
+//! `rooms` is what rooms have beyond users; `catch_up` tells what there was no room for; `prompts` is what prompts show.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::super::addressee::{Addressee, RoomLabel};
-use super::super::event::Prompt;
+use super::super::event::{BoxId, WITNESS};
 use super::super::notice::{Body, MANY_UNREAD, Notice};
 use super::effects::Effects;
 use super::roster::Roster;
@@ -15,13 +19,14 @@ use crate::protocol::peer::{Cursor, Message};
 use crate::protocol::room::RoomKey;
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{
-    ContactId, ContactRow, ConversationId, Journal, Reading, RoomId, Seq, Standing, dropped,
-};
-use crate::undo::{Table, Transactional, Value, transactional};
+use crate::store::journal::{ContactId, ContactRow, ConversationId, Journal, Reading, RoomId, Seq, dropped};
+use crate::undo::{Table, Value, transactional};
+use prompts::Prompts;
 use rooms::Room;
 pub use rooms::Writer;
 
+mod catch_up;
+mod prompts;
 mod rooms;
 
 /// See the module.
@@ -30,29 +35,23 @@ pub struct Conversations {
     threads: Table<BTreeMap<ConversationId, Thread>>,
     /// What the rooms are called.
     rooms: Table<BTreeMap<RoomId, Room>>,
-    current: Value<Option<ConversationId>>,
+    /// Where each front end is, if it is in a conversation.
+    current: Table<BTreeMap<BoxId, ConversationId>>,
     /// How many messages are unread of each contact and room that has any.
     unread: Table<BTreeMap<Addressee, u64>>,
-    /// The conversations of which something in the journal is still to be told.
-    behind: Value<BTreeSet<ConversationId>>,
+    /// The front ends that are still to be told something of a conversation that is in the journal, and from where on.
+    behind: Table<BTreeMap<(ConversationId, BoxId), Seq>>,
+    /// Up to where theirs were shown to others than these front ends, before they came, and were not read then.
+    missed: Table<BTreeMap<(ConversationId, BoxId), Seq>>,
+    /// Those that are still to be told of deliveries, and from where on.
+    unannounced: Table<BTreeMap<(ContactId, BoxId), Seq>>,
     /// Where unread messages must be counted again.
     uncounted: Value<BTreeSet<ConversationId>>,
     /// Whose reading is to be saved, some time.
     unsaved: Value<BTreeSet<ConversationId>>,
     /// This account's key.
     own: PublicKey,
-    shown: Shown,
-}
-
-/// What the prompt shows.
-#[derive(Debug, Default)]
-struct Shown {
-    names: Arc<[Name]>,
-    rooms: Arc<[RoomLabel]>,
-    /// Contacts or rooms have been added or removed since `names` and `rooms` were made.
-    names_changed: bool,
-    waiting: u64,
-    changed: bool,
+    prompts: Prompts,
 }
 
 /// How far the user is in one conversation.
@@ -61,31 +60,26 @@ struct Thread {
     reading: Reading,
     /// How many of theirs are unread, counted up to a bound.
     unread: u64,
-    /// Up to where theirs have been given to the console; beyond, they are in the journal if `unshown`.
-    handed: Seq,
-    unshown: bool,
-    /// Up to where deliveries have been told; beyond, they are to be told if `unannounced`.
-    announced: Seq,
-    unannounced: bool,
+    /// Up to where theirs have been told to every front end that is not behind.
+    told: Seq,
+    /// The last of theirs that is known of; [`Seq::MAX`] as long as that was not looked for.
+    last: Seq,
     /// Messages up to here were in the journal at the start.
     start: Seq,
-    /// Up to where theirs were shown by earlier sessions.
-    earlier: Seq,
+}
+
+/// How far a conversation is read, where that has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadUpTo {
+    pub who: Addressee,
+    pub up_to: Seq,
+    pub unread: u64,
 }
 
 impl Thread {
     /// As it is at the start, whose last seq that is.
-    fn load(reading: Reading, unread: u64, announced: Seq, start: Seq) -> Self {
-        Self {
-            reading,
-            unread,
-            handed: reading.shown,
-            unshown: true,
-            announced,
-            unannounced: false,
-            start,
-            earlier: reading.shown,
-        }
+    fn load(reading: Reading, unread: u64, start: Seq) -> Self {
+        Self { reading, unread, told: reading.shown, last: Seq::MAX, start }
     }
 }
 
@@ -100,27 +94,54 @@ impl Conversations {
                 counts.insert(Addressee::Room(room.label.clone()), unread);
             }
             rooms.insert(row.id, room);
-            threads.insert(ConversationId::Room(row.id), Thread::load(row.reading, unread, 0, start));
+            threads.insert(ConversationId::Room(row.id), Thread::load(row.reading, unread, start));
         }
         for row in rows {
             let unread = journal.count_received_after(row.id, row.reading.read, MANY_UNREAD)?;
             if unread > 0 {
                 counts.insert(Addressee::User(row.name.clone()), unread);
             }
-            let thread = Thread::load(row.reading, unread, row.outgoing.delivered, start);
+            let thread = Thread::load(row.reading, unread, start);
             threads.insert(ConversationId::User(row.id), thread);
         }
         Ok(Self {
-            behind: Value::new(threads.keys().copied().collect()),
             threads: Table::new(threads),
             rooms: Table::new(rooms),
-            current: Value::new(None),
+            current: Table::default(),
             unread: Table::new(counts),
+            behind: Table::default(),
+            missed: Table::default(),
+            unannounced: Table::default(),
             uncounted: Value::default(),
             unsaved: Value::default(),
             own,
-            shown: Shown { names_changed: true, changed: true, ..Shown::default() },
+            prompts: Prompts::default(),
         })
+    }
+
+    /// A front end has come: it is told what none has shown yet.
+    pub fn attach(&mut self, front_end: BoxId) {
+        let unshown = self.threads.iter().filter(|(_, thread)| thread.last > thread.reading.shown);
+        let unshown: Vec<_> = unshown.map(|(id, thread)| (*id, thread.reading.shown)).collect();
+        for (id, shown) in unshown {
+            self.behind.insert((id, front_end), shown);
+        }
+        let is_missed = |thread: &Thread| thread.unread > 0 && thread.reading.read < thread.reading.shown;
+        let missed = self.threads.iter().filter(|(_, thread)| is_missed(thread));
+        let missed: Vec<_> = missed.map(|(id, thread)| (*id, thread.reading.shown)).collect();
+        missed.into_iter().for_each(|(id, shown)| _ = self.missed.insert((id, front_end), shown));
+    }
+
+    /// A front end has gone.
+    pub fn detach(&mut self, front_end: BoxId) {
+        let told: Vec<_> = self.behind.keys().filter(|(_, it)| *it == front_end).copied().collect();
+        told.iter().for_each(|key| _ = self.behind.remove(key));
+        let missed: Vec<_> = self.missed.keys().filter(|(_, it)| *it == front_end).copied().collect();
+        missed.iter().for_each(|key| _ = self.missed.remove(key));
+        let told: Vec<_> = self.unannounced.keys().filter(|(_, it)| *it == front_end).copied().collect();
+        told.iter().for_each(|key| _ = self.unannounced.remove(key));
+        self.current.remove(&front_end);
+        self.prompts.detach(front_end);
     }
 
     pub fn add(&mut self, id: ContactId) {
@@ -135,40 +156,64 @@ impl Conversations {
 
     fn remove_thread(&mut self, id: ConversationId) {
         self.threads.remove(&id);
-        for ids in [&mut self.behind, &mut self.uncounted, &mut self.unsaved] {
-            ids.remove(&id);
+        self.uncounted.remove(&id);
+        self.unsaved.remove(&id);
+        let told: Vec<_> = self.behind.keys().filter(|(it, _)| *it == id).copied().collect();
+        told.iter().for_each(|key| _ = self.behind.remove(key));
+        let missed: Vec<_> = self.missed.keys().filter(|(it, _)| *it == id).copied().collect();
+        missed.iter().for_each(|key| _ = self.missed.remove(key));
+        if let ConversationId::User(contact) = id {
+            let told: Vec<_> = self.unannounced.keys().filter(|(it, _)| *it == contact).copied().collect();
+            told.iter().for_each(|key| _ = self.unannounced.remove(key));
         }
-        if *self.current == Some(id) {
-            *self.current = None;
+        for front_end in self.in_it(id) {
+            self.current.remove(&front_end);
         }
         self.contacts_changed();
     }
 
     /// Contacts or rooms have other names than before.
     pub fn contacts_changed(&mut self) {
-        self.shown.names_changed = true;
+        self.prompts.names_changed();
     }
 
-    pub fn current(&self) -> Option<ConversationId> {
-        *self.current
+    /// Where a front end is.
+    pub fn current(&self, front_end: BoxId) -> Option<ConversationId> {
+        self.current.get(&front_end).copied()
     }
 
-    /// Whether the user is in the conversation with the contact.
+    /// The front ends that are in a conversation.
+    pub fn in_it(&self, id: ConversationId) -> Vec<BoxId> {
+        self.current.iter().filter(|(_, current)| **current == id).map(|(front_end, _)| *front_end).collect()
+    }
+
+    /// Whether the user is in the conversation with the contact, in any front end.
     pub fn is_with(&self, id: ContactId) -> bool {
-        self.current() == Some(ConversationId::User(id))
+        self.current.values().any(|current| *current == ConversationId::User(id))
     }
 
-    /// The user enters a conversation, or with `None` leaves the one that they are in. Returns whether that is news.
-    pub fn enter(&mut self, conversation: Option<ConversationId>) -> bool {
-        let changed = *self.current != conversation;
-        *self.current = conversation;
-        self.shown.changed |= changed;
+    /// A front end enters a conversation, or with `None` leaves the one that it is in. Returns whether that is news.
+    pub fn enter(&mut self, front_end: BoxId, conversation: Option<ConversationId>) -> bool {
+        let changed = self.current(front_end) != conversation;
+        match conversation {
+            Some(conversation) => _ = self.current.insert(front_end, conversation),
+            None => _ = self.current.remove(&front_end),
+        }
+        if changed {
+            self.prompts.changed(front_end);
+        }
         changed
     }
 
     /// How many of the others' messages are unread, counted up to [`MANY_UNREAD`].
     pub fn unread(&self, id: ConversationId) -> u64 {
         self.threads.get(&id).map_or(0, |thread| thread.unread)
+    }
+
+    /// Up to where the others' messages have been given to a front end.
+    fn handed(&self, front_end: BoxId, id: ConversationId) -> Seq {
+        let told = || self.threads.get(&id).map_or(0, |thread| thread.told);
+        self.behind.get(&(id, front_end)).copied().unwrap_or_else(told)
     }
 
     /// Who is at the other side of a conversation, or which room it is.
@@ -179,9 +224,9 @@ impl Conversations {
         }
     }
 
-    /// The conversation that the user is in.
-    pub fn with(&self, roster: &Roster) -> Option<Addressee> {
-        self.addressee(roster, self.current()?)
+    /// The conversation that a front end is in.
+    pub fn with(&self, front_end: BoxId, roster: &Roster) -> Option<Addressee> {
+        self.addressee(roster, self.current(front_end)?)
     }
 
     /// The first message of a contact that is unread.
@@ -218,22 +263,17 @@ impl Conversations {
         let Some(thread) = self.threads.get_mut(&id) else {
             return;
         };
-        if thread.unshown || fx.output.is_silent() || !fx.output.has_room() {
-            thread.unshown = true;
-            self.leave_behind(id);
-        } else {
-            thread.handed = seq;
-            let said = Body::of(message, dropped(message));
-            let notice = message_notice(name, message, said, fx.now.wall, false, stranger);
-            fx.output.show(id, seq, Some(notice));
+        thread.last = seq;
+        if fx.output.readers().next().is_none() {
+            return;
         }
-    }
-
-    /// Something in the journal is still to be told.
-    fn leave_behind(&mut self, id: ConversationId) {
-        // A set that is changed is copied.
-        if !self.behind.contains(&id) {
-            self.behind.insert(id);
+        let before = std::mem::replace(&mut thread.told, seq);
+        let said = Body::of(message, dropped(message));
+        let notice = message_notice(name, message, said, fx.now.wall, false, stranger);
+        let behind = &self.behind;
+        let full = fx.output.show(id, seq, notice, |front_end| behind.contains_key(&(id, front_end)));
+        for front_end in full {
+            self.behind.insert((id, front_end), before);
         }
     }
 
@@ -244,45 +284,41 @@ impl Conversations {
         {
             thread.unread += 1;
             self.unread.insert(from(), thread.unread);
-            self.shown.changed = true;
+            self.prompts.all_changed();
         }
     }
 
     /// A message of ours has been delivered. Where there is no room to tell it, that is left for later.
     pub fn delivered(&mut self, fx: &mut Effects, id: ContactId, name: &Name, seq: Seq, message: Cursor) {
-        let id = ConversationId::User(id);
-        let Some(thread) = self.threads.get_mut(&id) else {
+        if !self.threads.contains_key(&ConversationId::User(id)) {
             return;
-        };
-        if thread.unannounced || !fx.output.has_room() {
-            thread.unannounced = true;
-            self.behind.insert(id);
-        } else {
-            thread.announced = seq;
-            fx.tell(Notice::Delivered { id: message, to: name.clone() });
         }
+        let (notice, unannounced) = (Notice::Delivered { id: message, to: name.clone() }, &self.unannounced);
+        let full = fx.output.tell_ready(notice, |front_end| unannounced.contains_key(&(id, front_end)));
+        full.into_iter().for_each(|front_end| _ = self.unannounced.insert((id, front_end), seq - 1));
     }
 
-    /// The console has written the others' messages up to there. In their conversation they are read with that.
-    pub fn written(&mut self, id: ConversationId, seq: Seq) {
+    /// A front end has written the others' messages up to there. In its conversation they are read with that.
+    pub fn written(&mut self, front_end: BoxId, id: ConversationId, seq: Seq) {
         let Some(thread) = self.threads.get_mut(&id) else {
             return;
         };
-        if thread.reading.shown < seq {
+        if thread.reading.shown < seq && front_end != WITNESS {
             thread.reading.shown = seq;
             self.unsaved.insert(id);
         }
-        if *self.current == Some(id) {
+        if self.current(front_end) == Some(id) {
             self.mark_read(id, seq);
         }
     }
 
-    /// The user writes there, and has read what this session has shown. Where an earlier one has shown something unread, it
-    /// may be long gone from the screen, and all stays unread.
-    pub fn wrote(&mut self, id: ConversationId) {
-        let seen = self.threads.get(&id).filter(|thread| thread.reading.read >= thread.earlier);
+    /// The user writes there in a front end, and has read what that has shown. Where something unread was shown before it
+    /// came, by an earlier session or another box, that may be long gone from the screen, and all stays unread.
+    pub fn wrote(&mut self, front_end: BoxId, id: ConversationId) {
+        let missed = self.missed.get(&(id, front_end)).copied().unwrap_or_default();
+        let seen = self.threads.get(&id).filter(|thread| thread.reading.read >= missed);
         if let Some(shown) = seen.map(|thread| thread.reading.shown) {
-            self.mark_read(id, shown);
+            self.mark_read(id, shown.min(self.handed(front_end, id)));
         }
     }
 
@@ -298,86 +334,12 @@ impl Conversations {
         }
     }
 
-    /// Tells what was left in the journal, as far as there is room. `delivered` says up to where a contact has ours,
-    /// `writer` who has written in a room.
-    pub fn catch_up(
-        &mut self,
-        fx: &mut Effects,
-        journal: &Journal,
-        roster: &Roster,
-        delivered: impl Fn(ContactId) -> Seq,
-        writer: impl Fn(RoomId, &PublicKey) -> Option<Writer>,
-    ) -> Result<()> {
-        // In silence there is nothing to catch up with.
-        if self.behind.is_empty() || fx.output.is_silent() {
-            return Ok(());
-        }
-        for id in self.behind.clone() {
-            let all_told = match id {
-                ConversationId::User(contact) => {
-                    self.catch_up_with(fx, journal, roster, contact, delivered(contact))?
-                }
-                ConversationId::Room(room) => {
-                    self.catch_up_in(fx, journal, room, |author| writer(room, author))?
-                }
-            };
-            if all_told {
-                self.behind.remove(&id);
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells what was left in the journal of a contact. Returns whether that is all.
-    fn catch_up_with(
-        &mut self,
-        fx: &mut Effects,
-        journal: &Journal,
-        roster: &Roster,
-        contact: ContactId,
-        delivered: Seq,
-    ) -> Result<bool> {
-        let id = ConversationId::User(contact);
-        let (Some(thread), Some(name)) = (self.threads.get_mut(&id), roster.name(contact)) else {
-            return Ok(false);
-        };
-        let mut room = true;
-        let stranger = roster.standing(contact) == Some(Standing::Stranger);
-        if thread.unshown {
-            journal.received_after(contact, thread.handed, |received| {
-                room = fx.output.has_room();
-                if room {
-                    let replayed = received.seq <= thread.start;
-                    let said = Body::of(&received.message, received.dropped);
-                    let (message, arrived) = (&received.message, received.arrived);
-                    let notice = message_notice(name, message, said, arrived, replayed, stranger);
-                    fx.output.show(id, received.seq, Some(notice));
-                    thread.handed = received.seq;
-                }
-                room
-            })?;
-            thread.unshown = !room;
-        }
-        if thread.unannounced {
-            journal.sent_after(contact, thread.announced, |sent| {
-                room = fx.output.has_room();
-                let told = room && sent.seq <= delivered;
-                if told {
-                    thread.announced = sent.seq;
-                    fx.tell(Notice::Delivered { id: sent.message.id(), to: name.clone() });
-                }
-                told
-            })?;
-            thread.unannounced = !room;
-        }
-        Ok(!thread.unshown && !thread.unannounced)
-    }
-
-    /// Counts again what is unread, where something was read.
-    pub fn recount(&mut self, journal: &Journal, roster: &Roster) -> Result<()> {
+    /// Counts again what is unread, where something was read, and says how far that is.
+    pub fn recount(&mut self, journal: &Journal, roster: &Roster) -> Result<Vec<ReadUpTo>> {
         if self.uncounted.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let mut read = Vec::new();
         for id in std::mem::take(&mut *self.uncounted) {
             let who = self.addressee(roster, id);
             let (Some(thread), Some(who)) = (self.threads.get_mut(&id), who) else {
@@ -389,18 +351,24 @@ impl Conversations {
             };
             // A seq beyond may be given out again, if its message is removed.
             thread.reading.read = thread.reading.read.min(last);
-            let read = thread.reading.read;
+            let up_to = thread.reading.read;
             thread.unread = match id {
-                ConversationId::User(contact) => journal.count_received_after(contact, read, MANY_UNREAD)?,
-                ConversationId::Room(room) => journal.count_said_after(room, self.own, read, MANY_UNREAD)?,
+                ConversationId::User(contact) => journal.count_received_after(contact, up_to, MANY_UNREAD)?,
+                ConversationId::Room(room) => journal.count_said_after(room, self.own, up_to, MANY_UNREAD)?,
             };
             match thread.unread {
                 0 => _ = self.unread.remove(&who),
-                unread => _ = self.unread.insert(who, unread),
+                unread => _ = self.unread.insert(who.clone(), unread),
             }
-            self.shown.changed = true;
+            read.push(ReadUpTo { who, up_to, unread: thread.unread });
+            self.prompts.all_changed();
         }
-        Ok(())
+        Ok(read)
+    }
+
+    /// How far a conversation is read, and what is unread then.
+    pub fn read_up_to(&self, id: ConversationId) -> Option<(Seq, u64)> {
+        self.threads.get(&id).map(|thread| (thread.reading.read, thread.unread))
     }
 
     /// Whether something is to be saved, some time.
@@ -421,30 +389,6 @@ impl Conversations {
             }
         }
         Ok(())
-    }
-
-    /// What the prompt is to show, if that has changed. `waiting` is how many messages of the conversation that the user is in
-    /// wait here, because there is no link.
-    pub fn prompt(&mut self, roster: &Roster, waiting: u64) -> Option<Prompt> {
-        let conversation = self.with(roster);
-        let shown = &mut self.shown;
-        if std::mem::take(&mut shown.names_changed) {
-            let mut names: Vec<Name> = roster.known().map(|(_, person)| person.name.clone()).collect();
-            names.sort_unstable();
-            shown.names = names.into();
-            let mut rooms: Vec<RoomLabel> = self.rooms.values().map(|room| room.label.clone()).collect();
-            rooms.sort_unstable();
-            shown.rooms = rooms.into();
-            shown.changed = true;
-        }
-        shown.changed |= std::mem::replace(&mut shown.waiting, waiting) != waiting;
-        std::mem::take(&mut shown.changed).then(|| Prompt {
-            conversation,
-            waiting,
-            unread: self.unread.clone(),
-            contacts: Arc::clone(&shown.names),
-            rooms: Arc::clone(&shown.rooms),
-        })
     }
 }
 
@@ -470,17 +414,18 @@ fn message_notice(
     }
 }
 
-transactional!(Conversations { threads, rooms, current, unread, behind, uncounted, unsaved, shown });
-
-impl Transactional for Shown {
-    fn commit(&mut self) {}
-
-    /// At worst the same is shown once more.
-    fn rollback(&mut self) {
-        self.changed = true;
-        self.names_changed = true;
-    }
-}
+transactional!(Conversations {
+    threads,
+    rooms,
+    current,
+    unread,
+    behind,
+    missed,
+    unannounced,
+    uncounted,
+    unsaved,
+    prompts
+});
 
 #[cfg(test)]
 mod tests;

@@ -73,6 +73,7 @@ impl View<'_> {
         let help = self.reach.next(now, id).filter(|_| self.dialer.presence(id) == Some(true));
         let next = dial.into_iter().chain(help.filter(|at| *at > now.mono)).min().filter(|_| sought);
         let helped = sought && dial.is_none() && help.is_some_and(|at| at <= now.mono);
+        let asked = self.rendezvous.next_try(now).filter(|_| sought);
         let on_the_wall = |at: Instant| {
             let wait = i64::try_from(at.since(now.mono).as_millis()).unwrap_or(i64::MAX);
             now.wall.saturating_add(wait)
@@ -85,9 +86,9 @@ impl View<'_> {
             addresses: places(&outlook),
             dialling: outlook.underway || helped,
             next_dial: next.map(on_the_wall),
-            next_asked: self.rendezvous.next_try(now).filter(|_| sought).map(on_the_wall),
-            now: now.wall,
-            goodbye: outlook.goodbye.map(|(at, reason)| Goodbye { at, reason: in_words(reason) }),
+            asking: asked.is_some_and(|at| at <= now.mono),
+            next_asked: asked.filter(|at| *at > now.mono).map(on_the_wall),
+            goodbye: outlook.goodbye.map(|(at, reason)| Goodbye { at, reason: in_words(reason).into() }),
         })
     }
 
@@ -170,6 +171,7 @@ impl View<'_> {
 
     /// An entry of the conversation with a contact; `own` is this account's name.
     pub fn history_line(&self, own: &Name, id: ContactId, entry: Entry) -> Option<HistoryLine> {
+        let seq = entry.seq();
         let delivered = match &entry {
             Entry::Sent(sent) => sent.seq <= self.delivery.delivered(id),
             Entry::Received(_) => true,
@@ -183,6 +185,7 @@ impl View<'_> {
             Entry::Received(received) => (self.roster.name(id)?, received.message, Some(received.arrived)),
         };
         Some(HistoryLine {
+            seq,
             id: message.cursor(),
             from: from.clone(),
             text,
@@ -374,7 +377,7 @@ mod tests {
         };
         assert_eq!((&why.addresses[..], why.dialling), (&[line][..], false));
         assert!(why.next_dial > Some(1_000_001));
-        assert_eq!(why.goodbye, Some(Goodbye { at: 1_000_001, reason: "its user left" }));
+        assert_eq!(why.goodbye, Some(Goodbye { at: 1_000_001, reason: "its user left".into() }));
         assert_eq!(
             text(why),
             "* bob does not answer at 127.0.0.1:4000: refused, but discovery says bob is online"

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::super::event::{ConnectionId, Path};
 use super::super::notice::Code;
 use super::roster::Person;
-use super::{FAILED, Node, acquaintance, commands, leaving, ways};
+use super::{FAILED, Node, acquaintance, boxes, leaving, ways};
 use crate::protocol::peer::ByeReason;
 use crate::protocol::rendezvous::{RefusedCode, Request as Ask, ToClient, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
@@ -108,9 +108,7 @@ impl Node {
         self.withdrawals.add(id, self.delivery.delivered(id));
         self.tell_withdrawn(id);
         self.conversations.contacts_changed();
-        if self.conversations.is_with(id) {
-            commands::leave_conversation(self);
-        }
+        boxes::end_conversation(self, id);
     }
 
     pub(super) fn tell_withdrawn(&mut self, id: ContactId) {

@@ -1,237 +1,274 @@
-//! What is told, and what the console has not written yet.
+//! What is told, and to which front ends: all of them, the one that has asked, or all but that one.
 //!
-//! The console writes at its reader's pace, and nothing else waits for that. What has not been written is bounded:
-//! messages and deliveries beyond the bound stay in the journal and are told later; commands wait, as long as the
-//! output is read at all; once it is not, other notices are dropped and counted.
+//! `stream` is what one of them is told, at its own pace.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::command::Reference;
+use super::super::event::{BoxId, OWN, WITNESS};
 use super::super::notice::{Notice, Told};
 use crate::store::journal::{ConversationId, Seq};
 use crate::time::{Instant, Now};
-use crate::undo::{Transactional, Value};
+use crate::undo::Transactional;
+pub use stream::BATCHES;
+use stream::{OF_BOX, OF_OWN, Stream};
 
-/// How many bytes of notices may wait to be written before messages are left in the journal.
-const ROOM: usize = 4 * 1024 * 1024;
-/// How many bytes before anything else is dropped.
-const LIMIT: usize = 2 * ROOM;
-/// How many batches the console holds; its channel has as many places.
-pub const BATCHES: usize = 256;
-/// After how long without a byte written the output counts as unread.
-pub const STUCK_AFTER: Duration = Duration::from_secs(1);
+mod stream;
+
+/// Who has given the command that is being answered, and what they call it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub by: BoxId,
+    pub reference: Option<Reference>,
+}
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// The output is never read: nothing is told, and no message counts as shown.
-    silent: bool,
-    /// What a script calls the command that is being answered.
-    answering: Option<Reference>,
-    /// Told in this transaction.
-    fresh: Batch,
-    /// Told in transactions that are committed, and not yet given to the console.
-    committed: Batch,
-    console: Value<Console>,
-}
-
-/// What is told together.
-#[derive(Debug, Default)]
-struct Batch {
-    notices: Vec<Told>,
-    /// Of which conversations it shows messages, up to where.
-    shown: Vec<(ConversationId, Seq)>,
-    /// How many bytes the notices take.
-    weight: usize,
-}
-
-/// What the console is known to have done.
-#[derive(Debug, Clone, Default)]
-struct Console {
-    /// Given to it, in this order, and not yet written: the weight of each batch, and what it shows.
-    unwritten: VecDeque<(usize, Vec<(ConversationId, Seq)>)>,
-    weight: usize,
-    /// When it last wrote something, or had nothing to write.
-    progress: Instant,
-    /// When [`Output::deadline`] was last looked at.
-    looked: Instant,
-    dropped: u64,
+    /// Without any nothing is told, and no message counts as shown.
+    streams: BTreeMap<BoxId, Stream>,
+    /// Those that are shown no messages.
+    quiet: BTreeSet<BoxId>,
+    answering: Option<Asked>,
+    /// The last place in the journal: what is told speaks of no later one.
+    place: Seq,
 }
 
 impl Output {
+    /// With the program's own front end, unless that is `silent`.
     pub fn new(silent: bool) -> Self {
-        Self { silent, ..Self::default() }
+        let own = (!silent).then(|| (OWN, Stream::new(OF_OWN)));
+        Self { streams: own.into_iter().collect(), ..Self::default() }
     }
 
+    /// Whether there is no front end with a user.
     pub fn is_silent(&self) -> bool {
-        self.silent
+        self.readers().all(|id| id == WITNESS)
     }
 
-    /// Whether there is room for another message.
-    pub fn has_room(&self) -> bool {
-        self.weight() < ROOM && self.console.unwritten.len() < BATCHES
-    }
-
-    /// Whether everything told is written.
-    pub fn is_read(&self) -> bool {
-        self.console.unwritten.is_empty()
-            && self.fresh.notices.is_empty()
-            && self.committed.notices.is_empty()
-    }
-
-    /// Whether the output seems to be unread.
-    pub fn is_stuck(&self, now: Now) -> bool {
-        !self.console.unwritten.is_empty() && now.mono >= self.console.progress + STUCK_AFTER
-    }
-
-    /// When it will show that the output is unread, if there is no room before. [`Instant::NEVER`] once it has.
-    pub fn deadline(&self) -> Instant {
-        let at = self.console.progress + STUCK_AFTER;
-        let waits = !self.has_room() && !self.console.unwritten.is_empty() && self.console.looked < at;
-        if waits { at } else { Instant::NEVER }
-    }
-
-    /// The deadline has been looked at.
-    pub fn tick(&mut self, now: Now) {
-        if now.mono >= self.deadline() {
-            self.console.looked = now.mono;
+    /// A box has come. One that is `quiet` is shown no messages.
+    pub fn attach(&mut self, id: BoxId, quiet: bool) {
+        self.streams.insert(id, Stream::new(OF_BOX));
+        if quiet {
+            self.quiet.insert(id);
         }
     }
 
-    /// What a script calls the command that is being answered.
-    pub fn answering(&self) -> Option<&Reference> {
+    pub fn detach(&mut self, id: BoxId) {
+        self.streams.remove(&id);
+        self.quiet.remove(&id);
+    }
+
+    /// Whether there is room for another message in a front end.
+    pub fn has_room(&self, id: BoxId) -> bool {
+        self.streams.get(&id).is_some_and(Stream::has_room)
+    }
+
+    /// Whether there is room in all of them.
+    pub fn has_room_everywhere(&self) -> bool {
+        self.streams.values().all(Stream::has_room)
+    }
+
+    /// Whether everything told to the program's own front end is written.
+    pub fn is_read(&self) -> bool {
+        self.streams.get(&OWN).is_none_or(Stream::is_read)
+    }
+
+    /// Whether a front end takes commands. While it can't keep up they wait, unless it is unread.
+    pub fn takes_commands(&self, id: BoxId, now: Now) -> bool {
+        self.streams.get(&id).is_none_or(|it| it.has_room() || it.is_stuck(now))
+    }
+
+    /// When [`Self::tick`] is due.
+    pub fn deadline(&self) -> Instant {
+        self.streams.values().map(Stream::deadline).fold(Instant::NEVER, Instant::min)
+    }
+
+    pub fn tick(&mut self, now: Now) {
+        self.streams.values_mut().for_each(|stream| stream.tick(now));
+    }
+
+    /// The journal reaches up to there now.
+    pub fn set_place(&mut self, place: Seq) {
+        self.place = place;
+    }
+
+    /// Who has given the command that is being answered.
+    pub fn answering(&self) -> Option<&Asked> {
         self.answering.as_ref()
     }
 
-    /// What follows answers a command that a script calls this. Returns what was answered before.
-    pub fn answer(&mut self, reference: Option<Reference>) -> Option<Reference> {
-        std::mem::replace(&mut self.answering, reference)
+    /// The front end that the command has come from; the program's own for what is no command.
+    pub fn asker(&self) -> BoxId {
+        self.answering.as_ref().map_or(OWN, |asked| asked.by)
     }
 
-    /// Tells the user something, unless the output has been unread for so long that there is no room.
+    /// What follows answers that command. Returns what was answered before.
+    pub fn answer(&mut self, asked: Option<Asked>) -> Option<Asked> {
+        std::mem::replace(&mut self.answering, asked)
+    }
+
+    /// Tells who has asked, if it is an answer, and all if it is news.
     pub fn tell(&mut self, notice: Notice) {
-        if self.silent {
-            return;
+        let asked = self.answering.clone().filter(|_| notice.is_answer());
+        if let (Some(Asked { by, .. }), Notice::Queued { .. }) = (&asked, &notice) {
+            self.tell_others_of(*by, &notice);
+        } else if asked.is_none() || notice.is_news() {
+            let by = asked.as_ref().map(|asked| asked.by);
+            let seq = self.place;
+            let others = self.streams.iter_mut().filter(|(id, _)| Some(**id) != by);
+            if by.is_some() {
+                others.for_each(|(_, it)| {
+                    it.tell(Told { notice: notice.clone(), seq, reference: None }, false)
+                });
+            } else {
+                return tell_each(others.map(|(_, stream)| stream), notice, seq, |_| {});
+            }
         }
-        if self.weight() >= LIMIT && !matches!(notice, Notice::Bye { .. }) {
-            self.console.dropped += 1;
-            return;
+        if let Some(Asked { by, reference }) = asked
+            && let Some(stream) = self.streams.get_mut(&by)
+        {
+            stream.tell(Told { notice, seq: self.place, reference }, true);
         }
-        let reference = self.answering.clone().filter(|_| notice.is_answer());
-        self.fresh.weight += notice.weight();
-        self.fresh.notices.push(Told { notice, reference });
     }
 
-    /// Tells something of a conversation that is noted as shown up to `seq` once it is written.
-    pub fn show(&mut self, conversation: ConversationId, seq: Seq, notice: Option<Notice>) {
-        notice.into_iter().for_each(|notice| self.tell(notice));
-        match self.fresh.shown.last_mut() {
-            Some(last) if last.0 == conversation => last.1 = seq,
-            _ => self.fresh.shown.push((conversation, seq)),
-        }
-    }
-
-    /// The console has written its oldest batch: up to where each conversation is shown now.
-    pub fn written(&mut self, now: Now) -> Vec<(ConversationId, Seq)> {
-        let console = &mut *self.console;
-        let Some((weight, shown)) = console.unwritten.pop_front() else {
-            return Vec::new();
+    /// The others are told what was said in one.
+    fn tell_others_of(&mut self, by: BoxId, queued: &Notice) {
+        let Notice::Queued { id, to, linked, text, sent } = queued else {
+            return;
         };
-        console.weight -= weight;
-        console.progress = now.mono;
-        shown
+        for (_, stream) in self.streams.iter_mut().filter(|(id, _)| **id != by) {
+            let (to, text) = (to.clone(), text.clone());
+            let notice = Notice::Sent { id: *id, to, text, sent: *sent, linked: *linked };
+            stream.tell(Told { notice, seq: self.place, reference: None }, false);
+        }
     }
 
-    /// How many notices were dropped, once there is room to say so.
+    /// Tells one front end, as no answer.
+    pub fn tell_one(&mut self, id: BoxId, notice: Notice) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.tell(Told { notice, seq: self.place, reference: None }, false);
+        }
+    }
+
+    /// Tells one front end something between two transactions.
+    pub fn tell_committed(&mut self, id: BoxId, notice: Notice) {
+        let seq = self.place;
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.tell(Told { notice, seq, reference: None }, false);
+            stream.commit();
+        }
+    }
+
+    /// Tells one front end something of a conversation that is noted as shown up to `seq` once it is written.
+    pub fn show_one(&mut self, id: BoxId, conversation: ConversationId, seq: Seq, notice: Option<Notice>) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            let told = notice.map(|notice| Told { notice, seq, reference: None });
+            told.into_iter().for_each(|told| stream.tell(told, false));
+            stream.shows(conversation, seq);
+        }
+    }
+
+    /// Tells something that can be told later to all front ends that are not `behind` and have room. Returns those that have
+    /// none.
+    pub fn tell_ready(&mut self, notice: Notice, behind: impl Fn(BoxId) -> bool) -> Vec<BoxId> {
+        let full = self.streams.iter().filter(|(id, it)| !behind(**id) && !it.has_room());
+        let full = full.map(|(id, _)| *id).collect();
+        let ready = self.streams.iter_mut().filter(|(id, it)| !behind(**id) && it.has_room());
+        tell_each(ready.map(|(_, stream)| stream), notice, self.place, |_| {});
+        full
+    }
+
+    /// Shows a message that has just come in to all front ends that are not `behind` and have room. Returns those that have
+    /// none.
+    pub fn show(
+        &mut self,
+        conversation: ConversationId,
+        seq: Seq,
+        notice: Notice,
+        behind: impl Fn(BoxId) -> bool,
+    ) -> Vec<BoxId> {
+        let quiet = &self.quiet;
+        let reads = |id: &BoxId| !behind(*id) && !quiet.contains(id);
+        let full =
+            self.streams.iter().filter(|(id, it)| reads(id) && !it.has_room()).map(|(id, _)| *id).collect();
+        let streams =
+            self.streams.iter_mut().filter(|(id, it)| reads(id) && it.has_room()).map(|(_, stream)| stream);
+        tell_each(streams, notice, seq, |stream| stream.shows(conversation, seq));
+        full
+    }
+
+    /// Something of a conversation counts as shown up to `seq` once it is written, wherever that is.
+    pub fn shows_everywhere(&mut self, conversation: ConversationId, seq: Seq) {
+        self.streams.values_mut().for_each(|stream| stream.shows(conversation, seq));
+    }
+
+    /// The front ends, in their order.
+    pub fn ids(&self) -> impl Iterator<Item = BoxId> {
+        self.streams.keys().copied()
+    }
+
+    /// Those that are shown messages.
+    pub fn readers(&self) -> impl Iterator<Item = BoxId> {
+        self.ids().filter(|id| !self.quiet.contains(id))
+    }
+
+    pub fn writing(&mut self, id: BoxId, now: Now) {
+        self.streams.get_mut(&id).into_iter().for_each(|stream| stream.writing(now));
+    }
+
+    /// The front end has written its oldest batch: up to where each conversation is shown now.
+    pub fn written(&mut self, id: BoxId, now: Now) -> Vec<(ConversationId, Seq)> {
+        self.streams.get_mut(&id).map_or_else(Vec::new, |stream| stream.written(now))
+    }
+
+    /// How many notices the program's own front end has lost, once there is room to say so.
     pub fn take_dropped(&mut self) -> Option<u64> {
-        let ready = self.console.dropped > 0 && self.has_room();
-        ready.then(|| std::mem::take(&mut self.console.dropped))
+        self.streams.get_mut(&OWN)?.take_dropped()
     }
 
-    /// What the console is given now, if it takes another batch: what was told in committed transactions.
-    pub fn take_batch(&mut self, now: Now) -> Option<Vec<Told>> {
-        let nothing = self.committed.notices.is_empty() && self.committed.shown.is_empty();
-        if nothing || self.console.unwritten.len() >= BATCHES {
-            return None;
-        }
-        let Batch { notices, shown, weight } = std::mem::take(&mut self.committed);
-        let console = &mut *self.console;
-        if console.unwritten.is_empty() {
-            console.progress = now.mono;
-        }
-        console.weight += weight;
-        console.unwritten.push_back((weight, shown));
-        // The batch leaves with the commit: it is not taken back with what follows.
-        self.console.commit();
-        Some(notices)
+    /// Whether a changed prompt is worth telling a box now.
+    pub fn takes_prompt(&self, id: BoxId) -> bool {
+        self.streams.get(&id).is_some_and(Stream::takes_prompt)
     }
 
-    fn weight(&self) -> usize {
-        self.fresh.weight + self.committed.weight + self.console.weight
+    /// What a front end is given now.
+    pub fn take_batch(&mut self, id: BoxId, now: Now) -> Option<Vec<Told>> {
+        self.streams.get_mut(&id)?.take_batch(now)
+    }
+
+    /// Takes away the boxes that are too far behind.
+    pub fn take_cut(&mut self) -> Vec<BoxId> {
+        self.streams.extract_if(.., |_, stream| stream.is_cut()).map(|(id, _)| id).collect()
+    }
+}
+
+/// Tells several the same; the last takes the notice itself.
+fn tell_each<'s>(
+    streams: impl Iterator<Item = &'s mut Stream>,
+    notice: Notice,
+    seq: Seq,
+    mut then: impl FnMut(&mut Stream),
+) {
+    let mut streams = streams.peekable();
+    let mut tell = |stream: &mut Stream, notice| {
+        stream.tell(Told { notice, seq, reference: None }, false);
+        then(stream);
+    };
+    while let Some(stream) = streams.next() {
+        if streams.peek().is_none() {
+            return tell(stream, notice);
+        }
+        tell(stream, notice.clone());
     }
 }
 
 impl Transactional for Output {
     fn commit(&mut self) {
-        let mut fresh = std::mem::take(&mut self.fresh);
-        if self.committed.notices.is_empty() && self.committed.shown.is_empty() {
-            self.committed = fresh;
-        } else {
-            self.committed.notices.append(&mut fresh.notices);
-            self.committed.shown.append(&mut fresh.shown);
-            self.committed.weight += fresh.weight;
-        }
-        self.console.commit();
+        self.streams.values_mut().for_each(Stream::commit);
     }
 
     fn rollback(&mut self) {
-        self.fresh = Batch::default();
-        self.console.rollback();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: u64) -> Now {
-        Now { mono: Instant::after_start(Duration::from_secs(seconds)), wall: 0 }
-    }
-
-    fn notice(bytes: usize) -> Notice {
-        Notice::Discovery { state: super::super::super::notice::UpDown::Up, detail: "x".repeat(bytes) }
-    }
-
-    #[test]
-    fn what_a_failed_transaction_tells_is_not_told() {
-        let mut output = Output::new(false);
-        output.tell(notice(1));
-        output.commit();
-        output.show(ConversationId::User(1), 5, Some(notice(2)));
-        output.rollback();
-        assert_eq!(output.take_batch(at(1)).map(|told| told.len()), Some(1));
-        assert_eq!(output.take_batch(at(1)), None);
-        assert_eq!(output.written(at(1)), []);
-        assert!(output.is_read());
-        output.rollback();
-        assert!(!output.is_read(), "that it was written is decided again");
-    }
-
-    #[test]
-    fn an_output_that_is_unread_is_noticed_once() {
-        let mut output = Output::new(false);
-        for batch in 0..BATCHES {
-            output.show(ConversationId::Room(1), batch as Seq, Some(notice(0)));
-            output.commit();
-            assert!(output.take_batch(at(1)).is_some());
-        }
-        assert!(!output.has_room() && !output.is_stuck(at(1)));
-        assert_eq!(output.deadline(), at(2).mono);
-        output.tick(at(2));
-        assert!(output.is_stuck(at(2)));
-        assert_eq!(output.deadline(), Instant::NEVER);
-        assert_eq!(output.written(at(3)), [(ConversationId::Room(1), 0)]);
-        assert!(output.has_room() && !output.is_stuck(at(3)));
+        self.streams.values_mut().for_each(Stream::rollback);
     }
 }

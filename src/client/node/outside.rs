@@ -20,7 +20,7 @@ pub struct Outside {
 }
 
 /// What is between this client and discovery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Between {
     /// Nothing that changes addresses.
@@ -33,7 +33,7 @@ pub enum Between {
 }
 
 /// How others get here from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "how", rename_all = "lowercase")]
 pub enum Reachable {
     /// By dialling the address of this machine, if no firewall is between.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::addressee::{Addressee, RoomLabel};
 use super::super::notice::{Body, Code, MANY_UNREAD, Notice, RoomState};
 use super::rooms::{Cx, Refusal, Room, Rooms, State};
-use super::{Node, commands, room_view};
+use super::{Node, boxes, room_view};
 use crate::protocol::peer::{Cursor, Kind};
 use crate::protocol::room::{EntryKind, Hash, MAX_CHANGES, MAX_MEMBERS, MAX_ROOMS, MAX_TOPIC, hash};
 use crate::protocol::{Name, PublicKey};
@@ -242,7 +242,8 @@ pub(super) fn chat(node: &mut Node, journal: &Journal, label: &RoomLabel, text: 
         }
     };
     node.search.said(seq);
-    node.conversations.wrote(ConversationId::Room(id));
+    node.note_place();
+    node.has_written(ConversationId::Room(id));
     let others = node.rooms.get(id).map(Room::others).unwrap_or_default();
     let linked = others.iter().any(|key| node.mates.link(key).is_some());
     if !linked {
@@ -266,7 +267,7 @@ pub(super) fn last_written(node: &Node, label: &RoomLabel) -> Option<(RoomId, Cu
 /// The user enters a room. Who can't enter it is in no conversation, as with users.
 pub(super) fn converse(node: &mut Node, journal: &Journal, label: &RoomLabel) -> Result<()> {
     let Some(id) = node.conversations.room_called(label) else {
-        commands::leave_conversation(node);
+        boxes::leave_conversation(node, node.fx.output.asker());
         refuse_unknown(node, label);
         return Ok(());
     };
@@ -278,7 +279,7 @@ pub(super) fn converse(node: &mut Node, journal: &Journal, label: &RoomLabel) ->
     said.retain(|said| said.seq < first);
     said.extend(new);
     let messages = room_view::lines(node, id, said);
-    node.conversations.enter(Some(conversation));
+    node.conversations.enter(node.fx.output.asker(), Some(conversation));
     node.conversations.mark_read(conversation, node.delivery.last_seq());
     if let Some(room_id) = node.conversations.room(id).map(|room| room.key) {
         node.fx.tell(Notice::RoomConversation { peer: label.clone(), room_id, unread, messages });

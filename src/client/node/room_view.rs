@@ -41,6 +41,7 @@ fn line(node: &Node, id: RoomId, said: &Said) -> Option<RoomHistoryLine> {
     };
     let Spread { have, of, is_final } = spread(node.rooms.get(id)?, said);
     Some(RoomHistoryLine {
+        seq: said.seq,
         id: said.id,
         from: name,
         text: Body::new(said.kind, &said.body),
@@ -62,8 +63,8 @@ fn spread(room: &Room, said: &Said) -> Spread {
 
 /// A text of a room that was found; it counts as delivered once another member has it.
 pub(super) fn found_line(node: &Node, id: RoomId, said: &Said) -> Option<HistoryLine> {
-    let RoomHistoryLine { id, from, text, sent, received, have, .. } = line(node, id, said)?;
-    Some(HistoryLine { id, from, text, sent, received, delivered: received.is_some() || have > 1 })
+    let RoomHistoryLine { seq, id, from, text, sent, received, have, .. } = line(node, id, said)?;
+    Some(HistoryLine { seq, id, from, text, sent, received, delivered: received.is_some() || have > 1 })
 }
 
 /// What only this client has, of each room the oldest `each`, and `most` in all.

@@ -192,7 +192,7 @@ impl Node {
                 let is_told =
                     author != setup.key() && room_view::writer(setup, roster, rooms, room, &author).is_some();
                 if is_told {
-                    self.conversations.said_in(room);
+                    self.conversations.said_in(room, self.fx.output.readers());
                 }
             }
             Effect::Spread { room, id, spread } => {

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::super::command::Reference;
+use super::super::event::{BoxId, OWN};
+use super::output::Asked;
 use crate::store::Result;
 use crate::store::journal::{ConversationId, Journal, Seq};
 use crate::time::{Instant, Now};
@@ -42,7 +43,13 @@ pub struct Query {
     pub within: Option<ConversationId>,
     /// The last that was said when it was asked: it waits for no more.
     pub up_to: Seq,
-    pub reference: Option<Reference>,
+    pub asked: Option<Asked>,
+}
+
+impl Query {
+    fn asker(&self) -> BoxId {
+        self.asked.as_ref().map_or(OWN, |asked| asked.by)
+    }
 }
 
 impl Search {
@@ -71,9 +78,20 @@ impl Search {
         !self.waiting.is_empty()
     }
 
-    /// The oldest search, if the index has all that it asks for.
-    pub fn next_ready(&mut self) -> Option<Query> {
-        if self.is_wanted() { None } else { self.waiting.pop_front() }
+    /// The oldest search of a front end that has room for the answer, if the index has all that it asks for.
+    pub fn next_ready(&mut self, room: impl Fn(BoxId) -> bool) -> Option<Query> {
+        if self.is_wanted() {
+            return None;
+        }
+        let next = self.waiting.iter().position(|query| room(query.asker()))?;
+        let found =
+            self.waiting.get(next).filter(|query| self.behind.is_none_or(|first| first > query.up_to));
+        found.is_some().then(|| self.waiting.remove(next)).flatten()
+    }
+
+    /// A front end has gone, and with it what it looked for.
+    pub fn detach(&mut self, front_end: BoxId) {
+        self.waiting.retain(|query| query.asker() != front_end);
     }
 
     /// The searches that can't be answered any more.
@@ -105,8 +123,8 @@ impl Search {
 
     /// When [`Self::follow`] is due. At once while a search waits and the output has room for its answer: where it has
     /// none, what the console has written leads here again.
-    pub fn deadline(&self, room: bool) -> Instant {
-        if self.is_waiting() && room { Instant::START } else { self.at }
+    pub fn deadline(&self, room: impl Fn(BoxId) -> bool) -> Instant {
+        if self.waiting.iter().any(|query| room(query.asker())) { Instant::START } else { self.at }
     }
 
     /// Whether the oldest search waits for more of the index.
@@ -132,7 +150,7 @@ mod tests {
     }
 
     fn query(up_to: Seq) -> Query {
-        Query { words: vec!["word".into()], within: None, up_to, reference: None }
+        Query { words: vec!["word".into()], within: None, up_to, asked: None }
     }
 
     #[test]
@@ -142,14 +160,18 @@ mod tests {
         let up_to = say(&mut search, &journal, 1_000);
         assert!(search.ask(query(up_to)) && search.ask(query(0)));
         let mut slices = 0;
-        while search.next_ready().is_none() {
-            assert_eq!((search.deadline(true), search.is_waiting()), (Instant::START, true));
+        while search.next_ready(|_| true).is_none() {
+            assert_eq!((search.deadline(|_| true), search.is_waiting()), (Instant::START, true));
             search.follow(at(0), &journal).unwrap();
             say(&mut search, &journal, 500);
             slices += 1;
         }
         assert_eq!(slices, 4);
-        assert!(search.next_ready().is_some() && !search.is_waiting() && search.next_ready().is_none());
+        assert!(
+            search.next_ready(|_| true).is_some()
+                && !search.is_waiting()
+                && search.next_ready(|_| true).is_none()
+        );
         assert!(journal.not_indexed().unwrap().is_some_and(|first| first > up_to));
     }
 
@@ -158,11 +180,11 @@ mod tests {
         let journal = journal(&["bob"]);
         let mut search = Search::load(at(0), &journal).unwrap();
         search.follow(at(0), &journal).unwrap();
-        assert_eq!(search.deadline(true), Instant::NEVER);
+        assert_eq!(search.deadline(|_| true), Instant::NEVER);
         let (idle, rest) = (millis(IDLE), millis(REST));
         say(&mut search, &journal, 600);
         search.follow(at(0), &journal).unwrap();
-        assert_eq!(search.deadline(true), at(idle).mono);
+        assert_eq!(search.deadline(|_| true), at(idle).mono);
         say(&mut search, &journal, 1);
         search.follow(at(idle - 1), &journal).unwrap();
         let last = 2 * idle - 1;
@@ -175,11 +197,11 @@ mod tests {
         // The rest after a restart, which the disk puts off.
         let mut search = Search::load(at(0), &journal).unwrap();
         search.postpone(at(0), Duration::from_secs(60));
-        assert_eq!(search.deadline(true), at(60_000).mono);
+        assert_eq!(search.deadline(|_| true), at(60_000).mono);
         search.follow(at(60_000), &journal).unwrap();
-        assert_eq!((journal.not_indexed().unwrap(), search.deadline(true)), (None, Instant::NEVER));
+        assert_eq!((journal.not_indexed().unwrap(), search.deadline(|_| true)), (None, Instant::NEVER));
         search.postpone(at(0), Duration::ZERO);
-        assert_eq!(search.deadline(true), Instant::NEVER);
+        assert_eq!(search.deadline(|_| true), Instant::NEVER);
     }
 
     #[test]
@@ -188,7 +210,7 @@ mod tests {
         let mut search = Search::load(at(0), &journal).unwrap();
         assert_eq!((0..100).filter(|_| search.ask(query(0))).count(), MAX_WAITING);
         search.follow(at(0), &journal).unwrap();
-        assert_eq!((search.deadline(true), search.deadline(false)), (Instant::START, Instant::NEVER));
+        assert_eq!((search.deadline(|_| true), search.deadline(|_| false)), (Instant::START, Instant::NEVER));
         assert_eq!((search.give_up().len(), search.is_waiting()), (MAX_WAITING, false));
     }
 }

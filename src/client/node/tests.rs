@@ -16,6 +16,7 @@ use crate::transport::Route;
 use support::{BOB, OTHER, OWN, address, closed, codes, cursor, name, sent};
 
 mod acquaintance;
+mod boxes;
 mod conversations;
 mod failures;
 mod keys;

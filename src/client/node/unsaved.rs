@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::event::{Action, Input};
+use super::super::command::Command;
+use super::super::event::{Action, Input, OWN};
 use super::super::notice::Code;
+use super::output::Asked;
 use super::{FAILED, Node, commands, leaving};
 use crate::protocol::PublicKey;
 use crate::protocol::peer::Peer;
@@ -53,6 +55,23 @@ impl Node {
         Ok(self.committed())
     }
 
+    fn command_unsaved(
+        &mut self,
+        now: Now,
+        journal: &Journal,
+        input: &Input,
+        command: &Command,
+        asked: Asked,
+    ) -> Result<()> {
+        match commands::meaning(self, asked.by, command) {
+            Ok(command) if command.is_written() => {
+                commands::refuse_unsaved(self, &command, asked);
+                Ok(())
+            }
+            _ => self.handle(now, journal, input),
+        }
+    }
+
     /// Decides on an input of a transaction that has failed, with nothing saved.
     fn handle_unsaved(&mut self, now: Now, journal: &Journal, input: &Input) -> Result<()> {
         if self.exit.has_left() {
@@ -60,13 +79,12 @@ impl Node {
         }
         match input {
             Input::Command { command: Ok(command), reference } => {
-                return match commands::meaning(self, command) {
-                    Ok(command) if command.is_written() => {
-                        commands::refuse_unsaved(self, &command, reference.clone());
-                        Ok(())
-                    }
-                    _ => self.handle(now, journal, input),
-                };
+                let asked = Asked { by: OWN, reference: reference.clone() };
+                return self.command_unsaved(now, journal, input, command, asked);
+            }
+            Input::Said { from, command: Ok(command), reference } => {
+                let asked = Asked { by: *from, reference: reference.clone() };
+                return self.command_unsaved(now, journal, input, command, asked);
             }
             Input::Send { .. } => {
                 leaving::leave(

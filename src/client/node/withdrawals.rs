@@ -82,7 +82,7 @@ impl Withdrawals {
         };
         let (mut all, mut count) = (true, 0);
         journal.sent_after(id, it.given_back, |sent| {
-            all = fx.output.has_room();
+            all = fx.output.has_room_everywhere();
             if all {
                 it.given_back = sent.seq;
                 count += 1;
@@ -99,7 +99,7 @@ impl Withdrawals {
         })?;
         if all {
             it.stage = Stage::Told;
-            fx.output.show(ConversationId::User(id), it.given_back, None);
+            fx.output.shows_everywhere(ConversationId::User(id), it.given_back);
         }
         Ok(count)
     }
@@ -107,6 +107,7 @@ impl Withdrawals {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::event::OWN;
     use super::super::tests::support::*;
     use super::*;
     use crate::protocol::MAX_TEXT;
@@ -142,9 +143,9 @@ mod tests {
         it.note_exists(1);
         assert_eq!((it.give_back(&mut fx, &journal, 1, &name("bob")).unwrap(), it.is_over(1)), (0, false));
         fx.commit();
-        fx.output.take_batch(fx.now);
+        fx.output.take_batch(OWN, fx.now);
         assert_eq!(
-            fx.output.written(fx.now),
+            fx.output.written(OWN, fx.now),
             [(ConversationId::User(1), 0)],
             "also of nothing it is known when it is written"
         );

@@ -18,7 +18,7 @@ pub fn write(notice: &Notice, out: &mut Vec<u8>) -> bool {
             stranger,
             room,
             room_id,
-            ..
+            unknown,
         } => {
             event("message", *id, out);
             // Nothing in a name needs to be escaped.
@@ -39,16 +39,18 @@ pub fn write(notice: &Notice, out: &mut Vec<u8>) -> bool {
                 hex(&key.0, out);
                 put(&["\""], out);
             }
-            put(&["}"], out);
+            put(&[if *unknown { r#","unknown":true}"# } else { "}" }], out);
         }
-        Notice::Queued { id, to, linked, .. } => {
+        Notice::Queued { id, to, linked, text: Body::Text(text), sent } => {
             event("queued", *id, out);
             put(&[r#","to":""#], out);
             match to {
                 Addressee::User(name) => put(&[name.as_str()], out),
                 Addressee::Room(room) => label(room, out),
             }
-            put(&[r#"","linked":"#, flag(*linked), "}"], out);
+            put(&[r#"","linked":"#, flag(*linked), r#","text":"#], out);
+            string(text, out);
+            time::json_text(*sent, |at| put(&[r#","sent":""#, at, r#""}"#], out));
         }
         Notice::Spread { id, to, have, of, is_final } => {
             event("delivered", *id, out);
@@ -97,7 +99,7 @@ fn hex(bytes: &[u8], out: &mut Vec<u8>) {
     bytes.iter().for_each(|byte| out.extend_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]));
 }
 
-fn decimal(mut number: u64, out: &mut Vec<u8>) {
+pub fn decimal(mut number: u64, out: &mut Vec<u8>) {
     let start = out.len();
     loop {
         out.push(digit((number % 10) as u8));
@@ -155,7 +157,7 @@ mod tests {
                 let unknown = matches!(text, Body::Unknown(..));
                 for (notice, fast) in [
                     (Notice::Delivered { id, to: peer() }, true),
-                    (Notice::Queued { id, to: to(), linked: flag, text: text.clone(), sent }, true),
+                    (Notice::Queued { id, to: to(), linked: flag, text: text.clone(), sent }, !unknown),
                     (Notice::Spread { id, to: label(), have: number, of: epoch, is_final: flag }, true),
                     (
                         Notice::Message {

@@ -14,13 +14,15 @@ impl Told {
         } else {
             serde_json::to_writer(&mut *out, &self.notice)
         };
+        // Every notice is an object with a field.
+        out.pop();
+        out.extend_from_slice(b",\"seq\":");
+        fast_json::decimal(self.seq.unsigned_abs(), out);
         if let Some(reference) = &self.reference {
-            // Every notice is an object with a field.
-            out.pop();
             out.extend_from_slice(b",\"ref\":");
             written = written.and_then(|()| serde_json::to_writer(&mut *out, reference));
-            out.push(b'}');
         }
+        out.push(b'}');
         debug_assert!(written.is_ok(), "a Vec takes everything, and every key is a string");
         escape_json(out, start);
         out.push(b'\n');

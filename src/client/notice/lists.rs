@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::numbers::size;
 use super::page::Page;
@@ -12,8 +12,9 @@ use super::{Body, OnOff, time};
 use crate::client::addressee::Addressee;
 use crate::protocol::peer::{Cursor, Via};
 use crate::protocol::{Name, PublicKey};
+use crate::store::journal::Seq;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContactLine {
     pub peer: Name,
     /// The pinned key, once it is known.
@@ -23,18 +24,18 @@ pub struct ContactLine {
     /// Whether the user has compared the pinned key with the peer.
     pub verified: bool,
     pub linked: bool,
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub linked_since: Option<i64>,
     /// Which way the link takes, while there is one.
     pub route: Option<Via>,
     /// What discovery says, while it can be reached.
     pub presence: Option<OnOff>,
     /// When discovery said so first; null while it can't be reached.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub presence_since: Option<i64>,
     /// Until when the peer was known to be there: linked, or online as discovery said. Null if the peer is there, or
     /// was never seen.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub last_seen: Option<i64>,
     /// Whether our request has not led to a link yet.
     pub requested: bool,
@@ -49,30 +50,32 @@ pub struct ContactLine {
     pub address: Option<SocketAddr>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxLine {
     pub id: Cursor,
     pub to: Addressee,
     pub text: Body,
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub sent: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryLine {
+    /// Its place in the journal.
+    pub seq: Seq,
     pub id: Cursor,
     pub from: Name,
     pub text: Body,
     /// When it was written, by the writer's clock.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub sent: i64,
     /// When it came in; null for our own.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub received: Option<i64>,
     pub delivered: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundLine {
     /// The other side of the conversation, or the room.
     pub peer: Addressee,

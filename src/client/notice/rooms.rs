@@ -2,22 +2,23 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::page::Page;
 use super::text::{many, short};
-use super::{Body, OnOff, Reason, time};
+use super::{Body, OnOff, Reason, is_false, time};
 use crate::client::addressee::RoomLabel;
 use crate::protocol::peer::Cursor;
 use crate::protocol::room::RoomKey;
 use crate::protocol::{Name, PublicKey};
+use crate::store::journal::Seq;
 use crate::terminal::printable;
 
 /// How many names a line lists.
 const NAMED: usize = 10;
 
 /// How a user stands in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberState {
     Invited,
@@ -29,7 +30,7 @@ pub enum MemberState {
 }
 
 /// What has become of a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoomState {
     Founded,
@@ -43,7 +44,7 @@ pub enum RoomState {
 }
 
 /// How this user stands in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoomStanding {
     Invited,
@@ -53,7 +54,7 @@ pub enum RoomStanding {
     Frozen,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomLine {
     pub room: RoomLabel,
     pub room_id: RoomKey,
@@ -70,7 +71,7 @@ pub struct RoomLine {
     pub waiting: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberLine {
     pub user: Name,
     pub fingerprint: PublicKey,
@@ -84,20 +85,22 @@ pub struct MemberLine {
     /// Whether the order is not final because this member has not confirmed it.
     pub holds_final: bool,
     /// Whether a contact has this name, and another key.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub unknown: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomHistoryLine {
+    /// Its place in the journal.
+    pub seq: Seq,
     pub id: Cursor,
     pub from: Name,
     pub text: Body,
     /// When it was written, by the writer's clock.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub sent: i64,
     /// When it came in; null for our own.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub received: Option<i64>,
     /// Whether nothing will ever sort before it.
     #[serde(rename = "final")]
@@ -106,12 +109,12 @@ pub struct RoomHistoryLine {
     pub have: u64,
     pub of: u64,
     /// Whether the writer has the name of a contact, and another key.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub unknown: bool,
 }
 
 /// Why what is said in a room does not reach all members, as far as this client knows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomWhy {
     pub room: RoomLabel,
     pub room_id: RoomKey,
@@ -121,7 +124,7 @@ pub struct RoomWhy {
     pub members: Vec<MemberWhy>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoomReason {
     /// At least one other member is linked: what is said goes out, and each hands it on.
@@ -137,7 +140,21 @@ pub enum RoomReason {
     NotLinked,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+impl RoomReason {
+    /// In a few words, where something said there has not arrived.
+    pub(in crate::client) fn word(self) -> &'static str {
+        match self {
+            Self::Linked => "not all members that are linked have confirmed it",
+            Self::Superseded => "this client stays offline",
+            Self::NotIn => "you are not in it",
+            Self::Frozen => "it is frozen",
+            Self::Alone => "no other member is in it",
+            Self::NotLinked => "no other member is linked",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberWhy {
     pub user: Name,
     pub linked: bool,

@@ -54,7 +54,8 @@ fn json_has_the_documented_fields() {
     assert_eq!(
         value,
         json!({"event": "message", "id": "00000000000000ab-7", "from": "bob", "text": "hi",
-               "sent": "1970-01-01T00:00:01.000Z", "received": "1970-01-01T00:00:02.000Z", "replayed": false})
+               "sent": "1970-01-01T00:00:01.000Z", "received": "1970-01-01T00:00:02.000Z", "replayed": false,
+               "seq": 0})
     );
     let error = ErrorNotice {
         code: Code::NoSuchUser,
@@ -65,15 +66,15 @@ fn json_has_the_documented_fields() {
         text: None,
     };
     let line = written(|out| Told::from(Notice::Error(error.clone())).write_json(out));
-    assert_eq!(line, "{\"event\":\"error\",\"code\":\"no-such-user\",\"message\":\"no\"}\n");
+    assert_eq!(line, "{\"event\":\"error\",\"code\":\"no-such-user\",\"message\":\"no\",\"seq\":0}\n");
     let mut bye = Told::from(Notice::Bye { waiting: 2 });
-    assert_eq!(written(|out| bye.write_json(out)), "{\"event\":\"bye\",\"waiting\":2}\n");
+    assert_eq!(written(|out| bye.write_json(out)), "{\"event\":\"bye\",\"waiting\":2,\"seq\":0}\n");
     for (reference, expected) in
         [(Reference::Number(-7), "-7"), (Reference::Text("a\u{9b}".into()), r#""a\u009b""#)]
     {
         bye.reference = Some(reference);
         let line = written(|out| bye.write_json(out));
-        assert_eq!(line, format!("{{\"event\":\"bye\",\"waiting\":2,\"ref\":{expected}}}\n"));
+        assert_eq!(line, format!("{{\"event\":\"bye\",\"waiting\":2,\"seq\":0,\"ref\":{expected}}}\n"));
     }
 }
 
@@ -133,6 +134,7 @@ fn a_stranger_is_told_from_a_contact_and_one_who_looks_alike_is_pointed_out() {
 
 fn line(received: Option<i64>, delivered: bool) -> HistoryLine {
     HistoryLine {
+        seq: 0,
         id: Cursor { epoch: 1, number: 1 },
         from: name("bob"),
         text: Body::Text("hi".into()),
@@ -172,6 +174,7 @@ fn a_message_has_one_time_wherever_it_is_shown() {
         assert_eq!(text_of(&Notice::Found { words: "hi".into(), peer: None, messages: found }), shown);
         let HistoryLine { id, from, text, sent, received, .. } = line;
         let line = RoomHistoryLine {
+            seq: 1,
             id,
             from,
             text,
@@ -206,6 +209,109 @@ fn a_second_line_can_not_pass_for_another_sender() {
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[0].ends_with("bob: hi"));
     assert_eq!(&lines[1..], ["    [12:00] carol: lies", "    "]);
+}
+
+/// What a box reads of what a client has written.
+pub fn read_back(told: &Told) -> Told {
+    Told::read_json(written(|out| told.write_json(out)).trim_end().as_bytes()).unwrap()
+}
+
+#[test]
+fn what_is_written_as_json_is_read_back() {
+    let told = |notice, reference| Told { notice, seq: 77, reference };
+    let (peer, key) = (name("bob"), PublicKey([7; 32]));
+    let id = Cursor { epoch: u64::MAX, number: 9 };
+    let address = "[::1]:7".parse().unwrap();
+    let contact = ContactLine {
+        peer: peer.clone(),
+        fingerprint: Some(key),
+        offered: None,
+        verified: true,
+        linked: true,
+        linked_since: Some(1_700_000_000_123),
+        route: Some(Via::Relayed),
+        presence: Some(OnOff::Online),
+        presence_since: None,
+        last_seen: Some(-5),
+        requested: false,
+        stranger: false,
+        blocked: false,
+        waiting: 3,
+        unread: 4,
+        bytes: 5,
+        address: Some(address),
+    };
+    let why = Why {
+        reason: Reason::NoAnswer,
+        contact: contact.clone(),
+        discovery: DiscoveryLine { state: UpDown::Up, detail: "x".into(), since: None },
+        nat: Some(Nat { kind: Between::Nothing, observed: address, mapped: None }),
+        addresses: vec![],
+        dialling: true,
+        next_dial: None,
+        asking: true,
+        next_asked: Some(7),
+        goodbye: Some(Goodbye { at: 5, reason: "its user left".into() }),
+    };
+    let error = ErrorNotice {
+        code: Code::NoSuchRoom,
+        message: "no \u{1b}".into(),
+        peer: None,
+        room: Some(room("#lab~2")),
+        id: Some(id),
+        text: Some("two\nlines".into()),
+    };
+    let found = FoundLine { peer: room("#lab").into(), line: line(None, false) };
+    for notice in [
+        Notice::hello(),
+        Notice::Ready { user: peer.clone(), address, fingerprint: key },
+        Notice::Reachable(Reachable::Nat { address }),
+        Notice::Link { peer: peer.clone(), state: UpDown::Up, route: Some(Via::Punched), stranger: true },
+        message("a\u{9b}b", true),
+        in_room(message("hi", false), "#lab"),
+        queued(1, false),
+        Notice::Sent { id, to: room("#lab").into(), text: Body::Text("hi".into()), sent: 7, linked: true },
+        Notice::Delivered { id, to: peer.clone() },
+        Notice::Spread { id, to: room("#lab"), have: 1, of: 2, is_final: true },
+        Notice::Held { to: peer.clone(), reason: HeldReason::DiskFull, waiting: 1 },
+        Notice::Error(error),
+        Notice::Contacts { contacts: vec![contact.clone()] },
+        Notice::Contact(Box::new(contact)),
+        Notice::Outbox { waiting: 0, messages: vec![] },
+        Notice::History { peer: peer.clone(), messages: vec![line(Some(7), true)] },
+        Notice::RoomHistory { room: room("#lab"), room_id: RoomKey([7; 32]), messages: vec![] },
+        Notice::Conversation { peer: None, unread: 0, messages: vec![] },
+        Notice::Conversation { peer: Some(peer.clone()), unread: 1, messages: vec![line(None, true)] },
+        Notice::RoomConversation {
+            peer: room("#lab"),
+            room_id: RoomKey([7; 32]),
+            unread: 1,
+            messages: vec![rooms::said(Some(1), false, 2)],
+        },
+        Notice::Found { words: "a b".into(), peer: None, messages: vec![found] },
+        Notice::Help { commands: vec![("HELP".into(), "helps".into())] },
+        Notice::Explanation(Explanation::of("CHAT").unwrap()),
+        Notice::Why(Box::new(why)),
+        Notice::Read { peer: room("#lab").into(), up_to: 9, unread: 1 },
+        Notice::Prompt(Box::new(PromptLine {
+            conversation: Some(peer.clone().into()),
+            waiting: 1,
+            unread: [(peer.clone().into(), 2), (room("#lab").into(), 3)].into(),
+            contacts: Some(vec![peer.clone()]),
+            rooms: None,
+        })),
+        Notice::Detached,
+        Notice::Lagged,
+        Notice::Bye { waiting: 2 },
+    ] {
+        for reference in [None, Some(Reference::Number(-7)), Some(Reference::Text("a".into()))] {
+            let told = told(notice.clone(), reference);
+            assert_eq!(read_back(&told), told);
+        }
+    }
+    let unknown = Notice::Delivered { id, to: peer };
+    let line = written(|out| Told::from(unknown.clone()).write_json(out));
+    assert!(Told::read_json(line.replace("delivered", "later-version").as_bytes()).is_err());
 }
 
 proptest! {

@@ -228,10 +228,8 @@ impl Notice {
                 let (stamp, marks) = (look.placed(*sent, Some(*received)), look.marks(&marks));
                 page.body(&format!("{stamp} {}{room}{marks}: ", look.name(from)), text);
             }
-            Self::Queued { to, linked, text, sent, .. } if look.own => {
-                let state = if *linked { "" } else { " (waiting)" };
-                page.body(&format!("{} to {}{state}: ", look.stamp(*sent), look.addressee(to)), text);
-            }
+            Self::Queued { to, linked, text, sent, .. } if look.own => said(page, to, *linked, text, *sent),
+            Self::Sent { to, linked, text, sent, .. } => said(page, to, *linked, text, *sent),
             // Over a link the delivery says it all, a moment later, and deliveries are told together.
             Self::Queued { linked: true, .. } | Self::Delivered { .. } | Self::Spread { .. } => {}
             Self::Queued { to: Addressee::Room(room), .. } => {
@@ -285,9 +283,11 @@ impl Notice {
             }
             Self::Rooms { rooms } => rooms.iter().for_each(|room| room.write(page)),
             Self::Members { members, .. } => members.iter().for_each(|member| page.line(member.line())),
-            Self::Help { commands } => commands.iter().for_each(|usage| write_usage(usage, page)),
+            Self::Help { commands } => {
+                commands.iter().for_each(|(usage, meaning)| write_usage((usage, meaning), page));
+            }
             Self::Explanation(about) => {
-                about.usages.iter().for_each(|usage| write_usage(usage, page));
+                about.usages.iter().for_each(|usage| write_usage(*usage, page));
                 about.more.lines().for_each(|line| page.line(format!("  {line}")));
             }
             Self::Why(why) => why.write(page),
@@ -304,12 +304,21 @@ impl Notice {
                 page.line(format!("    {code}"));
                 page.line(format!("* ask {peer} to read them to you, then type VERIFY {peer} and what you heard"));
             }
+            Self::Hello { .. } | Self::Read { .. } | Self::Prompt(_) => {}
+            Self::Detached => page.line("* detached; the client goes on"),
+            Self::Lagged => page.line("! this box was too slow, and missed some of what happened"),
             Self::Bye { waiting: 0 } => page.line("* bye"),
             Self::Bye { waiting } => {
                 page.line(format!("* bye; {waiting} not yet delivered: sent when you start again"));
             }
         }
     }
+}
+
+/// What the user has said.
+fn said(page: &mut Page, to: &Addressee, linked: bool, text: &Body, sent: i64) {
+    let (look, state) = (page.look, if linked { "" } else { " (waiting)" });
+    page.body(&format!("{} to {}{state}: ", look.stamp(sent), look.addressee(to)), text);
 }
 
 /// What a peer does not take, and when it will.
@@ -333,7 +342,7 @@ fn held(to: &Name, reason: HeldReason, waiting: u64) -> String {
     }
 }
 
-fn write_usage((usage, meaning): &(&str, &str), page: &mut Page) {
+fn write_usage((usage, meaning): (&str, &str), page: &mut Page) {
     page.columns(&format!("  {usage:<24} "), meaning);
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use serde::Serializer;
+use serde::{Deserialize, Deserializer, Serializer, de};
 
 /// A peer may claim any time; what a calendar can't hold becomes its first or last moment.
 pub fn timestamp(milliseconds: i64) -> Timestamp {
@@ -12,11 +12,37 @@ pub fn timestamp(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(milliseconds).unwrap_or(bound)
 }
 
-pub fn json<S: Serializer>(at: &(impl Into<Option<i64>> + Copy), serializer: S) -> Result<S::Ok, S::Error> {
+pub fn serialize<S: Serializer>(
+    at: &(impl Into<Option<i64>> + Copy),
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match (*at).into() {
         Some(milliseconds) => json_text(milliseconds, |text| serializer.serialize_str(text)),
         None => serializer.serialize_none(),
     }
+}
+
+/// A time that must be there, or one that need not.
+pub trait Moment: Sized {
+    fn read(at: Option<i64>) -> Option<Self>;
+}
+
+impl Moment for i64 {
+    fn read(at: Option<i64>) -> Option<Self> {
+        at
+    }
+}
+
+impl Moment for Option<i64> {
+    fn read(at: Self) -> Option<Self> {
+        Some(at)
+    }
+}
+
+pub fn deserialize<'de, D: Deserializer<'de>, T: Moment>(deserializer: D) -> Result<T, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let at = text.map(|text| text.parse::<Timestamp>().map_err(de::Error::custom)).transpose()?;
+    T::read(at.map(Timestamp::as_millisecond)).ok_or_else(|| de::Error::custom("a time is missing"))
 }
 
 /// Hands over a time as JSON has it: in UTC, with milliseconds.

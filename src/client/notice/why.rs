@@ -1,8 +1,9 @@
 //! Why a contact can't be reached, as far as this client knows.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::page::Page;
 use super::text::Look;
@@ -11,7 +12,7 @@ use crate::protocol::peer::Via;
 use crate::terminal::printable;
 use crate::transport::Route;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {
     pub reason: Reason,
     /// What `CONTACTS` says.
@@ -23,19 +24,17 @@ pub struct Why {
     pub addresses: Vec<AddressLine>,
     pub dialling: bool,
     /// When the client dials or looks for another way next, unless something happens before.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub next_dial: Option<i64>,
-    /// When the client tries discovery again, if it has to before the contact can be found.
-    #[serde(skip)]
+    /// Whether the client is trying discovery, and when it does so next, if it has to before the contact can be found.
+    pub asking: bool,
+    #[serde(with = "time")]
     pub next_asked: Option<i64>,
-    /// When this was found out.
-    #[serde(skip)]
-    pub now: i64,
     /// Why the peer closed the last link, if it has said so since this client started.
     pub goodbye: Option<Goodbye>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     Linked,
@@ -65,7 +64,7 @@ pub enum Reason {
 
 impl Reason {
     /// In a few words, after a name.
-    pub(super) fn word(self) -> &'static str {
+    pub(in crate::client) fn word(self) -> &'static str {
         match self {
             Self::Linked => "linked",
             Self::Blocked => "you have blocked them",
@@ -86,17 +85,17 @@ impl Reason {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiscoveryLine {
     pub state: UpDown,
     pub detail: String,
     /// Since when; null while it is tried for the first time.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub since: Option<i64>,
 }
 
 /// A router that changes addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nat {
     pub kind: Between,
     /// From where discovery sees this machine come.
@@ -105,7 +104,7 @@ pub struct Nat {
     pub mapped: Option<SocketAddr>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressLine {
     pub address: Route,
     pub route: Via,
@@ -114,17 +113,17 @@ pub struct AddressLine {
     /// By discovery.
     pub told: bool,
     /// When it was last tried, since this client started.
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub tried: Option<i64>,
     /// Null if the contact answered.
     pub problem: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Goodbye {
-    #[serde(serialize_with = "time::json")]
+    #[serde(with = "time")]
     pub at: i64,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 impl Why {
@@ -175,12 +174,14 @@ impl Why {
             page.line(format!("  {who} closed the link, {}: {}", look.clock(goodbye.at), goodbye.reason));
         }
         if !self.contact.linked {
-            page.line(match (self.dialling, self.next_dial, self.next_asked) {
+            let asks = match (self.asking, self.next_asked) {
+                (true, _) => Some("now".into()),
+                (false, at) => at.map(|at| format!("again at {}", look.clock(at))),
+            };
+            page.line(match (self.dialling, self.next_dial, asks) {
                 (true, ..) => "  this client is dialling now".into(),
                 (false, Some(at), _) => format!("  this client dials again at {}", look.clock(at)),
-                (false, None, Some(at)) => {
-                    let when =
-                        if at <= self.now { "now".into() } else { format!("again at {}", look.clock(at)) };
+                (false, None, Some(when)) => {
                     format!("  this client tries discovery {when}, and then looks for {who}")
                 }
                 (false, None, None) => "  this client does not dial again until something changes".into(),

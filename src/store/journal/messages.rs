@@ -376,6 +376,11 @@ impl Journal {
 
     /// The last `count` entries of the conversation with `contact`, oldest first.
     pub fn history(&self, contact: ContactId, count: u32) -> Result<Vec<Entry>> {
+        self.history_before(contact, count, Seq::MAX)
+    }
+
+    /// The same of what stands before a place in the journal.
+    pub fn history_before(&self, contact: ContactId, count: u32, before: Seq) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for side in [Side::Ours, Side::Theirs] {
             let sql = match side {
@@ -388,7 +393,8 @@ impl Journal {
             let mut statement = self.prepare_cached(sql)?;
             let mut left = i64::from(count);
             self.segments_back(contact, side, |segment| {
-                let mut rows = statement.query([contact, segment.first, segment.last, left])?;
+                let last = segment.last.min(before.saturating_sub(1));
+                let mut rows = statement.query([contact, segment.first, last, left])?;
                 while let Some(row) = rows.next()? {
                     entries.push(Entry::read(side, row)?);
                     left -= 1;

@@ -306,6 +306,10 @@ fn messages_are_found_wherever_they_stand() {
             let history = journal.history(contact, count).unwrap();
             let seqs: Vec<Seq> = history.iter().map(Entry::seq).collect();
             assert_eq!(seqs, all[all.len() - all.len().min(count as usize)..]);
+            let page = journal.history_before(contact, count, after).unwrap();
+            let before = &all[..all.partition_point(|seq| *seq < after)];
+            let seqs: Vec<Seq> = page.iter().map(Entry::seq).collect();
+            assert_eq!(seqs, before[before.len() - before.len().min(count as usize)..]);
         }
     };
     for (contact, said) in &model {

@@ -13,7 +13,7 @@ use peerchat::protocol::rendezvous::{
 };
 use peerchat::protocol::room::{
     AboutRoom, Add, Cause, ChainName, Change, Deed, Entry, EntryKind, Found, Hash, Have, Kept, Mark, Past,
-    Proof, Pull, Receipt, ReceiptName, Remove, RoomKey, RoomSays, Run, Signature, Stretch, Wanted,
+    Proof, Pull, Receipt, ReceiptName, Remove, RoomKey, RoomSays, Run, Settled, Signature, Stretch, Wanted,
 };
 use peerchat::protocol::{Name, PublicKey, VERSION};
 

@@ -6,8 +6,9 @@ use peerchat::client::addressee::{Addressee, RoomLabel};
 use peerchat::client::command::{Explanation, json};
 use peerchat::client::notice::{
     AddressLine, Between, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye,
-    HeldReason, HistoryLine, MemberLine, MemberState, MemberWhy, Nat, Notice, OnOff, OutboxLine, Reachable,
-    Reason, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState, RoomWhy, Told, UpDown, Why,
+    HeldReason, HistoryLine, MemberLine, MemberState, MemberWhy, Nat, Notice, OnOff, OutboxLine, PromptLine,
+    Reachable, Reason, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState, RoomWhy, Told, UpDown,
+    Why,
 };
 use peerchat::protocol::peer::{Cursor, Via};
 use peerchat::protocol::room::RoomKey;
@@ -77,6 +78,8 @@ fn fields_of(value: &Value) -> BTreeSet<String> {
     fields(value, "", &mut found);
     // May stand in every answer.
     found.remove(".ref");
+    // Stands in every event.
+    found.remove(".seq");
     found
 }
 
@@ -87,7 +90,7 @@ fn events() -> BTreeSet<(String, String)> {
     let mut renamed = None;
     let event = |line: &str| {
         let line = line.strip_prefix("    ")?;
-        if let Some(name) = line.strip_prefix("#[serde(rename = \"") {
+        if let Some(name) = line.strip_prefix("#[serde(rename(serialize = \"") {
             renamed = name.split('"').next().map(str::to_owned);
         }
         let variant = Some(line).filter(|line| line.starts_with(char::is_uppercase)).map(kebab)?;
@@ -103,6 +106,7 @@ fn room_notices() -> Vec<Notice> {
     let (id, text, now) = (Cursor { epoch: 1, number: 2 }, Body::Text("hi".into()), Some(0));
     let (members, topic, presence) = (vec![bob.clone()], String::new(), Some(OnOff::Online));
     let line = RoomHistoryLine {
+        seq: 1,
         id,
         from: bob.clone(),
         text: text.clone(),
@@ -111,7 +115,7 @@ fn room_notices() -> Vec<Notice> {
         is_final: true,
         have: 1,
         of: 1,
-        unknown: false,
+        unknown: true,
     };
     let member = MemberLine {
         user: bob.clone(),
@@ -122,7 +126,7 @@ fn room_notices() -> Vec<Notice> {
         presence,
         behind: 0,
         holds_final: false,
-        unknown: false,
+        unknown: true,
     };
     let listed = RoomLine {
         room: room.clone(),
@@ -199,8 +203,15 @@ fn notices() -> Vec<Notice> {
         bytes: 0,
         address: Some(address),
     };
-    let line =
-        HistoryLine { id, from: bob.clone(), text: text.clone(), sent: 0, received: now, delivered: true };
+    let line = HistoryLine {
+        seq: 1,
+        id,
+        from: bob.clone(),
+        text: text.clone(),
+        sent: 0,
+        received: now,
+        delivered: true,
+    };
     let why = Why {
         reason: Reason::Linked,
         contact: contact.clone(),
@@ -216,9 +227,9 @@ fn notices() -> Vec<Notice> {
         }],
         dialling: false,
         next_dial: now,
-        next_asked: None,
-        now: 0,
-        goodbye: Some(Goodbye { at: 0, reason: "" }),
+        asking: false,
+        next_asked: now,
+        goodbye: Some(Goodbye { at: 0, reason: "".into() }),
     };
     let outbox = OutboxLine { id, to: bob.clone().into(), text: text.clone(), sent: 0 };
     let error = ErrorNotice {
@@ -230,6 +241,7 @@ fn notices() -> Vec<Notice> {
         text: Some(String::new()),
     };
     vec![
+        Notice::hello(),
         Notice::Ready { user: bob.clone(), address, fingerprint: key },
         Notice::Discovery { state, detail: detail.clone() },
         Notice::Presence { peer: bob.clone(), state: OnOff::Online },
@@ -237,7 +249,7 @@ fn notices() -> Vec<Notice> {
         Notice::Full { from: bob.clone() },
         Notice::Requested { peer: bob.clone() },
         Notice::Reachable(Reachable::Nat { address }),
-        Notice::Link { peer: bob.clone(), state, route: Some(Via::Direct), stranger: false },
+        Notice::Link { peer: bob.clone(), state, route: Some(Via::Direct), stranger: true },
         Notice::Message {
             id,
             from: bob.clone(),
@@ -250,7 +262,9 @@ fn notices() -> Vec<Notice> {
             room_id: None,
             unknown: false,
         },
-        Notice::Queued { id, to: bob.clone().into(), linked: true, text, sent: 0 },
+        Notice::Queued { id, to: bob.clone().into(), linked: true, text: text.clone(), sent: 0 },
+        Notice::Sent { id, to: bob.clone().into(), text, sent: 0, linked: true },
+        Notice::Read { peer: bob.clone().into(), up_to: 1, unread: 0 },
         Notice::Delivered { id, to: bob.clone() },
         Notice::Held { to: bob.clone(), reason: HeldReason::NotAnswered, waiting: 1 },
         Notice::Lost { peer: bob.clone(), messages: 1 },
@@ -268,10 +282,23 @@ fn notices() -> Vec<Notice> {
             peer: None,
             messages: vec![FoundLine { peer: Addressee::User(bob.clone()), line }],
         },
-        Notice::Help { commands: vec![("", "")] },
+        Notice::Help { commands: vec![("".into(), "".into())] },
         Notice::Explanation(Explanation::of("OUTBOX").unwrap()),
         Notice::Why(Box::new(why)),
+        Notice::Prompt(Box::new(PromptLine {
+            conversation: Some(bob.clone().into()),
+            waiting: 0,
+            unread: [
+                (Addressee::User("carol".parse().unwrap()), 2),
+                (Addressee::Room("#lab".parse().unwrap()), 1),
+            ]
+            .into(),
+            contacts: Some(vec![bob.clone()]),
+            rooms: Some(Vec::new()),
+        })),
         Notice::Verification { peer: bob, code: detail, verified: false },
+        Notice::Detached,
+        Notice::Lagged,
         Notice::Bye { waiting: 0 },
     ]
 }
@@ -290,6 +317,10 @@ fn every_event_is_documented_with_its_fields() {
         let event = written["event"].as_str().unwrap();
         assert_eq!(events[&variant], event);
         for field in fields_of(&written) {
+            // Names of users and rooms.
+            if field.starts_with(".unread.") {
+                continue;
+            }
             let name = field.rsplit('.').next().unwrap();
             assert!(DOCUMENT.contains(&format!("`{name}`")), "{event}: {field}");
         }

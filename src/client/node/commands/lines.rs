@@ -1,12 +1,18 @@
 //! What a line means where it is typed, and lines that are not done.
 
-use super::super::super::command::{Command, CommandError, Reference};
+use super::super::super::command::{Command, CommandError};
+use super::super::super::event::BoxId;
 use super::super::super::notice::{Code, ErrorNotice, Notice};
+use super::super::output::Asked;
 use super::Node;
 
-/// What a line means here and now.
-pub(in super::super) fn meaning(node: &Node, command: &Command) -> Result<Command, CommandError> {
-    let with = node.conversations.with(&node.roster);
+/// What a line means in a front end, here and now.
+pub(in super::super) fn meaning(
+    node: &Node,
+    front_end: BoxId,
+    command: &Command,
+) -> Result<Command, CommandError> {
+    let with = node.conversations.with(front_end, &node.roster);
     match (command, with) {
         (Command::Line { text, otherwise, meant }, Some(to)) => match &**otherwise {
             Ok(command) if !meant && command.may_be_meant(|name| node.roster.known_by(name).is_some()) => {
@@ -21,17 +27,13 @@ pub(in super::super) fn meaning(node: &Node, command: &Command) -> Result<Comman
 
 /// A line that is no command was not done.
 pub(in super::super) fn refuse_line(node: &mut Node, error: &CommandError) {
-    let code = match error {
-        CommandError::TooLong(_) | CommandError::Cut => Code::TooLong,
-        _ => Code::BadCommand,
-    };
-    node.refuse(code, None, error.to_string());
+    node.refuse(error.into(), None, error.to_string());
 }
 
 /// A command could not be saved, and so was not done.
-pub(in super::super) fn refuse_unsaved(node: &mut Node, command: &Command, reference: Option<Reference>) {
-    node.exit.note_refused();
-    node.fx.output.answer(reference);
+pub(in super::super) fn refuse_unsaved(node: &mut Node, command: &Command, asked: Asked) {
+    node.fx.output.answer(Some(asked));
+    node.note_refused();
     node.fx.tell(Notice::Error(ErrorNotice {
         code: Code::NotSaved,
         message: format!("not saved, and not done: {command}; the disk is full or fails"),

@@ -19,9 +19,9 @@ pub fn search_for(node: &mut Node, words: &[String], within: Option<&Addressee>)
     if id == Some(None) {
         return;
     }
-    let reference = node.fx.output.answering().cloned();
+    let asked = node.fx.output.answering().cloned();
     let up_to = node.delivery.last_seq();
-    if !node.search.ask(Query { words: words.to_vec(), within: id.flatten(), up_to, reference }) {
+    if !node.search.ask(Query { words: words.to_vec(), within: id.flatten(), up_to, asked }) {
         node.refuse(
             Code::Refused,
             within.and_then(Addressee::user),
@@ -31,7 +31,7 @@ pub fn search_for(node: &mut Node, words: &[String], within: Option<&Addressee>)
 }
 
 pub(in super::super) fn answer_search(node: &mut Node, journal: &Journal, query: Query) -> Result<()> {
-    let Query { words, within, reference, .. } = query;
+    let Query { words, within, asked, .. } = query;
     let mut messages = Vec::new();
     for found in journal.search(&words, within, FOUND)? {
         let (peer, line) = match found {
@@ -47,7 +47,7 @@ pub(in super::super) fn answer_search(node: &mut Node, journal: &Journal, query:
         messages.extend(peer.zip(line).map(|(peer, line)| FoundLine { peer, line }));
     }
     let peer = within.and_then(|id| node.conversations.addressee(&node.roster, id));
-    let answering = node.fx.output.answer(reference);
+    let answering = node.fx.output.answer(asked);
     node.fx.tell(Notice::Found { words: words.join(" "), peer, messages });
     node.fx.output.answer(answering);
     Ok(())
@@ -60,7 +60,7 @@ pub(in super::super) fn refuse_searches(node: &mut Node, code: Code, why: &str) 
     }
     let answering = node.fx.output.answer(None);
     for query in node.search.give_up() {
-        node.fx.output.answer(query.reference);
+        node.fx.output.answer(query.asked);
         node.refuse(code, None, format!("{why}: there was no search"));
     }
     node.fx.output.answer(answering);

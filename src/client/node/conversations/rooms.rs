@@ -45,14 +45,22 @@ impl Conversations {
     }
 
     /// A text of another member is in the journal: it is told with the next [`Self::catch_up`].
-    pub fn said_in(&mut self, room: RoomId) {
+    pub fn said_in(&mut self, room: RoomId, front_ends: impl Iterator<Item = BoxId>) {
         let id = ConversationId::Room(room);
         let Some(label) = self.rooms.get(&room).map(|room| room.label.clone()) else {
             return;
         };
         self.count(id, || Addressee::Room(label));
-        self.threads.change(&id, |thread| thread.unshown = true);
-        self.leave_behind(id);
+        let Some(thread) = self.threads.get_mut(&id) else {
+            return;
+        };
+        thread.last = Seq::MAX;
+        let told = thread.told;
+        for front_end in front_ends {
+            if !self.behind.contains_key(&(id, front_end)) {
+                self.behind.insert((id, front_end), told);
+            }
+        }
     }
 
     /// Texts of a room are gone: what is unread is counted again.
@@ -60,36 +68,35 @@ impl Conversations {
         self.uncounted.insert(ConversationId::Room(room));
     }
 
-    /// Tells what was left in the journal of a room. Returns whether that is all.
+    /// Tells a front end what was left in the journal of a room. Returns up to where, and whether that is all.
     pub(super) fn catch_up_in(
-        &mut self,
+        &self,
         fx: &mut Effects,
         journal: &Journal,
-        room: RoomId,
+        (room, front_end): (RoomId, BoxId),
+        mut after: Seq,
         writer: impl Fn(&PublicKey) -> Option<Writer>,
-    ) -> Result<bool> {
+    ) -> Result<(Seq, bool)> {
         let id = ConversationId::Room(room);
-        let (Some(thread), Some(Room { label, key })) = (self.threads.get_mut(&id), self.rooms.get(&room))
-        else {
-            return Ok(false);
+        let (Some(thread), Some(Room { label, key })) = (self.threads.get(&id), self.rooms.get(&room)) else {
+            return Ok((after, false));
         };
         let mut space = true;
-        journal.said_after(room, thread.handed, |said| {
-            space = fx.output.has_room();
+        journal.said_after(room, after, |said| {
+            space = fx.output.has_room(front_end);
             if space {
                 // What is not told counts as shown with what follows.
                 if said.author != self.own
                     && let Some(writer) = writer(&said.author)
                 {
                     let notice = said_notice(label, *key, &writer, &said, said.seq <= thread.start);
-                    fx.output.show(id, said.seq, Some(notice));
+                    fx.output.show_one(front_end, id, said.seq, Some(notice));
                 }
-                thread.handed = said.seq;
+                after = said.seq;
             }
             space
         })?;
-        thread.unshown = !space;
-        Ok(space)
+        Ok((after, space))
     }
 
     /// The texts that are unread in a room, and our own among and after them, as they came in: at most so many.

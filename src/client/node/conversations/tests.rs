@@ -1,8 +1,10 @@
+use super::super::super::event::{OWN as HERE, Prompt};
 use super::super::super::notice::Code;
 use super::super::output::Output;
 use super::super::tests::support::*;
 use super::*;
 use crate::protocol::peer::Kind;
+use crate::undo::Transactional;
 
 mod rooms;
 
@@ -37,7 +39,8 @@ impl World {
 
     fn load(journal: Journal) -> Self {
         let rows = journal.contacts().unwrap();
-        let it = Conversations::load(&journal, OWN, &rows, journal.last_seq().unwrap()).unwrap();
+        let mut it = Conversations::load(&journal, OWN, &rows, journal.last_seq().unwrap()).unwrap();
+        it.attach(HERE);
         Self { journal, fx: effects(), roster: Roster::load(&rows), it }
     }
 
@@ -56,9 +59,9 @@ impl World {
     fn look(&mut self) -> Vec<i64> {
         self.it.catch_up(&mut self.fx, &self.journal, &self.roster, |_| 2, |_, key| writer(key)).unwrap();
         self.fx.commit();
-        let told = self.fx.output.take_batch(self.fx.now).unwrap_or_default();
-        for (id, seq) in self.fx.output.written(self.fx.now) {
-            self.it.written(id, seq);
+        let told = self.fx.output.take_batch(HERE, self.fx.now).unwrap_or_default();
+        for (id, seq) in self.fx.output.written(HERE, self.fx.now) {
+            self.it.written(HERE, id, seq);
         }
         self.it.recount(&self.journal, &self.roster).unwrap();
         self.it.save(&self.journal).unwrap();
@@ -75,7 +78,8 @@ impl World {
 
     /// Who the user talks to, what is unread, what waits, and how many contacts there are.
     fn prompt(&mut self, waiting: u64) -> Option<String> {
-        let Prompt { conversation, unread, waiting, contacts, .. } = self.it.prompt(&self.roster, waiting)?;
+        let Prompt { conversation, unread, waiting, contacts, .. } =
+            self.it.prompt(HERE, &self.roster, waiting)?.0;
         let conversation = conversation.map_or("none".into(), |name| name.to_string());
         Some(format!(
             "{conversation} {:?} {waiting} {}",
@@ -85,18 +89,11 @@ impl World {
     }
 }
 
-impl Conversations {
-    /// Up to where the others' messages have been given to the console.
-    fn handed(&self, id: ConversationId) -> Seq {
-        self.threads.get(&id).unwrap().handed
-    }
-}
-
 #[test]
 fn a_message_is_unread_until_the_user_looks() {
     let mut world = World::new(&["bob"]);
     world.receive(3);
-    assert_eq!((world.look(), world.it.unread(BOBS), world.it.handed(BOBS)), (vec![1, 2, 3], 3, 3));
+    assert_eq!((world.look(), world.it.unread(BOBS), world.it.handed(HERE, BOBS)), (vec![1, 2, 3], 3, 3));
     // Up to where they were read.
     for (read, unread) in [(2, 1), (1, 1), (99, 0)] {
         world.it.mark_read(BOBS, read);
@@ -104,14 +101,14 @@ fn a_message_is_unread_until_the_user_looks() {
         assert_eq!(world.it.unread(BOBS), unread);
     }
     // In the conversation a message is read as it is written by the console.
-    assert!(world.it.enter(Some(BOBS)) && !world.it.enter(Some(BOBS)));
+    assert!(world.it.enter(HERE, Some(BOBS)) && !world.it.enter(HERE, Some(BOBS)));
     world.receive(1);
     assert_eq!((world.it.unread(BOBS), world.look(), world.it.unread(BOBS)), (1, vec![4], 0));
-    assert!(world.it.enter(None));
+    assert!(world.it.enter(HERE, None));
     world.receive(2);
     world.look();
     let mut world = World::load(world.journal);
-    assert_eq!((world.it.unread(BOBS), world.it.current(), world.look()), (2, None, vec![]));
+    assert_eq!((world.it.unread(BOBS), world.it.current(HERE), world.look()), (2, None, vec![]));
     assert_eq!(world.prompt(0).unwrap(), "none [2] 0 1");
     // What was written in between counts with what is unread when the conversation is shown.
     let epoch = world.journal.add_epoch(7, 7).unwrap();
@@ -133,7 +130,7 @@ fn what_there_is_no_room_for_is_told_later_in_order() {
     fill(&mut world);
     world.receive(2);
     world.it.delivered(&mut world.fx, 1, &name("bob"), 1, cursor(7, 1));
-    assert_eq!((world.look(), world.it.handed(BOBS)), (vec![], 0));
+    assert_eq!((world.look(), world.it.handed(HERE, BOBS)), (vec![], 0));
     // There is room again, but the earlier ones come first; and not all of ours are delivered.
     world.receive(1);
     world.it.delivered(&mut world.fx, 1, &name("bob"), 2, cursor(7, 2));
@@ -150,7 +147,7 @@ fn what_there_is_no_room_for_is_told_later_in_order() {
     world.fx.output = Output::new(true);
     world.receive(1);
     assert_eq!(
-        (world.look(), world.it.handed(BOBS), world.it.unread(BOBS)),
+        (world.look(), world.it.handed(HERE, BOBS), world.it.unread(BOBS)),
         (vec![], 9, 7),
         "the output is not read"
     );
@@ -166,7 +163,7 @@ fn the_prompt_is_told_when_it_changes_and_only_then() {
     world.receive(2);
     is(&mut world, 0, "none [2] 0 2");
     world.look();
-    world.it.enter(Some(BOBS));
+    world.it.enter(HERE, Some(BOBS));
     is(&mut world, 3, "bob [2] 3 2");
     world.it.mark_read(BOBS, 2);
     world.look();
@@ -186,7 +183,7 @@ fn a_failed_transaction_leaves_everything_as_it_was() {
     world.look();
     world.journal.begin().unwrap();
     world.receive(1);
-    world.it.enter(Some(BOBS));
+    world.it.enter(HERE, Some(BOBS));
     world.it.mark_read(BOBS, 2);
     world.it.recount(&world.journal, &world.roster).unwrap();
     assert_eq!((world.it.unread(BOBS), world.it.is_behind()), (0, true));
@@ -194,7 +191,7 @@ fn a_failed_transaction_leaves_everything_as_it_was() {
     world.journal.rollback();
     world.it.rollback();
     world.fx.rollback();
-    assert_eq!((world.it.unread(BOBS), world.it.current(), world.it.is_behind()), (1, None, false));
+    assert_eq!((world.it.unread(BOBS), world.it.current(HERE), world.it.is_behind()), (1, None, false));
     assert_eq!(world.prompt(0).unwrap(), "none [1] 0 1");
     world.receive(1);
     assert_eq!((world.look(), world.it.unread(BOBS)), (vec![2], 2));

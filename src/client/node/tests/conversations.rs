@@ -1,7 +1,7 @@
 //! Conversations, and what is unread.
 
 use super::super::super::command::Reference;
-use super::super::super::event::Prompt;
+use super::super::super::event::{self, Prompt};
 use super::super::super::notice::MANY_UNREAD;
 use super::*;
 use crate::store::journal::ConversationId;
@@ -12,7 +12,7 @@ fn prompts(actions: Vec<Action>) -> Vec<Prompt> {
 }
 
 impl World {
-    fn unread(&self) -> u64 {
+    pub fn unread(&self) -> u64 {
         self.node.conversations.unread(ConversationId::User(self.bob()))
     }
 
@@ -227,7 +227,7 @@ fn a_failed_transaction_leaves_the_conversation_and_the_counts_as_they_were() {
     world.link(2, false, 1, &[]);
     world.says(2, &[message(8, 2, "two")]);
     assert_eq!(world.unread(), 1, "it was not read with what was to be committed with it");
-    assert_eq!(world.node.conversations.current(), None);
+    assert_eq!(world.node.conversations.current(event::OWN), None);
 }
 
 #[test]
@@ -285,6 +285,7 @@ fn all_that_is_unread_is_shown_also_where_ours_stand_between() {
     assert_eq!(world.unread(), 11);
     world.types("CHAT bob");
     assert_eq!(world.conversations(), [(Some("bob"), 11, 16)]);
-    let Some(Notice::Conversation { messages, .. }) = world.notices.last() else { panic!() };
+    let entered = world.notices.iter().rfind(|notice| matches!(notice, Notice::Conversation { .. }));
+    let Some(Notice::Conversation { messages, .. }) = entered else { panic!() };
     assert!(messages[0].received.is_some());
 }

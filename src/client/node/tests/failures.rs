@@ -44,7 +44,7 @@ fn a_failed_transaction_promises_nothing_and_repeats_nothing() {
 fn the_start_outlives_a_failed_transaction() {
     let mut world = World::new();
     world.fail(&[]);
-    assert!(matches!(world.notices[..], [Notice::Ready { .. }]), "{:?}", world.notices);
+    assert!(matches!(world.notices[..], [Notice::Hello { .. }, Notice::Ready { .. }]), "{:?}", world.notices);
 }
 
 #[test]

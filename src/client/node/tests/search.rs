@@ -1,6 +1,7 @@
 //! Looking for words.
 
 use super::super::super::command::Reference;
+use super::super::super::event;
 use super::*;
 
 impl World {
@@ -52,7 +53,7 @@ fn a_search_that_can_not_be_indexed_says_so() {
     assert_eq!(world.errors(), [], "it is still to be looked for");
     world.fail(&[]);
     assert_eq!(world.errors(), [Code::NotSaved]);
-    assert!(world.node.search.deadline(false) > world.now.mono, "it is not tried again at once");
+    assert!(world.node.search.deadline(|_| false) > world.now.mono, "it is not tried again at once");
     world.link(2, false, 1, &[]);
     world.types("SEARCH one");
     world.step(&[]);
@@ -83,7 +84,7 @@ fn every_search_is_answered_however_long_the_answers_are() {
     let searches: Vec<_> = (0..64).map(|_| typed("SEARCH word")).collect();
     world.step(&searches);
     let mut told = world.unprinted(&[]);
-    assert!(!world.node.fx.output.has_room(), "{}", told.len());
+    assert!(!world.node.fx.output.has_room(event::OWN), "{}", told.len());
     told.extend(world.unprinted(&[]));
     assert!(world.node.deadline() > world.now.mono, "nothing is to be done before something is read");
     let found = |notice: &Notice| matches!(notice, Notice::Found { .. });
@@ -108,7 +109,7 @@ fn a_search_that_waits_is_answered_before_the_end() {
         world.hear_words(2_000);
         world.step(&[command("SEARCH word", 1), command("SEARCH @bob word", 2)]);
         let logout = matches!(end, Input::Command { .. });
-        let told = world.unprinted(&[end]).into_iter().map(|Told { notice, reference }| match notice {
+        let told = world.unprinted(&[end]).into_iter().map(|Told { notice, reference, .. }| match notice {
             Notice::Error(error) => (Some(error.code), reference),
             Notice::Bye { .. } => (None, reference),
             other => panic!("{other:?}"),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::super::super::event::{Action, ConnectionId, Path};
+use super::super::super::event::{self, Action, ConnectionId, Path};
 use super::super::super::notice::{Code, Notice};
 use super::super::effects::Effects;
 use super::super::output::Output;
@@ -61,8 +61,8 @@ pub fn effects() -> Effects {
 /// What was told since the last call, which the console writes at once.
 pub fn told(fx: &mut Effects) -> Vec<Notice> {
     fx.commit();
-    let told = fx.output.take_batch(fx.now).unwrap_or_default();
-    fx.output.written(fx.now);
+    let told = fx.output.take_batch(event::OWN, fx.now).unwrap_or_default();
+    fx.output.written(event::OWN, fx.now);
     told.into_iter().map(|told| told.notice).collect()
 }
 

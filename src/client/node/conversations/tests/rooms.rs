@@ -3,6 +3,7 @@
 use super::*;
 use crate::protocol::room::{ChainName, Entry, EntryKind, Hash};
 use crate::store::journal::{ChainRow, NewEntry};
+use crate::undo::Transactional;
 
 /// The conversation in `#lab`, the only room.
 const LAB: ConversationId = ConversationId::Room(1);
@@ -49,7 +50,7 @@ impl Room {
             NewEntry { seq, room: 1, chain: chain.id, number, place, arrived: 0, hash, entry, causes: &[] };
         journal.add_entry(&new).unwrap();
         if writer(&author).is_some() {
-            it.said_in(1);
+            it.said_in(1, [HERE].into_iter());
         }
     }
 
@@ -70,9 +71,9 @@ impl Room {
             )
             .unwrap();
         self.world.fx.commit();
-        let told = self.world.fx.output.take_batch(self.world.fx.now).unwrap_or_default();
-        for (id, seq) in self.world.fx.output.written(self.world.fx.now) {
-            self.world.it.written(id, seq);
+        let told = self.world.fx.output.take_batch(HERE, self.world.fx.now).unwrap_or_default();
+        for (id, seq) in self.world.fx.output.written(HERE, self.world.fx.now) {
+            self.world.it.written(HERE, id, seq);
         }
         self.world.it.recount(&self.world.journal, &self.world.roster).unwrap();
         self.world.it.save(&self.world.journal).unwrap();
@@ -98,22 +99,22 @@ fn what_is_said_in_a_room_is_unread_until_the_user_looks() {
     room.says(OWN);
     assert_eq!((room.told(), room.unread()), (vec!["carol 1".into(), "bob? 1".into()], 2));
     assert_eq!(room.world.it.unread(BOBS), 0, "the contact has said nothing");
-    let prompt = room.world.it.prompt(&room.world.roster, 0).unwrap();
+    let prompt = room.world.it.prompt(HERE, &room.world.roster, 0).unwrap().0;
     assert_eq!(prompt.unread, [("#lab".parse().unwrap(), 2)].into());
     assert_eq!((&*prompt.rooms, prompt.conversation), (&["#lab".parse().unwrap()][..], None));
     // In the room it is read as it is written by the console.
-    assert!(room.world.it.enter(Some(LAB)));
+    assert!(room.world.it.enter(HERE, Some(LAB)));
     room.says(CAROL);
     assert_eq!((room.unread(), room.told(), room.unread()), (3, vec!["carol 2".into()], 0));
-    let prompt = room.world.it.prompt(&room.world.roster, 4).unwrap();
+    let prompt = room.world.it.prompt(HERE, &room.world.roster, 4).unwrap().0;
     assert_eq!((prompt.conversation, prompt.waiting), (Some("#lab".parse().unwrap()), 4));
     assert!(prompt.unread.is_empty());
     // A restart knows what was read, and tells nothing again.
-    assert!(room.world.it.enter(None));
+    assert!(room.world.it.enter(HERE, None));
     room.says(CAROL);
     room.told();
     let mut room = room.restart();
-    assert_eq!((room.unread(), room.told(), room.world.it.current()), (1, vec![], None));
+    assert_eq!((room.unread(), room.told(), room.world.it.current(HERE)), (1, vec![], None));
     room.world.it.mark_read(LAB, 99);
     room.told();
     assert_eq!(room.restart().unread(), 0);
@@ -126,7 +127,7 @@ fn what_there_was_no_room_for_is_told_after_a_restart_without_our_own() {
     for author in [CAROL, OWN, BOB, OTHER] {
         room.says(author);
     }
-    assert_eq!((room.told(), room.world.it.handed(LAB)), (vec![], 0));
+    assert_eq!((room.told(), room.world.it.handed(HERE, LAB)), (vec![], 0));
     let mut room = room.restart();
     // Of bob, who is blocked, nothing is told.
     assert_eq!(room.told(), ["carol 1 again", "bob? 1 again"]);
@@ -171,12 +172,12 @@ fn a_failed_transaction_adds_no_room_and_reads_nothing() {
     let mut room = Room::new();
     room.says(CAROL);
     room.told();
-    room.world.it.enter(Some(LAB));
+    room.world.it.enter(HERE, Some(LAB));
     room.world.it.mark_read(LAB, 1);
     room.world.it.recount(&room.world.journal, &room.world.roster).unwrap();
     room.world.it.add_room(2, "#lab~2".parse().unwrap(), RoomKey([8; 32]));
     room.world.it.rollback();
-    assert_eq!((room.unread(), room.world.it.current(), room.world.it.room(2)), (1, None, None));
+    assert_eq!((room.unread(), room.world.it.current(HERE), room.world.it.room(2)), (1, None, None));
 }
 
 #[test]

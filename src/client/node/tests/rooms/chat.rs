@@ -22,6 +22,41 @@ fn what_is_said_reaches_all_and_stands_in_one_order() {
 }
 
 #[test]
+fn a_room_is_read_page_by_page_in_the_one_order() {
+    let mut net = Net::all_linked(3);
+    for number in 0..7 {
+        net.types(number % 3, &format!("CHAT #lab {number}"));
+    }
+    net.later(3_000);
+    let order = net.order(ALICE);
+    assert_eq!(order.len(), 7);
+    net.types(BOB, "CHAT #lab unread");
+    net.history(ALICE);
+    net.types(CAROL, "CHAT #lab this, too");
+    net.later(3_000);
+    let order = [order, vec!["unread".into(), "this, too".into()]].concat();
+    let (mut before, mut pages) = (i64::MAX, Vec::new());
+    let unread = net.room(ALICE).unread;
+    loop {
+        let page = Command::Page { peer: "#lab".parse().unwrap(), count: 3, before };
+        net.step(ALICE, &[Input::typed(Ok(page))]);
+        let notices = net.clients[ALICE].notices.iter().rev();
+        let page = notices.filter_map(|notice| match notice {
+            Notice::RoomHistory { messages, .. } => Some(messages.clone()),
+            _ => None,
+        });
+        let page = page.into_iter().next().unwrap();
+        let Some(first) = page.first() else {
+            break;
+        };
+        before = first.seq;
+        pages.insert(0, page.into_iter().map(|line| line.text.shown().into_owned()).collect::<Vec<_>>());
+    }
+    assert_eq!((pages.concat(), pages.len()), (order, 3));
+    assert_eq!((net.room(ALICE).unread, unread), (1, 1), "nothing is read by that");
+}
+
+#[test]
 fn what_is_unread_in_a_room_is_read_by_what_shows_all_of_it() {
     let mut net = Net::all_linked(3);
     (1..=3).for_each(|number| net.types(BOB, &format!("CHAT #lab {number}")));
