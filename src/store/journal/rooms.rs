@@ -82,6 +82,7 @@ pub struct StoredSettlement {
     pub chain: ChainId,
     pub number: u64,
     pub hash: Hash,
+    pub clock: u64,
     pub body: Vec<u8>,
     pub causes: Vec<StoredCause>,
 }
@@ -373,12 +374,12 @@ impl Journal {
     /// All settlements of a room.
     pub fn settlements(&self, room: RoomId) -> Result<Vec<StoredSettlement>> {
         self.all(
-            "SELECT chain, number, hash, body, causes FROM room_entry WHERE room = ?1 AND kind = 5",
+            "SELECT chain, number, hash, body, causes, clock FROM room_entry WHERE room = ?1 AND kind = 5",
             [room],
             |row| {
                 let causes = causes(row, 4)?;
-                let (number, hash) = (unsigned(row, 1)?, hash(row, 2)?);
-                Ok(StoredSettlement { chain: row.get(0)?, number, hash, body: row.get(3)?, causes })
+                let (number, hash, clock) = (unsigned(row, 1)?, hash(row, 2)?, unsigned(row, 5)?);
+                Ok(StoredSettlement { chain: row.get(0)?, number, hash, clock, body: row.get(3)?, causes })
             },
         )
     }

@@ -122,9 +122,10 @@ impl Room {
 
     /// The settlement of a stored entry, if its author may make it.
     fn found(&self, stored: StoredSettlement) -> Option<Found> {
-        let StoredSettlement { chain, number, hash, body, causes } = stored;
+        let StoredSettlement { chain, number, hash, clock, body, causes } = stored;
         let mark = Mark { chain: self.chain_name(chain)?, number, hash };
-        let settlement: Settlement = minicbor::decode(&body).ok()?;
+        let settlement: Settlement =
+            minicbor::decode(&body).ok().filter(|it: &Settlement| it.place < clock)?;
         let rank = self.membership.reign(settlement.reign, mark.chain.author)?;
         let mut ends: Vec<_> = causes.into_iter().map(|cause| (cause.chain, cause.number)).collect();
         ends.push((chain, number - 1));
@@ -141,13 +142,11 @@ impl Room {
         causes: &[ChainId],
     ) -> Result<()> {
         let causes = StoredCause::of(causes, &entry.causes);
-        let (number, hash, body) = (mark.number, mark.hash, entry.body.clone());
-        let Some(found) = self.found(StoredSettlement { chain: id, number, hash, body, causes }) else {
+        let (number, hash, clock, body) = (mark.number, mark.hash, entry.clock, entry.body.clone());
+        let Some(found) = self.found(StoredSettlement { chain: id, number, hash, clock, body, causes })
+        else {
             return Ok(());
         };
-        if found.settlement.place >= entry.clock {
-            return Ok(());
-        }
         if found.settlement.after == self.row.settlement
             && found.settlement.place > self.row.settled
             && found.rank >= self.settling.rank
