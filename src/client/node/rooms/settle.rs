@@ -5,7 +5,7 @@
 //! before. An owner that starts, or is a new one, first asks whether a member knows of a settlement that is not here: one that
 //! came back from a backup has forgotten its own. From when all have answered, all settlements come from this start.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Cx;
@@ -359,8 +359,12 @@ impl Room {
 
     /// Whether a member has said which settlement it knows, and that one is here.
     pub fn has_answered(&self, journal: &Journal, member: PublicKey, asked: &Mark) -> Result<bool> {
+        // One who was added since then does not get the question, and knows what it was added with.
+        let is_new = self.past_of(member, asked.chain) >= asked.number;
         let answers = |receipt: &&Receipt| {
-            receipt.covers.iter().any(|it| it.chain == asked.chain && it.number >= asked.number)
+            let mut covers = receipt.covers.iter();
+            covers.any(|it| it.chain == asked.chain && it.number >= asked.number)
+                || is_new && self.names_tips(receipt)
         };
         for receipt in self.receipts.of(member).filter(answers) {
             let is_here = match &receipt.settled {
@@ -371,19 +375,21 @@ impl Room {
                 return Ok(true);
             }
         }
-        // One who was added since then knows no other.
-        Ok(self.past_by_any(member, asked.chain) >= asked.number)
+        Ok(false)
+    }
+
+    /// Whether its member knew all changes that are known here.
+    fn names_tips(&self, receipt: &Receipt) -> bool {
+        self.membership.tips.iter().take(MAX_CAUSES).all(|tip| receipt.tips.contains(tip))
     }
 
     /// Whether all who have joined know who has, and this member knows all that they know: so none that has joined is
     /// forgotten after a restored backup.
     pub fn all_know_all(&self) -> bool {
-        let tips: BTreeSet<Hash> = self.membership.tips.iter().copied().take(MAX_CAUSES).collect();
         for member in self.others() {
-            let knows = |receipt: &Receipt| tips.iter().all(|tip| receipt.tips.contains(tip));
             if self.is_ahead(member)
                 || self.receipts.knows_more_changes(member)
-                || !self.receipts.of(member).any(knows)
+                || !self.receipts.of(member).any(|receipt| self.names_tips(receipt))
             {
                 return false;
             }
