@@ -359,6 +359,7 @@ impl Rooms {
             return Ok(Err(Refusal::Owner));
         }
         room.leave(cx)?;
+        self.peers.depart(cx, room);
         Ok(Ok(()))
     }
 

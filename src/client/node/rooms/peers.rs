@@ -163,6 +163,13 @@ impl Peers {
         self.wake = Some(Instant::START);
     }
 
+    /// This account takes no part in a room any more: who has not its last entry yet is told so at once.
+    pub fn depart(&self, cx: &mut Cx<'_>, room: &Room) {
+        for (peer, _) in self.peers.iter().filter(|(_, it)| it.views.contains_key(&room.row.id)) {
+            say(cx, *peer, room, RoomSays::Have(Have::default()));
+        }
+    }
+
     /// Says first to a peer what there is of a room.
     pub fn greet(&mut self, cx: &mut Cx<'_>, room: &Room, to: PublicKey) -> Result<()> {
         let Some(peer) = self.peers.get_mut(&to) else {

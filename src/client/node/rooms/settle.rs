@@ -141,6 +141,7 @@ impl Room {
         entry: &Entry,
         causes: &[ChainId],
     ) -> Result<()> {
+        self.keep_settled(mark.chain.author, entry);
         let causes = StoredCause::of(causes, &entry.causes);
         let (number, hash, clock, body) = (mark.number, mark.hash, entry.clock, entry.body.clone());
         let Some(found) = self.found(StoredSettlement { chain: id, number, hash, clock, body, causes })
