@@ -158,9 +158,10 @@ impl Attached<'_> {
                 notice => {
                     match notice {
                         Notice::Detached => self.end = Some((0, None)),
-                        // What was said and waits is kept by then.
+                        // What was said and waits is kept by then, and nothing more is answered.
                         Notice::Bye { .. } if self.input_ends.is_some() => {
-                            self.end = self.account.status(true)
+                            self.account.all_answered();
+                            self.end = self.account.status(true);
                         }
                         Notice::Bye { .. } => self.end = Some((0, None)),
                         _ => {}

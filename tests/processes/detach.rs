@@ -1,9 +1,10 @@
 //! A client without a terminal: how it is started, what comes while no box is there, and how it ends.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::attached::{Attached, socket};
@@ -117,6 +118,21 @@ fn it_is_ready_when_the_command_returns_and_has_no_terminal() {
     alice.expect_end();
     bob.expect_gone("alice");
     assert!(!socket(directory.path(), "alice").exists());
+}
+
+#[test]
+fn a_pipe_that_logs_out_ends_with_success() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let alice = Detached::start(directory.path(), discovery.address, &[]);
+    let mut pipe = command(directory.path(), "alice", 0, discovery.address, &[])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    pipe.stdin.take().unwrap().write_all(b"LOGOUT\n").unwrap();
+    assert_eq!(pipe.wait().unwrap().code(), Some(0));
+    alice.expect_end();
 }
 
 #[test]
