@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::room::Room;
+use crate::protocol::PublicKey;
 use crate::protocol::room::Mark;
 use crate::store::Result;
 use crate::store::journal::Journal;
@@ -10,8 +11,8 @@ use crate::store::journal::Journal;
 impl Room {
     /// What this member waits for.
     pub fn explain(&self, journal: &Journal) -> Result<String> {
-        let (mut out, own) = (String::new(), self.own);
-        let short = |key: crate::protocol::PublicKey| format!("{:.4}", key.to_string());
+        let mut out = String::new();
+        let short = |key: PublicKey| format!("{:.4}", key.to_string());
         let _ = write!(out, "[settled {} by {:?}] ", self.row.settled, self.row.settlement);
         let unsettled = || self.chains.values().filter(|chain| chain.row.place > self.row.settled);
         for member in &self.joined {
@@ -30,7 +31,7 @@ impl Room {
         for it in &self.waiting {
             let _ = write!(out, "[waits {it:.0?}] ");
         }
-        if self.membership.owner == own {
+        if self.membership.owner == self.own {
             for member in self.others() {
                 let answered = self.settling.asked().map(|asked| self.has_answered(journal, member, &asked));
                 let answered = answered.transpose()?;

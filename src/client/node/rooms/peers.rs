@@ -420,12 +420,12 @@ impl Peers {
             say_changes(cx, from, room);
         }
         // To be invited is not to be in.
-        let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
-            return Ok(());
-        };
         if room.state(room.own) == Some(State::Invited) {
             return Ok(());
         }
+        let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
+            return Ok(());
+        };
         for Wanted { after, up_to } in &pull.chains {
             let main = room.named(up_to.chain, 0).and_then(|id| room.chains.get(&id));
             // Of what was cut meanwhile it gets what is kept.

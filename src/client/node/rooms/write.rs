@@ -36,9 +36,10 @@ pub fn signed(cx: &Cx<'_>, room: RoomKey, number: u64, after: Vec<Hash>, deed: D
 /// The end of a chain, as an entry names it: what its author has signed, or others could wait for it in vain.
 pub fn cause_of(journal: &Journal, chain: &Chain) -> Result<Option<(ChainId, Cause)>> {
     let row = &chain.row;
-    let clock = match chain.signed.number == row.number {
-        true => Some(row.clock),
-        false => journal.entry_at(row.id, chain.signed.number)?.map(|entry| entry.clock),
+    let clock = if chain.signed.number == row.number {
+        Some(row.clock)
+    } else {
+        journal.entry_at(row.id, chain.signed.number)?.map(|entry| entry.clock)
     };
     Ok(chain.head().zip(clock).map(|(mark, clock)| (row.id, Cause { mark, clock })))
 }
