@@ -524,6 +524,9 @@ impl Room {
         let removed = |chain: &&Chain| self.limit(chain.row.name) != u64::MAX;
         let ends: Vec<ChainId> = self.chains.values().filter(removed).map(|chain| chain.row.id).collect();
         ends.into_iter().try_for_each(|id| self.end_by_word(journal, id))?;
+        if !cuts.is_empty() {
+            self.settlements_cut();
+        }
         Ok(!cuts.is_empty())
     }
 

@@ -160,6 +160,13 @@ impl Room {
         Ok(())
     }
 
+    /// Entries were dropped, which may have settled something.
+    pub fn settlements_cut(&mut self) {
+        if self.row.settlement.is_some_and(|mark| self.is_cut(mark.chain, mark.number)) {
+            self.settling.beside = true;
+        }
+    }
+
     /// What it settles is final; all that it does not come after stands behind that.
     fn heed(&mut self, journal: &Journal, found: &Found) -> Result<()> {
         let floor = self.row.settled + 1;
@@ -224,6 +231,26 @@ impl Room {
         journal.settle(self.row.id, self.row.settled, self.row.settlement.as_ref())
     }
 
+    /// What was settled was dropped, with its author's entries.
+    fn settle_nothing(&mut self, journal: &Journal) -> Result<()> {
+        (self.row.settled, self.row.settlement) = (0, None);
+        journal.stand_from(self.row.id, 0)?;
+        for chain in self.chains.values_mut() {
+            (chain.row.settled, chain.touched) = (chain.row.base, true);
+        }
+        self.start_settled(journal)?;
+        self.places_have_changed(journal)
+    }
+
+    fn places_have_changed(&mut self, journal: &Journal) -> Result<()> {
+        for (id, chain) in &mut self.chains {
+            if let Some(entry) = journal.entry_at(*id, chain.row.number)? {
+                chain.row.place = entry.place;
+            }
+        }
+        journal.settle(self.row.id, self.row.settled, self.row.settlement.as_ref())
+    }
+
     /// A settlement has come that does not come after the last one: where it counts before another one, what comes after
     /// that one is settled anew.
     fn settle_beside(&mut self, journal: &Journal) -> Result<()> {
@@ -237,6 +264,10 @@ impl Room {
             at = found.settlement.after;
         }
         before.reverse();
+        if at.is_some_and(|mark| self.is_cut(mark.chain, mark.number)) {
+            self.settle_nothing(journal)?;
+            (at, before) = (self.row.settlement, Vec::new());
+        }
         // What all of them come after: nothing, or what was final when this member came.
         let first = self.settled_before().filter(|it| Some(it.mark) == at);
         if at.is_some() && first.is_none() {
@@ -276,12 +307,7 @@ impl Room {
             self.heed(journal, found)?;
         }
         self.stand_behind_settled(journal)?;
-        for (id, chain) in &mut self.chains {
-            if let Some(entry) = journal.entry_at(*id, chain.row.number)? {
-                chain.row.place = entry.place;
-            }
-        }
-        journal.settle(self.row.id, self.row.settled, self.row.settlement.as_ref())
+        self.places_have_changed(journal)
     }
 
     /// Which of two settlements counts that come after the same one: no honest owner makes both and knows it. The one
