@@ -481,8 +481,10 @@ impl Rooms {
     pub fn finish(&mut self, cx: &mut Cx<'_>) -> Result<()> {
         let Self { rooms, peers, low, changed, .. } = self;
         for room in rooms.values_mut() {
-            if room.changed {
-                room.inherit(cx)?;
+            if room.changed
+                && let Some(accepted) = room.inherit(cx)?
+            {
+                peers.hand_on(cx, room, vec![accepted], None);
             }
             room.settle(cx)?;
             room.sign(cx)?;

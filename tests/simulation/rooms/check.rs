@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peerchat::client::node::rooms::{Spread, State};
+use peerchat::client::node::rooms::{Room, Spread, State};
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::peer::Cursor;
 use peerchat::protocol::room::{AboutRoom, ChainName, Hash, Mark, RoomSays};
@@ -64,10 +64,25 @@ impl Oracle {
         self.promised[number].clear();
     }
 
-    /// What was cut may come again, if the owner has had it.
-    pub fn cut(&mut self, number: usize) {
+    /// What was cut may come again, if the owner has had it. What is gone of its own, with its removal, does not come
+    /// back where that does not count in the end.
+    pub fn cut(&mut self, number: usize, journal: &Journal, is_out: bool) {
         self.texts[number].clear();
         self.cut[number] = true;
+        if !is_out {
+            return;
+        }
+        let own = self.keys[number];
+        let mut is_there = journal
+            .prepare_cached(
+                "SELECT count(*) FROM room_entry JOIN room_chain ON room_chain.id = chain
+                 WHERE author = ?1 AND epoch = ?2 AND room_entry.number = ?3",
+            )
+            .unwrap();
+        self.said[number].retain(|(epoch, number), _| {
+            let entry = rusqlite::params![own.0, epoch.cast_signed(), number.cast_signed()];
+            is_there.query_row(entry, |row| row.get::<_, i64>(0)).unwrap() > 0
+        });
     }
 }
 
@@ -366,9 +381,11 @@ pub fn says(world: &mut World, number: usize, to: PublicKey, about: &AboutRoom) 
     world.oracle.promised[number].push(mark);
     let state = room.state(to);
     let to = world.number(to);
-    // Who is invited may have joined, which is not known here yet.
+    // Who is invited may have joined, which is not known here yet; or had joined by another invitation, of whose end
+    // nothing is known here yet.
     let theirs = world.members[to].rooms.as_ref().and_then(|it| it.by_key(about.room));
-    let is_in = theirs.is_none_or(|room| room.state(room.own) != Some(State::Invited))
+    let had_joined = |room: &Room| room.chains_of(room.own).next().is_some();
+    let is_in = theirs.is_none_or(|room| room.state(room.own) != Some(State::Invited) || had_joined(room))
         || world.members[to].liar.is_some();
     // Who has left, or is invited again, gets back what it has lost of its own.
     let own = matches!(state, Some(State::Left | State::Invited))
@@ -482,10 +499,10 @@ fn all_have_lost(world: &World, joined: &[(usize, RoomId)]) -> bool {
     };
     rooms.iter().flat_map(|(_, room)| room.chains.values()).any(|chain| {
         let name = chain.row.name;
-        let last = |it: &peerchat::client::node::rooms::Room| {
+        let last = |it: &Room| {
             it.branches(name).map(|chain| chain.row.number).max().unwrap_or_default()
         };
-        let gap = |it: &peerchat::client::node::rooms::Room| {
+        let gap = |it: &Room| {
             let next = last(it) + 1;
             next <= chain.row.number
                 && !it.is_before(name, next)

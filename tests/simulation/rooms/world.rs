@@ -660,7 +660,11 @@ impl World {
                     self.note(|| format!("user{number} hears of {id} in {room}: {spread:?}"));
                     super::check::spread(self, number, room, id, spread);
                 }
-                Effect::Cut { .. } => self.oracle.cut(number),
+                Effect::Cut { room } => {
+                    let rooms = self.members[number].rooms.as_ref();
+                    let is_out = rooms.and_then(|it| it.get(room)).is_some_and(|room| !room.is_joined());
+                    self.oracle.cut(number, &self.members[number].journal, is_out);
+                }
                 other => self.note(|| format!("user{number}: {other:?}")),
             }
         }
