@@ -66,13 +66,12 @@ impl Oracle {
 
     /// What was cut may come again, if the owner has had it. What is gone of its own, with its removal, does not come
     /// back where that does not count in the end.
-    pub fn cut(&mut self, number: usize, journal: &Journal, is_out: bool) {
+    pub fn cut(&mut self, number: usize, journal: &Journal, out: Option<PublicKey>) {
         self.texts[number].clear();
         self.cut[number] = true;
-        if !is_out {
+        let Some(own) = out else {
             return;
-        }
-        let own = self.keys[number];
+        };
         let mut is_there = journal
             .prepare_cached(
                 "SELECT count(*) FROM room_entry JOIN room_chain ON room_chain.id = chain

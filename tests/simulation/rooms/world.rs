@@ -662,8 +662,8 @@ impl World {
                 }
                 Effect::Cut { room } => {
                     let rooms = self.members[number].rooms.as_ref();
-                    let is_out = rooms.and_then(|it| it.get(room)).is_some_and(|room| !room.is_joined());
-                    self.oracle.cut(number, &self.members[number].journal, is_out);
+                    let out = rooms.and_then(|it| it.get(room)).filter(|room| !room.is_joined());
+                    self.oracle.cut(number, &self.members[number].journal, out.map(|room| room.own));
                 }
                 other => self.note(|| format!("user{number}: {other:?}")),
             }
