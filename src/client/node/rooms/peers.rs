@@ -391,10 +391,10 @@ impl Peers {
                 }
                 None => {
                     view.offers.insert((mark.chain, mark.hash), *mark);
-                    self.tries.remove(&(room.row.id, mark.chain));
+                    let place = (room.row.id, mark.chain);
                     // It has forgotten that it was asked.
-                    self.pulls
-                        .retain(|place, asked| *place != (room.row.id, mark.chain) || asked.of != Some(from));
+                    self.pulls.retain(|it, asked| *it != place || asked.of != Some(from));
+                    hope(&mut self.tries, &mut self.pulls, place);
                 }
             }
         }
@@ -574,6 +574,7 @@ impl Peers {
                     } else {
                         let branch = if room.is_forked(mark.chain) { mark.hash } else { Hash::default() };
                         view.offers.insert((mark.chain, branch), *mark);
+                        hope(&mut self.tries, &mut self.pulls, (room.row.id, mark.chain));
                     }
                 }
             }
@@ -729,6 +730,16 @@ impl Peers {
         let gossip = self.gossip.values().copied();
         pulls.chain(gossip).chain(self.wake).fold(Instant::NEVER, Instant::min)
     }
+}
+
+/// A peer has more of a chain than was known: what others were asked for in vain is soon asked of it.
+fn hope(
+    tries: &mut BTreeMap<(RoomId, ChainName), u32>,
+    pulls: &mut BTreeMap<(RoomId, ChainName), Asked>,
+    place: (RoomId, ChainName),
+) {
+    tries.remove(&place);
+    pulls.entry(place).and_modify(|asked| asked.patience = asked.patience.min(PATIENCE));
 }
 
 /// Whether a receipt is for this member: one who has left hears who has what it has written.
