@@ -344,6 +344,12 @@ impl Room {
         self.waiting.iter().any(has)
     }
 
+    /// Whether what comes next in a chain waits for its causes.
+    pub fn rest_waits(&self, name: ChainName) -> bool {
+        let is_next = |it: &Waiting| self.branches(name).any(|chain| chain.row.number + 1 == it.first);
+        self.waiting.iter().any(|it| it.chain == name && is_next(it))
+    }
+
     fn waiting_weight(&self) -> usize {
         self.waiting.iter().map(|it| it.weight).sum()
     }

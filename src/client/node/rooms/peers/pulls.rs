@@ -94,11 +94,16 @@ impl Peers {
                 // What is here, and its author's signature is not, comes again.
                 let found = room.find(cx.journal, mark)?.map(|chain| chain.signed.number);
                 let main = room.branches(*name).find(|chain| chain.row.branch == 0);
-                if main.is_some_and(|chain| mark.number <= chain.row.base)
-                    || room.limit(*name) < mark.number
-                        && main.map_or(0, |chain| chain.row.number) >= room.limit(*name)
-                {
+                if main.is_some_and(|chain| mark.number <= chain.row.base) {
                     here.push(*place);
+                    continue;
+                }
+                // A settlement that is still to come may keep what a removal has cut; and what waits may bring the
+                // signature.
+                let limit = room.limit(*name);
+                if limit < mark.number && main.map_or(0, |chain| chain.row.number) >= limit
+                    || found.is_some() && room.rest_waits(*name)
+                {
                     continue;
                 }
                 let end = main.map_or(0, |chain| chain.row.number);
