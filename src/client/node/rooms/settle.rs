@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Cx;
-use super::room::{Chain, Room};
+use super::room::{Chain, Room, State};
 use super::write::cause_of;
 use crate::protocol::PublicKey;
 use crate::protocol::codec;
@@ -334,7 +334,7 @@ impl Room {
         let (journal, room) = (cx.journal, self.row.id);
         // Only what is signed counts.
         self.sign(cx)?;
-        if self.is_settled(journal)? || !self.ask(cx)? {
+        if self.is_settled(journal)? || self.waits_for_first() || !self.ask(cx)? {
             return Ok(());
         }
         if let Some(last) = self.settling.last.filter(|last| *last + EVERY > cx.now.mono) {
@@ -357,6 +357,14 @@ impl Room {
             self.settling.due = Some(cx.now.mono + EVERY);
         }
         Ok(())
+    }
+
+    /// Whether others are invited, and none has joined, as far as this member knows: it may come from a backup, and they
+    /// may have joined since.
+    fn waits_for_first(&self) -> bool {
+        let others = self.membership.members();
+        let may_join = |key: &&PublicKey| self.state(**key) == Some(State::Invited);
+        self.others().is_empty() && others.keys().any(|key| may_join(&key))
     }
 
     /// Asks all whether they know of a settlement that is not here. Returns whether all have answered.
