@@ -498,9 +498,7 @@ fn all_have_lost(world: &World, joined: &[(usize, RoomId)]) -> bool {
     };
     rooms.iter().flat_map(|(_, room)| room.chains.values()).any(|chain| {
         let name = chain.row.name;
-        let last = |it: &Room| {
-            it.branches(name).map(|chain| chain.row.number).max().unwrap_or_default()
-        };
+        let last = |it: &Room| it.branches(name).map(|chain| chain.row.number).max().unwrap_or_default();
         let gap = |it: &Room| {
             let next = last(it) + 1;
             next <= chain.row.number

@@ -9,7 +9,7 @@ use super::settle::Settling;
 use super::take::Waiting;
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
-    ChainName, Change, Hash, MAX_RUN, Mark, Past, Receipt, RoomKey, Settled, Signature,
+    ChainName, Change, Hash, MAX_RUN, MAX_RUN_BYTES, Mark, Past, Receipt, RoomKey, Settled, Signature,
 };
 use crate::store::Result;
 use crate::store::journal::{ChainId, ChainRow, EntryStanding, Journal, RoomRow};
@@ -107,7 +107,9 @@ impl Chain {
         };
         let signed = Signed { number, hash };
         let said = if row.number > row.base { journal.last_but_settlements(row.id)? } else { 0 };
-        Ok(Self { signed, kept: number, since_kept: 0, unsigned: 0, ahead: 0, said, touched: false, row })
+        // How many bytes they take does not matter where the signature before them stays.
+        let unsigned = if row.number > number { MAX_RUN_BYTES } else { 0 };
+        Ok(Self { signed, kept: number, since_kept: 0, unsigned, ahead: 0, said, touched: false, row })
     }
 
     /// The number of the last entry that is no settlement, and can be handed on.
@@ -581,8 +583,8 @@ impl Room {
         if number <= last {
             return Ok(());
         }
-        let fits = number - chain.kept <= MAX_RUN as u64
-            && chain.since_kept + chain.unsigned <= crate::protocol::room::MAX_RUN_BYTES;
+        let fits =
+            number - chain.kept <= MAX_RUN as u64 && chain.since_kept + chain.unsigned <= MAX_RUN_BYTES;
         if last > chain.kept && fits {
             journal.remove_head(id, last)?;
         } else {

@@ -126,6 +126,11 @@ impl Room {
             return Ok(Offered::Refused);
         };
         let (base, end) = (chain.row.base, chain.row.number);
+        // A run is handed on as it came, from where the one before it ends.
+        let signed = chain.signed.number.max(base);
+        if *first == end + 1 && signed < end {
+            return Ok(Offered::From(signed));
+        }
         if *first > end + 1 {
             let goes_on = |it: &Waiting| it.chain == *name && it.end() == (*first - 1, *previous);
             if !self.waiting.iter().any(goes_on) {
@@ -344,10 +349,15 @@ impl Room {
         self.waiting.iter().any(has)
     }
 
-    /// Whether what comes next in a chain waits for its causes.
-    pub fn rest_waits(&self, name: ChainName) -> bool {
-        let is_next = |it: &Waiting| self.branches(name).any(|chain| chain.row.number + 1 == it.first);
-        self.waiting.iter().any(|it| it.chain == name && is_next(it))
+    /// Up to where runs of a chain are here, also those that wait for their causes.
+    pub fn end_of_runs(&self, name: ChainName) -> u64 {
+        let main = self.named(name, 0).and_then(|id| self.chains.get(&id));
+        let (mut end, signed) = main.map_or((0, 0), |chain| (chain.row.number, chain.signed.number));
+        let mut waits = false;
+        while let Some(next) = self.waiting.iter().find(|it| it.chain == name && it.first == end + 1) {
+            (end, waits) = (next.end().0, true);
+        }
+        if waits { end } else { signed }
     }
 
     fn waiting_weight(&self) -> usize {

@@ -100,20 +100,17 @@ impl Peers {
                 }
                 // A settlement that is still to come may keep what a removal has cut; and what waits may bring the
                 // signature.
-                let limit = room.limit(*name);
-                if limit < mark.number && main.map_or(0, |chain| chain.row.number) >= limit
-                    || found.is_some() && room.rest_waits(*name)
-                {
+                let (limit, end) = (room.limit(*name), main.map_or(0, |chain| chain.row.number));
+                if limit < mark.number && end >= limit || found.is_some() && room.end_of_runs(*name) > end {
                     continue;
                 }
-                let end = main.map_or(0, |chain| chain.row.number);
                 let forked = room.is_forked(*name);
                 let after = if let Some(signed) = found {
                     signed
                 } else if forked || end >= mark.number {
                     end.min(mark.number).saturating_sub(MAX_RUN as u64)
                 } else {
-                    end
+                    room.end_of_runs(*name)
                 };
                 let after = after.max(main.map_or_else(|| granted(room, name), |chain| chain.row.base));
                 chains.push(Wanted { after, up_to: *mark });
