@@ -68,6 +68,17 @@ impl Peers {
             return Ok(());
         }
         let next = self.lose_patience(now, room);
+        self.ask(cx, room, &next)?;
+        // What the next one has offered may be here by now, or wait; so all others are asked.
+        if next.keys().any(|name| !self.pulls.contains_key(&(id, *name))) {
+            self.ask(cx, room, &BTreeMap::new())?;
+        }
+        Ok(())
+    }
+
+    /// Asks for each chain that is not asked for; for those in `next` only that peer.
+    fn ask(&mut self, cx: &mut Cx<'_>, room: &Room, next: &BTreeMap<ChainName, PublicKey>) -> Result<()> {
+        let (now, id) = (cx.now.mono, room.row.id);
         let mut count: BTreeMap<ChainName, u32> = BTreeMap::new();
         for view in self.peers.values().filter_map(|peer| peer.views.get(&id)) {
             let names: BTreeSet<&ChainName> = view.offers.keys().map(|(name, _)| name).collect();
