@@ -26,7 +26,7 @@ use crate::transport::noise::Keypair;
 use membership::Membership;
 use peers::Peers;
 pub use receipts::Spread;
-pub use room::{Room, State};
+pub use room::{Chain, Room, State};
 
 mod explain;
 mod forks;

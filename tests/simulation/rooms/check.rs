@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peerchat::client::node::rooms::{Room, Spread, State};
+use peerchat::client::node::rooms::{Chain, Room, Spread, State};
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::peer::Cursor;
 use peerchat::protocol::room::{AboutRoom, ChainName, Hash, Mark, RoomSays};
@@ -644,7 +644,25 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             continue;
         }
         let journal = &world.members[*number].journal;
-        if !room.is_settled(journal).unwrap() {
+        // What was not final when the owner came, and the owner does not get, no settlement comes after.
+        let not_the_owners = |chain: &Chain| {
+            let owner =
+                joined.iter().find(|(it, _)| world.oracle.keys.get(*it) == Some(&room.membership_owner()));
+            let owner = owner.and_then(|(it, id)| world.members[*it].rooms.as_ref().unwrap().get(*id));
+            owner.is_some_and(|it| it.is_before(chain.row.name, chain.said()))
+        };
+        let open = room.chains.values().filter(|chain| chain.row.place > room.settled());
+        let only_that = open.clone().any(not_the_owners)
+            && open.clone().all(|it| {
+                not_the_owners(it)
+                    || journal
+                        .entry_at(it.row.id, it.said())
+                        .unwrap()
+                        .is_none_or(|it| it.place <= room.settled())
+            });
+        if only_that {
+            world.stats.add("members with entries that their owner does not get");
+        } else if !room.is_settled(journal).unwrap() {
             let who: Vec<_> = joined
                 .iter()
                 .filter(|(it, _)| room.holds_up(world.oracle.keys[*it]))
