@@ -277,8 +277,7 @@ impl Peers {
                 if !low && room.is_open() {
                     self.hear_run(cx, room, from, run)?;
                 } else {
-                    // It is asked for again.
-                    self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono));
+                    self.ask_later(cx, room, from, run);
                 }
             }
             RoomSays::Receipts(receipts) => self.hear_receipts(cx, room, from, receipts)?,
@@ -493,14 +492,7 @@ impl Peers {
                 let chains = vec![Wanted { after, up_to }];
                 say(cx, from, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
             }
-            Offered::Full => {
-                let (hash, number) = end_of(room, run);
-                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
-                view.into_iter().for_each(|view| {
-                    _ = view.offers.insert((run.chain, hash), Mark { chain: run.chain, number, hash });
-                });
-                self.pulls.insert(place, Asked::none(cx.now.mono));
-            }
+            Offered::Full => self.ask_later(cx, room, from, run),
             Offered::Refused => _ = self.pulls.insert(place, Asked::none(cx.now.mono)),
             Offered::Broken(what) => blame(cx, from, what),
             Offered::Forked(number) => self.fork(cx, room, from, run, number)?,
@@ -508,6 +500,16 @@ impl Peers {
         self.take_waiting(cx, room)?;
         self.wake = Some(Instant::START);
         Ok(())
+    }
+
+    /// A run can't be taken now, and is asked for some time.
+    fn ask_later(&mut self, cx: &Cx<'_>, room: &Room, from: PublicKey, run: &Run) {
+        let (hash, number) = end_of(room, run);
+        let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+        view.into_iter().for_each(|view| {
+            _ = view.offers.insert((run.chain, hash), Mark { chain: run.chain, number, hash });
+        });
+        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono));
     }
 
     fn fork(
