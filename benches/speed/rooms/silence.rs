@@ -17,7 +17,7 @@ const PING: Duration = Duration::from_secs(4);
 /// What sealing adds to a frame: its length, and the tag.
 const SEALED: usize = 2 + 16;
 /// How long what was said last may be talked of.
-const SETTLES: Duration = Duration::from_secs(10);
+const SETTLES: Duration = Duration::from_secs(90);
 
 /// What one side of a link has sent.
 #[derive(Clone, Copy, Default)]

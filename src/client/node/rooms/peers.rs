@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::ring::ALL_LINKED;
 use super::room::{Chain, Room, State};
 use super::say::{AT_ONCE, end_of, next_run, say, say_all, say_chains, say_changes, say_tips};
 use super::take::{Offered, run_weight};
@@ -19,8 +18,10 @@ use crate::protocol::room::{
 use crate::store::Result;
 use crate::store::journal::{ChainId, RoomId};
 use crate::time::Instant;
+use relay::Relay;
 
 mod pulls;
+mod relay;
 
 /// How long a peer may take to send something of a chain that it was asked for, before another one is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,8 +31,6 @@ const LEFT_ALONE: Duration = Duration::from_secs(5);
 const MAX_SAID_OUTSIDE: usize = 16;
 /// How long receipts of others are gathered before they are handed on.
 const GOSSIP: Duration = Duration::from_secs(1);
-/// The same where members hand on each other's receipts at once, and this is for what got lost.
-const SLOW_GOSSIP: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -43,6 +42,7 @@ pub struct Peers {
     tries: BTreeMap<(RoomId, ChainName), u32>,
     /// When receipts of others are handed on.
     gossip: BTreeMap<RoomId, Instant>,
+    relays: BTreeMap<RoomId, Relay>,
     wake: Option<Instant>,
 }
 
@@ -97,6 +97,8 @@ struct View {
     /// What is to be sent to it of each chain: after which number, and up to which.
     serving: BTreeMap<ChainId, (u64, u64)>,
     asked_changes: bool,
+    /// Up to where it was told of chains that it lacks.
+    told: BTreeMap<ChainId, u64>,
 }
 
 impl View {
@@ -234,10 +236,14 @@ impl Peers {
         self.wake = Some(Instant::START);
     }
 
-    /// Sends our own receipt to all members who are linked.
+    /// Sends our own receipt to all members who are linked; in large rooms only to those who wait for it.
     pub fn say_receipt(&mut self, cx: &mut Cx<'_>, room: &Room, receipt: Receipt) {
+        let to_all = !self.has_relay(room);
         for (key, peer) in &mut self.peers {
-            if let Some(view) = peer.views.get_mut(&room.row.id).filter(|_| may_know(room, *key, &receipt)) {
+            if (to_all || relay::waits(room, *key, &receipt))
+                && let Some(view) =
+                    peer.views.get_mut(&room.row.id).filter(|_| may_know(room, *key, &receipt))
+            {
                 view.receipts.insert(receipt.name);
                 say(cx, *key, room, RoomSays::Receipts(vec![receipt.clone()]));
             }
@@ -439,6 +445,12 @@ impl Peers {
             }
         }
         let wanted = pull.receipts.iter().filter_map(|name| room.receipts.kept.get(name));
+        if room.ring.is_large() {
+            let wanted = wanted.filter(|receipt| may_know(room, from, receipt)).cloned().collect();
+            relay::say_receipts(cx, from, room, wanted);
+            self.wake = Some(Instant::START);
+            return Ok(());
+        }
         for receipt in wanted.filter(|receipt| may_know(room, from, receipt)).cloned().collect::<Vec<_>>() {
             say(cx, from, room, RoomSays::Receipts(vec![receipt]));
         }
@@ -534,8 +546,8 @@ impl Peers {
         for (name, _) in room.take_waiting(cx)? {
             self.pulls.insert((room.row.id, name), Asked::none(cx.now.mono));
         }
-        if room.take_deferred(cx.journal)? {
-            self.gossip.entry(room.row.id).or_insert(cx.now.mono + GOSSIP);
+        for receipt in room.take_deferred(cx.journal)? {
+            self.pass_on(cx, room, &receipt);
         }
         Ok(())
     }
@@ -561,15 +573,20 @@ impl Peers {
                 self.ask_changes(cx, room, from);
                 continue;
             }
-            if !receipt.is_signed(room.key()) {
+            let is_known = room.receipts.kept.get(&receipt.name) == Some(receipt);
+            if !is_known && !receipt.is_signed(room.key()) {
                 blame(cx, from, "a receipt that its member has not signed");
                 return Ok(());
             }
             let news = room.take_receipt(cx.journal, receipt)?;
             if let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) {
                 view.receipts.insert(receipt.name);
-                let covers = receipt.covers.iter().filter(|_| member == from);
-                for mark in covers {
+            }
+            // In large rooms the owner may be faster with a receipt than its member.
+            let by_relay = room.ring.is_large() && news;
+            let of_member = self.peers.get_mut(&member).filter(|_| member == from || by_relay);
+            if let Some(view) = of_member.and_then(|peer| peer.views.get_mut(&room.row.id)) {
+                for mark in &receipt.covers {
                     if let Some(chain) = room.find_signed(cx.journal, mark)? {
                         let has = view.has.entry(chain.row.id).or_default();
                         *has = (*has).max(mark.number);
@@ -581,11 +598,9 @@ impl Peers {
                 }
             }
             if news {
-                self.hand_on_receipt(cx, room, receipt);
+                self.pass_on(cx, room, receipt);
                 // One who has left waits for that.
                 room.changed |= !room.is_joined();
-                let gossip = if room.membership.members().len() > ALL_LINKED { SLOW_GOSSIP } else { GOSSIP };
-                self.gossip.entry(room.row.id).or_insert(cx.now.mono + gossip);
                 if receipt.tips.iter().any(|tip| !room.changes.contains_key(tip)) {
                     self.ask_changes(cx, room, from);
                 }
@@ -593,19 +608,6 @@ impl Peers {
         }
         self.wake = Some(Instant::START);
         Ok(())
-    }
-
-    /// A receipt goes on at once to those who hear of it from here first.
-    fn hand_on_receipt(&mut self, cx: &mut Cx<'_>, room: &mut Room, receipt: &Receipt) {
-        for key in room.heirs(receipt.name.member) {
-            let joined = room.state(key) == Some(State::Joined);
-            let view = self.peers.get_mut(&key).and_then(|peer| peer.views.get_mut(&room.row.id));
-            if let Some(view) = view.filter(|_| joined)
-                && view.receipts.insert(receipt.name)
-            {
-                say(cx, key, room, RoomSays::Receipts(vec![receipt.clone()]));
-            }
-        }
     }
 
     /// What follows in a room: who is to be greeted, asked, and sent our own entries.
@@ -633,10 +635,14 @@ impl Peers {
                 view.serving.entry(id).or_insert((after, number)).1 = number;
             }
         }
-        self.serve_heirs(room);
+        self.serve_heirs(cx, room);
+        self.relay(cx, room);
         self.pull(cx, room, low)?;
         if self.gossip.get(&room.row.id).is_some_and(|due| *due <= cx.now.mono) {
             self.gossip.remove(&room.row.id);
+            if room.ring.is_large() {
+                room.recount_ahead(cx.journal)?;
+            }
             let kept: Vec<ReceiptName> = room.receipts.kept.keys().copied().collect();
             for (key, peer) in &mut self.peers {
                 let Some(view) =
@@ -657,13 +663,14 @@ impl Peers {
     }
 
     /// What has just come goes on to those who hear of it from here first.
-    fn serve_heirs(&mut self, room: &mut Room) {
+    fn serve_heirs(&mut self, cx: &Cx<'_>, room: &mut Room) {
+        self.watch(cx, room);
         for (id, before) in std::mem::take(&mut room.taken) {
             let Some(chain) = room.chains.get(&id) else {
                 continue;
             };
             let (name, number) = (chain.row.name, chain.signed.number);
-            for key in room.heirs(name.author) {
+            for key in self.heirs(room, name.author) {
                 let Some(view) = self.peers.get_mut(&key).and_then(|peer| peer.views.get_mut(&room.row.id))
                 else {
                     continue;
@@ -730,7 +737,8 @@ impl Peers {
     pub fn deadline(&self) -> Instant {
         let pulls = self.pulls.values().map(Asked::until);
         let gossip = self.gossip.values().copied();
-        pulls.chain(gossip).chain(self.wake).fold(Instant::NEVER, Instant::min)
+        let relays = self.relays.values().map(Relay::due);
+        pulls.chain(gossip).chain(relays).chain(self.wake).fold(Instant::NEVER, Instant::min)
     }
 }
 

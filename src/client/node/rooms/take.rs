@@ -184,7 +184,7 @@ impl Room {
     }
 
     /// How many bytes of an author's entries half of the members do not have yet.
-    fn ahead(&self, author: PublicKey) -> u64 {
+    pub fn ahead(&self, author: PublicKey) -> u64 {
         self.chains_of(author).map(|chain| chain.ahead).sum()
     }
 
