@@ -621,7 +621,8 @@ impl Peers {
         let own = room.written.iter().filter_map(|id| Some((*id, room.chains.get(id)?.signed.number)));
         let own: Vec<(ChainId, u64)> = own.collect();
         let is_member = room.state(room.own).is_some_and(|state| state != State::Removed);
-        for (key, peer) in &mut self.peers {
+        let spared = self.spared(room);
+        for (key, peer) in self.peers.iter_mut().filter(|(key, _)| !spared.contains(key)) {
             let Some(view) = peer.views.get_mut(&room.row.id) else {
                 continue;
             };

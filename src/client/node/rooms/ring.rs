@@ -54,42 +54,29 @@ impl Ring {
         own: PublicKey,
         takes_part: impl Fn(PublicKey) -> bool,
     ) -> Vec<PublicKey> {
-        self.children(author, own, takes_part, |parent| parent == own)
+        if author == own {
+            return Vec::new();
+        }
+        let parents = self.parents(author, takes_part).into_iter();
+        parents.filter(|(key, parent)| *parent == own && *key != own).map(|(key, _)| key).collect()
     }
 
-    /// The members that hear of what `author` writes from one who is not `here`.
-    pub fn orphans(
+    /// Each member, with the one from whom it hears at once what `author` writes. None where all are linked with all.
+    pub fn parents(
         &mut self,
         author: PublicKey,
-        own: PublicKey,
         takes_part: impl Fn(PublicKey) -> bool,
-        is_here: impl Fn(PublicKey) -> bool,
-    ) -> Vec<PublicKey> {
-        self.children(author, own, takes_part, |parent| parent != own && parent != author && !is_here(parent))
-    }
-
-    /// The members that hear of what `author` writes from such a parent.
-    fn children(
-        &mut self,
-        author: PublicKey,
-        own: PublicKey,
-        takes_part: impl Fn(PublicKey) -> bool,
-        is_parent: impl Fn(PublicKey) -> bool,
-    ) -> Vec<PublicKey> {
-        if !self.is_large() || author == own {
+    ) -> Vec<(PublicKey, PublicKey)> {
+        if !self.is_large() {
             return Vec::new();
         }
         if !self.parents.contains_key(&author) {
             self.parents.insert(author, self.find_parents(author, takes_part));
         }
         let parents = self.parents.get(&author).into_iter().flatten();
-        let parent = |place: Option<u16>| self.members.get(usize::from(place?)).copied();
-        let of = self
-            .members
-            .iter()
-            .zip(parents)
-            .filter(|(key, place)| **key != own && parent(**place).is_some_and(&is_parent));
-        of.map(|(key, _)| *key).collect()
+        let parent = |place: &Option<u16>| self.members.get(usize::from((*place)?)).copied();
+        let pairs = self.members.iter().zip(parents);
+        pairs.filter_map(|(key, place)| Some((*key, parent(place)?))).collect()
     }
 
     fn find_parents(&self, author: PublicKey, takes_part: impl Fn(PublicKey) -> bool) -> Vec<Option<u16>> {

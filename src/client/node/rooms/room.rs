@@ -431,10 +431,10 @@ impl Room {
         self.ring.heirs(author, own, |key| joined.binary_search(&key).is_ok())
     }
 
-    /// The members that hear from one who is not `here` what another one writes.
-    pub fn orphans(&mut self, author: PublicKey, is_here: impl Fn(PublicKey) -> bool) -> Vec<PublicKey> {
-        let (own, joined) = (self.own, &self.joined);
-        self.ring.orphans(author, own, |key| joined.binary_search(&key).is_ok(), is_here)
+    /// In large rooms, each member, with the one from whom it hears at once what an author writes.
+    pub fn parents(&mut self, author: PublicKey) -> Vec<(PublicKey, PublicKey)> {
+        let joined = &self.joined;
+        self.ring.parents(author, |key| joined.binary_search(&key).is_ok())
     }
 
     /// The members that this one wants to be linked with: in large rooms all want a link with the owner, too, who waits for

@@ -122,17 +122,30 @@ impl Peers {
     pub(super) fn heirs(&self, room: &mut Room, author: PublicKey) -> Vec<PublicKey> {
         let mut heirs = room.heirs(author);
         if room.membership.owner == room.own && room.ring.is_large() {
-            let here: BTreeSet<PublicKey> =
-                self.peers.keys().copied().filter(|key| self.is_here(room, *key)).collect();
-            heirs.extend(room.orphans(author, |key| here.contains(&key)));
+            let parents = room.parents(author).into_iter();
+            let orphans =
+                parents.filter(|(_, it)| ![author, room.own].contains(it) && !self.is_here(room, *it));
+            heirs.extend(orphans.map(|(key, _)| key));
         }
         heirs
+    }
+
+    /// The members that hear from others what this one writes: it is linked with more than the ring says if it owns the
+    /// room.
+    pub(super) fn spared(&self, room: &mut Room) -> BTreeSet<PublicKey> {
+        if !room.ring.is_large() || room.membership.owner != room.own {
+            return BTreeSet::new();
+        }
+        let parents = room.parents(room.own).into_iter();
+        let spared = parents.filter(|(_, parent)| *parent != room.own && self.is_here(room, *parent));
+        spared.map(|(key, _)| key).collect()
     }
 
     /// Entries have come to the owner: who does not say soon to have them is told.
     pub(super) fn watch(&mut self, cx: &Cx<'_>, room: &Room) {
         let (is_large, is_owner) = (room.ring.is_large(), room.membership.owner == room.own);
-        if is_large && is_owner && !room.taken.is_empty() {
+        let new = |id: &ChainId| room.chains.get(id).is_some_and(|chain| chain.touched);
+        if is_large && is_owner && (!room.taken.is_empty() || room.written.iter().any(new)) {
             let relay = self.relays.entry(room.row.id).or_default();
             relay.tell = relay.tell.min(cx.now.mono + LACKING);
         }

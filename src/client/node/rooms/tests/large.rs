@@ -12,9 +12,17 @@ fn large() -> Net {
             net.cut(one, other);
         }
     }
-    // Nothing is said any more.
-    net.later(120_000);
+    // Until all that is to be said is said.
+    seconds(&mut net, 90);
     net
+}
+
+/// So many seconds go by, in which nothing is to happen quickly.
+fn seconds(net: &mut Net, count: u64) {
+    for _ in 0..count {
+        net.ms += 900;
+        net.later(100);
+    }
 }
 
 /// Up to where a member is known to have what the author has written.
@@ -70,7 +78,7 @@ fn a_receipt_goes_at_once_to_the_owner_and_the_author_and_later_to_all() {
         let told = (0..COUNT).filter(|of| ![to, AUTHOR].contains(of) && known(&net, to, *of) == number);
         assert_eq!(told.count(), 0, "{to}");
     }
-    net.later(25_000);
+    seconds(&mut net, 25);
     for to in 0..COUNT {
         assert!((0..COUNT).all(|of| known(&net, to, of) == number), "{to}");
     }
@@ -84,7 +92,7 @@ fn without_the_owner_the_author_hears_from_those_who_are_linked_and_later_from_a
     net.later(2_500);
     let near = others(|who| net.is_linked(AUTHOR, who)).len() as u64;
     assert_eq!(spread(&net), (near + 1, false));
-    net.later(45_000);
+    seconds(&mut net, 45);
     assert_eq!(spread(&net), (COUNT as u64 - 1, false));
 }
 
@@ -117,4 +125,22 @@ fn the_owner_tells_who_lacks_something() {
     assert!(net.history(child).contains(&"hello".to_owned()));
     net.later(3_000);
     assert_eq!(spread(&net), (COUNT as u64, true));
+}
+
+#[test]
+fn each_hears_of_an_entry_once_also_of_the_owners() {
+    let mut net = large();
+    let heard = |net: &Net| net.members.iter().map(|member| member.runs).collect::<Vec<_>>();
+    let before = heard(&net);
+    net.say(AUTHOR, "hello");
+    // The author and another one tell the owner.
+    assert!(heard(&net)[ALICE] <= before[ALICE] + 2);
+    for who in others(|_| true) {
+        assert_eq!(heard(&net)[who], before[who] + 1, "{who}");
+    }
+    net.later(2_500);
+    assert_eq!(spread(&net), (COUNT as u64, true));
+    for who in others(|_| true) {
+        assert_eq!(heard(&net)[who], before[who] + 2, "{who}: the text and the settlement");
+    }
 }
