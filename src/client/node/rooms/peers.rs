@@ -97,6 +97,8 @@ struct View {
     /// What is to be sent to it of each chain: after which number, and up to which.
     serving: BTreeMap<ChainId, (u64, u64)>,
     asked_changes: bool,
+    /// The owner hands on nothing of what it says, or it would not have told us what we don't wait for.
+    alone: bool,
     /// Up to where it was told of chains that it lacks.
     told: BTreeMap<ChainId, u64>,
 }
@@ -580,7 +582,8 @@ impl Peers {
             }
             let news = room.take_receipt(cx.journal, receipt)?;
             if let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) {
-                view.receipts.insert(receipt.name);
+                let unasked = view.receipts.insert(receipt.name);
+                view.alone |= unasked && member == from && !relay::waits(room, room.own, receipt);
             }
             // In large rooms the owner may be faster with a receipt than its member.
             let by_relay = room.ring.is_large() && news;
@@ -645,12 +648,17 @@ impl Peers {
                 room.recount_ahead(cx.journal)?;
             }
             let kept: Vec<ReceiptName> = room.receipts.kept.keys().copied().collect();
+            let to_all = !self.has_relay(room) || room.membership.owner == room.own;
             for (key, peer) in &mut self.peers {
                 let Some(view) =
                     peer.views.get_mut(&room.row.id).filter(|_| room.state(*key) == Some(State::Joined))
                 else {
                     continue;
                 };
+                let alone = std::mem::take(&mut view.alone);
+                if !to_all && !alone && *key != room.membership.owner {
+                    continue;
+                }
                 let theirs = |name: &&ReceiptName| name.member != *key && !view.receipts.contains(name);
                 let news: Vec<ReceiptName> = kept.iter().filter(theirs).copied().collect();
                 view.receipts = kept.iter().copied().collect();

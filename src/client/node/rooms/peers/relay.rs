@@ -3,7 +3,8 @@
 //! What all say to all grows with the square of how many they are. So a member says at once what it has only to those who
 //! wait for that: to the owner, who settles, and to the authors, who count. The owner is linked with all: it hands receipts
 //! on to the authors who are not linked with their members, and tells who lacks something what there is. All others hear of
-//! receipts now and then.
+//! receipts from it now and then. Who has no link with the owner tells all with whom it is linked, who hand on what they hear,
+//! and is told by them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::store::journal::{ChainId, Journal};
 use crate::time::Instant;
 
 /// How long receipts of others are gathered in a large room before all hear of them.
-const RARELY: Duration = Duration::from_secs(20);
+const RARELY: Duration = Duration::from_secs(30);
 /// The same where an author has written so much that it may soon have to wait for receipts.
 const HURRIED: Duration = Duration::from_secs(5);
 /// From how many bytes on that is so.
@@ -97,13 +98,14 @@ impl Peers {
     pub(super) fn pass_on(&mut self, cx: &mut Cx<'_>, room: &Room, receipt: &Receipt) {
         let is_large = room.ring.is_large();
         let gossip = match is_large {
-            false => GOSSIP,
-            true if room.is_much_ahead(receipt) => HURRIED,
-            true => RARELY,
+            false => Some(GOSSIP),
+            true if room.is_much_ahead(receipt) => Some(HURRIED),
+            true => room.says_of_words(receipt).then_some(RARELY),
         };
-        let due = cx.now.mono + gossip;
-        let known = self.gossip.entry(room.row.id).or_insert(due);
-        *known = (*known).min(due);
+        if let Some(due) = gossip.map(|gossip| cx.now.mono + gossip) {
+            let known = self.gossip.entry(room.row.id).or_insert(due);
+            *known = (*known).min(due);
+        }
         if !is_large || room.membership.owner != room.own {
             return;
         }
@@ -210,6 +212,15 @@ impl Room {
     /// Whether an author of what a receipt covers may soon have to wait for receipts.
     fn is_much_ahead(&self, receipt: &Receipt) -> bool {
         receipt.covers.iter().any(|mark| self.ahead(mark.chain.author) > MUCH)
+    }
+
+    /// Whether a receipt names more than settlements that are here: those alone are told of with other receipts.
+    fn says_of_words(&self, receipt: &Receipt) -> bool {
+        let settles = |mark: &Mark| {
+            let mut chains = self.branches(mark.chain);
+            chains.any(|chain| chain.said < mark.number && mark.number <= chain.row.number)
+        };
+        receipt.covers.is_empty() || !receipt.covers.iter().all(settles)
     }
 
     /// Others may have more by now of what was ahead of them.

@@ -13,7 +13,7 @@ fn large() -> Net {
         }
     }
     // Until all that is to be said is said.
-    seconds(&mut net, 90);
+    seconds(&mut net, 150);
     net
 }
 
@@ -78,7 +78,7 @@ fn a_receipt_goes_at_once_to_the_owner_and_the_author_and_later_to_all() {
         let told = (0..COUNT).filter(|of| ![to, AUTHOR].contains(of) && known(&net, to, *of) == number);
         assert_eq!(told.count(), 0, "{to}");
     }
-    seconds(&mut net, 25);
+    seconds(&mut net, 35);
     for to in 0..COUNT {
         assert!((0..COUNT).all(|of| known(&net, to, of) == number), "{to}");
     }
@@ -92,7 +92,7 @@ fn without_the_owner_the_author_hears_from_those_who_are_linked_and_later_from_a
     net.later(2_500);
     let near = others(|who| net.is_linked(AUTHOR, who)).len() as u64;
     assert_eq!(spread(&net), (near + 1, false));
-    seconds(&mut net, 45);
+    seconds(&mut net, 65);
     assert_eq!(spread(&net), (COUNT as u64 - 1, false));
 }
 
