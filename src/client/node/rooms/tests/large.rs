@@ -2,7 +2,7 @@
 
 use super::*;
 
-const COUNT: usize = 20;
+const COUNT: usize = 18;
 const AUTHOR: usize = 7;
 
 fn large() -> Net {
