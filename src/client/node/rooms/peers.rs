@@ -26,6 +26,8 @@ mod serving;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a chain is left alone of which nothing could be taken.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
+/// How many marks are kept of what a peer has and this side may not; honest ones have no more chains than that.
+const MAX_OFFERS: usize = 100_000;
 /// How many messages are kept of what one who is not in says to have, which may be in by changes that come.
 const MAX_SAID_OUTSIDE: usize = 16;
 /// How long receipts of others are gathered before they are handed on.
@@ -100,6 +102,14 @@ struct View {
 }
 
 impl View {
+    /// It has more of a chain, up to this mark.
+    fn offer(&mut self, mark: &Mark, branch: Hash) {
+        let place = (mark.chain, branch);
+        if self.offers.len() < MAX_OFFERS || self.offers.contains_key(&place) {
+            self.offers.insert(place, *mark);
+        }
+    }
+
     /// Whether the peer has joined, by what is here or by its own word: to be invited is not to be in.
     fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
         match room.state(peer) {
@@ -389,7 +399,7 @@ impl Peers {
                     *has = (*has).max(mark.number);
                 }
                 None => {
-                    view.offers.insert((mark.chain, mark.hash), *mark);
+                    view.offer(mark, mark.hash);
                     let place = (room.row.id, mark.chain);
                     // It has forgotten that it was asked.
                     self.pulls.retain(|it, asked| *it != place || asked.of != Some(from));
@@ -441,7 +451,7 @@ impl Peers {
                         *has = (*has).max(mark.number);
                     } else {
                         let branch = if room.is_forked(mark.chain) { mark.hash } else { Hash::default() };
-                        view.offers.insert((mark.chain, branch), *mark);
+                        view.offer(mark, branch);
                         hope(&mut self.tries, &mut self.pulls, (room.row.id, mark.chain));
                     }
                 }

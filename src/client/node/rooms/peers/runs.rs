@@ -77,9 +77,8 @@ impl Peers {
     pub(super) fn ask_later(&mut self, cx: &Cx<'_>, room: &Room, from: PublicKey, run: &Run) {
         let (hash, number) = end_of(room, run);
         let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
-        view.into_iter().for_each(|view| {
-            _ = view.offers.insert((run.chain, hash), Mark { chain: run.chain, number, hash });
-        });
+        let mark = Mark { chain: run.chain, number, hash };
+        view.into_iter().for_each(|view| view.offer(&mark, hash));
         self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono));
     }
 
