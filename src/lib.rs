@@ -45,7 +45,7 @@
 //!
 //! What is said in a room takes another way: `client/node/room_commands.rs` carries the line out,
 //! `client/node/rooms/write.rs` writes an entry and signs it, `store/journal/rooms.rs` keeps it, and
-//! `client/node/rooms/peers.rs` says what there is to those who are linked. At each of them
+//! `client/node/rooms/peers/serving.rs` sends it to those who are linked. At each of them
 //! `client/node/rooms/take.rs` takes it once what it names is here, `client/node/rooms_say.rs` has it told, and
 //! `client/node/rooms/receipts.rs` says so, which the author counts. `client/node/rooms.rs` has the map of that
 //! machine.

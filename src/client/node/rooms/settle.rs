@@ -25,6 +25,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How often it looks at most in large rooms whether it can: each receipt is a reason to, and to look costs more than to take
 /// one.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a room rests, for each settlement that was looked at, before all are looked at again: a thousand times what
+/// that takes.
+const REST: Duration = Duration::from_millis(1);
 
 /// What is known of settlements and not stored.
 #[derive(Debug, Default)]
@@ -35,6 +38,8 @@ pub struct Settling {
     rank: u32,
     /// One has come that does not come after the last.
     beside: bool,
+    /// When it may be looked again what comes of those: an owner of before may make them as fast as it likes.
+    beside_due: Instant,
     /// Where this start, which owns the room by this change, has asked whether others know more.
     asked: Option<(Mark, Hash)>,
     last: Option<Instant>,
@@ -256,8 +261,8 @@ impl Room {
     }
 
     /// A settlement has come that does not come after the last one: where it counts before another one, what comes after
-    /// that one is settled anew.
-    fn settle_beside(&mut self, journal: &Journal) -> Result<()> {
+    /// that one is settled anew. Returns how many settlements there are.
+    fn settle_beside(&mut self, journal: &Journal) -> Result<usize> {
         let all: Vec<Found> =
             journal.settlements(self.row.id)?.into_iter().filter_map(|stored| self.found(stored)).collect();
         let by_mark: BTreeMap<Mark, &Found> = all.iter().map(|it| (it.mark, it)).collect();
@@ -275,7 +280,7 @@ impl Room {
         // What all of them come after: nothing, or what was final when this member came.
         let first = self.settled_before().filter(|it| Some(it.mark) == at);
         if at.is_some() && first.is_none() {
-            return Ok(());
+            return Ok(all.len());
         }
         let mut settled = first.map_or(0, |it| it.place);
         let (mut rank, mut now) = (0, Vec::<&Found>::new());
@@ -290,7 +295,7 @@ impl Room {
         }
         let same = before.iter().zip(&now).take_while(|(one, other)| one.mark == other.mark).count();
         if same == before.len() && same == now.len() {
-            return Ok(());
+            return Ok(all.len());
         }
         let last = now.iter().take(same).next_back();
         self.row.settled = last.map_or(first.map_or(0, |it| it.place), |it| it.settlement.place);
@@ -311,7 +316,8 @@ impl Room {
             self.heed(journal, found)?;
         }
         self.stand_behind_settled(journal)?;
-        self.places_have_changed(journal)
+        self.places_have_changed(journal)?;
+        Ok(all.len())
     }
 
     /// Which of two settlements counts that come after the same one: no honest owner makes both and knows it. The one
@@ -328,11 +334,16 @@ impl Room {
         if self.changed && self.is_joined() {
             self.start_settled(cx.journal)?;
         }
-        if std::mem::take(&mut self.settling.beside) {
-            self.settle_beside(cx.journal)?;
+        if self.settling.beside && self.settling.beside_due <= cx.now.mono {
+            self.settling.beside = false;
+            let looked_at = self.settle_beside(cx.journal)?;
+            self.settling.beside_due = cx.now.mono + REST * u32::try_from(looked_at).unwrap_or(u32::MAX);
+        } else if self.settling.beside {
+            let soon = self.settling.due.unwrap_or(Instant::NEVER).min(self.settling.beside_due);
+            self.settling.due = Some(soon);
         }
         let due = self.settling.due.take_if(|due| *due <= cx.now.mono).is_some();
-        if !due || self.membership.owner != self.own || !self.is_open() {
+        if !due || self.settling.beside || self.membership.owner != self.own || !self.is_open() {
             return Ok(());
         }
         let next = self.settling.looked.map_or(Instant::START, |looked| looked + LOOK_EVERY);
