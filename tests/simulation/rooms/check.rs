@@ -432,7 +432,9 @@ pub fn forks(world: &World) -> Result<(), String> {
         if room.state(room.own) != Some(State::Joined) {
             continue;
         }
-        for (name, hash, _) in order(&world.members[number].journal, id, i64::MAX) {
+        let held = order(&world.members[number].journal, id, i64::MAX).into_iter();
+        // What it does not get it can't compare with what it has had.
+        for (name, hash, _) in held.filter(|(name, ..)| !room.is_before(name.0, name.1)) {
             hashes.entry(name).or_default().insert(hash, number);
         }
         rooms.push((number, room));
