@@ -57,7 +57,7 @@ pub fn run(
     (link, first): (Link, Vec<Told>),
 ) -> anyhow::Result<u8> {
     let (send, events) = bounded::<Event>(EVENTS);
-    let (console, commands) = Console::start(config, First::Attached, send)?;
+    let (console, commands) = Console::start(config, First::Attached, config.notify_in_box.as_deref(), send)?;
     let mut it = Attached {
         config,
         journal,

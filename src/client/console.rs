@@ -6,9 +6,11 @@
 //! - `terminal`: a user at a terminal; `prompt`: what the prompt shows and Tab completes;
 //! - `output`: how notices are written, with `flaps`: links that come and go, and `spread`: how many members of a room have a
 //!   message; `notify`: runs a command for each message;
-//! - `attention`: what calls for the user.
+//! - `attention`: what calls for the user, and what is shown as unread.
 
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -20,10 +22,12 @@ use super::network::Event;
 use super::node::OUTPUT_BATCHES;
 use super::notice::Told;
 use crate::terminal::Tty;
+pub use attention::Rules;
 pub use notify::{Notifier, check as check_notify};
 pub use output::First;
 use output::Output;
-pub use pipe::read_command;
+pub use pipe::{Parse, read_command};
+use prompt::Shown;
 
 mod attention;
 mod flaps;
@@ -80,21 +84,35 @@ pub struct Console {
 
 impl Console {
     /// Starts the front end. Each batch shown is answered with [`Input::Printed`]. `first` says what the user is told first
-    /// of all. Also returns where commands come from.
+    /// of all, `notify` what is run for messages. Also returns where commands come from.
     pub fn start(
         config: &Config,
         first: First,
+        notify: Option<&Path>,
         events: Sender<Event>,
     ) -> io::Result<(Self, Receiver<Vec<Input>>)> {
         let (json, commands) = (config.json, config.send.is_none());
         let tty = Tty::open().filter(|_| commands && !json);
-        let output = if json { Output::json() } else { Output::text(tty.is_some(), !config.quiet, first) };
-        let history = config.data_dir.join(format!("{}.history", config.user));
-        let front_end: FrontEnd = match tty.clone() {
-            Some(tty) => Box::new(|channels| terminal::run(tty, output, history, channels)),
-            None => Box::new(move |channels| pipe::run(output, json, commands, channels)),
+        let (aliases, rules) = (Arc::clone(&config.aliases), Arc::clone(&config.rules));
+        let bell = (!config.quiet).then(|| Arc::clone(&rules));
+        let output = if json {
+            Output::json()
+        } else {
+            Output::text(tty.is_some(), bell, Arc::clone(&aliases), first)
         };
-        let notifier = config.notify.clone().map(Notifier::start).transpose()?;
+        let notifier = notify.map(|program| Notifier::start(program.to_owned(), Arc::clone(&rules)));
+        let notifier = notifier.transpose()?;
+        let front_end: FrontEnd = match tty.clone() {
+            Some(tty) => {
+                let history = config.data_dir.join(format!("{}.history", config.user));
+                let prompt = Shown::new(aliases, rules);
+                Box::new(move |channels| terminal::run(tty, output, history, prompt, channels))
+            }
+            None => {
+                let parse = if json { Parse::Script } else { Parse::Typed(aliases) };
+                Box::new(move |channels| pipe::run(output, commands.then_some(parse), channels))
+            }
+        };
         let (send, batches) = bounded(OUTPUT_BATCHES);
         let prompts = bounded(1);
         let (finished, done) = bounded(1);

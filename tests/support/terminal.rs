@@ -41,6 +41,7 @@ pub fn command(directory: &Path, name: &str, discovery: SocketAddr, options: &[&
         .env_remove("RUST_LOG")
         .env_remove("NO_COLOR")
         .env_remove("XDG_RUNTIME_DIR")
+        .env("XDG_CONFIG_HOME", "/nowhere")
         .env("TERM", "xterm-256color")
         .args(["--data-dir", directory.to_str().unwrap()])
         .args(answering(options))
