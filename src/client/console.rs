@@ -31,6 +31,7 @@ mod notify;
 mod output;
 mod pipe;
 mod prompt;
+pub mod screen;
 mod spread;
 mod terminal;
 
