@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Command, Reference};
+use super::{Beside, Command, Reference};
 
 impl Command {
     /// What [`json::parse`](super::json::parse) understands as this command with this reference.
@@ -33,8 +33,12 @@ impl Command {
             Self::Contacts => ("contacts", none),
             Self::Outbox => ("outbox", none),
             Self::History(peer, count) => ("history", json!({"peer": peer, "count": count})),
-            Self::Page { peer, count, before } => {
-                ("history", json!({"peer": peer, "count": count, "before": before}))
+            Self::Page { peer, count, beside } => {
+                let (side, place) = match beside {
+                    Beside::Before(before) => ("before", before),
+                    Beside::After(after) => ("after", after),
+                };
+                ("history", json!({"peer": peer, "count": count, side: place}))
             }
             Self::Read(peer, up_to) => ("read", json!({"peer": peer, "up_to": up_to})),
             Self::Prompt => ("prompt", none),
@@ -134,7 +138,8 @@ mod tests {
         }
         let bob: crate::protocol::Name = "bob".parse().unwrap();
         for command in [
-            Command::Page { peer: bob.clone().into(), count: 3, before: 9 },
+            Command::Page { peer: bob.clone().into(), count: 3, beside: Beside::Before(9) },
+            Command::Page { peer: bob.clone().into(), count: 3, beside: Beside::After(0) },
             Command::Read(bob.into(), 9),
             Command::Prompt,
             Command::Quiet,
