@@ -17,7 +17,7 @@ mod untyped;
 
 pub use alias::Aliases;
 pub use explanation::Explanation;
-pub use table::{COMMANDS, Command, Spec, find, usages};
+pub use table::{Beside, COMMANDS, Command, Spec, find, usages};
 
 /// The longest line that is read, in bytes: the longest text and room for what stands before it.
 pub const MAX_LINE: usize = MAX_TEXT + 1024;

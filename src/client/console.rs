@@ -35,6 +35,7 @@ mod notify;
 mod output;
 mod pipe;
 mod prompt;
+pub mod screen;
 mod spread;
 mod terminal;
 

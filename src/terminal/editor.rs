@@ -134,7 +134,8 @@ impl<P: Prompt> Editor<P> {
             Key::Alt('l') => line.edit(|line, kills| line.edit_word(WordAction::Lowercase, kills)),
             Key::Alt('c') => line.edit(|line, kills| line.edit_word(WordAction::Capitalize, kills)),
             Key::Ctrl('_') => line.undo(),
-            Key::Escape | Key::Ctrl(_) | Key::Alt(_) | Key::Column(_) | Key::Kind(..) => {}
+            // What is left is of no meaning to a line.
+            _ => {}
         }
         self.pasted |= may_restore && self.line.text().contains('\n');
         Outcome::Nothing

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Command, Reference};
+use super::{Beside, Command, Reference};
 
 impl Command {
     /// What [`json::parse`](super::json::parse) understands as this command with this reference.
@@ -35,8 +35,12 @@ impl Command {
             Self::Contacts => ("contacts", none),
             Self::Outbox => ("outbox", none),
             Self::History(peer, count) => ("history", json!({"peer": peer, "count": count})),
-            Self::Page { peer, count, before } => {
-                ("history", json!({"peer": peer, "count": count, "before": before}))
+            Self::Page { peer, count, beside } => {
+                let (side, place) = match beside {
+                    Beside::Before(before) => ("before", before),
+                    Beside::After(after) => ("after", after),
+                };
+                ("history", json!({"peer": peer, "count": count, side: place}))
             }
             Self::Read(peer, up_to) => ("read", json!({"peer": peer, "up_to": up_to})),
             Self::Prompt => ("prompt", none),
@@ -140,7 +144,8 @@ mod tests {
         aliases.add("j", "JOIN #$1").unwrap();
         let bob: crate::protocol::Name = "bob".parse().unwrap();
         for command in [
-            Command::Page { peer: bob.clone().into(), count: 3, before: 9 },
+            Command::Page { peer: bob.clone().into(), count: 3, beside: Beside::Before(9) },
+            Command::Page { peer: bob.clone().into(), count: 3, beside: Beside::After(0) },
             Command::Read(bob.into(), 9),
             Command::Prompt,
             Command::Quiet,

@@ -56,7 +56,7 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::History(Addressee::Room(room), count) => {
             return room_commands::history(node, journal, room, *count);
         }
-        Command::Page { peer, count, before } => return boxes::page(node, journal, peer, *count, *before),
+        Command::Page { peer, count, beside } => return boxes::page(node, journal, peer, *count, *beside),
         Command::Read(peer, up_to) => return boxes::read(node, journal, peer, *up_to),
         Command::Prompt => boxes::watch_prompt(node),
         Command::Quiet => {

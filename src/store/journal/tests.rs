@@ -310,6 +310,10 @@ fn messages_are_found_wherever_they_stand() {
             let before = &all[..all.partition_point(|seq| *seq < after)];
             let seqs: Vec<Seq> = page.iter().map(Entry::seq).collect();
             assert_eq!(seqs, before[before.len() - before.len().min(count as usize)..]);
+            let page = journal.history_after(contact, count, after).unwrap();
+            let behind = &all[all.partition_point(|seq| *seq <= after)..];
+            let seqs: Vec<Seq> = page.iter().map(Entry::seq).collect();
+            assert_eq!(seqs, behind[..behind.len().min(count as usize)]);
         }
     };
     for (contact, said) in &model {

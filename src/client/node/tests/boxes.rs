@@ -1,6 +1,6 @@
 //! Several front ends on one client.
 
-use super::super::super::command::Reference;
+use super::super::super::command::{Beside, Reference};
 use super::super::super::event::BoxId;
 use super::*;
 
@@ -157,8 +157,17 @@ fn what_a_box_has_read_is_told_to_all_and_a_page_reads_nothing() {
     let mut world = World::with_boxes();
     let many: Vec<_> = (1..=5).map(|number| Peer::Message(support::message(8, number, "x"))).collect();
     world.boxes(&[Input::LinkSays(1, many)]);
-    let page = Command::Page { peer: name("bob").into(), count: 2, before: 4 };
-    let told = world.boxes(&[Input::Said { from: ONE, command: Ok(page), reference: None }]);
+    let page = |beside| Input::Said {
+        from: ONE,
+        command: Ok(Command::Page { peer: name("bob").into(), count: 2, beside }),
+        reference: None,
+    };
+    for (place, seqs) in [(0, vec![1, 2]), (3, vec![4, 5]), (4, vec![5]), (5, vec![])] {
+        let told = world.boxes(&[page(Beside::After(place))]);
+        let Notice::History { messages, .. } = &told[0].1.notice else { panic!("{told:?}") };
+        assert_eq!(messages.iter().map(|line| line.seq).collect::<Vec<_>>(), seqs, "{place}");
+    }
+    let told = world.boxes(&[page(Beside::Before(4))]);
     let Notice::History { messages, .. } = &told[0].1.notice else { panic!("{told:?}") };
     assert_eq!((messages.iter().map(|line| line.seq).collect::<Vec<_>>(), told[0].1.seq), (vec![2, 3], 5));
     assert_eq!(world.unread(), 5);
