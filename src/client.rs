@@ -22,6 +22,7 @@ use crate::time::Clock;
 use crate::transport::{self, Buffers, Writer};
 use boxes::Boxes;
 use command::Aliases;
+use console::screen::Preferences;
 use console::{Console, First, LAST_WORDS, Notifier, Rules};
 use event::{ANSWERS, Action, ConnectionId, Input, WITNESS};
 use floor::Floor;
@@ -84,6 +85,8 @@ pub struct Config {
     /// What calls for the user.
     pub rules: Arc<Rules>,
     pub aliases: Arc<Aliases>,
+    /// What the user wants of the full screen.
+    pub preferences: Preferences,
     /// Only a box on the client that is running.
     pub attach: bool,
     /// Without a terminal: what is told is for boxes alone.

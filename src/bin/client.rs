@@ -12,6 +12,9 @@ use clap::Parser;
 use peerchat::cli;
 use peerchat::client::command::Aliases;
 use peerchat::client::console::Rules;
+use peerchat::client::console::screen::Preferences;
+use peerchat::client::console::screen::colours::Colours;
+use peerchat::client::console::screen::keymap::KeyMap;
 use peerchat::client::one_shot::OneShot;
 use peerchat::client::settings::{self, Account, Settings};
 use peerchat::client::transfer::Transfer;
@@ -118,9 +121,11 @@ fn linger(text: &str) -> Result<Option<Duration>, String> {
 /// What is to be done: the command line, and what the configuration file says where that says nothing.
 struct Task {
     arguments: Arguments,
-    aliases: Aliases,
     user: Name,
     account: Account,
+    aliases: Aliases,
+    keys: KeyMap,
+    colours: Colours,
 }
 
 impl Task {
@@ -144,11 +149,12 @@ impl Task {
             );
             cli::lacking::<Arguments>(&wanted)
         }
-        Self { arguments, aliases: settings.aliases, user, account }
+        let Settings { aliases, keys, colours, .. } = settings;
+        Self { arguments, user, account, aliases, keys, colours }
     }
 
     fn run(self) -> anyhow::Result<u8> {
-        let Self { arguments, aliases, user, account } = self;
+        let Self { arguments, user, account, aliases, keys, colours } = self;
         let data_dir = arguments.data_dir.or(account.data_dir).map_or_else(client::default_data_dir, Ok)?;
         let passphrase_file = arguments.passphrase_file;
         let transfer =
@@ -183,8 +189,9 @@ impl Task {
         };
         let ip = arguments.ip.or(account.ip).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let port = arguments.port.or(account.port).unwrap_or_default();
-        let rules =
-            Rules::new(&user, account.mute.unwrap_or_default(), &account.highlight.unwrap_or_default());
+        let (mute, highlight) = (account.mute.unwrap_or_default(), account.highlight.unwrap_or_default());
+        let rules = Rules::new(&user, mute.iter().cloned(), &highlight);
+        let preferences = Preferences { keys, colours, highlight, mute: mute.into_iter().collect() };
         client::run(&Config {
             user,
             listen: SocketAddr::new(ip, port),
@@ -203,6 +210,7 @@ impl Task {
             notify_in_box: arguments.notify,
             rules: Arc::new(rules),
             aliases: Arc::new(aliases),
+            preferences,
             send,
         })
     }

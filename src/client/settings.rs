@@ -17,6 +17,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::addressee::Addressee;
 use super::command::Aliases;
+use super::console::screen::colours::Colours;
+use super::console::screen::keymap::KeyMap;
 use super::did_you_mean::nearest;
 use crate::protocol::rendezvous::Strangers;
 use crate::protocol::{Name, PublicKey};
@@ -28,8 +30,10 @@ mod template;
 
 const ACCOUNT: &str = "account";
 const ALIASES: &str = "aliases";
+const COLOURS: &str = "colours";
+const KEYS_OF_SCREEN: &str = "keys";
 /// What may stand in brackets.
-const SECTIONS: [&str; 2] = [ACCOUNT, ALIASES];
+const SECTIONS: [&str; 4] = [ACCOUNT, ALIASES, COLOURS, KEYS_OF_SCREEN];
 
 /// What the file says of an account. `None` for nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +62,8 @@ pub struct Settings {
     /// What holds for those that have one: theirs, and what is general.
     accounts: BTreeMap<Name, Account>,
     pub aliases: Aliases,
+    pub keys: KeyMap,
+    pub colours: Colours,
 }
 
 /// Where in the file something is wrong, and what.
@@ -94,16 +100,13 @@ impl Settings {
         for (key, value) in table {
             let at = key.span().start;
             match (key.get_ref().as_ref(), value.get_ref()) {
-                (ALIASES, DeValue::Table(aliases)) => {
-                    for (name, line) in aliases {
-                        let added = match line.get_ref() {
-                            DeValue::String(line) => settings.aliases.add(name.get_ref(), line),
-                            _ => Err("an alias stands for a command line in quotes".into()),
-                        };
-                        added.map_err(|what| mistake(name.span().start, format!("[{ALIASES}]: {what}")))?;
+                (ACCOUNT, DeValue::Table(_)) => {}
+                (section, DeValue::Table(entries)) if SECTIONS.contains(&section) => {
+                    for (name, value) in entries {
+                        let set = settings.set(section, name.get_ref(), value.get_ref());
+                        set.map_err(|what| mistake(name.span().start, format!("[{section}]: {what}")))?;
                     }
                 }
-                (ACCOUNT, DeValue::Table(_)) => {}
                 (section, _) if SECTIONS.contains(&section) => {
                     return Err(mistake(at, format!("{section:?} is a section: write [{section}]")));
                 }
@@ -117,6 +120,16 @@ impl Settings {
             settings.take_account(name, section, home, &mistake)?;
         }
         Ok(settings)
+    }
+
+    /// Takes an entry of a section whose entries have names of the user's choice.
+    fn set(&mut self, section: &str, name: &str, value: &DeValue<'_>) -> Result<(), String> {
+        let text = value.as_str().ok_or_else(|| format!("{name:?} needs a text in quotes"))?;
+        match section {
+            ALIASES => self.aliases.add(name, text),
+            COLOURS => self.colours.set(name, text),
+            _ => self.keys.bind(name, text),
+        }
     }
 
     fn take_account(

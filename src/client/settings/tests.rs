@@ -33,6 +33,9 @@ fn every_line_of_the_file_that_is_written_can_be_put_in_force() {
     assert_eq!(settings.user(), Some(&name("alice")));
     assert_eq!(settings.general.data_dir, Some("/home/alice/.local/share/peerchat".into()));
     assert_eq!(settings.aliases.find("j"), Some("JOIN #$1"));
+    // The keys and looks that are written are those that there are without a file.
+    let plain = Settings::default();
+    assert_eq!((&settings.keys, &settings.colours), (&plain.keys, &plain.colours));
     let work = settings.of(&name("work"));
     assert_eq!((work.port, work.discovery_port), (Some(7002), Some(7667)));
     assert_eq!((work.mute.as_deref(), work.highlight.as_ref().map(Vec::len)), (Some(&[][..]), Some(2)));
@@ -82,7 +85,13 @@ fn a_mistake_is_named_with_its_line() {
         ("[[account]]\nport = 1", "line 1: \"account\" is a section: write [account]"),
         ("[aliases]\n\nchat = 'WHY'", "line 3: [aliases]: \"chat\" can't be an alias: CHAT is a command"),
         ("[aliases]\nx = 'XYZZY'", "line 2: [aliases]: an alias stands for a command, and \"XYZZY\" is none"),
-        ("[aliases]\nquiet = true", "line 2: [aliases]: an alias stands for a command line in quotes"),
+        ("[aliases]\nquiet = true", "line 2: [aliases]: \"quiet\" needs a text in quotes"),
+        ("[keys]\n'alt+x' = 'next'", "line 2: [keys]: \"next\" is no action; did you mean \"none\"?"),
+        ("[keys]\nhyper = 'redraw'", "line 2: [keys]: \"hyper\" is no key that a terminal tells"),
+        ("[colours]\ntiem = 'red'", "line 2: [colours]: \"tiem\" has no colour here; did you mean \"time\"?"),
+        ("[colours]\n\ntime = 'rde'", "line 3: [colours]: \"rde\" is no colour; did you mean \"red\"?"),
+        ("[colors]\ntime = 'red'", "line 1: there is no key \"colors\"; did you mean \"colours\"?"),
+        ("keys = 1", "line 1: \"keys\" is a section: write [keys]"),
         ("[account.Bob]\nport = 1", "line 1: names are in lower case: write \"bob\""),
         ("[account.bob]\nprt = 1", "line 2: there is no key \"prt\"; did you mean \"port\"?"),
         ("[account.bob]\nuser = 'bob'", "line 2: \"user\" stands above all sections; this one is bob's"),
@@ -96,6 +105,15 @@ fn a_mistake_is_named_with_its_line() {
     }
     let homeless = Settings::parse("data-dir = '~/x'", None).unwrap_err().to_string();
     assert_eq!(homeless, "line 1: data-dir: there is no home directory: write the whole path");
+}
+
+#[test]
+fn keys_and_colours_are_taken() {
+    let settings = parse("[keys]\n'alt+x' = 'redraw'\n[colours]\ntime = 'red'\n").unwrap();
+    let (mut keys, mut colours) = (KeyMap::default(), Colours::default());
+    keys.bind("alt+x", "redraw").unwrap();
+    colours.set("time", "red").unwrap();
+    assert_eq!((settings.keys, settings.colours), (keys, colours));
 }
 
 #[test]
@@ -132,7 +150,7 @@ fn the_documentation_has_every_key_and_no_other() {
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let named: Vec<&str> = rows.map(|(key, _)| key).collect();
     let keys: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
-    let sections = ["[aliases]", "[account.NAME]"];
+    let sections = ["[aliases]", "[keys]", "[colours]", "[account.NAME]"];
     assert_eq!(named, [&keys[..], &sections[..]].concat());
 }
 
