@@ -22,6 +22,7 @@ use crate::protocol::room::RoomKey;
 use crate::protocol::{Name, PublicKey, VERSION};
 use crate::store::journal::Seq;
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
+pub(crate) use numbers::size;
 pub use prompt::PromptLine;
 pub use rooms::{
     MemberLine, MemberState, MemberWhy, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState,
