@@ -181,9 +181,10 @@ impl Attached<'_> {
     }
 
     fn show_prompt(&mut self, line: &PromptLine) {
-        let PromptLine { conversation, waiting, unread, contacts, rooms } = line.clone();
+        let PromptLine { conversation, waiting, unread, work, contacts, rooms } = line.clone();
         let prompt = &mut self.prompt;
-        (prompt.conversation, prompt.waiting, prompt.unread) = (conversation, waiting, unread);
+        (prompt.conversation, prompt.waiting) = (conversation, waiting);
+        (prompt.unread, prompt.work) = (unread, work);
         contacts.into_iter().for_each(|contacts| prompt.contacts = contacts.into());
         rooms.into_iter().for_each(|rooms| prompt.rooms = rooms.into());
         self.console.prompt(prompt.clone());

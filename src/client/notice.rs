@@ -23,7 +23,7 @@ use crate::protocol::{Name, PublicKey, VERSION};
 use crate::store::journal::Seq;
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
 pub(crate) use numbers::size;
-pub use prompt::PromptLine;
+pub use prompt::{PromptLine, Work};
 pub use rooms::{
     MemberLine, MemberState, MemberWhy, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState,
     RoomWhy,

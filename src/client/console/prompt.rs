@@ -83,6 +83,24 @@ impl Shown {
         all.filter(|it| it.starts_with(&stem)).map(|it| format!("{slash}{}", name(&it))).collect()
     }
 
+    /// The usage of a command, until its last argument is begun.
+    fn usage(&self, line: &str) -> Option<String> {
+        let (word, rest) = line.trim_start().split_once(char::is_whitespace)?;
+        if !self.is_command(word) {
+            return None;
+        }
+        if let Some(line) = self.aliases.find(word) {
+            return Some(format!("{}: stands for {line}", word.to_lowercase()));
+        }
+        let spec = command::find(word)?;
+        let room = rest.trim_start().starts_with('#');
+        let takes_room = |(usage, _): &&(&str, &str)| usage.split(' ').nth(1) == Some("#name");
+        let fitting = spec.usages.iter().find(|usage| takes_room(usage) == room);
+        let (usage, meaning) = fitting.or(spec.usages.first())?;
+        let begun = rest.split_whitespace().count();
+        usage.split(' ').nth(begun.saturating_add(1)).map(|_| format!("{usage}: {meaning}"))
+    }
+
     fn users(&self, word: &str) -> Vec<String> {
         beginning(word, &self.prompt.contacts)
     }
@@ -150,22 +168,9 @@ impl terminal::Prompt for Shown {
         Completion { start, candidates }
     }
 
-    /// The usage of a command, until its last argument is begun.
+    /// Help for a command that is being typed, or how far long work has come.
     fn hint(&self, line: &str) -> Option<String> {
-        let (word, rest) = line.trim_start().split_once(char::is_whitespace)?;
-        if !self.is_command(word) {
-            return None;
-        }
-        if let Some(line) = self.aliases.find(word) {
-            return Some(format!("{}: stands for {line}", word.to_lowercase()));
-        }
-        let spec = command::find(word)?;
-        let room = rest.trim_start().starts_with('#');
-        let takes_room = |(usage, _): &&(&str, &str)| usage.split(' ').nth(1) == Some("#name");
-        let fitting = spec.usages.iter().find(|usage| takes_room(usage) == room);
-        let (usage, meaning) = fitting.or(spec.usages.first())?;
-        let begun = rest.split_whitespace().count();
-        usage.split(' ').nth(begun.saturating_add(1)).map(|_| format!("{usage}: {meaning}"))
+        self.usage(line).or_else(|| self.prompt.work.as_ref().map(ToString::to_string))
     }
 
     /// Whether it is one message.
@@ -222,6 +227,7 @@ fn beginning(word: &str, all: &[impl ToString]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::notice::Work;
     use crate::terminal::Prompt as _;
 
     fn prompt(conversation: Option<&str>) -> Shown {
@@ -237,6 +243,7 @@ mod tests {
             conversation: conversation.map(|name| name.parse().unwrap()),
             unread: unread.iter().map(|(name, count)| (name.parse().unwrap(), *count)).collect(),
             waiting,
+            work: None,
             contacts: ["bea", "bob", "bobby", "carol"].map(|name| name.parse().unwrap()).into(),
             rooms: ["#lab", "#lab~2", "#tea"].map(|room| room.parse().unwrap()).into(),
         });
@@ -334,6 +341,16 @@ mod tests {
             forms(Some("bob"), 0),
             ["[unread: carol 2, dave 1] bob> ", "[3 unread] bob> ", "[3]> ", "> "]
         );
+    }
+
+    #[test]
+    fn long_work_stands_where_help_does_not() {
+        let mut shown = prompt(Some("bob"));
+        shown.prompt.work = Some(Work::Searching { done: 1, of: 2 });
+        for line in ["", "hello", "/contacts"] {
+            assert_eq!(shown.hint(line).unwrap(), "searching: 1 of 2 messages indexed", "{line}");
+        }
+        assert!(shown.hint("/why ").unwrap().starts_with("WHY <user>"));
     }
 
     #[test]
