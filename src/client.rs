@@ -75,6 +75,8 @@ pub struct Config {
     /// No bell rings for a message.
     pub quiet: bool,
     pub notify: Option<PathBuf>,
+    /// Line by line also at a terminal with room for a whole screen.
+    pub line: bool,
     /// Only a box on the client that is running.
     pub attach: bool,
     /// Without a terminal: what is told is for boxes alone.

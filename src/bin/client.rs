@@ -56,6 +56,9 @@ struct Arguments {
     /// What --detach starts
     #[arg(long, hide = true, conflicts_with_all = ["transfer", "send", "attach", "json", "detach"])]
     detached: bool,
+    /// Line by line at a terminal, in place of the whole screen
+    #[arg(long)]
+    line: bool,
     /// Write one JSON object a line, for scripts
     #[arg(long)]
     json: bool,
@@ -143,6 +146,7 @@ fn run(mut arguments: Arguments) -> anyhow::Result<u8> {
         discovery_port: arguments.dport,
         data_dir,
         json: arguments.json,
+        line: arguments.line,
         attach: arguments.attach,
         detached: arguments.detached,
         linger: arguments.linger,

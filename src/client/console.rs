@@ -3,7 +3,8 @@
 //! line in [`Console::start`].
 //!
 //! - `pipe`: plain standard input and output, also for `--json`;
-//! - `terminal`: a user at a terminal; `prompt`: what the prompt shows and Tab completes;
+//! - `screen`: a user at a terminal, the whole of which is drawn;
+//! - `terminal`: a user at a terminal, line by line; `prompt`: what the prompt shows and Tab completes;
 //! - `output`: how notices are written, with `flaps`: links that come and go, and `spread`: how many members of a room have a
 //!   message; `notify`: runs a command for each message;
 //! - `attention`: what calls for the user.
@@ -24,6 +25,7 @@ pub use notify::{Notifier, check as check_notify};
 pub use output::First;
 use output::Output;
 pub use pipe::read_command;
+use screen::Preferences;
 
 mod attention;
 mod flaps;
@@ -89,11 +91,28 @@ impl Console {
     ) -> io::Result<(Self, Receiver<Vec<Input>>)> {
         let (json, commands) = (config.json, config.send.is_none());
         let tty = Tty::open().filter(|_| commands && !json);
-        let output = if json { Output::json() } else { Output::text(tty.is_some(), !config.quiet, first) };
         let history = config.data_dir.join(format!("{}.history", config.user));
         let front_end: FrontEnd = match tty.clone() {
-            Some(tty) => Box::new(|channels| terminal::run(tty, output, history, channels)),
-            None => Box::new(move |channels| pipe::run(output, json, commands, channels)),
+            Some(tty) if !config.line && tty.has_room(screen::ROOM) => {
+                let setup = screen::Setup {
+                    tty,
+                    history,
+                    data_dir: config.data_dir.clone(),
+                    user: config.user.to_string(),
+                    first,
+                    bell: !config.quiet,
+                    preferences: Preferences::default(),
+                };
+                Box::new(|channels| screen::run(setup, channels))
+            }
+            Some(tty) => {
+                let output = Output::text(true, !config.quiet, first);
+                Box::new(|channels| terminal::run(tty, output, history, channels))
+            }
+            None => {
+                let output = if json { Output::json() } else { Output::text(false, !config.quiet, first) };
+                Box::new(move |channels| pipe::run(output, json, commands, channels))
+            }
         };
         let notifier = config.notify.clone().map(Notifier::start).transpose()?;
         let (send, batches) = bounded(OUTPUT_BATCHES);

@@ -43,6 +43,7 @@ impl Command {
             Self::Read(peer, up_to) => ("read", json!({"peer": peer, "up_to": up_to})),
             Self::Prompt => ("prompt", none),
             Self::Quiet => ("quiet", none),
+            Self::Reads => ("reads", none),
             Self::Detach => ("detach", none),
             Self::Search { words, within } => ("search", json!({"words": words.join(" "), "peer": within})),
             Self::Why(peer) => ("why", json!({"peer": peer})),
@@ -143,6 +144,7 @@ mod tests {
             Command::Read(bob.into(), 9),
             Command::Prompt,
             Command::Quiet,
+            Command::Reads,
             meant("chat carol hi"),
             meant("//help"),
         ] {
