@@ -23,7 +23,7 @@ use crate::transport::{self, Buffers, Writer};
 use boxes::Boxes;
 use command::Aliases;
 use console::screen::Preferences;
-use console::{Console, First, LAST_WORDS, Notifier, Rules};
+use console::{Console, First, LAST_WORDS, Notifier};
 use event::{ANSWERS, Action, ConnectionId, Input, WITNESS};
 use floor::Floor;
 use network::mapping::Mapper;
@@ -82,11 +82,11 @@ pub struct Config {
     pub notify: Option<PathBuf>,
     /// The same, if this is a box on a client that runs: that client runs the usual command, and once is enough.
     pub notify_in_box: Option<PathBuf>,
-    /// What calls for the user.
-    pub rules: Arc<Rules>,
     pub aliases: Arc<Aliases>,
-    /// What the user wants of the full screen.
+    /// What calls for the user, and the keys and colours of the full screen.
     pub preferences: Preferences,
+    /// Line by line also at a terminal with room for a whole screen.
+    pub line: bool,
     /// Only a box on the client that is running.
     pub attach: bool,
     /// Without a terminal: what is told is for boxes alone.
@@ -187,7 +187,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let node = Node::new(setup, clock.now(), &journal)?;
     let boxes = if config.send.is_some() { Boxes::none() } else { take_boxes(config, &journal_path)? };
     let notify = config.notify.clone().filter(|_| config.detached);
-    let notifier = notify.map(|program| Notifier::start(program, Arc::clone(&config.rules)));
+    let notifier = notify.map(|program| Notifier::start(program, Arc::clone(&config.preferences.rules)));
     let notifier = notifier.transpose().context("no thread for the command")?;
     let text = config.send.clone().map(|OneShot { to, text }| Input::Send { to, text });
     let first = text.into_iter().chain(notifier.is_some().then_some(Input::Attached(WITNESS))).collect();

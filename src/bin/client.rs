@@ -16,7 +16,7 @@ use peerchat::client::console::screen::Preferences;
 use peerchat::client::console::screen::colours::Colours;
 use peerchat::client::console::screen::keymap::KeyMap;
 use peerchat::client::one_shot::OneShot;
-use peerchat::client::settings::{self, Account, Settings};
+use peerchat::client::settings::{self, Account, Mode, Settings};
 use peerchat::client::transfer::Transfer;
 use peerchat::client::{self, Config, detach};
 use peerchat::logging;
@@ -71,6 +71,9 @@ struct Arguments {
     /// What --detach starts
     #[arg(long, hide = true, conflicts_with_all = ["transfer", "send", "attach", "json", "detach"])]
     detached: bool,
+    /// Line by line at a terminal, in place of the whole screen; --line=false draws it whatever the configuration says
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    line: Option<bool>,
     /// Write one JSON object a line, for scripts
     #[arg(long)]
     json: bool,
@@ -190,8 +193,8 @@ impl Task {
         let ip = arguments.ip.or(account.ip).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let port = arguments.port.or(account.port).unwrap_or_default();
         let (mute, highlight) = (account.mute.unwrap_or_default(), account.highlight.unwrap_or_default());
-        let rules = Rules::new(&user, mute.iter().cloned(), &highlight);
-        let preferences = Preferences { keys, colours, highlight, mute: mute.into_iter().collect() };
+        let rules = Arc::new(Rules::new(&user, mute, &highlight));
+        let preferences = Preferences { keys, colours, rules };
         client::run(&Config {
             user,
             listen: SocketAddr::new(ip, port),
@@ -199,6 +202,7 @@ impl Task {
             discovery_port: arguments.dport.or(account.discovery_port).unwrap_or(DISCOVERY_PORT),
             data_dir,
             json: arguments.json,
+            line: arguments.line.unwrap_or(account.mode == Some(Mode::Line)),
             attach: arguments.attach,
             detached: arguments.detached,
             linger: arguments.linger,
@@ -208,7 +212,6 @@ impl Task {
             quiet: arguments.quiet.or(account.quiet).unwrap_or_default(),
             notify: arguments.notify.clone().or(account.notify),
             notify_in_box: arguments.notify,
-            rules: Arc::new(rules),
             aliases: Arc::new(aliases),
             preferences,
             send,

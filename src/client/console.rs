@@ -3,7 +3,8 @@
 //! line in [`Console::start`].
 //!
 //! - `pipe`: plain standard input and output, also for `--json`;
-//! - `terminal`: a user at a terminal; `prompt`: what the prompt shows and Tab completes;
+//! - `screen`: a user at a terminal, the whole of which is drawn;
+//! - `terminal`: a user at a terminal, line by line; `prompt`: what the prompt shows and Tab completes;
 //! - `output`: how notices are written, with `flaps`: links that come and go, and `spread`: how many members of a room have a
 //!   message; `notify`: runs a command for each message;
 //! - `attention`: what calls for the user, and what is shown as unread.
@@ -94,24 +95,37 @@ impl Console {
     ) -> io::Result<(Self, Receiver<Vec<Input>>)> {
         let (json, commands) = (config.json, config.send.is_none());
         let tty = Tty::open().filter(|_| commands && !json);
-        let (aliases, rules) = (Arc::clone(&config.aliases), Arc::clone(&config.rules));
+        let (aliases, rules) = (Arc::clone(&config.aliases), Arc::clone(&config.preferences.rules));
         let bell = (!config.quiet).then(|| Arc::clone(&rules));
-        let output = if json {
-            Output::json()
-        } else {
-            Output::text(tty.is_some(), bell, Arc::clone(&aliases), first)
-        };
         let notifier = notify.map(|program| Notifier::start(program.to_owned(), Arc::clone(&rules)));
         let notifier = notifier.transpose()?;
+        let history = config.data_dir.join(format!("{}.history", config.user));
         let front_end: FrontEnd = match tty.clone() {
+            Some(tty) if !config.line && tty.has_room(screen::ROOM) => {
+                let setup = screen::Setup {
+                    tty,
+                    history,
+                    data_dir: config.data_dir.clone(),
+                    user: config.user.to_string(),
+                    first,
+                    bell: !config.quiet,
+                    preferences: config.preferences.clone(),
+                    aliases,
+                };
+                Box::new(|channels| screen::run(setup, channels))
+            }
             Some(tty) => {
-                let history = config.data_dir.join(format!("{}.history", config.user));
+                let output = Output::text(true, bell, Arc::clone(&aliases), first);
                 let prompt = Shown::new(aliases, rules);
                 Box::new(move |channels| terminal::run(tty, output, history, prompt, channels))
             }
+            None if json => Box::new(move |channels| {
+                pipe::run(Output::json(), commands.then_some(Parse::Script), channels)
+            }),
             None => {
-                let parse = if json { Parse::Script } else { Parse::Typed(aliases) };
-                Box::new(move |channels| pipe::run(output, commands.then_some(parse), channels))
+                let output = Output::text(false, bell, Arc::clone(&aliases), first);
+                let parse = commands.then_some(Parse::Typed(aliases));
+                Box::new(move |channels| pipe::run(output, parse, channels))
             }
         };
         let (send, batches) = bounded(OUTPUT_BATCHES);

@@ -30,6 +30,7 @@ pub use rooms::{
 };
 pub use text::Look;
 pub(crate) use text::{many, safe_text, write_delivered, write_line, write_spread, write_welcome};
+pub use time::timestamp as moment;
 pub use why::{AddressLine, DiscoveryLine, Goodbye, Nat, Reason, Why};
 
 mod decode;

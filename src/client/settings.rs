@@ -45,6 +45,7 @@ pub struct Account {
     pub discovery_port: Option<u16>,
     pub discovery_key: Option<PublicKey>,
     pub data_dir: Option<PathBuf>,
+    pub mode: Option<Mode>,
     pub strangers: Option<Strangers>,
     /// In bytes.
     pub keep_free: Option<u64>,
@@ -53,6 +54,14 @@ pub struct Account {
     pub log_file: Option<PathBuf>,
     pub mute: Option<Vec<Addressee>>,
     pub highlight: Option<Vec<String>>,
+}
+
+/// What is drawn at a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The whole screen, where there is room for it.
+    Full,
+    Line,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use pty_process::blocking::Command;
 
 use crate::support::client::Client;
 use crate::support::discovery::{Discovery, scratch};
-use crate::support::terminal::{Terminal, command};
+use crate::support::terminal::{Terminal, command, full_screen};
 
 /// Bob's client with a file that says this.
 fn configured(directory: &std::path::Path, discovery: &Discovery, text: &str) -> Command {
@@ -92,4 +92,33 @@ fn what_is_muted_rings_no_bell_and_is_not_shown_as_unread() {
     assert_eq!(bob.bells(), 2);
     bob.enter("LOGOUT");
     bob.expect_end(0);
+}
+
+#[test]
+fn the_file_says_what_is_drawn_and_how() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let start = |text: &str, more: &[&str]| {
+        let file = directory.path().join("bob.toml");
+        fs::write(&file, text).unwrap();
+        let options = [&["--config", file.to_str().unwrap()], more].concat();
+        Terminal::run(full_screen(directory.path(), "bob", discovery.address, &options))
+    };
+    let drew_all = |bob: &Terminal| bob.written.windows(8).any(|bytes| bytes == b"\x1b[?1049h");
+    let text = "mode = 'line'\n[aliases]\nw = 'WHY'\n[keys]\nf5 = 'conversation-0'\n";
+    let mut bob = start(text, &[]);
+    bob.expect("* discovery: up");
+    bob.enter("LOGOUT");
+    bob.expect_end(0);
+    assert!(!drew_all(&bob));
+
+    let text = format!("{text}[colours]\nstatus = 'underline'\n");
+    let mut bob = start(&text, &["--line=false"]);
+    bob.wait("the whole screen", drew_all);
+    bob.enter("HELP");
+    bob.expect("w: stands for WHY");
+    bob.enter("w nemo");
+    bob.expect("nemo is not a contact");
+    bob.enter("/logout");
+    bob.ended();
 }

@@ -45,6 +45,11 @@ impl Aliases {
         self.0.iter().map(|(name, line)| (name.as_str(), line.as_str()))
     }
 
+    /// What `HELP` says of each.
+    pub fn help(&self) -> impl Iterator<Item = String> {
+        self.iter().map(|(name, line)| format!("{name}: stands for {line}"))
+    }
+
     /// What a word stands for, which may begin with a `/`.
     pub fn find(&self, word: &str) -> Option<&str> {
         let name = word.strip_prefix('/').unwrap_or(word);

@@ -44,6 +44,8 @@ pub enum Command {
     Read(Addressee, Seq),
     /// Tell what a prompt shows, now and whenever it has changed.
     Prompt,
+    /// In this box messages count as read by [`Command::Read`] alone.
+    Reads,
     /// Show no messages in this box. It counts as the first line of a box only.
     Quiet,
     /// End this box; the client goes on, if it runs without a terminal.

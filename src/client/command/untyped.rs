@@ -25,6 +25,7 @@ pub static UNTYPED: &[(&str, Parser)] = &[
     }),
     ("prompt", |_| Ok(Command::Prompt)),
     ("quiet", |_| Ok(Command::Quiet)),
+    ("reads", |_| Ok(Command::Reads)),
     ("read", |args| {
         let (peer, up_to) = (args.addressee("peer")?, args.place("up_to")?);
         up_to.map(|up_to| Command::Read(peer, up_to)).ok_or_else(|| args.missing("up_to"))

@@ -31,11 +31,12 @@ impl Rules {
         self.muted.contains(conversation)
     }
 
-    /// Whether a message holds a word that calls wherever it stands.
     fn is_highlight(&self, text: &Body, in_room: bool) -> bool {
-        let Body::Text(text) = text else {
-            return false;
-        };
+        matches!(text, Body::Text(text) if self.mentions(text, in_room))
+    }
+
+    /// Whether a text holds a word that calls wherever it stands.
+    pub fn mentions(&self, text: &str, in_room: bool) -> bool {
         let own = Some(&self.own).filter(|own| in_room && !own.is_empty());
         let mut words = self.highlights.iter().chain(own).peekable();
         if words.peek().is_none() {

@@ -223,9 +223,7 @@ impl Output {
                 }
                 Notice::Help { .. } => {
                     notice.write_text(look, out);
-                    for (name, line) in self.aliases.iter() {
-                        write_line(&format!("{name}: stands for {line}"), look, out);
-                    }
+                    self.aliases.help().for_each(|line| write_line(&line, look, out));
                 }
                 _ => notice.write_text(look, out),
             }

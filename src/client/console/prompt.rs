@@ -31,6 +31,15 @@ impl Shown {
         self.unread.prompt(&self.prompt);
     }
 
+    /// The user goes there, which the client will say as well.
+    pub fn enter(&mut self, conversation: Option<Addressee>) {
+        self.prompt.conversation = conversation;
+    }
+
+    pub fn aliases(&self) -> &Aliases {
+        &self.aliases
+    }
+
     pub fn told(&mut self, notice: &Notice) {
         self.unread.told(notice, &self.prompt);
     }

@@ -75,7 +75,7 @@ impl Session<'_> {
             self.flush()?;
             let asked = self.terminal.is_asked();
             let idle = self.waiting.is_empty();
-            let keys = if idle { self.terminal.typed.clone() } else { never() };
+            let keys = if idle { self.terminal.keyboard.typed.clone() } else { never() };
             let commands = if idle { &nowhere } else { &channels.commands };
             let batches = if asked { never() } else { channels.batches.clone() };
             let tick = self.output.deadline().filter(|_| !asked).map_or_else(never, at);
@@ -93,7 +93,7 @@ impl Session<'_> {
                     }
                     // The terminal is gone.
                     Err(_) => {
-                        self.terminal.typed = never();
+                        self.terminal.keyboard.typed = never();
                         channels.tell(Input::Signal);
                     }
                 },

@@ -63,6 +63,10 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
             let message = "quiet counts as the first line of a box, and only there".into();
             node.refuse(Code::BadCommand, None, message);
         }
+        Command::Reads => {
+            let asker = node.fx.output.asker();
+            node.conversations.reads(asker);
+        }
         Command::Detach => boxes::detach(node),
         Command::Search { words, within } => searching::search_for(node, words, within.as_ref()),
         Command::Why(Addressee::Room(room)) => room_commands::why(node, room),

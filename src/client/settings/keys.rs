@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use toml::de::DeValue;
 
-use super::Account;
+use super::{Account, Mode};
 use crate::cli;
 use crate::client::addressee::Addressee;
 use crate::protocol::rendezvous::Strangers;
@@ -67,6 +67,19 @@ that discovery sees.",
         example: r#""~/.local/share/peerchat""#,
         meaning: "Where your journal is kept.",
         take: |it, value, home| put(&mut it.data_dir, path(value, home)),
+    },
+    Key {
+        name: "mode",
+        example: r#""full""#,
+        meaning: "What is drawn at a terminal: \"full\" is the whole screen, \"line\" is one line\nafter the other.",
+        take: |it, value, _| {
+            let mode = match text(value)? {
+                "full" => Ok(Mode::Full),
+                "line" => Ok(Mode::Line),
+                _ => Err("\"full\" or \"line\" is wanted here".into()),
+            };
+            put(&mut it.mode, mode)
+        },
     },
     Key {
         name: "strangers",

@@ -74,6 +74,7 @@ fn a_mistake_is_named_with_its_line() {
         ("user = 5", "line 1: user: a text in quotes is wanted here"),
         ("user = 'Alice'", "line 1: user: names are in lower case: write \"alice\""),
         ("quiet = 'yes'", "line 1: quiet: true or false is wanted here"),
+        ("mode = 'screen'", "line 1: mode: \"full\" or \"line\" is wanted here"),
         ("strangers = 'no'", "line 1: strangers: \"open\", \"ask\", \"all\" or \"closed\" is wanted here"),
         ("keep-free = 1.5", "line 1: keep-free: a whole number of MiB is wanted here"),
         ("data-dir = 'chat'", "line 1: data-dir: a path that begins with / or ~/ is wanted here"),

@@ -187,6 +187,21 @@ fn what_a_box_has_read_is_told_to_all_and_a_page_reads_nothing() {
 }
 
 #[test]
+fn in_a_box_that_says_what_is_read_nothing_is_read_by_writing() {
+    let mut world = World::with_boxes();
+    world.boxes(&[Input::LinkSays(1, vec![Peer::Message(support::message(8, 1, "x"))])]);
+    let say = |command| Input::Said { from: ONE, command: Ok(command), reference: None };
+    world.boxes(&[say(Command::Reads)]);
+    world.boxes(&[said(ONE, "CHAT bob hi")]);
+    assert_eq!(world.unread(), 1);
+    world.boxes(&[say(Command::Read(name("bob").into(), 1))]);
+    assert_eq!(world.unread(), 0);
+    world.boxes(&[Input::LinkSays(1, vec![Peer::Message(support::message(8, 2, "x"))])]);
+    world.boxes(&[said(TWO, "CHAT bob hi")]);
+    assert_eq!(world.unread(), 0, "that is a matter of each box");
+}
+
+#[test]
 fn a_box_that_comes_is_told_what_none_has_shown() {
     let (journal, now) = (support::journal(&["bob"]), support::at(0));
     let node = Node::new(Setup { silent: true, ..setup(1) }, now, &journal).unwrap();
