@@ -33,7 +33,7 @@ but something was refused.";
 
 /// Chat with people directly, peer to peer, encrypted end to end.
 ///
-/// What is written to somebody who is away waits in a local outbox and is delivered when both are online. What is not
+/// What is written to a user who is away waits in a local outbox and is delivered when both are online. What is not
 /// given here is taken from a configuration file, which --write-config writes.
 #[derive(Parser)]
 #[command(name = "client", version, after_long_help = AFTER)]
@@ -87,7 +87,7 @@ struct Arguments {
     /// Send one text to a user or a '#room', and end once they have it; '-' sends what standard input holds
     #[arg(long, num_args = 2, value_names = ["TO", "TEXT"], allow_hyphen_values = true, conflicts_with = "transfer")]
     send: Option<Vec<String>>,
-    /// How users are met whom you have neither asked for nor answered [default: open]
+    /// How users are met that you have neither asked for nor answered [default: open]
     #[arg(long, value_enum, value_name = "HOW")]
     strangers: Option<Strangers>,
     /// Take nothing from peers while the disk has less than this free [default: 256 MiB, or 5 % of a small one]

@@ -84,7 +84,7 @@ that discovery sees.",
     Key {
         name: "strangers",
         example: r#""open""#,
-        meaning: "How users are met whom you have neither asked for nor answered: \"open\" takes
+        meaning: "How users are met that you have neither asked for nor answered: \"open\" takes
 a few messages from each, \"ask\" only says that they ask, \"all\" answers each
 at once, \"closed\" takes no new contacts.",
         take: |it, value, _| {
