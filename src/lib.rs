@@ -17,7 +17,7 @@
 //! | `terminal` | a line editor on a terminal, for any program |
 //! | [`logging`], [`cli`], [`scheduling`], [`secrecy`] | logs; command lines; the scheduler's policy; who may read the memory |
 //! | [`discovery`] | the rendezvous server: [`discovery::registry`] decides, a loop saves and acts |
-//! | [`client`] | the chat box: [`client::node`] decides, [`client::run`] has the loop, [`client::console`] the front ends, which run here or, over a socket, in other programs |
+//! | [`client`] | the chat box: [`client::node`] decides, [`client::run`] has the loop, [`client::console`] the front ends, which run here or, over a socket, in other programs; [`client::settings`] reads the configuration file |
 //!
 //! # Three paths
 //!

@@ -35,12 +35,18 @@ pub struct Terminal {
     pub reflows: bool,
 }
 
-/// How a client is started in a terminal.
+/// How a client is started in a terminal, line by line.
 pub fn command(directory: &Path, name: &str, discovery: SocketAddr, options: &[&str]) -> Command {
+    full_screen(directory, name, discovery, options).arg("--line")
+}
+
+/// How a client is started that draws the whole of its terminal.
+pub fn full_screen(directory: &Path, name: &str, discovery: SocketAddr, options: &[&str]) -> Command {
     Command::new(env!("CARGO_BIN_EXE_client"))
         .env_remove("RUST_LOG")
         .env_remove("NO_COLOR")
         .env_remove("XDG_RUNTIME_DIR")
+        .env("XDG_CONFIG_HOME", "/nowhere")
         .env("TERM", "xterm-256color")
         .args(["--data-dir", directory.to_str().unwrap()])
         .args(answering(options))
