@@ -13,6 +13,7 @@ mod terminal {
     mod boxes;
     mod logs;
     mod readme;
+    mod screen;
     mod typing;
     mod width;
 }
