@@ -14,6 +14,7 @@ mod terminal {
     mod config;
     mod logs;
     mod readme;
+    mod screen;
     mod typing;
     mod width;
 }
