@@ -26,6 +26,12 @@ impl Shown {
         Self { prompt: Prompt::default(), aliases, unread: Unread::new(rules) }
     }
 
+    /// Whether the contacts and rooms are those of this prompt.
+    pub fn knows_the_same(&self, prompt: &Prompt) -> bool {
+        let Prompt { contacts, rooms, .. } = &self.prompt;
+        Arc::ptr_eq(contacts, &prompt.contacts) && Arc::ptr_eq(rooms, &prompt.rooms)
+    }
+
     pub fn set(&mut self, prompt: Prompt) {
         self.prompt = prompt;
         self.unread.prompt(&self.prompt);

@@ -260,9 +260,7 @@ impl Model {
 
     /// What the prompt shows: the conversations there are, and what is unread.
     pub fn prompt(&mut self, prompt: Prompt, now: Now) {
-        let before = &self.editor.prompt.0;
-        let same =
-            Arc::ptr_eq(&before.contacts, &prompt.contacts) && Arc::ptr_eq(&before.rooms, &prompt.rooms);
+        let same = self.editor.prompt.0.knows_the_same(&prompt);
         self.list.set_unread(&prompt.unread);
         for who in if same { Vec::new() } else { self.list.update(&prompt) } {
             self.views.remove(&who);
