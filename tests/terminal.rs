@@ -11,6 +11,7 @@ use support::terminal::{Terminal, command};
 mod support;
 mod terminal {
     mod boxes;
+    mod full;
     mod logs;
     mod readme;
     mod typing;
