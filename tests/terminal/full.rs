@@ -11,6 +11,7 @@ mod keys;
 mod scrollback;
 mod size;
 mod slow;
+mod text;
 
 /// What stands between the list of conversations and the one that is open.
 const BORDER: char = '│';
