@@ -7,11 +7,13 @@ use crate::support::discovery::Discovery;
 use crate::support::terminal::{Terminal, full_screen};
 
 mod boxes;
+mod ends;
 mod keys;
 mod scrollback;
 mod size;
 mod slow;
 mod text;
+mod typing;
 
 /// What stands between the list of conversations and the one that is open.
 const BORDER: char = '│';
