@@ -4,7 +4,7 @@
 //! - `keyboard`: what is typed; `keys`: what bytes mean; `editor`: what keys do, with `line` and `history`; `prompt`: what the program tells it;
 //! - `screen`: what is drawn; `tty`: the terminal's modes; `printable`: text made safe to write;
 //! - `wrap`: lines in rows that fit the terminal;
-//! - `full`: a terminal that the program draws as a whole.
+//! - `full`: a terminal that the program draws as a whole; `pace`: how fast it takes that.
 
 use std::io::{self, Write};
 use std::thread;
@@ -33,6 +33,7 @@ mod history;
 mod keyboard;
 mod keys;
 mod line;
+mod pace;
 mod printable;
 mod prompt;
 mod screen;

@@ -5,11 +5,12 @@
 use std::io::{self, Write};
 use std::panic;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use signal_hook::consts::SIGTSTP;
 
+use super::pace::Pace;
 use super::{Keyboard, Tty, watch_changes};
 
 /// How long a terminal may take for what is on its way, before it is left.
@@ -23,6 +24,7 @@ pub struct Full {
     pub changes: Receiver<()>,
     /// Each is to be given to [`took`](Self::took).
     pub taken: Receiver<io::Result<()>>,
+    pace: Pace,
     frames: Sender<Vec<u8>>,
     /// Whether something is on its way to the terminal.
     busy: bool,
@@ -47,7 +49,17 @@ impl Full {
         })?;
         let keyboard = Keyboard::new(limit);
         let changes = watch_changes()?;
-        let mut full = Self { tty, keyboard, changes, taken, frames, busy: false, before: &[], open: false };
+        let mut full = Self {
+            tty,
+            keyboard,
+            changes,
+            taken,
+            pace: Pace::default(),
+            frames,
+            busy: false,
+            before: &[],
+            open: false,
+        };
         full.restore_in_panic();
         full.refresh()?;
         full.keyboard.start()?;
@@ -75,12 +87,22 @@ impl Full {
     /// Has a frame written, if the terminal [is ready](Self::is_ready); what it took is then in [`taken`](Self::taken).
     pub fn write(&mut self, frame: &[u8]) {
         let frame = [std::mem::take(&mut self.before), frame].concat();
-        self.busy = !frame.is_empty() && self.frames.try_send(frame).is_ok();
+        let bytes = frame.len();
+        self.busy = bytes > 0 && self.frames.try_send(frame).is_ok();
+        if self.busy {
+            self.pace.begins(Instant::now(), bytes);
+        }
+    }
+
+    /// When the terminal is likely to have shown what was written, but for what it shows within `slack`.
+    pub fn shown(&self, slack: Duration) -> Option<Instant> {
+        self.pace.shown().and_then(|at| at.checked_sub(slack))
     }
 
     /// A frame has been written, or could not be.
     pub fn took(&mut self, written: io::Result<()>) -> io::Result<()> {
         self.busy = false;
+        self.pace.ends(Instant::now());
         written
     }
 

@@ -39,6 +39,8 @@ mod view;
 pub(super) const ROOM: (usize, usize) = (60, 12);
 /// How long after a frame what arrives is drawn at the earliest.
 const PACE: Duration = Duration::from_millis(33);
+/// How long before what was written is shown the next frame is drawn for a key.
+const SLACK: Duration = Duration::from_millis(300);
 /// How many commands may wait for the client before no key is looked at.
 const MAX_WAITING: usize = 1000;
 
@@ -125,7 +127,7 @@ impl Session<'_> {
             waiting.extend(self.model.take_outgoing());
             let keys = if waiting.len() < MAX_WAITING { self.full.keyboard.typed.clone() } else { never() };
             let commands = if waiting.is_empty() { &nowhere } else { &channels.commands };
-            let frame = (self.full.is_ready() && self.model.change() != Change::None).then_some(self.next);
+            let frame = self.due().filter(|_| self.full.is_ready());
             let deadlines = [frame, self.model.deadline(), self.full.keyboard.deadline()];
             let tick = deadlines.into_iter().flatten().min().map_or_else(never, at);
             select! {
@@ -191,6 +193,20 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// When the next frame is drawn, if there is something to draw: at once where a key was pressed, but not long before a slow line
+    /// shows it.
+    fn due(&self) -> Option<Instant> {
+        let now = Instant::now();
+        match self.model.change() {
+            _ if self.model.ended().is_some() => None,
+            Change::None => None,
+            Change::Arrived => {
+                Some(self.full.shown(Duration::ZERO).map_or(self.next, |at| at.max(self.next)))
+            }
+            Change::Pressed => Some(self.full.shown(SLACK).map_or(now, |at| at.max(now))),
+        }
+    }
+
     /// Draws if there is something to draw, and the terminal takes it. What the terminal does not take is not queued: it is shown
     /// the latest once it does.
     fn draw(&mut self) {
@@ -199,12 +215,8 @@ impl Session<'_> {
             self.size = size;
             self.model.resize(size);
         }
-        let due = match self.model.change() {
-            Change::None => false,
-            Change::Arrived => Instant::now() >= self.next,
-            Change::Pressed => true,
-        };
-        if !due || !self.full.is_ready() || self.model.ended().is_some() {
+        let due = self.due().is_some_and(|at| at <= Instant::now());
+        if !due || !self.full.is_ready() {
             return;
         }
         let frame = self.model.frame(now(&self.clock));

@@ -75,7 +75,6 @@ impl Log {
             let gone = self.entries.pop_front();
             self.bytes -= gone.map_or(0, |gone| gone.weight());
         }
-        self.unread = true;
     }
 
     pub fn scroll(&mut self, by: isize) {

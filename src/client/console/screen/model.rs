@@ -134,6 +134,8 @@ pub struct Model {
     outgoing: Vec<Input>,
     contacts: Stale,
     rooms: Stale,
+    /// Whether it is known which conversations there are.
+    prompted: bool,
     size: (usize, usize),
     list_hidden: bool,
     change: Change,
@@ -172,6 +174,7 @@ impl Model {
             outgoing: Vec::new(),
             contacts: Stale::default(),
             rooms: Stale::default(),
+            prompted: false,
             size: (0, 0),
             list_hidden: false,
             change: Change::Pressed,
@@ -230,7 +233,7 @@ impl Model {
 
     /// Asks again for what may have changed.
     fn refresh(&mut self, now: Instant) {
-        if self.own.is_none() {
+        if self.own.is_none() || !self.prompted {
             return;
         }
         if self.contacts.take(now) {
@@ -257,10 +260,11 @@ impl Model {
                 self.show(None);
             }
         }
+        self.prompted = true;
         if self.list.has_unknown() {
             (self.contacts.stale, self.rooms.stale) = (true, true);
-            self.refresh(now.mono);
         }
+        self.refresh(now.mono);
         let conversation = self.open.clone();
         self.editor.prompt.0 = Prompt { conversation, ..prompt };
         if let Some(last) = self.last.take_if(|last| self.list.get(last).is_some()) {

@@ -424,6 +424,3 @@ fn row_in(row: isize, above: usize) -> usize {
     let above = isize::try_from(above).unwrap_or(0);
     usize::try_from(row.saturating_add(above)).unwrap_or(0)
 }
-
-#[cfg(test)]
-mod tests;

@@ -329,6 +329,11 @@ impl Model {
 
     /// The client says something by itself.
     fn say(&mut self, notice: Notice, now: Now) {
+        // How things stand is to be seen elsewhere.
+        self.log.unread |= !matches!(
+            notice,
+            Notice::Ready { .. } | Notice::Discovery { .. } | Notice::Reachable(_) | Notice::Requested { .. }
+        );
         self.log.add(Said::notice(now.wall, notice));
         self.changed(Change::Arrived);
     }
