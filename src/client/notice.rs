@@ -167,6 +167,8 @@ pub enum Notice {
         /// Who has done it, unless the member has.
         by: Option<Name>,
     },
+    /// With so many of the other members of a room there is a link now. The list of rooms shows it.
+    Linked { room: RoomLabel, room_id: RoomKey, linked: u64, members: u64 },
     /// What has become of a room; also the answer to `ROOM`, `JOIN`, `LEAVE`, `OWNER` and `TOPIC`.
     Room {
         room: RoomLabel,
@@ -431,6 +433,7 @@ impl Notice {
                 | Self::Delivered { .. }
                 | Self::Spread { .. }
                 | Self::Invite { .. }
+                | Self::Linked { .. }
                 | Self::Hello { .. }
                 | Self::Sent { .. }
                 | Self::Lagged

@@ -215,6 +215,7 @@ impl Node {
             if let Some(key) = key {
                 self.mates.down(key, id);
                 self.rooms.unlinked(key);
+                self.tell_linked(&key);
             }
             if let Some(person) = self.roster.get(contact).filter(|person| self.intake.hears(person)) {
                 let stranger = person.identity.standing == Standing::Stranger;

@@ -230,6 +230,21 @@ impl Node {
         }
     }
 
+    /// A link to one who may be a member of rooms has come or gone.
+    pub(super) fn tell_linked(&mut self, key: &PublicKey) {
+        let rooms: Vec<_> = self.rooms.iter().filter(|(_, room)| room.others().contains(key)).collect();
+        let counted = rooms.into_iter().map(|(id, room)| {
+            let linked = room.others().iter().filter(|key| self.mates.link(key).is_some()).count();
+            (id, linked as u64, room.joined.len() as u64)
+        });
+        for (id, linked, members) in counted.collect::<Vec<_>>() {
+            if let Some(room) = self.conversations.room(id) {
+                let (room, room_id) = (room.label.clone(), room.key);
+                self.fx.tell(Notice::Linked { room, room_id, linked, members });
+            }
+        }
+    }
+
     /// What a room is called here.
     pub(super) fn label(&self, room: RoomId) -> Option<RoomLabel> {
         self.conversations.room(room).map(|room| room.label.clone())

@@ -161,6 +161,7 @@ fn room_notices() -> Vec<Notice> {
         },
         Notice::Spread { id, to: room.clone(), have: 1, of: 1, is_final: true },
         Notice::Invite { room: room.clone(), room_id, from: bob.clone(), members, topic, stranger: true },
+        Notice::Linked { room: room.clone(), room_id, linked: 3, members: 5 },
         Notice::Member {
             room: room.clone(),
             room_id,

@@ -158,6 +158,12 @@ impl List {
         }
     }
 
+    pub fn set_linked(&mut self, who: &Addressee, linked: u64, members: u64) {
+        if let Some(About::Room(room)) = self.get_mut(who).map(|entry| &mut entry.about) {
+            (room.linked, room.members) = (linked, members);
+        }
+    }
+
     /// Whether something about a conversation is not told yet.
     pub fn has_unknown(&self) -> bool {
         self.entries.iter().any(|entry| entry.about == About::Unknown)

@@ -52,7 +52,6 @@ impl Model {
             }
             Notice::Link { peer, state, route, stranger } => {
                 self.list.set_link(&peer.clone().into(), state, route, now.wall);
-                self.rooms.stale = true;
                 self.changed(Change::Arrived);
                 if !stranger {
                     self.link(peer, state, route, now);
@@ -114,6 +113,10 @@ impl Model {
                 if asked == Some(Asked::Typed) {
                     self.answer(notice, now);
                 }
+            }
+            Notice::Linked { room, linked, members, .. } => {
+                self.list.set_linked(&room.into(), linked, members);
+                self.changed(Change::Arrived);
             }
             Notice::Error(error) => self.error(error, asked, now),
             // Nothing that this front end asks for.
