@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use peerchat::store::journal::Journal;
 use pty_process::Size;
 use pty_process::blocking::{Command, open};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,6 +23,8 @@ use crate::{Options, ms, programs, quantile};
 
 /// How many messages are in each journal.
 const MESSAGES: u64 = 1_000_000;
+/// How many are put into the index at once.
+const SLICE: u32 = 50_000;
 /// How many arrive in a second.
 const RATE: u32 = 1000;
 /// How many keys a round has for each conversation.
@@ -45,6 +48,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
     println!("\n== S14: the full screen, {messages} messages in both journals, {RATE} a second arriving");
     let full = options.scratch("screen")?;
     make(&full, messages)?;
+    index(full.path(), "bob")?;
     let discovery = Discovery::start(programs()?, &full.db(), 0, &[])?;
     let start = Instant::now();
     let mut bob = Screen::start(full.path(), "bob", discovery.address)?;
@@ -101,6 +105,14 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
     bob.press("LOGOUT\r")?;
     crate::measure::ended(&mut bob.child, "the client at the terminal")?;
     Ok(rows)
+}
+
+/// Puts all words into the index, as a client would some time after it has started.
+fn index(directory: &Path, name: &str) -> Result<()> {
+    let journal = Journal::open(&directory.join(format!("{name}.journal")), &name.parse()?)?;
+    journal.begin()?;
+    while journal.index(SLICE, usize::MAX)?.is_some() {}
+    Ok(journal.commit()?)
 }
 
 /// What is used of a core where nothing happens.

@@ -129,8 +129,9 @@ fn a_terminal_that_is_closed_ends_it() {
     alice.expect_gone("bob");
     let mut bob = Terminal::unread(full_screen(directory.path(), "bob", discovery.address, &[]));
     alice.expect_link("bob");
+    // Whether the signal or a failed write is first noticed, it is no crash.
     let status = bob.close();
-    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(status.code().is_some_and(|code| code < 2), "{status}");
     alice.expect_gone("bob");
     // And a box, without its client.
     let _bob = Client::online(directory.path(), "bob", discovery.address);
