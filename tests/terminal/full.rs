@@ -60,7 +60,7 @@ fn entry(terminal: &Terminal, name: &str) -> String {
 
 /// What is open, as its header says it.
 fn header(terminal: &Terminal) -> String {
-    parts(terminal).swap_remove(0).1
+    parts(terminal).into_iter().next().unwrap_or_default().1
 }
 
 /// The rows of what is open that show what was said, between the header and what is being typed.

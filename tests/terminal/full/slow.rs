@@ -47,3 +47,27 @@ fn a_slow_line_is_shown_the_latest_and_delays_no_other() {
     bob.type_in("\x04");
     bob.expect_end(0);
 }
+
+#[test]
+fn a_slow_line_is_left_as_it_was_while_much_is_on_its_way() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let mut alice = Client::online(directory.path(), "alice", discovery.address);
+    let mut bob = Terminal::slow(full_screen(directory.path(), "bob", discovery.address, &[]), RATE);
+    bob.expect("discovery: up");
+    bob.enter("REQUEST alice");
+    alice.expect_link("bob");
+    bob.enter("CHAT alice");
+    bob.wait("alice", |bob| header(bob).starts_with("alice"));
+    for number in 0..40 {
+        let text = format!(" {number}").repeat(15);
+        alice.say(&format!("CHAT bob number {number} and{text}"));
+        alice.expect_delivered(1);
+    }
+    bob.wait("the first", |bob| said(bob).join("\n").contains("number "));
+    // All of it is drawn anew, again and again.
+    bob.type_in("\x0c\x0c\x1b[5~\x1b[5~\x0c");
+    bob.enter("LOGOUT");
+    bob.expect_end(0);
+    assert_eq!(bob.rows().last().unwrap(), "* bye");
+}
