@@ -20,7 +20,7 @@ const PAGES: usize = 20;
 /// How long a person waits before pressing a key again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Makes the journals of alice and bob, to whom she has said all that.
+/// Makes the journals of alice and bob; she has said all that to him.
 fn fill(directory: &Path) {
     let [alice, bob]: [Name; 2] = ["alice", "bob"].map(|name| name.parse().unwrap());
     let journal = |name: &Name| Journal::open(&directory.join(format!("{name}.journal")), name).unwrap();
@@ -126,4 +126,12 @@ fn a_hundred_thousand_messages_are_read_from_end_to_end() {
     alice.say(&format!("CHAT bob number {}.", last + 1));
     bob.wait("the next", |bob| is_drawn(bob) && numbers(bob).contains(&(last + 1)));
     bob.wait("it is read", |bob| is_drawn(bob) && entry(bob, "alice").ends_with('●'));
+    // And a page above it moves nothing.
+    turn(&mut bob, "\x1b[5~", 1, 1);
+    let before = said(&bob);
+    for new in 2..=60 {
+        alice.say(&format!("CHAT bob number {}.", last + new));
+    }
+    bob.wait("what is unread", |bob| is_drawn(bob) && entry(bob, "alice").ends_with(" 59"));
+    assert_eq!(said(&bob), before);
 }
