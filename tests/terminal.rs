@@ -12,6 +12,7 @@ mod support;
 mod terminal {
     mod boxes;
     mod config;
+    mod full;
     mod logs;
     mod readme;
     mod screen;

@@ -125,8 +125,16 @@ impl Full {
         if !std::mem::take(&mut self.open) {
             return;
         }
-        if self.busy && self.taken.recv_timeout(LAST).is_ok() {
-            self.busy = false;
+        // A slow line would show for seconds what is of no use any more, and nothing else meanwhile.
+        if self.shown(Duration::ZERO).is_some_and(|at| at > Instant::now()) {
+            self.tty.discard();
+        }
+        let give_up = Instant::now() + LAST;
+        while self.busy && Instant::now() < give_up {
+            match self.taken.recv_timeout(LAST / 10) {
+                Ok(_) => self.busy = false,
+                Err(_) => self.tty.discard(),
+            }
         }
         self.tty.leave_full_screen();
     }

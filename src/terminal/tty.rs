@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    Action, OptionalActions, OutputModes, QueueSelector, Termios, tcflow, tcflush, tcgetattr, tcgetwinsize,
+    tcsetattr,
+};
 
 /// Bracketed paste: the terminal puts a mark before and after what is pasted.
 const PASTE_ON: &[u8] = b"\x1b[?2004h";
@@ -79,6 +82,14 @@ impl Tty {
             }
         }
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.original);
+    }
+
+    /// Throws away what the terminal has not yet taken. A writer that waits for it goes on.
+    pub fn discard(&self) {
+        let stdout = io::stdout();
+        let _ = tcflow(&stdout, Action::OOff).and_then(|()| tcflush(&stdout, QueueSelector::OFlush));
+        // This is what wakes the writer.
+        let _ = tcflow(&stdout, Action::OOn);
     }
 
     /// Restores what can be restored without waiting.

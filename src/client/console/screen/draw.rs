@@ -166,8 +166,24 @@ impl Drawn {
             out.extend_from_slice(b"\x1b[m\x1b[2J");
             Buffer::empty(buffer.area)
         });
-        for (x, y, cell) in before.diff(&buffer) {
-            pen.cell(x, y, cell, out);
+        let width = usize::from(buffer.area.width).max(1);
+        for ((y, old), new) in (0..).zip(before.content.chunks(width)).zip(buffer.content.chunks(width)) {
+            if old == new {
+                continue;
+            }
+            // What a terminal has drawn wider than it was counted is written over.
+            let whole = old.iter().chain(new).any(is_doubtful);
+            let mut covered = 0;
+            for ((x, old), new) in (0..).zip(old).zip(new) {
+                if covered > 0 {
+                    covered -= 1;
+                    continue;
+                }
+                covered = new.symbol().width().saturating_sub(1);
+                if whole || old != new {
+                    pen.cell(x, y, new, out);
+                }
+            }
         }
         if pen.style != Style::default() {
             out.extend_from_slice(b"\x1b[m");
@@ -175,6 +191,12 @@ impl Drawn {
         _ = write!(out, "\x1b[{};{}H\x1b[?25h", y.saturating_add(1), x.saturating_add(1));
         self.0 = Some(buffer);
     }
+}
+
+/// Whether terminals do not agree on how wide it is: joined emoji take the cells of one or of all of them.
+fn is_doubtful(cell: &Cell) -> bool {
+    let symbol = cell.symbol();
+    symbol.len() > 1 && (symbol.chars().nth(1).is_some() || symbol.width() > 1)
 }
 
 /// Where the terminal writes next, and how.

@@ -344,6 +344,8 @@ impl View {
 
     pub fn scroll_to_newest(&mut self) -> Option<(Beside, u32)> {
         self.top = None;
+        // The user wants no other place, once this is loaded.
+        self.seeks_unread = false;
         if self.at_end || self.wanted.is_some() {
             return None;
         }
