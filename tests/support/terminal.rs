@@ -293,6 +293,11 @@ impl Terminal {
         screen.contents_between(row, 0, row, width).trim_end().to_owned()
     }
 
+    /// What is on the screen, cell by cell.
+    pub fn screen(&self) -> &vt100::Screen {
+        self.screen.screen()
+    }
+
     /// What the screen shows, without what is empty below.
     pub fn rows(&self) -> Vec<String> {
         let height = self.screen.screen().size().0.get();
