@@ -1,46 +1,44 @@
 //! A line editor at the bottom of a terminal; the program's output stands above it. It does not know what the lines
 //! mean: the program supplies a [`Prompt`] and takes [`Event`]s.
 //!
-//! - `keys`: what bytes mean; `editor`: what keys do, with `line` and `history`; `prompt`: what the program tells it;
+//! - `keyboard`: what is typed; `keys`: what bytes mean; `editor`: what keys do, with `line` and `history`; `prompt`: what the program tells it;
 //! - `screen`: what is drawn; `tty`: the terminal's modes; `printable`: text made safe to write;
-//! - `wrap`: lines in rows that fit the terminal.
+//! - `wrap`: lines in rows that fit the terminal;
+//! - `full`: a terminal that the program draws as a whole; `pace`: how fast it takes that.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded, never};
-use rustix::io::ioctl_fionread;
+use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use editor::{Editor, Outcome};
-use keys::Decoder;
 use screen::Screen;
 
-pub use editor::Event;
+pub use editor::{Editor, Event, Outcome};
+pub use full::Full;
 pub use history::History;
+pub use keyboard::Keyboard;
 pub use keys::Key;
 pub use printable::{is_invisible, is_unsafe, printable};
 pub use prompt::{Completion, Prompt};
-pub use screen::echo;
+pub use screen::{echo, shown};
 pub use tty::Tty;
 pub use wrap::{columns, wrap};
 
 mod editor;
+mod full;
 mod history;
+mod keyboard;
 mod keys;
 mod line;
+mod pace;
 mod printable;
 mod prompt;
 mod screen;
 mod tty;
 mod wrap;
-
-const CHUNKS: usize = 16;
-const CHUNK: usize = 4096;
-/// How long the rest of what begins with an Escape may take: a slow line cuts it, and a person does not type so fast.
-const ESCAPE_WAIT: Duration = Duration::from_millis(50);
 
 /// How long a terminal may take to say where its cursor is. Some never do.
 const ANSWER_WAIT: Duration = Duration::from_millis(300);
@@ -62,16 +60,13 @@ pub struct Terminal<P> {
     screen: Screen,
     /// What the screen is drawn for.
     size: (usize, usize),
-    decoder: Decoder,
-    undecided: Option<Instant>,
+    pub keyboard: Keyboard,
     asked: Option<Asked>,
     /// Keys that are not yet given out.
     held: Vec<Key>,
     out: Vec<u8>,
     /// Whether the line is not drawn.
     pub hidden: bool,
-    /// Chunks for [`decode`](Self::decode); disconnected once the terminal is gone.
-    pub typed: Receiver<Vec<u8>>,
     /// Each calls for [`refresh`](Self::refresh).
     pub changes: Receiver<()>,
 }
@@ -90,17 +85,15 @@ impl<P: Prompt> Terminal<P> {
             editor: Editor::new(history, limit),
             screen: Screen::new(colour),
             size: (0, 0),
-            decoder: Decoder::new(limit),
-            undecided: None,
+            keyboard: Keyboard::new(limit),
             asked: None,
             held: Vec::new(),
             out: Vec::new(),
             hidden: false,
-            typed: never(),
             changes: watch_changes()?,
         };
         terminal.refresh()?;
-        terminal.typed = read_typed()?;
+        terminal.keyboard.start()?;
         Ok(terminal)
     }
 
@@ -110,34 +103,25 @@ impl<P: Prompt> Terminal<P> {
 
     /// The keys that a chunk completes. While the terminal is [asked](Self::is_asked) something, they are held back.
     pub fn decode(&mut self, chunk: &[u8]) -> Vec<Key> {
-        for key in self.decoder.keys(chunk) {
+        for key in self.keyboard.decode(chunk) {
             match key {
                 Key::Column(column) => self.answered(column),
                 Key::Kind(kind, version) => self.screen.set_kind(kind, version),
                 key => self.held.push(key),
             }
         }
-        self.undecided = self.decoder.is_undecided().then(|| Instant::now() + ESCAPE_WAIT);
         self.take_held()
     }
 
     /// When [`tick`](Self::tick) is due, if [`decode`](Self::decode) is given nothing before.
     pub fn deadline(&self) -> Option<Instant> {
-        self.asked.map(|asked| asked.until).into_iter().chain(self.undecided).min()
+        self.asked.map(|asked| asked.until).into_iter().chain(self.keyboard.deadline()).min()
     }
 
     /// The keys that are known by the time.
     pub fn tick(&mut self) -> Vec<Key> {
         let now = Instant::now();
-        if self.undecided.is_some_and(|at| at <= now) {
-            // A machine that is busy may be late in reading what has come in time.
-            if self.typed.is_empty() && !ioctl_fionread(io::stdin()).is_ok_and(|bytes| bytes > 0) {
-                self.undecided = None;
-                self.held.extend(self.decoder.silence());
-            } else {
-                self.undecided = Some(now + ESCAPE_WAIT);
-            }
-        }
+        self.held.extend(self.keyboard.tick());
         if self.asked.is_some_and(|asked| asked.until <= now) {
             self.asked = None;
             self.screen.settle(None);
@@ -228,25 +212,6 @@ impl<P: Prompt> Terminal<P> {
         }
         Ok(())
     }
-}
-
-fn read_typed() -> io::Result<Receiver<Vec<u8>>> {
-    let (send, typed) = bounded(CHUNKS);
-    thread::Builder::new().name("keys".into()).spawn(move || {
-        let mut stdin = io::stdin().lock();
-        let mut chunk = [0; CHUNK];
-        loop {
-            let read = match stdin.read(&mut chunk) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Ok(read) if read > 0 => chunk.get(..read).unwrap_or_default().to_vec(),
-                _ => return,
-            };
-            if send.send(read).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok(typed)
 }
 
 /// Starts the thread that waits for a new size, and for the program to be continued.

@@ -152,7 +152,7 @@ impl Usage {
     }
 }
 
-fn usage(pid: &str) -> Result<Usage> {
+pub fn usage(pid: &str) -> Result<Usage> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("discovery has ended")?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -22,13 +22,15 @@ use crate::protocol::room::RoomKey;
 use crate::protocol::{Name, PublicKey, VERSION};
 use crate::store::journal::Seq;
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
-pub use prompt::PromptLine;
+pub(crate) use numbers::size;
+pub use prompt::{PromptLine, Work};
 pub use rooms::{
     MemberLine, MemberState, MemberWhy, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState,
     RoomWhy,
 };
 pub use text::Look;
 pub(crate) use text::{many, safe_text, write_delivered, write_line, write_spread, write_welcome};
+pub use time::timestamp as moment;
 pub use why::{AddressLine, DiscoveryLine, Goodbye, Nat, Reason, Why};
 
 mod decode;
@@ -166,6 +168,8 @@ pub enum Notice {
         /// Who has done it, unless the member has.
         by: Option<Name>,
     },
+    /// With so many of the other members of a room there is a link now. The list of rooms shows it.
+    Linked { room: RoomLabel, room_id: RoomKey, linked: u64, members: u64 },
     /// What has become of a room; also the answer to `ROOM`, `JOIN`, `LEAVE`, `OWNER` and `TOPIC`.
     Room {
         room: RoomLabel,
@@ -430,6 +434,7 @@ impl Notice {
                 | Self::Delivered { .. }
                 | Self::Spread { .. }
                 | Self::Invite { .. }
+                | Self::Linked { .. }
                 | Self::Hello { .. }
                 | Self::Sent { .. }
                 | Self::Lagged

@@ -82,6 +82,27 @@ impl<P: Prompt> Editor<P> {
         View { prompts: self.prompt.forms(), text, cursor, below }
     }
 
+    /// Whether it asks something, or searches: keys answer that.
+    pub fn is_asking(&self) -> bool {
+        self.mode != Mode::Edit
+    }
+
+    /// Whether the cursor stands behind the text.
+    pub fn is_at_end(&self) -> bool {
+        self.line.cursor() == self.line.text().len()
+    }
+
+    /// Puts another text in the place of what is being typed, which it returns.
+    pub fn exchange(&mut self, text: &str) -> String {
+        self.mode = Mode::Edit;
+        self.below.clear();
+        let before = self.line.take();
+        self.abandon();
+        self.line.set(text);
+        self.pasted = text.contains('\n');
+        before
+    }
+
     pub fn key(&mut self, key: Key) -> Outcome {
         self.below.clear();
         let leaving = std::mem::take(&mut self.leaving);
@@ -134,7 +155,8 @@ impl<P: Prompt> Editor<P> {
             Key::Alt('l') => line.edit(|line, kills| line.edit_word(WordAction::Lowercase, kills)),
             Key::Alt('c') => line.edit(|line, kills| line.edit_word(WordAction::Capitalize, kills)),
             Key::Ctrl('_') => line.undo(),
-            Key::Escape | Key::Ctrl(_) | Key::Alt(_) | Key::Column(_) | Key::Kind(..) => {}
+            // What is left is of no meaning to a line.
+            _ => {}
         }
         self.pasted |= may_restore && self.line.text().contains('\n');
         Outcome::Nothing

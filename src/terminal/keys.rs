@@ -1,6 +1,6 @@
 //! The bytes that a terminal sends, as keys.
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     Char(char),
     /// Ctrl and a letter, which is in lower case, or one of `@[\]^_`.
@@ -21,7 +21,21 @@ pub enum Key {
     WordRight,
     Home,
     End,
+    CtrlHome,
+    CtrlEnd,
+    AltUp,
+    AltDown,
+    PageUp,
+    PageDown,
+    /// One of F1 to F12.
+    Function(u8),
     Escape,
+    WheelUp,
+    WheelDown,
+    /// The left button of the mouse, in this column and row; the first are 0.
+    Click(u16, u16),
+    /// No key: the terminal has got the focus, or lost it.
+    Focus(bool),
     /// No key, but the answer to the question in which column the cursor is. The first is 1.
     Column(u16),
     /// No key, but the answer to the question what the terminal is: its kind and its version.
@@ -168,6 +182,9 @@ impl Decoder {
 
     /// What a sequence means: its parameters, and the byte that ends it.
     fn finished(&mut self, parameters: &[u8], end: u8) -> Option<Key> {
+        if let Some(parameters) = parameters.strip_prefix(b"<") {
+            return mouse(parameters, end);
+        }
         let (parameters, secondary) =
             parameters.strip_prefix(b">").map_or((parameters, false), |parameters| (parameters, true));
         let mut numbers = parameters
@@ -180,15 +197,25 @@ impl Decoder {
         match (end, first) {
             (b'c', Some(kind)) if secondary => Some(Key::Kind(kind, second.unwrap_or_default())),
             _ if secondary => None,
+            (b'A', _) if second == Some(3) => Some(Key::AltUp),
+            (b'B', _) if second == Some(3) => Some(Key::AltDown),
             (b'A', _) => Some(Key::Up),
             (b'B', _) => Some(Key::Down),
             (b'C', _) if by_word => Some(Key::WordRight),
             (b'D', _) if by_word => Some(Key::WordLeft),
             (b'C', _) => Some(Key::Right),
             (b'D', _) => Some(Key::Left),
+            (b'H', _) | (b'~', Some(1 | 7)) if by_word => Some(Key::CtrlHome),
+            (b'F', _) | (b'~', Some(4 | 8)) if by_word => Some(Key::CtrlEnd),
             (b'H', _) | (b'~', Some(1 | 7)) => Some(Key::Home),
             (b'F', _) | (b'~', Some(4 | 8)) => Some(Key::End),
             (b'~', Some(3)) => Some(Key::Delete),
+            (b'~', Some(5)) => Some(Key::PageUp),
+            (b'~', Some(6)) => Some(Key::PageDown),
+            (b'P'..=b'S', _) if first.is_none_or(|first| first == 1) => Some(Key::Function(end - b'P' + 1)),
+            (b'~', Some(number)) if function(number).is_some() => function(number),
+            (b'I', None) => Some(Key::Focus(true)),
+            (b'O', None) => Some(Key::Focus(false)),
             (b'M', None) => Some(Key::Enter),
             (b'R', Some(_)) => second.map(Key::Column),
             (b'~', Some(200)) => {
@@ -216,6 +243,30 @@ impl Decoder {
             self.held.drain(..seen);
         }
         None
+    }
+}
+
+/// The function key that a terminal sends as this number.
+fn function(number: u16) -> Option<Key> {
+    let key = match number {
+        11..=15 => number - 10,
+        17..=21 => number - 11,
+        23..=24 => number - 12,
+        _ => return None,
+    };
+    u8::try_from(key).ok().map(Key::Function)
+}
+
+/// What a mouse does: a button, and where.
+fn mouse(parameters: &[u8], end: u8) -> Option<Key> {
+    let mut numbers =
+        std::str::from_utf8(parameters).ok()?.split(';').map(|number| number.parse::<u16>().ok());
+    let (button, column, row) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    match (button, end) {
+        (64, b'M') => Some(Key::WheelUp),
+        (65, b'M') => Some(Key::WheelDown),
+        (0, b'M') => Some(Key::Click(column.checked_sub(1)?, row.checked_sub(1)?)),
+        _ => None,
     }
 }
 
@@ -256,6 +307,18 @@ mod tests {
             (b"\x1bOF", Key::End),
             (b"\x1b[4~", Key::End),
             (b"\x1b[3~", Key::Delete),
+            (b"\x1b[1;5F", Key::CtrlEnd),
+            (b"\x1b[1;3A", Key::AltUp),
+            (b"\x1b[5~", Key::PageUp),
+            (b"\x1b[6~", Key::PageDown),
+            (b"\x1bOQ", Key::Function(2)),
+            (b"\x1b[15~", Key::Function(5)),
+            (b"\x1b[24~", Key::Function(12)),
+            (b"\x1b[<64;3;4M", Key::WheelUp),
+            (b"\x1b[<65;3;4M", Key::WheelDown),
+            (b"\x1b[<0;3;4M", Key::Click(2, 3)),
+            (b"\x1b[I", Key::Focus(true)),
+            (b"\x1b[O", Key::Focus(false)),
             (b"\x1b[24;80R", Key::Column(80)),
             (b"\x1b[>41;390;0c", Key::Kind(41, 390)),
             (b"\x1b[200~one\rtwo\r\nthree\nfour\x1b[201~", Key::Paste(Some("one\ntwo\nthree\nfour".into()))),

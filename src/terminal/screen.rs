@@ -245,7 +245,7 @@ pub fn echo(prompt: &str, text: &str, out: &mut Vec<u8>) {
 }
 
 /// A grapheme as it is drawn: one that can't be seen as it is takes a column all the same.
-fn shown(grapheme: &str) -> &str {
+pub fn shown(grapheme: &str) -> &str {
     match grapheme {
         "\t" => " ",
         it if printable(it) == it => it,

@@ -35,12 +35,18 @@ pub struct Terminal {
     pub reflows: bool,
 }
 
-/// How a client is started in a terminal.
+/// How a client is started in a terminal, line by line.
 pub fn command(directory: &Path, name: &str, discovery: SocketAddr, options: &[&str]) -> Command {
+    full_screen(directory, name, discovery, options).arg("--line")
+}
+
+/// How a client is started that draws the whole of its terminal.
+pub fn full_screen(directory: &Path, name: &str, discovery: SocketAddr, options: &[&str]) -> Command {
     Command::new(env!("CARGO_BIN_EXE_client"))
         .env_remove("RUST_LOG")
         .env_remove("NO_COLOR")
         .env_remove("XDG_RUNTIME_DIR")
+        .env("XDG_CONFIG_HOME", "/nowhere")
         .env("TERM", "xterm-256color")
         .args(["--data-dir", directory.to_str().unwrap()])
         .args(answering(options))
@@ -55,14 +61,32 @@ impl Terminal {
         terminal
     }
 
+    /// One of so many columns and rows.
+    pub fn sized(command: Command, width: u16, height: u16) -> Self {
+        let mut terminal = Self::made(command, width, height);
+        terminal.read();
+        terminal
+    }
+
     /// One of which nothing is read yet: a program that writes to it is soon stopped.
     pub fn unread(command: Command) -> Self {
+        Self::made(command, 80, 24)
+    }
+
+    /// One behind a line of so many bytes a second.
+    pub fn slow(command: Command, rate: u32) -> Self {
+        let mut terminal = Self::unread(command);
+        terminal.read_slowly(rate);
+        terminal
+    }
+
+    fn made(command: Command, width: u16, height: u16) -> Self {
         let (pty, pts) = open().unwrap();
-        pty.resize(pty_process::Size::new(24, 80)).unwrap();
+        pty.resize(pty_process::Size::new(height, width)).unwrap();
         let file = File::from(OwnedFd::from(pty));
         let modes = tcgetattr(&file).unwrap();
         let child = command.spawn(pts).unwrap();
-        let screen = vt100::Parser::new(24.try_into().unwrap(), 80.try_into().unwrap(), SCROLLBACK);
+        let screen = vt100::Parser::new(height.try_into().unwrap(), width.try_into().unwrap(), SCROLLBACK);
         Self {
             file,
             child,
@@ -77,17 +101,34 @@ impl Terminal {
 
     /// Reads from now on.
     pub fn read(&mut self) {
+        self.read_pieces(64 * 1024, Duration::ZERO);
+    }
+
+    /// Reads so many bytes a second from now on, as a slow line would.
+    pub fn read_slowly(&mut self, rate: u32) {
+        const STEPS: u32 = 20;
+        self.read_pieces((rate / STEPS).try_into().unwrap(), Duration::from_secs(1) / STEPS);
+    }
+
+    fn read_pieces(&mut self, size: usize, pause: Duration) {
         let mut reader = self.file.try_clone().unwrap();
         let (send, output) = mpsc::channel();
         thread::spawn(move || {
-            let mut piece = [0; 64 * 1024];
+            let mut piece = vec![0; size];
             while let Ok(read @ 1..) = reader.read(&mut piece) {
                 if send.send(piece[..read].to_vec()).is_err() {
                     return;
                 }
+                thread::sleep(pause);
             }
         });
         self.output = output;
+    }
+
+    /// The terminal is closed, of which nothing was read. How the program ended.
+    pub fn close(&mut self) -> ExitStatus {
+        self.file = File::open("/dev/null").unwrap();
+        self.status()
     }
 
     /// A client, once it is registered.
@@ -167,6 +208,18 @@ impl Terminal {
         self.screen.process(format!("{}\x1b[{};{}H", lines.join("\r\n"), row + 1, column + 1).as_bytes());
     }
 
+    /// Waits for the screen to be so, no longer than that. Returns whether it is.
+    pub fn is_within(&mut self, within: Duration, fits: impl Fn(&Self) -> bool) -> bool {
+        let deadline = Instant::now() + within;
+        while !fits(self) {
+            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.take(&bytes),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
     /// Waits until the screen is as it should be.
     pub fn wait(&mut self, what: &str, fits: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + DEADLINE;
@@ -177,6 +230,23 @@ impl Terminal {
                 Err(why) => panic!("{what}: {why}; the screen shows\n{}", self.rows().join("\n")),
             }
         }
+    }
+
+    /// Another program writes to it.
+    pub fn scribble(&mut self, text: &str) {
+        self.screen.process(text.as_bytes());
+    }
+
+    /// What the program believes to be the last column no longer ends the rows: what is wider than it thinks goes on there, and
+    /// wraps nowhere.
+    pub fn widen_unseen(&mut self, columns: u16) {
+        let (height, width) = self.screen.screen().size();
+        self.screen.screen_mut().set_size(height, width.saturating_add(columns));
+    }
+
+    /// What is in a cell.
+    pub fn cell(&self, row: u16, column: u16) -> String {
+        self.screen.screen().cell(row, column).map(|cell| cell.contents().to_string()).unwrap_or_default()
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -221,6 +291,11 @@ impl Terminal {
         let screen = self.screen.screen();
         let width = screen.size().1.get();
         screen.contents_between(row, 0, row, width).trim_end().to_owned()
+    }
+
+    /// What is on the screen, cell by cell.
+    pub fn screen(&self) -> &vt100::Screen {
+        self.screen.screen()
     }
 
     /// What the screen shows, without what is empty below.
@@ -274,6 +349,20 @@ impl Terminal {
         self.screen.screen().bracketed_paste()
     }
 
+    /// Whether a private mode was set by the program, and not reset.
+    pub fn mode(&self, number: u16) -> bool {
+        let last = |end: char| {
+            let sequence = format!("\x1b[?{number}{end}");
+            self.written.windows(sequence.len()).rposition(|bytes| bytes == sequence.as_bytes())
+        };
+        last('h') > last('l')
+    }
+
+    /// Whether the whole of it is drawn.
+    pub fn is_full(&self) -> bool {
+        self.screen.screen().alternate_screen()
+    }
+
     /// How it ended.
     pub fn status(&mut self) -> ExitStatus {
         wait(&mut self.child, DEADLINE)
@@ -297,7 +386,10 @@ impl Terminal {
     /// The terminal is as it was before the program was started.
     pub fn expect_as_before(&self) {
         assert_eq!(format!("{:?}", self.modes()), format!("{:?}", self.modes));
+        let modes = [1000, 1002, 1003, 1004, 1006, 1049, 2004].map(|mode| (mode, self.mode(mode)));
+        assert!(!modes.iter().any(|(_, set)| *set), "{modes:?}");
         assert!(!self.marks_pastes());
+        assert_eq!(self.screen.screen().mouse_protocol_mode(), vt100::MouseProtocolMode::None);
         assert!(!self.screen.screen().hide_cursor() && !self.screen.screen().alternate_screen());
         let (row, column) = self.line();
         assert_eq!((row.as_str(), column), ("", 0), "{}", self.rows().join("\n"));

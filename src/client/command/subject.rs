@@ -78,6 +78,7 @@ impl Command {
             Self::Read(..) => "READ",
             Self::Prompt => "PROMPT",
             Self::Quiet => "QUIET",
+            Self::Reads => "READS",
             Self::Detach => "DETACH",
             Self::Search { .. } => "SEARCH",
             Self::Why(_) => "WHY",

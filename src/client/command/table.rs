@@ -24,6 +24,8 @@ pub enum Command {
     Line {
         text: String,
         otherwise: Box<Result<Self, CommandError>>,
+        /// The line that was understood there, unless it is this one: what an alias stands for.
+        instead: Option<String>,
         /// Whether the user was asked, and wants it said although it may read as a command.
         meant: bool,
     },
@@ -32,16 +34,18 @@ pub enum Command {
     Outbox,
     /// Show so many of the last messages with a contact, or in a room.
     History(Addressee, u32),
-    /// Show so many of the messages before a place in the journal, and mark nothing as read.
+    /// Show so many of the messages beside a place in the journal, and mark nothing as read.
     Page {
         peer: Addressee,
         count: u32,
-        before: Seq,
+        beside: Beside,
     },
     /// Mark as read what others said up to a place in the journal.
     Read(Addressee, Seq),
     /// Tell what a prompt shows, now and whenever it has changed.
     Prompt,
+    /// In this box messages count as read by [`Command::Read`] alone.
+    Reads,
     /// Show no messages in this box. It counts as the first line of a box only.
     Quiet,
     /// End this box; the client goes on, if it runs without a terminal.
@@ -90,6 +94,15 @@ pub enum Command {
     Topic(RoomLabel, String),
     Help,
     Explain(Explanation),
+}
+
+/// On which side of a place in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// The last of those that stand before it.
+    Before(Seq),
+    /// The first of those that stand after it.
+    After(Seq),
 }
 
 pub struct Spec {
@@ -189,10 +202,13 @@ order is final up to a line that says so.",
         forms: &[("history", |args| {
             let (peer, count) = (args.addressee("peer")?, args.number("count", MAX_HISTORY)?);
             let count = count.unwrap_or(DEFAULT_HISTORY);
-            Ok(match args.place("before")? {
-                Some(before) => Command::Page { peer, count, before },
-                None => Command::History(peer, count),
-            })
+            let beside = match (args.place("before")?, args.place("after")?) {
+                (None, None) => return Ok(Command::History(peer, count)),
+                (Some(before), None) => Beside::Before(before),
+                (None, Some(after)) => Beside::After(after),
+                (Some(_), Some(_)) => return Err(args.invalid("after", "without before".into())),
+            };
+            Ok(Command::Page { peer, count, beside })
         })],
         writes: |_| false,
     },

@@ -1,7 +1,7 @@
 //! Front ends come and go; what they ask for that people do not type.
 
 use super::super::addressee::Addressee;
-use super::super::command::{Command, CommandError};
+use super::super::command::{Beside, Command, CommandError};
 use super::super::event::{BoxId, OWN, Prompt, WITNESS};
 use super::super::notice::{Code, Notice, PromptLine, Told};
 use super::conversations::ReadUpTo;
@@ -67,15 +67,16 @@ pub(super) fn prompt(node: &mut Node, front_end: BoxId) -> Option<(Prompt, bool)
         Some(ConversationId::Room(id)) => node.noted.waiting(id),
         _ => 0,
     };
-    node.conversations.prompt(front_end, &node.roster, waiting)
+    node.conversations.prompt(front_end, &node.roster, waiting, node.progress.of(front_end))
 }
 
 fn prompt_notice((prompt, names): (Prompt, bool)) -> Notice {
-    let Prompt { conversation, unread, waiting, contacts, rooms } = prompt;
+    let Prompt { conversation, unread, waiting, work, contacts, rooms } = prompt;
     Notice::Prompt(Box::new(PromptLine {
         conversation,
         waiting,
         unread,
+        work,
         contacts: names.then(|| contacts.to_vec()),
         rooms: names.then(|| rooms.to_vec()),
     }))
@@ -113,18 +114,22 @@ pub(super) fn take(node: &mut Node) -> Vec<(BoxId, ForBox)> {
     given
 }
 
-/// Some messages of a conversation, further back; nothing is read by that.
+/// Some messages of a conversation, on one side of a place; nothing is read by that.
 pub(super) fn page(
     node: &mut Node,
     journal: &Journal,
     peer: &Addressee,
     count: u32,
-    before: Seq,
+    beside: Beside,
 ) -> Result<()> {
     match peer {
         Addressee::User(name) => {
             if let Some(id) = commands::known(node, name) {
-                let messages = commands::lines(node, id, journal.history_before(id, count, before)?);
+                let entries = match beside {
+                    Beside::Before(before) => journal.history_before(id, count, before)?,
+                    Beside::After(after) => journal.history_after(id, count, after)?,
+                };
+                let messages = commands::lines(node, id, entries);
                 node.fx.tell(Notice::History { peer: name.clone(), messages });
             }
         }
@@ -132,11 +137,13 @@ pub(super) fn page(
             if let Some(id) = room_commands::known(node, label)
                 && let Some(room_id) = node.conversations.room(id).map(|room| room.key)
             {
-                // Nothing stands there yet: the page is the last one.
-                let said = if before > node.delivery.last_seq() {
-                    journal.room_history(id, count)?
-                } else {
-                    journal.room_history_before(id, count, before)?
+                let said = match beside {
+                    // Nothing stands there yet: the page is the last one.
+                    Beside::Before(before) if before > node.delivery.last_seq() => {
+                        journal.room_history(id, count)?
+                    }
+                    Beside::Before(before) => journal.room_history_before(id, count, before)?,
+                    Beside::After(after) => journal.room_history_after(id, count, after)?,
                 };
                 let messages = room_view::lines(node, id, said);
                 node.fx.tell(Notice::RoomHistory { room: label.clone(), room_id, messages });

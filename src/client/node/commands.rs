@@ -56,12 +56,16 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::History(Addressee::Room(room), count) => {
             return room_commands::history(node, journal, room, *count);
         }
-        Command::Page { peer, count, before } => return boxes::page(node, journal, peer, *count, *before),
+        Command::Page { peer, count, beside } => return boxes::page(node, journal, peer, *count, *beside),
         Command::Read(peer, up_to) => return boxes::read(node, journal, peer, *up_to),
         Command::Prompt => boxes::watch_prompt(node),
         Command::Quiet => {
             let message = "quiet counts as the first line of a box, and only there".into();
             node.refuse(Code::BadCommand, None, message);
+        }
+        Command::Reads => {
+            let asker = node.fx.output.asker();
+            node.conversations.reads(asker);
         }
         Command::Detach => boxes::detach(node),
         Command::Search { words, within } => searching::search_for(node, words, within.as_ref()),

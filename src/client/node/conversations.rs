@@ -45,6 +45,8 @@ pub struct Conversations {
     missed: Table<BTreeMap<(ConversationId, BoxId), Seq>>,
     /// Those that are still to be told of deliveries, and from where on.
     unannounced: Table<BTreeMap<(ContactId, BoxId), Seq>>,
+    /// The front ends that say themselves what is read there.
+    reads: Value<BTreeSet<BoxId>>,
     /// Where unread messages must be counted again.
     uncounted: Value<BTreeSet<ConversationId>>,
     /// Whose reading is to be saved, some time.
@@ -112,6 +114,7 @@ impl Conversations {
             behind: Table::default(),
             missed: Table::default(),
             unannounced: Table::default(),
+            reads: Value::default(),
             uncounted: Value::default(),
             unsaved: Value::default(),
             own,
@@ -141,6 +144,9 @@ impl Conversations {
         let told: Vec<_> = self.unannounced.keys().filter(|(_, it)| *it == front_end).copied().collect();
         told.iter().for_each(|key| _ = self.unannounced.remove(key));
         self.current.remove(&front_end);
+        if self.reads.contains(&front_end) {
+            self.reads.remove(&front_end);
+        }
         self.prompts.detach(front_end);
     }
 
@@ -312,9 +318,17 @@ impl Conversations {
         }
     }
 
+    /// A front end says itself what is read there, from now on.
+    pub fn reads(&mut self, front_end: BoxId) {
+        self.reads.insert(front_end);
+    }
+
     /// The user writes there in a front end, and has read what that has shown. Where something unread was shown before it
     /// came, by an earlier session or another box, that may be long gone from the screen, and all stays unread.
     pub fn wrote(&mut self, front_end: BoxId, id: ConversationId) {
+        if self.reads.contains(&front_end) {
+            return;
+        }
         let missed = self.missed.get(&(id, front_end)).copied().unwrap_or_default();
         let seen = self.threads.get(&id).filter(|thread| thread.reading.read >= missed);
         if let Some(shown) = seen.map(|thread| thread.reading.shown) {
@@ -422,6 +436,7 @@ transactional!(Conversations {
     behind,
     missed,
     unannounced,
+    reads,
     uncounted,
     unsaved,
     prompts

@@ -258,8 +258,12 @@ impl Node {
             return Ok(());
         };
         if let Some(key) = identity.key {
+            let was_linked = self.mates.link(&key).is_some();
             self.mates.up(key, id);
             self.room_link_up(journal, key, id)?;
+            if !was_linked {
+                self.tell_linked(&key);
+            }
         }
         if let Some(messages) = opened.lost {
             self.fx.tell(Notice::Lost { peer: name.clone(), messages });

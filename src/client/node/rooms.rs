@@ -166,6 +166,11 @@ impl Rooms {
         self.by_key.get(&key).and_then(|id| self.rooms.get(id))
     }
 
+    /// How many entries of a room others have, as far as they have said, that are not here yet.
+    pub fn missing(&self, room: RoomId) -> u64 {
+        self.rooms.get(&room).map_or(0, |room| self.peers.missing(room))
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (RoomId, &Room)> {
         self.rooms.iter().map(|(id, room)| (*id, room))
     }

@@ -13,7 +13,7 @@ use crate::protocol::peer::Peer;
 use crate::protocol::room::{AboutRoom, RoomSays};
 use crate::protocol::{Name, PublicKey, codec};
 use crate::store::Result;
-use crate::store::journal::{Journal, RoomId, Standing};
+use crate::store::journal::{ConversationId, Journal, RoomId, Standing};
 use crate::undo::{Transactional, Value};
 
 /// What is noted of the rooms beside their machine.
@@ -192,6 +192,7 @@ impl Node {
                 let is_told =
                     author != setup.key() && room_view::writer(setup, roster, rooms, room, &author).is_some();
                 if is_told {
+                    self.progress.received(self.fx.now, ConversationId::Room(room));
                     self.conversations.said_in(room, self.fx.output.readers());
                 }
             }
@@ -226,6 +227,21 @@ impl Node {
                 if let Some(link) = self.mates.link(&peer) {
                     self.bad_peer(link, what);
                 }
+            }
+        }
+    }
+
+    /// A link to one who may be a member of rooms has come or gone.
+    pub(super) fn tell_linked(&mut self, key: &PublicKey) {
+        let rooms: Vec<_> = self.rooms.iter().filter(|(_, room)| room.others().contains(key)).collect();
+        let counted = rooms.into_iter().map(|(id, room)| {
+            let linked = room.others().iter().filter(|key| self.mates.link(key).is_some()).count();
+            (id, linked as u64, room.joined.len() as u64)
+        });
+        for (id, linked, members) in counted.collect::<Vec<_>>() {
+            if let Some(room) = self.conversations.room(id) {
+                let (room, room_id) = (room.label.clone(), room.key);
+                self.fx.tell(Notice::Linked { room, room_id, linked, members });
             }
         }
     }

@@ -304,7 +304,7 @@ impl Notice {
                 page.line(format!("    {code}"));
                 page.line(format!("* ask {peer} to read them to you, then type VERIFY {peer} and what you heard"));
             }
-            Self::Hello { .. } | Self::Read { .. } | Self::Prompt(_) => {}
+            Self::Hello { .. } | Self::Read { .. } | Self::Prompt(_) | Self::Linked { .. } => {}
             Self::Detached => page.line("* detached; the client goes on"),
             Self::Lagged => page.line("! this box was too slow, and missed some of what happened"),
             Self::Bye { waiting: 0 } => page.line("* bye"),

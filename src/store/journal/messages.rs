@@ -408,6 +408,30 @@ impl Journal {
         Ok(entries)
     }
 
+    /// The first `count` entries of the conversation with a contact after `after`, oldest first.
+    pub fn history_after(&self, contact: ContactId, count: u32, after: Seq) -> Result<Vec<Entry>> {
+        let most = count as usize;
+        let (mut entries, mut theirs) = (Vec::new(), Vec::new());
+        if most == 0 {
+            return Ok(entries);
+        }
+        self.sent_after(contact, after, |sent| {
+            // What was sent again stands where it was said first.
+            if sent.message.original.is_none() {
+                entries.push(Entry::Sent(sent));
+            }
+            entries.len() < most
+        })?;
+        self.received_after(contact, after, |received| {
+            theirs.push(Entry::Received(received));
+            theirs.len() < most
+        })?;
+        entries.append(&mut theirs);
+        entries.sort_by_key(Entry::seq);
+        entries.truncate(most);
+        Ok(entries)
+    }
+
     /// What stands at a place of the conversation with a contact.
     pub(super) fn entry(&self, contact: ContactId, seq: Seq) -> Result<Option<Entry>> {
         for side in [Side::Ours, Side::Theirs] {

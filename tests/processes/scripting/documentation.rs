@@ -8,7 +8,7 @@ use peerchat::client::notice::{
     AddressLine, Between, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye,
     HeldReason, HistoryLine, MemberLine, MemberState, MemberWhy, Nat, Notice, OnOff, OutboxLine, PromptLine,
     Reachable, Reason, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState, RoomWhy, Told, UpDown,
-    Why,
+    Why, Work,
 };
 use peerchat::protocol::peer::{Cursor, Via};
 use peerchat::protocol::room::RoomKey;
@@ -161,6 +161,7 @@ fn room_notices() -> Vec<Notice> {
         },
         Notice::Spread { id, to: room.clone(), have: 1, of: 1, is_final: true },
         Notice::Invite { room: room.clone(), room_id, from: bob.clone(), members, topic, stranger: true },
+        Notice::Linked { room: room.clone(), room_id, linked: 3, members: 5 },
         Notice::Member {
             room: room.clone(),
             room_id,
@@ -293,6 +294,7 @@ fn notices() -> Vec<Notice> {
                 (Addressee::Room("#lab".parse().unwrap()), 1),
             ]
             .into(),
+            work: Some(Work::Receiving { from: bob.clone().into(), count: 1, of: Some(2) }),
             contacts: Some(vec![bob.clone()]),
             rooms: Some(Vec::new()),
         })),

@@ -144,6 +144,21 @@ impl Peers {
         self.peers.insert(peer, Peer { window, ..Peer::default() });
     }
 
+    /// How many entries these offer, as far as they have said, that are not here yet.
+    pub fn missing(&self, room: &Room) -> u64 {
+        let mut ends: BTreeMap<ChainName, u64> = BTreeMap::new();
+        let views = self.peers.values().filter_map(|peer| peer.views.get(&room.row.id));
+        for ((name, _), mark) in views.flat_map(|view| &view.offers) {
+            let end = ends.entry(*name).or_default();
+            *end = mark.number.max(*end);
+        }
+        let missing = ends.into_iter().map(|(name, end)| {
+            let here = room.branches(name).map(|chain| chain.row.number).max().unwrap_or_default();
+            end.min(room.limit(name)).saturating_sub(here)
+        });
+        missing.fold(0, u64::saturating_add)
+    }
+
     pub fn remove(&mut self, peer: PublicKey) {
         self.peers.remove(&peer);
         self.pulls.retain(|_, asked| asked.of != Some(peer));

@@ -38,6 +38,8 @@ pub struct Settling {
     rank: u32,
     /// One has come that does not come after the last.
     beside: bool,
+    /// What settlements come after has to be found anew.
+    again: bool,
     /// When it may be looked again what comes of those: an owner of before may make them as fast as it likes.
     beside_due: Instant,
     /// Where this start, which owns the room by this change, has asked whether others know more.
@@ -106,7 +108,7 @@ impl Room {
         let last = self.row.settlement;
         for stored in journal.settlements(self.row.id)? {
             let claims: Vec<Mark> = stored.causes.iter().filter_map(|cause| self.mark_of(cause)).collect();
-            if let Some(found) = self.found(stored) {
+            if let Some(found) = self.found(journal, stored)? {
                 claims.iter().for_each(|mark| self.settling.keep(mark));
                 if Some(found.mark) == last {
                     self.settling.rank = found.rank;
@@ -130,15 +132,31 @@ impl Room {
     }
 
     /// The settlement of a stored entry, if its author may make it.
-    fn found(&self, stored: StoredSettlement) -> Option<Found> {
+    fn found(&self, journal: &Journal, stored: StoredSettlement) -> Result<Option<Found>> {
         let StoredSettlement { chain, number, hash, clock, body, causes } = stored;
-        let mark = Mark { chain: self.chain_name(chain)?, number, hash };
-        let settlement: Settlement =
-            minicbor::decode(&body).ok().filter(|it: &Settlement| it.place < clock)?;
-        let rank = self.membership.reign(settlement.reign, mark.chain.author)?;
-        let mut ends: Vec<_> = causes.into_iter().map(|cause| (cause.chain, cause.number)).collect();
-        ends.push((chain, number - 1));
-        Some(Found { mark, settlement, rank, ends })
+        let Some(name) = self.chain_name(chain) else {
+            return Ok(None);
+        };
+        let settlement = minicbor::decode(&body).ok().filter(|it: &Settlement| it.place < clock);
+        let ranked = settlement.and_then(|it| Some((it, self.membership.reign(it.reign, name.author)?)));
+        let Some((settlement, rank)) = ranked else {
+            return Ok(None);
+        };
+        let mut ends = vec![(chain, number - 1)];
+        for cause in causes {
+            // Of an author who breaks the rules the branch that is meant may have come later.
+            let forked = self.mark_of(&cause).filter(|mark| self.is_forked(mark.chain));
+            let branch = forked.map(|mark| self.find(journal, &mark)).transpose()?.flatten();
+            ends.push((branch.map_or(cause.chain, |chain| chain.row.id), cause.number));
+        }
+        Ok(Some(Found { mark: Mark { chain: name, number, hash }, settlement, rank, ends }))
+    }
+
+    /// An entry has come of an author who breaks the rules: it may stand before what was settled already.
+    pub fn settle_again(&mut self, mark: &Mark) {
+        if self.settling.kept(mark.chain).is_some_and(|kept| kept.number >= mark.number) {
+            (self.settling.beside, self.settling.again) = (true, true);
+        }
     }
 
     /// A settlement is here.
@@ -153,8 +171,8 @@ impl Room {
         self.keep_settled(mark.chain.author, entry);
         let causes = StoredCause::of(causes, &entry.causes);
         let (number, hash, clock, body) = (mark.number, mark.hash, entry.clock, entry.body.clone());
-        let Some(found) = self.found(StoredSettlement { chain: id, number, hash, clock, body, causes })
-        else {
+        let stored = StoredSettlement { chain: id, number, hash, clock, body, causes };
+        let Some(found) = self.found(journal, stored)? else {
             return Ok(());
         };
         if found.settlement.after == self.row.settlement
@@ -263,8 +281,9 @@ impl Room {
     /// A settlement has come that does not come after the last one: where it counts before another one, what comes after
     /// that one is settled anew. Returns how many settlements there are.
     fn settle_beside(&mut self, journal: &Journal) -> Result<usize> {
-        let all: Vec<Found> =
-            journal.settlements(self.row.id)?.into_iter().filter_map(|stored| self.found(stored)).collect();
+        let stored = journal.settlements(self.row.id)?.into_iter();
+        let all = stored.map(|stored| self.found(journal, stored)).filter_map(Result::transpose);
+        let all: Vec<Found> = all.collect::<Result<_>>()?;
         let by_mark: BTreeMap<Mark, &Found> = all.iter().map(|it| (it.mark, it)).collect();
         let mut before = Vec::new();
         let mut at = self.row.settlement;
@@ -273,7 +292,8 @@ impl Room {
             at = found.settlement.after;
         }
         before.reverse();
-        if at.is_some_and(|mark| self.is_cut(mark.chain, mark.number)) {
+        let again = std::mem::take(&mut self.settling.again);
+        if again || at.is_some_and(|mark| self.is_cut(mark.chain, mark.number)) {
             self.settle_nothing(journal)?;
             (at, before) = (self.row.settlement, Vec::new());
         }

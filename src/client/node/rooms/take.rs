@@ -332,6 +332,9 @@ impl Room {
             }
         }
         let seq = self.append(cx, id, &mark, entry, &ids)?;
+        if forked {
+            self.settle_again(&mark);
+        }
         if entry.kind == EntryKind::TEXT {
             cx.effects.push(Effect::Text { room: self.row.id, seq, author: name.author });
         }

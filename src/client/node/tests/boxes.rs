@@ -1,6 +1,6 @@
 //! Several front ends on one client.
 
-use super::super::super::command::Reference;
+use super::super::super::command::{Beside, Reference};
 use super::super::super::event::BoxId;
 use super::*;
 
@@ -157,8 +157,17 @@ fn what_a_box_has_read_is_told_to_all_and_a_page_reads_nothing() {
     let mut world = World::with_boxes();
     let many: Vec<_> = (1..=5).map(|number| Peer::Message(support::message(8, number, "x"))).collect();
     world.boxes(&[Input::LinkSays(1, many)]);
-    let page = Command::Page { peer: name("bob").into(), count: 2, before: 4 };
-    let told = world.boxes(&[Input::Said { from: ONE, command: Ok(page), reference: None }]);
+    let page = |beside| Input::Said {
+        from: ONE,
+        command: Ok(Command::Page { peer: name("bob").into(), count: 2, beside }),
+        reference: None,
+    };
+    for (place, seqs) in [(0, vec![1, 2]), (3, vec![4, 5]), (4, vec![5]), (5, vec![])] {
+        let told = world.boxes(&[page(Beside::After(place))]);
+        let Notice::History { messages, .. } = &told[0].1.notice else { panic!("{told:?}") };
+        assert_eq!(messages.iter().map(|line| line.seq).collect::<Vec<_>>(), seqs, "{place}");
+    }
+    let told = world.boxes(&[page(Beside::Before(4))]);
     let Notice::History { messages, .. } = &told[0].1.notice else { panic!("{told:?}") };
     assert_eq!((messages.iter().map(|line| line.seq).collect::<Vec<_>>(), told[0].1.seq), (vec![2, 3], 5));
     assert_eq!(world.unread(), 5);
@@ -175,6 +184,21 @@ fn what_a_box_has_read_is_told_to_all_and_a_page_reads_nothing() {
     assert_eq!(world.boxes(&[read(1)])[0].1.notice, told[1].1.notice);
     assert_eq!(words(&world.boxes(&[said(TWO, "CHAT bob")])).len(), 3, "entered, and told to both");
     assert_eq!(world.unread(), 0);
+}
+
+#[test]
+fn in_a_box_that_says_what_is_read_nothing_is_read_by_writing() {
+    let mut world = World::with_boxes();
+    world.boxes(&[Input::LinkSays(1, vec![Peer::Message(support::message(8, 1, "x"))])]);
+    let say = |command| Input::Said { from: ONE, command: Ok(command), reference: None };
+    world.boxes(&[say(Command::Reads)]);
+    world.boxes(&[said(ONE, "CHAT bob hi")]);
+    assert_eq!(world.unread(), 1);
+    world.boxes(&[say(Command::Read(name("bob").into(), 1))]);
+    assert_eq!(world.unread(), 0);
+    world.boxes(&[Input::LinkSays(1, vec![Peer::Message(support::message(8, 2, "x"))])]);
+    world.boxes(&[said(TWO, "CHAT bob hi")]);
+    assert_eq!(world.unread(), 0, "that is a matter of each box");
 }
 
 #[test]

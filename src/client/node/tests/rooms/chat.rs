@@ -1,6 +1,7 @@
 //! What is said, and which members it reaches.
 
 use super::*;
+use crate::client::command::Beside;
 use crate::client::notice::RoomReason;
 
 #[test]
@@ -38,7 +39,7 @@ fn a_room_is_read_page_by_page_in_the_one_order() {
     let (mut before, mut pages) = (i64::MAX, Vec::new());
     let unread = net.room(ALICE).unread;
     loop {
-        let page = Command::Page { peer: "#lab".parse().unwrap(), count: 3, before };
+        let page = Command::Page { peer: "#lab".parse().unwrap(), count: 3, beside: Beside::Before(before) };
         net.step(ALICE, &[Input::typed(Ok(page))]);
         let notices = net.clients[ALICE].notices.iter().rev();
         let page = notices.filter_map(|notice| match notice {
