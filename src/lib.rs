@@ -14,7 +14,7 @@
 //! | [`transport`] | proven, sealed connections, whatever their route |
 //! | [`accounts`] | what discovery keeps, as plain data |
 //! | [`store`] | the databases; the only place with SQL |
-//! | `terminal` | a line editor on a terminal, for any program |
+//! | `terminal` | a terminal for any program: its keys, a line editor, and drawing it line by line or as a whole |
 //! | [`logging`], [`cli`], [`scheduling`], [`secrecy`] | logs; command lines; the scheduler's policy; who may read the memory |
 //! | [`discovery`] | the rendezvous server: [`discovery::registry`] decides, a loop saves and acts |
 //! | [`client`] | the chat box: [`client::node`] decides, [`client::run`] has the loop, [`client::console`] the front ends, which run here or, over a socket, in other programs |

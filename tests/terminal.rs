@@ -14,6 +14,7 @@ mod terminal {
     mod full;
     mod logs;
     mod readme;
+    mod screen;
     mod typing;
     mod width;
 }

@@ -1,5 +1,7 @@
 //! The list of conversations: users and rooms, in an order that stays, and what is to be seen of each without opening it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::client::addressee::Addressee;
 use crate::client::event::Prompt;
 use crate::client::notice::{ContactLine, OnOff, RoomLine, RoomStanding, UpDown};
@@ -124,18 +126,24 @@ impl List {
         };
         let gone = self.entries.extract_if(.., |entry| !known(&entry.who)).map(|entry| entry.who).collect();
         if self.entries.len() < prompt.contacts.len() + prompt.rooms.len() {
-            let here: std::collections::BTreeSet<_> = self.entries.iter().map(|it| it.who.clone()).collect();
+            let here: BTreeSet<_> = self.entries.iter().map(|it| it.who.clone()).collect();
             let users = prompt.contacts.iter().cloned().map(Addressee::User);
             let rooms = prompt.rooms.iter().cloned().map(Addressee::Room);
             let new = users.chain(rooms).filter(|who| !here.contains(who));
             let entry = |who| Entry { who, about: About::Unknown, unread: 0, mentioned: false };
             self.entries.extend(new.map(entry));
         }
+        self.set_unread(&prompt.unread);
+        gone
+    }
+
+    /// How many messages are unread, of each that has any.
+    pub fn set_unread(&mut self, unread: &BTreeMap<Addressee, u64>) {
         for entry in &mut self.entries {
-            entry.unread = prompt.unread.get(&entry.who).copied().unwrap_or_default();
+            entry.unread =
+                if unread.is_empty() { 0 } else { unread.get(&entry.who).copied().unwrap_or_default() };
             entry.mentioned &= entry.unread > 0;
         }
-        gone
     }
 
     pub fn set_contacts(&mut self, contacts: &[ContactLine]) {

@@ -4,6 +4,7 @@
 //! - `told`: what the client says; `typed`: what the user enters; `frame`: what the screen shows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -137,6 +138,8 @@ pub struct Model {
     /// Whether it is known which conversations there are.
     prompted: bool,
     size: (usize, usize),
+    /// How many rows the conversation has on the screen.
+    height: usize,
     list_hidden: bool,
     change: Change,
     bell: Option<Attention>,
@@ -176,6 +179,7 @@ impl Model {
             rooms: Stale::default(),
             prompted: false,
             size: (0, 0),
+            height: 1,
             list_hidden: false,
             change: Change::Pressed,
             bell: bell.then(Attention::default),
@@ -252,7 +256,11 @@ impl Model {
 
     /// What the prompt shows: the conversations there are, and what is unread.
     pub fn prompt(&mut self, prompt: Prompt, now: Now) {
-        for who in self.list.update(&prompt) {
+        let before = &self.editor.prompt.0;
+        let same =
+            Arc::ptr_eq(&before.contacts, &prompt.contacts) && Arc::ptr_eq(&before.rooms, &prompt.rooms);
+        self.list.set_unread(&prompt.unread);
+        for who in if same { Vec::new() } else { self.list.update(&prompt) } {
             self.views.remove(&who);
             self.drafts.remove(&Some(who.clone()));
             self.notes.settle(&who);

@@ -81,6 +81,7 @@ impl Model {
         let below = self.below(now);
         let layout = self.layout();
         let rows = height.saturating_sub(1 + below.rows.len() + below.input.len());
+        self.height = rows.max(1);
         let body = self.body(&layout, rows, today, now);
         let more = self.has_more_below();
         let right = width.saturating_sub(if list_width > 0 { list_width + 1 } else { 0 });
@@ -135,13 +136,6 @@ impl Model {
             None => own,
         };
         Layout { columns: Columns::new(self.right_width(), longest), zone: self.zone.clone() }
-    }
-
-    /// How many rows the conversation has on the screen.
-    pub(super) fn body_rows(&self) -> usize {
-        let (width, input) = (self.right_width(), self.input(self.right_width()).0.len());
-        let hint = self.hint(width).len();
-        self.size.1.saturating_sub(1 + hint + input).max(1)
     }
 
     fn has_more_below(&self) -> bool {

@@ -127,7 +127,7 @@ impl World {
         self.run();
     }
 
-    /// Somebody else says something.
+    /// Another user says something.
     fn arrives(&mut self, who: &str, text: &str) {
         let from = if who.starts_with('#') { "bob" } else { who };
         let line = self.line(from, text);

@@ -98,7 +98,7 @@ impl Model {
                 self.scroll_to(action == Action::ScrollToNewest)
             }
             Action::ScrollToUnread => {
-                let (layout, height) = (self.layout(), self.body_rows());
+                let (layout, height) = (self.layout(), self.height);
                 self.view().into_iter().for_each(|view| view.show_unread(&layout, height));
             }
             Action::MarkRead => {
@@ -122,11 +122,11 @@ impl Model {
 
     /// A page leaves a row of the one before.
     fn page_rows(&self) -> isize {
-        isize::try_from(self.body_rows().saturating_sub(1).max(1)).unwrap_or(1)
+        isize::try_from(self.height.saturating_sub(1).max(1)).unwrap_or(1)
     }
 
     fn scroll(&mut self, by: isize) {
-        let (layout, height) = (self.layout(), self.body_rows());
+        let (layout, height) = (self.layout(), self.height);
         if let Some(panel) = &mut self.panel {
             panel.scroll(by);
         } else if self.open.is_none() {
