@@ -279,6 +279,7 @@ impl Chatter {
         discovery: &str,
     ) -> Result<Self> {
         let mut command = Command::new(programs.join("client"));
+        command.env("XDG_CONFIG_HOME", "/nowhere");
         command.args(["--json", "--strangers", "all", "--data-dir"]).arg(scratch);
         command.args([name, port, "127.0.0.1", "127.0.0.1", discovery]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());

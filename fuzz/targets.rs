@@ -388,8 +388,8 @@ pub fn command_line(data: &[u8]) {
     }
     match command::parse(&line) {
         None => assert!(line.trim().is_empty()),
-        Some(Ok(Command::Line { text, otherwise, meant })) => {
-            assert!(!meant && line.ends_with(&text) && line.len() <= text.len() + 1);
+        Some(Ok(Command::Line { text, otherwise, instead, meant })) => {
+            assert!(!meant && instead.is_none() && line.ends_with(&text) && line.len() <= text.len() + 1);
             match *otherwise {
                 Ok(command) => assert!(!matches!(command, Command::Line { .. })),
                 Err(error) => shown_safely(&error.to_string()),

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{self, ExitCode};
 
+use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, ValueEnum, value_parser};
 use clap_complete::Shell;
 
@@ -32,16 +33,21 @@ pub fn parse<A: CommandFactory + FromArgMatches>() -> A {
     A::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut A::command()).exit())
 }
 
+/// Ends the program as one whose arguments lack something.
+pub fn lacking<A: CommandFactory>(what: &str) -> ! {
+    A::command().error(ErrorKind::MissingRequiredArgument, what).exit()
+}
+
 /// The exit status of a program; an error becomes one line on standard error.
 pub fn exit_code(program: &str, ended: anyhow::Result<u8>) -> ExitCode {
-    match ended {
-        Ok(status) => status.into(),
-        Err(error) => {
-            // Standard error may be closed; the exit status says the same.
-            let _ = writeln!(io::stderr(), "{program}: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    ended.map_or_else(|error| failed(program, &error, 1), ExitCode::from)
+}
+
+/// This exit status; the error becomes one line on standard error.
+pub fn failed(program: &str, error: &anyhow::Error, status: u8) -> ExitCode {
+    // Standard error may be closed; the exit status says the same.
+    let _ = writeln!(io::stderr(), "{program}: {error:#}");
+    status.into()
 }
 
 fn write(page: Page, mut command: Command, to: &mut impl Write) -> io::Result<()> {

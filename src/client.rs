@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -20,6 +21,8 @@ use crate::store::journal::{Journal, SEGMENT};
 use crate::time::Clock;
 use crate::transport::{self, Buffers, Writer};
 use boxes::Boxes;
+use command::Aliases;
+use console::screen::Preferences;
 use console::{Console, First, LAST_WORDS, Notifier};
 use event::{ANSWERS, Action, ConnectionId, Input, WITNESS};
 use floor::Floor;
@@ -42,6 +45,7 @@ pub mod node;
 pub mod notice;
 pub mod one_shot;
 pub mod resembles;
+pub mod settings;
 pub mod transfer;
 pub mod verification;
 
@@ -74,7 +78,13 @@ pub struct Config {
     pub keep_free: Option<u64>,
     /// No bell rings for a message.
     pub quiet: bool,
+    /// What is run for each message.
     pub notify: Option<PathBuf>,
+    /// The same, if this is a box on a client that runs: that client runs the usual command, and once is enough.
+    pub notify_in_box: Option<PathBuf>,
+    pub aliases: Arc<Aliases>,
+    /// What calls for the user, and the keys and colours of the full screen.
+    pub preferences: Preferences,
     /// Line by line also at a terminal with room for a whole screen.
     pub line: bool,
     /// Only a box on the client that is running.
@@ -145,7 +155,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     // What is sent alone is told by the exit status, unless a script wants to know more.
     let has_console = !config.detached && (config.json || config.send.is_none());
     let (console, commands) = if has_console {
-        let started = Console::start(config, first, send.clone());
+        let started = Console::start(config, first, config.notify.as_deref(), send.clone());
         let (console, commands) = started.context("no thread for the console")?;
         (Some(console), commands)
     } else {
@@ -176,7 +186,8 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     let endpoint = setup.endpoint.clone();
     let node = Node::new(setup, clock.now(), &journal)?;
     let boxes = if config.send.is_some() { Boxes::none() } else { take_boxes(config, &journal_path)? };
-    let notifier = config.notify.clone().filter(|_| config.detached).map(Notifier::start);
+    let notify = config.notify.clone().filter(|_| config.detached);
+    let notifier = notify.map(|program| Notifier::start(program, Arc::clone(&config.preferences.rules)));
     let notifier = notifier.transpose().context("no thread for the command")?;
     let text = config.send.clone().map(|OneShot { to, text }| Input::Send { to, text });
     let first = text.into_iter().chain(notifier.is_some().then_some(Input::Attached(WITNESS))).collect();

@@ -17,7 +17,7 @@
 //! | `terminal` | a terminal for any program: its keys, a line editor, and drawing it line by line or as a whole |
 //! | [`logging`], [`cli`], [`scheduling`], [`secrecy`] | logs; command lines; the scheduler's policy; who may read the memory |
 //! | [`discovery`] | the rendezvous server: [`discovery::registry`] decides, a loop saves and acts |
-//! | [`client`] | the chat box: [`client::node`] decides, [`client::run`] has the loop, [`client::console`] the front ends, which run here or, over a socket, in other programs |
+//! | [`client`] | the chat box: [`client::node`] decides, [`client::run`] has the loop, [`client::console`] the front ends, which run here or, over a socket, in other programs; [`client::settings`] reads the configuration file |
 //!
 //! # Three paths
 //!
@@ -45,7 +45,7 @@
 //!
 //! What is said in a room takes another way: `client/node/room_commands.rs` carries the line out,
 //! `client/node/rooms/write.rs` writes an entry and signs it, `store/journal/rooms.rs` keeps it, and
-//! `client/node/rooms/peers.rs` says what there is to those who are linked. At each of them
+//! `client/node/rooms/peers/serving.rs` sends it to those who are linked. At each of them
 //! `client/node/rooms/take.rs` takes it once what it names is here, `client/node/rooms_say.rs` has it told, and
 //! `client/node/rooms/receipts.rs` says so, which the author counts. `client/node/rooms.rs` has the map of that
 //! machine.

@@ -11,6 +11,7 @@ use support::terminal::{Terminal, command};
 mod support;
 mod terminal {
     mod boxes;
+    mod config;
     mod full;
     mod logs;
     mod readme;
@@ -423,7 +424,7 @@ fn it_can_be_stopped_and_goes_on_as_it_was() {
     bob.expect("$");
     let modes = bob.modes();
     let client = format!(
-        "TERM=xterm {} --line --strangers all --data-dir {} bob 0 127.0.0.1 127.0.0.1 {}",
+        "TERM=xterm XDG_CONFIG_HOME=/nowhere {} --line --strangers all --data-dir {} bob 0 127.0.0.1 127.0.0.1 {}",
         env!("CARGO_BIN_EXE_client"),
         directory.path().display(),
         discovery.address.port()

@@ -97,7 +97,8 @@ pub fn text(number: u64) -> String {
 
 impl Person {
     pub fn start(core: usize, directory: &Path, name: &str, discovery: SocketAddr) -> Result<Self> {
-        let program = Command::new(programs()?.join("client"));
+        let mut program = Command::new(programs()?.join("client"));
+        program.env("XDG_CONFIG_HOME", "/nowhere");
         Self::spawn(core, program, directory, name, Ipv4Addr::LOCALHOST, discovery)
     }
 

@@ -57,7 +57,7 @@ pub fn run(
     (link, first): (Link, Vec<Told>),
 ) -> anyhow::Result<u8> {
     let (send, events) = bounded::<Event>(EVENTS);
-    let (console, commands) = Console::start(config, First::Attached, send)?;
+    let (console, commands) = Console::start(config, First::Attached, config.notify_in_box.as_deref(), send)?;
     let mut it = Attached {
         config,
         journal,
@@ -181,9 +181,10 @@ impl Attached<'_> {
     }
 
     fn show_prompt(&mut self, line: &PromptLine) {
-        let PromptLine { conversation, waiting, unread, contacts, rooms } = line.clone();
+        let PromptLine { conversation, waiting, unread, work, contacts, rooms } = line.clone();
         let prompt = &mut self.prompt;
-        (prompt.conversation, prompt.waiting, prompt.unread) = (conversation, waiting, unread);
+        (prompt.conversation, prompt.waiting) = (conversation, waiting);
+        (prompt.unread, prompt.work) = (unread, work);
         contacts.into_iter().for_each(|contacts| prompt.contacts = contacts.into());
         rooms.into_iter().for_each(|rooms| prompt.rooms = rooms.into());
         self.console.prompt(prompt.clone());

@@ -6,6 +6,7 @@ use super::addressee::{Addressee, RoomLabelError};
 use super::did_you_mean::nearest;
 use crate::protocol::{MAX_TEXT, Name, NameError};
 
+mod alias;
 mod arguments;
 mod encode;
 mod explanation;
@@ -14,6 +15,7 @@ mod subject;
 mod table;
 mod untyped;
 
+pub use alias::Aliases;
 pub use explanation::Explanation;
 pub use table::{Beside, COMMANDS, Command, Spec, find, usages};
 
@@ -114,7 +116,8 @@ pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
         return Some(understood);
     }
     let text = if line.starts_with("//") { line.get(1..).unwrap_or_default() } else { line };
-    Some(Ok(Command::Line { text: text.to_owned(), otherwise: Box::new(understood), meant: false }))
+    let (text, otherwise) = (text.to_owned(), Box::new(understood));
+    Some(Ok(Command::Line { text, otherwise, instead: None, meant: false }))
 }
 
 /// Whether the line has the form of one of [`BARE`]. What begins as a message for another user is never said to this one.
@@ -250,7 +253,7 @@ mod tests {
     #[test]
     fn a_line_that_is_no_certain_command_may_be_said() {
         let said = |line: &str| match parse(line) {
-            Some(Ok(Command::Line { text, otherwise, meant: false })) => (text, *otherwise),
+            Some(Ok(Command::Line { text, otherwise, instead: None, meant: false })) => (text, *otherwise),
             other => panic!("{line}: {other:?}"),
         };
         for (line, text, otherwise) in [

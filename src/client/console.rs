@@ -7,9 +7,11 @@
 //! - `terminal`: a user at a terminal, line by line; `prompt`: what the prompt shows and Tab completes;
 //! - `output`: how notices are written, with `flaps`: links that come and go, and `spread`: how many members of a room have a
 //!   message; `notify`: runs a command for each message;
-//! - `attention`: what calls for the user.
+//! - `attention`: what calls for the user, and what is shown as unread.
 
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -21,11 +23,12 @@ use super::network::Event;
 use super::node::OUTPUT_BATCHES;
 use super::notice::Told;
 use crate::terminal::Tty;
+pub use attention::Rules;
 pub use notify::{Notifier, check as check_notify};
 pub use output::First;
 use output::Output;
-pub use pipe::read_command;
-use screen::Preferences;
+pub use pipe::{Parse, read_command};
+use prompt::Shown;
 
 mod attention;
 mod flaps;
@@ -83,14 +86,19 @@ pub struct Console {
 
 impl Console {
     /// Starts the front end. Each batch shown is answered with [`Input::Printed`]. `first` says what the user is told first
-    /// of all. Also returns where commands come from.
+    /// of all, `notify` what is run for messages. Also returns where commands come from.
     pub fn start(
         config: &Config,
         first: First,
+        notify: Option<&Path>,
         events: Sender<Event>,
     ) -> io::Result<(Self, Receiver<Vec<Input>>)> {
         let (json, commands) = (config.json, config.send.is_none());
         let tty = Tty::open().filter(|_| commands && !json);
+        let (aliases, rules) = (Arc::clone(&config.aliases), Arc::clone(&config.preferences.rules));
+        let bell = (!config.quiet).then(|| Arc::clone(&rules));
+        let notifier = notify.map(|program| Notifier::start(program.to_owned(), Arc::clone(&rules)));
+        let notifier = notifier.transpose()?;
         let history = config.data_dir.join(format!("{}.history", config.user));
         let front_end: FrontEnd = match tty.clone() {
             Some(tty) if !config.line && tty.has_room(screen::ROOM) => {
@@ -101,20 +109,25 @@ impl Console {
                     user: config.user.to_string(),
                     first,
                     bell: !config.quiet,
-                    preferences: Preferences::default(),
+                    preferences: config.preferences.clone(),
+                    aliases,
                 };
                 Box::new(|channels| screen::run(setup, channels))
             }
             Some(tty) => {
-                let output = Output::text(true, !config.quiet, first);
-                Box::new(|channels| terminal::run(tty, output, history, channels))
+                let output = Output::text(true, bell, Arc::clone(&aliases), first);
+                let prompt = Shown::new(aliases, rules);
+                Box::new(move |channels| terminal::run(tty, output, history, prompt, channels))
             }
+            None if json => Box::new(move |channels| {
+                pipe::run(Output::json(), commands.then_some(Parse::Script), channels)
+            }),
             None => {
-                let output = if json { Output::json() } else { Output::text(false, !config.quiet, first) };
-                Box::new(move |channels| pipe::run(output, json, commands, channels))
+                let output = Output::text(false, bell, Arc::clone(&aliases), first);
+                let parse = commands.then_some(Parse::Typed(aliases));
+                Box::new(move |channels| pipe::run(output, parse, channels))
             }
         };
-        let notifier = config.notify.clone().map(Notifier::start).transpose()?;
         let (send, batches) = bounded(OUTPUT_BATCHES);
         let prompts = bounded(1);
         let (finished, done) = bounded(1);

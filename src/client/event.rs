@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::addressee::{Addressee, RoomLabel};
 use super::command::{Command, CommandError, Reference};
-use super::notice::Told;
+use super::notice::{Told, Work};
 use crate::protocol::peer::Peer;
 use crate::protocol::rendezvous::{TOKEN, ToClient, ToDiscovery};
 use crate::protocol::{Name, PublicKey};
@@ -205,6 +205,8 @@ pub struct Prompt {
     pub unread: BTreeMap<Addressee, u64>,
     /// How many messages of the conversation wait here, because there is no link. Of a room: those that no other member has.
     pub waiting: u64,
+    /// Long work that goes on.
+    pub work: Option<Work>,
     /// Sorted. Shared, for it may be long and seldom changes.
     pub contacts: Arc<[Name]>,
     /// The rooms that are known here. Sorted, and shared.

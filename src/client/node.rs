@@ -59,6 +59,7 @@ mod output;
 mod outside;
 mod parts;
 mod peers_say;
+mod progress;
 mod reach;
 mod rendezvous;
 mod room_commands;
@@ -91,6 +92,7 @@ pub use output::BATCHES as OUTPUT_BATCHES;
 use output::{Asked, Output};
 use outside::Outside;
 pub use outside::{Between, Reachable};
+use progress::Progress;
 use reach::Reach;
 use rendezvous::{Due, Rendezvous};
 use rooms::Rooms;
@@ -119,6 +121,7 @@ pub struct Node {
     conversations: Conversations,
     withdrawals: Value<Withdrawals>,
     search: Value<Search>,
+    progress: Progress,
     one_shot: Value<Option<OneShot>>,
     exit: Value<Exit>,
     intake: Intake,
@@ -159,6 +162,7 @@ impl Node {
             delivery,
             withdrawals: Value::default(),
             search: Value::new(Search::load(now, journal)?),
+            progress: Progress::default(),
             one_shot: Value::default(),
             exit: Value::new(Exit::new(setup.linger)),
             intake: Intake::load(journal, &rows, setup.strangers, now)?,
@@ -274,6 +278,8 @@ impl Node {
             commands::answer_search(self, journal, query)?;
         }
         self.search.follow(now, journal)?;
+        let Self { search, rooms, conversations, roster, .. } = self;
+        self.progress.tick(now, search, rooms, conversations, roster);
         self.delivery.seal(journal)?;
         leaving::leave_when_done(self);
         mates::settle(self, journal)?;
@@ -305,6 +311,7 @@ impl Node {
             self.held.deadline(),
             searched,
             self.fx.output.deadline(),
+            self.progress.deadline(),
             self.exit.deadline(),
             self.save_at.unwrap_or(Instant::NEVER),
             if self.mates.is_stale() { self.rests_until } else { Instant::NEVER },

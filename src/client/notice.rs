@@ -22,7 +22,8 @@ use crate::protocol::room::RoomKey;
 use crate::protocol::{Name, PublicKey, VERSION};
 use crate::store::journal::Seq;
 pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
-pub use prompt::PromptLine;
+pub(crate) use numbers::size;
+pub use prompt::{PromptLine, Work};
 pub use rooms::{
     MemberLine, MemberState, MemberWhy, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState,
     RoomWhy,

@@ -18,8 +18,10 @@ use tempfile::NamedTempFile;
 use crate::protocol::{Name, PublicKey};
 use crate::store::StoreError;
 use crate::store::journal::Journal;
+use progress::{Doing, Meter, Step};
 
 mod passphrase;
+mod progress;
 
 /// What the passphrase costs to try, as a power of two: what the `age` tool takes, about a second and 256 MiB.
 const WORK: u8 = 18;
@@ -57,8 +59,12 @@ impl Transfer {
         let mut unfinished = NamedTempFile::new_in(directory)
             .with_context(|| format!("can't write to {}", directory.display()))?;
         let passphrase = passphrase::get(self.passphrase_file.as_deref(), true, &signals)?;
-        let mut copy = Journal::copy(&journal, &self.user)?;
-        let written = seal(&mut copy, unfinished.as_file_mut(), passphrase, &signals)
+        let meter = Meter::start(Step::whole(Doing::Copying));
+        let copying = |done, of| meter.step(Step { doing: Doing::Copying, done, of });
+        let mut copy = Journal::copy(&journal, &self.user, copying)?;
+        let length = copy.metadata()?.len();
+        let progress = &mut |step| meter.step(step);
+        let written = seal((&mut copy, length), unfinished.as_file_mut(), passphrase, &signals, progress)
             .and_then(|()| Ok(unfinished.as_file().sync_all()?));
         written.with_context(|| format!("can't write {shown}"))?;
         unfinished.persist_noclobber(&self.file).map_err(|error| match error.error.kind() {
@@ -80,10 +86,14 @@ impl Transfer {
             return Err(StoreError::Exists(journal).into());
         }
         let passphrase = passphrase::get(self.passphrase_file.as_deref(), false, &signals)?;
+        let length = file.metadata()?.len();
+        let meter = Meter::start(Step::whole(Doing::Stretching));
         let imported = Journal::import(&journal, &self.user, |unfinished| {
-            open(&mut file, unfinished, passphrase, &signals)
+            let progress = &mut |step| meter.step(step);
+            open((&mut file, length), unfinished, passphrase, &signals, progress)
                 .map_err(|error| error.context(format!("{shown} can't be imported")))
         });
+        drop(meter);
         imported.map_err(|error: anyhow::Error| match error.downcast_ref::<StoreError>() {
             Some(StoreError::Damaged { why, .. }) => {
                 anyhow!("{shown} holds no whole journal of {} ({why}); nothing was changed", self.user)
@@ -96,28 +106,32 @@ impl Transfer {
     }
 }
 
-/// Encrypts all that can be read.
+/// Encrypts all that can be read, which has about so many bytes.
 fn seal(
-    from: &mut impl Read,
+    (from, length): (&mut impl Read, u64),
     to: &mut impl Write,
     passphrase: SecretString,
     signals: &Receiver<()>,
+    progress: &mut dyn FnMut(Step),
 ) -> anyhow::Result<()> {
+    progress(Step::whole(Doing::Stretching));
     let mut recipient = Recipient::new(passphrase);
     recipient.set_work_factor(WORK);
     let mut sealed = Encryptor::with_recipients(iter::once(&recipient as _))?.wrap_output(to)?;
-    copy(from, &mut sealed, signals)?;
+    copy(from, &mut sealed, signals, |done| progress(Step { doing: Doing::Encrypting, done, of: length }))?;
     sealed.finish()?.flush()?;
     Ok(())
 }
 
-/// Decrypts all that can be read. What has been written before an error is not to be used.
+/// Decrypts all that can be read, which has about so many bytes. What has been written before an error is not to be used.
 fn open(
-    from: &mut impl Read,
+    (from, length): (&mut impl Read, u64),
     to: &mut impl Write,
     passphrase: SecretString,
     signals: &Receiver<()>,
+    progress: &mut dyn FnMut(Step),
 ) -> anyhow::Result<()> {
+    progress(Step::whole(Doing::Stretching));
     let mut identity = Identity::new(passphrase);
     identity.set_max_work_factor(MAX_WORK);
     let explain = |error: DecryptError| match error {
@@ -133,18 +147,28 @@ fn open(
     };
     let decryptor = Decryptor::new_buffered(BufReader::with_capacity(CHUNK, from)).map_err(explain)?;
     let mut opened = decryptor.decrypt(iter::once(&identity as _)).map_err(explain)?;
-    copy(&mut opened, to, signals).map_err(|error| {
+    let decrypting = |done| progress(Step { doing: Doing::Decrypting, done, of: length });
+    copy(&mut opened, to, signals, decrypting).map_err(|error| {
         match error.downcast_ref::<io::Error>().map(io::Error::kind) {
             Some(io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
                 anyhow!("it is cut short or damaged")
             }
             _ => error,
         }
-    })
+    })?;
+    // It is what follows: the journal is not taken unseen.
+    progress(Step::whole(Doing::Checking));
+    Ok(())
 }
 
-fn copy(from: &mut impl Read, to: &mut impl Write, signals: &Receiver<()>) -> anyhow::Result<()> {
-    let mut chunk = vec![0; CHUNK];
+/// `progress` is told how many bytes are copied.
+fn copy(
+    from: &mut impl Read,
+    to: &mut impl Write,
+    signals: &Receiver<()>,
+    mut progress: impl FnMut(u64),
+) -> anyhow::Result<()> {
+    let (mut chunk, mut done) = (vec![0; CHUNK], 0_u64);
     loop {
         let read = match from.read(&mut chunk) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -157,5 +181,38 @@ fn copy(from: &mut impl Read, to: &mut impl Write, signals: &Receiver<()>) -> an
             bail!("interrupted");
         }
         to.write_all(chunk.get(..read).unwrap_or_default())?;
+        done = done.saturating_add(u64::try_from(read)?);
+        progress(done);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_step_tells_how_far_it_is() {
+        let text: Vec<u8> = (0..300_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        let (length, never) = (text.len() as u64, crossbeam_channel::never());
+        let word = || SecretString::from("a passphrase");
+        let (mut steps, mut sealed, mut opened) = (Vec::new(), Vec::new(), Vec::new());
+        seal((&mut &*text, length), &mut sealed, word(), &never, &mut |step| steps.push(step)).unwrap();
+        let doing = |steps: &[Step]| {
+            let mut doing: Vec<_> = steps.iter().map(|step| step.doing).collect();
+            doing.dedup();
+            doing
+        };
+        assert_eq!(doing(&steps), [Doing::Stretching, Doing::Encrypting]);
+        assert!(steps.iter().skip(1).is_sorted_by(|one, next| one.done < next.done && next.of == length));
+        assert_eq!(steps.last().map(|step| (step.done, step.of)), Some((length, length)));
+
+        steps.clear();
+        let whole = sealed.len() as u64;
+        open((&mut &*sealed, whole), &mut opened, word(), &never, &mut |step| steps.push(step)).unwrap();
+        assert_eq!(opened, text);
+        assert_eq!(doing(&steps), [Doing::Stretching, Doing::Decrypting, Doing::Checking]);
+        let decrypting: Vec<_> = steps.iter().filter(|step| step.doing == Doing::Decrypting).collect();
+        assert!(decrypting.is_sorted_by(|one, next| one.done < next.done && next.of == whole));
+        assert_eq!(decrypting.last().map(|step| step.done), Some(length));
     }
 }

@@ -146,7 +146,7 @@ fn a_client_whose_own_output_is_not_read_delays_no_box() {
 
 /// A box in a program of its own, that writes JSON.
 fn attached(directory: &Path, name: &str) -> Client {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    let mut command = crate::support::client::program();
     command.env_remove("XDG_RUNTIME_DIR").arg("--data-dir").arg(directory).args([name, "--attach"]);
     Client::run(name, &mut command)
 }
@@ -211,7 +211,7 @@ fn without_a_client_attaching_is_an_error_also_where_one_was_killed() {
     let (directory, db) = scratch();
     let discovery = Discovery::start(&db);
     let attach = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+        let mut command = crate::support::client::program();
         command.env_remove("XDG_RUNTIME_DIR").arg("--data-dir").arg(directory.path());
         let output = command.args(["alice", "--attach"]).output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -266,7 +266,9 @@ fn another_user_is_refused() {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
     open(directory.path(), 0o755);
-    let other = |arguments: &[&str]| Command::new("setpriv").args(OTHER).args(arguments).output();
+    let other = |arguments: &[&str]| {
+        Command::new("setpriv").env("XDG_CONFIG_HOME", "/nowhere").args(OTHER).args(arguments).output()
+    };
     if !other(&["true"]).is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: only root can be another user");
         return;

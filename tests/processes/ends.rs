@@ -179,7 +179,7 @@ fn mistakes_at_the_start_are_named_before_anything_happens() {
     let (directory, _) = scratch();
     let data = directory.path().join("data");
     let client = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+        let mut command = crate::support::client::program();
         command.arg("--data-dir").arg(&data).stdin(Stdio::null());
         command
     };

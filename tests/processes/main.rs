@@ -13,6 +13,7 @@ mod support;
 mod backup;
 mod boxes;
 mod chat;
+mod config;
 mod conversation;
 mod crash;
 #[cfg(target_os = "linux")]

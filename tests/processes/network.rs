@@ -92,6 +92,7 @@ impl Network {
     /// A client of the machine's name that listens at this address, and gives it out.
     fn client_at(&self, machine: &str, ip: &str, directory: &Path, discovery: SocketAddr) -> Client {
         let mut command = self.program(machine, env!("CARGO_BIN_EXE_client"));
+        command.env("XDG_CONFIG_HOME", "/nowhere");
         command.args(ANSWER_ALL).arg("--data-dir").arg(directory).args([machine, "7000", ip]);
         command.args([discovery.ip().to_string(), discovery.port().to_string()]);
         let mut client = Client::run(machine, &mut command);

@@ -1,7 +1,6 @@
 //! Two real clients with a network between them that cuts, changes, doubles, drops, reorders and delays frames:
 //! nothing is shown twice or wrongly, and everything arrives.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::client::{ANSWER_ALL, Client};
@@ -27,7 +26,7 @@ impl Pair {
         let (directory, _) = scratch();
         let rendezvous = Rendezvous::start();
         // Elsewhere than where the proxy is, so that alice can't find him around it.
-        let mut program = Command::new(env!("CARGO_BIN_EXE_client"));
+        let mut program = crate::support::client::program();
         program.env_remove("RUST_LOG").args(ANSWER_ALL).arg("--data-dir").arg(directory.path());
         program.args(["bob", "0", "127.0.0.3", "127.0.0.1", &rendezvous.address.port().to_string()]);
         let mut bob = Client::run("bob", &mut program);

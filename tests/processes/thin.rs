@@ -4,7 +4,6 @@
 //! cargo test --test processes -- --ignored thin::     # those that take minutes
 //! ```
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -35,7 +34,7 @@ impl Pair {
     fn new(rate: u32) -> Self {
         let (directory, _) = scratch();
         let rendezvous = Rendezvous::start();
-        let mut program = Command::new(env!("CARGO_BIN_EXE_client"));
+        let mut program = crate::support::client::program();
         program.env_remove("RUST_LOG").args(ANSWER_ALL).arg("--data-dir").arg(directory.path());
         program.args(["bob", "0", "127.0.0.3", "127.0.0.1", &rendezvous.address.port().to_string()]);
         let mut bob = Client::run("bob", &mut program);

@@ -16,12 +16,12 @@ const PASSPHRASE: &str = "correct horse battery staple";
 
 /// Runs `client <user> --data-dir <directory> <arguments>` without a terminal.
 fn client(user: &str, directory: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    let mut command = crate::support::client::program();
     command.args([user, "--data-dir"]).arg(directory).args(arguments);
     // In a session of its own there is no terminal, wherever the tests run.
     let mut alone = Command::new("setsid");
     alone.arg("-w").arg(command.get_program()).args(command.get_args());
-    alone.env_remove("RUST_LOG").stdin(Stdio::null()).output().unwrap()
+    alone.env("XDG_CONFIG_HOME", "/nowhere").env_remove("RUST_LOG").stdin(Stdio::null()).output().unwrap()
 }
 
 fn passphrase(directory: &Path, name: &str, content: &str) -> PathBuf {
@@ -199,7 +199,7 @@ fn an_export_that_is_killed_leaves_nothing_that_can_be_read() {
     fs::create_dir(&temporary).unwrap();
     let (file, log) = (here.join("alice.age"), directory.path().join("calls"));
     let export = |inject: Option<&str>| {
-        let mut client = Command::new(env!("CARGO_BIN_EXE_client"));
+        let mut client = crate::support::client::program();
         client.args(["alice", "--data-dir"]).arg(&here).arg("--export").arg(&file);
         client.arg("--passphrase-file").arg(&word);
         let mut traced = trace::traced(&client, &log, inject);

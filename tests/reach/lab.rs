@@ -501,6 +501,7 @@ impl Site<'_> {
     /// One that listens at an address, and gives it out.
     pub fn client_with(&self, host: usize, name: &str, listen: &str, options: &[&str]) -> Client {
         let mut command = self.hosts[host].program(env!("CARGO_BIN_EXE_client"));
+        command.env("XDG_CONFIG_HOME", "/nowhere");
         command.args(options).arg("--data-dir").arg(self.lab.directory());
         let discovery: SocketAddr = DISCOVERY.parse().unwrap();
         command.args([name, &PORT.to_string(), listen]);

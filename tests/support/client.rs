@@ -34,9 +34,16 @@ pub fn answering<'a>(options: &[&'a str]) -> Vec<&'a str> {
     [before, options].concat()
 }
 
+/// The program, which reads no configuration file of the user who runs the tests.
+pub fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_client"));
+    program.env("XDG_CONFIG_HOME", "/nowhere");
+    program
+}
+
 /// How a client is started by hand.
 pub fn command(directory: &Path, name: &str, port: u16, discovery: SocketAddr, options: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    let mut command = program();
     command
         .env_remove("RUST_LOG")
         .env_remove("XDG_RUNTIME_DIR")
@@ -69,6 +76,7 @@ impl Client {
         let client = command(directory, name, 0, discovery, &[]);
         let mut shell = Command::new("sh");
         shell
+            .env("XDG_CONFIG_HOME", "/nowhere")
             .args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#])
             .arg(client.get_program())
             .args(client.get_args());

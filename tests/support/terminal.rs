@@ -46,6 +46,7 @@ pub fn full_screen(directory: &Path, name: &str, discovery: SocketAddr, options:
         .env_remove("RUST_LOG")
         .env_remove("NO_COLOR")
         .env_remove("XDG_RUNTIME_DIR")
+        .env("XDG_CONFIG_HOME", "/nowhere")
         .env("TERM", "xterm-256color")
         .args(["--data-dir", directory.to_str().unwrap()])
         .args(answering(options))
@@ -290,6 +291,11 @@ impl Terminal {
         let screen = self.screen.screen();
         let width = screen.size().1.get();
         screen.contents_between(row, 0, row, width).trim_end().to_owned()
+    }
+
+    /// What is on the screen, cell by cell.
+    pub fn screen(&self) -> &vt100::Screen {
+        self.screen.screen()
     }
 
     /// What the screen shows, without what is empty below.

@@ -27,6 +27,7 @@ pub fn traced(program: &Command, log: &Path, inject: Option<&str>) -> Command {
         strace.arg("-e").arg(format!("inject={inject}"));
     }
     strace.arg(program.get_program()).args(program.get_args()).env_remove("RUST_LOG");
+    strace.env("XDG_CONFIG_HOME", "/nowhere");
     strace
 }
 

@@ -9,6 +9,7 @@ use crate::support::terminal::{Terminal, full_screen};
 mod boxes;
 mod ends;
 mod keys;
+mod picture;
 mod scrollback;
 mod size;
 mod slow;

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::Happened;
-use crate::client::command::json;
-use crate::client::console::read_command;
+use crate::client::console::{Parse, read_command};
 use crate::client::event::{BoxId, Input};
 use crate::client::notice::{Notice, Told};
 
@@ -74,7 +73,7 @@ fn read(id: BoxId, stream: &UnixStream, events: &Sender<Happened>, granted: &Rec
     }
     stream.set_read_timeout(None)?;
     let (mut line, mut commands) = (Vec::new(), Vec::new());
-    while let Some(command) = read_command(&mut input, &mut line, Some(json::parse_line), false)? {
+    while let Some(command) = read_command(&mut input, &mut line, &Parse::Script, false)? {
         commands.extend(command.map(|(reference, command)| Input::Said { from: id, command, reference }));
         let more = input.buffer().contains(&b'\n');
         if !more

@@ -23,11 +23,13 @@ impl Command {
             Self::Request(peer) => ("request", json!({"peer": peer})),
             Self::Chat(to, text) => ("chat", json!({"to": to, "text": text})),
             Self::Converse(peer) => ("converse", json!({"peer": peer})),
-            Self::Line { text, meant, .. } => {
+            Self::Line { text, instead, meant, .. } => {
                 // It has lost a slash when it was typed.
                 let slash = if text.starts_with('/') { "/" } else { "" };
-                let text = format!("{slash}{text}");
-                ("line", if *meant { json!({"text": text, "meant": true}) } else { json!({"text": text}) })
+                let mut fields = Map::from_iter([("text".to_owned(), format!("{slash}{text}").into())]);
+                fields.extend(instead.iter().map(|it| ("instead".to_owned(), json!(it))));
+                fields.extend(meant.then(|| ("meant".to_owned(), true.into())));
+                ("line", fields.into())
             }
             Self::Logout => ("logout", none),
             Self::Contacts => ("contacts", none),
@@ -74,13 +76,15 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{json::parse as parse_json, parse};
+    use super::super::{Aliases, json::parse as parse_json, parse};
     use super::*;
 
     /// A line that the user was asked about.
     fn meant(line: &str) -> Command {
         match parse(line) {
-            Some(Ok(Command::Line { text, otherwise, .. })) => Command::Line { text, otherwise, meant: true },
+            Some(Ok(Command::Line { text, otherwise, instead, .. })) => {
+                Command::Line { text, otherwise, instead, meant: true }
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -137,6 +141,8 @@ mod tests {
                 assert_eq!(parse_json(&said), (reference, Ok(command.clone())), "{line}: {said}");
             }
         }
+        let mut aliases = Aliases::default();
+        aliases.add("j", "JOIN #$1").unwrap();
         let bob: crate::protocol::Name = "bob".parse().unwrap();
         for command in [
             Command::Page { peer: bob.clone().into(), count: 3, beside: Beside::Before(9) },
@@ -147,6 +153,8 @@ mod tests {
             Command::Reads,
             meant("chat carol hi"),
             meant("//help"),
+            aliases.parse("j lab").unwrap().unwrap(),
+            aliases.parse(" /j").unwrap().unwrap(),
         ] {
             assert_eq!(parse_json(&command.to_json(None).to_string()), (None, Ok(command)));
         }

@@ -24,6 +24,8 @@ pub enum Command {
     Line {
         text: String,
         otherwise: Box<Result<Self, CommandError>>,
+        /// The line that was understood there, unless it is this one: what an alias stands for.
+        instead: Option<String>,
         /// Whether the user was asked, and wants it said although it may read as a command.
         meant: bool,
     },

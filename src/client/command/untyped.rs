@@ -5,11 +5,21 @@ use super::{CommandError, parse};
 
 pub static UNTYPED: &[(&str, Parser)] = &[
     ("line", |args| {
-        let (line, asked) = (args.text("text")?, args.flag("meant")?);
+        let (line, asked, alias) = (args.text("text")?, args.flag("meant")?, args.word("instead")?);
         // What was typed is one message however many lines it has.
         let mut command = parse(&line).unwrap_or_else(|| Err(CommandError::unknown("")))?;
-        if let Command::Line { meant, .. } = &mut command {
+        if let Command::Line { meant, otherwise, instead, .. } = &mut command {
             *meant = asked;
+            match alias.as_deref().map(parse) {
+                None => {}
+                Some(Some(Ok(Command::Line { .. })) | None) => {
+                    return Err(args.invalid("instead", "a command after a /".into()));
+                }
+                Some(Some(understood)) => {
+                    **otherwise = understood;
+                    *instead = alias;
+                }
+            }
         }
         Ok(command)
     }),

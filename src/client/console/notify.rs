@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::LAST_WORDS;
-use super::attention::Attention;
+use super::attention::{Attention, Rules};
 use crate::client::addressee::RoomLabel;
 use crate::client::notice::{Notice, Told, safe_text};
 use crate::protocol::Name;
@@ -53,11 +54,11 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    pub fn start(program: PathBuf) -> io::Result<Self> {
-        Self::with_limit(program, LIMIT)
+    pub fn start(program: PathBuf, rules: Arc<Rules>) -> io::Result<Self> {
+        Self::with_limit(program, rules, LIMIT)
     }
 
-    fn with_limit(program: PathBuf, limit: Duration) -> io::Result<Self> {
+    fn with_limit(program: PathBuf, rules: Arc<Rules>, limit: Duration) -> io::Result<Self> {
         let (notes, receive) = bounded(WAITING);
         let (leave, leaving) = bounded(0);
         let (leaves, left) = bounded(0);
@@ -65,11 +66,10 @@ impl Notifier {
             run(limit, &receive, &leaving);
             drop(leaves);
         })?;
-        Ok(Self { notes, program, attention: Attention::default(), leave: Some(leave), left })
+        Ok(Self { notes, program, attention: Attention::new(rules), leave: Some(leave), left })
     }
 
-    /// Announces the messages among the notices, except those that may have been shown before, and of strangers the first
-    /// alone. Never waits.
+    /// Announces the messages among the notices that call. Never waits.
     pub fn announce(&mut self, batch: &[Told]) {
         for Told { notice, .. } in batch {
             if let Notice::Message { from, text, room, .. } = notice
@@ -172,7 +172,7 @@ mod tests {
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         let status = Command::new("mkfifo").arg(alive).status().unwrap();
         assert!(status.success());
-        (directory, Notifier::with_limit(program, limit).unwrap(), told)
+        (directory, Notifier::with_limit(program, Arc::default(), limit).unwrap(), told)
     }
 
     fn wait(told: &PathBuf, fits: impl Fn(&str) -> bool) -> String {
@@ -227,6 +227,6 @@ mod tests {
         // More than run at once, so those before have been ended.
         wait(&told, |text| text.matches("hang").count() > AT_ONCE);
         // What can't be run is no trouble either.
-        Notifier::with_limit("/nowhere".into(), LIMIT).unwrap().announce(&flood);
+        Notifier::with_limit("/nowhere".into(), Arc::default(), LIMIT).unwrap().announce(&flood);
     }
 }

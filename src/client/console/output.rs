@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::civil::Date;
 
-use super::attention::Attention;
+use super::attention::{Attention, Rules};
 use super::flaps::{Flaps, Said};
 use super::spread::Spreads;
 use crate::client::addressee::{Addressee, RoomLabel};
+use crate::client::command::Aliases;
 use crate::client::notice::{
     Look, Notice, Told, UpDown, write_delivered, write_line, write_spread, write_welcome,
 };
@@ -43,6 +45,8 @@ pub struct Output {
     terminal: bool,
     /// Who rings, if there is a bell.
     bell: Option<Attention>,
+    /// What `HELP` tells of besides commands.
+    aliases: Arc<Aliases>,
     first: First,
     day: Option<Date>,
     /// The user's messages of this session that went out over a link that is still up, and are not yet delivered.
@@ -71,26 +75,29 @@ impl Gathered {
 
 impl Output {
     pub fn json() -> Self {
-        Self::new(Look::default(), false, false, First::Usual).with_json()
+        Self::new(Look::default(), false, None, First::Usual).with_json()
     }
 
-    /// For people. `own`: their messages are written too, for the terminal does not keep what was typed.
-    pub fn text(own: bool, bell: bool, first: First) -> Self {
+    /// For people. `own`: their messages are written too, for the terminal does not keep what was typed. `bell` says what
+    /// rings, if anything does.
+    pub fn text(own: bool, bell: Option<Arc<Rules>>, aliases: Arc<Aliases>, first: First) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let variable = |name| std::env::var(name).unwrap_or_default();
         let plain = !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb";
         let today = terminal.then(today);
         let look = Look { colour: terminal && !plain, today, own, width: None };
-        Self::new(look, terminal, bell && terminal, first)
+        let bell = bell.filter(|_| terminal).map(Attention::new);
+        Self { aliases, ..Self::new(look, terminal, bell, first) }
     }
 
-    fn new(look: Look, terminal: bool, bell: bool, first: First) -> Self {
+    fn new(look: Look, terminal: bool, bell: Option<Attention>, first: First) -> Self {
         Self {
             json: false,
             day: look.today,
             look,
             terminal,
-            bell: bell.then(Attention::default),
+            bell,
+            aliases: Arc::default(),
             first,
             in_flight: BTreeMap::new(),
             flaps: Flaps::default(),
@@ -214,6 +221,10 @@ impl Output {
                         }
                     }
                 }
+                Notice::Help { .. } => {
+                    notice.write_text(look, out);
+                    self.aliases.help().for_each(|line| write_line(&line, look, out));
+                }
                 _ => notice.write_text(look, out),
             }
             let room = self.in_flight.values().map(BTreeSet::len).sum::<usize>() < MAX_IN_FLIGHT;
@@ -266,7 +277,8 @@ mod tests {
     }
 
     fn at_a_terminal() -> Output {
-        Output::new(Look { own: true, ..Look::default() }, false, true, First::Usual)
+        let bell = Some(Attention::default());
+        Output::new(Look { own: true, ..Look::default() }, false, bell, First::Usual)
     }
 
     #[test]
@@ -313,7 +325,7 @@ mod tests {
             written(&mut output, vec![spread(2, 4), spread(2, 5), spread(3, 4), delivered(9)]),
             ["* bob has your message", "* all 5 in #lab have your message"]
         );
-        let mut in_a_pipe = Output::new(Look::default(), false, false, First::Usual);
+        let mut in_a_pipe = Output::new(Look::default(), false, None, First::Usual);
         assert_eq!(
             written(&mut in_a_pipe, vec![said(2, false)]),
             ["* no member of #lab is linked; your message waits until one is"]
@@ -382,7 +394,7 @@ mod tests {
     #[test]
     fn a_new_day_is_announced() {
         let mut output =
-            Output::new(Look { today: Some(today()), ..Look::default() }, false, false, First::Usual);
+            Output::new(Look { today: Some(today()), ..Look::default() }, false, None, First::Usual);
         assert_eq!(written(&mut output, vec![link(UpDown::Up)]).len(), 1);
         output.day = output.day.and_then(|day| day.yesterday().ok());
         assert!(written(&mut output, vec![link(UpDown::Up)])[0].starts_with("-- "));
@@ -391,8 +403,7 @@ mod tests {
 
     #[test]
     fn the_first_start_takes_four_lines() {
-        let mut output =
-            Output::new(Look::default(), false, false, First::Made("/here/alice.journal".into()));
+        let mut output = Output::new(Look::default(), false, None, First::Made("/here/alice.journal".into()));
         let ready = || Notice::Ready {
             user: name("alice"),
             address: "127.0.0.1:1".parse().unwrap(),

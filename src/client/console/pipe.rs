@@ -1,19 +1,20 @@
 //! The front end on plain standard input and output: a pipe, a file, or a terminal that can't move its cursor.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use super::Channels;
 use super::output::Output;
-use crate::client::command::{self, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, Reference, json};
+use crate::client::command::{Aliases, Command, CommandError, MAX_LINE, MAX_TERMINAL_LINE, Reference, json};
 use crate::client::event::Input;
 
-/// Reads commands if it is to, with `json` also as JSON objects.
-pub fn run(mut output: Output, json: bool, commands: bool, channels: &Channels) -> io::Result<()> {
-    if commands {
-        read_commands(json, channels.commands.clone())?;
+/// Reads commands as `parse` understands them, if there is any to be read.
+pub fn run(mut output: Output, parse: Option<Parse>, channels: &Channels) -> io::Result<()> {
+    if let Some(parse) = parse {
+        read_commands(parse, channels.commands.clone())?;
     }
     let mut stdout = io::stdout().lock();
     let mut out = Vec::new();
@@ -37,15 +38,14 @@ pub fn run(mut output: Output, json: bool, commands: bool, channels: &Channels) 
 }
 
 /// Starts the thread that reads commands. Those that came together are handed over together.
-fn read_commands(json: bool, send: Sender<Vec<Input>>) -> io::Result<()> {
+fn read_commands(parse: Parse, send: Sender<Vec<Input>>) -> io::Result<()> {
     thread::Builder::new().name("input".into()).spawn(move || {
         let terminal = io::stdin().is_terminal();
         let mut input = BufReader::with_capacity(64 * 1024, io::stdin());
         let mut line = Vec::new();
         let mut commands = Vec::new();
-        let json: Option<ParseLine> = json.then_some(json::parse_line);
         loop {
-            match read_command(&mut input, &mut line, json, terminal) {
+            match read_command(&mut input, &mut line, &parse, terminal) {
                 Ok(Some(command)) => {
                     commands.extend(command.map(|(reference, command)| Input::Command { command, reference }))
                 }
@@ -71,24 +71,39 @@ fn read_commands(json: bool, send: Sender<Vec<Input>>) -> io::Result<()> {
 
 /// What a line says, and what a script calls it.
 type Said = (Option<Reference>, Result<Command, CommandError>);
-type ParseLine = fn(&str) -> Option<Said>;
 
-/// Reads and parses a line, with `json` as a script's; `Some(None)` for an empty one, `None` at the end.
+/// How a line is understood.
+pub enum Parse {
+    /// As a user types it.
+    Typed(Arc<Aliases>),
+    /// As a script writes it, which may be an object.
+    Script,
+}
+
+impl Parse {
+    fn line(&self, line: &str) -> Option<Said> {
+        match self {
+            Self::Typed(aliases) => aliases.parse(line).map(|command| (None, command)),
+            Self::Script => json::parse_line(line),
+        }
+    }
+}
+
+/// Reads and parses a line; `Some(None)` for an empty one, `None` at the end.
 pub fn read_command(
     input: &mut impl BufRead,
     line: &mut Vec<u8>,
-    json: Option<ParseLine>,
+    parse: &Parse,
     terminal: bool,
 ) -> io::Result<Option<Option<Said>>> {
-    let most = if json.is_some() { json::MAX_LINE } else { MAX_LINE };
+    let most = if matches!(parse, Parse::Script) { json::MAX_LINE } else { MAX_LINE };
     let parsed = match read_line(input, line, most)? {
         // A user who leaves in the middle of a line has not sent it.
         Line::Unended if terminal => return Ok(None),
         Line::Whole if terminal && line.len() >= MAX_TERMINAL_LINE => Some((None, Err(CommandError::Cut))),
-        Line::Whole | Line::Unended => match (std::str::from_utf8(line), json) {
-            (Ok(line), Some(parse)) => parse(line),
-            (Ok(line), None) => command::parse(line).map(|command| (None, command)),
-            (Err(_), _) => Some((None, Err(CommandError::NotUtf8))),
+        Line::Whole | Line::Unended => match std::str::from_utf8(line) {
+            Ok(line) => parse.line(line),
+            Err(_) => Some((None, Err(CommandError::NotUtf8))),
         },
         Line::TooLong => Some((None, Err(CommandError::TooLong(None)))),
         Line::End => return Ok(None),

@@ -1,30 +1,151 @@
 //! The prompt of the chat: the conversation and what is unread, commands and names that Tab completes, and hints.
 
+use std::sync::Arc;
+
+use super::attention::{Rules, Unread};
 use crate::client::addressee::Addressee;
-use crate::client::command::{self, BARE, COMMANDS, Command};
+use crate::client::command::{self, Aliases, BARE, COMMANDS, Command, CommandError};
 use crate::client::event::Prompt;
-use crate::client::notice::many;
+use crate::client::notice::{Notice, many};
 use crate::protocol::Name;
 use crate::terminal::{self, Completion};
 
 /// How many senders of unread messages the prompt names.
 const SENDERS: usize = 3;
 
-impl terminal::Prompt for Prompt {
+/// What the prompt shows, and what the user's aliases and rules make of it.
+#[derive(Debug, Default)]
+pub struct Shown {
+    prompt: Prompt,
+    aliases: Arc<Aliases>,
+    unread: Unread,
+}
+
+impl Shown {
+    pub fn new(aliases: Arc<Aliases>, rules: Arc<Rules>) -> Self {
+        Self { prompt: Prompt::default(), aliases, unread: Unread::new(rules) }
+    }
+
+    /// Whether the contacts and rooms are those of this prompt.
+    pub fn knows_the_same(&self, prompt: &Prompt) -> bool {
+        let Prompt { contacts, rooms, .. } = &self.prompt;
+        Arc::ptr_eq(contacts, &prompt.contacts) && Arc::ptr_eq(rooms, &prompt.rooms)
+    }
+
+    pub fn set(&mut self, prompt: Prompt) {
+        self.prompt = prompt;
+        self.unread.prompt(&self.prompt);
+    }
+
+    /// The user goes there, which the client will say as well.
+    pub fn enter(&mut self, conversation: Option<Addressee>) {
+        self.prompt.conversation = conversation;
+    }
+
+    pub fn aliases(&self) -> &Aliases {
+        &self.aliases
+    }
+
+    pub fn told(&mut self, notice: &Notice) {
+        self.unread.told(notice, &self.prompt);
+    }
+
+    /// What stands before a line once it has been entered.
+    pub fn plain(&self) -> String {
+        let name = self.prompt.conversation.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("{name}> ")
+    }
+
+    pub fn parse(&self, line: &str) -> Option<Result<Command, CommandError>> {
+        self.aliases.parse(line)
+    }
+
+    /// Who gets each of these entries, in their order.
+    fn said_to<'t>(&self, entries: impl Iterator<Item = &'t str>) -> Vec<Addressee> {
+        let (mut to, mut conversation) = (Vec::new(), self.prompt.conversation.clone());
+        for entry in entries {
+            let command = match self.parse(entry) {
+                Some(Ok(Command::Line { otherwise, .. })) => match &conversation {
+                    Some(conversation) => Ok(Command::Chat(conversation.clone(), String::new())),
+                    None => *otherwise,
+                },
+                Some(command) => command,
+                None => continue,
+            };
+            match command {
+                Ok(Command::Chat(addressee, _)) => to.push(addressee),
+                Ok(Command::Converse(other)) => conversation = other,
+                _ => {}
+            }
+        }
+        to
+    }
+
+    /// Whether a line that begins with this word is a command, and not a message of the conversation.
+    fn is_command(&self, word: &str) -> bool {
+        let slash = word.starts_with('/') && !word.starts_with("//");
+        self.prompt.conversation.is_none() || slash || BARE.contains(&word)
+    }
+
+    /// The commands and aliases that begin with the word, in its letter case.
+    fn commands(&self, word: &str) -> Vec<String> {
+        let (slash, stem) = word.strip_prefix('/').map_or(("", word), |stem| ("/", stem));
+        let lower = stem.chars().any(char::is_lowercase) || (!slash.is_empty() && stem.is_empty());
+        let name = |name: &str| if lower { name.to_lowercase() } else { name.to_uppercase() };
+        let stem = stem.to_uppercase();
+        let aliases = self.aliases.iter().map(|(alias, _)| alias);
+        let all = COMMANDS.iter().map(|spec| spec.name).chain(aliases).map(str::to_uppercase);
+        all.filter(|it| it.starts_with(&stem)).map(|it| format!("{slash}{}", name(&it))).collect()
+    }
+
+    /// The usage of a command, until its last argument is begun.
+    fn usage(&self, line: &str) -> Option<String> {
+        let (word, rest) = line.trim_start().split_once(char::is_whitespace)?;
+        if !self.is_command(word) {
+            return None;
+        }
+        if let Some(line) = self.aliases.find(word) {
+            return Some(format!("{}: stands for {line}", word.to_lowercase()));
+        }
+        let spec = command::find(word)?;
+        let room = rest.trim_start().starts_with('#');
+        let takes_room = |(usage, _): &&(&str, &str)| usage.split(' ').nth(1) == Some("#name");
+        let fitting = spec.usages.iter().find(|usage| takes_room(usage) == room);
+        let (usage, meaning) = fitting.or(spec.usages.first())?;
+        let begun = rest.split_whitespace().count();
+        usage.split(' ').nth(begun.saturating_add(1)).map(|_| format!("{usage}: {meaning}"))
+    }
+
+    fn users(&self, word: &str) -> Vec<String> {
+        beginning(word, &self.prompt.contacts)
+    }
+
+    fn rooms(&self, word: &str) -> Vec<String> {
+        beginning(word, &self.prompt.rooms)
+    }
+
+    /// What a message may name: users, and rooms after their `#`.
+    fn names(&self, word: &str) -> Vec<String> {
+        if word.starts_with('#') { self.rooms(word) } else { self.users(word) }
+    }
+}
+
+impl terminal::Prompt for Shown {
     fn forms(&self) -> Vec<String> {
-        let plain = plain_prompt(self);
-        let conversation = self.conversation.as_ref().filter(|_| self.waiting > 0);
-        let waiting = conversation.map(|name| format!("{name} ({} waiting)> ", self.waiting));
-        if self.unread.is_empty() {
+        let (plain, prompt) = (self.plain(), &self.prompt);
+        let conversation = prompt.conversation.as_ref().filter(|_| prompt.waiting > 0);
+        let waiting = conversation.map(|name| format!("{name} ({} waiting)> ", prompt.waiting));
+        let unread: Vec<_> = self.unread.shown(prompt).collect();
+        if unread.is_empty() {
             return waiting.into_iter().chain([plain, "> ".into()]).collect();
         }
-        let named = self.unread.iter().take(SENDERS);
+        let named = unread.iter().take(SENDERS);
         let mut senders: Vec<_> = named.map(|(name, count)| format!("{name} {}", many(*count))).collect();
-        if self.unread.len() > SENDERS {
+        if unread.len() > SENDERS {
             senders.push("…".into());
         }
-        let all = many(self.unread.values().sum());
-        let space = if self.conversation.is_some() { " " } else { "" };
+        let all = many(unread.iter().map(|(_, count)| count).sum());
+        let space = if prompt.conversation.is_some() { " " } else { "" };
         let senders = senders.join(", ");
         let long = waiting.map(|waiting| format!("[unread: {senders}] {waiting}"));
         let short = [
@@ -42,60 +163,52 @@ impl terminal::Prompt for Prompt {
         let (earlier, word) = before.split_at_checked(start).unwrap_or_default();
         let earlier: Vec<&str> = earlier.split_whitespace().collect();
         let candidates = match earlier.split_first() {
-            None if self.conversation.is_none() || word.starts_with('/') => commands(word),
+            None if self.prompt.conversation.is_none() || word.starts_with('/') => self.commands(word),
             None if is_upper(word) => {
-                commands(word).into_iter().filter(|name| BARE.contains(&name.as_str())).collect()
+                self.commands(word).into_iter().filter(|name| BARE.contains(&name.as_str())).collect()
             }
-            None => names(word, self),
-            Some((first, _)) if !is_command(first, self) => names(word, self),
+            None => self.names(word),
+            Some((first, _)) if !self.is_command(first) || self.aliases.find(first).is_some() => {
+                self.names(word)
+            }
             Some((first, rest)) => {
                 let kinds: Vec<_> =
                     command::find(first).into_iter().flat_map(|spec| spec.arguments(rest.len())).collect();
-                let of = |kind, candidates: fn(&str, &Self) -> Vec<String>| {
-                    if kinds.contains(&kind) { candidates(word, self) } else { Vec::new() }
+                let of = |kind, candidates: fn(&Self, &str) -> Vec<String>| {
+                    if kinds.contains(&kind) { candidates(self, word) } else { Vec::new() }
                 };
-                [of("user", users), of("#name", rooms), of("command", |word, _| commands(word))].concat()
+                [of("user", Self::users), of("#name", Self::rooms), of("command", Self::commands)].concat()
             }
         };
         Completion { start, candidates }
     }
 
-    /// The usage of a command, until its last argument is begun.
+    /// Help for a command that is being typed, or how far long work has come.
     fn hint(&self, line: &str) -> Option<String> {
-        let (word, rest) = line.trim_start().split_once(char::is_whitespace)?;
-        if !is_command(word, self) {
-            return None;
-        }
-        let spec = command::find(word)?;
-        let room = rest.trim_start().starts_with('#');
-        let takes_room = |(usage, _): &&(&str, &str)| usage.split(' ').nth(1) == Some("#name");
-        let fitting = spec.usages.iter().find(|usage| takes_room(usage) == room);
-        let (usage, meaning) = fitting.or(spec.usages.first())?;
-        let begun = rest.split_whitespace().count();
-        usage.split(' ').nth(begun.saturating_add(1)).map(|_| format!("{usage}: {meaning}"))
+        self.usage(line).or_else(|| self.prompt.work.as_ref().map(ToString::to_string))
     }
 
     /// Whether it is one message.
     fn is_one_entry(&self, text: &str) -> bool {
-        match command::parse(text) {
+        match self.parse(text) {
             Some(Ok(Command::Chat(..))) => true,
             Some(Ok(Command::Line { otherwise, .. })) => {
-                self.conversation.is_some() || matches!(*otherwise, Ok(Command::Chat(..)))
+                self.prompt.conversation.is_some() || matches!(*otherwise, Ok(Command::Chat(..)))
             }
             _ => false,
         }
     }
 
     fn is_doubtful(&self, entry: &str) -> bool {
-        let is_known = |name: &Name| self.contacts.binary_search(name).is_ok();
-        self.conversation.is_some()
-            && matches!(command::parse(entry), Some(Ok(Command::Line { otherwise, .. }))
+        let is_known = |name: &Name| self.prompt.contacts.binary_search(name).is_ok();
+        self.prompt.conversation.is_some()
+            && matches!(self.parse(entry), Some(Ok(Command::Line { otherwise, .. }))
                 if otherwise.as_ref().as_ref().is_ok_and(|command| command.may_be_meant(is_known)))
     }
 
     fn confirmation(&self, text: &str, entries: usize) -> String {
         if entries > 1 {
-            let mut to = said_to(text.lines(), self.conversation.clone());
+            let mut to = self.said_to(text.lines());
             to.dedup();
             let said = match to.as_slice() {
                 [] => String::new(),
@@ -110,7 +223,7 @@ impl terminal::Prompt for Prompt {
             1 => ("this".to_owned(), ""),
             lines => (format!("these {lines} lines"), " as one message"),
         };
-        let to = said_to([text].into_iter(), self.conversation.clone()).pop();
+        let to = self.said_to([text].into_iter()).pop();
         let to = to.map_or_else(String::new, |to| format!(" to {to}"));
         let doubt =
             if self.is_doubtful(text) { " It reads as a command, which begins with / here." } else { "" };
@@ -118,66 +231,8 @@ impl terminal::Prompt for Prompt {
     }
 }
 
-/// What stands before a line once it has been entered.
-pub fn plain_prompt(prompt: &Prompt) -> String {
-    let name = prompt.conversation.as_ref().map(ToString::to_string).unwrap_or_default();
-    format!("{name}> ")
-}
-
-/// Who gets each of these entries, in their order, from a user who is in this conversation before.
-fn said_to<'t>(
-    entries: impl Iterator<Item = &'t str>,
-    mut conversation: Option<Addressee>,
-) -> Vec<Addressee> {
-    let mut to = Vec::new();
-    for entry in entries {
-        let command = match command::parse(entry) {
-            Some(Ok(Command::Line { otherwise, .. })) => match &conversation {
-                Some(conversation) => Ok(Command::Chat(conversation.clone(), String::new())),
-                None => *otherwise,
-            },
-            Some(command) => command,
-            None => continue,
-        };
-        match command {
-            Ok(Command::Chat(addressee, _)) => to.push(addressee),
-            Ok(Command::Converse(other)) => conversation = other,
-            _ => {}
-        }
-    }
-    to
-}
-
-/// Whether a line that begins with this word is a command, and not a message of the conversation.
-fn is_command(word: &str, prompt: &Prompt) -> bool {
-    let slash = word.starts_with('/') && !word.starts_with("//");
-    prompt.conversation.is_none() || slash || BARE.contains(&word)
-}
-
 fn is_upper(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase())
-}
-
-/// The commands that begin with the word, in its letter case.
-fn commands(word: &str) -> Vec<String> {
-    let (slash, stem) = word.strip_prefix('/').map_or(("", word), |stem| ("/", stem));
-    let lower = stem.chars().any(char::is_lowercase) || (!slash.is_empty() && stem.is_empty());
-    let stem = stem.to_uppercase();
-    let fits = COMMANDS.iter().map(|spec| spec.name).filter(|name| name.starts_with(&stem));
-    fits.map(|name| format!("{slash}{}", if lower { name.to_lowercase() } else { name.to_owned() })).collect()
-}
-
-fn users(word: &str, prompt: &Prompt) -> Vec<String> {
-    beginning(word, &prompt.contacts)
-}
-
-fn rooms(word: &str, prompt: &Prompt) -> Vec<String> {
-    beginning(word, &prompt.rooms)
-}
-
-/// What a message may name: users, and rooms after their `#`.
-fn names(word: &str, prompt: &Prompt) -> Vec<String> {
-    if word.starts_with('#') { rooms(word, prompt) } else { users(word, prompt) }
 }
 
 fn beginning(word: &str, all: &[impl ToString]) -> Vec<String> {
@@ -187,21 +242,38 @@ fn beginning(word: &str, all: &[impl ToString]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::notice::Work;
     use crate::terminal::Prompt as _;
 
-    fn prompt(conversation: Option<&str>) -> Prompt {
-        Prompt {
+    fn prompt(conversation: Option<&str>) -> Shown {
+        with_unread(conversation, 0, &[])
+    }
+
+    fn with_unread(conversation: Option<&str>, waiting: u64, unread: &[(&str, u64)]) -> Shown {
+        let mut aliases = Aliases::default();
+        aliases.add("cafe", "CHAT #tea").unwrap();
+        aliases.add("w", "WHY").unwrap();
+        let mut shown = Shown::new(Arc::new(aliases), Arc::default());
+        shown.set(Prompt {
             conversation: conversation.map(|name| name.parse().unwrap()),
+            unread: unread.iter().map(|(name, count)| (name.parse().unwrap(), *count)).collect(),
+            waiting,
+            work: None,
             contacts: ["bea", "bob", "bobby", "carol"].map(|name| name.parse().unwrap()).into(),
             rooms: ["#lab", "#lab~2", "#tea"].map(|room| room.parse().unwrap()).into(),
-            ..Prompt::default()
-        }
+        });
+        shown
     }
 
     #[test]
     fn commands_and_names() {
         for (line, conversation, start, expected) in [
             ("CHA", None, 0, &["CHAT"][..]),
+            ("ca", None, 0, &["cafe"]),
+            ("/c", Some("bob"), 0, &["/chat", "/contacts", "/cafe"]),
+            ("/cafe ca", Some("bob"), 6, &["carol"]),
+            ("w #t", None, 2, &["#tea"]),
+            ("w bo", Some("carol"), 2, &["bob", "bobby"]),
             ("cha", None, 0, &["chat"]),
             ("/cha", None, 0, &["/chat"]),
             ("/CHA", Some("bob"), 0, &["/CHAT"]),
@@ -251,6 +323,9 @@ mod tests {
             ("chat ", Some("bob"), false),
             ("/chat ", Some("bob"), true),
             ("REQUEST ", Some("bob"), true),
+            ("w ", None, true),
+            ("/w bob", Some("bob"), true),
+            ("w ", Some("bob"), false),
             ("HISTORY ", Some("bob"), false),
             ("HISTORY bob", None, true),
             ("CONTACTS ", None, false),
@@ -270,20 +345,27 @@ mod tests {
 
     #[test]
     fn the_prompt_shows_the_conversation_and_what_is_unread() {
-        let forms = |conversation, waiting| {
-            let unread =
-                [("carol", 2), ("dave", 1)].map(|(name, count)| (name.parse().unwrap(), count)).into();
-            Prompt { unread, waiting, ..prompt(conversation) }.forms()
-        };
+        let forms =
+            |conversation, waiting| with_unread(conversation, waiting, &[("carol", 2), ("dave", 1)]).forms();
         assert_eq!(forms(None, 0)[0], "[unread: carol 2, dave 1]> ");
         assert_eq!(forms(Some("bob"), 3)[0], "[unread: carol 2, dave 1] bob (3 waiting)> ");
         assert_eq!(forms(Some("#lab~2"), 0)[0], "[unread: carol 2, dave 1] #lab~2> ");
-        let unread = [("#lab", 3), ("carol", 1)].map(|(from, count)| (from.parse().unwrap(), count)).into();
-        assert_eq!(Prompt { unread, ..prompt(None) }.forms()[0], "[unread: carol 1, #lab 3]> ");
+        let unread = [("#lab", 3), ("carol", 1)];
+        assert_eq!(with_unread(None, 0, &unread).forms()[0], "[unread: carol 1, #lab 3]> ");
         assert_eq!(
             forms(Some("bob"), 0),
             ["[unread: carol 2, dave 1] bob> ", "[3 unread] bob> ", "[3]> ", "> "]
         );
+    }
+
+    #[test]
+    fn long_work_stands_where_help_does_not() {
+        let mut shown = prompt(Some("bob"));
+        shown.prompt.work = Some(Work::Searching { done: 1, of: 2 });
+        for line in ["", "hello", "/contacts"] {
+            assert_eq!(shown.hint(line).unwrap(), "searching: 1 of 2 messages indexed", "{line}");
+        }
+        assert!(shown.hint("/why ").unwrap().starts_with("WHY <user>"));
     }
 
     #[test]
@@ -300,6 +382,8 @@ mod tests {
             ("/CONTACTS\nhi", 2, &format!("{run} What is no command goes to bob. (y/n)")),
             ("CHAT carol\nhi", 2, &format!("{run} What is no command goes to carol. (y/n)")),
             ("CHAT\ncontacts", 2, &format!("{run} (y/n)")),
+            ("/cafe one\ntwo", 1, "send these 2 lines to #tea as one message? (y/n)"),
+            ("/cafe\nhi", 2, &format!("{run} What is no command goes to #tea. (y/n)")),
             (
                 "chat carol hi\nthere",
                 1,
@@ -332,6 +416,10 @@ mod tests {
             ("WHY are you late?", false),
             ("why not", false),
             ("join #lab", true),
+            ("cafe hi", true),
+            ("w bob", true),
+            ("w dave", false),
+            ("/cafe hi", false),
             ("CHAT carol hi", false),
             ("/contacts", false),
             ("//contacts", false),

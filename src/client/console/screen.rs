@@ -6,13 +6,14 @@
 //! - `keymap`, `colours`, `preferences`: what a user may want otherwise.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{at, bounded, never, select};
 
 use super::Channels;
 use super::output::First;
-use crate::client::command::MAX_LINE;
+use crate::client::command::{Aliases, MAX_LINE};
 use crate::client::event::Input;
 use crate::client::notice::{Look, Notice};
 use crate::terminal::{Editor, Full, History, Tty};
@@ -53,10 +54,11 @@ pub(super) struct Setup {
     pub first: First,
     pub bell: bool,
     pub preferences: Preferences,
+    pub aliases: Arc<Aliases>,
 }
 
 pub(super) fn run(setup: Setup, channels: &Channels) -> io::Result<()> {
-    let Setup { tty, history, data_dir, user, first, bell, mut preferences } = setup;
+    let Setup { tty, history, data_dir, user, first, bell, mut preferences, aliases } = setup;
     if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
         preferences.colours = preferences.colours.without();
     }
@@ -64,7 +66,7 @@ pub(super) fn run(setup: Setup, channels: &Channels) -> io::Result<()> {
     let clock = Clock::start();
     let editor = Editor::<Asking>::new(History::open(Some(history)), MAX_LINE);
     let zone = jiff::tz::TimeZone::system();
-    let setup = model::Setup { preferences, zone, first, bell, last: last.read() };
+    let setup = model::Setup { preferences, aliases, zone, first, bell, last: last.read() };
     let model = Model::new(setup, editor, now(&clock));
     let full = Full::start(tty, MAX_LINE)?;
     let mut session = Session {

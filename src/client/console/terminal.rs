@@ -8,17 +8,18 @@ use crossbeam_channel::{at, bounded, never, select};
 
 use super::Channels;
 use super::output::Output;
-use super::prompt::plain_prompt;
-use crate::client::command::{self, Command, MAX_LINE, Reference};
-use crate::client::event::{Input, Prompt};
+use super::prompt::Shown;
+use crate::client::command::{Command, MAX_LINE, Reference};
+use crate::client::event::Input;
 use crate::client::notice::{Notice, Told};
 use crate::terminal::{Event, History, Key, Prompt as _, Terminal, Tty, echo};
 
 /// How many bytes are gathered before they are written.
 const GATHERED: usize = 64 * 1024;
 
-pub fn run(tty: Tty, output: Output, history: PathBuf, channels: &Channels) -> io::Result<()> {
-    let terminal = Terminal::start(tty, History::open(Some(history)), MAX_LINE, output.look.colour)?;
+pub fn run(tty: Tty, output: Output, history: PathBuf, prompt: Shown, channels: &Channels) -> io::Result<()> {
+    let mut terminal = Terminal::start(tty, History::open(Some(history)), MAX_LINE, output.look.colour)?;
+    *terminal.prompt() = prompt;
     let (waiting, unanswered) = (VecDeque::new(), Unanswered::default());
     Session { channels, terminal, output, waiting, unanswered, unconfirmed: 0 }.run()
 }
@@ -55,7 +56,7 @@ impl Unanswered {
 
 struct Session<'a> {
     channels: &'a Channels,
-    terminal: Terminal<Prompt>,
+    terminal: Terminal<Shown>,
     output: Output,
     /// Entered, and not yet taken by the loop: no key is looked at meanwhile.
     waiting: VecDeque<Input>,
@@ -84,7 +85,7 @@ impl Session<'_> {
                     Ok(notices) => self.print(&notices),
                     Err(_) => break,
                 },
-                recv(channels.prompts) -> prompt => prompt.into_iter().for_each(|it| *self.terminal.prompt() = it),
+                recv(channels.prompts) -> prompt => prompt.into_iter().for_each(|it| self.terminal.prompt().set(it)),
                 recv(keys) -> chunk => match chunk {
                     Ok(chunk) => {
                         let keys = self.terminal.decode(&chunk);
@@ -110,13 +111,14 @@ impl Session<'_> {
             {
                 self.print(&notices);
             }
-            channels.prompts.try_iter().for_each(|prompt| *self.terminal.prompt() = prompt);
+            channels.prompts.try_iter().for_each(|it| self.terminal.prompt().set(it));
         }
         self.terminal.hidden = true;
         self.flush()
     }
 
     fn print(&mut self, notices: &[Told]) {
+        notices.iter().for_each(|told| self.terminal.prompt().told(&told.notice));
         let out = self.terminal.output();
         notices.iter().for_each(|told| self.unanswered.answered(told, out));
         self.output.write(notices, out);
@@ -154,7 +156,7 @@ impl Session<'_> {
     }
 
     fn entered(&mut self, line: String, asked: bool) {
-        let (prompt, mut command) = (plain_prompt(self.terminal.prompt()), command::parse(&line));
+        let (prompt, mut command) = (self.terminal.prompt().plain(), self.terminal.prompt().parse(&line));
         if let Some(Ok(Command::Line { meant, .. })) = &mut command {
             *meant = asked;
         }

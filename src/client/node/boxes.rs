@@ -67,15 +67,16 @@ pub(super) fn prompt(node: &mut Node, front_end: BoxId) -> Option<(Prompt, bool)
         Some(ConversationId::Room(id)) => node.noted.waiting(id),
         _ => 0,
     };
-    node.conversations.prompt(front_end, &node.roster, waiting)
+    node.conversations.prompt(front_end, &node.roster, waiting, node.progress.of(front_end))
 }
 
 fn prompt_notice((prompt, names): (Prompt, bool)) -> Notice {
-    let Prompt { conversation, unread, waiting, contacts, rooms } = prompt;
+    let Prompt { conversation, unread, waiting, work, contacts, rooms } = prompt;
     Notice::Prompt(Box::new(PromptLine {
         conversation,
         waiting,
         unread,
+        work,
         contacts: names.then(|| contacts.to_vec()),
         rooms: names.then(|| rooms.to_vec()),
     }))

@@ -7,7 +7,7 @@ use super::links::Heard;
 use super::{Node, ways};
 use crate::protocol::peer::{ByeReason, Hold, HoldReason, Message, Peer};
 use crate::store::Result;
-use crate::store::journal::{ContactId, Incoming, Journal, Request, Seq, Standing};
+use crate::store::journal::{ContactId, ConversationId, Incoming, Journal, Request, Seq, Standing};
 use crate::transport::Route;
 
 impl Node {
@@ -101,6 +101,7 @@ impl Node {
     /// A message has come in.
     fn tell_message(&mut self, contact: ContactId, seq: Seq, message: &Message) {
         self.search.said(seq);
+        self.progress.received(self.fx.now, ConversationId::User(contact));
         self.dialer.seen(contact, self.fx.now.wall);
         if let Some(person) = self.roster.get(contact) {
             let stranger = person.identity.standing == Standing::Stranger;

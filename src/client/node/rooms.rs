@@ -26,7 +26,7 @@ use crate::transport::noise::Keypair;
 use membership::Membership;
 use peers::Peers;
 pub use receipts::Spread;
-pub use room::{Room, State};
+pub use room::{Chain, Room, State};
 
 mod explain;
 mod forks;
@@ -164,6 +164,11 @@ impl Rooms {
 
     pub fn by_key(&self, key: RoomKey) -> Option<&Room> {
         self.by_key.get(&key).and_then(|id| self.rooms.get(id))
+    }
+
+    /// How many entries of a room others have, as far as they have said, that are not here yet.
+    pub fn missing(&self, room: RoomId) -> u64 {
+        self.rooms.get(&room).map_or(0, |room| self.peers.missing(room))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (RoomId, &Room)> {
@@ -481,8 +486,10 @@ impl Rooms {
     pub fn finish(&mut self, cx: &mut Cx<'_>) -> Result<()> {
         let Self { rooms, peers, low, changed, .. } = self;
         for room in rooms.values_mut() {
-            if room.changed {
-                room.inherit(cx)?;
+            if room.changed
+                && let Some(accepted) = room.inherit(cx)?
+            {
+                peers.hand_on(cx, room, vec![accepted], None);
             }
             room.settle(cx)?;
             room.sign(cx)?;

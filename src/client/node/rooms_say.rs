@@ -13,7 +13,7 @@ use crate::protocol::peer::Peer;
 use crate::protocol::room::{AboutRoom, RoomSays};
 use crate::protocol::{Name, PublicKey, codec};
 use crate::store::Result;
-use crate::store::journal::{Journal, RoomId, Standing};
+use crate::store::journal::{ConversationId, Journal, RoomId, Standing};
 use crate::undo::{Transactional, Value};
 
 /// What is noted of the rooms beside their machine.
@@ -192,6 +192,7 @@ impl Node {
                 let is_told =
                     author != setup.key() && room_view::writer(setup, roster, rooms, room, &author).is_some();
                 if is_told {
+                    self.progress.received(self.fx.now, ConversationId::Room(room));
                     self.conversations.said_in(room, self.fx.output.readers());
                 }
             }

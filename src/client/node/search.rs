@@ -41,8 +41,11 @@ pub struct Query {
     pub words: Vec<String>,
     /// The one conversation that is searched; `None` for all.
     pub within: Option<ConversationId>,
-    /// The last that was said when it was asked: it waits for no more.
+    /// The last that was said when it was asked, and when that was: it waits for no more.
     pub up_to: Seq,
+    pub since: Instant,
+    /// The first message that was not in the index then.
+    pub from: Option<Seq>,
     pub asked: Option<Asked>,
 }
 
@@ -62,6 +65,21 @@ impl Search {
     pub fn said(&mut self, seq: Seq) {
         self.behind.get_or_insert(seq);
         self.busy = true;
+    }
+
+    /// How long the oldest search has waited, if longer than that: who has asked, how many messages have been indexed for
+    /// it, and of how many.
+    pub fn waited(&self, now: Now, silence: Duration) -> Option<(BoxId, u64, u64)> {
+        let query =
+            self.waiting.front().filter(|it| self.is_wanted() && now.mono.since(it.since) >= silence)?;
+        let (first, from) = (self.behind?, query.from?);
+        let between = |from: Seq, to: Seq| u64::try_from(to.saturating_sub(from)).unwrap_or_default();
+        Some((query.asker(), between(from, first), between(from, query.up_to).saturating_add(1)))
+    }
+
+    /// The first message that is not in the index.
+    pub fn behind(&self) -> Option<Seq> {
+        self.behind
     }
 
     /// Adds a search. Returns whether there is room for it.
@@ -150,7 +168,14 @@ mod tests {
     }
 
     fn query(up_to: Seq) -> Query {
-        Query { words: vec!["word".into()], within: None, up_to, asked: None }
+        Query {
+            words: vec!["word".into()],
+            within: None,
+            up_to,
+            since: at(0).mono,
+            from: Some(1),
+            asked: None,
+        }
     }
 
     #[test]

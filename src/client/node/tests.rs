@@ -23,6 +23,7 @@ mod keys;
 mod links;
 mod mates;
 mod one_shot;
+mod progress;
 mod rooms;
 mod search;
 mod strangers;

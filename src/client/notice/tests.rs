@@ -297,6 +297,7 @@ fn what_is_written_as_json_is_read_back() {
             conversation: Some(peer.clone().into()),
             waiting: 1,
             unread: [(peer.clone().into(), 2), (room("#lab").into(), 3)].into(),
+            work: Some(Work::Receiving { from: peer.clone().into(), count: 5, of: None }),
             contacts: Some(vec![peer.clone()]),
             rooms: None,
         })),

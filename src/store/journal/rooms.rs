@@ -5,11 +5,15 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::{Result, parsed};
 use super::{Journal, Reading, Seq};
-use crate::protocol::peer::{Cursor, Kind};
 use crate::protocol::room::{
     Cause, ChainName, Change, Entry, EntryKind, Hash, Mark, Proof, Receipt, ReceiptName, RoomKey, Signature,
 };
 use crate::protocol::{Name, PublicKey};
+pub use said::Said;
+pub use settled::StoredSettlement;
+
+mod said;
+mod settled;
 
 /// The row of a room.
 pub type RoomId = i64;
@@ -75,58 +79,6 @@ pub struct NewEntry<'e> {
     pub entry: &'e Entry,
     /// The chains of its causes, in their order.
     pub causes: &'e [ChainId],
-}
-
-/// A settlement as stored, with how far it names other chains.
-pub struct StoredSettlement {
-    pub chain: ChainId,
-    pub number: u64,
-    pub hash: Hash,
-    pub clock: u64,
-    pub body: Vec<u8>,
-    pub causes: Vec<StoredCause>,
-}
-
-/// A text that was said in a room.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    pub seq: Seq,
-    pub author: PublicKey,
-    /// Its name for ever, together with the room and the author.
-    pub id: Cursor,
-    pub kind: Kind,
-    /// The author's clock when it was written, and ours when it came in, in milliseconds since 1970.
-    pub sent: i64,
-    pub arrived: i64,
-    pub body: Vec<u8>,
-    /// Where it stands in the room's order.
-    pub place: u64,
-}
-
-impl Said {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            seq: row.get(0)?,
-            author: PublicKey(row.get(1)?),
-            id: Cursor { epoch: unsigned(row, 2)?, number: unsigned(row, 3)? },
-            kind: Kind(row.get(4)?),
-            sent: row.get(5)?,
-            arrived: row.get(6)?,
-            body: row.get(7)?,
-            place: unsigned(row, 8)?,
-        })
-    }
-}
-
-/// What [`Said::read`] reads.
-macro_rules! said {
-    ($which:literal) => {
-        concat!(
-            "SELECT seq, author, epoch, room_entry.number, kind, written, arrived, body, room_entry.place
-             FROM room_entry CROSS JOIN room_chain ON room_chain.id = chain WHERE ",
-            $which
-        )
-    };
 }
 
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -211,12 +163,6 @@ impl Journal {
         )?;
         let (id, name) = (self.last_insert_rowid(), name.clone());
         Ok(RoomRow { id, key, name, number, settled: 0, settlement: None, reading: Reading::default() })
-    }
-
-    /// What stands up to this place is final, by the word of this entry.
-    pub fn settle(&self, room: RoomId, place: u64, settlement: Option<&Mark>) -> Result<()> {
-        let sql = "UPDATE room SET final = ?2, settled = ?3 WHERE id = ?1";
-        self.run(sql, params![room, place.cast_signed(), settlement.map(encoded)])
     }
 
     pub fn save_room_reading(&self, room: RoomId, reading: &Reading) -> Result<()> {
@@ -350,52 +296,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Entries of a chain after `after`, up to `up_to`, stand at `floor` at least: at most those that stand before it now.
-    pub fn stand_behind(&self, chain: ChainId, after: u64, up_to: u64, floor: u64) -> Result<()> {
-        let most = i64::try_from(up_to).unwrap_or(i64::MAX);
-        self.run(
-            "UPDATE room_entry SET place = ?4 WHERE chain = ?1 AND number > ?2 AND number <= ?3 AND place < ?4",
-            [chain, after.cast_signed(), most, floor.cast_signed()],
-        )
-    }
-
-    /// The entries of a room that stand at `first` or behind it stand where their clocks say, but not before that.
-    pub fn stand_from(&self, room: RoomId, first: u64) -> Result<()> {
-        let sql = "UPDATE room_entry SET place = max(clock, ?2) WHERE room = ?1 AND place >= ?2";
-        self.run(sql, [room, first.cast_signed()])
-    }
-
-    /// The number of the last entry of a chain that stands at `place` or before it; 0 if there is none.
-    pub fn last_up_to(&self, chain: ChainId, place: u64) -> Result<u64> {
-        let sql = "SELECT coalesce(max(number), 0) FROM room_entry WHERE chain = ?1 AND place <= ?2";
-        Ok(self.one(sql, [chain, place.cast_signed()], |row| unsigned(row, 0))?)
-    }
-
-    /// All settlements of a room.
-    pub fn settlements(&self, room: RoomId) -> Result<Vec<StoredSettlement>> {
-        self.all(
-            "SELECT chain, number, hash, body, causes, clock FROM room_entry WHERE room = ?1 AND kind = 5",
-            [room],
-            |row| {
-                let causes = causes(row, 4)?;
-                let (number, hash, clock) = (unsigned(row, 1)?, hash(row, 2)?, unsigned(row, 5)?);
-                Ok(StoredSettlement { chain: row.get(0)?, number, hash, clock, body: row.get(3)?, causes })
-            },
-        )
-    }
-
     /// The chains and the bodies of the entries by which members have joined a room, of those that have one.
     pub fn joins(&self, room: RoomId) -> Result<Vec<(ChainId, Vec<u8>)>> {
         let sql = "SELECT chain, body FROM room_entry WHERE room = ?1 AND kind = 2 AND length(body) > 0";
         self.all(sql, [room], |row| Ok((row.get(0)?, row.get(1)?)))
-    }
-
-    /// The highest place up to `up_to`, behind `after`, at which anything but a settlement stands.
-    pub fn last_to_settle(&self, room: RoomId, after: u64, up_to: u64) -> Result<Option<u64>> {
-        let sql = "SELECT place FROM room_entry WHERE room = ?1 AND place > ?2 AND place <= ?3 AND kind <> 5
-                   ORDER BY place DESC LIMIT 1";
-        let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
-        Ok(self.one(sql, [room, after.cast_signed(), up_to], |row| unsigned(row, 0)).optional()?)
     }
 
     /// The number of the last entry of a chain that is no settlement; 0 if there is none.
@@ -474,79 +378,11 @@ impl Journal {
         self.run(sql, params![room, author.0, grant.0, encoded(proof)])
     }
 
-    /// Calls `each` with the texts of a room after `after`, those of all members, as they came in, until it returns
-    /// `false`.
-    pub fn said_after(&self, room: RoomId, after: Seq, mut each: impl FnMut(Said) -> bool) -> Result<()> {
-        let sql = said!("room_entry.room = ?1 AND seq > ?2 AND kind = 1 ORDER BY seq");
-        let mut statement = self.prepare_cached(sql)?;
-        let mut rows = statement.query([room, after])?;
-        while let Some(row) = rows.next()? {
-            if !each(Said::read(row)?) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// How many texts of others than `own`, and of none who is blocked, come after `after`, counted no further than `most`.
-    pub fn count_said_after(&self, room: RoomId, own: PublicKey, after: Seq, most: u64) -> Result<u64> {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let sql =
-            "SELECT count(*) FROM (SELECT 1 FROM room_entry CROSS JOIN room_chain ON room_chain.id = chain
-                   WHERE room_entry.room = ?1 AND seq > ?2 AND kind = 1 AND author <> ?3 AND author NOT IN
-                   (SELECT key FROM contact WHERE blocked AND key NOT NULL) LIMIT ?4)";
-        let count: i64 = self.one(sql, params![room, after, own.0, most], |row| row.get(0))?;
-        Ok(count.unsigned_abs())
-    }
-
-    /// The seq of the last entry of a room; 0 if there is none.
-    pub fn last_said(&self, room: RoomId) -> Result<Seq> {
-        Ok(self
-            .one("SELECT coalesce(max(seq), 0) FROM room_entry WHERE room = ?1", [room], |row| row.get(0))?)
-    }
-
-    /// The last `count` texts of a room in its order, oldest first.
-    pub fn room_history(&self, room: RoomId, count: u32) -> Result<Vec<Said>> {
-        let sql = said!(
-            "room_entry.room = ?1 AND kind = 1
-             ORDER BY room_entry.place DESC, room_entry.clock DESC, author DESC, epoch DESC, room_entry.number DESC,
-                 room_entry.hash DESC LIMIT ?2"
-        );
-        let mut said = self.all(sql, params![room, count], Said::read)?;
-        said.reverse();
-        Ok(said)
-    }
-
-    /// The text of a room at this seq.
-    pub(super) fn said_at(&self, seq: Seq) -> Result<Option<Said>> {
-        Ok(self.one(said!("seq = ?1"), [seq], Said::read).optional()?)
-    }
-
     /// How many bytes the bodies of a chain's entries after `after` have, up to `up_to`.
     pub fn chain_bytes(&self, chain: ChainId, after: u64, up_to: u64) -> Result<u64> {
         let sql = "SELECT coalesce(sum(length(body)), 0) FROM room_entry WHERE chain = ?1 AND number > ?2 AND number <= ?3";
         let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
         Ok(self.one(sql, [chain, after.cast_signed(), up_to], |row| unsigned(row, 0))?)
-    }
-
-    /// The numbers of the texts of a chain whose place is behind `settled`, the latest `most`.
-    pub fn unsettled_texts(&self, chain: ChainId, settled: u64, most: usize) -> Result<Vec<u64>> {
-        let sql = "SELECT number FROM room_entry WHERE chain = ?1 AND place > ?2 AND kind = 1 ORDER BY number DESC LIMIT ?3";
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        self.all(sql, [chain, settled.cast_signed(), most], |row| unsigned(row, 0))
-    }
-
-    /// How many texts of a chain come after `after`.
-    pub fn count_texts_after(&self, chain: ChainId, after: u64) -> Result<u64> {
-        let sql = "SELECT count(*) FROM room_entry WHERE chain = ?1 AND number > ?2 AND kind = 1";
-        Ok(self.one(sql, [chain, after.cast_signed()], |row| unsigned(row, 0))?)
-    }
-
-    /// The texts of a chain after `after`, the first `count`.
-    pub fn texts_after(&self, chain: ChainId, after: u64, count: u32) -> Result<Vec<Said>> {
-        let sql =
-            said!("chain = ?1 AND room_entry.number > ?2 AND kind = 1 ORDER BY room_entry.number LIMIT ?3");
-        self.all(sql, [chain, after.cast_signed(), i64::from(count)], Said::read)
     }
 }
 

@@ -398,7 +398,7 @@ fn a_journal_of_the_format_before_rooms_is_converted() {
     let epoch = journal.add_epoch(7, 2).unwrap();
     journal.add_sent(bob.id, 2, epoch, Kind::TEXT, 8, b"hello").unwrap();
     drop(journal);
-    assert!(matches!(Journal::copy(&path, &name), Err(StoreError::OtherVersion { found: 6, .. })));
+    assert!(matches!(Journal::copy(&path, &name, |_, _| {}), Err(StoreError::OtherVersion { found: 6, .. })));
 
     let journal = Journal::open(&path, &name).unwrap();
     assert_eq!(journal.contacts().unwrap(), std::slice::from_ref(&bob));
@@ -409,7 +409,7 @@ fn a_journal_of_the_format_before_rooms_is_converted() {
     assert!(!journal.prepare("PRAGMA foreign_key_check").unwrap().exists([]).unwrap());
     // It is as a new one is.
     drop(journal);
-    Journal::copy(&path, &name).unwrap();
+    Journal::copy(&path, &name, |_, _| {}).unwrap();
     let standing = |standing| {
         let journal = Journal::open(&path, &name).unwrap();
         journal.execute("UPDATE contact SET standing = ?1", [standing])

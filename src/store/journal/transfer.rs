@@ -14,15 +14,18 @@ use super::super::{
 use super::{Journal, SCHEMA};
 use crate::protocol::{Name, PublicKey};
 
-/// All pages, as [`Backup::step`] has it.
-const ALL: i32 = -1;
+/// How many pages are copied before it is told how far that is.
+const PAGES: i32 = 1024;
 
 impl Journal {
     /// A copy of the journal of `name` at `path`, as it is at one moment. A client that has it open goes on meanwhile. It
     /// is not encrypted, and stands in a file beside the journal that has no name any more before anything is in it: so
-    /// it is gone when it is closed, and when the process is killed.
-    pub fn copy(path: &Path, name: &Name) -> Result<File> {
+    /// it is gone when it is closed, and when the process is killed. `progress` is told how many bytes are copied, of how
+    /// many.
+    pub fn copy(path: &Path, name: &Name, mut progress: impl FnMut(u64, u64)) -> Result<File> {
         let original = open_checked(path, &SCHEMA, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // Until it is closed it reads what is there now, in however many steps.
+        original.execute_batch("BEGIN")?;
         check_owner(&original, path, name)?;
         // Absolute, so that no name can be taken for a URI.
         let absolute = std::path::absolute(path).map_err(unusable(path))?;
@@ -34,9 +37,18 @@ impl Journal {
         // A journal would stand beside it under its name, and nothing is to survive this process.
         target.pragma_update(None, "journal_mode", "OFF")?;
         target.pragma_update(None, "synchronous", "OFF")?;
-        match Backup::new(&original, &mut target)?.step(ALL)? {
-            StepResult::Done => Ok(file),
-            _ => Err(StoreError::InUse(path.to_owned())),
+        let page: u32 = original.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let backup = Backup::new(&original, &mut target)?;
+        loop {
+            let step = backup.step(PAGES)?;
+            let at = backup.progress();
+            let bytes = |pages: i32| u64::try_from(pages).unwrap_or_default() * u64::from(page);
+            progress(bytes(at.pagecount.saturating_sub(at.remaining)), bytes(at.pagecount));
+            match step {
+                StepResult::Done => return Ok(file),
+                StepResult::More => {}
+                _ => return Err(StoreError::InUse(path.to_owned())),
+            }
         }
     }
 
@@ -149,6 +161,10 @@ mod tests {
         bytes
     }
 
+    fn copied(path: &Path) -> Result<File> {
+        Journal::copy(path, &name("alice"), |_, _| {})
+    }
+
     fn import(path: &Path, bytes: &[u8]) -> Result<PublicKey> {
         Journal::import(path, &name("alice"), |file| {
             file.write_all(bytes).unwrap();
@@ -169,7 +185,7 @@ mod tests {
         journal.commit().unwrap();
         journal.begin().unwrap();
         journal.add_sent(bob.id, 2, epoch, Kind::TEXT, 0, b"not yet").unwrap();
-        let copy = Journal::copy(&path, &name("alice")).unwrap();
+        let copy = copied(&path).unwrap();
         // The one who writes is not held up, and nothing of the copy can be seen.
         journal.commit().unwrap();
         let ours = ["", "-shm", "-wal", ".lock"].map(|suffix| format!("alice.journal{suffix}"));
@@ -183,6 +199,34 @@ mod tests {
         assert_eq!(moved.identity().unwrap().1.public(), key);
         assert_eq!(moved.contacts().unwrap(), [bob]);
         assert_eq!(moved.last_seq().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_long_copy_tells_how_far_it_is_and_is_of_one_moment() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("alice.journal");
+        let journal = Journal::open(&path, &name("alice")).unwrap();
+        let bob = journal.add_contact(&name("bob"), Standing::Contact).unwrap();
+        let epoch = journal.add_epoch(7, 1).unwrap();
+        let say = |seq| {
+            journal.begin().unwrap();
+            journal.add_sent(bob.id, seq, epoch, Kind::TEXT, 0, &[b'x'; 30_000]).unwrap();
+            journal.commit().unwrap();
+        };
+        (1..=500).for_each(say);
+        let (mut steps, mut last) = (Vec::new(), 500);
+        let copy = Journal::copy(&path, &name("alice"), |done, of| {
+            steps.push((done, of));
+            // The client goes on, and what it says is not in the copy.
+            (last + 1..last + 50).for_each(say);
+            last += 50;
+        });
+        let (done, of) = *steps.last().unwrap();
+        assert!(steps.len() >= 4 && done == of && of > 500 * 30_000, "{steps:?}");
+        assert!(steps.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 == of), "{steps:?}");
+        let there = directory.path().join("deeper/alice.journal");
+        import(&there, &bytes(copy.unwrap())).unwrap();
+        assert_eq!(Journal::open(&there, &name("alice")).unwrap().last_seq().unwrap(), 500);
     }
 
     #[test]
@@ -206,11 +250,11 @@ mod tests {
             let bytes = bytes(journal);
             texts.map(|(_, text)| bytes.windows(text.len()).filter(|it| *it == text.as_bytes()).count())
         };
-        assert!(held(Journal::copy(&path, &name("alice")).unwrap()).iter().all(|count| *count > 10_000));
+        assert!(held(copied(&path).unwrap()).iter().all(|count| *count > 10_000));
         journal.begin().unwrap();
         journal.remove_contact(bob.id).unwrap();
         journal.commit().unwrap();
-        let [removed, other] = held(Journal::copy(&path, &name("alice")).unwrap());
+        let [removed, other] = held(copied(&path).unwrap());
         assert!(removed == 0 && other > 10_000, "{removed} {other}");
     }
 
@@ -219,9 +263,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("alice.journal");
         drop(Journal::open(&path, &name("alice")).unwrap());
-        assert!(matches!(Journal::copy(&path, &name("bob")), Err(StoreError::Damaged { .. })));
+        assert!(matches!(Journal::copy(&path, &name("bob"), |_, _| {}), Err(StoreError::Damaged { .. })));
         let nowhere = directory.path().join("carol.journal");
-        assert!(matches!(Journal::copy(&nowhere, &name("carol")), Err(StoreError::File { .. })));
+        assert!(matches!(Journal::copy(&nowhere, &name("carol"), |_, _| {}), Err(StoreError::File { .. })));
     }
 
     #[test]

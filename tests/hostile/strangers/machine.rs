@@ -32,7 +32,7 @@ fn account(directory: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
 }
 
 fn export(here: &Path, file: &Path, passphrase: &Path) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    let mut command = crate::support::client::program();
     command.args(["alice", "--data-dir"]).arg(here).arg("--export").arg(file);
     command.arg("--passphrase-file").arg(passphrase).env_remove("RUST_LOG");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

@@ -25,7 +25,10 @@ struct Bot(Child);
 impl Bot {
     fn start(program: &Path, directory: &Path, discovery: &Discovery) -> Self {
         let mut command = Command::new(program);
-        command.arg(directory.join("notes")).arg(env!("CARGO_BIN_EXE_client"));
+        command
+            .env("XDG_CONFIG_HOME", "/nowhere")
+            .arg(directory.join("notes"))
+            .arg(env!("CARGO_BIN_EXE_client"));
         command.args(["echo", "0", "127.0.0.1", "127.0.0.1", &discovery.address.port().to_string()]);
         command
             .args(ANSWER_ALL)

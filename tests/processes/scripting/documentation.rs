@@ -8,7 +8,7 @@ use peerchat::client::notice::{
     AddressLine, Between, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye,
     HeldReason, HistoryLine, MemberLine, MemberState, MemberWhy, Nat, Notice, OnOff, OutboxLine, PromptLine,
     Reachable, Reason, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState, RoomWhy, Told, UpDown,
-    Why,
+    Why, Work,
 };
 use peerchat::protocol::peer::{Cursor, Via};
 use peerchat::protocol::room::RoomKey;
@@ -294,6 +294,7 @@ fn notices() -> Vec<Notice> {
                 (Addressee::Room("#lab".parse().unwrap()), 1),
             ]
             .into(),
+            work: Some(Work::Receiving { from: bob.clone().into(), count: 1, of: Some(2) }),
             contacts: Some(vec![bob.clone()]),
             rooms: Some(Vec::new()),
         })),

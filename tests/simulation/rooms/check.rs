@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peerchat::client::node::rooms::{Spread, State};
+use peerchat::client::node::rooms::{Chain, Room, Spread, State};
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::peer::Cursor;
 use peerchat::protocol::room::{AboutRoom, ChainName, Hash, Mark, RoomSays};
@@ -64,10 +64,24 @@ impl Oracle {
         self.promised[number].clear();
     }
 
-    /// What was cut may come again, if the owner has had it.
-    pub fn cut(&mut self, number: usize) {
+    /// What was cut may come again, if the owner has had it. What is gone of its own, with its removal, does not come
+    /// back where that does not count in the end.
+    pub fn cut(&mut self, number: usize, journal: &Journal, out: Option<PublicKey>) {
         self.texts[number].clear();
         self.cut[number] = true;
+        let Some(own) = out else {
+            return;
+        };
+        let mut is_there = journal
+            .prepare_cached(
+                "SELECT count(*) FROM room_entry JOIN room_chain ON room_chain.id = chain
+                 WHERE author = ?1 AND epoch = ?2 AND room_entry.number = ?3",
+            )
+            .unwrap();
+        self.said[number].retain(|(epoch, number), _| {
+            let entry = rusqlite::params![own.0, epoch.cast_signed(), number.cast_signed()];
+            is_there.query_row(entry, |row| row.get::<_, i64>(0)).unwrap() > 0
+        });
     }
 }
 
@@ -366,9 +380,11 @@ pub fn says(world: &mut World, number: usize, to: PublicKey, about: &AboutRoom) 
     world.oracle.promised[number].push(mark);
     let state = room.state(to);
     let to = world.number(to);
-    // Who is invited may have joined, which is not known here yet.
+    // Who is invited may have joined, which is not known here yet; or had joined by another invitation, of whose end
+    // nothing is known here yet.
     let theirs = world.members[to].rooms.as_ref().and_then(|it| it.by_key(about.room));
-    let is_in = theirs.is_none_or(|room| room.state(room.own) != Some(State::Invited))
+    let had_joined = |room: &Room| room.chains_of(room.own).next().is_some();
+    let is_in = theirs.is_none_or(|room| room.state(room.own) != Some(State::Invited) || had_joined(room))
         || world.members[to].liar.is_some();
     // Who has left, or is invited again, gets back what it has lost of its own.
     let own = matches!(state, Some(State::Left | State::Invited))
@@ -416,7 +432,9 @@ pub fn forks(world: &World) -> Result<(), String> {
         if room.state(room.own) != Some(State::Joined) {
             continue;
         }
-        for (name, hash, _) in order(&world.members[number].journal, id, i64::MAX) {
+        let held = order(&world.members[number].journal, id, i64::MAX).into_iter();
+        // What it does not get it can't compare with what it has had.
+        for (name, hash, _) in held.filter(|(name, ..)| !room.is_before(name.0, name.1)) {
             hashes.entry(name).or_default().insert(hash, number);
         }
         rooms.push((number, room));
@@ -482,10 +500,8 @@ fn all_have_lost(world: &World, joined: &[(usize, RoomId)]) -> bool {
     };
     rooms.iter().flat_map(|(_, room)| room.chains.values()).any(|chain| {
         let name = chain.row.name;
-        let last = |it: &peerchat::client::node::rooms::Room| {
-            it.branches(name).map(|chain| chain.row.number).max().unwrap_or_default()
-        };
-        let gap = |it: &peerchat::client::node::rooms::Room| {
+        let last = |it: &Room| it.branches(name).map(|chain| chain.row.number).max().unwrap_or_default();
+        let gap = |it: &Room| {
             let next = last(it) + 1;
             next <= chain.row.number
                 && !it.is_before(name, next)
@@ -630,7 +646,25 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             continue;
         }
         let journal = &world.members[*number].journal;
-        if !room.is_settled(journal).unwrap() {
+        // What was not final when the owner came, and the owner does not get, no settlement comes after.
+        let not_the_owners = |chain: &Chain| {
+            let owner =
+                joined.iter().find(|(it, _)| world.oracle.keys.get(*it) == Some(&room.membership_owner()));
+            let owner = owner.and_then(|(it, id)| world.members[*it].rooms.as_ref().unwrap().get(*id));
+            owner.is_some_and(|it| it.is_before(chain.row.name, chain.said()))
+        };
+        let open = room.chains.values().filter(|chain| chain.row.place > room.settled());
+        let only_that = open.clone().any(not_the_owners)
+            && open.clone().all(|it| {
+                not_the_owners(it)
+                    || journal
+                        .entry_at(it.row.id, it.said())
+                        .unwrap()
+                        .is_none_or(|it| it.place <= room.settled())
+            });
+        if only_that {
+            world.stats.add("members with entries that their owner does not get");
+        } else if !room.is_settled(journal).unwrap() {
             let who: Vec<_> = joined
                 .iter()
                 .filter(|(it, _)| room.holds_up(world.oracle.keys[*it]))

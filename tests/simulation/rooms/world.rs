@@ -233,8 +233,14 @@ impl World {
     pub fn live(&mut self) -> Result<(), String> {
         (0..self.plan.members).for_each(|number| self.start(number));
         // The disk may fail.
-        for attempt in 1..=10 {
-            if self.members[0].rooms.as_ref().is_none_or(|rooms| rooms.iter().next().is_none()) {
+        for attempt in 1..=100 {
+            let founder = &self.members[0];
+            let has_founded = founder.rooms.as_ref().is_some_and(|rooms| rooms.iter().next().is_some());
+            let will_found = founder.inbox.iter().any(|(_, it)| matches!(it, Input::Do(Command::Found)));
+            if has_founded && attempt > 10 {
+                break;
+            }
+            if founder.rooms.is_some() && !has_founded && !will_found {
                 self.members[0].inbox.push_back((0, Input::Do(Command::Found)));
             }
             self.run_until(attempt * 100)?;
@@ -654,7 +660,11 @@ impl World {
                     self.note(|| format!("user{number} hears of {id} in {room}: {spread:?}"));
                     super::check::spread(self, number, room, id, spread);
                 }
-                Effect::Cut { .. } => self.oracle.cut(number),
+                Effect::Cut { room } => {
+                    let rooms = self.members[number].rooms.as_ref();
+                    let out = rooms.and_then(|it| it.get(room)).filter(|room| !room.is_joined());
+                    self.oracle.cut(number, &self.members[number].journal, out.map(|room| room.own));
+                }
                 other => self.note(|| format!("user{number}: {other:?}")),
             }
         }

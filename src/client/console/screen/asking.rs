@@ -1,11 +1,11 @@
 //! What the line editor is told: as in the line mode, but for what stands before the line.
 
-use crate::client::event::Prompt;
+use crate::client::console::prompt::Shown;
 use crate::terminal::{self, Completion};
 
 /// See the module. Where one is and what is unread stands elsewhere on the screen.
 #[derive(Debug, Default)]
-pub struct Asking(pub Prompt);
+pub struct Asking(pub Shown);
 
 impl terminal::Prompt for Asking {
     fn forms(&self) -> Vec<String> {

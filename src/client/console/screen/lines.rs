@@ -268,20 +268,6 @@ pub fn cut(text: &str, width: usize) -> String {
     short
 }
 
-/// Whether a text has one of the words, in upper or lower case.
-pub fn mentions<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> bool {
-    let text = text.to_lowercase();
-    let is_part = |c: char| c.is_alphanumeric();
-    let mut words = words.map(str::to_lowercase).filter(|word| !word.is_empty());
-    words.any(|word| {
-        text.match_indices(&word).any(|(at, found)| {
-            let before = text.get(..at).and_then(|before| before.chars().next_back());
-            let after = text.get(at + found.len()..).and_then(|after| after.chars().next());
-            !before.is_some_and(is_part) && !after.is_some_and(is_part)
-        })
-    })
-}
-
 #[cfg(test)]
 pub mod tests {
     use super::*;
@@ -347,24 +333,6 @@ pub mod tests {
             [spread(1, false), spread(3, false), spread(5, false), spread(5, true)],
             ["…", "3/5", "5/5", "✓"]
         );
-    }
-
-    #[test]
-    fn a_mention_is_a_word_of_its_own() {
-        let words = || ["Bob", "build"].into_iter();
-        for (text, mentioned) in [
-            ("bob: hi", true),
-            ("hi BOB!", true),
-            ("bobby", false),
-            ("abob", false),
-            ("the build is green", true),
-            ("rebuild", false),
-            ("", false),
-            ("bobby and bob", true),
-        ] {
-            assert_eq!(mentions(text, words()), mentioned, "{text}");
-        }
-        assert!(!mentions("anything", [""].into_iter()));
     }
 
     #[test]

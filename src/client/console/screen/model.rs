@@ -15,10 +15,11 @@ use super::list::List;
 use super::log::{Log, Notes, Panel, Said};
 use super::view::View;
 use crate::client::addressee::Addressee;
-use crate::client::command::{Beside, Command, CommandError, Reference};
+use crate::client::command::{Aliases, Beside, Command, CommandError, Reference};
 use crate::client::console::attention::Attention;
 use crate::client::console::flaps::Flaps;
 use crate::client::console::output::First;
+use crate::client::console::prompt::Shown;
 use crate::client::event::{Input, Prompt};
 use crate::client::notice::{Notice, UpDown};
 use crate::protocol::Name;
@@ -98,6 +99,7 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Setup {
     pub preferences: Preferences,
+    pub aliases: Arc<Aliases>,
     pub zone: TimeZone,
     pub first: First,
     pub bell: bool,
@@ -151,8 +153,10 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(setup: Setup, editor: Editor<Asking>, now: Now) -> Self {
-        let Setup { preferences, zone, first, bell, last } = setup;
+    pub fn new(setup: Setup, mut editor: Editor<Asking>, now: Now) -> Self {
+        let Setup { preferences, aliases, zone, first, bell, last } = setup;
+        let rules = Arc::clone(&preferences.rules);
+        editor.prompt = Asking(Shown::new(aliases, Arc::clone(&rules)));
         Self {
             preferences,
             zone,
@@ -182,7 +186,7 @@ impl Model {
             height: 1,
             list_hidden: false,
             change: Change::Pressed,
-            bell: bell.then(Attention::default),
+            bell: bell.then(|| Attention::new(rules)),
             rings: false,
             flaps: Flaps::default(),
             focus: None,
@@ -256,9 +260,7 @@ impl Model {
 
     /// What the prompt shows: the conversations there are, and what is unread.
     pub fn prompt(&mut self, prompt: Prompt, now: Now) {
-        let before = &self.editor.prompt.0;
-        let same =
-            Arc::ptr_eq(&before.contacts, &prompt.contacts) && Arc::ptr_eq(&before.rooms, &prompt.rooms);
+        let same = self.editor.prompt.0.knows_the_same(&prompt);
         self.list.set_unread(&prompt.unread);
         for who in if same { Vec::new() } else { self.list.update(&prompt) } {
             self.views.remove(&who);
@@ -274,7 +276,7 @@ impl Model {
         }
         self.refresh(now.mono);
         let conversation = self.open.clone();
-        self.editor.prompt.0 = Prompt { conversation, ..prompt };
+        self.editor.prompt.0.set(Prompt { conversation, ..prompt });
         if let Some(last) = self.last.take_if(|last| self.list.get(last).is_some()) {
             self.show(Some(last));
         }
@@ -330,7 +332,7 @@ impl Model {
             self.drafts.insert(self.open.clone(), typed);
         }
         self.before = std::mem::replace(&mut self.open, who.clone());
-        self.editor.prompt.0.conversation = who.clone();
+        self.editor.prompt.0.enter(who.clone());
         self.keep = true;
         self.changed(Change::Pressed);
         if let Some(who) = who {
@@ -371,7 +373,7 @@ impl Model {
     }
 
     fn is_muted(&self, who: &Addressee) -> bool {
-        self.preferences.mute.contains(who)
+        self.preferences.rules.is_muted(who)
     }
 }
 

@@ -14,7 +14,7 @@ pub(in super::super) fn meaning(
 ) -> Result<Command, CommandError> {
     let with = node.conversations.with(front_end, &node.roster);
     match (command, with) {
-        (Command::Line { text, otherwise, meant }, Some(to)) => match &**otherwise {
+        (Command::Line { text, otherwise, meant, .. }, Some(to)) => match &**otherwise {
             Ok(command) if !meant && command.may_be_meant(|name| node.roster.known_by(name).is_some()) => {
                 Err(CommandError::Doubtful(to))
             }

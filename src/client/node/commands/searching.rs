@@ -21,7 +21,8 @@ pub fn search_for(node: &mut Node, words: &[String], within: Option<&Addressee>)
     }
     let asked = node.fx.output.answering().cloned();
     let up_to = node.delivery.last_seq();
-    if !node.search.ask(Query { words: words.to_vec(), within: id.flatten(), up_to, asked }) {
+    let (since, from, words) = (node.fx.now.mono, node.search.behind(), words.to_vec());
+    if !node.search.ask(Query { words, within: id.flatten(), up_to, since, from, asked }) {
         node.refuse(
             Code::Refused,
             within.and_then(Addressee::user),

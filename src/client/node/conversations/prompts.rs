@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::super::addressee::RoomLabel;
 use super::super::super::event::{BoxId, OWN, Prompt};
+use super::super::super::notice::Work;
 use super::super::roster::Roster;
 use super::Conversations;
 use crate::protocol::Name;
@@ -24,13 +25,14 @@ pub struct Prompts {
 #[derive(Debug, Clone)]
 struct Watched {
     waiting: u64,
+    work: Option<Work>,
     changed: bool,
     /// The names have changed, too.
     names: bool,
 }
 
 /// Everything is new.
-const NEW: Watched = Watched { waiting: 0, changed: true, names: true };
+const NEW: Watched = Watched { waiting: 0, work: None, changed: true, names: true };
 
 impl Default for Prompts {
     /// The program's own front end may have one.
@@ -85,8 +87,14 @@ impl Conversations {
     }
 
     /// What the prompt of a front end is to show, and whether its names have changed, if anything has. `waiting` is how many
-    /// messages of its conversation wait here, because there is no link.
-    pub fn prompt(&mut self, front_end: BoxId, roster: &Roster, waiting: u64) -> Option<(Prompt, bool)> {
+    /// messages of its conversation wait here, because there is no link; `work` is what goes on.
+    pub fn prompt(
+        &mut self,
+        front_end: BoxId,
+        roster: &Roster,
+        waiting: u64,
+        work: Option<&Work>,
+    ) -> Option<(Prompt, bool)> {
         let conversation = self.with(front_end, roster);
         let prompts = &mut self.prompts;
         if std::mem::take(&mut prompts.stale) {
@@ -100,6 +108,8 @@ impl Conversations {
         }
         let watched = prompts.watched.get_mut(&front_end)?;
         watched.changed |= std::mem::replace(&mut watched.waiting, waiting) != waiting;
+        watched.changed |= watched.work.as_ref() != work;
+        watched.work = work.cloned();
         if !std::mem::take(&mut watched.changed) {
             return None;
         }
@@ -107,6 +117,7 @@ impl Conversations {
         let prompt = Prompt {
             conversation,
             waiting,
+            work: work.cloned(),
             unread: self.unread.clone(),
             contacts: Arc::clone(&prompts.names),
             rooms: Arc::clone(&prompts.rooms),

@@ -79,7 +79,7 @@ impl World {
     /// Who the user talks to, what is unread, what waits, and how many contacts there are.
     fn prompt(&mut self, waiting: u64) -> Option<String> {
         let Prompt { conversation, unread, waiting, contacts, .. } =
-            self.it.prompt(HERE, &self.roster, waiting)?.0;
+            self.it.prompt(HERE, &self.roster, waiting, None)?.0;
         let conversation = conversation.map_or("none".into(), |name| name.to_string());
         Some(format!(
             "{conversation} {:?} {waiting} {}",

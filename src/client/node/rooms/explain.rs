@@ -28,6 +28,11 @@ impl Room {
                 let _ = write!(out, "[{who} claims {number} of {author} {:016x}] ", name.epoch);
             }
         }
+        for chain in unsettled() {
+            let (name, said, place) = (chain.row.name, chain.said(), chain.row.place);
+            let (author, settled) = (short(name.author), chain.row.settled);
+            let _ = write!(out, "[{settled} of {said} of {author} {:016x} settled, at {place}] ", name.epoch);
+        }
         for it in &self.waiting {
             let _ = write!(out, "[waits {it:.0?}] ");
         }

@@ -8,24 +8,26 @@ use std::time::Duration;
 
 use super::ring::ALL_LINKED;
 use super::room::{Chain, Room, State};
-use super::say::{AT_ONCE, end_of, next_run, say, say_all, say_chains, say_changes, say_tips};
-use super::take::{Offered, run_weight};
+use super::say::{AT_ONCE, say, say_all, say_chains, say_changes, say_tips};
+use super::take::run_weight;
 use super::write::Changed;
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
-use crate::protocol::room::{
-    ChainName, Change, Hash, Have, Mark, Proof, Pull, Receipt, ReceiptName, RoomSays, Run, Wanted,
-};
+use crate::protocol::room::{ChainName, Change, Hash, Have, Mark, Pull, Receipt, ReceiptName, RoomSays};
 use crate::store::Result;
 use crate::store::journal::{ChainId, RoomId};
 use crate::time::Instant;
 
 mod pulls;
+mod runs;
+mod serving;
 
 /// How long a peer may take to send something of a chain that it was asked for, before another one is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a chain is left alone of which nothing could be taken.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
+/// How many marks are kept of what a peer has and this side may not; honest ones have no more chains than that.
+const MAX_OFFERS: usize = 100_000;
 /// How many messages are kept of what one who is not in says to have, which may be in by changes that come.
 const MAX_SAID_OUTSIDE: usize = 16;
 /// How long receipts of others are gathered before they are handed on.
@@ -100,6 +102,14 @@ struct View {
 }
 
 impl View {
+    /// It has more of a chain, up to this mark.
+    fn offer(&mut self, mark: &Mark, branch: Hash) {
+        let place = (mark.chain, branch);
+        if self.offers.len() < MAX_OFFERS || self.offers.contains_key(&place) {
+            self.offers.insert(place, *mark);
+        }
+    }
+
     /// Whether the peer has joined, by what is here or by its own word: to be invited is not to be in.
     fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
         match room.state(peer) {
@@ -128,6 +138,21 @@ impl View {
 impl Peers {
     pub fn add(&mut self, peer: PublicKey, window: usize) {
         self.peers.insert(peer, Peer { window, ..Peer::default() });
+    }
+
+    /// How many entries these offer, as far as they have said, that are not here yet.
+    pub fn missing(&self, room: &Room) -> u64 {
+        let mut ends: BTreeMap<ChainName, u64> = BTreeMap::new();
+        let views = self.peers.values().filter_map(|peer| peer.views.get(&room.row.id));
+        for ((name, _), mark) in views.flat_map(|view| &view.offers) {
+            let end = ends.entry(*name).or_default();
+            *end = mark.number.max(*end);
+        }
+        let missing = ends.into_iter().map(|(name, end)| {
+            let here = room.branches(name).map(|chain| chain.row.number).max().unwrap_or_default();
+            end.min(room.limit(name)).saturating_sub(here)
+        });
+        missing.fold(0, u64::saturating_add)
     }
 
     pub fn remove(&mut self, peer: PublicKey) {
@@ -277,8 +302,7 @@ impl Peers {
                 if !low && room.is_open() {
                     self.hear_run(cx, room, from, run)?;
                 } else {
-                    // It is asked for again.
-                    self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono));
+                    self.ask_later(cx, room, from, run);
                 }
             }
             RoomSays::Receipts(receipts) => self.hear_receipts(cx, room, from, receipts)?,
@@ -390,11 +414,11 @@ impl Peers {
                     *has = (*has).max(mark.number);
                 }
                 None => {
-                    view.offers.insert((mark.chain, mark.hash), *mark);
-                    self.tries.remove(&(room.row.id, mark.chain));
+                    view.offer(mark, mark.hash);
+                    let place = (room.row.id, mark.chain);
                     // It has forgotten that it was asked.
-                    self.pulls
-                        .retain(|place, asked| *place != (room.row.id, mark.chain) || asked.of != Some(from));
+                    self.pulls.retain(|it, asked| *it != place || asked.of != Some(from));
+                    hope(&mut self.tries, &mut self.pulls, place);
                 }
             }
         }
@@ -413,137 +437,6 @@ impl Peers {
         }
         self.wake = Some(Instant::START);
         Ok(())
-    }
-
-    fn hear_pull(&mut self, cx: &mut Cx<'_>, room: &Room, from: PublicKey, pull: &Pull) -> Result<()> {
-        if pull.changes {
-            say_changes(cx, from, room);
-        }
-        // To be invited is not to be in.
-        if room.state(room.own) == Some(State::Invited) {
-            return Ok(());
-        }
-        let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) else {
-            return Ok(());
-        };
-        for Wanted { after, up_to } in &pull.chains {
-            let main = room.named(up_to.chain, 0).and_then(|id| room.chains.get(&id));
-            // Of what was cut meanwhile it gets what is kept.
-            let kept = main.filter(|_| room.is_cut(up_to.chain, up_to.number));
-            if view.may_have(room, from, up_to.chain.author)
-                && let Some(chain) = room.find(cx.journal, up_to)?.or(kept)
-            {
-                let base = main.map_or(0, |main| main.row.base);
-                let after = (*after).max(room.past_by_any(from, up_to.chain)).max(base);
-                // The signature that was there when this was offered may have given way to a later one.
-                view.serving.insert(chain.row.id, (after, chain.signed.number));
-            }
-        }
-        let wanted = pull.receipts.iter().filter_map(|name| room.receipts.kept.get(name));
-        for receipt in wanted.filter(|receipt| may_know(room, from, receipt)).cloned().collect::<Vec<_>>() {
-            say(cx, from, room, RoomSays::Receipts(vec![receipt]));
-        }
-        self.wake = Some(Instant::START);
-        Ok(())
-    }
-
-    fn hear_run(&mut self, cx: &mut Cx<'_>, room: &mut Room, from: PublicKey, run: &Run) -> Result<()> {
-        let last = run.first.saturating_add(run.entries.len() as u64).saturating_sub(1);
-        let place = (room.row.id, run.chain);
-        match room.offer(cx, from, run)? {
-            Offered::Taken => {
-                if let Some(asked) = self.pulls.get_mut(&place) {
-                    (asked.since, asked.patience) = (cx.now.mono, PATIENCE);
-                    asked.after = asked.after.max(last);
-                    self.tries.remove(&place);
-                    if last >= asked.up_to {
-                        self.pulls.remove(&place);
-                    }
-                }
-                let (hash, number) = end_of(room, run);
-                if let Some(chain) = room.find(cx.journal, &Mark { chain: run.chain, number, hash })?
-                    && let Some(peer) = self.peers.get_mut(&from)
-                    && let Some(view) = peer.views.get_mut(&room.row.id)
-                {
-                    let has = view.has.entry(chain.row.id).or_default();
-                    *has = (*has).max(last);
-                }
-            }
-            Offered::Unknown => {
-                self.pulls.remove(&place);
-                self.ask_changes(cx, room, from);
-            }
-            Offered::From(_)
-                if self
-                    .pulls
-                    .get(&place)
-                    .is_some_and(|asked| asked.of == Some(from) && run.first > asked.after + 1) =>
-            {
-                // It came later than what is lacking here: another one is asked.
-                self.pulls.remove(&place);
-                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
-                view.into_iter().for_each(|view| view.offers.retain(|(name, _), _| *name != run.chain));
-            }
-            Offered::From(after) => {
-                let (hash, number) = end_of(room, run);
-                let up_to = Mark { chain: run.chain, number, hash };
-                let (since, patience) = (cx.now.mono, PATIENCE);
-                let asked = Asked { of: Some(from), after, up_to: number, since, patience };
-                self.pulls.insert(place, asked);
-                let chains = vec![Wanted { after, up_to }];
-                say(cx, from, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
-            }
-            Offered::Full => {
-                let (hash, number) = end_of(room, run);
-                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
-                view.into_iter().for_each(|view| {
-                    _ = view.offers.insert((run.chain, hash), Mark { chain: run.chain, number, hash });
-                });
-                self.pulls.insert(place, Asked::none(cx.now.mono));
-            }
-            Offered::Refused => _ = self.pulls.insert(place, Asked::none(cx.now.mono)),
-            Offered::Broken(what) => blame(cx, from, what),
-            Offered::Forked(number) => self.fork(cx, room, from, run, number)?,
-        }
-        self.take_waiting(cx, room)?;
-        self.wake = Some(Instant::START);
-        Ok(())
-    }
-
-    fn fork(
-        &mut self,
-        cx: &mut Cx<'_>,
-        room: &mut Room,
-        from: PublicKey,
-        run: &Run,
-        number: u64,
-    ) -> Result<()> {
-        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono));
-        if let Some(proof) = room.proof(cx.journal, run, number)?
-            && room.take_proof(cx, &proof)?
-        {
-            self.spread_proof(cx, room, from, &proof);
-        }
-        Ok(())
-    }
-
-    /// Takes what has waited for what has just come.
-    pub fn take_waiting(&mut self, cx: &mut Cx<'_>, room: &mut Room) -> Result<()> {
-        for (name, _) in room.take_waiting(cx)? {
-            self.pulls.insert((room.row.id, name), Asked::none(cx.now.mono));
-        }
-        if room.take_deferred(cx.journal)? {
-            self.gossip.entry(room.row.id).or_insert(cx.now.mono + GOSSIP);
-        }
-        Ok(())
-    }
-
-    fn spread_proof(&self, cx: &mut Cx<'_>, room: &Room, from: PublicKey, proof: &Proof) {
-        for peer in self.peers.keys().filter(|peer| **peer != from || proof.chain.author == from) {
-            if room.membership.is_in(*peer) && *peer != room.own {
-                say(cx, *peer, room, RoomSays::Proof(Box::new(proof.clone())));
-            }
-        }
     }
 
     fn hear_receipts(
@@ -573,7 +466,8 @@ impl Peers {
                         *has = (*has).max(mark.number);
                     } else {
                         let branch = if room.is_forked(mark.chain) { mark.hash } else { Hash::default() };
-                        view.offers.insert((mark.chain, branch), *mark);
+                        view.offer(mark, branch);
+                        hope(&mut self.tries, &mut self.pulls, (room.row.id, mark.chain));
                     }
                 }
             }
@@ -653,82 +547,22 @@ impl Peers {
         Ok(())
     }
 
-    /// What has just come goes on to those who hear of it from here first.
-    fn serve_heirs(&mut self, room: &mut Room) {
-        for (id, before) in std::mem::take(&mut room.taken) {
-            let Some(chain) = room.chains.get(&id) else {
-                continue;
-            };
-            let (name, number) = (chain.row.name, chain.signed.number);
-            for key in room.heirs(name.author) {
-                let Some(view) = self.peers.get_mut(&key).and_then(|peer| peer.views.get_mut(&room.row.id))
-                else {
-                    continue;
-                };
-                let has = view.has.get(&id).copied().unwrap_or_default();
-                if view.heard && view.takes_part(room, key) && has < number {
-                    let after = has.max(before).max(room.past_of(key, name));
-                    view.serving.entry(id).or_insert((after, number)).1 = number;
-                }
-            }
-        }
-    }
-
-    /// Sends what was asked for, and what is new of our own, as far as it may be on its way.
-    pub fn send_runs(&mut self, cx: &mut Cx<'_>, rooms: &BTreeMap<RoomId, Room>) -> Result<()> {
-        for (key, peer) in &mut self.peers {
-            let Peer { window, underway, views, .. } = peer;
-            for (id, view) in views.iter_mut() {
-                let Some(room) = rooms.get(id) else {
-                    continue;
-                };
-                let author = |id| room.chain_name(id).map(|name| name.author);
-                let mut serving = std::mem::take(&mut view.serving);
-                serving.retain(|id, _| author(*id).is_some_and(|author| view.may_have(room, *key, author)));
-                view.serving = serving;
-                while *underway < *window && !view.serving.is_empty() {
-                    // What came first here goes first: so nothing waits for its causes for long.
-                    let mut next = None;
-                    for (chain, (after, up_to)) in &view.serving {
-                        let base = room.chains.get(chain).map_or(0, |chain| chain.row.base);
-                        let seq = cx.journal.entry_at(*chain, base.max(*after) + 1)?.map(|entry| entry.seq);
-                        let found = (seq, *chain, *after, *up_to);
-                        next = Some(next.map_or(found, |other: (Option<i64>, _, _, _)| other.min(found)));
-                    }
-                    let Some((Some(_), chain, after, up_to)) = next else {
-                        if let Some((None, chain, ..)) = next {
-                            view.serving.remove(&chain);
-                            continue;
-                        }
-                        break;
-                    };
-                    let Some(run) = next_run(cx, room, chain, after, up_to)? else {
-                        view.serving.remove(&chain);
-                        continue;
-                    };
-                    let last = run.first + run.entries.len() as u64 - 1;
-                    *underway += run_weight(&run);
-                    let has = view.has.entry(chain).or_default();
-                    *has = (*has).max(last);
-                    if last >= up_to {
-                        view.serving.remove(&chain);
-                    } else {
-                        view.serving.insert(chain, (last, up_to));
-                    }
-                    say(cx, *key, room, RoomSays::Run(run));
-                }
-            }
-        }
-        self.wake = None;
-        Ok(())
-    }
-
     /// When something is to be done, whatever happens.
     pub fn deadline(&self) -> Instant {
         let pulls = self.pulls.values().map(Asked::until);
         let gossip = self.gossip.values().copied();
         pulls.chain(gossip).chain(self.wake).fold(Instant::NEVER, Instant::min)
     }
+}
+
+/// A peer has more of a chain than was known: what others were asked for in vain is soon asked of it.
+fn hope(
+    tries: &mut BTreeMap<(RoomId, ChainName), u32>,
+    pulls: &mut BTreeMap<(RoomId, ChainName), Asked>,
+    place: (RoomId, ChainName),
+) {
+    tries.remove(&place);
+    pulls.entry(place).and_modify(|asked| asked.patience = asked.patience.min(PATIENCE));
 }
 
 /// Whether a receipt is for this member: one who has left hears who has what it has written.

@@ -1,25 +1,28 @@
 //! One room: what is known of it, and what follows from that alone.
+//!
+//! - `past`: what a member does not get; `ends`: what is kept of those who were removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::membership::{Grant, Membership};
+use super::membership::Membership;
 use super::receipts::Receipts;
 use super::ring::Ring;
 use super::settle::Settling;
 use super::take::Waiting;
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
-    ChainName, Change, Hash, MAX_RUN, Mark, Past, Receipt, RoomKey, Settled, Signature,
+    ChainName, Change, Hash, MAX_RUN, MAX_RUN_BYTES, Mark, Past, Receipt, RoomKey, Signature,
 };
 use crate::store::Result;
 use crate::store::journal::{ChainId, ChainRow, EntryStanding, Journal, RoomRow};
+use past::after_past;
+
+mod ends;
+mod past;
 
 /// The most chains of one room that anything is known of, and of one author: no member can use up all.
 const MAX_CHAINS: usize = 100_000;
 const MAX_CHAINS_OF_ONE: usize = 5_000;
-
-/// The most chains that a member names as those that it lacks.
-const MAX_LACKING: usize = 256;
 
 /// See the module.
 #[derive(Debug)]
@@ -107,7 +110,9 @@ impl Chain {
         };
         let signed = Signed { number, hash };
         let said = if row.number > row.base { journal.last_but_settlements(row.id)? } else { 0 };
-        Ok(Self { signed, kept: number, since_kept: 0, unsigned: 0, ahead: 0, said, touched: false, row })
+        // How many bytes they take does not matter where the signature before them stays.
+        let unsigned = if row.number > number { MAX_RUN_BYTES } else { 0 };
+        Ok(Self { signed, kept: number, since_kept: 0, unsigned, ahead: 0, said, touched: false, row })
     }
 
     /// The number of the last entry that is no settlement, and can be handed on.
@@ -235,137 +240,6 @@ impl Room {
         Ok(Some(id))
     }
 
-    /// This account is in by another change than before: what was written in between is with the others.
-    pub fn skip_past(&mut self, journal: &Journal) -> Result<()> {
-        let names: BTreeSet<ChainName> =
-            self.grants_of(self.own).iter().flat_map(|(_, grant)| grant.past.keys().copied()).collect();
-        let past: Vec<Past> = names.iter().filter_map(|name| self.past_in(self.own, *name)).collect();
-        for past in past {
-            let Some(id) = self.chain(journal, past.mark.chain, 0)? else {
-                continue;
-            };
-            if let Some(chain) = self.chains.get(&id).filter(|chain| chain.row.number < past.mark.number) {
-                let row = after_past(&past, &chain.row);
-                journal.save_chain(&row)?;
-                self.chains.insert(id, Chain::load(journal, row)?);
-            }
-        }
-        for name in names {
-            self.check_beyond(journal, name)?;
-        }
-        self.recount();
-        self.changed = true;
-        Ok(())
-    }
-
-    /// By which change this account is in.
-    pub fn own_grant(&self) -> Option<(Hash, &Grant)> {
-        self.grant_of(self.own)
-    }
-
-    /// By which change a member is in: of several the one by which it has joined, and else the last.
-    pub fn grant_of(&self, key: PublicKey) -> Option<(Hash, &Grant)> {
-        self.grants_of(key).into_iter().max_by_key(|(hash, grant)| (grant.clock, *hash))
-    }
-
-    /// The changes by which a member is in: those by which it has joined, before others.
-    fn grants_of(&self, key: PublicKey) -> Vec<(Hash, &Grant)> {
-        let rank = |hash: &Hash| {
-            let theirs = || self.chains_of(key).filter(|it| it.row.name.grant == *hash && it.row.number > 0);
-            match (theirs().next().is_some(), theirs().any(|chain| chain.row.ended)) {
-                (true, false) => 2,
-                (false, _) => 1,
-                (true, true) => 0,
-            }
-        };
-        let active = || self.membership.active(key).map(|(hash, grant)| (rank(hash), (*hash, grant)));
-        let highest = active().map(|(rank, _)| rank).max();
-        active().filter(|(rank, _)| Some(*rank) == highest).map(|(_, grant)| grant).collect()
-    }
-
-    /// Up to where a member does not get a chain, for it was written before any change by which it is in.
-    pub fn past_in(&self, key: PublicKey, name: ChainName) -> Option<Past> {
-        self.pasts.get(&key)?.get(&name).copied()
-    }
-
-    /// Up to where every change by which a member is in keeps a chain from it. By which of them it has joined the member
-    /// itself knows best.
-    pub fn past_by_any(&self, key: PublicKey, name: ChainName) -> u64 {
-        let past = |(_, grant): (&Hash, &Grant)| grant.past.get(&name).map_or(0, |past| past.mark.number);
-        self.membership.active(key).map(past).min().unwrap_or_default()
-    }
-
-    /// What any of the grants keeps from a member by which it has joined; and what it did not get when it was in before, for
-    /// which there is no place before the rest.
-    fn find_pasts(&self, key: PublicKey) -> BTreeMap<ChainName, Past> {
-        let grants = self.grants_of(key);
-        let mut pasts = BTreeMap::<ChainName, Past>::new();
-        let current = grants.iter().map(|(_, grant)| *grant);
-        for (name, past) in current.chain(self.former_grants(key, &grants)).flat_map(|grant| &grant.past) {
-            let known = pasts.entry(*name).or_insert(*past);
-            if known.mark.number < past.mark.number {
-                *known = *past;
-            }
-        }
-        let lacking = grants.iter().filter_map(|(hash, _)| self.lacking.get(&(key, *hash)));
-        for mark in lacking.flatten() {
-            let past = Past { mark: *mark, clock: 0, ended: false };
-            let known = pasts.entry(mark.chain).or_insert(past);
-            known.mark = known.mark.max(*mark);
-        }
-        pasts
-    }
-
-    /// What this member lacks, and gets by no change that the others know of: what it was kept from when it was in before and
-    /// is forgotten. It stands in the body of its [`EntryKind::JOIN`](crate::protocol::room::EntryKind::JOIN).
-    pub fn says_to_lack(&self) -> Vec<u8> {
-        let grants = self.grants_of(self.own);
-        let lacks = |row: &&ChainRow| {
-            let known = grants.iter().filter_map(|(_, grant)| grant.past.get(&row.name));
-            let known = known.map(|past| past.mark.number).max().unwrap_or_default();
-            row.branch == 0 && row.base > known && row.name.author != self.own
-        };
-        let rows = self.chains.values().map(|chain| &chain.row).filter(lacks);
-        let marks = rows.map(|row| Mark { chain: row.name, number: row.base, hash: row.base_hash });
-        let marks: Vec<Mark> = marks.take(MAX_LACKING).collect();
-        let mut body = Vec::new();
-        if !marks.is_empty() {
-            crate::protocol::codec::encode(&marks, &mut body);
-        }
-        body
-    }
-
-    /// A member says what it lacks.
-    pub fn note_lacking(&mut self, name: ChainName, body: &[u8]) {
-        if let Some(marks) = minicbor::decode::<Vec<Mark>>(body).ok().filter(|it| it.len() <= MAX_LACKING) {
-            self.lacking.insert((name.author, name.grant), marks);
-        }
-    }
-
-    /// The grants by which a member has written and is not in.
-    fn former_grants<'a>(
-        &'a self,
-        key: PublicKey,
-        current: &'a [(Hash, &Grant)],
-    ) -> impl Iterator<Item = &'a Grant> {
-        let all = self.membership.grants.iter().filter(move |(hash, grant)| {
-            // What this member has written, it may have had to drop.
-            let has_written =
-                |chain: &Chain| chain.row.name.grant == **hash && (chain.row.number > 0 || key == self.own);
-            let is_current = current.iter().any(|(it, _)| it == *hash);
-            grant.key == key && !is_current && self.chains_of(key).any(has_written)
-        });
-        all.map(|(_, grant)| grant)
-    }
-
-    /// What was final before this member came, which it does not get.
-    pub fn settled_before(&self) -> Option<Settled> {
-        let grants = self.grants_of(self.own);
-        let current = grants.iter().map(|(_, grant)| *grant);
-        let all = current.chain(self.former_grants(self.own, &grants));
-        all.filter_map(|grant| grant.settled).max_by_key(|it| it.place)
-    }
-
     /// What an account is here. `None` if it never was in.
     pub fn state(&self, key: PublicKey) -> Option<State> {
         self.states.get(&key).copied()
@@ -444,98 +318,6 @@ impl Room {
         ids.filter_map(|(_, id)| self.chains.get(id))
     }
 
-    /// Up to which number entries of a chain are taken: all, unless its author was removed.
-    pub fn limit(&self, name: ChainName) -> u64 {
-        let ends = self.ends_of_removed(name);
-        ends.map_or(u64::MAX, |ends| ends.last().map_or(0, |(number, _)| *number))
-    }
-
-    /// Where a chain may end whose author was removed: never before what was settled. There are several such ends if its
-    /// author has written several branches.
-    fn ends_of_removed(&self, name: ChainName) -> Option<BTreeSet<(u64, Hash)>> {
-        let Some(grant) = self.membership.grants.get(&name.grant).filter(|grant| grant.key == name.author)
-        else {
-            // Not, or not yet known to be in.
-            return Some(BTreeSet::new());
-        };
-        let mut ends = grant.removed.as_ref()?.get(&name.epoch).cloned().unwrap_or_default();
-        ends.extend(self.settling.kept(name).map(|mark| (mark.number, mark.hash)));
-        Some(ends)
-    }
-
-    /// Whether a chain may end here by an owner's word, whatever its author, who was removed, has signed.
-    pub fn is_kept_end(&self, end: &Mark) -> bool {
-        let ends = self.ends_of_removed(end.chain);
-        end.number > 0 && ends.is_some_and(|ends| ends.contains(&(end.number, end.hash)))
-    }
-
-    /// Up to where a chain is kept here that is longer than it may be: up to where an owner says that it ends, or where its
-    /// author has signed it.
-    fn kept_up_to(&self, journal: &Journal, chain: &Chain) -> Result<Option<u64>> {
-        let row = &chain.row;
-        let limit = self.limit(row.name);
-        if row.number <= limit.max(row.base) {
-            return Ok(None);
-        }
-        let signed = journal.heads_before(row.id, limit, 1)?.pop().unwrap_or_default();
-        for (number, hash) in self.ends_of_removed(row.name).into_iter().flatten().rev() {
-            if number <= signed.max(row.base) {
-                break;
-            }
-            if journal.entry_at(row.id, number)?.is_some_and(|entry| entry.hash == hash) {
-                return Ok(Some(number));
-            }
-        }
-        Ok(Some(signed.max(row.base)))
-    }
-
-    /// What is kept of a removed member can be handed on where an owner says that it ends, whatever its author has signed.
-    pub fn end_by_word(&mut self, journal: &Journal, id: ChainId) -> Result<()> {
-        let open = self.chains.get(&id).filter(|chain| chain.signed.number < chain.row.number);
-        if open.is_some_and(|chain| self.is_kept_end(&chain.row.mark())) {
-            self.sign_off(journal, id, &Signature([0; 64]))?;
-            self.note_cut(id);
-        }
-        Ok(())
-    }
-
-    /// Cuts what removed members have written beyond what is kept. Returns whether that was anything.
-    pub fn cut(&mut self, journal: &Journal) -> Result<bool> {
-        let mut cuts = Vec::new();
-        for chain in self.chains.values() {
-            cuts.extend(self.kept_up_to(journal, chain)?.map(|number| (chain.row.id, number)));
-        }
-        for (id, limit) in &cuts {
-            // Where it ends now is to be said.
-            self.note_cut(*id);
-            journal.cut_chain(*id, *limit)?;
-            if let Some(chain) = self.chains.get(id) {
-                let mut row = chain.row.clone();
-                row.number = *limit;
-                (row.hash, row.clock, row.place) = match journal.entry_at(*id, *limit)? {
-                    Some(end) => (end.hash, end.clock, end.place),
-                    None => (row.base_hash, self.clock_at_base(journal, &row)?, 0),
-                };
-                row.ended = false;
-                journal.save_chain(&row)?;
-                self.chains.insert(*id, Chain::load(journal, row)?);
-            }
-        }
-        let removed = |chain: &&Chain| self.limit(chain.row.name) != u64::MAX;
-        let ends: Vec<ChainId> = self.chains.values().filter(removed).map(|chain| chain.row.id).collect();
-        ends.into_iter().try_for_each(|id| self.end_by_word(journal, id))?;
-        Ok(!cuts.is_empty())
-    }
-
-    /// The clock of the entry after which a chain is kept here.
-    fn clock_at_base(&self, journal: &Journal, row: &ChainRow) -> Result<u64> {
-        let past = self.past_in(self.own, row.name);
-        if let Some(past) = past.filter(|past| past.mark.number == row.base && row.branch == 0) {
-            return Ok(past.clock);
-        }
-        Ok(self.stem(journal, row)?.map_or(0, |(_, entry)| entry.clock))
-    }
-
     /// The branch from which another one starts, and the entry after which it does.
     pub fn stem(&self, journal: &Journal, row: &ChainRow) -> Result<Option<(&Chain, EntryStanding)>> {
         for other in self.branches(row.name).filter(|other| other.row.id != row.id && row.branch != 0) {
@@ -578,8 +360,8 @@ impl Room {
         if number <= last {
             return Ok(());
         }
-        let fits = number - chain.kept <= MAX_RUN as u64
-            && chain.since_kept + chain.unsigned <= crate::protocol::room::MAX_RUN_BYTES;
+        let fits =
+            number - chain.kept <= MAX_RUN as u64 && chain.since_kept + chain.unsigned <= MAX_RUN_BYTES;
         if last > chain.kept && fits {
             journal.remove_head(id, last)?;
         } else {
@@ -631,34 +413,8 @@ impl Room {
         Ok(true)
     }
 
-    /// Whether an entry was written before this member came, and so is not here.
-    pub fn is_before(&self, name: ChainName, number: u64) -> bool {
-        let base = self.named(name, 0).and_then(|id| self.chains.get(&id)).map(|chain| chain.row.base);
-        let granted = self.past_in(self.own, name).map(|past| past.mark.number);
-        number <= base.max(granted).unwrap_or_default()
-    }
-
-    /// Whether an entry is dropped, for its author was removed.
-    pub fn is_cut(&self, name: ChainName, number: u64) -> bool {
-        number > self.limit(name)
-    }
-
     /// The name of a chain by its row.
     pub fn chain_name(&self, id: ChainId) -> Option<ChainName> {
         self.chains.get(&id).map(|chain| chain.row.name)
-    }
-}
-
-/// A chain of which this member does not get what was written before it came.
-fn after_past(Past { mark, clock, ended }: &Past, row: &ChainRow) -> ChainRow {
-    ChainRow {
-        base: mark.number,
-        base_hash: mark.hash,
-        number: mark.number,
-        hash: mark.hash,
-        clock: *clock,
-        place: 0,
-        ended: *ended,
-        ..row.clone()
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Cx;
-use super::room::{Chain, Room};
+use super::room::{Chain, Room, State};
 use super::write::cause_of;
 use crate::protocol::PublicKey;
 use crate::protocol::codec;
@@ -22,6 +22,9 @@ use crate::time::Instant;
 
 /// How often the owner settles at most.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long a room rests, for each settlement that was looked at, before all are looked at again: a thousand times what
+/// that takes.
+const REST: Duration = Duration::from_millis(1);
 
 /// What is known of settlements and not stored.
 #[derive(Debug, Default)]
@@ -32,6 +35,10 @@ pub struct Settling {
     rank: u32,
     /// One has come that does not come after the last.
     beside: bool,
+    /// What settlements come after has to be found anew.
+    again: bool,
+    /// When it may be looked again what comes of those: an owner of before may make them as fast as it likes.
+    beside_due: Instant,
     /// Where this start, which owns the room by this change, has asked whether others know more.
     asked: Option<(Mark, Hash)>,
     last: Option<Instant>,
@@ -97,7 +104,7 @@ impl Room {
         let last = self.row.settlement;
         for stored in journal.settlements(self.row.id)? {
             let claims: Vec<Mark> = stored.causes.iter().filter_map(|cause| self.mark_of(cause)).collect();
-            if let Some(found) = self.found(stored) {
+            if let Some(found) = self.found(journal, stored)? {
                 claims.iter().for_each(|mark| self.settling.keep(mark));
                 if Some(found.mark) == last {
                     self.settling.rank = found.rank;
@@ -121,15 +128,31 @@ impl Room {
     }
 
     /// The settlement of a stored entry, if its author may make it.
-    fn found(&self, stored: StoredSettlement) -> Option<Found> {
+    fn found(&self, journal: &Journal, stored: StoredSettlement) -> Result<Option<Found>> {
         let StoredSettlement { chain, number, hash, clock, body, causes } = stored;
-        let mark = Mark { chain: self.chain_name(chain)?, number, hash };
-        let settlement: Settlement =
-            minicbor::decode(&body).ok().filter(|it: &Settlement| it.place < clock)?;
-        let rank = self.membership.reign(settlement.reign, mark.chain.author)?;
-        let mut ends: Vec<_> = causes.into_iter().map(|cause| (cause.chain, cause.number)).collect();
-        ends.push((chain, number - 1));
-        Some(Found { mark, settlement, rank, ends })
+        let Some(name) = self.chain_name(chain) else {
+            return Ok(None);
+        };
+        let settlement = minicbor::decode(&body).ok().filter(|it: &Settlement| it.place < clock);
+        let ranked = settlement.and_then(|it| Some((it, self.membership.reign(it.reign, name.author)?)));
+        let Some((settlement, rank)) = ranked else {
+            return Ok(None);
+        };
+        let mut ends = vec![(chain, number - 1)];
+        for cause in causes {
+            // Of an author who breaks the rules the branch that is meant may have come later.
+            let forked = self.mark_of(&cause).filter(|mark| self.is_forked(mark.chain));
+            let branch = forked.map(|mark| self.find(journal, &mark)).transpose()?.flatten();
+            ends.push((branch.map_or(cause.chain, |chain| chain.row.id), cause.number));
+        }
+        Ok(Some(Found { mark: Mark { chain: name, number, hash }, settlement, rank, ends }))
+    }
+
+    /// An entry has come of an author who breaks the rules: it may stand before what was settled already.
+    pub fn settle_again(&mut self, mark: &Mark) {
+        if self.settling.kept(mark.chain).is_some_and(|kept| kept.number >= mark.number) {
+            (self.settling.beside, self.settling.again) = (true, true);
+        }
     }
 
     /// A settlement is here.
@@ -144,8 +167,8 @@ impl Room {
         self.keep_settled(mark.chain.author, entry);
         let causes = StoredCause::of(causes, &entry.causes);
         let (number, hash, clock, body) = (mark.number, mark.hash, entry.clock, entry.body.clone());
-        let Some(found) = self.found(StoredSettlement { chain: id, number, hash, clock, body, causes })
-        else {
+        let stored = StoredSettlement { chain: id, number, hash, clock, body, causes };
+        let Some(found) = self.found(journal, stored)? else {
             return Ok(());
         };
         if found.settlement.after == self.row.settlement
@@ -158,6 +181,13 @@ impl Room {
             self.settling.beside = true;
         }
         Ok(())
+    }
+
+    /// Entries were dropped, which may have settled something.
+    pub fn settlements_cut(&mut self) {
+        if self.row.settlement.is_some_and(|mark| self.is_cut(mark.chain, mark.number)) {
+            self.settling.beside = true;
+        }
     }
 
     /// What it settles is final; all that it does not come after stands behind that.
@@ -224,11 +254,32 @@ impl Room {
         journal.settle(self.row.id, self.row.settled, self.row.settlement.as_ref())
     }
 
+    /// What was settled was dropped, with its author's entries.
+    fn settle_nothing(&mut self, journal: &Journal) -> Result<()> {
+        (self.row.settled, self.row.settlement) = (0, None);
+        journal.stand_from(self.row.id, 0)?;
+        for chain in self.chains.values_mut() {
+            (chain.row.settled, chain.touched) = (chain.row.base, true);
+        }
+        self.start_settled(journal)?;
+        self.places_have_changed(journal)
+    }
+
+    fn places_have_changed(&mut self, journal: &Journal) -> Result<()> {
+        for (id, chain) in &mut self.chains {
+            if let Some(entry) = journal.entry_at(*id, chain.row.number)? {
+                chain.row.place = entry.place;
+            }
+        }
+        journal.settle(self.row.id, self.row.settled, self.row.settlement.as_ref())
+    }
+
     /// A settlement has come that does not come after the last one: where it counts before another one, what comes after
-    /// that one is settled anew.
-    fn settle_beside(&mut self, journal: &Journal) -> Result<()> {
-        let all: Vec<Found> =
-            journal.settlements(self.row.id)?.into_iter().filter_map(|stored| self.found(stored)).collect();
+    /// that one is settled anew. Returns how many settlements there are.
+    fn settle_beside(&mut self, journal: &Journal) -> Result<usize> {
+        let stored = journal.settlements(self.row.id)?.into_iter();
+        let all = stored.map(|stored| self.found(journal, stored)).filter_map(Result::transpose);
+        let all: Vec<Found> = all.collect::<Result<_>>()?;
         let by_mark: BTreeMap<Mark, &Found> = all.iter().map(|it| (it.mark, it)).collect();
         let mut before = Vec::new();
         let mut at = self.row.settlement;
@@ -237,10 +288,15 @@ impl Room {
             at = found.settlement.after;
         }
         before.reverse();
+        let again = std::mem::take(&mut self.settling.again);
+        if again || at.is_some_and(|mark| self.is_cut(mark.chain, mark.number)) {
+            self.settle_nothing(journal)?;
+            (at, before) = (self.row.settlement, Vec::new());
+        }
         // What all of them come after: nothing, or what was final when this member came.
         let first = self.settled_before().filter(|it| Some(it.mark) == at);
         if at.is_some() && first.is_none() {
-            return Ok(());
+            return Ok(all.len());
         }
         let mut settled = first.map_or(0, |it| it.place);
         let (mut rank, mut now) = (0, Vec::<&Found>::new());
@@ -255,7 +311,7 @@ impl Room {
         }
         let same = before.iter().zip(&now).take_while(|(one, other)| one.mark == other.mark).count();
         if same == before.len() && same == now.len() {
-            return Ok(());
+            return Ok(all.len());
         }
         let last = now.iter().take(same).next_back();
         self.row.settled = last.map_or(first.map_or(0, |it| it.place), |it| it.settlement.place);
@@ -276,12 +332,8 @@ impl Room {
             self.heed(journal, found)?;
         }
         self.stand_behind_settled(journal)?;
-        for (id, chain) in &mut self.chains {
-            if let Some(entry) = journal.entry_at(*id, chain.row.number)? {
-                chain.row.place = entry.place;
-            }
-        }
-        journal.settle(self.row.id, self.row.settled, self.row.settlement.as_ref())
+        self.places_have_changed(journal)?;
+        Ok(all.len())
     }
 
     /// Which of two settlements counts that come after the same one: no honest owner makes both and knows it. The one
@@ -298,17 +350,22 @@ impl Room {
         if self.changed && self.is_joined() {
             self.start_settled(cx.journal)?;
         }
-        if std::mem::take(&mut self.settling.beside) {
-            self.settle_beside(cx.journal)?;
+        if self.settling.beside && self.settling.beside_due <= cx.now.mono {
+            self.settling.beside = false;
+            let looked_at = self.settle_beside(cx.journal)?;
+            self.settling.beside_due = cx.now.mono + REST * u32::try_from(looked_at).unwrap_or(u32::MAX);
+        } else if self.settling.beside {
+            let soon = self.settling.due.unwrap_or(Instant::NEVER).min(self.settling.beside_due);
+            self.settling.due = Some(soon);
         }
         let due = self.settling.due.take_if(|due| *due <= cx.now.mono).is_some();
-        if !due || self.membership.owner != self.own || !self.is_open() {
+        if !due || self.settling.beside || self.membership.owner != self.own || !self.is_open() {
             return Ok(());
         }
         let (journal, room) = (cx.journal, self.row.id);
         // Only what is signed counts.
         self.sign(cx)?;
-        if self.is_settled(journal)? || !self.ask(cx)? {
+        if self.is_settled(journal)? || self.waits_for_first() || !self.ask(cx)? {
             return Ok(());
         }
         if let Some(last) = self.settling.last.filter(|last| *last + EVERY > cx.now.mono) {
@@ -331,6 +388,14 @@ impl Room {
             self.settling.due = Some(cx.now.mono + EVERY);
         }
         Ok(())
+    }
+
+    /// Whether others are invited, and none has joined, as far as this member knows: it may come from a backup, and they
+    /// may have joined since.
+    fn waits_for_first(&self) -> bool {
+        let others = self.membership.members();
+        let may_join = |key: &&PublicKey| self.state(**key) == Some(State::Invited);
+        self.others().is_empty() && others.keys().any(|key| may_join(&key))
     }
 
     /// Asks all whether they know of a settlement that is not here. Returns whether all have answered.

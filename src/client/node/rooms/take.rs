@@ -3,8 +3,6 @@
 //! An entry is taken once, from any member that has it, when it is signed (by itself or by one behind it in its chain) and
 //! all that it names as its causes is here. What comes before its causes waits in memory, within bounds.
 
-use std::collections::BTreeMap;
-
 use super::room::{Room, Signed, State};
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
@@ -15,46 +13,15 @@ use crate::protocol::{MAX_TEXT, room};
 use crate::store::Result;
 use crate::store::journal::{ChainId, ChainRow, Journal, NewEntry, Seq};
 
-/// How many bytes of entries wait for their causes, in one room.
-const MAX_WAITING: usize = 8 * 1024 * 1024;
+pub use waiting::Waiting;
+
+mod waiting;
+
 /// How many bytes of one author are taken beyond what half of the members have. The rest waits at its author.
 pub const MAX_AHEAD: u64 = 16 * 1024 * 1024;
 
 /// How far ahead of what is here a clock may be that can't be checked.
 const MAX_LEAP: u64 = 1 << 32;
-
-/// Entries of a signed run that are not taken yet.
-#[derive(Debug)]
-pub struct Waiting {
-    pub from: PublicKey,
-    chain: ChainName,
-    /// The number of the first.
-    first: u64,
-    previous: Hash,
-    /// With the hash of each.
-    entries: Vec<(Entry, Hash)>,
-    signature: Signature,
-    weight: usize,
-}
-
-impl Waiting {
-    /// The number and the hash of the last.
-    fn end(&self) -> (u64, Hash) {
-        let hash = self.entries.last().map_or(self.previous, |(_, hash)| *hash);
-        (self.first + self.entries.len() as u64 - 1, hash)
-    }
-
-    /// Whether its author leaves with it, who was in by this change.
-    pub fn ends(&self, author: PublicKey, grant: Hash) -> bool {
-        let last = self.entries.last().is_some_and(|(entry, _)| entry.kind == EntryKind::LEAVE);
-        last && (self.chain.author, self.chain.grant) == (author, grant)
-    }
-
-    fn has(&self, mark: &Mark) -> bool {
-        let place = mark.number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
-        place.and_then(|place| self.entries.get(place)).is_some_and(|(_, hash)| *hash == mark.hash)
-    }
-}
 
 /// What came of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +93,11 @@ impl Room {
             return Ok(Offered::Refused);
         };
         let (base, end) = (chain.row.base, chain.row.number);
+        // A run is handed on as it came, from where the one before it ends.
+        let signed = chain.signed.number.max(base);
+        if *first == end + 1 && signed < end {
+            return Ok(Offered::From(signed));
+        }
         if *first > end + 1 {
             let goes_on = |it: &Waiting| it.chain == *name && it.end() == (*first - 1, *previous);
             if !self.waiting.iter().any(goes_on) {
@@ -319,70 +291,6 @@ impl Room {
         Ok(outcome)
     }
 
-    /// Entries wait for what is not here.
-    fn wait(&mut self, it: Waiting) -> Offered {
-        if self.waiting_weight() + it.weight > MAX_WAITING {
-            return Offered::Refused;
-        }
-        // The same from another member waits once.
-        let same = |other: &Waiting| other.chain == it.chain && other.first == it.first;
-        if !self.waiting.iter().any(|other| same(other) && other.entries.len() >= it.entries.len()) {
-            self.waiting.retain(|other| !same(other));
-            let own = it.chain.author == self.own;
-            self.waiting.push(it);
-            if own {
-                self.recount();
-                self.changed = true;
-            }
-        }
-        Offered::Taken
-    }
-
-    /// Whether an entry is here, and waits for its causes.
-    pub fn waits(&self, mark: &Mark) -> bool {
-        let has = |it: &Waiting| it.chain == mark.chain && it.has(mark);
-        self.waiting.iter().any(has)
-    }
-
-    fn waiting_weight(&self) -> usize {
-        self.waiting.iter().map(|it| it.weight).sum()
-    }
-
-    /// Takes what has waited for what is here now. Returns the entries that break the rules of their authors.
-    pub fn take_waiting(&mut self, cx: &mut Cx<'_>) -> Result<Vec<(ChainName, u64)>> {
-        let mut against = Vec::new();
-        loop {
-            let before = self.waiting.iter().map(|it| it.entries.len()).sum::<usize>();
-            let mut firsts = BTreeMap::new();
-            for it in &self.waiting {
-                let first = firsts.entry(it.chain).or_insert(it.first);
-                *first = it.first.min(*first);
-            }
-            for it in std::mem::take(&mut self.waiting) {
-                let name = it.chain;
-                let goes_on = |row: &&ChainRow| row.number + 1 == it.first && row.hash == it.previous;
-                let id = self.branches(name).map(|chain| &chain.row).find(goes_on).map(|row| row.id);
-                let Some(id) = id else {
-                    // Unless it goes on from what waits, too, another member has handed on more of it meanwhile.
-                    if firsts.get(&name).is_some_and(|first| *first < it.first) {
-                        self.waiting.push(it);
-                    }
-                    continue;
-                };
-                if let Offered::Forked(number) = self.go_on(cx, id, it)? {
-                    against.push((name, number));
-                }
-            }
-            let after = self.waiting.iter().map(|it| it.entries.len()).sum::<usize>();
-            if self.waiting.is_empty() || after == before {
-                if self.waiting.iter().any(|it| it.chain.author == self.own) {
-                    self.recount();
-                }
-                return Ok(against);
-            }
-        }
-    }
-
     /// Takes one entry, the next of its chain.
     fn take(
         &mut self,
@@ -429,6 +337,9 @@ impl Room {
             }
         }
         let seq = self.append(cx, id, &mark, entry, &ids)?;
+        if forked {
+            self.settle_again(&mark);
+        }
         if entry.kind == EntryKind::TEXT {
             cx.effects.push(Effect::Text { room: self.row.id, seq, author: name.author });
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::protocol::room::{Entry, Mark, Run, Signature, clock_after};
+use crate::protocol::room::{Entry, Have, Mark, Run, Signature, clock_after};
 use crate::store::journal::EntryStanding;
 use crate::time::Instant;
 use std::time::Duration;
@@ -233,4 +233,22 @@ impl Pen {
 fn standing(net: &Net, who: usize, mark: &Mark) -> Option<EntryStanding> {
     let chain = net.room(who).find(&net.members[who].journal, mark).unwrap()?;
     net.members[who].journal.entry_at(chain.row.id, mark.number).unwrap()
+}
+
+#[test]
+fn it_is_known_how_much_others_have_that_is_not_here() {
+    let mut net = Net::new(3);
+    net.say(CAROL, "one");
+    assert_eq!(net.members[BOB].rooms.missing(ROOM), 0);
+    let mut pen = Pen::of(&net, CAROL);
+    let run = pen.write(&["two", "three", "four"]);
+    // Alice has them as well: they are missing once.
+    let have = RoomSays::Have(Have { heads: vec![pen.last], ..Have::default() });
+    let about = AboutRoom { room: run.room, says: have };
+    for from in [ALICE, CAROL] {
+        net.hear(BOB, from, &about);
+    }
+    assert_eq!(net.members[BOB].rooms.missing(ROOM), 3);
+    net.hear(BOB, ALICE, &run);
+    assert_eq!(net.members[BOB].rooms.missing(ROOM), 0);
 }

@@ -280,12 +280,13 @@ impl Room {
         }
     }
 
-    /// The member who is to own the room says yes.
-    pub fn inherit(&mut self, cx: &mut Cx<'_>) -> Result<()> {
-        if self.membership.heir == Some(self.own) && self.is_open() {
-            self.change(cx, Deed::Accept)?;
+    /// The member who is to own the room says yes. Returns that change.
+    pub fn inherit(&mut self, cx: &mut Cx<'_>) -> Result<Option<Change>> {
+        if self.membership.heir != Some(self.own) || !self.is_open() {
+            return Ok(None);
         }
-        Ok(())
+        let accepted = self.change(cx, Deed::Accept)?;
+        Ok(accepted.and_then(|hash| self.changes.get(&hash)).cloned())
     }
 
     /// How far each of a member's chains is here.

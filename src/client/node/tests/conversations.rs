@@ -60,7 +60,9 @@ fn lines_go_to_whom_the_user_converses_with_and_to_nobody_else() {
         assert_eq!(texts(&world.types(line), 1).len(), 0, "{line}");
         assert_eq!(world.errors()[errors..], [Code::BadCommand], "{line}");
         let said = match parse(line) {
-            Some(Ok(Command::Line { text, otherwise, .. })) => Command::Line { text, otherwise, meant: true },
+            Some(Ok(Command::Line { text, otherwise, instead, .. })) => {
+                Command::Line { text, otherwise, instead, meant: true }
+            }
             other => panic!("{other:?}"),
         };
         assert_eq!(texts(&world.step(&[Input::typed(Ok(said))]), 1), [line]);

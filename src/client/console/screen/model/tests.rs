@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::client::console::Rules;
 use crate::client::console::screen::draw;
 use crate::client::notice::tests::{name, room};
 use crate::client::notice::{
@@ -55,16 +56,25 @@ fn contact(peer: &str) -> ContactLine {
     }
 }
 
+/// What alice may want.
+fn wants(mute: &[&str], highlight: &[&str]) -> Preferences {
+    let highlight: Vec<_> = highlight.iter().map(|word| (*word).to_owned()).collect();
+    let rules = Rules::new(&name("alice"), mute.iter().map(|who| to(who)), &highlight);
+    Preferences { rules: Arc::new(rules), ..Preferences::default() }
+}
+
 impl World {
     /// With these conversations, each with so many messages of others, all read.
     fn new(said: &[(&str, usize)]) -> Self {
-        Self::with(said, Preferences::default(), None)
+        Self::with(said, wants(&[], &[]), None)
     }
 
     fn with(said: &[(&str, usize)], preferences: Preferences, last: Option<&str>) -> Self {
         let now = Now { mono: Instant::now(), wall: 0 };
         let first = First::Usual;
-        let setup = Setup { preferences, zone: TimeZone::UTC, first, bell: true, last: last.map(to) };
+        let aliases = Arc::default();
+        let last = last.map(to);
+        let setup = Setup { preferences, aliases, zone: TimeZone::UTC, first, bell: true, last };
         let model = Model::new(setup, Editor::new(History::open(None), 1000), now);
         let (said_by, read) = (BTreeMap::new(), BTreeMap::new());
         let mut world =

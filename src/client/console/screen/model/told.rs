@@ -6,7 +6,7 @@ use crate::client::addressee::Addressee;
 use crate::client::command::{Command, Reference};
 use crate::client::console::flaps;
 use crate::client::console::output::First;
-use crate::client::console::screen::lines::{Line, State, mentions};
+use crate::client::console::screen::lines::{Line, State};
 use crate::client::console::screen::list::About;
 use crate::client::console::screen::log::Panel;
 use crate::client::console::screen::view::View;
@@ -31,9 +31,7 @@ impl Model {
             Some(Reference::Number(number)) => self.asked.remove(&number),
             _ => None,
         };
-        if let (Some(attention), Some(who)) = (&mut self.bell, caller(&notice)) {
-            self.rings |= attention.calls(&notice) && !self.preferences.mute.contains(&who);
-        }
+        self.rings |= self.bell.as_mut().is_some_and(|attention| attention.calls(&notice));
         match notice {
             Notice::Hello { .. } => self.begin(),
             Notice::Ready { ref user, .. } => {
@@ -207,9 +205,7 @@ impl Model {
 
     /// A line of a room, marked if it mentions the user.
     fn marked(&self, line: Line) -> Line {
-        let own = self.own.iter().map(Name::as_str);
-        let words = own.chain(self.preferences.highlight.iter().map(String::as_str));
-        let mention = line.is_theirs() && mentions(&line.text, words);
+        let mention = line.is_theirs() && self.preferences.rules.mentions(&line.text, true);
         Line { mention, ..line }
     }
 
@@ -343,20 +339,16 @@ impl Model {
 
     /// The client answers what was typed.
     pub(super) fn answer(&mut self, notice: Notice, now: Now) {
-        if self.open.is_some() {
-            self.panel.get_or_insert_with(Panel::default).add(Said::notice(now.wall, notice.clone()));
+        let aliases = self.editor.prompt.0.aliases();
+        let aliases = aliases.help().filter(|_| matches!(notice, Notice::Help { .. }));
+        let more: Vec<_> = aliases.map(|line| Said::line(now.wall, line)).collect();
+        for said in [Said::notice(now.wall, notice)].into_iter().chain(more) {
+            if self.open.is_some() {
+                self.panel.get_or_insert_with(Panel::default).add(said.clone());
+            }
+            self.log.add(said);
         }
-        self.log.add(Said::notice(now.wall, notice));
         self.log.scroll_to_newest();
         self.changed(Change::Pressed);
-    }
-}
-
-/// Whose message or invitation it is that may call for the user.
-fn caller(notice: &Notice) -> Option<Addressee> {
-    match notice {
-        Notice::Message { room: Some(room), .. } | Notice::Invite { room, .. } => Some(room.clone().into()),
-        Notice::Message { from, .. } | Notice::Request { from, .. } => Some(from.clone().into()),
-        _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! What keys do, and what becomes of the lines that are entered.
 
 use super::{Asked, Change, Model, Now};
-use crate::client::command::{self, Beside, Command, CommandError};
+use crate::client::command::{Beside, Command, CommandError};
 use crate::client::console::screen::keymap::Action;
 use crate::client::event::Input;
 use crate::client::notice::{ErrorNotice, Notice};
@@ -77,9 +77,8 @@ impl Model {
             Action::NextConversation => self.show_number((self.number() + 1) % (entries + 1)),
             Action::PreviousConversation => self.show_number((self.number() + entries) % (entries + 1)),
             Action::NextUnread => {
-                let mute = &self.preferences.mute;
                 let after = self.number().checked_sub(1);
-                let next = self.list.next_unread(after, |who| mute.contains(who)).cloned();
+                let next = self.list.next_unread(after, |who| self.is_muted(who)).cloned();
                 match next {
                     Some(next) => self.show(Some(next)),
                     None if self.log.unread => self.show(None),
@@ -157,7 +156,7 @@ impl Model {
 
     fn entered(&mut self, entry: &str, asked: bool, now: Now) {
         let doubtful = self.editor.prompt.is_doubtful(entry) && !asked;
-        let command = match command::parse(entry) {
+        let command = match self.editor.prompt.0.parse(entry) {
             None => return,
             Some(Ok(Command::Line { text, otherwise, .. })) => match self.open.clone() {
                 // The editor asks first.

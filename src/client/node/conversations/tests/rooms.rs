@@ -99,14 +99,14 @@ fn what_is_said_in_a_room_is_unread_until_the_user_looks() {
     room.says(OWN);
     assert_eq!((room.told(), room.unread()), (vec!["carol 1".into(), "bob? 1".into()], 2));
     assert_eq!(room.world.it.unread(BOBS), 0, "the contact has said nothing");
-    let prompt = room.world.it.prompt(HERE, &room.world.roster, 0).unwrap().0;
+    let prompt = room.world.it.prompt(HERE, &room.world.roster, 0, None).unwrap().0;
     assert_eq!(prompt.unread, [("#lab".parse().unwrap(), 2)].into());
     assert_eq!((&*prompt.rooms, prompt.conversation), (&["#lab".parse().unwrap()][..], None));
     // In the room it is read as it is written by the console.
     assert!(room.world.it.enter(HERE, Some(LAB)));
     room.says(CAROL);
     assert_eq!((room.unread(), room.told(), room.unread()), (3, vec!["carol 2".into()], 0));
-    let prompt = room.world.it.prompt(HERE, &room.world.roster, 4).unwrap().0;
+    let prompt = room.world.it.prompt(HERE, &room.world.roster, 4, None).unwrap().0;
     assert_eq!((prompt.conversation, prompt.waiting), (Some("#lab".parse().unwrap()), 4));
     assert!(prompt.unread.is_empty());
     // A restart knows what was read, and tells nothing again.

@@ -68,6 +68,17 @@ impl Peers {
             return Ok(());
         }
         let next = self.lose_patience(now, room);
+        self.ask(cx, room, &next)?;
+        // What the next one has offered may be here by now, or wait; so all others are asked.
+        if next.keys().any(|name| !self.pulls.contains_key(&(id, *name))) {
+            self.ask(cx, room, &BTreeMap::new())?;
+        }
+        Ok(())
+    }
+
+    /// Asks for each chain that is not asked for; for those in `next` only that peer.
+    fn ask(&mut self, cx: &mut Cx<'_>, room: &Room, next: &BTreeMap<ChainName, PublicKey>) -> Result<()> {
+        let (now, id) = (cx.now.mono, room.row.id);
         let mut count: BTreeMap<ChainName, u32> = BTreeMap::new();
         for view in self.peers.values().filter_map(|peer| peer.views.get(&id)) {
             let names: BTreeSet<&ChainName> = view.offers.keys().map(|(name, _)| name).collect();
@@ -94,21 +105,23 @@ impl Peers {
                 // What is here, and its author's signature is not, comes again.
                 let found = room.find(cx.journal, mark)?.map(|chain| chain.signed.number);
                 let main = room.branches(*name).find(|chain| chain.row.branch == 0);
-                if main.is_some_and(|chain| mark.number <= chain.row.base)
-                    || room.limit(*name) < mark.number
-                        && main.map_or(0, |chain| chain.row.number) >= room.limit(*name)
-                {
+                if main.is_some_and(|chain| mark.number <= chain.row.base) {
                     here.push(*place);
                     continue;
                 }
-                let end = main.map_or(0, |chain| chain.row.number);
+                // A settlement that is still to come may keep what a removal has cut; and what waits may bring the
+                // signature.
+                let (limit, end) = (room.limit(*name), main.map_or(0, |chain| chain.row.number));
+                if limit < mark.number && end >= limit || found.is_some() && room.end_of_runs(*name) > end {
+                    continue;
+                }
                 let forked = room.is_forked(*name);
                 let after = if let Some(signed) = found {
                     signed
                 } else if forked || end >= mark.number {
                     end.min(mark.number).saturating_sub(MAX_RUN as u64)
                 } else {
-                    end
+                    room.end_of_runs(*name)
                 };
                 let after = after.max(main.map_or_else(|| granted(room, name), |chain| chain.row.base));
                 chains.push(Wanted { after, up_to: *mark });

@@ -156,7 +156,7 @@ fn leaving_is_asked_once() {
 
 #[test]
 fn a_bell_rings_unless_it_is_muted() {
-    let preferences = Preferences { mute: [to("carol")].into(), ..Preferences::default() };
+    let preferences = wants(&["carol"], &[]);
     let mut world = World::with(&[("bob", 1), ("carol", 1)], preferences, None);
     world.arrives("carol", "hi");
     assert!(!world.model.take_bell());
@@ -169,7 +169,7 @@ fn a_bell_rings_unless_it_is_muted() {
 
 #[test]
 fn words_to_highlight_are_mentions_in_rooms() {
-    let preferences = Preferences { highlight: vec!["build".into()], ..Preferences::default() };
+    let preferences = wants(&[], &["build"]);
     let mut world = World::with(&[("bob", 0), ("#lab", 0)], preferences, None);
     world.arrives("bob", "the build");
     world.arrives("#lab", "the BUILD is green");

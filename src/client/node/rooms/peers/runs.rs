@@ -1,0 +1,120 @@
+//! Entries in: what becomes of a run, and what is asked next.
+
+use super::super::Cx;
+use super::super::room::Room;
+use super::super::say::{end_of, say};
+use super::super::take::Offered;
+use super::{Asked, GOSSIP, PATIENCE, Peers, blame};
+use crate::protocol::PublicKey;
+use crate::protocol::room::{Mark, Proof, Pull, RoomSays, Run, Wanted};
+use crate::store::Result;
+use crate::time::Instant;
+
+impl Peers {
+    pub(super) fn hear_run(
+        &mut self,
+        cx: &mut Cx<'_>,
+        room: &mut Room,
+        from: PublicKey,
+        run: &Run,
+    ) -> Result<()> {
+        let last = run.first.saturating_add(run.entries.len() as u64).saturating_sub(1);
+        let place = (room.row.id, run.chain);
+        match room.offer(cx, from, run)? {
+            Offered::Taken => {
+                if let Some(asked) = self.pulls.get_mut(&place) {
+                    (asked.since, asked.patience) = (cx.now.mono, PATIENCE);
+                    asked.after = asked.after.max(last);
+                    self.tries.remove(&place);
+                    if last >= asked.up_to {
+                        self.pulls.remove(&place);
+                    }
+                }
+                let (hash, number) = end_of(room, run);
+                if let Some(chain) = room.find(cx.journal, &Mark { chain: run.chain, number, hash })?
+                    && let Some(peer) = self.peers.get_mut(&from)
+                    && let Some(view) = peer.views.get_mut(&room.row.id)
+                {
+                    let has = view.has.entry(chain.row.id).or_default();
+                    *has = (*has).max(last);
+                }
+            }
+            Offered::Unknown => {
+                self.pulls.remove(&place);
+                self.ask_changes(cx, room, from);
+            }
+            Offered::From(_)
+                if self
+                    .pulls
+                    .get(&place)
+                    .is_some_and(|asked| asked.of == Some(from) && run.first > asked.after + 1) =>
+            {
+                // It came later than what is lacking here: another one is asked.
+                self.pulls.remove(&place);
+                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+                view.into_iter().for_each(|view| view.offers.retain(|(name, _), _| *name != run.chain));
+            }
+            Offered::From(after) => {
+                let (hash, number) = end_of(room, run);
+                let up_to = Mark { chain: run.chain, number, hash };
+                let (since, patience) = (cx.now.mono, PATIENCE);
+                let asked = Asked { of: Some(from), after, up_to: number, since, patience };
+                self.pulls.insert(place, asked);
+                let chains = vec![Wanted { after, up_to }];
+                say(cx, from, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
+            }
+            Offered::Full => self.ask_later(cx, room, from, run),
+            Offered::Refused => _ = self.pulls.insert(place, Asked::none(cx.now.mono)),
+            Offered::Broken(what) => blame(cx, from, what),
+            Offered::Forked(number) => self.fork(cx, room, from, run, number)?,
+        }
+        self.take_waiting(cx, room)?;
+        self.wake = Some(Instant::START);
+        Ok(())
+    }
+
+    /// A run can't be taken now, and is asked for some time.
+    pub(super) fn ask_later(&mut self, cx: &Cx<'_>, room: &Room, from: PublicKey, run: &Run) {
+        let (hash, number) = end_of(room, run);
+        let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+        let mark = Mark { chain: run.chain, number, hash };
+        view.into_iter().for_each(|view| view.offer(&mark, hash));
+        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono));
+    }
+
+    fn fork(
+        &mut self,
+        cx: &mut Cx<'_>,
+        room: &mut Room,
+        from: PublicKey,
+        run: &Run,
+        number: u64,
+    ) -> Result<()> {
+        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono));
+        if let Some(proof) = room.proof(cx.journal, run, number)?
+            && room.take_proof(cx, &proof)?
+        {
+            self.spread_proof(cx, room, from, &proof);
+        }
+        Ok(())
+    }
+
+    /// Takes what has waited for what has just come.
+    pub fn take_waiting(&mut self, cx: &mut Cx<'_>, room: &mut Room) -> Result<()> {
+        for (name, _) in room.take_waiting(cx)? {
+            self.pulls.insert((room.row.id, name), Asked::none(cx.now.mono));
+        }
+        if room.take_deferred(cx.journal)? {
+            self.gossip.entry(room.row.id).or_insert(cx.now.mono + GOSSIP);
+        }
+        Ok(())
+    }
+
+    pub(super) fn spread_proof(&self, cx: &mut Cx<'_>, room: &Room, from: PublicKey, proof: &Proof) {
+        for peer in self.peers.keys().filter(|peer| **peer != from || proof.chain.author == from) {
+            if room.membership.is_in(*peer) && *peer != room.own {
+                say(cx, *peer, room, RoomSays::Proof(Box::new(proof.clone())));
+            }
+        }
+    }
+}

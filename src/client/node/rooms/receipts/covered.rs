@@ -1,0 +1,115 @@
+//! How far members are, and how many have an entry.
+
+use super::super::room::{Chain, Room, State};
+use super::Spread;
+use crate::protocol::PublicKey;
+use crate::protocol::room::Mark;
+use crate::store::Result;
+use crate::store::journal::{ChainId, Journal};
+
+impl Room {
+    /// Up to where a member has a chain, by its own word.
+    pub fn covered(&self, member: PublicKey, chain: &Chain) -> u64 {
+        if member == self.own || member == chain.row.name.author {
+            return chain.row.number;
+        }
+        let past = self.past_of(member, chain.row.name);
+        let has = self.receipts.has.get(&member).and_then(|has| has.get(&chain.row.id));
+        let has = has.copied().unwrap_or_default().max(past);
+        if self.is_forked(chain.row.name) {
+            return has;
+        }
+        // Of a chain that was cut since, it has what is kept.
+        let claimed = self.receipts.claimed(member, chain.row.name).unwrap_or_default();
+        let limit = if claimed > has { self.limit(chain.row.name) } else { u64::MAX };
+        if claimed >= limit { has.max(limit) } else { has }
+    }
+
+    /// How many bytes of a chain half of the members do not have yet.
+    pub fn count_ahead(&mut self, journal: &Journal, id: ChainId) -> Result<()> {
+        let Some(chain) = self.chains.get(&id) else {
+            return Ok(());
+        };
+        let mut covered: Vec<u64> = self.joined.iter().map(|member| self.covered(*member, chain)).collect();
+        covered.sort_unstable_by(|one, other| other.cmp(one));
+        let half = covered.len().div_ceil(2).checked_sub(1).and_then(|at| covered.get(at)).copied();
+        let half = half.unwrap_or_default().min(chain.row.number);
+        let ahead =
+            if half == chain.row.number { 0 } else { journal.chain_bytes(id, half, chain.row.number)? };
+        self.chains.entry(id).and_modify(|chain| chain.ahead = ahead);
+        Ok(())
+    }
+
+    /// How many members have an entry, and of how many: of those who came before it was written.
+    pub fn spread(&self, chain: &Chain, number: u64, place: u64) -> Spread {
+        let gets = |member: &&PublicKey| self.past_of(**member, chain.row.name) < number;
+        let members = || self.joined.iter().filter(gets);
+        // Of one who knows of other changes it is not known what it gets.
+        let knows = |member: &&PublicKey| !self.receipts.knows_more_changes(**member);
+        let have = members().filter(knows).filter(|member| self.covered(**member, chain) >= number).count();
+        Spread { have: have as u64, of: members().count() as u64, is_final: place <= self.row.settled }
+    }
+
+    /// The chains of ours of which no other member has all, with up to where one has them. None while this member is
+    /// alone.
+    pub fn ours_alone(&self) -> impl Iterator<Item = (ChainId, u64)> {
+        let others = || self.joined.iter().filter(|member| **member != self.own);
+        let alone = !self.is_open() || others().next().is_none();
+        let open = self.chains_of(self.own).filter(move |chain| !alone && chain.row.place > self.row.settled);
+        open.filter_map(move |chain| {
+            let most = others().map(|member| self.covered(*member, chain)).max().unwrap_or_default();
+            (most < chain.said()).then_some((chain.row.id, most))
+        })
+    }
+
+    /// Whether this account has left, and the owner has not said that it knows, who counts the members; or none has, where
+    /// the owner is not in.
+    pub fn leaves_unheard(&self) -> bool {
+        let ends = || self.chains_of(self.own).filter(|chain| chain.row.ended);
+        let knows = |member: &PublicKey| ends().any(|chain| self.covered(*member, chain) >= chain.row.number);
+        let owner = self.membership.owner;
+        let counts = |member: &&PublicKey| **member == owner || self.state(owner) != Some(State::Joined);
+        self.state(self.own) == Some(State::Left)
+            && ends().next().is_some()
+            && !self.joined.is_empty()
+            && !self.joined.iter().filter(counts).any(knows)
+    }
+
+    /// The other members that have joined.
+    pub fn others(&self) -> Vec<PublicKey> {
+        self.joined.iter().copied().filter(|member| *member != self.own).collect()
+    }
+
+    /// How many of the entries that are here a member, by its own word, has not.
+    pub fn behind(&self, member: PublicKey) -> u64 {
+        let chains = self.chains.values();
+        chains
+            .map(|chain| {
+                let end = chain.said().max(chain.row.base);
+                end - self.covered(member, chain).clamp(chain.row.base, end)
+            })
+            .sum()
+    }
+
+    /// Whether a member's word is missing for anything to become final: it has not said to have what is here, or has said
+    /// to have what is not.
+    pub fn holds_up(&self, member: PublicKey) -> bool {
+        let unsettled = |chain: &&Chain| chain.row.place > self.row.settled;
+        self.chains.values().filter(unsettled).any(|chain| self.covered(member, chain) < chain.said())
+            || self.is_ahead(member)
+    }
+
+    /// Whether a member has said to have what is not here, and may still come.
+    pub fn is_ahead(&self, member: PublicKey) -> bool {
+        self.ahead_of_us(member).next().is_some()
+    }
+
+    /// What a member has said to have, is not here, and may still come. What all have lost who had it does not; then the
+    /// member holds up what is final until it is removed.
+    pub fn ahead_of_us(&self, member: PublicKey) -> impl Iterator<Item = &Mark> {
+        self.receipts.beyond.get(&member).into_iter().flatten().filter(|Mark { chain, number, .. }| {
+            let here = self.branches(*chain).next().map_or(0, |chain| chain.row.number);
+            here < (*number).min(self.limit(*chain)) && !self.is_forked(*chain)
+        })
+    }
+}

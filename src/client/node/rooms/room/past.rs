@@ -1,0 +1,182 @@
+//! What a member does not get: what was written before it came.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::membership::Grant;
+use super::{Chain, Room};
+use crate::protocol::PublicKey;
+use crate::protocol::codec;
+use crate::protocol::room::{ChainName, Hash, Mark, Past, Settled};
+use crate::store::Result;
+use crate::store::journal::{ChainRow, Journal};
+
+/// The most chains that a member names as those that it lacks.
+const MAX_LACKING: usize = 256;
+
+impl Room {
+    /// By which change this account is in.
+    pub fn own_grant(&self) -> Option<(Hash, &Grant)> {
+        self.grant_of(self.own)
+    }
+
+    /// By which change a member is in: of several the one by which it has joined, and else the last.
+    pub fn grant_of(&self, key: PublicKey) -> Option<(Hash, &Grant)> {
+        self.grants_of(key).into_iter().max_by_key(|(hash, grant)| (grant.clock, *hash))
+    }
+
+    /// The changes by which a member is in: those by which it has joined, before others.
+    pub fn grants_of(&self, key: PublicKey) -> Vec<(Hash, &Grant)> {
+        let rank = |hash: &Hash| {
+            let theirs = || self.chains_of(key).filter(|it| it.row.name.grant == *hash && it.row.number > 0);
+            match (theirs().next().is_some(), theirs().any(|chain| chain.row.ended)) {
+                (true, false) => 2,
+                (false, _) => 1,
+                (true, true) => 0,
+            }
+        };
+        let active = || self.membership.active(key).map(|(hash, grant)| (rank(hash), (*hash, grant)));
+        let highest = active().map(|(rank, _)| rank).max();
+        active().filter(|(rank, _)| Some(*rank) == highest).map(|(_, grant)| grant).collect()
+    }
+
+    /// The grants by which a member has written and is not in.
+    pub fn former_grants<'a>(
+        &'a self,
+        key: PublicKey,
+        current: &'a [(Hash, &Grant)],
+    ) -> impl Iterator<Item = &'a Grant> {
+        let all = self.membership.grants.iter().filter(move |(hash, grant)| {
+            // What this member has written, it may have had to drop.
+            let has_written =
+                |chain: &Chain| chain.row.name.grant == **hash && (chain.row.number > 0 || key == self.own);
+            let is_current = current.iter().any(|(it, _)| it == *hash);
+            grant.key == key && !is_current && self.chains_of(key).any(has_written)
+        });
+        all.map(|(_, grant)| grant)
+    }
+
+    /// Up to where a member does not get a chain, for it was written before any change by which it is in.
+    pub fn past_in(&self, key: PublicKey, name: ChainName) -> Option<Past> {
+        self.pasts.get(&key)?.get(&name).copied()
+    }
+
+    /// Up to which number a member does not get a chain, for it was written before.
+    pub fn past_of(&self, member: PublicKey, name: ChainName) -> u64 {
+        self.past_in(member, name).map_or(0, |past| past.mark.number)
+    }
+
+    /// Up to where every change by which a member is in keeps a chain from it. By which of them it has joined the member
+    /// itself knows best.
+    pub fn past_by_any(&self, key: PublicKey, name: ChainName) -> u64 {
+        let past = |(_, grant): (&Hash, &Grant)| grant.past.get(&name).map_or(0, |past| past.mark.number);
+        self.membership.active(key).map(past).min().unwrap_or_default()
+    }
+
+    /// What any of the grants keeps from a member by which it has joined; and what it did not get when it was in before, for
+    /// which there is no place before the rest.
+    pub fn find_pasts(&self, key: PublicKey) -> BTreeMap<ChainName, Past> {
+        let grants = self.grants_of(key);
+        let mut pasts = BTreeMap::<ChainName, Past>::new();
+        let current = grants.iter().map(|(_, grant)| *grant);
+        for (name, past) in current.chain(self.former_grants(key, &grants)).flat_map(|grant| &grant.past) {
+            let known = pasts.entry(*name).or_insert(*past);
+            if known.mark.number < past.mark.number {
+                *known = *past;
+            }
+        }
+        let lacking = grants.iter().filter_map(|(hash, _)| self.lacking.get(&(key, *hash)));
+        for mark in lacking.flatten() {
+            let past = Past { mark: *mark, clock: 0, ended: false };
+            let known = pasts.entry(mark.chain).or_insert(past);
+            known.mark = known.mark.max(*mark);
+        }
+        pasts
+    }
+
+    /// Whether an entry was written before this member came, and so is not here.
+    pub fn is_before(&self, name: ChainName, number: u64) -> bool {
+        let base = self.named(name, 0).and_then(|id| self.chains.get(&id)).map(|chain| chain.row.base);
+        let granted = self.past_in(self.own, name).map(|past| past.mark.number);
+        number <= base.max(granted).unwrap_or_default()
+    }
+
+    /// What was final before this member came, which it does not get.
+    pub fn settled_before(&self) -> Option<Settled> {
+        let grants = self.grants_of(self.own);
+        let current = grants.iter().map(|(_, grant)| *grant);
+        let all = current.chain(self.former_grants(self.own, &grants));
+        all.filter_map(|grant| grant.settled).max_by_key(|it| it.place)
+    }
+
+    /// This account is in by another change than before: what was written in between is with the others.
+    pub fn skip_past(&mut self, journal: &Journal) -> Result<()> {
+        let names: BTreeSet<ChainName> =
+            self.grants_of(self.own).iter().flat_map(|(_, grant)| grant.past.keys().copied()).collect();
+        let past: Vec<Past> = names.iter().filter_map(|name| self.past_in(self.own, *name)).collect();
+        for past in past {
+            let Some(id) = self.chain(journal, past.mark.chain, 0)? else {
+                continue;
+            };
+            if let Some(chain) = self.chains.get(&id).filter(|chain| chain.row.number < past.mark.number) {
+                let row = after_past(&past, &chain.row);
+                journal.save_chain(&row)?;
+                self.chains.insert(id, Chain::load(journal, row)?);
+            }
+        }
+        for name in names {
+            self.check_beyond(journal, name)?;
+        }
+        self.recount();
+        self.changed = true;
+        Ok(())
+    }
+
+    /// The clock of the entry after which a chain is kept here.
+    pub fn clock_at_base(&self, journal: &Journal, row: &ChainRow) -> Result<u64> {
+        let past = self.past_in(self.own, row.name);
+        if let Some(past) = past.filter(|past| past.mark.number == row.base && row.branch == 0) {
+            return Ok(past.clock);
+        }
+        Ok(self.stem(journal, row)?.map_or(0, |(_, entry)| entry.clock))
+    }
+
+    /// What this member lacks, and gets by no change that the others know of: what it was kept from when it was in before and
+    /// is forgotten. It stands in the body of its [`EntryKind::JOIN`](crate::protocol::room::EntryKind::JOIN).
+    pub fn says_to_lack(&self) -> Vec<u8> {
+        let grants = self.grants_of(self.own);
+        let lacks = |row: &&ChainRow| {
+            let known = grants.iter().filter_map(|(_, grant)| grant.past.get(&row.name));
+            let known = known.map(|past| past.mark.number).max().unwrap_or_default();
+            row.branch == 0 && row.base > known && row.name.author != self.own
+        };
+        let rows = self.chains.values().map(|chain| &chain.row).filter(lacks);
+        let marks = rows.map(|row| Mark { chain: row.name, number: row.base, hash: row.base_hash });
+        let marks: Vec<Mark> = marks.take(MAX_LACKING).collect();
+        let mut body = Vec::new();
+        if !marks.is_empty() {
+            codec::encode(&marks, &mut body);
+        }
+        body
+    }
+
+    /// A member says what it lacks.
+    pub fn note_lacking(&mut self, name: ChainName, body: &[u8]) {
+        if let Some(marks) = minicbor::decode::<Vec<Mark>>(body).ok().filter(|it| it.len() <= MAX_LACKING) {
+            self.lacking.insert((name.author, name.grant), marks);
+        }
+    }
+}
+
+/// A chain of which this member does not get what was written before it came.
+pub fn after_past(Past { mark, clock, ended }: &Past, row: &ChainRow) -> ChainRow {
+    ChainRow {
+        base: mark.number,
+        base_hash: mark.hash,
+        number: mark.number,
+        hash: mark.hash,
+        clock: *clock,
+        place: 0,
+        ended: *ended,
+        ..row.clone()
+    }
+}
