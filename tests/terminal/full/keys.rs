@@ -76,7 +76,8 @@ fn how_far_ones_words_have_come_changes_in_place() {
     };
     bob.wait("waiting", |bob| marks(bob, "…"));
     let rows = said(&bob);
-    let mut alice = Client::online(directory.path(), "alice", discovery.address);
+    // What it is told before discovery is there counts.
+    let mut alice = Client::start(directory.path(), "alice", discovery.address);
     bob.wait("delivered", |bob| marks(bob, "✓"));
     assert_eq!(said(&bob), rows.iter().map(|row| row.replace('…', "✓")).collect::<Vec<_>>());
     alice.expect_message("bob", "first");
