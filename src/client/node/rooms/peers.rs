@@ -290,6 +290,14 @@ impl Peers {
         let is_in = room.membership.is_in(from);
         match says {
             RoomSays::Changes(changes) => self.hear_changes(cx, room, from, changes, low)?,
+            // Also of what was sent before a removal.
+            RoomSays::Got(size) => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.underway =
+                        peer.underway.saturating_sub(usize::try_from(*size).unwrap_or(usize::MAX));
+                    self.wake = Some(Instant::START);
+                }
+            }
             // Who was removed is told no more than that.
             _ if !is_in => {
                 let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
@@ -314,13 +322,6 @@ impl Peers {
                 }
             }
             RoomSays::Receipts(receipts) => self.hear_receipts(cx, room, from, receipts)?,
-            RoomSays::Got(size) => {
-                if let Some(peer) = self.peers.get_mut(&from) {
-                    peer.underway =
-                        peer.underway.saturating_sub(usize::try_from(*size).unwrap_or(usize::MAX));
-                    self.wake = Some(Instant::START);
-                }
-            }
             RoomSays::Proof(proof) => {
                 if !room.proves(proof) {
                     blame(cx, from, "a proof that proves nothing");
