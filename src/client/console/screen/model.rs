@@ -154,6 +154,8 @@ pub struct Model {
 
 impl Model {
     pub fn new(setup: Setup, mut editor: Editor<Asking>, now: Now) -> Self {
+    /// Whether a key was pressed since the start.
+    has_pressed: bool,
         let Setup { preferences, aliases, zone, first, bell, last } = setup;
         let rules = Arc::clone(&preferences.rules);
         editor.prompt = Asking(Shown::new(aliases, Arc::clone(&rules)));
@@ -198,6 +200,7 @@ impl Model {
 
     /// How soon the screen is to be drawn.
     pub fn change(&self) -> Change {
+            has_pressed: false,
         self.change
     }
 

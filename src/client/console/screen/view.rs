@@ -41,6 +41,8 @@ pub struct View {
     lines: VecDeque<Line>,
     bytes: usize,
     loaded: bool,
+    /// The first that are unread.
+    Unread,
     wanted: Option<Wanted>,
     /// What was told up to here is among what was loaded.
     covered: Seq,
@@ -106,12 +108,15 @@ impl View {
         };
         let few = page.is_empty();
         match wanted {
-            Wanted::Newest | Wanted::Oldest => {
+            Wanted::Newest | Wanted::Oldest | Wanted::Unread => {
                 let newest = wanted == Wanted::Newest;
                 self.lines = page.into();
                 self.bytes = self.lines.iter().map(Line::weight).sum();
                 self.at_end = newest || few;
-                self.at_start = !newest || self.lines.len() < PAGE as usize;
+                self.at_start = match wanted {
+                    Wanted::Newest => self.lines.len() < PAGE as usize,
+                    wanted => wanted == Wanted::Oldest,
+                };
                 self.covered = self.covered.max(covered);
                 self.loaded = true;
                 self.top = if newest { None } else { self.first_place() };
@@ -271,11 +276,21 @@ impl View {
         };
         self.seeks_unread = false;
         self.new_after = Some(read);
-        self.show_unread(layout, height);
+        self.show_new(layout, height);
     }
 
-    /// Shows the first that is marked as new, if it is kept.
-    pub fn show_unread(&mut self, layout: &Layout, height: usize) {
+    /// Shows the first that is unread, or else the first that is marked as new. Says what is to be asked for if it is not kept.
+    pub fn show_unread(&mut self, layout: &Layout, height: usize) -> Option<(Beside, u32)> {
+        if self.wanted.is_none() && self.first_unread().is_some_and(|(_, known)| !known) {
+            self.wanted = Some(Wanted::Unread);
+            self.new_after = self.read;
+            return self.read.map(|read| (Beside::After(read), PAGE));
+        }
+        self.show_new(layout, height);
+        None
+    }
+
+    fn show_new(&mut self, layout: &Layout, height: usize) {
         if let Some(first) = self.first_new()
             && let Some(line) = self.lines.get(first)
         {
@@ -388,17 +403,16 @@ impl View {
     }
 
     /// Up to where the user has read now that what is on the screen was looked at: as far as all before it was. `None` if that is
-    /// no news, or is being told.
-    pub fn looked_at(&mut self) -> Option<Seq> {
+    /// no news, or is being told. With `rushes` also what has passed through the screen was looked at.
+    pub fn looked_at(&mut self, rushes: bool) -> Option<Seq> {
         let read = self.read.filter(|_| self.loaded && self.said_read.is_none())?;
         let (first, last) = self.on_screen;
         let is_unread = |line: &Line| line.is_theirs() && line.seq > read;
-        let Some(unread) = self.lines.iter().position(is_unread) else {
+        let Some((unread, known)) = self.first_unread() else {
             self.seen_all |= self.at_end;
             return None;
         };
-        let known = self.at_start || self.lines.iter().take(unread).any(|line| line.seq <= read);
-        let through = self.seen_all && self.follows();
+        let through = rushes && self.seen_all && self.follows();
         if !(through || known && (first..=last).contains(&unread)) {
             return None;
         }
@@ -424,3 +438,20 @@ fn row_in(row: isize, above: usize) -> usize {
     let above = isize::try_from(above).unwrap_or(0);
     usize::try_from(row.saturating_add(above)).unwrap_or(0)
 }
+            if unread < first {
+                self.seen_all = false;
+                self.new_after = Some(read);
+            }
+    /// The first that is unread of what is kept, and whether none before what is kept is.
+    fn first_unread(&self) -> Option<(usize, bool)> {
+        let read = self.read.filter(|_| self.loaded && self.said_read.is_none())?;
+        let unread = self.lines.iter().position(|line| line.is_theirs() && line.seq > read)?;
+        let known = self.at_start || self.lines.iter().take(unread).any(|line| line.seq <= read);
+        Some((unread, known))
+    }
+
+    /// Whether something unread is above the screen.
+    pub fn has_unread_above(&self) -> bool {
+        self.first_unread().is_some_and(|(unread, known)| !known || unread < self.on_screen.0)
+    }
+

@@ -83,7 +83,7 @@ impl Model {
         let rows = height.saturating_sub(1 + below.rows.len() + below.input.len());
         self.height = rows.max(1);
         let body = self.body(&layout, rows, today, now);
-        let more = self.has_more_below();
+        let more = (self.has_unread_above(), self.has_more_below());
         let right = width.saturating_sub(if list_width > 0 { list_width + 1 } else { 0 });
         Frame {
             size: self.size,
@@ -162,11 +162,13 @@ impl Model {
             return Body::Conversation(Vec::new());
         };
         let rows = view.rows(layout, height);
-        let read = if there { view.looked_at() } else { None };
+        let read = if there { view.looked_at(rushes) } else { None };
         let page = view.wants();
         self.ask_page(&who, page);
         if let Some(read) = read {
             self.ask_read(&who, read);
+        // What comes right after the start has waited, and was not followed.
+        let rushes = self.has_pressed;
         }
         Body::Conversation(rows)
     }
@@ -239,7 +241,7 @@ impl Model {
     }
 
     /// What is open, and whether others are there; at its end what the list would show, where there is none.
-    fn header(&self, width: usize, more: bool, wall: i64) -> String {
+    fn header(&self, width: usize, (above, below): (bool, bool), wall: i64) -> String {
         let left = match &self.open {
             None => {
                 let own = self.own.as_ref().map_or_else(String::new, |own| format!("{own} · "));
@@ -255,7 +257,8 @@ impl Model {
                 }
             }
         };
-        let mut right = if more { " ↓ more below (Ctrl+End)".to_owned() } else { String::new() };
+        let mut right = if above { " ↑ unread (Alt+J)".to_owned() } else { String::new() };
+        right.push_str(if below { " ↓ more below (Ctrl+End)" } else { "" });
         if self.list_width() == 0 {
             if self.discovery.as_ref().is_none_or(|(state, _)| *state == UpDown::Down) {
                 right.push_str(&format!(" {}", self.status()));
