@@ -3,7 +3,7 @@
 //!
 //! - `told`: what the client says; `typed`: what the user enters; `frame`: what the screen shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::Preferences;
 use super::asking::Asking;
+use super::lines::Event;
 use super::list::List;
 use super::log::{Log, Notes, Panel, Said};
 use super::view::View;
@@ -38,6 +39,8 @@ const THERE: Duration = Duration::from_secs(60);
 const MAX_VIEWS: usize = 8;
 /// How many answers may be awaited.
 const MAX_ASKED: usize = 1000;
+/// How many events are kept of a room.
+const MAX_EVENTS: usize = 50;
 /// How long after the last time what is told of all contacts or rooms is asked for again.
 const REFRESH: Duration = Duration::from_secs(1);
 
@@ -125,6 +128,8 @@ pub struct Model {
     opened: u64,
     /// What was being typed elsewhere.
     drafts: BTreeMap<Option<Addressee>, String>,
+    /// What has happened in rooms, and is no message.
+    events: BTreeMap<Addressee, VecDeque<Event>>,
     log: Log,
     panel: Option<Panel>,
     notes: Notes,
@@ -149,13 +154,13 @@ pub struct Model {
     flaps: Flaps,
     focus: Option<bool>,
     pressed: Option<Instant>,
+    /// Whether a key was pressed since the start.
+    has_pressed: bool,
     ended: Option<Notice>,
 }
 
 impl Model {
     pub fn new(setup: Setup, mut editor: Editor<Asking>, now: Now) -> Self {
-    /// Whether a key was pressed since the start.
-    has_pressed: bool,
         let Setup { preferences, aliases, zone, first, bell, last } = setup;
         let rules = Arc::clone(&preferences.rules);
         editor.prompt = Asking(Shown::new(aliases, Arc::clone(&rules)));
@@ -172,6 +177,7 @@ impl Model {
             views: BTreeMap::new(),
             opened: 0,
             drafts: BTreeMap::new(),
+            events: BTreeMap::new(),
             log: Log::default(),
             panel: None,
             notes: Notes::default(),
@@ -194,13 +200,13 @@ impl Model {
             focus: None,
             // Who starts a program has pressed a key.
             pressed: Some(now.mono),
+            has_pressed: false,
             ended: None,
         }
     }
 
     /// How soon the screen is to be drawn.
     pub fn change(&self) -> Change {
-            has_pressed: false,
         self.change
     }
 
@@ -269,6 +275,7 @@ impl Model {
             self.views.remove(&who);
             self.drafts.remove(&Some(who.clone()));
             self.notes.settle(&who);
+            self.events.remove(&who);
             if self.open.as_ref() == Some(&who) {
                 self.show(None);
             }

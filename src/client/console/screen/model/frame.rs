@@ -135,7 +135,13 @@ impl Model {
             }
             None => own,
         };
-        Layout { columns: Columns::new(self.right_width(), longest), zone: self.zone.clone() }
+        let events = self.open.as_ref().and_then(|who| self.events.get(who));
+        let events = events.into_iter().flatten().cloned().collect();
+        Layout { columns: Columns::new(self.right_width(), longest), zone: self.zone.clone(), events }
+    }
+
+    fn has_unread_above(&self) -> bool {
+        self.open.as_ref().and_then(|who| self.views.get(who)).is_some_and(super::View::has_unread_above)
     }
 
     fn has_more_below(&self) -> bool {
@@ -161,14 +167,14 @@ impl Model {
         let Some(view) = self.views.get_mut(&who) else {
             return Body::Conversation(Vec::new());
         };
+        // What comes right after the start has waited, and was not followed.
+        let rushes = self.has_pressed;
         let rows = view.rows(layout, height);
         let read = if there { view.looked_at(rushes) } else { None };
         let page = view.wants();
         self.ask_page(&who, page);
         if let Some(read) = read {
             self.ask_read(&who, read);
-        // What comes right after the start has waited, and was not followed.
-        let rushes = self.has_pressed;
         }
         Body::Conversation(rows)
     }

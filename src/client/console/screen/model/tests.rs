@@ -5,7 +5,8 @@ use crate::client::console::Rules;
 use crate::client::console::screen::draw;
 use crate::client::notice::tests::{name, room};
 use crate::client::notice::{
-    Body as Text, Code, ContactLine, ErrorNotice, HistoryLine, RoomHistoryLine, RoomLine, RoomStanding, Told,
+    Body as Text, Code, ContactLine, ErrorNotice, HistoryLine, MemberState, RoomHistoryLine, RoomLine,
+    RoomStanding, Told,
 };
 use crate::protocol::PublicKey;
 use crate::protocol::peer::{Cursor, Via};

@@ -1,7 +1,7 @@
 //! What the client says, and where it is shown: messages in their conversations, who is there in the list, errors and what waits
 //! for an answer in the notes, answers to what was typed in a panel, and everything else in the client's own conversation.
 
-use super::{Asked, Change, Model, Now, Said};
+use super::{Asked, Change, Event, MAX_EVENTS, Model, Now, Said};
 use crate::client::addressee::Addressee;
 use crate::client::command::{Command, Reference};
 use crate::client::console::flaps;
@@ -122,6 +122,9 @@ impl Model {
             Notice::Bye { .. } | Notice::Detached => self.ended = Some(notice),
             notice => {
                 self.note_change(&notice, now);
+                if let Some(room) = event_in(&notice) {
+                    return self.event(room, notice, seq, asked.is_some(), now);
+                }
                 if asked == Some(Asked::Typed) {
                     self.answer(notice, now);
                 } else {
@@ -326,6 +329,21 @@ impl Model {
         }
     }
 
+    /// Something has happened in a room.
+    fn event(&mut self, room: Addressee, notice: Notice, after: Seq, asked: bool, now: Now) {
+        let events = self.events.entry(room.clone()).or_default();
+        events.push_back(Event { after, what: Said::notice(now.wall, notice.clone()) });
+        if events.len() > MAX_EVENTS {
+            events.pop_front();
+        }
+        if asked && self.open.as_ref() != Some(&room) {
+            self.answer(notice, now);
+        } else {
+            self.log.add(Said::notice(now.wall, notice));
+        }
+        self.changed(Change::Arrived);
+    }
+
     /// The client says something by itself.
     fn say(&mut self, notice: Notice, now: Now) {
         // How things stand is to be seen elsewhere.
@@ -350,5 +368,14 @@ impl Model {
         }
         self.log.scroll_to_newest();
         self.changed(Change::Pressed);
+    }
+}
+
+/// The room in whose conversation this stands. What calls for an answer is told elsewhere, too.
+fn event_in(notice: &Notice) -> Option<Addressee> {
+    match notice {
+        Notice::Member { room, .. }
+        | Notice::Room { room, state: RoomState::Topic | RoomState::Owner, .. } => Some(room.clone().into()),
+        _ => None,
     }
 }

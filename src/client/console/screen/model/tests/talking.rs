@@ -36,6 +36,35 @@ fn a_line_goes_to_the_conversation_that_is_open() {
 }
 
 #[test]
+fn what_happens_in_a_room_stands_among_what_is_said_there() {
+    let mut world = World::new(&[("#lab", 1), ("bob", 1)]);
+    let member = |user, state| {
+        let (room, user, by) = (room("#lab"), name(user), None);
+        Notice::Member { room, room_id: KEY, user, state, by }
+    };
+    world.hears(vec![member("carol", MemberState::Joined)]);
+    assert_eq!(world.left()[0], ">0 client", "it calls for nothing");
+    assert!(world.shows("* carol is in #lab now"));
+    world.opens("bob");
+    world.arrives("#lab", "welcome");
+    world.hears(vec![member("carol", MemberState::Left)]);
+    assert!(world.left()[0].ends_with("client") && !world.shows("carol"));
+    world.opens("#lab");
+    let expected = ["message 1", "* carol is in #lab now", "── new ──", "welcome", "* carol has left #lab"];
+    let rows = world.right();
+    let rows = &rows[rows.len() - 6..];
+    assert!(rows.iter().zip(expected).all(|(row, part)| row.contains(part)), "{rows:#?}");
+    // It stands where it stood, however often it is looked at.
+    world.press(Key::CtrlHome);
+    world.press(Key::CtrlEnd);
+    assert_eq!(world.right()[world.right().len() - 6..], *rows);
+    let mut world = World::new(&[("#lab", 0)]);
+    world.hears(vec![member("carol", MemberState::Joined)]);
+    world.opens("#lab");
+    assert!(world.shows("00:00  * carol is in #lab now"));
+}
+
+#[test]
 fn who_can_not_be_opened_gets_nothing_and_none_else_does() {
     let mut world = World::new(&[("bob", 1)]);
     world.opens("bob");
