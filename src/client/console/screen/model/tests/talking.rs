@@ -65,6 +65,34 @@ fn what_happens_in_a_room_stands_among_what_is_said_there() {
 }
 
 #[test]
+fn a_command_without_a_name_is_about_the_conversation() {
+    let mut world = World::new(&[("#lab", 1), ("bob", 1)]);
+    world.opens("#lab");
+    for line in ["/members", "/topic new things", "/kick carol", "/invite dave all", "/why"] {
+        world.enters(line);
+    }
+    let (lab, all) = (room("#lab"), true);
+    let expected = [
+        Command::Members(lab.clone()),
+        Command::Topic(lab.clone(), "new things".into()),
+        Command::Kick(lab.clone(), name("carol")),
+        Command::Invite { room: lab.clone(), user: name("dave"), all },
+        Command::Why(to("#lab")),
+    ];
+    assert_eq!(world.commands, expected);
+    world.commands.clear();
+    world.opens("bob");
+    for line in ["/verify", "/members", "/forget", "/chat Bob! hi", "verify"] {
+        world.enters(line);
+    }
+    assert_eq!(world.commands, [Command::Verify(name("bob"), None), chat("bob", "verify")]);
+    world.commands.clear();
+    world.enters("CHAT");
+    world.enters("/why");
+    assert_eq!(world.commands, []);
+}
+
+#[test]
 fn who_can_not_be_opened_gets_nothing_and_none_else_does() {
     let mut world = World::new(&[("bob", 1)]);
     world.opens("bob");
