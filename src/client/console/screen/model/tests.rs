@@ -6,7 +6,7 @@ use crate::client::console::screen::draw;
 use crate::client::notice::tests::{name, room};
 use crate::client::notice::{
     Body as Text, Code, ContactLine, ErrorNotice, HistoryLine, MemberState, RoomHistoryLine, RoomLine,
-    RoomStanding, Told,
+    RoomStanding, RoomState, Told,
 };
 use crate::protocol::PublicKey;
 use crate::protocol::peer::{Cursor, Via};

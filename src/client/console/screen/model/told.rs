@@ -122,8 +122,11 @@ impl Model {
             Notice::Bye { .. } | Notice::Detached => self.ended = Some(notice),
             notice => {
                 self.note_change(&notice, now);
-                if let Some(room) = event_in(&notice) {
-                    return self.event(room, notice, seq, asked.is_some(), now);
+                if let Some((room, is_all)) = event_in(&notice) {
+                    self.event(&room, &notice, seq, now);
+                    if is_all && (asked.is_none() || self.open.as_ref() == Some(&room)) {
+                        return self.log.add(Said::notice(now.wall, notice));
+                    }
                 }
                 if asked == Some(Asked::Typed) {
                     self.answer(notice, now);
@@ -330,16 +333,11 @@ impl Model {
     }
 
     /// Something has happened in a room.
-    fn event(&mut self, room: Addressee, notice: Notice, after: Seq, asked: bool, now: Now) {
+    fn event(&mut self, room: &Addressee, notice: &Notice, after: Seq, now: Now) {
         let events = self.events.entry(room.clone()).or_default();
         events.push_back(Event { after, what: Said::notice(now.wall, notice.clone()) });
         if events.len() > MAX_EVENTS {
             events.pop_front();
-        }
-        if asked && self.open.as_ref() != Some(&room) {
-            self.answer(notice, now);
-        } else {
-            self.log.add(Said::notice(now.wall, notice));
         }
         self.changed(Change::Arrived);
     }
@@ -371,11 +369,15 @@ impl Model {
     }
 }
 
-/// The room in whose conversation this stands. What calls for an answer is told elsewhere, too.
-fn event_in(notice: &Notice) -> Option<Addressee> {
+/// The room in whose conversation this stands, and whether it need not be told elsewhere.
+fn event_in(notice: &Notice) -> Option<(Addressee, bool)> {
     match notice {
-        Notice::Member { room, .. }
-        | Notice::Room { room, state: RoomState::Topic | RoomState::Owner, .. } => Some(room.clone().into()),
+        Notice::Member { room, .. } => Some((room.clone().into(), true)),
+        Notice::Room { room, state, .. } => match state {
+            RoomState::Topic | RoomState::Owner => Some((room.clone().into(), true)),
+            RoomState::Left | RoomState::Removed | RoomState::Frozen => Some((room.clone().into(), false)),
+            RoomState::Founded | RoomState::Joined => None,
+        },
         _ => None,
     }
 }

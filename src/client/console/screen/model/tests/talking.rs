@@ -58,6 +58,13 @@ fn what_happens_in_a_room_stands_among_what_is_said_there() {
     world.press(Key::CtrlHome);
     world.press(Key::CtrlEnd);
     assert_eq!(world.right()[world.right().len() - 6..], *rows);
+    // What ends it for the user is told elsewhere, too.
+    let state = RoomState::Removed;
+    world.opens("bob");
+    world.hears(vec![Notice::Room { room: room("#lab"), room_id: KEY, state, why: String::new() }]);
+    assert!(world.left()[0].ends_with('*'));
+    world.opens("#lab");
+    assert!(world.shows("00:00  * you are removed from #lab"));
     let mut world = World::new(&[("#lab", 0)]);
     world.hears(vec![member("carol", MemberState::Joined)]);
     world.opens("#lab");
