@@ -356,8 +356,10 @@ impl Model {
     /// The client answers what was typed.
     pub(super) fn answer(&mut self, notice: Notice, now: Now) {
         let aliases = self.editor.prompt.0.aliases();
-        let aliases = aliases.help().filter(|_| matches!(notice, Notice::Help { .. }));
-        let more: Vec<_> = aliases.map(|line| Said::line(now.wall, line)).collect();
+        let lines = aliases.help().chain(["* keys of the full screen:".to_owned()]);
+        let lines = lines.chain(self.preferences.keys.help());
+        let lines = lines.filter(|_| matches!(notice, Notice::Help { .. }));
+        let more: Vec<_> = lines.map(|line| Said::line(now.wall, line)).collect();
         for said in [Said::notice(now.wall, notice)].into_iter().chain(more) {
             if self.open.is_some() {
                 self.panel.get_or_insert_with(Panel::default).add(said.clone());
