@@ -14,7 +14,7 @@ use super::asking::Asking;
 use super::lines::Event;
 use super::list::List;
 use super::log::{Log, Notes, Panel, Said};
-use super::view::View;
+use super::view::{self, View};
 use crate::client::addressee::Addressee;
 use crate::client::command::{Aliases, Beside, Command, CommandError, Reference};
 use crate::client::console::attention::Attention;
@@ -58,6 +58,8 @@ enum Asked {
     Contacts,
     Rooms,
     Page(Addressee),
+    /// What is unread in a room since before the start, to see whether the user is mentioned.
+    Mentions(Addressee),
     Read(Addressee),
     /// A message for that user or room.
     Chat(Addressee),
@@ -280,7 +282,9 @@ impl Model {
                 self.show(None);
             }
         }
-        self.prompted = true;
+        if !std::mem::replace(&mut self.prompted, true) {
+            self.ask_mentions();
+        }
         if self.list.has_unknown() {
             (self.contacts.stale, self.rooms.stale) = (true, true);
         }
@@ -316,6 +320,18 @@ impl Model {
         if let Some((beside, count)) = page {
             let command = Command::Page { peer: who.clone(), count, beside };
             self.ask(command, Asked::Page(who.clone()));
+        }
+    }
+
+    /// Asks for what is unread in rooms: it was not told here.
+    fn ask_mentions(&mut self) {
+        let unread =
+            self.list.entries().iter().filter(|entry| entry.unread > 0 && entry.who.room().is_some());
+        let unread: Vec<_> = unread.map(|entry| (entry.who.clone(), entry.unread)).collect();
+        for (peer, unread) in unread {
+            let count = u32::try_from(unread).unwrap_or(u32::MAX).min(view::PAGE);
+            let command = Command::Page { peer: peer.clone(), count, beside: Beside::Before(Seq::MAX) };
+            self.ask(command, Asked::Mentions(peer));
         }
     }
 

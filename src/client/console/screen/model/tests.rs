@@ -358,6 +358,22 @@ fn the_list_shows_who_is_there_and_what_is_unread() {
 }
 
 #[test]
+fn a_mention_from_before_the_start_is_marked() {
+    for (text, expected) in [("hi alice!", "@2"), ("nothing special", " 2")] {
+        let mut world = World::new(&[("bob", 1), ("#lab", 30)]);
+        world.arrives("#lab", text);
+        world.arrives("#lab", "and more");
+        let (said, read) = (world.said, world.read);
+        let mut world = World::new(&[]);
+        (world.said, world.read) = (said, read);
+        world.model.prompted = false;
+        world.prompt();
+        let left = world.left();
+        assert!(left[2].contains("#lab") && left[2].ends_with(expected), "{left:#?}");
+    }
+}
+
+#[test]
 fn the_header_tells_of_the_other_side() {
     let mut world = World::new(&[("bob", 1), ("#lab", 1)]);
     world.opens("bob");

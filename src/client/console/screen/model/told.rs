@@ -88,6 +88,15 @@ impl Model {
                 let lines = messages.iter().map(Line::from).collect();
                 self.page(&peer.clone().into(), lines, seq);
             }
+            Notice::RoomHistory { messages, .. } if matches!(asked, Some(Asked::Mentions(_))) => {
+                let mentions = messages.iter().map(Line::from).any(|line| self.marked(line).mention);
+                if let Some(Asked::Mentions(who)) = asked
+                    && let Some(entry) = self.list.get_mut(&who)
+                {
+                    entry.mentioned |= mentions && entry.unread > 0;
+                    self.changed(Change::Arrived);
+                }
+            }
             Notice::RoomHistory { ref room, ref messages, .. } if !matches!(asked, Some(Asked::Typed)) => {
                 let lines = messages.iter().map(Line::from).map(|line| self.marked(line)).collect();
                 self.page(&room.clone().into(), lines, seq);
@@ -244,7 +253,7 @@ impl Model {
                 return;
             }
             // The page that was asked for with it says the same.
-            Some(Asked::Read(_) | Asked::Contacts | Asked::Rooms) => return,
+            Some(Asked::Read(_) | Asked::Mentions(_) | Asked::Contacts | Asked::Rooms) => return,
             Some(Asked::Typed | Asked::Chat(_)) => return self.answer(Notice::Error(error), now),
             None => {}
         }
