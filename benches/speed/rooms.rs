@@ -26,8 +26,9 @@ mod silence;
 const ROOM: &str = "#lab";
 /// Up to how many members all are linked with all; above, so many links each has.
 const LINKS: usize = 16;
-/// How often something is asked again that takes its time.
-const AGAIN: Duration = Duration::from_millis(100);
+/// How often something is asked again that takes its time: in a large room it takes up to a minute until each knows of all,
+/// and to ask costs more than that.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// A room whose members run. The first owns it, and is a contact of all others, who know no one else.
 pub struct Room {

@@ -156,13 +156,27 @@ impl Terminal {
         start.elapsed()
     }
 
-    /// How often the thread that reads keys has had to wait for more.
-    fn reads(&self) -> String {
+    /// What the system says of the thread that reads keys.
+    fn keys(&self) -> Option<String> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
         let of = |task: &Path, file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
-        let keys = tasks.map(|task| task.path()).find(|task| of(task, "comm").trim() == "keys").unwrap();
-        let status = of(&keys, "status");
+        let keys = tasks.map(|task| task.path()).find(|task| of(task, "comm").trim() == "keys")?;
+        Some(of(&keys, "status"))
+    }
+
+    /// How often the thread that reads keys has had to wait for more.
+    fn reads(&self) -> String {
+        let status = self.keys().unwrap();
         status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned()
+    }
+
+    /// Waits until the program reads keys, also where nothing of what it shows is read.
+    pub fn until_it_reads_keys(&self) {
+        let deadline = Instant::now() + DEADLINE;
+        while self.keys().is_none() {
+            assert!(Instant::now() < deadline, "it reads no keys");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn enter(&mut self, text: &str) {

@@ -26,11 +26,28 @@ const FEW_TURNS: u64 = 200;
 /// How long silence is listened to.
 const SILENT: Duration = Duration::from_secs(40);
 
-/// What a round has found out. CPU time is that of a text at one of those who get it, in microseconds.
+/// CPU time of all members for so many texts, with all that is said of them afterwards, and how long that took.
+struct Cost {
+    cpu: Duration,
+    took: Duration,
+    texts: u64,
+}
+
+impl Cost {
+    /// In microseconds, for a text at one of those who get it. What a silent room uses in that time, `idle` in each second,
+    /// does not count: much of the time is spent waiting for the last that is said.
+    fn each(&self, idle: f64) -> f64 {
+        let cpu = self.cpu.as_secs_f64() - idle * self.took.as_secs_f64();
+        cpu * 1e6 / (self.texts * (MEMBERS as u64 - 1)) as f64
+    }
+}
+
+/// What a round has found out.
 struct Figures {
-    at_once: f64,
+    at_once: Cost,
+    in_turn: Cost,
+    /// In microseconds of CPU time of both clients for a message.
     direct: f64,
-    in_turn: f64,
     direct_in_turn: f64,
     /// In milliseconds.
     half: f64,
@@ -48,7 +65,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
     let small = options.scratch("few")?;
     let mut few = Room::gather(&small, FEW)?;
     let rounds = rounds(options.keep, |_| round(options, &mut room, &mut few))?;
-    let silence = silence::listen(&mut room, SILENT)?;
+    let (silence, idle) = silence::listen(&mut room, SILENT)?;
     let row = |what: &str, reached: f64, against: f64, unit: &str, goal| Row {
         id: "S12",
         what: what.into(),
@@ -58,15 +75,15 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
         goal,
         disturbed: rounds.disturbed,
     };
-    let cost = |what: &str, of: fn(&Figures) -> f64, direct: fn(&Figures) -> f64| {
+    let cost = |what: &str, of: fn(&Figures) -> &Cost, direct: fn(&Figures) -> f64| {
         let what = format!("CPU time of a text at each of {MEMBERS}, {what}");
-        row(&what, rounds.median(of), rounds.median(direct), "µs", Goal::AtMost(1.5))
+        row(&what, rounds.median(|it| of(it).each(idle)), rounds.median(direct), "µs", Goal::AtMost(1.5))
     };
     let direct = rounds.median(|it| it.direct_time);
     let time = |what: &str, of: fn(&Figures) -> f64, goal| row(what, rounds.median(of), direct, "ms", goal);
     let mut rows = vec![
-        cost("as many as there can be", |it| it.at_once, |it| it.direct),
-        cost("one in flight", |it| it.in_turn, |it| it.direct_in_turn),
+        cost("as many as there can be", |it| &it.at_once, |it| it.direct),
+        cost("one in flight", |it| &it.in_turn, |it| it.direct_in_turn),
         time("a text on all screens of 4, median", |it| it.few, Goal::AtMost(3.0)),
         time("a text on half of 50 screens, median", |it| it.half, Goal::None),
         time("a text on all of 50 screens, median", |it| it.all, Goal::AtMost(3.0)),
@@ -89,26 +106,32 @@ fn round(options: &Options, room: &mut Room, few: &mut Room) -> Result<Figures> 
     println!("   direct, one in flight: {}, {direct_in_turn:.0} µs of CPU time", ms(direct_time));
 
     let count = options.scaled(TEXTS);
-    let before = room.cpu()?;
+    let (before, start) = (room.cpu()?, Instant::now());
     let (author, others) = room.author()?;
     let took = stream(author, others, count)?;
     room.wait_until_even()?;
-    let at_once = micros(room.cpu()? - before, count * (MEMBERS as u64 - 1));
+    let at_once = Cost { cpu: room.cpu()? - before, took: start.elapsed(), texts: count };
     println!(
-        "   {count} texts to {MEMBERS} at once: on all screens after {}; {at_once:.1} µs of CPU time a text and screen",
-        ms(took)
+        "   {count} texts to {MEMBERS} at once: on all screens after {}, at rest after {}; with the silence, {:.1} µs of CPU time a \
+         text and screen",
+        ms(took),
+        ms(at_once.took),
+        at_once.each(0.0)
     );
 
     let turns = options.scaled(TURNS);
     let (all, cost, busy) = turn(room, turns)?;
     let [half, last] = [|it: &Screens| it.half, |it: &Screens| it.all].map(|of| median(&all, of));
     println!(
-        "   to {MEMBERS}, one in flight: half of the screens {}, all {}; {cost:.0} µs of CPU time a text and screen, {busy:.0} % of \
-         the cores",
+        "   to {MEMBERS}, one in flight: half of the screens {}, all {}; at rest after {}; with the silence, {:.0} µs of CPU time a text \
+         and screen, {busy:.0} % of the cores",
         ms(half),
-        ms(last)
+        ms(last),
+        ms(cost.took),
+        cost.each(0.0)
     );
     let (in_few, few_cost, few_busy) = turn(few, options.scaled(FEW_TURNS))?;
+    let few_cost = micros(few_cost.cpu, few_cost.texts * (FEW as u64 - 1));
     let in_few = median(&in_few, |it| it.all);
     println!(
         "   to {FEW}, one in flight: all screens {}; {few_cost:.0} µs of CPU time a text and screen, {few_busy:.0} % of the \
@@ -129,8 +152,8 @@ fn round(options: &Options, room: &mut Room, few: &mut Room) -> Result<Figures> 
     })
 }
 
-/// One text after the other: the times, the CPU time of a text at each who gets it, and the share of the cores used.
-fn turn(room: &mut Room, turns: u64) -> Result<(Vec<Screens>, f64, f64)> {
+/// One text after the other: the times, what they cost, and the share of the cores used.
+fn turn(room: &mut Room, turns: u64) -> Result<(Vec<Screens>, Cost, f64)> {
     let (before, start) = (room.cpu()?, Instant::now());
     let (author, others) = room.author()?;
     let screens = in_turn(author, others, turns)?;
@@ -140,9 +163,8 @@ fn turn(room: &mut Room, turns: u64) -> Result<(Vec<Screens>, f64, f64)> {
     room.wait_until_even()?;
     let spent = room.cpu()? - before;
     let cores = std::thread::available_parallelism()?.get();
-    let getting = room.members.len() as u64 - 1;
     let share = busy / took.as_secs_f64() / cores as f64 * 100.0;
-    Ok((screens, micros(spent, turns * getting), share))
+    Ok((screens, Cost { cpu: spent, took: start.elapsed(), texts: turns }, share))
 }
 
 fn median(all: &[Screens], of: impl Fn(&Screens) -> Duration) -> Duration {

@@ -17,7 +17,7 @@ const PING: Duration = Duration::from_secs(4);
 /// What sealing adds to a frame: its length, and the tag.
 const SEALED: usize = 2 + 16;
 /// How long what was said last may be talked of.
-const SETTLES: Duration = Duration::from_secs(10);
+const SETTLES: Duration = Duration::from_secs(90);
 
 /// What one side of a link has sent.
 #[derive(Clone, Copy, Default)]
@@ -26,17 +26,19 @@ struct Sent {
     segments: u64,
 }
 
-/// Listens for so long.
-pub fn listen(room: &mut Room, time: Duration) -> Result<Option<Row>> {
+/// Listens for so long. Returns also how many seconds of CPU time all members together use in a second.
+pub fn listen(room: &mut Room, time: Duration) -> Result<(Option<Row>, f64)> {
     room.wait_until_even()?;
     thread::sleep(SETTLES);
-    let Ok(before) = sent(room) else {
-        println!("   silence is left out: it needs ss, of iproute2");
-        return Ok(None);
-    };
+    let before = sent(room);
     let cpu = room.cpu()?;
     thread::sleep(time);
     let cpu = room.cpu()? - cpu;
+    let idle = cpu.as_secs_f64() / time.as_secs_f64();
+    let Ok(before) = before else {
+        println!("   silence is left out: it needs ss, of iproute2");
+        return Ok((None, idle));
+    };
     let after = sent(room)?;
     ensure!(before.keys().eq(after.keys()), "links have come or gone");
     let mut all = Sent::default();
@@ -58,7 +60,7 @@ pub fn listen(room: &mut Room, time: Duration) -> Result<Option<Row>> {
         all.bytes,
         cpu.as_secs_f64() * 1e3 / time.as_secs_f64() / room.members.len() as f64
     );
-    Ok(Some(Row {
+    let row = Row {
         id: "S12",
         what: "a silent room, bytes on its links".into(),
         reached: format!("{} bytes", all.bytes),
@@ -67,7 +69,8 @@ pub fn listen(room: &mut Room, time: Duration) -> Result<Option<Row>> {
         // A ping that was due just before this began, or before it ended, makes a little more or less of it.
         goal: Goal::AtMost(1.05),
         disturbed: false,
-    }))
+    };
+    Ok((Some(row), idle))
 }
 
 /// What each side of each link between members has sent, by its ports.

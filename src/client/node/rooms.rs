@@ -402,7 +402,7 @@ impl Rooms {
         for room in self.rooms.values().filter(|room| room.is_open() || room.leaves_unheard()) {
             let members = room.membership.members();
             let others = members.iter().filter(|(key, _)| **key != room.own);
-            let near = room.ring.neighbours(room.own);
+            let near = room.wants_linked();
             let wanted = others.filter(|(key, _)| near.contains(*key));
             mates.extend(wanted.map(|(key, name)| (*key, (*name).clone())));
         }

@@ -512,6 +512,13 @@ fn all_have_lost(world: &World, joined: &[(usize, RoomId)]) -> bool {
     })
 }
 
+/// Whether a member does not get an entry: for it was written before the member came; of an author who has written
+/// several branches only one of them is named then.
+fn is_before(room: &Room, (chain, number): &Name) -> bool {
+    let branched = room.is_forked(*chain) && room.past_in(room.own, *chain).is_some();
+    branched || room.is_before(*chain, *number)
+}
+
 /// All honest members hold the same in the same order.
 pub fn at_the_end(world: &mut World) -> Result<(), String> {
     for (number, member) in world.members.iter().enumerate() {
@@ -583,7 +590,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             let mut entries = order(&world.members[*number].journal, *id, i64::MAX);
             // What an author has lost with its journal, and no other member has up to its signature, is not compared.
             let is_lost = |name: &Name| world.plan.restores > 0 && !room.is_signed(name.0, name.1);
-            entries.retain(|(name, ..)| !room.is_before(name.0, name.1) && !is_lost(name));
+            entries.retain(|(name, ..)| !is_before(room, name) && !is_lost(name));
             (*number, entries)
         })
         .collect();
@@ -623,7 +630,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         let room = member.rooms.as_ref().unwrap().get(id).unwrap();
         let has: BTreeSet<(Name, &Vec<u8>)> = entries.iter().map(|(name, hash, _)| (*name, hash)).collect();
         for (name, _) in union.keys().filter(|(name, hash)| !has.contains(&(*name, hash))) {
-            if !room.is_before(name.0, name.1) {
+            if !is_before(room, name) {
                 return Err(format!(
                     "user{number} lacks user{} {:016x}-{}: {}",
                     world.number(name.0.author),
@@ -652,6 +659,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                 joined.iter().find(|(it, _)| world.oracle.keys.get(*it) == Some(&room.membership_owner()));
             let owner = owner.and_then(|(it, id)| world.members[*it].rooms.as_ref().unwrap().get(*id));
             owner.is_some_and(|it| it.is_before(chain.row.name, chain.said()))
+                || is_before(room, &(chain.row.name, chain.said()))
         };
         let open = room.chains.values().filter(|chain| chain.row.place > room.settled());
         let only_that = open.clone().any(not_the_owners)
@@ -701,7 +709,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         let id = joined.iter().find(|(it, _)| it == number).unwrap().1;
         let room = world.members[*number].rooms.as_ref().unwrap().get(id).unwrap();
         let mut before = world.oracle.settled[*number].clone();
-        before.retain(|name| !room.is_before(name.0, name.1));
+        before.retain(|name| !is_before(room, name));
         let now: Vec<Name> = entries.iter().map(|(name, ..)| *name).collect();
         if now.len() < before.len() || before.iter().zip(&now).any(|(before, now)| before != now) {
             return Err(format!("what was final at user{number} has moved in the end"));

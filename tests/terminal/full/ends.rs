@@ -129,6 +129,7 @@ fn a_terminal_that_is_closed_ends_it() {
     alice.expect_gone("bob");
     let mut bob = Terminal::unread(full_screen(directory.path(), "bob", discovery.address, &[]));
     alice.expect_link("bob");
+    bob.until_it_reads_keys();
     // Whether the signal or a failed write is first noticed, it is no crash.
     let status = bob.close();
     assert!(status.code().is_some_and(|code| code < 2), "{status}");
@@ -137,8 +138,7 @@ fn a_terminal_that_is_closed_ends_it() {
     let _bob = Client::online(directory.path(), "bob", discovery.address);
     alice.expect_link("bob");
     let mut other = Terminal::unread(full_screen(directory.path(), "bob", discovery.address, &[]));
-    alice.say("CHAT bob hi");
-    alice.expect_delivered(1);
+    other.until_it_reads_keys();
     let status = other.close();
     assert!(status.code().is_some_and(|code| code < 2), "{status}");
     alice.say("CHAT bob there?");

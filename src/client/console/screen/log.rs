@@ -111,6 +111,8 @@ impl Log {
 pub struct Panel {
     said: Vec<Said>,
     top: usize,
+    /// How many of its rows were shown last.
+    pub height: usize,
 }
 
 impl Panel {
@@ -125,6 +127,7 @@ impl Panel {
     /// The rows that are shown, and how many there are before and after them.
     pub fn rows(&mut self, width: usize, height: usize, today: Option<Date>) -> (Vec<String>, usize, usize) {
         let rows: Vec<String> = self.said.iter().flat_map(|said| said.rows(width, today)).collect();
+        self.height = height;
         self.top = self.top.min(rows.len().saturating_sub(height));
         let left = rows.len().saturating_sub(self.top + height);
         (rows.into_iter().skip(self.top).take(height).collect(), self.top, left)

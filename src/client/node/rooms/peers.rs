@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::ring::ALL_LINKED;
 use super::room::{Chain, Room, State};
 use super::say::{AT_ONCE, say, say_all, say_chains, say_changes, say_tips};
 use super::take::run_weight;
@@ -17,8 +16,10 @@ use crate::protocol::room::{ChainName, Change, Hash, Have, Mark, Pull, Receipt, 
 use crate::store::Result;
 use crate::store::journal::{ChainId, RoomId};
 use crate::time::Instant;
+use relay::Relay;
 
 mod pulls;
+mod relay;
 mod runs;
 mod serving;
 
@@ -32,8 +33,6 @@ const MAX_OFFERS: usize = 100_000;
 const MAX_SAID_OUTSIDE: usize = 16;
 /// How long receipts of others are gathered before they are handed on.
 const GOSSIP: Duration = Duration::from_secs(1);
-/// The same where members hand on each other's receipts at once, and this is for what got lost.
-const SLOW_GOSSIP: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -45,6 +44,7 @@ pub struct Peers {
     tries: BTreeMap<(RoomId, ChainName), u32>,
     /// When receipts of others are handed on.
     gossip: BTreeMap<RoomId, Instant>,
+    relays: BTreeMap<RoomId, Relay>,
     wake: Option<Instant>,
 }
 
@@ -99,6 +99,10 @@ struct View {
     /// What is to be sent to it of each chain: after which number, and up to which.
     serving: BTreeMap<ChainId, (u64, u64)>,
     asked_changes: bool,
+    /// The owner hands on nothing of what it says, or it would not have told us what we don't wait for.
+    alone: bool,
+    /// Up to where it was told of chains that it lacks.
+    told: BTreeMap<ChainId, u64>,
 }
 
 impl View {
@@ -259,10 +263,14 @@ impl Peers {
         self.wake = Some(Instant::START);
     }
 
-    /// Sends our own receipt to all members who are linked.
+    /// Sends our own receipt to all members who are linked; in large rooms only to those who wait for it.
     pub fn say_receipt(&mut self, cx: &mut Cx<'_>, room: &Room, receipt: Receipt) {
+        let to_all = !self.has_relay(room);
         for (key, peer) in &mut self.peers {
-            if let Some(view) = peer.views.get_mut(&room.row.id).filter(|_| may_know(room, *key, &receipt)) {
+            if (to_all || relay::waits(room, *key, &receipt))
+                && let Some(view) =
+                    peer.views.get_mut(&room.row.id).filter(|_| may_know(room, *key, &receipt))
+            {
                 view.receipts.insert(receipt.name);
                 say(cx, *key, room, RoomSays::Receipts(vec![receipt.clone()]));
             }
@@ -282,6 +290,14 @@ impl Peers {
         let is_in = room.membership.is_in(from);
         match says {
             RoomSays::Changes(changes) => self.hear_changes(cx, room, from, changes, low)?,
+            // Also of what was sent before a removal.
+            RoomSays::Got(size) => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.underway =
+                        peer.underway.saturating_sub(usize::try_from(*size).unwrap_or(usize::MAX));
+                    self.wake = Some(Instant::START);
+                }
+            }
             // Who was removed is told no more than that.
             _ if !is_in => {
                 let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
@@ -306,13 +322,6 @@ impl Peers {
                 }
             }
             RoomSays::Receipts(receipts) => self.hear_receipts(cx, room, from, receipts)?,
-            RoomSays::Got(size) => {
-                if let Some(peer) = self.peers.get_mut(&from) {
-                    peer.underway =
-                        peer.underway.saturating_sub(usize::try_from(*size).unwrap_or(usize::MAX));
-                    self.wake = Some(Instant::START);
-                }
-            }
             RoomSays::Proof(proof) => {
                 if !room.proves(proof) {
                     blame(cx, from, "a proof that proves nothing");
@@ -452,15 +461,21 @@ impl Peers {
                 self.ask_changes(cx, room, from);
                 continue;
             }
-            if !receipt.is_signed(room.key()) {
+            let is_known = room.receipts.kept.get(&receipt.name) == Some(receipt);
+            if !is_known && !receipt.is_signed(room.key()) {
                 blame(cx, from, "a receipt that its member has not signed");
                 return Ok(());
             }
             let news = room.take_receipt(cx.journal, receipt)?;
             if let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) {
-                view.receipts.insert(receipt.name);
-                let covers = receipt.covers.iter().filter(|_| member == from);
-                for mark in covers {
+                let unasked = view.receipts.insert(receipt.name);
+                view.alone |= unasked && member == from && !relay::waits(room, room.own, receipt);
+            }
+            // In large rooms the owner may be faster with a receipt than its member.
+            let by_relay = room.ring.is_large() && news;
+            let of_member = self.peers.get_mut(&member).filter(|_| member == from || by_relay);
+            if let Some(view) = of_member.and_then(|peer| peer.views.get_mut(&room.row.id)) {
+                for mark in &receipt.covers {
                     if let Some(chain) = room.find_signed(cx.journal, mark)? {
                         let has = view.has.entry(chain.row.id).or_default();
                         *has = (*has).max(mark.number);
@@ -472,11 +487,9 @@ impl Peers {
                 }
             }
             if news {
-                self.hand_on_receipt(cx, room, receipt);
+                self.pass_on(cx, room, receipt);
                 // One who has left waits for that.
                 room.changed |= !room.is_joined();
-                let gossip = if room.membership.members().len() > ALL_LINKED { SLOW_GOSSIP } else { GOSSIP };
-                self.gossip.entry(room.row.id).or_insert(cx.now.mono + gossip);
                 if receipt.tips.iter().any(|tip| !room.changes.contains_key(tip)) {
                     self.ask_changes(cx, room, from);
                 }
@@ -484,19 +497,6 @@ impl Peers {
         }
         self.wake = Some(Instant::START);
         Ok(())
-    }
-
-    /// A receipt goes on at once to those who hear of it from here first.
-    fn hand_on_receipt(&mut self, cx: &mut Cx<'_>, room: &mut Room, receipt: &Receipt) {
-        for key in room.heirs(receipt.name.member) {
-            let joined = room.state(key) == Some(State::Joined);
-            let view = self.peers.get_mut(&key).and_then(|peer| peer.views.get_mut(&room.row.id));
-            if let Some(view) = view.filter(|_| joined)
-                && view.receipts.insert(receipt.name)
-            {
-                say(cx, key, room, RoomSays::Receipts(vec![receipt.clone()]));
-            }
-        }
     }
 
     /// What follows in a room: who is to be greeted, asked, and sent our own entries.
@@ -510,7 +510,8 @@ impl Peers {
         let own = room.written.iter().filter_map(|id| Some((*id, room.chains.get(id)?.signed.number)));
         let own: Vec<(ChainId, u64)> = own.collect();
         let is_member = room.state(room.own).is_some_and(|state| state != State::Removed);
-        for (key, peer) in &mut self.peers {
+        let spared = self.spared(room);
+        for (key, peer) in self.peers.iter_mut().filter(|(key, _)| !spared.contains(key)) {
             let Some(view) = peer.views.get_mut(&room.row.id) else {
                 continue;
             };
@@ -524,17 +525,26 @@ impl Peers {
                 view.serving.entry(id).or_insert((after, number)).1 = number;
             }
         }
-        self.serve_heirs(room);
+        self.serve_heirs(cx, room);
+        self.relay(cx, room);
         self.pull(cx, room, low)?;
         if self.gossip.get(&room.row.id).is_some_and(|due| *due <= cx.now.mono) {
             self.gossip.remove(&room.row.id);
+            if room.ring.is_large() {
+                room.recount_ahead(cx.journal)?;
+            }
             let kept: Vec<ReceiptName> = room.receipts.kept.keys().copied().collect();
+            let to_all = !self.has_relay(room) || room.membership.owner == room.own;
             for (key, peer) in &mut self.peers {
                 let Some(view) =
                     peer.views.get_mut(&room.row.id).filter(|_| room.state(*key) == Some(State::Joined))
                 else {
                     continue;
                 };
+                let alone = std::mem::take(&mut view.alone);
+                if !to_all && !alone && *key != room.membership.owner {
+                    continue;
+                }
                 let theirs = |name: &&ReceiptName| name.member != *key && !view.receipts.contains(name);
                 let news: Vec<ReceiptName> = kept.iter().filter(theirs).copied().collect();
                 view.receipts = kept.iter().copied().collect();
@@ -551,7 +561,8 @@ impl Peers {
     pub fn deadline(&self) -> Instant {
         let pulls = self.pulls.values().map(Asked::until);
         let gossip = self.gossip.values().copied();
-        pulls.chain(gossip).chain(self.wake).fold(Instant::NEVER, Instant::min)
+        let relays = self.relays.values().map(Relay::due);
+        pulls.chain(gossip).chain(relays).chain(self.wake).fold(Instant::NEVER, Instant::min)
     }
 }
 

@@ -21,6 +21,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(100);
 /// The same where only a settlement is new: so that who has missed it hears of it.
 const SETTLED: Duration = Duration::from_secs(5);
+/// And in large rooms.
+const SETTLED_IN_LARGE: Duration = Duration::from_secs(30);
 /// How many of our own texts are followed until they are final, at most: the latest.
 const MAX_FOLLOWED: usize = 16_384;
 /// How many receipts wait for what their members have written.
@@ -180,11 +182,13 @@ impl Room {
         Ok(has.is_some_and(|has| *has >= mark.number))
     }
 
-    /// Takes in the receipts that had to wait. Returns whether any says something new.
-    pub fn take_deferred(&mut self, journal: &Journal) -> Result<bool> {
-        let mut news = false;
+    /// Takes in the receipts that had to wait. Returns those that say something new.
+    pub fn take_deferred(&mut self, journal: &Journal) -> Result<Vec<Receipt>> {
+        let mut news = Vec::new();
         for receipt in std::mem::take(&mut self.deferred) {
-            news |= self.take_receipt(journal, &receipt)?;
+            if self.take_receipt(journal, &receipt)? {
+                news.push(receipt);
+            }
         }
         Ok(news)
     }
@@ -266,7 +270,8 @@ impl Room {
             self.receipts.grown.insert(id);
             let said = self.chains.get(&id).map_or(0, |chain| chain.said);
             let waits = self.receipts.claimed(self.own, name) < Some(said);
-            self.say_soon(now, if waits { GATHER } else { SETTLED });
+            let settled = if self.ring.is_large() { SETTLED_IN_LARGE } else { SETTLED };
+            self.say_soon(now, if waits { GATHER } else { settled });
         }
         Ok(())
     }

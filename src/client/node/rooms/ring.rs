@@ -13,8 +13,8 @@ pub const ALL_LINKED: usize = 16;
 pub struct Ring {
     members: Vec<PublicKey>,
     places: BTreeMap<PublicKey, usize>,
-    /// The members that hear from this account what an author writes, as far as it was asked for.
-    heirs: BTreeMap<PublicKey, Vec<PublicKey>>,
+    /// The place of the one from whom each member hears of what an author writes, as far as it was asked for.
+    parents: BTreeMap<PublicKey, Vec<Option<u16>>>,
 }
 
 impl Ring {
@@ -24,7 +24,12 @@ impl Ring {
         ring.sort_unstable();
         let members: Vec<PublicKey> = ring.into_iter().map(|(_, key)| key).collect();
         let places = members.iter().enumerate().map(|(place, key)| (*key, place)).collect();
-        Self { members, places, heirs: BTreeMap::new() }
+        Self { members, places, parents: BTreeMap::new() }
+    }
+
+    /// Whether not all are linked with all.
+    pub fn is_large(&self) -> bool {
+        self.members.len() > ALL_LINKED
     }
 
     /// The members that each is linked with: all, as long as they are not too many; else those at distances of powers of
@@ -49,12 +54,32 @@ impl Ring {
         own: PublicKey,
         takes_part: impl Fn(PublicKey) -> bool,
     ) -> Vec<PublicKey> {
-        if self.members.len() <= ALL_LINKED || author == own {
+        if author == own {
             return Vec::new();
         }
-        if let Some(heirs) = self.heirs.get(&author) {
-            return heirs.clone();
+        let parents = self.parents(author, takes_part).into_iter();
+        parents.filter(|(key, parent)| *parent == own && *key != own).map(|(key, _)| key).collect()
+    }
+
+    /// Each member, with the one from whom it hears at once what `author` writes. None where all are linked with all.
+    pub fn parents(
+        &mut self,
+        author: PublicKey,
+        takes_part: impl Fn(PublicKey) -> bool,
+    ) -> Vec<(PublicKey, PublicKey)> {
+        if !self.is_large() {
+            return Vec::new();
         }
+        if !self.parents.contains_key(&author) {
+            self.parents.insert(author, self.find_parents(author, takes_part));
+        }
+        let parents = self.parents.get(&author).into_iter().flatten();
+        let parent = |place: &Option<u16>| self.members.get(usize::from((*place)?)).copied();
+        let pairs = self.members.iter().zip(parents);
+        pairs.filter_map(|(key, place)| Some((*key, parent(place)?))).collect()
+    }
+
+    fn find_parents(&self, author: PublicKey, takes_part: impl Fn(PublicKey) -> bool) -> Vec<Option<u16>> {
         let (mut parents, mut queue) = (BTreeMap::from([(author, author)]), VecDeque::from([author]));
         while let Some(member) = queue.pop_front() {
             for next in self.neighbours(member) {
@@ -66,13 +91,8 @@ impl Ring {
                 });
             }
         }
-        let heirs: Vec<_> = parents
-            .into_iter()
-            .filter(|(key, parent)| *parent == own && *key != own)
-            .map(|(key, _)| key)
-            .collect();
-        self.heirs.insert(author, heirs.clone());
-        heirs
+        let place = |key: &PublicKey| u16::try_from(*self.places.get(parents.get(key)?)?).ok();
+        self.members.iter().map(|key| place(key).filter(|_| *key != author)).collect()
     }
 }
 

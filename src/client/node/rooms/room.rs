@@ -303,6 +303,24 @@ impl Room {
         self.ring.heirs(author, own, |key| joined.binary_search(&key).is_ok())
     }
 
+    /// In large rooms, each member, with the one from whom it hears at once what an author writes.
+    pub fn parents(&mut self, author: PublicKey) -> Vec<(PublicKey, PublicKey)> {
+        let joined = &self.joined;
+        self.ring.parents(author, |key| joined.binary_search(&key).is_ok())
+    }
+
+    /// The members that this one wants to be linked with: in large rooms all want a link with the owner, too, who waits for
+    /// their receipts.
+    pub fn wants_linked(&self) -> BTreeSet<PublicKey> {
+        let (owner, members) = (self.membership.owner, self.membership.members());
+        if owner == self.own {
+            return members.into_keys().filter(|key| *key != self.own).collect();
+        }
+        let mut near = self.ring.neighbours(self.own);
+        near.insert(owner);
+        near
+    }
+
     /// The chain that an author wrote in this epoch, as far as it is here.
     pub fn chain_in(&self, author: PublicKey, epoch: u64) -> Option<&Chain> {
         self.chains_of(author).find(|chain| chain.row.name.epoch == epoch)

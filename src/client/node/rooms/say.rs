@@ -20,6 +20,18 @@ pub fn say(cx: &mut Cx<'_>, to: PublicKey, room: &Room, says: RoomSays) {
     cx.effects.push(Effect::Say { to, about: AboutRoom { room: room.key(), says } });
 }
 
+/// The hashes of a run's entries.
+pub fn hashes_of(room: &Room, run: &Run) -> Vec<Hash> {
+    let mut last = run.previous;
+    let numbered = run.entries.iter().enumerate();
+    let hashes = numbered.map(|(place, entry)| {
+        let number = run.first.wrapping_add(place as u64);
+        last = hash::entry(room.key(), &run.chain, number, last, &entry.header());
+        last
+    });
+    hashes.collect()
+}
+
 /// The hash and the number of a run's last entry.
 pub fn end_of(room: &Room, run: &Run) -> (Hash, u64) {
     let numbered = (run.first..).zip(&run.entries);

@@ -22,6 +22,9 @@ use crate::time::Instant;
 
 /// How often the owner settles at most.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often it looks at most in large rooms whether it can: each receipt is a reason to, and to look costs more than to take
+/// one.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a room rests, for each settlement that was looked at, before all are looked at again: a thousand times what
 /// that takes.
 const REST: Duration = Duration::from_millis(1);
@@ -42,6 +45,7 @@ pub struct Settling {
     /// Where this start, which owns the room by this change, has asked whether others know more.
     asked: Option<(Mark, Hash)>,
     last: Option<Instant>,
+    looked: Option<Instant>,
     /// When it is to be looked whether there is more to settle.
     pub due: Option<Instant>,
 }
@@ -362,6 +366,12 @@ impl Room {
         if !due || self.settling.beside || self.membership.owner != self.own || !self.is_open() {
             return Ok(());
         }
+        let next = self.settling.looked.map_or(Instant::START, |looked| looked + LOOK_EVERY);
+        if self.ring.is_large() && next > cx.now.mono {
+            self.settling.due = Some(next);
+            return Ok(());
+        }
+        self.settling.looked = Some(cx.now.mono);
         let (journal, room) = (cx.journal, self.row.id);
         // Only what is signed counts.
         self.sign(cx)?;

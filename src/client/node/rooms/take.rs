@@ -63,8 +63,8 @@ pub fn run_weight(run: &Run) -> usize {
 }
 
 impl Room {
-    /// Takes in a run that a member hands on.
-    pub fn offer(&mut self, cx: &mut Cx<'_>, from: PublicKey, run: &Run) -> Result<Offered> {
+    /// Takes in a run that a member hands on, whose entries have these hashes.
+    pub fn offer(&mut self, cx: &mut Cx<'_>, from: PublicKey, run: &Run, hashes: &[Hash]) -> Result<Offered> {
         let Run { chain: name, first, previous, entries, signature } = run;
         if *first == 0 || entries.is_empty() || *first > room::MAX_CLOCK {
             return Ok(Offered::Broken("a run of entries without a beginning"));
@@ -72,12 +72,7 @@ impl Room {
         if !self.membership.knows(name.author) {
             return Ok(Offered::Unknown);
         }
-        let mut hashes = Vec::with_capacity(entries.len());
-        let mut last = *previous;
-        for (number, entry) in (*first..).zip(entries) {
-            last = hash::entry(self.key(), name, number, last, &entry.header());
-            hashes.push(last);
-        }
+        let last = hashes.last().copied().unwrap_or(*previous);
         let end = Mark { chain: *name, number: *first + entries.len() as u64 - 1, hash: last };
         if !name.author.has_signed(&hash::head(last), signature) && !self.is_kept_end(&end) {
             // Which end an owner has named need not be known here yet.
@@ -85,7 +80,7 @@ impl Room {
             let broken = Offered::Broken("entries that their author has not signed");
             return Ok(if by_word { Offered::Refused } else { broken });
         }
-        let id = match self.branch_for(cx, from, name, *first, *previous, &hashes)? {
+        let id = match self.branch_for(cx, from, name, *first, *previous, hashes)? {
             Ok(id) => id,
             Err(offered) => return Ok(offered),
         };
@@ -104,7 +99,7 @@ impl Room {
                 return Ok(Offered::From(end));
             }
             let weight = run_weight(run);
-            let entries = entries.iter().cloned().zip(hashes).collect();
+            let entries = entries.iter().cloned().zip(hashes.iter().copied()).collect();
             let (first, previous, signature) = (*first, *previous, *signature);
             return Ok(self.wait(Waiting {
                 from,
@@ -129,7 +124,7 @@ impl Room {
                 cx.journal.entry_at(id, known)?.map(|it| it.hash)
             };
             if ours.is_some_and(|ours| ours != theirs) && known > 0 {
-                return self.divergence(cx, id, *first, *previous, &hashes);
+                return self.divergence(cx, id, *first, *previous, hashes);
             }
         }
         if name.author != self.own && self.ahead(name.author) > MAX_AHEAD {
@@ -151,7 +146,7 @@ impl Room {
     }
 
     /// How many bytes of an author's entries half of the members do not have yet.
-    fn ahead(&self, author: PublicKey) -> u64 {
+    pub fn ahead(&self, author: PublicKey) -> u64 {
         self.chains_of(author).map(|chain| chain.ahead).sum()
     }
 

@@ -8,6 +8,7 @@ use crate::store::journal::EntryStanding;
 use crate::time::Instant;
 use std::time::Duration;
 
+mod large;
 mod liars;
 mod restored;
 
@@ -25,6 +26,8 @@ struct Member {
     seq: Seq,
     /// What it was told, without what it says.
     told: Vec<Effect>,
+    /// How many runs it has heard.
+    runs: usize,
 }
 
 /// Members who are linked as the test says. The last of them may lie: what it says is said by the test.
@@ -41,7 +44,7 @@ impl Net {
             let keypair = Keypair::generate().unwrap();
             let journal = Journal::in_memory(&"member".parse().unwrap(), &keypair).unwrap();
             let epoch = epoch as u64;
-            Member { keypair, journal, rooms: Rooms::default(), epoch, seq: 0, told: Vec::new() }
+            Member { keypair, journal, rooms: Rooms::default(), epoch, seq: 0, told: Vec::new(), runs: 0 }
         };
         let members = (1..=count).map(member).collect();
         let mut net = Self { ms: 0, members, links: BTreeSet::new() };
@@ -77,7 +80,7 @@ impl Net {
     /// One transaction, and all that follows from it.
     fn act<T>(&mut self, who: usize, act: impl FnOnce(&mut Rooms, &mut Cx<'_>) -> T) -> T {
         let now = Now { mono: Instant::START + Duration::from_millis(self.ms), wall: self.ms.cast_signed() };
-        let Member { keypair, journal, rooms, epoch, seq, told } = &mut self.members[who];
+        let Member { keypair, journal, rooms, epoch, seq, told, .. } = &mut self.members[who];
         let mut effects = Vec::new();
         let mut seqs = || {
             *seq += 1;
@@ -104,6 +107,7 @@ impl Net {
 
     fn hear(&mut self, who: usize, from: usize, about: &AboutRoom) {
         let from = self.key(from);
+        self.members[who].runs += usize::from(matches!(about.says, RoomSays::Run(_)));
         self.act(who, |rooms, cx| rooms.hear(cx, from, about, true).unwrap());
     }
 

@@ -121,7 +121,8 @@ impl Model {
 
     /// A page leaves a row of the one before.
     fn page_rows(&self) -> isize {
-        isize::try_from(self.height.saturating_sub(1).max(1)).unwrap_or(1)
+        let height = self.panel.as_ref().map_or(self.height, |panel| panel.height);
+        isize::try_from(height.saturating_sub(1).max(1)).unwrap_or(1)
     }
 
     fn scroll(&mut self, by: isize) {

@@ -2,9 +2,9 @@
 
 use super::super::Cx;
 use super::super::room::Room;
-use super::super::say::{end_of, say};
+use super::super::say::{end_of, hashes_of, say};
 use super::super::take::Offered;
-use super::{Asked, GOSSIP, PATIENCE, Peers, blame};
+use super::{Asked, PATIENCE, Peers, blame};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{Mark, Proof, Pull, RoomSays, Run, Wanted};
 use crate::store::Result;
@@ -20,7 +20,10 @@ impl Peers {
     ) -> Result<()> {
         let last = run.first.saturating_add(run.entries.len() as u64).saturating_sub(1);
         let place = (room.row.id, run.chain);
-        match room.offer(cx, from, run)? {
+        let hashes = hashes_of(room, run);
+        let hash = hashes.last().copied().unwrap_or(run.previous);
+        let up_to = Mark { chain: run.chain, number: last, hash };
+        match room.offer(cx, from, run, &hashes)? {
             Offered::Taken => {
                 if let Some(asked) = self.pulls.get_mut(&place) {
                     (asked.since, asked.patience) = (cx.now.mono, PATIENCE);
@@ -30,8 +33,7 @@ impl Peers {
                         self.pulls.remove(&place);
                     }
                 }
-                let (hash, number) = end_of(room, run);
-                if let Some(chain) = room.find(cx.journal, &Mark { chain: run.chain, number, hash })?
+                if let Some(chain) = room.find(cx.journal, &up_to)?
                     && let Some(peer) = self.peers.get_mut(&from)
                     && let Some(view) = peer.views.get_mut(&room.row.id)
                 {
@@ -55,10 +57,8 @@ impl Peers {
                 view.into_iter().for_each(|view| view.offers.retain(|(name, _), _| *name != run.chain));
             }
             Offered::From(after) => {
-                let (hash, number) = end_of(room, run);
-                let up_to = Mark { chain: run.chain, number, hash };
                 let (since, patience) = (cx.now.mono, PATIENCE);
-                let asked = Asked { of: Some(from), after, up_to: number, since, patience };
+                let asked = Asked { of: Some(from), after, up_to: last, since, patience };
                 self.pulls.insert(place, asked);
                 let chains = vec![Wanted { after, up_to }];
                 say(cx, from, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
@@ -104,8 +104,8 @@ impl Peers {
         for (name, _) in room.take_waiting(cx)? {
             self.pulls.insert((room.row.id, name), Asked::none(cx.now.mono));
         }
-        if room.take_deferred(cx.journal)? {
-            self.gossip.entry(room.row.id).or_insert(cx.now.mono + GOSSIP);
+        for receipt in room.take_deferred(cx.journal)? {
+            self.pass_on(cx, room, &receipt);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::super::Cx;
 use super::super::room::{Room, State};
 use super::super::say::{next_run, say, say_changes};
 use super::super::take::run_weight;
-use super::{Peer, Peers, may_know};
+use super::{Peer, Peers, may_know, relay};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{Pull, RoomSays, Wanted};
 use crate::store::Result;
@@ -45,6 +45,12 @@ impl Peers {
             }
         }
         let wanted = pull.receipts.iter().filter_map(|name| room.receipts.kept.get(name));
+        if room.ring.is_large() {
+            let wanted = wanted.filter(|receipt| may_know(room, from, receipt)).cloned().collect();
+            relay::say_receipts(cx, from, room, wanted);
+            self.wake = Some(Instant::START);
+            return Ok(());
+        }
         for receipt in wanted.filter(|receipt| may_know(room, from, receipt)).cloned().collect::<Vec<_>>() {
             say(cx, from, room, RoomSays::Receipts(vec![receipt]));
         }
@@ -53,13 +59,14 @@ impl Peers {
     }
 
     /// What has just come goes on to those who hear of it from here first.
-    pub(super) fn serve_heirs(&mut self, room: &mut Room) {
+    pub(super) fn serve_heirs(&mut self, cx: &Cx<'_>, room: &mut Room) {
+        self.watch(cx, room);
         for (id, before) in std::mem::take(&mut room.taken) {
             let Some(chain) = room.chains.get(&id) else {
                 continue;
             };
             let (name, number) = (chain.row.name, chain.signed.number);
-            for key in room.heirs(name.author) {
+            for key in self.heirs(room, name.author) {
                 let Some(view) = self.peers.get_mut(&key).and_then(|peer| peer.views.get_mut(&room.row.id))
                 else {
                     continue;

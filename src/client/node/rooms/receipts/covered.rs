@@ -65,8 +65,11 @@ impl Room {
     /// Whether this account has left, and the owner has not said that it knows, who counts the members; or none has, where
     /// the owner is not in.
     pub fn leaves_unheard(&self) -> bool {
-        let ends = || self.chains_of(self.own).filter(|chain| chain.row.ended);
-        let knows = |member: &PublicKey| ends().any(|chain| self.covered(*member, chain) >= chain.row.number);
+        // It may have left and joined before.
+        let is_in = |grant| self.membership.active(self.own).any(|(active, _)| *active == grant);
+        let ended = |chain: &&Chain| chain.row.ended && is_in(chain.row.name.grant);
+        let ends = || self.chains_of(self.own).filter(ended);
+        let knows = |member: &PublicKey| ends().all(|chain| self.covered(*member, chain) >= chain.row.number);
         let owner = self.membership.owner;
         let counts = |member: &&PublicKey| **member == owner || self.state(owner) != Some(State::Joined);
         self.state(self.own) == Some(State::Left)

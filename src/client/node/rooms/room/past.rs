@@ -28,7 +28,9 @@ impl Room {
     pub fn grants_of(&self, key: PublicKey) -> Vec<(Hash, &Grant)> {
         let rank = |hash: &Hash| {
             let theirs = || self.chains_of(key).filter(|it| it.row.name.grant == *hash && it.row.number > 0);
-            match (theirs().next().is_some(), theirs().any(|chain| chain.row.ended)) {
+            // What a restored member has said before may wait, also that it left.
+            let waits = key == self.own && self.waiting.iter().any(|it| it.ends(key, *hash));
+            match (theirs().next().is_some(), waits || theirs().any(|chain| chain.row.ended)) {
                 (true, false) => 2,
                 (false, _) => 1,
                 (true, true) => 0,
