@@ -13,6 +13,9 @@ use crate::terminal::{self, Completion};
 /// How many senders of unread messages the prompt names.
 const SENDERS: usize = 3;
 
+/// What must name its user: a slip would send what was not meant, or remove what can't be had again.
+const NAMED: &[&str] = &["CHAT", "FORGET"];
+
 /// What the prompt shows, and what the user's aliases and rules make of it.
 #[derive(Debug, Default)]
 pub struct Shown {
@@ -56,8 +59,20 @@ impl Shown {
         format!("{name}> ")
     }
 
+    /// Understands a line. A command after a `/` that names no user or room is about the conversation that it is typed in.
     pub fn parse(&self, line: &str) -> Option<Result<Command, CommandError>> {
-        self.aliases.parse(line)
+        let understood = self.aliases.parse(line)?;
+        Some(understood.or_else(|error| self.about_conversation(line).ok_or(error)))
+    }
+
+    fn about_conversation(&self, line: &str) -> Option<Command> {
+        let conversation = self.prompt.conversation.as_ref()?;
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let spec = command::find(word).filter(|spec| word.starts_with('/') && !NAMED.contains(&spec.name))?;
+        let about = if matches!(conversation, Addressee::Room(_)) { "#name" } else { "<user>" };
+        let takes = |usage: &str| usage.split(' ').nth(1) == Some(about);
+        spec.usages.iter().find(|(usage, _)| takes(usage))?;
+        command::parse(&format!("{word} {conversation} {rest}"))?.ok()
     }
 
     /// Who gets each of these entries, in their order.

@@ -120,6 +120,13 @@ impl Page<'_> {
             Row::Remark(remark) => {
                 self.put(name_at, y, width, &format!("└ {remark}"), colours.of(Role::Notice));
             }
+            Row::Event { time, text } => {
+                let style = colours.of(if text.starts_with("! ") { Role::Error } else { Role::Time });
+                if columns.name > 0 {
+                    self.put(left, y, name_at, time, colours.of(Role::Time));
+                }
+                self.put(name_at, y, width, text, style);
+            }
             Row::Said(said) => {
                 let Said { time, mark, name, text, state, own, mention } = said;
                 if columns.name > 0 {

@@ -109,6 +109,18 @@ impl KeyMap {
         self.0.get(key).copied()
     }
 
+    /// What `HELP` says of the keys, an action a line; of those that open a conversation, the first.
+    pub fn help(&self) -> impl Iterator<Item = String> {
+        let numbered = [0, 1].into_iter().filter_map(|number| {
+            Some((*CONVERSATIONS.get(usize::from(number))?, Action::Conversation(number)))
+        });
+        NAMES.into_iter().chain(numbered).filter_map(|(name, action)| {
+            let keys = self.0.iter().filter(|(_, bound)| **bound == action);
+            let keys: Vec<_> = keys.filter_map(|(key, _)| chord(key)).collect();
+            (!keys.is_empty()).then(|| format!("  {:<24} {}", keys.join(", "), name.replace('-', " ")))
+        })
+    }
+
     /// The names of all actions.
     pub fn actions() -> impl Iterator<Item = &'static str> {
         let numbered = (0..10).filter_map(|number| CONVERSATIONS.get(number).copied());
@@ -168,6 +180,21 @@ const KEYS: [Named; 17] = [
     ("plus", None, None, Some(Key::Alt('+'))),
 ];
 
+/// What names a key.
+fn chord(key: &Key) -> Option<String> {
+    let named = KEYS.iter().find_map(|(name, plain, with_ctrl, with_alt)| {
+        let ways = [("", plain), ("ctrl+", with_ctrl), ("alt+", with_alt)];
+        let (modifier, _) = ways.into_iter().find(|(_, it)| it.as_ref() == Some(key))?;
+        Some(format!("{modifier}{name}"))
+    });
+    named.or_else(|| match key {
+        Key::Ctrl(c) => Some(format!("ctrl+{c}")),
+        Key::Alt(c) => Some(format!("alt+{c}")),
+        Key::Function(number) => Some(format!("f{number}")),
+        _ => None,
+    })
+}
+
 /// The key that a chord names.
 fn key(chord: &str) -> Result<Key, String> {
     let (modifier, name) = match chord.rsplit_once('+') {
@@ -184,6 +211,13 @@ fn key(chord: &str) -> Result<Key, String> {
     };
     let unknown = || {
         let meant = nearest(name, KEYS.iter().map(|(known, ..)| *known));
+        let meant = KEYS.iter().find(|(known, ..)| Some(*known) == meant);
+        let meant = meant.map(|(known, _, with_ctrl, with_alt)| {
+            let modifier = [("ctrl+", ctrl && with_ctrl.is_some()), ("alt+", alt && with_alt.is_some())];
+            let modifier =
+                modifier.into_iter().find(|(_, holds)| *holds).map_or("", |(modifier, _)| modifier);
+            format!("{modifier}{known}")
+        });
         let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
         format!("{chord:?} is no key that a terminal tells{meant}")
     };
@@ -284,5 +318,26 @@ mod tests {
                 "{chord}"
             );
         }
+    }
+
+    #[test]
+    fn help_tells_the_keys_as_they_are() {
+        let mut map = KeyMap::default();
+        map.bind("ctrl+n", "none").unwrap();
+        map.bind("f3", "toggle-list").unwrap();
+        let help: Vec<_> = map.help().collect();
+        let has = |keys: &str, what: &str| help.contains(&format!("  {keys:<24} {what}"));
+        assert!(has("alt+a", "next unread") && has("pageup", "scroll up") && has("alt+1", "conversation 1"));
+        assert!(has("f2, f3", "toggle list"), "{help:#?}");
+        assert!(!help.iter().any(|line| line.contains("ctrl+n")));
+        for (chord, _) in KeyMap::defaults() {
+            assert_eq!(super::chord(&key(chord).unwrap()).as_deref(), Some(chord));
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_meant_is_named_with_its_modifier() {
+        assert!(key("alt+rihgt").unwrap_err().ends_with("did you mean \"alt+right\"?"));
+        assert!(key("ctrl+pagup").unwrap_err().ends_with("did you mean \"pageup\"?"));
     }
 }

@@ -4,6 +4,7 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::log::Said as Told;
 use crate::client::notice::{Body, HistoryLine, RoomHistoryLine, moment};
 use crate::protocol::Name;
 use crate::protocol::peer::Cursor;
@@ -131,6 +132,11 @@ pub enum Row {
     Said(Said),
     /// The client's own words about the message above it, which begin where names do.
     Remark(String),
+    /// What has happened in a room, which begins where names do; the time is empty below the first row.
+    Event {
+        time: String,
+        text: String,
+    },
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -173,6 +179,16 @@ impl Columns {
 pub struct Layout {
     pub columns: Columns,
     pub zone: TimeZone,
+    /// What has happened in the room that is open, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// Something that has happened in a room, and is no message.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// What was said up to here came before it.
+    pub after: Seq,
+    pub what: Told,
 }
 
 impl Layout {
@@ -193,6 +209,13 @@ impl Layout {
         }
         rows.extend(new.then_some(Row::New));
         rows
+    }
+
+    /// The rows of something that has happened.
+    pub fn event(&self, event: &Event) -> Vec<Row> {
+        let rows = event.what.rows(self.columns.width.saturating_sub(self.columns.name), None);
+        let time = |index| if index == 0 { self.clock(event.what.at) } else { String::new() };
+        rows.into_iter().enumerate().map(|(index, text)| Row::Event { time: time(index), text }).collect()
     }
 
     /// The rows of a line itself.
@@ -279,7 +302,7 @@ pub mod tests {
     }
 
     pub fn layout(width: usize) -> Layout {
-        Layout { columns: Columns::new(width, 5), zone: TimeZone::UTC }
+        Layout { columns: Columns::new(width, 5), zone: TimeZone::UTC, events: Vec::new() }
     }
 
     fn texts(rows: &[Row]) -> Vec<String> {
@@ -287,7 +310,7 @@ pub mod tests {
             Row::Date(date) => date.clone(),
             Row::New => "new".into(),
             Row::Said(it) => format!("{:5}{}{:5}|{}|{}", it.time, it.mark, it.name, it.text, it.state),
-            Row::Remark(it) => it.clone(),
+            Row::Remark(it) | Row::Event { text: it, .. } => it.clone(),
         };
         rows.iter().map(text).collect()
     }

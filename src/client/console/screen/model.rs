@@ -3,7 +3,7 @@
 //!
 //! - `told`: what the client says; `typed`: what the user enters; `frame`: what the screen shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,10 @@ use jiff::tz::TimeZone;
 
 use super::Preferences;
 use super::asking::Asking;
+use super::lines::Event;
 use super::list::List;
 use super::log::{Log, Notes, Panel, Said};
-use super::view::View;
+use super::view::{self, View};
 use crate::client::addressee::Addressee;
 use crate::client::command::{Aliases, Beside, Command, CommandError, Reference};
 use crate::client::console::attention::Attention;
@@ -38,6 +39,8 @@ const THERE: Duration = Duration::from_secs(60);
 const MAX_VIEWS: usize = 8;
 /// How many answers may be awaited.
 const MAX_ASKED: usize = 1000;
+/// How many events are kept of a room.
+const MAX_EVENTS: usize = 50;
 /// How long after the last time what is told of all contacts or rooms is asked for again.
 const REFRESH: Duration = Duration::from_secs(1);
 
@@ -55,6 +58,8 @@ enum Asked {
     Contacts,
     Rooms,
     Page(Addressee),
+    /// What is unread in a room since before the start, to see whether the user is mentioned.
+    Mentions(Addressee),
     Read(Addressee),
     /// A message for that user or room.
     Chat(Addressee),
@@ -125,6 +130,8 @@ pub struct Model {
     opened: u64,
     /// What was being typed elsewhere.
     drafts: BTreeMap<Option<Addressee>, String>,
+    /// What has happened in rooms, and is no message.
+    events: BTreeMap<Addressee, VecDeque<Event>>,
     log: Log,
     panel: Option<Panel>,
     notes: Notes,
@@ -149,6 +156,8 @@ pub struct Model {
     flaps: Flaps,
     focus: Option<bool>,
     pressed: Option<Instant>,
+    /// Whether a key was pressed since the start.
+    has_pressed: bool,
     ended: Option<Notice>,
 }
 
@@ -170,6 +179,7 @@ impl Model {
             views: BTreeMap::new(),
             opened: 0,
             drafts: BTreeMap::new(),
+            events: BTreeMap::new(),
             log: Log::default(),
             panel: None,
             notes: Notes::default(),
@@ -192,6 +202,7 @@ impl Model {
             focus: None,
             // Who starts a program has pressed a key.
             pressed: Some(now.mono),
+            has_pressed: false,
             ended: None,
         }
     }
@@ -266,11 +277,14 @@ impl Model {
             self.views.remove(&who);
             self.drafts.remove(&Some(who.clone()));
             self.notes.settle(&who);
+            self.events.remove(&who);
             if self.open.as_ref() == Some(&who) {
                 self.show(None);
             }
         }
-        self.prompted = true;
+        if !std::mem::replace(&mut self.prompted, true) {
+            self.ask_mentions();
+        }
         if self.list.has_unknown() {
             (self.contacts.stale, self.rooms.stale) = (true, true);
         }
@@ -306,6 +320,18 @@ impl Model {
         if let Some((beside, count)) = page {
             let command = Command::Page { peer: who.clone(), count, beside };
             self.ask(command, Asked::Page(who.clone()));
+        }
+    }
+
+    /// Asks for what is unread in rooms: it was not told here.
+    fn ask_mentions(&mut self) {
+        let unread =
+            self.list.entries().iter().filter(|entry| entry.unread > 0 && entry.who.room().is_some());
+        let unread: Vec<_> = unread.map(|entry| (entry.who.clone(), entry.unread)).collect();
+        for (peer, unread) in unread {
+            let count = u32::try_from(unread).unwrap_or(u32::MAX).min(view::PAGE);
+            let command = Command::Page { peer: peer.clone(), count, beside: Beside::Before(Seq::MAX) };
+            self.ask(command, Asked::Mentions(peer));
         }
     }
 

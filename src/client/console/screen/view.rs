@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::lines::{Layout, Line, Row, State};
+use super::lines::{Event, Layout, Line, Row, State};
 use crate::client::command::Beside;
 use crate::protocol::peer::Cursor;
 use crate::store::journal::Seq;
@@ -24,6 +24,14 @@ pub struct Place {
     pub row: isize,
 }
 
+/// What is drawn between messages.
+struct Between<'l> {
+    /// Which message is the first of those that are marked as new.
+    new: Option<usize>,
+    /// What has happened, each with the message that it stands below; `None` above all.
+    events: Vec<(Option<usize>, &'l Event)>,
+}
+
 /// What is asked for and not yet answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -33,6 +41,8 @@ pub enum Wanted {
     Newer,
     /// The first messages of all.
     Oldest,
+    /// The first that are unread.
+    Unread,
 }
 
 /// See the module.
@@ -106,12 +116,15 @@ impl View {
         };
         let few = page.is_empty();
         match wanted {
-            Wanted::Newest | Wanted::Oldest => {
+            Wanted::Newest | Wanted::Oldest | Wanted::Unread => {
                 let newest = wanted == Wanted::Newest;
                 self.lines = page.into();
                 self.bytes = self.lines.iter().map(Line::weight).sum();
                 self.at_end = newest || few;
-                self.at_start = !newest || self.lines.len() < PAGE as usize;
+                self.at_start = match wanted {
+                    Wanted::Newest => self.lines.len() < PAGE as usize,
+                    wanted => wanted == Wanted::Oldest,
+                };
                 self.covered = self.covered.max(covered);
                 self.loaded = true;
                 self.top = if newest { None } else { self.first_place() };
@@ -211,24 +224,38 @@ impl View {
         self.lines.iter().position(|line| line.is_theirs() && line.seq > after)
     }
 
+    fn between<'l>(&self, layout: &'l Layout) -> Between<'l> {
+        let place = |event: &Event| self.lines.iter().rposition(|line| line.seq <= event.after);
+        let events = layout.events.iter().map(|event| (place(event), event));
+        // What has happened before what is kept is not known to stand there.
+        let events = events.filter(|(place, _)| place.is_some() || self.at_start).collect();
+        Between { new: self.first_new(), events }
+    }
+
     /// All rows of a line, and how many of them stand above its text.
-    fn block(&self, layout: &Layout, index: usize, new: Option<usize>) -> (Vec<Row>, usize) {
+    fn block(&self, layout: &Layout, index: usize, between: &Between<'_>) -> (Vec<Row>, usize) {
         let Some(line) = self.lines.get(index) else {
             return (Vec::new(), 0);
         };
         let before = index.checked_sub(1).and_then(|before| self.lines.get(before));
-        let mut rows = layout.above(line, before, new == Some(index));
+        let events = |place| {
+            let here = between.events.iter().filter(move |(at, _)| *at == place);
+            here.flat_map(|(_, event)| layout.event(event))
+        };
+        let mut rows: Vec<Row> = if index == 0 { events(None).collect() } else { Vec::new() };
+        rows.extend(layout.above(line, before, between.new == Some(index)));
         let above = rows.len();
         rows.extend(layout.rows(line));
+        rows.extend(events(Some(index)));
         (rows, above)
     }
 
     /// The rows that are on the screen, at most `height`.
     pub fn rows(&mut self, layout: &Layout, height: usize) -> Vec<Row> {
         self.seek_unread(layout, height);
-        let new = self.first_new();
+        let between = self.between(layout);
         if let Some(top) = self.top {
-            let (rows, last) = self.rows_from(layout, top, new, height);
+            let (rows, last) = self.rows_from(layout, top, &between, height);
             if rows.len() >= height || !self.at_end {
                 self.on_screen = (self.index_of(top.seq).unwrap_or(0), last);
                 return rows;
@@ -238,23 +265,32 @@ impl View {
         let (mut rows, mut index) = (Vec::new(), self.lines.len());
         while rows.len() < height && index > 0 {
             index -= 1;
-            let (mut block, _) = self.block(layout, index, new);
+            let (mut block, _) = self.block(layout, index, &between);
             block.append(&mut rows);
             rows = block;
+        }
+        if self.lines.is_empty() {
+            rows.extend(between.events.iter().flat_map(|(_, event)| layout.event(event)));
         }
         rows.drain(..rows.len().saturating_sub(height));
         self.on_screen = (index, self.lines.len().saturating_sub(1));
         rows
     }
 
-    fn rows_from(&self, layout: &Layout, top: Place, new: Option<usize>, height: usize) -> (Vec<Row>, usize) {
+    fn rows_from(
+        &self,
+        layout: &Layout,
+        top: Place,
+        between: &Between<'_>,
+        height: usize,
+    ) -> (Vec<Row>, usize) {
         let first = self.index_of(top.seq).unwrap_or(0);
         let (mut rows, mut last) = (Vec::new(), first);
         for index in first..self.lines.len() {
             if rows.len() >= height {
                 break;
             }
-            let (block, above) = self.block(layout, index, new);
+            let (block, above) = self.block(layout, index, between);
             let skip =
                 if index == first { row_in(top.row, above).min(block.len().saturating_sub(1)) } else { 0 };
             rows.extend(block.into_iter().skip(skip));
@@ -271,16 +307,26 @@ impl View {
         };
         self.seeks_unread = false;
         self.new_after = Some(read);
-        self.show_unread(layout, height);
+        self.show_new(layout, height);
     }
 
-    /// Shows the first that is marked as new, if it is kept.
-    pub fn show_unread(&mut self, layout: &Layout, height: usize) {
+    /// Shows the first that is unread, or else the first that is marked as new. Says what is to be asked for if it is not kept.
+    pub fn show_unread(&mut self, layout: &Layout, height: usize) -> Option<(Beside, u32)> {
+        if self.wanted.is_none() && self.first_unread().is_some_and(|(_, known)| !known) {
+            self.wanted = Some(Wanted::Unread);
+            self.new_after = self.read;
+            return self.read.map(|read| (Beside::After(read), PAGE));
+        }
+        self.show_new(layout, height);
+        None
+    }
+
+    fn show_new(&mut self, layout: &Layout, height: usize) {
         if let Some(first) = self.first_new()
             && let Some(line) = self.lines.get(first)
         {
             let top = Place { seq: line.seq, row: isize::MIN };
-            let (rows, _) = self.rows_from(layout, top, Some(first), height + 1);
+            let (rows, _) = self.rows_from(layout, top, &self.between(layout), height + 1);
             self.top = (rows.len() > height || !self.at_end).then_some(top);
             self.trim();
         }
@@ -291,8 +337,8 @@ impl View {
         if self.lines.is_empty() || by == 0 {
             return;
         }
-        let new = self.first_new();
-        let (mut index, mut row) = self.top_row(layout, height, new);
+        let between = self.between(layout);
+        let (mut index, mut row) = self.top_row(layout, height, &between);
         let mut left = by.unsigned_abs();
         while left > 0 {
             if by < 0 {
@@ -305,9 +351,9 @@ impl View {
                     break;
                 };
                 index = before;
-                row = self.block(layout, index, new).0.len();
+                row = self.block(layout, index, &between).0.len();
             } else {
-                let rows = self.block(layout, index, new).0.len();
+                let rows = self.block(layout, index, &between).0.len();
                 let step = rows.saturating_sub(row + 1).min(left);
                 (row, left) = (row + step, left - step);
                 if left == 0 || index + 1 >= self.lines.len() {
@@ -316,7 +362,7 @@ impl View {
                 (index, row, left) = (index + 1, 0, left - 1);
             }
         }
-        let above = self.block(layout, index, new).1;
+        let above = self.block(layout, index, &between).1;
         self.top = self.lines.get(index).map(|line| Place {
             seq: line.seq,
             row: isize::try_from(row).unwrap_or(0) - isize::try_from(above).unwrap_or(0),
@@ -328,16 +374,16 @@ impl View {
     }
 
     /// The first row on the screen: of which line, and which of its rows.
-    fn top_row(&self, layout: &Layout, height: usize, new: Option<usize>) -> (usize, usize) {
+    fn top_row(&self, layout: &Layout, height: usize, between: &Between<'_>) -> (usize, usize) {
         if let Some(top) = self.top {
             let index = self.index_of(top.seq).unwrap_or(0);
-            let (block, above) = self.block(layout, index, new);
+            let (block, above) = self.block(layout, index, between);
             return (index, row_in(top.row, above).min(block.len().saturating_sub(1)));
         }
         let (mut rows, mut index) = (0, self.lines.len());
         while rows < height && index > 0 {
             index -= 1;
-            rows += self.block(layout, index, new).0.len();
+            rows += self.block(layout, index, between).0.len();
         }
         (index, rows.saturating_sub(height))
     }
@@ -388,18 +434,21 @@ impl View {
     }
 
     /// Up to where the user has read now that what is on the screen was looked at: as far as all before it was. `None` if that is
-    /// no news, or is being told.
-    pub fn looked_at(&mut self) -> Option<Seq> {
+    /// no news, or is being told. With `rushes` also what has passed through the screen was looked at.
+    pub fn looked_at(&mut self, rushes: bool) -> Option<Seq> {
         let read = self.read.filter(|_| self.loaded && self.said_read.is_none())?;
         let (first, last) = self.on_screen;
         let is_unread = |line: &Line| line.is_theirs() && line.seq > read;
-        let Some(unread) = self.lines.iter().position(is_unread) else {
+        let Some((unread, known)) = self.first_unread() else {
             self.seen_all |= self.at_end;
             return None;
         };
-        let known = self.at_start || self.lines.iter().take(unread).any(|line| line.seq <= read);
-        let through = self.seen_all && self.follows();
+        let through = rushes && self.seen_all && self.follows();
         if !(through || known && (first..=last).contains(&unread)) {
+            if unread < first {
+                self.seen_all = false;
+                self.new_after = Some(read);
+            }
             return None;
         }
         let first = if through { 0 } else { first };
@@ -411,6 +460,19 @@ impl View {
         self.seen_all = below.is_none() && self.at_end;
         self.said_read = Some(up_to);
         Some(up_to)
+    }
+
+    /// The first that is unread of what is kept, and whether none before what is kept is.
+    fn first_unread(&self) -> Option<(usize, bool)> {
+        let read = self.read.filter(|_| self.loaded && self.said_read.is_none())?;
+        let unread = self.lines.iter().position(|line| line.is_theirs() && line.seq > read)?;
+        let known = self.at_start || self.lines.iter().take(unread).any(|line| line.seq <= read);
+        Some((unread, known))
+    }
+
+    /// Whether something unread is above the screen.
+    pub fn has_unread_above(&self) -> bool {
+        self.first_unread().is_some_and(|(unread, known)| !known || unread < self.on_screen.0)
     }
 
     /// Whether there is more below the screen.

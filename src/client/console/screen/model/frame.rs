@@ -83,7 +83,7 @@ impl Model {
         let rows = height.saturating_sub(1 + below.rows.len() + below.input.len());
         self.height = rows.max(1);
         let body = self.body(&layout, rows, today, now);
-        let more = self.has_more_below();
+        let more = (self.has_unread_above(), self.has_more_below());
         let right = width.saturating_sub(if list_width > 0 { list_width + 1 } else { 0 });
         Frame {
             size: self.size,
@@ -135,7 +135,13 @@ impl Model {
             }
             None => own,
         };
-        Layout { columns: Columns::new(self.right_width(), longest), zone: self.zone.clone() }
+        let events = self.open.as_ref().and_then(|who| self.events.get(who));
+        let events = events.into_iter().flatten().cloned().collect();
+        Layout { columns: Columns::new(self.right_width(), longest), zone: self.zone.clone(), events }
+    }
+
+    fn has_unread_above(&self) -> bool {
+        self.open.as_ref().and_then(|who| self.views.get(who)).is_some_and(super::View::has_unread_above)
     }
 
     fn has_more_below(&self) -> bool {
@@ -161,8 +167,10 @@ impl Model {
         let Some(view) = self.views.get_mut(&who) else {
             return Body::Conversation(Vec::new());
         };
+        // What comes right after the start has waited, and was not followed.
+        let rushes = self.has_pressed;
         let rows = view.rows(layout, height);
-        let read = if there { view.looked_at() } else { None };
+        let read = if there { view.looked_at(rushes) } else { None };
         let page = view.wants();
         self.ask_page(&who, page);
         if let Some(read) = read {
@@ -239,7 +247,7 @@ impl Model {
     }
 
     /// What is open, and whether others are there; at its end what the list would show, where there is none.
-    fn header(&self, width: usize, more: bool, wall: i64) -> String {
+    fn header(&self, width: usize, (above, below): (bool, bool), wall: i64) -> String {
         let left = match &self.open {
             None => {
                 let own = self.own.as_ref().map_or_else(String::new, |own| format!("{own} · "));
@@ -255,7 +263,8 @@ impl Model {
                 }
             }
         };
-        let mut right = if more { " ↓ more below (Ctrl+End)".to_owned() } else { String::new() };
+        let mut right = if above { " ↑ unread (Alt+J)".to_owned() } else { String::new() };
+        right.push_str(if below { " ↓ more below (Ctrl+End)" } else { "" });
         if self.list_width() == 0 {
             if self.discovery.as_ref().is_none_or(|(state, _)| *state == UpDown::Down) {
                 right.push_str(&format!(" {}", self.status()));

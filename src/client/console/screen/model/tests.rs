@@ -5,7 +5,8 @@ use crate::client::console::Rules;
 use crate::client::console::screen::draw;
 use crate::client::notice::tests::{name, room};
 use crate::client::notice::{
-    Body as Text, Code, ContactLine, ErrorNotice, HistoryLine, RoomHistoryLine, RoomLine, RoomStanding, Told,
+    Body as Text, Code, ContactLine, ErrorNotice, HistoryLine, MemberState, RoomHistoryLine, RoomLine,
+    RoomStanding, RoomState, Told,
 };
 use crate::protocol::PublicKey;
 use crate::protocol::peer::{Cursor, Via};
@@ -354,6 +355,22 @@ fn the_list_shows_who_is_there_and_what_is_unread() {
     );
     world.arrives("#lab", "hi Alice!");
     assert_eq!(world.left()[3], " 3 #lab     4/5 @2");
+}
+
+#[test]
+fn a_mention_from_before_the_start_is_marked() {
+    for (text, expected) in [("hi alice!", "@2"), ("nothing special", " 2")] {
+        let mut world = World::new(&[("bob", 1), ("#lab", 30)]);
+        world.arrives("#lab", text);
+        world.arrives("#lab", "and more");
+        let (said, read) = (world.said, world.read);
+        let mut world = World::new(&[]);
+        (world.said, world.read) = (said, read);
+        world.model.prompted = false;
+        world.prompt();
+        let left = world.left();
+        assert!(left[2].contains("#lab") && left[2].ends_with(expected), "{left:#?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the client says, and where it is shown: messages in their conversations, who is there in the list, errors and what waits
 //! for an answer in the notes, answers to what was typed in a panel, and everything else in the client's own conversation.
 
-use super::{Asked, Change, Model, Now, Said};
+use super::{Asked, Change, Event, MAX_EVENTS, Model, Now, Said};
 use crate::client::addressee::Addressee;
 use crate::client::command::{Command, Reference};
 use crate::client::console::flaps;
@@ -88,6 +88,15 @@ impl Model {
                 let lines = messages.iter().map(Line::from).collect();
                 self.page(&peer.clone().into(), lines, seq);
             }
+            Notice::RoomHistory { messages, .. } if matches!(asked, Some(Asked::Mentions(_))) => {
+                let mentions = messages.iter().map(Line::from).any(|line| self.marked(line).mention);
+                if let Some(Asked::Mentions(who)) = asked
+                    && let Some(entry) = self.list.get_mut(&who)
+                {
+                    entry.mentioned |= mentions && entry.unread > 0;
+                    self.changed(Change::Arrived);
+                }
+            }
             Notice::RoomHistory { ref room, ref messages, .. } if !matches!(asked, Some(Asked::Typed)) => {
                 let lines = messages.iter().map(Line::from).map(|line| self.marked(line)).collect();
                 self.page(&room.clone().into(), lines, seq);
@@ -122,6 +131,12 @@ impl Model {
             Notice::Bye { .. } | Notice::Detached => self.ended = Some(notice),
             notice => {
                 self.note_change(&notice, now);
+                if let Some((room, is_all)) = event_in(&notice) {
+                    self.event(&room, &notice, seq, now);
+                    if is_all && (asked.is_none() || self.open.as_ref() == Some(&room)) {
+                        return self.log.add(Said::notice(now.wall, notice));
+                    }
+                }
                 if asked == Some(Asked::Typed) {
                     self.answer(notice, now);
                 } else {
@@ -238,7 +253,7 @@ impl Model {
                 return;
             }
             // The page that was asked for with it says the same.
-            Some(Asked::Read(_) | Asked::Contacts | Asked::Rooms) => return,
+            Some(Asked::Read(_) | Asked::Mentions(_) | Asked::Contacts | Asked::Rooms) => return,
             Some(Asked::Typed | Asked::Chat(_)) => return self.answer(Notice::Error(error), now),
             None => {}
         }
@@ -326,6 +341,16 @@ impl Model {
         }
     }
 
+    /// Something has happened in a room.
+    fn event(&mut self, room: &Addressee, notice: &Notice, after: Seq, now: Now) {
+        let events = self.events.entry(room.clone()).or_default();
+        events.push_back(Event { after, what: Said::notice(now.wall, notice.clone()) });
+        if events.len() > MAX_EVENTS {
+            events.pop_front();
+        }
+        self.changed(Change::Arrived);
+    }
+
     /// The client says something by itself.
     fn say(&mut self, notice: Notice, now: Now) {
         // How things stand is to be seen elsewhere.
@@ -340,8 +365,10 @@ impl Model {
     /// The client answers what was typed.
     pub(super) fn answer(&mut self, notice: Notice, now: Now) {
         let aliases = self.editor.prompt.0.aliases();
-        let aliases = aliases.help().filter(|_| matches!(notice, Notice::Help { .. }));
-        let more: Vec<_> = aliases.map(|line| Said::line(now.wall, line)).collect();
+        let lines = aliases.help().chain(["* keys of the full screen:".to_owned()]);
+        let lines = lines.chain(self.preferences.keys.help());
+        let lines = lines.filter(|_| matches!(notice, Notice::Help { .. }));
+        let more: Vec<_> = lines.map(|line| Said::line(now.wall, line)).collect();
         for said in [Said::notice(now.wall, notice)].into_iter().chain(more) {
             if self.open.is_some() {
                 self.panel.get_or_insert_with(Panel::default).add(said.clone());
@@ -350,5 +377,18 @@ impl Model {
         }
         self.log.scroll_to_newest();
         self.changed(Change::Pressed);
+    }
+}
+
+/// The room in whose conversation this stands, and whether it need not be told elsewhere.
+fn event_in(notice: &Notice) -> Option<(Addressee, bool)> {
+    match notice {
+        Notice::Member { room, .. } => Some((room.clone().into(), true)),
+        Notice::Room { room, state, .. } => match state {
+            RoomState::Topic | RoomState::Owner => Some((room.clone().into(), true)),
+            RoomState::Left | RoomState::Removed | RoomState::Frozen => Some((room.clone().into(), false)),
+            RoomState::Founded | RoomState::Joined => None,
+        },
+        _ => None,
     }
 }

@@ -32,7 +32,7 @@ impl Model {
             self.changed(Change::Pressed);
             return Effect::None;
         }
-        self.pressed = Some(now.mono);
+        (self.pressed, self.has_pressed) = (Some(now.mono), true);
         self.flash.clear();
         self.changed(Change::Pressed);
         if let Key::Click(column, row) = key {
@@ -80,6 +80,7 @@ impl Model {
                 let after = self.number().checked_sub(1);
                 let next = self.list.next_unread(after, |who| self.is_muted(who)).cloned();
                 match next {
+                    Some(next) if self.open.as_ref() == Some(&next) => self.show_unread(),
                     Some(next) => self.show(Some(next)),
                     None if self.log.unread => self.show(None),
                     None => self.flash = "nothing is unread".into(),
@@ -97,8 +98,7 @@ impl Model {
                 self.scroll_to(action == Action::ScrollToNewest)
             }
             Action::ScrollToUnread => {
-                let (layout, height) = (self.layout(), self.height);
-                self.view().into_iter().for_each(|view| view.show_unread(&layout, height));
+                self.show_unread();
             }
             Action::MarkRead => {
                 if let Some(who) = self.open.clone() {
@@ -133,6 +133,14 @@ impl Model {
             self.log.scroll(by);
         } else {
             self.view().into_iter().for_each(|view| view.scroll(&layout, height, by));
+        }
+    }
+
+    fn show_unread(&mut self) {
+        let (layout, height) = (self.layout(), self.height);
+        let page = self.view().and_then(|view| view.show_unread(&layout, height));
+        if let Some(who) = self.open.clone() {
+            self.ask_page(&who, page);
         }
     }
 

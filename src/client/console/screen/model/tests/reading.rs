@@ -113,9 +113,28 @@ fn a_thousand_and_more_are_opened_where_the_last_thousand_begins() {
 fn what_rushes_through_the_screen_of_who_is_there_is_read() {
     let mut world = World::new(&[("bob", 1)]);
     world.opens("bob");
+    assert!(!world.right()[0].contains('↑'));
     (0..500).for_each(|number| world.arrives("bob", &format!("new {number}.")));
     assert_eq!(unread(&mut world, "bob"), 0);
     assert!(!world.shows("── new ──"));
+}
+
+#[test]
+fn what_has_waited_for_the_start_is_found_above_the_screen() {
+    let mut world = World::with(&[("bob", 30)], wants(&[], &[]), Some("bob"));
+    world.screen();
+    (0..600).for_each(|number| world.arrives("bob", &format!("new {number}.")));
+    assert_eq!(unread(&mut world, "bob"), 600);
+    assert!(world.right()[0].ends_with("↑ unread (Alt+J)"));
+    for key in [Key::Alt('j'), Key::Alt('a')] {
+        world.press(Key::CtrlEnd);
+        let first = format!("new {}.", 600 - unread(&mut world, "bob"));
+        world.press(key);
+        let rows = world.right();
+        assert!(rows[1].contains("── new ──") && rows[2].ends_with(&first), "{rows:#?}");
+        assert!(rows[0].contains("more below") && !rows[0].contains("↑"));
+    }
+    assert!((570..600).contains(&unread(&mut world, "bob")));
 }
 
 #[test]

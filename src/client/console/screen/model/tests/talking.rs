@@ -36,6 +36,70 @@ fn a_line_goes_to_the_conversation_that_is_open() {
 }
 
 #[test]
+fn what_happens_in_a_room_stands_among_what_is_said_there() {
+    let mut world = World::new(&[("#lab", 1), ("bob", 1)]);
+    let member = |user, state| {
+        let (room, user, by) = (room("#lab"), name(user), None);
+        Notice::Member { room, room_id: KEY, user, state, by }
+    };
+    world.hears(vec![member("carol", MemberState::Joined)]);
+    assert_eq!(world.left()[0], ">0 client", "it calls for nothing");
+    assert!(world.shows("* carol is in #lab now"));
+    world.opens("bob");
+    world.arrives("#lab", "welcome");
+    world.hears(vec![member("carol", MemberState::Left)]);
+    assert!(world.left()[0].ends_with("client") && !world.shows("carol"));
+    world.opens("#lab");
+    let expected = ["message 1", "* carol is in #lab now", "── new ──", "welcome", "* carol has left #lab"];
+    let rows = world.right();
+    let rows = &rows[rows.len() - 6..];
+    assert!(rows.iter().zip(expected).all(|(row, part)| row.contains(part)), "{rows:#?}");
+    // It stands where it stood, however often it is looked at.
+    world.press(Key::CtrlHome);
+    world.press(Key::CtrlEnd);
+    assert_eq!(world.right()[world.right().len() - 6..], *rows);
+    // What ends it for the user is told elsewhere, too.
+    let state = RoomState::Removed;
+    world.opens("bob");
+    world.hears(vec![Notice::Room { room: room("#lab"), room_id: KEY, state, why: String::new() }]);
+    assert!(world.left()[0].ends_with('*'));
+    world.opens("#lab");
+    assert!(world.shows("00:00  * you are removed from #lab"));
+    let mut world = World::new(&[("#lab", 0)]);
+    world.hears(vec![member("carol", MemberState::Joined)]);
+    world.opens("#lab");
+    assert!(world.shows("00:00  * carol is in #lab now"));
+}
+
+#[test]
+fn a_command_without_a_name_is_about_the_conversation() {
+    let mut world = World::new(&[("#lab", 1), ("bob", 1)]);
+    world.opens("#lab");
+    for line in ["/members", "/topic new things", "/kick carol", "/invite dave all", "/why"] {
+        world.enters(line);
+    }
+    let (lab, all) = (room("#lab"), true);
+    let expected = [
+        Command::Members(lab.clone()),
+        Command::Topic(lab.clone(), "new things".into()),
+        Command::Kick(lab.clone(), name("carol")),
+        Command::Invite { room: lab.clone(), user: name("dave"), all },
+        Command::Why(to("#lab")),
+    ];
+    assert_eq!(world.commands, expected);
+    world.commands.clear();
+    world.opens("bob");
+    for line in ["/verify", "/members", "/forget", "/chat Bob! hi", "verify"] {
+        world.enters(line);
+    }
+    assert_eq!(world.commands, [Command::Verify(name("bob"), None), chat("bob", "verify")]);
+    world.commands.clear();
+    world.enters("CHAT");
+    world.enters("/why");
+    assert_eq!(world.commands, []);
+}
+
+#[test]
 fn who_can_not_be_opened_gets_nothing_and_none_else_does() {
     let mut world = World::new(&[("bob", 1)]);
     world.opens("bob");
@@ -112,8 +176,8 @@ fn a_long_answer_is_scrolled() {
     world.enters("/OUTBOX");
     world.model.answer(Notice::Help { commands }, world.now);
     assert!(world.shows("rows below: PageDown") && !world.shows("COMMAND40."));
-    (0..20).for_each(|_| _ = world.press(Key::PageDown));
-    assert!(world.shows("COMMAND40.") && world.shows("rows above: PageUp"));
+    (0..40).for_each(|_| _ = world.press(Key::PageDown));
+    assert!(world.shows("alt+1 ") && world.shows("rows above: PageUp"));
 }
 
 #[test]
