@@ -106,7 +106,11 @@ fn a_weak_passphrase_is_refused() {
 /// As another user than root, for root may look at everything.
 fn as_nobody(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    // The other user can't read where root's are.
+    command
+        .env("XDG_CONFIG_HOME", "/nowhere")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(program);
     command
 }
 

@@ -200,15 +200,11 @@ impl Layout {
         moment(at).to_zoned(self.zone.clone()).strftime("%H:%M").to_string()
     }
 
-    /// What stands above a line: whether it is of another day than the one before, and whether what is new begins with it.
-    pub fn above(&self, line: &Line, before: Option<&Line>, new: bool) -> Vec<Row> {
-        let date = self.date(line.at);
-        let mut rows = Vec::new();
-        if before.is_none_or(|before| self.date(before.at) != date) {
-            rows.push(Row::Date(date.strftime("%A, %-d %B %Y").to_string()));
-        }
-        rows.extend(new.then_some(Row::New));
-        rows
+    /// A row for the day, where what stands before is of another one.
+    pub fn day(&self, at: i64, before: Option<i64>) -> Option<Row> {
+        let date = self.date(at);
+        let other = before.is_none_or(|before| self.date(before) != date);
+        other.then(|| Row::Date(date.strftime("%A, %-d %B %Y").to_string()))
     }
 
     /// The rows of something that has happened.
@@ -341,11 +337,11 @@ pub mod tests {
     }
 
     #[test]
-    fn days_and_what_is_new_are_told_above() {
-        let (one, other) = (line(1, "bob", "hi"), line(90_000, "bob", "hi"));
-        assert_eq!(texts(&layout(40).above(&one, None, false)), ["Thursday, 1 January 1970"]);
-        assert!(layout(40).above(&one, Some(&one), false).is_empty());
-        assert_eq!(texts(&layout(40).above(&other, Some(&one), true)), ["Friday, 2 January 1970", "new"]);
+    fn a_day_is_told_where_it_begins() {
+        let day = |at, before| texts(layout(40).day(at, before).as_slice());
+        assert_eq!(day(1, None), ["Thursday, 1 January 1970"]);
+        assert!(day(2, Some(1)).is_empty());
+        assert_eq!(day(90_000_000, Some(1)), ["Friday, 2 January 1970"]);
     }
 
     #[test]

@@ -75,6 +75,21 @@ pub struct View {
     pub opened: u64,
 }
 
+/// What has happened, with the days; `before` is when what stands above has.
+fn happened<'e>(
+    layout: &Layout,
+    events: impl Iterator<Item = &'e Event>,
+    before: &mut Option<i64>,
+) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for event in events {
+        rows.extend(layout.day(event.what.at, *before));
+        rows.extend(layout.event(event));
+        *before = Some(event.what.at);
+    }
+    rows
+}
+
 impl View {
     /// Whether the newest are shown, whatever comes.
     pub fn follows(&self) -> bool {
@@ -237,16 +252,23 @@ impl View {
         let Some(line) = self.lines.get(index) else {
             return (Vec::new(), 0);
         };
-        let before = index.checked_sub(1).and_then(|before| self.lines.get(before));
-        let events = |place| {
-            let here = between.events.iter().filter(move |(at, _)| *at == place);
-            here.flat_map(|(_, event)| layout.event(event))
-        };
-        let mut rows: Vec<Row> = if index == 0 { events(None).collect() } else { Vec::new() };
-        rows.extend(layout.above(line, before, between.new == Some(index)));
+        let at = |place| between.events.iter().filter(move |(at, _)| *at == place).map(|(_, event)| *event);
+        // When what stands above has happened.
+        let mut before = index.checked_sub(1).and_then(|index| {
+            at(Some(index))
+                .next_back()
+                .map(|event| event.what.at)
+                .or(self.lines.get(index).map(|line| line.at))
+        });
+        let mut rows = Vec::new();
+        if index == 0 {
+            rows.extend(happened(layout, at(None), &mut before));
+        }
+        rows.extend(layout.day(line.at, before));
+        rows.extend((between.new == Some(index)).then_some(Row::New));
         let above = rows.len();
         rows.extend(layout.rows(line));
-        rows.extend(events(Some(index)));
+        rows.extend(happened(layout, at(Some(index)), &mut Some(line.at)));
         (rows, above)
     }
 
@@ -270,7 +292,7 @@ impl View {
             rows = block;
         }
         if self.lines.is_empty() {
-            rows.extend(between.events.iter().flat_map(|(_, event)| layout.event(event)));
+            rows.extend(happened(layout, between.events.iter().map(|(_, event)| *event), &mut None));
         }
         rows.drain(..rows.len().saturating_sub(height));
         self.on_screen = (index, self.lines.len().saturating_sub(1));

@@ -69,6 +69,12 @@ fn what_happens_in_a_room_stands_among_what_is_said_there() {
     world.hears(vec![member("carol", MemberState::Joined)]);
     world.opens("#lab");
     assert!(world.shows("00:00  * carol is in #lab now"));
+    // The day stands above what happened first on it.
+    world.arrives("#lab", "welcome");
+    let rows = world.right();
+    let at = |part| rows.iter().position(|row| row.contains(part)).expect(part);
+    assert!(at("1970") < at("carol") && at("carol") < at("welcome"), "{rows:#?}");
+    assert_eq!(rows.iter().filter(|row| row.contains("1970")).count(), 1);
 }
 
 #[test]
