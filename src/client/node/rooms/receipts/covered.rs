@@ -45,7 +45,12 @@ impl Room {
         let gets = |member: &&PublicKey| self.past_of(**member, chain.row.name) < number;
         let members = || self.joined.iter().filter(gets);
         // Of one who knows of other changes it is not known what it gets.
-        let knows = |member: &&PublicKey| !self.receipts.knows_more_changes(**member);
+        let knows = |member: &&PublicKey| {
+            let name = chain.row.name;
+            // By which of several changes one is in is not known before its own words are here.
+            let mut pasts = self.membership.active(**member).filter_map(|(_, grant)| grant.past.get(&name));
+            !self.receipts.knows_more_changes(**member) && pasts.all(|past| past.mark.number < number)
+        };
         let have = members().filter(knows).filter(|member| self.covered(**member, chain) >= number).count();
         Spread { have: have as u64, of: members().count() as u64, is_final: place <= self.row.settled }
     }
