@@ -3,10 +3,13 @@
 use crate::support::discovery::{Discovery, scratch};
 use crate::support::terminal::Terminal;
 
-/// The blocks of the README that show what the programs write.
+/// The blocks of the README, and after it of what says more, that show what the programs write.
 fn screens() -> Vec<Vec<String>> {
-    let readme = include_str!("../../README.md");
-    let blocks = readme.split("```console\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let files = [include_str!("../../README.md"), include_str!("../../docs/client.md")];
+    let blocks = files
+        .into_iter()
+        .flat_map(|file| file.split("```console\n").skip(1))
+        .map(|block| block.split("```").next().unwrap());
     blocks.map(|block| block.lines().map(str::to_owned).collect()).collect()
 }
 
