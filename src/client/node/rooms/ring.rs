@@ -13,7 +13,7 @@ pub const ALL_LINKED: usize = 16;
 pub struct Ring {
     members: Vec<PublicKey>,
     places: BTreeMap<PublicKey, usize>,
-    /// The place of the one from whom each member hears of what an author writes, as far as it was asked for.
+    /// The place of the one that tells each member what an author writes, as far as it was asked for.
     parents: BTreeMap<PublicKey, Vec<Option<u16>>>,
 }
 
@@ -61,7 +61,7 @@ impl Ring {
         parents.filter(|(key, parent)| *parent == own && *key != own).map(|(key, _)| key).collect()
     }
 
-    /// Each member, with the one from whom it hears at once what `author` writes. None where all are linked with all.
+    /// Each member, with the one that tells it at once what `author` writes. None where all are linked with all.
     pub fn parents(
         &mut self,
         author: PublicKey,

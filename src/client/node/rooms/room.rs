@@ -303,7 +303,7 @@ impl Room {
         self.ring.heirs(author, own, |key| joined.binary_search(&key).is_ok())
     }
 
-    /// In large rooms, each member, with the one from whom it hears at once what an author writes.
+    /// In large rooms, each member, with the one that tells it at once what an author writes.
     pub fn parents(&mut self, author: PublicKey) -> Vec<(PublicKey, PublicKey)> {
         let joined = &self.joined;
         self.ring.parents(author, |key| joined.binary_search(&key).is_ok())

@@ -8,6 +8,7 @@ use crate::store::journal::EntryStanding;
 use crate::time::Instant;
 use std::time::Duration;
 
+mod handed;
 mod large;
 mod liars;
 mod restored;

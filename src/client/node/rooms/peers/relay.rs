@@ -3,7 +3,7 @@
 //! What all say to all grows with the square of how many they are. So a member says at once what it has only to those who
 //! wait for that: to the owner, who settles, and to the authors, who count. The owner is linked with all: it hands receipts
 //! on to the authors who are not linked with their members, and tells who lacks something what there is. All others hear of
-//! receipts from it now and then. Who has no link with the owner tells all with whom it is linked, who hand on what they hear,
+//! receipts from it now and then. Who has no link with the owner tells all that it is linked with, who hand on what they hear,
 //! and is told by them.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -52,7 +52,7 @@ fn spread(net: &Net) -> (u64, bool) {
     spreads.next_back().unwrap()
 }
 
-/// Of those who are neither the owner nor the author, those for whom this holds.
+/// Of those who are neither the owner nor the author, those of which this holds.
 fn others(holds: impl Fn(usize) -> bool) -> Vec<usize> {
     (1..COUNT).filter(|who| *who != AUTHOR && holds(*who)).collect()
 }
