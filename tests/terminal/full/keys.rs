@@ -38,8 +38,11 @@ fn conversations_are_opened_by_keys() {
     ] {
         bob.type_in(keys);
         expect_open(&mut bob, opened);
+        if opened != "bob" {
+            // A conversation that the next key hides before the terminal has shown its text stays unread.
+            bob.wait("what is open is read", |bob| !entry(bob, opened).contains('1'));
+        }
     }
-    bob.wait("all is read", |bob| !entry(bob, "alice").contains('1') && !entry(bob, "carol").contains('1'));
     bob.type_in("\x1ba");
     bob.expect("nothing is unread");
     // What is typed stays with its conversation.
