@@ -54,8 +54,9 @@ pub mod mates;
 pub mod metrics;
 pub mod operator;
 pub mod pace;
+pub mod presences;
 pub mod quota;
-pub mod reach;
+
 pub mod registry;
 pub mod relations;
 pub mod relay;

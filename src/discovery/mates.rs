@@ -14,6 +14,10 @@ pub struct Mates {
 }
 
 impl Mates {
+    pub fn new(named: impl Iterator<Item = (UserIndex, PublicKey)>) -> Self {
+        Self { named: Table::new(named.map(|pair| (pair, ())).collect()) }
+    }
+
     pub fn names(&self, user: UserIndex, key: PublicKey) -> bool {
         self.named.contains_key(&(user, key))
     }

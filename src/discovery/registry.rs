@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use super::awaited::Awaited;
 use super::mates::Mates;
+use super::presences::Presences;
 use super::quota::{Kind, Quota};
-use super::reach::Reach;
 use super::relations::Relations;
 use super::sessions::{Session, Sessions};
 use super::users::{ByStrangers, UserIndex, Users};
-use crate::accounts::{Account, Change, Registration, Snapshot, UserId};
+use crate::accounts::{ALONE, Account, Change, NodeId, Registration, Snapshot, UserId};
 use crate::protocol::rendezvous::{
     About, Punch, Refused, RefusedCode, Register, Registered, Request, Strangers, ToClient, ToDiscovery,
     given_out,
@@ -25,16 +25,18 @@ use crate::time::{Instant, Now};
 use crate::transport::ConnectionId;
 use crate::undo::transactional;
 use helping::Punched;
+use sharing::is_older;
 
 pub use super::quota::{Limit, Limits};
 pub use super::relations::MAX_REFUSALS;
 pub use super::sessions::REGISTER_WITHIN;
-pub use helping::{PUNCH_AGAIN, Side};
+pub use helping::{PUNCH_AGAIN, Side, Whereabouts};
 pub use requests::{MAX_CONTACTS, MAX_REQUESTS_FOR, MAX_UNANSWERED};
 
 mod helping;
 mod mates;
 mod requests;
+mod sharing;
 mod telling;
 
 /// How often is looked for requests that nobody has answered in time.
@@ -77,7 +79,7 @@ pub enum Action {
     },
     /// Both are told, with a token that is still to be drawn.
     Punch {
-        sides: [(ConnectionId, Punch); 2],
+        sides: [(Whereabouts, Punch); 2],
     },
     /// Both get a ticket, if there is room for another relayed link. The first one dials.
     Relay {
@@ -99,12 +101,15 @@ pub enum Saving {
 pub struct Decisions {
     pub changes: Vec<Change>,
     pub actions: Vec<Action>,
+    /// What was decided depends on what other nodes may have changed by now, or leads to something that they are told:
+    /// it holds only in a turn of this node, even if there are no changes.
+    pub takes_turn: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Figures {
     pub users: u64,
-    /// Accounts that hold a session.
+    /// Accounts that hold a session, at whatever node.
     pub online: u64,
     /// Connections whose key is proved, also those that have not registered.
     pub sessions: u64,
@@ -123,6 +128,7 @@ pub struct Registry {
     relations: Relations,
     sessions: Sessions,
     mates: Mates,
+    presences: Presences,
     awaited: Awaited,
     quota: Quota,
     punched: Punched,
@@ -131,10 +137,15 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts from what is kept: every user is offline.
-    pub fn new(snapshot: Snapshot, limits: Limits) -> Self {
-        let Snapshot { accounts, connections, requests, refusals, released } = snapshot;
-        let users = Users::new(accounts, released);
+    /// Starts from what is kept: nobody is online here.
+    pub fn new(node: NodeId, snapshot: Snapshot, limits: Limits) -> Self {
+        let Snapshot { accounts, last_id, connections, requests, refusals, released, .. } = snapshot;
+        let users = Users::new(accounts, last_id, released);
+        let presences = snapshot.presences.into_iter();
+        let presences = presences.filter_map(|(id, presence)| Some((users.with_id(id)?, presence)));
+        let presences = Presences::new(node, presences, snapshot.nodes);
+        let mates = snapshot.mates.into_iter();
+        let mates = Mates::new(mates.filter_map(|(id, key)| Some((users.with_id(id)?, key))));
         // Both are there, for the database checks foreign keys.
         let pair = |one, other| Some((users.with_id(one)?, users.with_id(other)?));
         let relations = Relations::new(
@@ -146,7 +157,8 @@ impl Registry {
             users,
             relations,
             sessions: Sessions::default(),
-            mates: Mates::default(),
+            mates,
+            presences,
             awaited: Awaited::default(),
             quota: Quota::new(limits),
             punched: Punched::default(),
@@ -162,6 +174,10 @@ impl Registry {
             Event::Alive { session } => _ = turn.sessions.received(*session, now.mono),
             Event::Closed { session } => turn.end(*session),
         }
+    }
+
+    const fn is_alone(&self) -> bool {
+        self.presences.own() == ALONE
     }
 
     /// Ends the sessions that have been silent and the requests that have been unanswered for too long.
@@ -188,14 +204,7 @@ impl Registry {
         let user = self.users.named(name)?;
         let account = self.users.get(user)?.clone();
         let mut turn = self.turn(now, Saving::Available, decisions);
-        if let Some(session) = turn.sessions.of(user) {
-            turn.end(session);
-        }
-        for other in turn.relations.all_related(user) {
-            turn.awaited.wait(name, other);
-        }
-        turn.relations.remove_all(user);
-        turn.users.release(user);
+        turn.forget_account(user);
         let key = account.key;
         turn.change(Change::ReleaseName { account, now: now.wall });
         Some(key)
@@ -205,7 +214,7 @@ impl Registry {
         let [connections, requests, refusals] = self.relations.counts();
         Figures {
             users: self.users.count() as u64,
-            online: self.sessions.online() as u64,
+            online: (self.sessions.online() + self.presences.count_elsewhere()) as u64,
             sessions: self.sessions.count() as u64,
             connections,
             requests,
@@ -221,19 +230,20 @@ impl Registry {
     }
 
     fn turn<'r>(&'r mut self, now: Now, saving: Saving, decisions: &'r mut Decisions) -> Turn<'r> {
-        let Self { users, relations, sessions, mates, awaited, quota, punched, ends_due: _ } = self;
-        Turn { users, relations, sessions, mates, awaited, quota, punched, now, saving, decisions }
+        let Self { users, relations, sessions, mates, presences, awaited, quota, punched, ends_due: _ } = self;
+        Turn { users, relations, sessions, mates, presences, awaited, quota, punched, now, saving, decisions }
     }
 }
 
 // `Saving::Unavailable` leads to no changes, but to a new state, which is to be committed all the same.
-transactional!(Registry { users, relations, sessions, mates, awaited, quota, punched });
+transactional!(Registry { users, relations, sessions, mates, presences, awaited, quota, punched });
 
 struct Turn<'r> {
     users: &'r mut Users,
     relations: &'r mut Relations,
     sessions: &'r mut Sessions,
     mates: &'r mut Mates,
+    presences: &'r mut Presences,
     awaited: &'r mut Awaited,
     quota: &'r mut Quota,
     punched: &'r mut Punched,
@@ -279,16 +289,17 @@ impl Turn<'_> {
             return;
         };
         let name = &wanted.name;
-        self.sessions.set_start(session, wanted.start);
-        match (self.users.named(name), self.users.holder(&key)) {
-            (Some(named), Some(holder)) if named == holder => self.log_in(session, from, named, wanted),
-            (Some(_), _) => self.refuse(session, RefusedCode::NAME_TAKEN, Some(name)),
-            (None, Some(_)) => self.refuse(session, RefusedCode::KEY_IN_USE, Some(name)),
-            (None, None) => {
-                if let Err(code) = self.sign_up(session, key, from, wanted) {
-                    self.refuse(session, code, Some(name));
-                }
+        self.sessions.describe(session, wanted.start, wanted.dial);
+        let registered = match (self.users.named(name), self.users.holder(&key)) {
+            (Some(named), Some(holder)) if named == holder => {
+                return self.log_in(session, from, named, wanted);
             }
+            (Some(_), _) => self.can_know().and(Err(RefusedCode::NAME_TAKEN)),
+            (None, Some(_)) => self.can_know().and(Err(RefusedCode::KEY_IN_USE)),
+            (None, None) => self.can_know().and_then(|()| self.sign_up(session, key, from, wanted)),
+        };
+        if let Err(code) = registered {
+            self.refuse(session, code, Some(name));
         }
     }
 
@@ -307,10 +318,13 @@ impl Turn<'_> {
             return Err(RefusedCode::TOO_MANY_NAMES);
         }
         self.can_save()?;
-        let registration = registration(wanted, from);
-        let (user, account) = self.users.add(name.clone(), key, registration);
-        self.sessions.set_reach(session, Reach::of(wanted));
-        self.change(Change::AddUser { account, now: self.now.wall });
+        let (id, registration) = (self.users.next_id(), registration(wanted, from));
+        let account = Account { id, name: name.clone(), key, registration };
+        let user = self.users.add(account.clone());
+        let presence = self.presence(session, from, wanted);
+        self.sessions.set_reach(session, presence.reach.clone());
+        self.presences.set(user, presence.clone());
+        self.change(Change::AddUser { account, presence, now: self.now.wall });
         self.quota.count(Kind::NewName, None, from.ip(), self.now.mono);
         self.welcome(session, user);
         let waiting = self.awaited.take(name);
@@ -322,52 +336,55 @@ impl Turn<'_> {
     fn log_in(&mut self, session: ConnectionId, from: SocketAddr, user: UserIndex, wanted: &Register) {
         let registration = registration(wanted, from);
         let held = self.sessions.of(user);
-        let start_of = |session| self.sessions.get(session).and_then(|session| session.start);
-        let same_start =
-            |other| other != session && start_of(session).is_some() && start_of(other) == start_of(session);
-        let again = held.is_some_and(same_start);
-        if let Some(newer) = held.filter(|held| *held > session) {
-            // This message was under way for so long that a session opened later has overtaken it.
-            if !again && let Some(address) = self.sessions.get(newer).map(|newer| newer.from) {
+        let other = held.filter(|held| *held != session).and_then(|held| self.sessions.get(held));
+        let again = other.is_some_and(|other| other.start.is_some() && other.start == wanted.start);
+        // It was under way for so long that a session opened later has overtaken it.
+        let overtaken = other.is_some_and(|other| again && other.dial > wanted.dial);
+        if let Some(newer) = other.filter(|_| overtaken || held > Some(session)) {
+            let address = newer.from;
+            if !again {
                 self.send(session, ToClient::Superseded(Registered { address, observed: address }));
             }
             return self.end(session);
         }
-        let Some(&Account { id, registration: last, .. }) = self.users.get(user) else {
+        let presence = self.presence(session, from, wanted);
+        if self.presences.elsewhere(user).is_some_and(|other| is_older(&presence, other)) {
+            return self.end(session);
+        }
+        let Some(&Account { registration: last, .. }) = self.users.get(user) else {
             return;
         };
         let differs = last != registration;
         if differs && let Err(code) = self.can_save() {
             return self.refuse(session, code, Some(&wanted.name));
         }
-        if differs || held.is_none() {
-            self.change(Change::SetRegistration { user: id, registration, now: self.now.wall });
-        }
+        let told_before = self.whereabouts(user).map(|(_, reach)| reach);
+        let was_online = told_before.is_some();
+        let elsewhere = told_before.is_some_and(|before| before.differs_for_contacts(&presence.reach));
+        self.sessions.set_reach(session, presence.reach.clone());
+        self.save_presence(user, registration, presence, held != Some(session));
         if differs {
             self.users.register(user, registration);
         }
-        let reach = Reach::of(wanted);
-        let told_before = held.and_then(|held| self.sessions.get(held)).map(|held| &held.reach);
-        let elsewhere = told_before.is_some_and(|before| before.differs_for_contacts(&reach));
-        self.sessions.set_reach(session, reach);
         if let Some(older) = held.filter(|older| *older != session) {
             if !again {
                 self.send(older, ToClient::Superseded(Registered { address: from, observed: from }));
             }
             self.sessions.end(older);
             self.decisions.actions.push(Action::Close { session: older });
-            self.end_mates(user);
         }
+        let mates = if held == Some(session) { Vec::new() } else { self.end_mates(user) };
         if registration.strangers == Strangers::Closed {
             self.turn_away_strangers(user, &wanted.name);
         }
         self.welcome(session, user);
+        self.tell_each(mates, user);
         let has_moved =
             elsewhere || (registration.address, registration.observed) != (last.address, last.observed);
-        if held.is_none() || has_moved {
+        if !was_online || has_moved {
             self.tell_contacts(user);
         }
-        if held.is_none() || differs {
+        if !was_online || differs {
             self.tell_askers(user, registration.strangers != last.strangers);
         }
     }
@@ -381,9 +398,7 @@ impl Turn<'_> {
         let Some(user) = user else {
             return;
         };
-        if let Some(id) = self.users.get(user).map(|account| account.id) {
-            self.change(Change::SetSeen { user: id, now: self.now.wall });
-        }
+        self.end_presence(user, session);
         self.tell_contacts(user);
         self.tell_askers(user, false);
         self.mates.remove_all(user);
@@ -395,6 +410,15 @@ impl Turn<'_> {
 
     fn send(&mut self, session: ConnectionId, message: ToClient) {
         self.decisions.actions.push(Action::Send { session, message });
+    }
+
+    /// Whether what is known is all that is to be known, or will be once this node has its turn.
+    fn can_know(&mut self) -> Result<(), RefusedCode> {
+        if self.presences.own() != ALONE {
+            self.can_save()?;
+            self.decisions.takes_turn = true;
+        }
+        Ok(())
     }
 
     fn can_save(&self) -> Result<(), RefusedCode> {

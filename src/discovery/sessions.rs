@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::reach::Reach;
+use crate::accounts::reach::Reach;
 use super::users::UserIndex;
 use crate::protocol::{DEAD_AFTER, PublicKey};
 use crate::time::Instant;
@@ -23,6 +23,8 @@ pub struct Session {
     pub user: Option<UserIndex>,
     /// Which start of a client it says it is of.
     pub start: Option<u64>,
+    /// How often that one had dialled before.
+    pub dial: u32,
     /// How it can be reached, as it says.
     pub reach: Reach,
     opened: Instant,
@@ -68,7 +70,7 @@ impl Sessions {
 
     pub fn open(&mut self, id: ConnectionId, key: PublicKey, from: SocketAddr, now: Instant) {
         let (reach, last_received) = (Reach::default(), Cell::new(now));
-        let session = Session { key, from, user: None, start: None, reach, opened: now, last_received };
+        let session = Session { key, from, user: None, start: None, dial: 0, reach, opened: now, last_received };
         self.due.insert((session.deadline(), id), ());
         self.open.insert(id, session);
     }
@@ -78,12 +80,22 @@ impl Sessions {
         self.open.get(&id).inspect(|session| session.last_received.set(now))
     }
 
-    pub fn set_start(&mut self, id: ConnectionId, start: Option<u64>) {
-        self.open.change(&id, |session| session.start = start);
+    /// What its registration says of the session itself.
+    pub fn describe(&mut self, id: ConnectionId, start: Option<u64>, dial: u32) {
+        self.open.change(&id, |session| (session.start, session.dial) = (start, dial));
     }
 
     pub fn set_reach(&mut self, id: ConnectionId, reach: Reach) {
         self.open.change(&id, |session| session.reach = reach);
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = ConnectionId> {
+        self.open.keys().copied()
+    }
+
+    /// The users who are online, each with the session held.
+    pub fn held(&self) -> impl Iterator<Item = (UserIndex, ConnectionId)> {
+        self.held.iter().map(|(user, session)| (*user, *session))
     }
 
     /// Gives the session to a user, who holds it from now on.

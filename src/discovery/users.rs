@@ -34,6 +34,8 @@ pub struct Users {
     /// The released names, each with the last key that it was taken from.
     released: Table<HashMap<Name, PublicKey>>,
     by_strangers: Value<ByStrangers>,
+    /// The highest id that an account has had.
+    last_id: Value<UserId>,
 }
 
 /// How many accounts meet strangers in which way.
@@ -57,8 +59,9 @@ impl ByStrangers {
 }
 
 impl Users {
-    /// Starts with these accounts, in the order of their ids, and these released names.
-    pub fn new(accounts: Vec<Account>, released: Vec<(Name, PublicKey)>) -> Self {
+    /// Starts with these accounts, in the order of their ids, and these released names. Accounts had ids up to `last_id`.
+    pub fn new(accounts: Vec<Account>, last_id: UserId, released: Vec<(Name, PublicKey)>) -> Self {
+        let last_id = accounts.last().map_or(last_id, |last| last.id.max(last_id));
         let indexed = || accounts.iter().enumerate().map(|(row, account)| (UserIndex::new(row), account));
         let by_name = indexed().map(|(user, account)| (account.name.clone(), user)).collect();
         let by_key = indexed().map(|(user, account)| (account.key, user)).collect();
@@ -66,6 +69,7 @@ impl Users {
         accounts.iter().for_each(|account| *by_strangers.of(account.registration.strangers) += 1);
         Self {
             by_strangers: Value::new(by_strangers),
+            last_id: Value::new(last_id),
             by_name: Table::new(by_name),
             by_key: Table::new(by_key),
             released: Table::new(released.into_iter().collect()),
@@ -102,16 +106,20 @@ impl Users {
         self.released.get(name).copied()
     }
 
-    /// Adds an account with a name and a key that no other has.
-    pub fn add(&mut self, name: Name, key: PublicKey, registration: Registration) -> (UserIndex, Account) {
+    /// The id of the next account.
+    pub fn next_id(&self) -> UserId {
+        self.last_id.saturating_add(1)
+    }
+
+    /// Adds an account with a name and a key that no other has, and a higher id than any before.
+    pub fn add(&mut self, account: Account) -> UserIndex {
         let user = UserIndex::new(self.accounts.len());
-        let id = self.accounts.last().map_or(1, |last| last.id.saturating_add(1));
-        let account = Account { id, name: name.clone(), key, registration };
-        *self.by_strangers.of(registration.strangers) += 1;
-        self.by_name.insert(name, user);
-        self.by_key.insert(key, user);
-        self.accounts.insert(user.row(), account.clone());
-        (user, account)
+        *self.last_id = account.id;
+        *self.by_strangers.of(account.registration.strangers) += 1;
+        self.by_name.insert(account.name.clone(), user);
+        self.by_key.insert(account.key, user);
+        self.accounts.insert(user.row(), account);
+        user
     }
 
     pub fn register(&mut self, user: UserIndex, registration: Registration) {
@@ -133,4 +141,4 @@ impl Users {
     }
 }
 
-transactional!(Users { accounts, by_name, by_key, released, by_strangers });
+transactional!(Users { accounts, by_name, by_key, released, by_strangers, last_id });

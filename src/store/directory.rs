@@ -71,12 +71,14 @@ impl Directory {
             released: self.all("SELECT name, key FROM released", [], |row| {
                 Ok((parsed(row, 0)?, PublicKey(row.get(1)?)))
             })?,
+            ..Snapshot::default()
         })
     }
 
-    /// Saves changes, all of them or none: when this returns, they are on the disk. Nothing is written for none.
+    /// Saves changes, all of them or none: when this returns, they are on the disk. Nothing is written for none, or for
+    /// such as only other nodes would want to know.
     pub fn save(&self, changes: &[Change]) -> Result<()> {
-        if changes.is_empty() {
+        if !changes.iter().any(Change::is_kept_alone) {
             return Ok(());
         }
         let saved = self.begin().and_then(|()| self.apply(changes)).and_then(|()| self.commit());
@@ -90,7 +92,7 @@ impl Directory {
 
     fn write(&self, change: &Change) -> Result<()> {
         match change {
-            Change::AddUser { account: Account { id, name, key, registration }, now } => self.run(
+            Change::AddUser { account: Account { id, name, key, registration }, now, .. } => self.run(
                 "INSERT INTO users (id, name, key, address, observed, strangers, registered, seen)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
                 params![
@@ -103,13 +105,12 @@ impl Directory {
                     now
                 ],
             ),
-            Change::SetRegistration { user, registration: Registration { address, observed, strangers }, now } => {
-                self.run(
+            Change::LogIn { user, registration: Registration { address, observed, strangers }, now, .. } => self
+                .run(
                     "UPDATE users SET address = ?2, observed = ?3, strangers = ?4, seen = ?5 WHERE id = ?1",
                     params![user, address.to_string(), observed.to_string(), number(*strangers), now],
-                )
-            }
-            Change::SetSeen { user, now } => {
+                ),
+            Change::LogOut { user, now, .. } => {
                 self.run("UPDATE users SET seen = ?2 WHERE id = ?1", params![user, now])
             }
             Change::AddConnection { one, other, now } => self.run(
@@ -146,6 +147,12 @@ impl Directory {
                     params![name.as_str(), key.0, now],
                 )
             }
+            // It is alone: what others would want to know is not kept.
+            Change::SetMate { .. }
+            | Change::Tell { .. }
+            | Change::AddNode { .. }
+            | Change::LoseNode { .. }
+            | Change::ForgetNode { .. } => Ok(()),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::telling::is_seen_by_strangers;
 use super::{Action, Turn};
+use crate::accounts::UserId;
 use crate::discovery::users::UserIndex;
 use crate::protocol::Name;
 use crate::protocol::rendezvous::{Punch, RefusedCode, TOKEN};
@@ -21,10 +22,18 @@ const SAME_PUNCH: Duration = Duration::from_secs(4);
 /// take part in too.
 const MAX_REMEMBERED: usize = 16 * 1024;
 
+/// Where a user is online.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    Here(ConnectionId),
+    /// At another node, which passes on to this user what it is told.
+    Elsewhere(UserId),
+}
+
 /// One of two users who are to be joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
-    pub session: ConnectionId,
+    pub at: Whereabouts,
     pub user: UserIndex,
     pub from: IpAddr,
     /// The other one, as this side knows it.
@@ -79,26 +88,38 @@ impl Turn<'_> {
     fn try_punch(&mut self, session: ConnectionId, asker: UserIndex, name: &Name) -> Result<(), RefusedCode> {
         let target = self.users.named(name).filter(|target| self.are_known(asker, *target));
         let target = target.ok_or(RefusedCode::NOT_CONNECTED)?;
-        let theirs = self.sessions.of(target).ok_or(RefusedCode::NOT_ONLINE)?;
+        let theirs = self.reached(target)?;
         if self.punched.begin(asker, target, self.now.mono)?.is_none() {
             return Ok(());
         }
         let own_name = self.users.get(asker).map(|account| account.name.clone());
-        if let (Some(own), Some(other), Some(own_name)) =
-            (self.sessions.get(session), self.sessions.get(theirs), own_name)
+        if let (Some(own), Some((from, reach)), Some(own_name)) =
+            (self.sessions.get(session), self.whereabouts(target), own_name)
         {
-            let [own_wait, their_wait] = own.reach.waits(&other.reach);
+            let [own_wait, their_wait] = own.reach.waits(reach);
             let punch = |name, wait, addresses| {
                 let wait = u32::try_from(millis(wait)).unwrap_or(u32::MAX);
                 Punch { name, token: [0; TOKEN], wait, addresses }
             };
             let sides = [
-                (session, punch(name.clone(), own_wait, other.reach.punched(other.from))),
+                (Whereabouts::Here(session), punch(name.clone(), own_wait, reach.punched(from))),
                 (theirs, punch(own_name, their_wait, own.reach.punched(own.from))),
             ];
             self.decisions.actions.push(Action::Punch { sides });
         }
         Ok(())
+    }
+
+    /// Where a user is online who is to be told something. What is told elsewhere takes a turn.
+    fn reached(&mut self, user: UserIndex) -> Result<Whereabouts, RefusedCode> {
+        if let Some(session) = self.sessions.of(user) {
+            return Ok(Whereabouts::Here(session));
+        }
+        let elsewhere = self.presences.elsewhere(user).and(self.users.get(user)).map(|account| account.id);
+        let id = elsewhere.ok_or(RefusedCode::NOT_ONLINE)?;
+        self.can_save()?;
+        self.decisions.takes_turn = true;
+        Ok(Whereabouts::Elsewhere(id))
     }
 
     /// Whether the two are connected, or share a room.
@@ -119,13 +140,13 @@ impl Turn<'_> {
         let may = |target| self.are_known(asker, target) || asked(target) && open(target);
         let target = self.users.named(name).filter(|target| may(*target));
         let target = target.ok_or(RefusedCode::NOT_CONNECTED)?;
-        let theirs = self.sessions.of(target).ok_or(RefusedCode::NOT_ONLINE)?;
-        let side = |session, user, with| {
-            let from = self.sessions.get(session)?.from.ip();
-            Some(Side { session, user, from, with })
+        let theirs = self.reached(target)?;
+        let side = |at, user, with| {
+            let (from, _) = self.whereabouts(user)?;
+            Some(Side { at, user, from: from.ip(), with })
         };
         let own_name = self.users.get(asker).map(|account| account.name.clone());
-        let own = side(session, asker, name.clone());
+        let own = side(Whereabouts::Here(session), asker, name.clone());
         let other = own_name.and_then(|own_name| side(theirs, target, own_name));
         if let (Some(own), Some(other)) = (own, other) {
             self.decisions.actions.push(Action::Relay { sides: [own, other] });

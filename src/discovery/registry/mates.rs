@@ -3,6 +3,7 @@
 //! What one side says alone leads to nothing that any user could see, whether or not there is a user with that key.
 
 use super::Turn;
+use crate::accounts::Change;
 use crate::discovery::users::UserIndex;
 use crate::protocol::rendezvous::{MAX_MATES, Mate, RefusedCode};
 use crate::transport::ConnectionId;
@@ -22,6 +23,16 @@ impl Turn<'_> {
         named.filter(move |other| self.are_mates(user, *other))
     }
 
+    /// Another node's user names a key, or names it no more.
+    pub(super) fn mate_elsewhere(&mut self, user: UserIndex, key: PublicKey, shares: bool) {
+        let other = self.users.holder(&key).filter(|other| *other != user);
+        let before = other.is_some_and(|other| self.are_mates(user, other));
+        self.set_mate(user, key, shares);
+        if let Some(other) = other.filter(|other| self.are_mates(user, *other) != before) {
+            self.tell_each([other], user);
+        }
+    }
+
     pub(super) fn mate(&mut self, session: ConnectionId, user: UserIndex, mate: &Mate) {
         let Mate { key, shares } = *mate;
         let other = self.users.holder(&key);
@@ -30,10 +41,8 @@ impl Turn<'_> {
             if !self.mates.names(user, key) && self.mates.named(user).count() >= MAX_MATES {
                 return self.refuse(session, RefusedCode::TOO_MANY_REQUESTS, None);
             }
-            self.mates.add(user, key);
-        } else {
-            self.mates.remove(user, key);
         }
+        self.set_mate(user, key, shares);
         let Some(other) = other.filter(|other| *other != user) else {
             return;
         };
@@ -48,10 +57,17 @@ impl Turn<'_> {
         }
     }
 
-    /// The session in which the user named them is over, and another one begins.
-    pub(super) fn end_mates(&mut self, user: UserIndex) {
-        let mates: Vec<_> = self.mates_of(user).collect();
+    fn set_mate(&mut self, user: UserIndex, key: PublicKey, shares: bool) {
+        let news = if shares { self.mates.add(user, key) } else { self.mates.remove(user, key) };
+        if let Some(account) = self.users.get(user).filter(|_| news) {
+            self.change(Change::SetMate { user: account.id, key, shares });
+        }
+    }
+
+    /// The session in which the user named them is over, and another one begins. Returns those who are to be told.
+    pub(super) fn end_mates(&mut self, user: UserIndex) -> Vec<UserIndex> {
+        let mates = self.mates_of(user).collect();
         self.mates.remove_all(user);
-        self.tell_each(mates, user);
+        mates
     }
 }

@@ -8,7 +8,7 @@ use crate::accounts::{self, Change};
 use crate::discovery::quota::Kind;
 use crate::discovery::relations::Relation;
 use crate::discovery::users::UserIndex;
-use crate::protocol::rendezvous::{About, Identity, RefusedCode, Request, Strangers, ToClient};
+use crate::protocol::rendezvous::{About, Identity, Refused, RefusedCode, Request, Strangers, ToClient};
 use crate::protocol::{Name, PublicKey};
 use crate::transport::{ConnectionId, greediest, network};
 
@@ -37,6 +37,9 @@ impl Turn<'_> {
             return self.refuse(session, RefusedCode::TOO_MANY_QUESTIONS, Some(name));
         }
         let Some(target) = target else {
+            if let Err(code) = self.can_know() {
+                return self.refuse(session, code, Some(name));
+            }
             self.quota.count(Kind::UnknownName, Some(asker), from, self.now.mono);
             if self.users.released_from(name).is_some() {
                 self.awaited.wait(name, asker);
@@ -131,7 +134,7 @@ impl Turn<'_> {
         self.forget_all_between(asker, target);
         let asked = self.now.wall;
         // Whoever is there is told at once.
-        let told = self.sessions.of(target).map(|_| asked);
+        let told = self.is_online(target).then_some(asked);
         self.set_request(asker, target, accounts::Request { typed, asked, told });
         Ok(())
     }
@@ -145,7 +148,7 @@ impl Turn<'_> {
         for asker in self.relations.asking(target) {
             let Some(network) = from(asker) else { continue };
             all.entry(network).or_default().push(asker);
-            if self.sessions.of(asker).is_none() {
+            if !self.is_online(asker) {
                 silent.entry(network).or_default().push(asker);
             }
         }
@@ -180,8 +183,8 @@ impl Turn<'_> {
             self.change_between((by, of), |by, of| Change::RemoveRefusal { by, of });
         }
         self.change_between((user, other), |by, of| Change::AddRefusal { by, of, now });
-        if let Some(session) = self.sessions.of(other) {
-            self.tell_dropped(session, user);
+        if let Some(message) = self.dropped(user) {
+            self.pass(other, message);
         }
     }
 
@@ -200,15 +203,17 @@ impl Turn<'_> {
         let askers: Vec<_> = self.relations.asking(user).collect();
         for asker in askers {
             self.forget(Relation::Request(asker, user));
-            if let Some(session) = self.sessions.of(asker) {
-                self.refuse(session, RefusedCode::CLOSED, Some(name));
-            }
+            let refused = Refused { code: RefusedCode::CLOSED, name: Some(name.clone()) };
+            self.pass(asker, ToClient::Refused(refused));
         }
     }
 
     pub(super) fn identify(&mut self, session: ConnectionId, from: IpAddr, asker: UserIndex, key: PublicKey) {
         let holder = self.users.holder(&key).and_then(|user| self.users.get(user));
         let name = holder.map(|account| account.name.clone());
+        if let Err(code) = self.can_know() {
+            return self.refuse(session, code, None);
+        }
         if name.is_none() {
             // A key can't be guessed, so that another one is known tells nothing.
             if !self.quota.allows(Kind::UnknownKey, Some(asker), from, self.now.mono) {

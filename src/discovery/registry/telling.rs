@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::Turn;
-use crate::accounts::{Account, Registration};
+use crate::accounts::reach::Reach;
+use crate::accounts::{Account, Change, Registration};
 use crate::discovery::users::UserIndex;
 use crate::protocol::rendezvous::{About, Asks, Candidate, Registered, Status, Strangers, ToClient};
 use crate::transport::ConnectionId;
@@ -77,7 +78,7 @@ impl Turn<'_> {
             name: account.name.clone(),
             key: account.key,
             address: reachable.then_some(address),
-            online: visible.then(|| self.sessions.of(user).is_some()),
+            online: visible.then(|| self.is_online(user)),
             asks: asks.map_or(Asks::No, |request| if request.typed { Asks::Typed } else { Asks::Again }),
             connected,
             also,
@@ -91,18 +92,45 @@ impl Turn<'_> {
 
     /// Where else a user who is there may be reachable, for a contact.
     fn candidates(&self, user: UserIndex, contact: ConnectionId, given_out: SocketAddr) -> Vec<Candidate> {
-        let theirs = self.sessions.of(user).and_then(|session| self.sessions.get(session));
-        let (Some(theirs), Some(contact)) = (theirs, self.sessions.get(contact)) else {
+        let (Some((from, reach)), Some(contact)) = (self.whereabouts(user), self.sessions.get(contact)) else {
             return Vec::new();
         };
-        theirs.reach.candidates(given_out, theirs.from.ip(), contact.from.ip())
+        reach.candidates(given_out, from.ip(), contact.from.ip())
+    }
+
+    pub(super) fn is_online(&self, user: UserIndex) -> bool {
+        self.sessions.of(user).is_some() || self.presences.elsewhere(user).is_some()
+    }
+
+    /// From where the session of a user who is online is seen to come, and what it says of itself.
+    pub(super) fn whereabouts(&self, user: UserIndex) -> Option<(SocketAddr, &Reach)> {
+        match self.sessions.of(user) {
+            Some(session) => self.sessions.get(session).map(|session| (session.from, &session.reach)),
+            None => self.presences.elsewhere(user).map(|presence| (presence.from, &presence.reach)),
+        }
+    }
+
+    /// Tells a user who is online, at whatever node.
+    pub(super) fn pass(&mut self, told: UserIndex, message: ToClient) {
+        match self.sessions.of(told) {
+            Some(session) => self.send(session, message),
+            None if self.presences.elsewhere(told).is_some() => {
+                if let Some(user) = self.users.get(told).map(|account| account.id) {
+                    self.change(Change::Tell { user, message });
+                }
+            }
+            None => {}
+        }
     }
 
     pub(super) fn tell_dropped(&mut self, session: ConnectionId, by: UserIndex) {
-        if let Some(Account { name, .. }) = self.users.get(by) {
-            let name = name.clone();
-            self.send(session, ToClient::Dropped(About { name }));
+        if let Some(message) = self.dropped(by) {
+            self.send(session, message);
         }
+    }
+
+    pub(super) fn dropped(&self, by: UserIndex) -> Option<ToClient> {
+        self.users.get(by).map(|account| ToClient::Dropped(About { name: account.name.clone() }))
     }
 }
 

@@ -4,6 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 use crate::protocol::rendezvous::{Candidate, CandidateKind, Register};
 
 /// How many private addresses of IPv4 are passed on of one client.
@@ -17,13 +19,18 @@ const FARTHEST: Duration = Duration::from_secs(1);
 const READY: Duration = Duration::from_millis(200);
 
 /// What a session has said with its registration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Reach {
     /// The session's own port on the client's machine.
+    #[n(0)]
     port: u16,
+    #[n(1)]
     round_trip: Duration,
+    #[n(2)]
     mapped: Option<SocketAddr>,
+    #[n(3)]
     lan: Vec<IpAddr>,
+    #[n(4)]
     global: Vec<IpAddr>,
 }
 
