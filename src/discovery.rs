@@ -30,6 +30,7 @@ use anyhow::{Context, ensure};
 use crossbeam_channel::bounded;
 use etcetera::BaseStrategy;
 
+use crate::accounts::ALONE;
 use crate::protocol::DISCOVERY_PORT;
 use crate::{cli, scheduling};
 // The one place that says which database it is.
@@ -63,6 +64,7 @@ pub mod relay;
 mod server;
 pub mod sessions;
 pub mod status;
+pub mod turns;
 pub mod users;
 
 const DEFAULT_CONNECTIONS: usize = 12_000;
@@ -186,7 +188,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         questions: limit(max_questions, DEFAULT_QUESTIONS),
     };
     let snapshot = directory.load().with_context(|| path.display().to_string())?;
-    let registry = Registry::new(snapshot, limits);
+    let registry = Registry::new(ALONE, snapshot, limits);
 
     let (admin, questions) = Admin::open();
     let control = Control::open(&path, admin.clone())

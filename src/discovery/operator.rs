@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow, ensure};
 use super::control;
 use super::registry::{Decisions, Limits, Registry};
 use super::{Directory, default_database};
+use crate::accounts::ALONE;
 use crate::protocol::{Name, PublicKey};
 use crate::store;
 use crate::time::Clock;
@@ -38,7 +39,7 @@ pub fn release(database: Option<PathBuf>, name: &Name) -> anyhow::Result<String>
 }
 
 fn release_stopped(directory: &Directory, name: &Name) -> store::Result<Option<PublicKey>> {
-    let mut registry = Registry::new(directory.load()?, Limits::default());
+    let mut registry = Registry::new(ALONE, directory.load()?, Limits::default());
     let mut decisions = Decisions::default();
     let key = registry.release(name, Clock::start().now(), &mut decisions);
     directory.save(&decisions.changes)?;

@@ -23,7 +23,7 @@ use crate::protocol::rendezvous::{
 use crate::protocol::{Name, PublicKey};
 use crate::time::{Instant, Now};
 use crate::transport::ConnectionId;
-use crate::undo::transactional;
+use crate::undo::{Value, transactional};
 use helping::Punched;
 use sharing::is_older;
 
@@ -87,6 +87,18 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether another node has to tell a user something.
+    pub fn is_passed_on(&self) -> bool {
+        let is_elsewhere = |at: &Whereabouts| matches!(at, Whereabouts::Elsewhere(_));
+        match self {
+            Self::Send { .. } | Self::Close { .. } => false,
+            Self::Punch { sides } => sides.iter().any(|(at, _)| is_elsewhere(at)),
+            Self::Relay { sides } => sides.iter().any(|side| is_elsewhere(&side.at)),
+        }
+    }
+}
+
 /// Whether changes can be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Saving {
@@ -133,7 +145,7 @@ pub struct Registry {
     quota: Quota,
     punched: Punched,
     /// When to look for requests whose time is over. A disk that fails then is not tried again before.
-    ends_due: Instant,
+    ends_due: Value<Instant>,
 }
 
 impl Registry {
@@ -162,7 +174,7 @@ impl Registry {
             awaited: Awaited::default(),
             quota: Quota::new(limits),
             punched: Punched::default(),
-            ends_due: Instant::START,
+            ends_due: Value::new(Instant::START),
         }
     }
 
@@ -176,15 +188,16 @@ impl Registry {
         }
     }
 
-    const fn is_alone(&self) -> bool {
+    /// Whether no other node changes what is kept.
+    pub const fn is_alone(&self) -> bool {
         self.presences.own() == ALONE
     }
 
     /// Ends the sessions that have been silent and the requests that have been unanswered for too long.
     pub fn tick(&mut self, now: Now, saving: Saving, decisions: &mut Decisions) {
-        let look = now.mono >= self.ends_due;
+        let look = now.mono >= *self.ends_due;
         if look {
-            self.ends_due = now.mono + ENDS_EVERY;
+            *self.ends_due = now.mono + ENDS_EVERY;
         }
         let mut turn = self.turn(now, saving, decisions);
         while let Some(session) = turn.sessions.overdue(now.mono) {
@@ -225,18 +238,19 @@ impl Registry {
 
     /// When [`Self::tick`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        let ends = self.relations.will_end().then_some(self.ends_due);
+        let ends = self.relations.will_end().then_some(*self.ends_due);
         self.sessions.next_due().into_iter().chain(ends).min()
     }
 
     fn turn<'r>(&'r mut self, now: Now, saving: Saving, decisions: &'r mut Decisions) -> Turn<'r> {
-        let Self { users, relations, sessions, mates, presences, awaited, quota, punched, ends_due: _ } = self;
+        let Self { users, relations, sessions, mates, presences, awaited, quota, punched, ends_due: _ } =
+            self;
         Turn { users, relations, sessions, mates, presences, awaited, quota, punched, now, saving, decisions }
     }
 }
 
 // `Saving::Unavailable` leads to no changes, but to a new state, which is to be committed all the same.
-transactional!(Registry { users, relations, sessions, mates, presences, awaited, quota, punched });
+transactional!(Registry { users, relations, sessions, mates, presences, awaited, quota, punched, ends_due });
 
 struct Turn<'r> {
     users: &'r mut Users,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::accounts::reach::Reach;
 use super::users::UserIndex;
+use crate::accounts::reach::Reach;
 use crate::protocol::{DEAD_AFTER, PublicKey};
 use crate::time::Instant;
 use crate::transport::ConnectionId;
@@ -70,7 +70,8 @@ impl Sessions {
 
     pub fn open(&mut self, id: ConnectionId, key: PublicKey, from: SocketAddr, now: Instant) {
         let (reach, last_received) = (Reach::default(), Cell::new(now));
-        let session = Session { key, from, user: None, start: None, dial: 0, reach, opened: now, last_received };
+        let session =
+            Session { key, from, user: None, start: None, dial: 0, reach, opened: now, last_received };
         self.due.insert((session.deadline(), id), ());
         self.open.insert(id, session);
     }

@@ -5,6 +5,7 @@
 use super::Turn;
 use crate::accounts::Change;
 use crate::discovery::users::UserIndex;
+use crate::protocol::PublicKey;
 use crate::protocol::rendezvous::{MAX_MATES, Mate, RefusedCode};
 use crate::transport::ConnectionId;
 

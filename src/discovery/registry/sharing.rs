@@ -162,9 +162,11 @@ impl Turn<'_> {
                     turn.tell_each([target], asker);
                 });
             }
-            Change::RemoveRequest { asker, target } => self.with_both(*asker, *target, |turn, asker, target| {
-                turn.relations.remove(Relation::Request(asker, target));
-            }),
+            Change::RemoveRequest { asker, target } => {
+                self.with_both(*asker, *target, |turn, asker, target| {
+                    turn.relations.remove(Relation::Request(asker, target));
+                })
+            }
             Change::AddRefusal { by, of, now } => self.with_both(*by, *of, |turn, by, of| {
                 // Those that make room for it are changes of their own.
                 turn.relations.refuse(by, of, *now);
@@ -172,7 +174,9 @@ impl Turn<'_> {
             Change::RemoveRefusal { by, of } => self.with_both(*by, *of, |turn, by, of| {
                 turn.relations.remove(Relation::Refusal(by, of));
             }),
-            Change::ReleaseName { account, .. } => self.with(account.id, |turn, user| turn.forget_account(user)),
+            Change::ReleaseName { account, .. } => {
+                self.with(account.id, |turn, user| turn.forget_account(user))
+            }
             Change::SetMate { user, key, shares } => {
                 self.with(*user, |turn, user| turn.mate_elsewhere(user, *key, *shares));
             }

@@ -92,7 +92,8 @@ impl Turn<'_> {
 
     /// Where else a user who is there may be reachable, for a contact.
     fn candidates(&self, user: UserIndex, contact: ConnectionId, given_out: SocketAddr) -> Vec<Candidate> {
-        let (Some((from, reach)), Some(contact)) = (self.whereabouts(user), self.sessions.get(contact)) else {
+        let (Some((from, reach)), Some(contact)) = (self.whereabouts(user), self.sessions.get(contact))
+        else {
             return Vec::new();
         };
         reach.candidates(given_out, from.ip(), contact.from.ip())
