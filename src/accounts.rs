@@ -71,6 +71,13 @@ pub struct Presence {
     pub reach: Reach,
 }
 
+impl Presence {
+    /// In a session of which nothing else is known.
+    pub fn new(node: NodeId, session: ConnectionId, from: SocketAddr) -> Self {
+        Self { node, session, start: None, dial: 0, from, reach: Reach::default() }
+    }
+}
+
 /// That a user has asked for another one, who has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Request {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::discovery::*;
-use peerchat::accounts::{Account, Change, Registration};
+use peerchat::accounts::{ALONE, Account, Change, Presence, Registration};
 use peerchat::discovery::registry::MAX_CONTACTS;
 use peerchat::protocol::relay::RELAY_BYTE;
 use peerchat::protocol::rendezvous::{Strangers, ToClient, ToDiscovery};
@@ -277,7 +277,8 @@ fn connect_to_a_crowd(db: &Path) {
     let join = |id: i64| {
         let name = name(&format!("a-user-of-the-crowd-{id}"));
         let account = Account { id, name, key: keypair().public(), registration };
-        [Change::AddUser { account, now: 0 }, Change::AddConnection { one: 1, other: id, now: 0 }]
+        let presence = Presence::new(ALONE, 0, registration.address);
+        [Change::AddUser { account, presence, now: 0 }, Change::AddConnection { one: 1, other: id, now: 0 }]
     };
     let crowd: Vec<_> = (2..).take(MAX_CONTACTS).flat_map(join).collect();
     Directory::open(db).unwrap().save(&crowd).unwrap();

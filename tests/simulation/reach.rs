@@ -7,7 +7,7 @@ use fastrand::Rng;
 use peerchat::client::command::Command;
 use peerchat::client::event::{Input, Problem, Punching};
 use peerchat::client::notice::{Notice, UpDown};
-use peerchat::discovery::registry::Side;
+use peerchat::discovery::registry::{Side, Whereabouts};
 use peerchat::discovery::relay::rules::{Bounds, LinkId, Rules, Shown};
 use peerchat::protocol::peer::{Peer, Via};
 use peerchat::protocol::rendezvous::{Punch, Refused, RefusedCode, TOKEN, Ticket, ToClient};
@@ -133,11 +133,10 @@ impl World {
     }
 
     /// What discovery tells both sides of a punch.
-    pub fn introduce(&mut self, sides: [(u64, Punch); 2]) -> Vec<(u64, ToClient)> {
+    pub fn introduce(&mut self, sides: [(Whereabouts, Punch); 2]) -> Vec<(u64, ToClient)> {
         let mut token = [0; TOKEN];
         self.rng.fill(&mut token);
-        let told =
-            sides.into_iter().map(|(session, punch)| (session, ToClient::Punch(Punch { token, ..punch })));
+        let told = sides.into_iter().map(|(at, punch)| (here(at), ToClient::Punch(Punch { token, ..punch })));
         let told: Vec<_> = told.collect();
         self.stats.add("help to punch");
         if self.mutation == Some(Mutation::PunchUnanswered) {
@@ -155,7 +154,7 @@ impl World {
         let parties = [(asker.user, asker.from), (other.user, other.from)];
         let refused = |code| {
             let refused = Refused { code, name: Some(asker.with.clone()) };
-            vec![(asker.session, ToClient::Refused(refused))]
+            vec![(here(asker.at), ToClient::Refused(refused))]
         };
         if self.fault_happens(self.plan.no_relay) {
             self.stats.add("relay refused");
@@ -170,7 +169,7 @@ impl World {
                 }
                 let told = |(side, ticket, dials): (&Side, [u8; TOKEN], bool)| {
                     (
-                        side.session,
+                        here(side.at),
                         ToClient::Relay(Ticket { name: side.with.clone(), ticket, dials, at: None }),
                     )
                 };
@@ -608,5 +607,13 @@ impl World {
             open && pids.contains(&Pid::Client(one)) && pids.contains(&Pid::Client(other))
         });
         ways.next().map(|conn| conn.via)
+    }
+}
+
+/// The session of a user at the one discovery that there is.
+fn here(at: Whereabouts) -> u64 {
+    match at {
+        Whereabouts::Here(session) => session,
+        Whereabouts::Elsewhere(user) => panic!("{user} is at another node"),
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use peerchat::accounts::ALONE;
 use peerchat::discovery::registry::{Action, Decisions, Event as Heard, Limit, Limits, Registry, Saving};
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::rendezvous::{Identity, Status, ToClient};
@@ -62,7 +63,7 @@ impl World {
         // Peace comes soon, whatever people have typed before.
         let limit = Limit { each: 100_000, loopback: false };
         let limits = Limits { new_names: limit, questions: limit };
-        let registry = Registry::new(self.discovery.directory.load().unwrap(), limits);
+        let registry = Registry::new(ALONE, self.discovery.directory.load().unwrap(), limits);
         self.discovery.run = Some(ServerRun {
             registry,
             relay: Relay::default(),

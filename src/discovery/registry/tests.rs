@@ -36,13 +36,13 @@ impl World {
 
     fn limited(limits: Limits) -> Self {
         let directory = Directory::in_memory(&Keypair::generate().unwrap()).unwrap();
-        let registry = Registry::new(directory.load().unwrap(), limits);
+        let registry = Registry::new(ALONE, directory.load().unwrap(), limits);
         let now = Now { mono: Instant::after_start(Duration::from_millis(5)), wall: 1_000_000 };
         Self { directory, registry, limits, now, next: 0 }
     }
 
     fn restart(&mut self) {
-        self.registry = Registry::new(self.directory.load().unwrap(), self.limits);
+        self.registry = Registry::new(ALONE, self.directory.load().unwrap(), self.limits);
         self.now.mono = Instant::START;
     }
 
@@ -81,7 +81,7 @@ impl World {
             self.registry.rollback()
         }
         // What is in memory is what a restart would find.
-        let restarted = Registry::new(self.directory.load().unwrap(), self.limits);
+        let restarted = Registry::new(ALONE, self.directory.load().unwrap(), self.limits);
         let kept = |registry: &Registry| {
             let Figures { users, connections, requests, refusals, strangers, .. } = registry.figures();
             ([users, connections, requests, refusals], strangers)

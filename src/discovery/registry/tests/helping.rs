@@ -86,7 +86,7 @@ fn both_sides_of_a_punch_are_told_the_same_moment_and_each_the_other_s_address()
     world.connect((alice, "alice"), (bob, "bob"));
     let side = |session, with, wait, addresses: &[&str]| {
         let addresses = addresses.iter().map(|text| at(text)).collect();
-        (session, Punch { name: name(with), token: [0; 16], wait, addresses })
+        (Whereabouts::Here(session), Punch { name: name(with), token: [0; 16], wait, addresses })
     };
     let to_alice = side(alice, "bob", 220, &["198.51.100.1:40002", "[2001:db8::2]:5000"]);
     let to_bob = side(bob, "alice", 200, &["192.0.2.1:40001"]);
@@ -137,7 +137,12 @@ fn those_are_joined_who_are_connected_and_strangers_with_those_who_are_open() {
         world.say(alice, request("bob"));
         let side = |session, key, with| {
             let user = world.registry.users.holder(&PublicKey([key; 32])).unwrap();
-            Side { session, user, from: "127.0.0.1".parse().unwrap(), with: name(with) }
+            Side {
+                at: Whereabouts::Here(session),
+                user,
+                from: "127.0.0.1".parse().unwrap(),
+                with: name(with),
+            }
         };
         let [own, other] = [side(alice, 1, "bob"), side(bob, 2, "alice")];
         let relayed = [Action::Relay { sides: [own.clone(), other.clone()] }];

@@ -1,6 +1,7 @@
 //! What is bounded.
 
 use super::*;
+use crate::accounts::Presence;
 use crate::protocol::rendezvous::REQUEST_LASTS;
 
 #[test]
@@ -52,7 +53,8 @@ fn crowd(world: &mut World, count: usize, relate: impl Fn(UserId, UserId) -> Cha
             let observed = address.ip();
             let registration = Registration { address, observed, strangers: Strangers::Open };
             let account = Account { id, name, key, registration };
-            [Change::AddUser { account, now: 0 }, relate(1, id)]
+            let presence = Presence::new(ALONE, 0, address);
+            [Change::AddUser { account, presence, now: 0 }, relate(1, id)]
         })
         .collect();
     world.directory.save(&changes).unwrap();
