@@ -52,6 +52,7 @@ pub mod connections;
 pub mod control;
 pub mod deadline_stream;
 pub mod mates;
+pub mod members;
 pub mod metrics;
 pub mod operator;
 pub mod pace;
