@@ -146,7 +146,7 @@ mod tests {
                 .map(|second| (second, members.look(&[seen(beat(second), true)], at(second))));
             looks.filter(|(_, verdicts)| !verdicts.is_empty()).map(|(second, _)| second).collect::<Vec<_>>()
         };
-        assert_eq!(verdicts(&mut members, 20, |second| second.cast_signed()), []);
+        assert_eq!(verdicts(&mut members, 20, u64::cast_signed), Vec::<u64>::new());
         assert_eq!(verdicts(&mut members, 32, |_| 3), [37, 42]);
     }
 
