@@ -157,7 +157,7 @@ impl Directory {
     }
 }
 
-const fn number(strangers: Strangers) -> i64 {
+pub(super) const fn number(strangers: Strangers) -> i64 {
     match strangers {
         Strangers::Open => 0,
         Strangers::Ask => 1,
@@ -167,7 +167,7 @@ const fn number(strangers: Strangers) -> i64 {
 }
 
 /// The database takes no other number.
-const fn strangers(number: i64) -> Strangers {
+pub(super) const fn strangers(number: i64) -> Strangers {
     match number {
         0 => Strangers::Open,
         1 => Strangers::Ask,

@@ -1,0 +1,1 @@
+//! From one machine to many: what a [`Directory`] keeps goes into a ledger in PostgreSQL.
