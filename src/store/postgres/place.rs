@@ -42,10 +42,14 @@ impl Place {
         let unreadable = |why: String| anonymous(Problem::Url(why));
         let (rest, wanted) = take_tls(url).map_err(unreadable)?;
         let mut config: Config = rest.parse().map_err(|error: tokio_postgres::Error| {
-            unreadable(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
+            unreadable(
+                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string),
+            )
         })?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(unreadable("it names no host; a local server is meant by ?host=/run/postgresql".into()));
+            return Err(unreadable(
+                "it names no host; a local server is meant by ?host=/run/postgresql".into(),
+            ));
         }
         config
             .application_name("peerchat")
@@ -187,7 +191,10 @@ mod tests {
         }
         for (url, host) in [
             ("postgres://peerchat@192.0.2.1/db?sslmode=disable", "192.0.2.1:5432/db"),
-            ("postgres://peerchat@localhost,db.example/db?sslmode=disable", "localhost:5432,db.example:5432/db"),
+            (
+                "postgres://peerchat@localhost,db.example/db?sslmode=disable",
+                "localhost:5432,db.example:5432/db",
+            ),
         ] {
             let error = refused(url);
             assert!(error.starts_with(&format!("postgres://peerchat@{host}: sslmode=disable ")), "{error}");

@@ -16,7 +16,8 @@ use crate::protocol::PublicKey;
 use crate::store::directory::strangers;
 
 /// The turn with that number and those after it, the first one without its changes.
-pub const TURNS: &str = "SELECT n, id, after, node, CASE WHEN n > $1 THEN changes END FROM turns WHERE n >= $1 ORDER BY n";
+pub const TURNS: &str =
+    "SELECT n, id, after, node, CASE WHEN n > $1 THEN changes END FROM turns WHERE n >= $1 ORDER BY n";
 
 /// Whether that node is lost; no row if it is not there.
 pub const LOST: &str = "SELECT lost FROM nodes WHERE id = $1";
@@ -77,7 +78,12 @@ pub async fn load(database: &Database) -> Result<(Snapshot, Mark), Problem> {
             observed: parsed(row, 4)?,
             strangers: strangers(get::<i16>(row, 5)?.into()),
         };
-        all.accounts.push(Account { id: get(row, 0)?, name: parsed(row, 1)?, key: key(row, 2)?, registration });
+        all.accounts.push(Account {
+            id: get(row, 0)?,
+            name: parsed(row, 1)?,
+            key: key(row, 2)?,
+            registration,
+        });
         Ok(())
     })
     .await?;

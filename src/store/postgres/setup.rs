@@ -44,7 +44,8 @@ const SETTINGS: &str = "
 /// # Errors
 /// If the server is too old.
 pub async fn settle_in(database: &Database) -> Result<(), Problem> {
-    let version = "SELECT current_setting('server_version'), current_setting('server_version_num')::integer / 10000";
+    let version =
+        "SELECT current_setting('server_version'), current_setting('server_version_num')::integer / 10000";
     let row = database.query_one(version, &[]).await?;
     if get::<i32>(&row, 1)?.cast_unsigned() < LEAST_SERVER {
         return Err(Problem::OldServer { found: get(&row, 0)?, least: LEAST_SERVER });

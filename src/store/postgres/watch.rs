@@ -69,7 +69,8 @@ impl Watch {
     fn wait_on(&mut self, own: NodeId, within: Duration) -> Result<bool, Problem> {
         let was_there = self.link.is_some();
         let deadline = Instant::now() + LOOK_WITHIN;
-        let said = self.asked(deadline, |link| link.listen(if was_there { within } else { Duration::ZERO }))?;
+        let said =
+            self.asked(deadline, |link| link.listen(if was_there { within } else { Duration::ZERO }))?;
         let own = own.to_string();
         // Without a connection nothing was heard.
         Ok(!was_there || said.iter().any(|node| *node != own))
@@ -78,7 +79,8 @@ impl Watch {
     /// Says that `own` is alive, and looks at all nodes. To be called each second.
     pub fn look(&mut self, own: NodeId) -> Result<Seen, PostgresError> {
         let deadline = Instant::now() + LOOK_WITHIN;
-        let seen = self.asked(deadline, |link| link.ask(deadline, async |database| look(database, own).await));
+        let seen =
+            self.asked(deadline, |link| link.ask(deadline, async |database| look(database, own).await));
         seen.map_err(|problem| self.place.error(problem))
     }
 
