@@ -30,27 +30,27 @@ use anyhow::{Context, ensure};
 use crossbeam_channel::bounded;
 use etcetera::BaseStrategy;
 
-use crate::accounts::ALONE;
 use crate::protocol::DISCOVERY_PORT;
-use crate::{cli, scheduling};
-// The one place that says which database it is.
-use crate::store::directory::Directory;
+use crate::store::postgres;
 use crate::time::Clock;
 use crate::transport::{self, Caps};
+use crate::{cli, scheduling};
 use admin::Admin;
 use control::Control;
-use registry::{Limit, Limits, Registry};
+use keeper::{Identity, Opened};
+use registry::{Limit, Limits};
 use relay::Relay;
 use relay::rules::Bounds;
 use server::{About, Server};
 
-pub use operator::{release, status};
+pub use operator::{copy, release, status};
 
 pub mod admin;
 pub mod awaited;
 pub mod connections;
 pub mod control;
 pub mod deadline_stream;
+mod keeper;
 pub mod mates;
 pub mod members;
 pub mod metrics;
@@ -64,6 +64,7 @@ pub mod relations;
 pub mod relay;
 mod server;
 pub mod sessions;
+mod shared;
 pub mod status;
 pub mod turns;
 pub mod users;
@@ -93,6 +94,18 @@ pub struct Options {
     /// The database [default: discovery.db in peerchat's data directory]
     #[arg(long, value_name = "FILE")]
     pub db: Option<PathBuf>,
+    /// Share a PostgreSQL database with other nodes, in place of --db: postgres://user@host/database
+    #[arg(long, value_name = "URL", conflicts_with = "db")]
+    pub store: Option<String>,
+    /// With --store: use a PostgreSQL whose standbys may lack what was confirmed
+    #[arg(long)]
+    pub allow_async: bool,
+    /// With --store: what this node is called [default: the machine's name and the port]
+    #[arg(long, value_name = "NAME", value_parser = keeper::node_name)]
+    pub node: Option<String>,
+    /// With --store: where clients of other nodes reach this one [default: where it listens]
+    #[arg(long, value_name = "IP:PORT", value_parser = cli::endpoint, requires = "store")]
+    advertise: Option<SocketAddr>,
     /// How many connections to let in
     #[arg(long, value_name = "N", default_value_t = DEFAULT_CONNECTIONS, value_parser = connections)]
     max_connections: usize,
@@ -149,6 +162,10 @@ fn connections(text: &str) -> Result<usize, String> {
 pub fn run(options: Options) -> anyhow::Result<()> {
     let Options {
         db,
+        store,
+        allow_async,
+        node,
+        advertise,
         max_connections,
         max_per_address,
         max_new_names,
@@ -177,19 +194,29 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let address = SocketAddr::new(ip, port);
     let listener = transport::listen(address).with_context(|| format!("can't listen on {address}"))?;
     let address = listener.local_addr().context("can't listen")?;
-    let path = db.map_or_else(default_database, Ok)?;
-    // Its errors name the file.
-    let directory = Directory::open(&path)?;
-    let keypair = directory.keypair().with_context(|| path.display().to_string())?;
-    let fingerprint = keypair.public();
     let limit =
         |given: Option<u32>, default| Limit { each: given.unwrap_or(default), loopback: given.is_some() };
     let limits = Limits {
         new_names: limit(max_new_names, DEFAULT_NEW_NAMES),
         questions: limit(max_questions, DEFAULT_QUESTIONS),
     };
-    let snapshot = directory.load().with_context(|| path.display().to_string())?;
-    let registry = Registry::new(ALONE, snapshot, limits);
+    let clock = Clock::start();
+    let identity = store.is_some().then(|| Identity {
+        name: node.unwrap_or_else(|| keeper::default_node_name(address)),
+        address: advertise.unwrap_or(address),
+    });
+    let path = match &identity {
+        None => db.map_or_else(default_database, Ok)?,
+        Some(identity) => operator::node_file(&identity.name)?,
+    };
+    let Opened { keeper, keypair, registry, place: database } = match &store {
+        None => keeper::open_alone(&path, limits)?,
+        Some(url) => {
+            operator::claim(&path)?;
+            keeper::open_shared(url, postgres::Options { allow_async }, limits, clock)?
+        }
+    };
+    let fingerprint = keypair.public();
 
     let (admin, questions) = Admin::open();
     let control = Control::open(&path, admin.clone())
@@ -208,7 +235,6 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         per_loopback: max_per_address.map(|most| most as usize),
         handshakes: HANDSHAKES,
     };
-    let clock = Clock::start();
     let relay = (!no_relay).then(|| {
         let [rate, total] = [relay_rate, relay_total].map(|kibibytes| u64::from(kibibytes) * 1024);
         let Caps { per_address, per_loopback, .. } = caps;
@@ -218,17 +244,19 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let rejected = connections::accept(listener, caps, keypair, relay.clone(), sender)
         .context("can't start the threads that are needed")?;
 
-    let database = path.display().to_string();
     tracing::info!(%address, database, key = %fingerprint, "listening");
-    let line = format!("discovery listening on {address}, database {database}, key {fingerprint}{metrics}");
+    let as_node = identity.as_ref().map_or_else(String::new, |identity| format!(", node {}", identity.name));
+    let line =
+        format!("discovery listening on {address}, database {database}, key {fingerprint}{as_node}{metrics}");
     // Standard output may be closed, which is no reason not to serve.
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-    let about = About { address, database, key: fingerprint, started: clock.now(), rejected, relay };
-    let served = Server::new(clock, registry, directory, control, about).serve(&events, &questions, &stopped);
+    let (key, started, place) = (fingerprint, clock.now(), database.clone());
+    let about = About { address, database, key, started, rejected, relay, node: identity };
+    let served = Server::new(clock, registry, keeper, control, about).serve(&events, &questions, &stopped);
     // Questions may come until here.
     drop(admin);
-    served.with_context(|| format!("{} can't be used any more", path.display()))
+    served.with_context(|| format!("{place} can't be used any more"))
 }
 
 fn default_database() -> anyhow::Result<PathBuf> {

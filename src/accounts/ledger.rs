@@ -55,6 +55,12 @@ impl<E> Trouble<E> {
             Self::Down(error) | Self::Broken(error) | Self::Fenced(error) | Self::Unusable(error) => error,
         }
     }
+
+    pub fn into_error(self) -> E {
+        match self {
+            Self::Down(error) | Self::Broken(error) | Self::Fenced(error) | Self::Unusable(error) => error,
+        }
+    }
 }
 
 /// See the module. All calls block, for a bounded time.
@@ -76,6 +82,9 @@ pub trait Ledger {
 
     /// Ends the turn without changes.
     fn roll_back(&mut self);
+
+    /// The number of the last turn that was told or given; 0 before any.
+    fn position(&self) -> i64;
 
     /// Returns the turns since the last that was told, without beginning one.
     fn read(&mut self) -> Result<Vec<Turn>, Trouble<Self::Error>>;

@@ -32,13 +32,17 @@ struct Arguments {
     /// Take a name from the key that has it, so that another key can register it, and end
     #[arg(long, value_name = "NAME", conflicts_with_all = SERVING, conflicts_with = "status")]
     release: Option<Name>,
+    /// Copy all that the database holds to an empty PostgreSQL database that several nodes can share, and end
+    #[arg(long, value_name = "URL", conflicts_with_all = SERVING, conflicts_with_all = ["status", "release", "store"])]
+    copy_to: Option<String>,
     /// Where logs go, in place of standard error
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
 }
 
 /// What only makes sense for a discovery that is to serve.
-const SERVING: [&str; 12] = [
+const SERVING: [&str; 13] = [
+    "advertise",
     "max_connections",
     "max_per_address",
     "max_new_names",
@@ -54,13 +58,12 @@ const SERVING: [&str; 12] = [
 ];
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { options, status, json, release, .. } = arguments;
-    if status {
-        return print(&discovery::status(options.db, json)?);
-    }
-    match release {
-        Some(name) => print(&discovery::release(options.db, &name)?),
-        None => discovery::run(options),
+    let Arguments { options, status, json, release, copy_to, .. } = arguments;
+    match (release, copy_to) {
+        _ if status => print(&discovery::status(options, json)?),
+        (Some(name), _) => print(&discovery::release(options, &name)?),
+        (_, Some(url)) => print(&discovery::copy(options, &url)?),
+        (None, None) => discovery::run(options),
     }
 }
 

@@ -188,6 +188,10 @@ impl Registry {
         }
     }
 
+    pub const fn node(&self) -> NodeId {
+        self.presences.own()
+    }
+
     /// Whether no other node changes what is kept.
     pub const fn is_alone(&self) -> bool {
         self.presences.own() == ALONE

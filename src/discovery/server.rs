@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
-use super::Directory;
 use super::admin::{self, Question};
 use super::connections::{Connections, Inbound};
 use super::control::Control;
+use super::keeper::{Identity, Keeper};
 use super::operator::log_release;
 use super::registry::{Action, Event, Registry, Side};
 use super::relay::Relay;
+use super::shared::Said;
 use super::status::{self, Status};
-use super::turns::{BATCH, Draw, Effects, Order, Released, Report, Turns, Work};
+use super::turns::{Draw, Effects, Order, Released, Report, Turns, Work};
+use crate::accounts::Change;
 use crate::logging::LogLimit;
 use crate::protocol::rendezvous::{RefusedCode, TOKEN, ToClient};
 use crate::protocol::{Name, PING_AFTER, PublicKey};
@@ -38,7 +40,7 @@ pub(super) struct Server {
     turns: Turns,
     /// Removed before the directory is unlocked: the next discovery has one at the same place.
     _control: Option<Control>,
-    directory: Directory,
+    keeper: Keeper,
     connections: Connections,
     /// No session is taken for dead before this.
     grace_until: Instant,
@@ -61,13 +63,15 @@ pub(super) struct About {
     pub started: Now,
     pub rejected: Arc<Rejected>,
     pub relay: Option<Relay>,
+    /// Which node this is, where there are others.
+    pub node: Option<Identity>,
 }
 
 impl Server {
     pub fn new(
         clock: Clock,
         registry: Registry,
-        directory: Directory,
+        keeper: Keeper,
         control: Option<Control>,
         about: About,
     ) -> Self {
@@ -75,7 +79,7 @@ impl Server {
             clock,
             turns: Turns::new(registry),
             _control: control,
-            directory,
+            keeper,
             connections: Connections::default(),
             grace_until: Instant::now(),
             log_limit: LogLimit::new(LOGGED_AGAIN),
@@ -93,15 +97,29 @@ impl Server {
         events: &Receiver<Inbound>,
         questions: &Receiver<Question>,
         stopped: &Receiver<()>,
-    ) -> store::Result<()> {
+    ) -> anyhow::Result<()> {
+        let served = self.serve_on(events, questions, stopped);
+        self.keeper.close();
+        served
+    }
+
+    fn serve_on(
+        &mut self,
+        events: &Receiver<Inbound>,
+        questions: &Receiver<Question>,
+        stopped: &Receiver<()>,
+    ) -> anyhow::Result<()> {
         let nothing = never();
+        let said = self.keeper.said();
+        self.introduce_itself();
         loop {
             let deadline = self.deadline();
-            let more = if self.turns.is_ready() { &nothing } else { events };
-            let mut asked = None;
+            let more = if self.turns.is_ready() || self.turns.is_full() { &nothing } else { events };
+            let (mut asked, mut heard) = (None, None);
             select! {
                 recv(stopped) -> _ => return Ok(()),
                 recv(questions) -> question => asked = question.ok(),
+                recv(said) -> said => heard = said.ok(),
                 recv(more) -> event => match event {
                     Ok(event) => self.take(event),
                     Err(_) => return Ok(()),
@@ -110,13 +128,16 @@ impl Server {
             }
             let woken = Instant::now();
             self.notice_lateness(deadline, woken);
-            while self.turns.waiting() < BATCH
+            while !self.turns.is_full()
                 && let Ok(event) = events.try_recv()
             {
                 self.take(event);
             }
             if let Some(question) = asked {
                 self.asked(question);
+            }
+            if let Some(said) = heard {
+                self.heard(said, woken)?;
             }
             let mut effects = Effects::default();
             let tick = woken >= self.grace_until;
@@ -168,6 +189,34 @@ impl Server {
         }
     }
 
+    /// Has the other nodes told that this one is there.
+    fn introduce_itself(&mut self) {
+        if let Some(identity) = &self.about.node {
+            let node = identity.node(self.turns.registry());
+            self.turns.take(Work::Nodes(Change::AddNode { node }));
+        }
+    }
+
+    fn heard(&mut self, said: Said, woken: Instant) -> anyhow::Result<()> {
+        match said {
+            Said::Report(report) => {
+                let is_anew = matches!(report, Report::Anew(_));
+                let mut effects = Effects::default();
+                self.turns.report(report, self.clock.now(), &mut self.about, &mut effects);
+                self.go_on(effects, woken)?;
+                if is_anew {
+                    self.introduce_itself();
+                }
+                Ok(())
+            }
+            Said::Nodes(change) => {
+                self.turns.take(Work::Nodes(change));
+                Ok(())
+            }
+            Said::Ended(error) => Err(error.into()),
+        }
+    }
+
     /// Carries out what may be done now, until the ledger has to be waited for.
     fn go_on(&mut self, mut effects: Effects, woken: Instant) -> store::Result<()> {
         loop {
@@ -182,11 +231,8 @@ impl Server {
 
     /// Returns what the ledger says to an order, if it says it at once.
     fn carry_out(&mut self, order: Order, now: Instant) -> store::Result<Option<Report>> {
-        let Order::Give(changes) = order else {
-            return Ok(None);
-        };
-        match self.directory.save(&changes) {
-            Ok(()) => Ok(Some(Report::Saved)),
+        match self.keeper.carry_out(order) {
+            Ok(report) => Ok(report),
             Err(error) if error.is_damage() => Err(error),
             Err(error) => {
                 self.failed_saves += 1;
@@ -244,7 +290,7 @@ impl Server {
     }
 
     fn status(&self) -> Status {
-        let About { address, database, key, started, rejected, relay } = &self.about;
+        let About { address, database, key, started, rejected, relay, node } = &self.about;
         let relay = relay.as_ref().map(Relay::figures);
         Status {
             version: env!("CARGO_PKG_VERSION"),
@@ -256,6 +302,10 @@ impl Server {
             figures: self.turns.registry().figures(),
             failed_saves: self.failed_saves,
             relay,
+            node: node
+                .as_ref()
+                .zip(self.keeper.standing())
+                .map(|(node, standing)| status::Standing::new(&node.name, standing)),
             refused: status::refused(&self.refusals, rejected, relay.unwrap_or_default()),
         }
     }
@@ -278,6 +328,6 @@ impl Draw for About {
     }
 
     fn address(&self) -> SocketAddr {
-        self.address
+        self.node.as_ref().map_or(self.address, |node| node.address)
     }
 }

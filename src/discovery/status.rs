@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use super::registry::Figures;
 use super::relay::rules as relay;
+use super::shared;
 use super::users::ByStrangers;
+use crate::accounts::NodeId;
 use crate::protocol::PublicKey;
 use crate::protocol::rendezvous::RefusedCode;
 use crate::transport::Rejected;
@@ -50,6 +52,69 @@ pub fn refused(
     before.into_iter().chain(after).chain(relayed).collect()
 }
 
+/// How a node stands among the others with which it shares its ledger.
+#[derive(Clone, Debug, Serialize)]
+pub struct Standing {
+    pub name: String,
+    pub id: NodeId,
+    /// How many turns of others it does not know yet.
+    pub lag: u64,
+    /// How many turns there have been, of all nodes.
+    pub turns: u64,
+    pub others: Vec<Other>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Other {
+    pub name: String,
+    pub id: NodeId,
+    pub address: SocketAddr,
+    /// "up", "away" (without its connection to the ledger), or "lost".
+    pub state: &'static str,
+}
+
+impl Standing {
+    pub fn new(name: &str, standing: shared::Standing) -> Self {
+        let shared::Standing { own, lag, turns, nodes } = standing;
+        let others = nodes.into_iter().filter(|node| node.id != own).map(|node| Other {
+            name: node.name,
+            id: node.id,
+            address: node.address,
+            state: match (node.lost, node.leased) {
+                (true, _) => "lost",
+                (false, true) => "up",
+                (false, false) => "away",
+            },
+        });
+        Self { name: name.into(), id: own, lag, turns, others: others.collect() }
+    }
+
+    fn text(&self) -> String {
+        let Self { name, id, lag, others, .. } = self;
+        let mut text = format!("node          {name} (run {id}), {lag} turns behind\n");
+        for Other { name, id, address, state } in others {
+            // Writing into a String does not fail.
+            let _ = writeln!(text, "other node    {name} (run {id}) at {address}: {state}");
+        }
+        text
+    }
+
+    fn metrics(&self) -> Vec<(&'static str, &'static str, &'static str, Vec<(String, i128)>)> {
+        let one = |value: u64| vec![(String::new(), i128::from(value))];
+        let states = ["up", "away", "lost"].map(|state| {
+            let count = self.others.iter().filter(|other| other.state == state).count();
+            (format!("{{state=\"{state}\"}}"), count as i128)
+        });
+        let node = vec![(format!("{{node=\"{}\"}}", self.name), 1)];
+        vec![
+            ("node_info", "gauge", "What this node is called.", node),
+            ("other_nodes", "gauge", "The other nodes, by how they are.", states.into()),
+            ("turns_total", "counter", "Turns of all nodes.", one(self.turns)),
+            ("turns_behind", "gauge", "Turns of other nodes that this one does not know yet.", one(self.lag)),
+        ]
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     pub version: &'static str,
@@ -64,6 +129,9 @@ pub struct Status {
     pub figures: Figures,
     /// `None` if nothing is relayed.
     pub relay: Option<relay::Figures>,
+    /// `None` for a discovery that is alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<Standing>,
     pub failed_saves: u64,
     pub refused: BTreeMap<&'static str, u64>,
 }
@@ -71,8 +139,10 @@ pub struct Status {
 impl Status {
     /// For people.
     pub fn text(&self) -> String {
-        let Self { version, address, database, key, uptime, figures, relay, failed_saves, refused, .. } =
-            self;
+        let Self {
+            version, address, database, key, uptime, figures, relay, node, failed_saves, refused, ..
+        } = self;
+        let node = node.as_ref().map_or_else(String::new, Standing::text);
         let Figures { users, online, sessions, connections, requests, refusals, strangers } = figures;
         let ByStrangers { open, ask, all, closed } = strangers;
         let uptime = SignedDuration::from_secs(i64::try_from(*uptime).unwrap_or(i64::MAX));
@@ -99,6 +169,7 @@ impl Status {
              refusals      {refusals}\n\
              strangers     open {open}, ask {ask}, all {all}, closed {closed}\n\
              relayed       {relay}\n\
+             {node}\
              failed saves  {failed_saves}\n\
              refused       {refused}\n"
         )
@@ -134,8 +205,9 @@ impl Status {
             ("failed_saves_total", "counter", "Transactions that could not be saved.", saves),
             ("refusals_total", "counter", "Refusals, by reason.", refused),
         ];
+        let of_nodes = self.node.iter().flat_map(Standing::metrics);
         let mut text = String::new();
-        for (name, kind, help, samples) in metrics {
+        for (name, kind, help, samples) in metrics.into_iter().chain(of_nodes) {
             // Writing into a String does not fail.
             let _ = writeln!(text, "# HELP peerchat_{name} {help}\n# TYPE peerchat_{name} {kind}");
             for (labels, value) in samples {

@@ -21,7 +21,9 @@ use crate::transport::ConnectionId;
 use crate::undo::Transactional;
 
 /// How many events one turn may hold; what arrived together in one frame is not torn apart.
-pub const BATCH: usize = 1024;
+const BATCH: usize = 1024;
+/// How much may wait for a turn; readers wait when it is more.
+const MAX_HELD: usize = 64 * BATCH;
 /// No further event is decided on in a turn that has led to this many actions.
 const MAX_ACTIONS: usize = 32 * 1024;
 
@@ -164,9 +166,9 @@ impl Turns {
         &self.registry
     }
 
-    /// How many events have arrived and were not looked at.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
+    /// Whether nothing more is to be taken before the ledger has said something.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= BATCH || self.held.len() >= MAX_HELD
     }
 
     /// Whether [`step`](Self::step) has something to do at once.
@@ -212,6 +214,10 @@ impl Turns {
     /// Goes on after the ledger has said something.
     pub fn report(&mut self, report: Report, now: Now, draw: &mut impl Draw, effects: &mut Effects) {
         match report {
+            Report::Taken(turns) if matches!(self.state, State::Down) => {
+                self.apply(&turns, now, effects);
+                effects.order = Some(Order::RollBack);
+            }
             Report::Taken(turns) => {
                 self.apply(&turns, now, effects);
                 self.decide_turn(now, draw, effects);

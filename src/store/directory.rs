@@ -180,6 +180,10 @@ impl Ledger for Directory {
 
     fn roll_back(&mut self) {}
 
+    fn position(&self) -> i64 {
+        0
+    }
+
     fn read(&mut self) -> Result<Vec<Turn>, Trouble<StoreError>> {
         Ok(Vec::new())
     }

@@ -100,6 +100,11 @@ impl Postgres {
         self.connect(deadline).map(drop)
     }
 
+    /// Where it is, without the password.
+    pub fn place(&self) -> String {
+        self.place.shown.clone()
+    }
+
     /// The key of discovery, which all nodes have.
     pub fn keypair(&mut self) -> Result<Keypair, PostgresError> {
         let deadline = Instant::now() + CALL_WITHIN;
@@ -339,6 +344,10 @@ impl Ledger for Postgres {
             Err(Failure::Refused(problem)) => Given::Refused(self.trouble(problem)),
             Err(Failure::Unsure(problem)) => Given::Unsure(self.trouble(problem)),
         }
+    }
+
+    fn position(&self) -> i64 {
+        self.last.map_or(0, |last| last.number)
     }
 
     fn roll_back(&mut self) {

@@ -288,6 +288,10 @@ impl Ledger for Model {
         }
     }
 
+    fn position(&self) -> i64 {
+        self.seen.0 as i64
+    }
+
     fn roll_back(&mut self) {
         self.truth.borrow_mut().end_turn_of(self.node);
     }

@@ -30,7 +30,7 @@ pub struct Place {
     pub config: Config,
     /// None where the way stays on this machine.
     pub tls: Option<MakeRustlsConnect>,
-    shown: String,
+    pub shown: String,
 }
 
 impl Place {
