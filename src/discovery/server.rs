@@ -201,6 +201,10 @@ impl Server {
         match said {
             Said::Report(report) => {
                 let is_anew = matches!(report, Report::Anew(_));
+                if matches!(report, Report::Refused | Report::Unsure) {
+                    self.failed_saves += 1;
+                    "PostgreSQL did not take it; see the log of discovery".clone_into(&mut self.failure);
+                }
                 let mut effects = Effects::default();
                 self.turns.report(report, self.clock.now(), &mut self.about, &mut effects);
                 self.go_on(effects, woken)?;

@@ -3,7 +3,7 @@
 -- then breaks no index.
 
 CREATE TABLE ledger (
-    only          boolean PRIMARY KEY CHECK (only),
+    is_only       boolean PRIMARY KEY CHECK (is_only),
     format        integer NOT NULL,
     secret        bytea NOT NULL CHECK (octet_length(secret) = 32),
     -- The highest id that an account has ever had.

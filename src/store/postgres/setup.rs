@@ -82,12 +82,12 @@ pub async fn make_schema(database: &Database) -> Result<(), Problem> {
         }
         database.batch_execute(include_str!("schema.sql")).await?;
         let keypair = Keypair::generate()?;
-        let insert = "INSERT INTO ledger (only, format, secret, last_user_id) VALUES (true, $1, $2, 0)";
+        let insert = "INSERT INTO ledger (is_only, format, secret, last_user_id) VALUES (true, $1, $2, 0)";
         database.execute(insert, &[&FORMAT, &&keypair.secret()[..]]).await?;
         // The turn before the first: also where there is none yet, one ledger is told from another.
         let first = "INSERT INTO turns (n, id, after, node, at, changes) VALUES (0, $1, $2, 0, now(), $3)";
-        let no_changes = [0x80];
-        database.execute(first, &[&&random()?[..], &&[0; 16][..], &&no_changes[..]]).await?;
+        let no_changes = [0x80_u8];
+        database.execute(first, &[&&random()?[..], &&TurnId::default()[..], &&no_changes[..]]).await?;
     }
     Ok(database.batch_execute("COMMIT").await?)
 }

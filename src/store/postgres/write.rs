@@ -1,6 +1,8 @@
 //! The statements that write a turn. Each writes all rows of one table that change alike, from one array a column.
 
-use futures_util::future::join_all;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+
 use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 
@@ -10,9 +12,6 @@ use super::link::Database;
 use crate::accounts::{Account, Node, NodeId, Presence, Registration, UserId};
 use crate::protocol::codec;
 use crate::store::directory::number;
-
-/// How many statements are sent before the first is answered: `join_all` keeps to no order with more than 30.
-const AT_ONCE: usize = 24;
 
 /// A statement and its parameters.
 pub struct Write<'c> {
@@ -45,26 +44,31 @@ impl<'c> Write<'c> {
 /// one that fails, PostgreSQL carries out none, and takes the commit for a rollback.
 pub async fn commit(database: &Database, mut writes: Vec<Write<'_>>) -> Result<(), Failure> {
     writes.push(Write::new("COMMIT", []));
-    let refused = |error: Error| Failure::Refused(error.into());
     for write in &writes {
-        database.prepared(write.sql).await.map_err(refused)?;
+        let prepared = database.prepared(write.sql).await;
+        prepared.map_err(|error| Failure::Refused(error.into()))?;
     }
-    let mut chunks = writes.chunks(AT_ONCE).peekable();
-    while let Some(some) = chunks.next() {
-        let done = join_all(some.iter().map(|write| write.execute(database))).await;
-        let is_last = chunks.peek().is_none();
-        for (place, result) in done.into_iter().enumerate() {
-            let Err(error) = result else { continue };
-            let is_commit = is_last && place + 1 == some.len();
-            let is_answer = error.as_db_error().is_some();
-            return Err(if !is_last || (is_answer && !is_commit) {
-                refused(error)
-            } else {
-                Failure::Unsure(error.into())
-            });
+    let mut running: Vec<_> = writes.iter().map(|write| Some(Box::pin(write.execute(database)))).collect();
+    let commit = running.len() - 1;
+    let mut is_commit_sent = false;
+    poll_fn(|context| {
+        for (place, slot) in running.iter_mut().enumerate() {
+            let Some(write) = slot else { continue };
+            // The first time sends it, unless it can't be encoded: then the commit must not follow.
+            match write.as_mut().poll(context) {
+                Poll::Ready(Ok(())) => *slot = None,
+                Poll::Ready(Err(error)) => {
+                    let is_answer = error.as_db_error().is_some();
+                    let is_refused = !is_commit_sent || (is_answer && place < commit);
+                    let kind = if is_refused { Failure::Refused } else { Failure::Unsure };
+                    return Poll::Ready(Err(kind(error.into())));
+                }
+                Poll::Pending => is_commit_sent |= place == commit,
+            }
         }
-    }
-    Ok(())
+        if running.iter().all(Option::is_none) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
 }
 
 /// What steps come to.
@@ -104,7 +108,7 @@ fn write_users<'c>(Rows { added, moved, seen, .. }: &Rows<'c>, writes: &mut Vec<
         let added: Vec<_> = added.values().collect();
         writes.push(Write::new(
             "INSERT INTO users (id, name, key, address, observed, strangers, registered, seen)
-             SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::smallint[],
+             SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::bigint[],
                                   $7::bigint[], $8::bigint[])",
             [
                 column!(added, (account, ..) => account.id),
@@ -127,7 +131,7 @@ fn write_users<'c>(Rows { added, moved, seen, .. }: &Rows<'c>, writes: &mut Vec<
             moved.iter().map(|(user, (registration, now))| (*user, *registration, *now)).collect();
         writes.push(Write::new(
             "UPDATE users SET address = it.address, observed = it.observed, strangers = it.strangers, seen = it.seen
-             FROM unnest($1::bigint[], $2::text[], $3::text[], $4::smallint[], $5::bigint[])
+             FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
                   AS it (id, address, observed, strangers, seen)
              WHERE users.id = it.id",
             [
