@@ -78,13 +78,17 @@ impl Link {
             let mut question = pin!(question(database));
             let answer = poll_fn(|context| {
                 heard.hear(messages, context);
-                question.as_mut().poll(context)
+                match question.as_mut().poll(context) {
+                    // Nothing answers any more.
+                    Poll::Pending if heard.closed.is_some() => Poll::Ready(None),
+                    answer => answer.map(Some),
+                }
             });
             timeout(left(deadline), answer).await
         });
-        let answer = answered.unwrap_or_else(|_| {
+        let answer = answered.ok().flatten().unwrap_or_else(|| {
             *broken = true;
-            Err(Problem::Slow)
+            Err(heard.closed.take().map_or(Problem::Slow, Problem::Failed))
         });
         // Why the connection was closed says more than that it was.
         match (answer, heard.closed.take()) {
