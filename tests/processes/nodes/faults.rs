@@ -1,0 +1,197 @@
+//! Nodes that die and hang, and a PostgreSQL that goes away, while users come and change things.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use peerchat::protocol::PublicKey;
+use peerchat::protocol::rendezvous::Identity;
+
+use super::*;
+
+/// Names that were acknowledged, with their keys.
+type Acknowledged = Arc<Mutex<Vec<(String, PublicKey)>>>;
+
+/// Users who register at whatever node answers, until it is dropped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    acknowledged: Acknowledged,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(nodes: &Nodes, threads: usize) -> Self {
+        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Acknowledged::default());
+        let count = Arc::new(AtomicUsize::new(0));
+        let threads = (0..threads)
+            .map(|first| {
+                let (stop, acknowledged, count) = (Arc::clone(&stop), Arc::clone(&acknowledged), Arc::clone(&count));
+                let addresses = nodes.addresses.clone();
+                thread::spawn(move || {
+                    for attempt in first.. {
+                        if stop.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let user = format!("user-{}", count.fetch_add(1, Ordering::Relaxed));
+                        if let Some(key) = try_register(addresses[attempt % addresses.len()], &user) {
+                            acknowledged.lock().unwrap().push((user, key));
+                        }
+                    }
+                })
+            })
+            .collect();
+        Self { stop, acknowledged, threads }
+    }
+
+    fn count(&self) -> usize {
+        self.acknowledged.lock().unwrap().len()
+    }
+
+    /// Waits until so many more have been acknowledged.
+    fn wait_for(&self, more: usize) {
+        let wanted = self.count() + more;
+        let deadline = Instant::now() + 3 * DEADLINE;
+        while self.count() < wanted {
+            assert!(Instant::now() < deadline, "{} of {wanted}", self.count());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn end(mut self) -> Vec<(String, PublicKey)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
+        std::mem::take(&mut *self.acknowledged.lock().unwrap())
+    }
+}
+
+fn try_register(at: SocketAddr, user: &str) -> Option<PublicKey> {
+    let own = keypair();
+    let mut raw = Raw::try_connect(at, &own).ok()?;
+    raw.stream.set_read_timeout(Some(Duration::from_secs(3))).ok()?;
+    raw.try_say(&register(user, 1)).ok()?;
+    match raw.try_hear()? {
+        ToClient::Registered(_) => Some(own.public()),
+        _ => None,
+    }
+}
+
+/// At each node each of these names is that key's, and no other one's.
+fn expect_all(nodes: &Nodes, acknowledged: &[(String, PublicKey)]) {
+    for number in 0..nodes.all.len() {
+        let (mut asker, _) = Raw::synced(nodes.at(number), &keypair(), &format!("judge-{number}"), 1);
+        for (user, key) in acknowledged {
+            let identity = Identity { key: *key, name: Some(name(user)) };
+            assert_eq!(asker.ask(&identify(*key)), ToClient::Identity(identity), "node {number}");
+        }
+    }
+}
+
+#[test]
+fn who_comes_back_in_time_is_not_called_offline_and_who_does_not_is() {
+    let Some(mut nodes) = Nodes::start(3) else { return };
+    let [alice_key, bob_key, carol_key] = [keypair(), keypair(), keypair()];
+    let (mut alice, _) = Raw::synced(nodes.at(0), &alice_key, "alice", 1);
+    let (mut bob, _) = Raw::synced(nodes.at(1), &bob_key, "bob", 2);
+    let (mut carol, _) = Raw::synced(nodes.at(1), &carol_key, "carol", 3);
+    connect((&mut alice, "alice"), (&mut bob, "bob"));
+    connect((&mut alice, "alice"), (&mut carol, "carol"));
+    alice.nothing_unheard();
+    nodes.kill(1);
+    let (_bob, _) = Raw::synced(nodes.at(2), &bob_key, "bob", 2);
+    // Longer than a client waits for anything: nodes have just started, and then their users have time to come back.
+    alice.stream.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
+    loop {
+        match keep_alive(&mut alice) {
+            ToClient::Status(status) if status.online == Some(false) => {
+                assert_eq!(status.name, name("carol"));
+                break;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The next message but a pong, while discovery hears from this session.
+fn keep_alive(raw: &mut Raw) -> ToClient {
+    loop {
+        raw.say(&ToDiscovery::Ping);
+        match raw.hear().expect("the session stands") {
+            ToClient::Pong => thread::sleep(Duration::from_millis(100)),
+            other => return other,
+        }
+    }
+}
+
+#[test]
+fn a_node_that_hangs_keeps_the_others_from_nothing_and_ends_its_sessions() {
+    let Some(nodes) = Nodes::start(3) else { return };
+    let own = keypair();
+    let (there, _) = Raw::synced(nodes.at(2), &own, "alice", 1);
+    let load = Load::start(&nodes, 4);
+    load.wait_for(20);
+    nodes.node(2).signal("-STOP");
+    load.wait_for(100);
+    nodes.node(2).signal("-CONT");
+    load.wait_for(20);
+    // It was ended in its silence, or holds its session on.
+    drop(there);
+    let (mut again, _) = Raw::synced(nodes.at(0), &own, "alice", 1);
+    again.nothing_unheard();
+    let acknowledged = load.end();
+    expect_all(&nodes, &acknowledged);
+}
+
+#[test]
+fn a_database_that_starts_again_loses_nothing() {
+    let Some(cluster) = postgres::Cluster::start(&[]) else { return };
+    let cluster: &'static postgres::Cluster = Box::leak(Box::new(cluster));
+    let nodes = Nodes::over(cluster.place(), 2);
+    let (mut alice, _) = Raw::synced(nodes.at(0), &keypair(), "alice", 1);
+    let load = Load::start(&nodes, 4);
+    for _ in 0..3 {
+        load.wait_for(20);
+        cluster.restart();
+    }
+    load.wait_for(20);
+    let acknowledged = load.end();
+    expect_all(&nodes, &acknowledged);
+    alice.nothing_unheard();
+}
+
+#[test]
+fn kills_and_stops_under_load_lose_nothing_that_was_acknowledged() {
+    storm(12);
+}
+
+/// The figure of the documentation.
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_kills_and_stops() {
+    storm(100);
+}
+
+fn storm(faults: usize) {
+    let Some(cluster) = postgres::Cluster::start(&[]) else { return };
+    let cluster: &'static postgres::Cluster = Box::leak(Box::new(cluster));
+    let mut nodes = Nodes::over(cluster.place(), 3);
+    let load = Load::start(&nodes, 6);
+    for fault in 0..faults {
+        load.wait_for(5);
+        let node = fault % 3;
+        match fault % 4 {
+            0 | 2 => {
+                nodes.kill(node);
+                nodes.start_again(node);
+            }
+            1 => {
+                nodes.node(node).signal("-STOP");
+                load.wait_for(5);
+                nodes.node(node).signal("-CONT");
+            }
+            _ => cluster.restart(),
+        }
+    }
+    load.wait_for(20);
+    let acknowledged = load.end();
+    println!("{} acknowledged", acknowledged.len());
+    expect_all(&nodes, &acknowledged);
+}
