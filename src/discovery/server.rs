@@ -253,7 +253,7 @@ impl Server {
                 let asked = self.about.relay.as_ref().map(|relay| relay.ask(sides));
                 let [asker, other] = sides;
                 let told = |Side { session, with, .. }: &Side, ticket, dials| {
-                    send(*session, ToClient::Relay(Ticket { name: with.clone(), ticket, dials }))
+                    send(*session, ToClient::Relay(Ticket { name: with.clone(), ticket, dials, at: None }))
                 };
                 match asked.unwrap_or(Err(RefusedCode::RELAY_OFF)) {
                     Ok(None) => Vec::new(),

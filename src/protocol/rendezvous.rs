@@ -72,12 +72,16 @@ pub struct Register {
     /// Other addresses of its interfaces, at most [`MAX_LOCAL`]: private ones of IPv4, global ones of IPv6.
     #[cbor(n(7), with = "lists::hosts", has_nil)]
     pub local: Vec<IpAddr>,
+    /// How many times this start of the client has dialled discovery before: of two sessions of one start the one with
+    /// the higher number is the newer.
+    #[cbor(n(8), default)]
+    pub dial: u32,
 }
 
 impl Register {
-    /// Of a client that is reached nowhere else, as far as it knows.
+    /// Of a client that dials for the first time, and is reached nowhere else as far as it knows.
     pub const fn new(name: Name, listen: SocketAddr, start: Option<u64>, strangers: Strangers) -> Self {
-        Self { name, listen, start, strangers, port: 0, rtt: 0, mapped: None, local: Vec::new() }
+        Self { name, listen, start, strangers, port: 0, rtt: 0, mapped: None, local: Vec::new(), dial: 0 }
     }
 }
 
@@ -364,6 +368,9 @@ pub struct Ticket {
     /// Whether this side begins the handshake between the two, as if it had dialled the other.
     #[n(2)]
     pub dials: bool,
+    /// The node of discovery that relays; `None` for the one that the session is with.
+    #[cbor(n(3), with = "address::option", has_nil)]
+    pub at: Option<SocketAddr>,
 }
 
 /// Whether a user asks for a channel.
@@ -409,7 +416,7 @@ mod tests {
         let mapped = Some("192.0.2.1:4001".parse().unwrap());
         let strangers = Strangers::Ask;
         let register = Register::new(name(), listen, None, strangers);
-        ToDiscovery::Register(Register { port: 4002, rtt: 30, mapped, local, ..register })
+        ToDiscovery::Register(Register { port: 4002, rtt: 30, mapped, local, dial: 3, ..register })
     }
 
     #[test]
@@ -456,7 +463,8 @@ mod tests {
             status(also(0)),
             ToClient::Punch(punch(addresses.clone())),
             ToClient::Punch(punch(vec![])),
-            ToClient::Relay(Ticket { name: name(), ticket: [9; TOKEN], dials: true }),
+            ToClient::Relay(Ticket { name: name(), ticket: [9; TOKEN], dials: true, at: None }),
+            ToClient::Relay(Ticket { name: name(), ticket: [9; TOKEN], dials: false, at: Some(observed) }),
             ToClient::Registered(Registered { address, observed }),
             ToClient::Refused(Refused { code: RefusedCode::TOO_SOON, name: Some(name()) }),
         ];
@@ -485,8 +493,19 @@ mod tests {
     }
 
     #[test]
+    fn the_number_of_a_dial_may_be_missing() {
+        let mut frame = Vec::new();
+        codec::encode(&register(vec![]), &mut frame);
+        assert_eq!(frame.split_off(frame.len() - 2), [8, 3]);
+        let fields = frame.iter().position(|byte| byte >> 5 == 5).unwrap();
+        frame[fields] -= 1;
+        let said = codec::decode::<ToDiscovery>(&frame).unwrap();
+        assert!(matches!(said.as_slice(), [ToDiscovery::Register(Register { dial: 0, rtt: 30, .. })]));
+    }
+
+    #[test]
     fn a_token_has_its_length() {
-        let ticket = Ticket { name: name(), ticket: [9; TOKEN], dials: false };
+        let ticket = Ticket { name: name(), ticket: [9; TOKEN], dials: false, at: None };
         let mut frame = Vec::new();
         codec::encode(&ToClient::Relay(ticket), &mut frame);
         let at = frame.windows(2).position(|two| two == [0x50, 9]).unwrap();

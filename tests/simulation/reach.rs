@@ -169,7 +169,10 @@ impl World {
                     std::mem::swap(&mut tickets[1], &mut self.broken.ticket);
                 }
                 let told = |(side, ticket, dials): (&Side, [u8; TOKEN], bool)| {
-                    (side.session, ToClient::Relay(Ticket { name: side.with.clone(), ticket, dials }))
+                    (
+                        side.session,
+                        ToClient::Relay(Ticket { name: side.with.clone(), ticket, dials, at: None }),
+                    )
                 };
                 [(asker, tickets[0], true), (other, tickets[1], false)].map(told).into()
             }

@@ -125,7 +125,7 @@ pub(super) fn punch(node: &mut Node, punch: &Punch) {
 
 /// Discovery joins this client with a user.
 pub(super) fn relay(node: &mut Node, ticket: &Ticket) {
-    let Ticket { name, ticket, dials } = ticket;
+    let Ticket { name, ticket, dials, .. } = ticket;
     let (Some(id), Some(path)) = (node.roster.named(name), node.outside.path()) else {
         return;
     };

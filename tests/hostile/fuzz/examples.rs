@@ -277,6 +277,7 @@ fn to_discovery() -> Vec<ToDiscovery> {
             rtt: 30,
             mapped: start.map(|_| v4),
             local: vec![v4.ip(), v6.ip()],
+            dial: 70_000,
             ..Register::new(name("alice"), listen, start, strangers)
         })
     };
@@ -341,8 +342,8 @@ fn to_client() -> Vec<ToClient> {
         ToClient::Superseded(Registered { address: v6, observed: v4 }),
         ToClient::Dropped(About { name: name("bob") }),
         ToClient::Punch(Punch { name: name("bob"), token: [7; TOKEN], wait: 40, addresses: vec![v4, v6] }),
-        ToClient::Relay(Ticket { name: name("bob"), ticket: [7; TOKEN], dials: true }),
-        ToClient::Relay(Ticket { name: name("carol"), ticket: [8; TOKEN], dials: false }),
+        ToClient::Relay(Ticket { name: name("bob"), ticket: [7; TOKEN], dials: true, at: None }),
+        ToClient::Relay(Ticket { name: name("carol"), ticket: [8; TOKEN], dials: false, at: Some(v6) }),
     ];
     for said in &all {
         match said {

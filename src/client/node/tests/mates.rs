@@ -353,7 +353,7 @@ fn a_member_is_punched_and_relayed() {
     let actions = world.discovery(&[ToClient::Punch(punch.clone())]);
     assert!(actions.iter().any(|action| matches!(action, Action::Punch { key: BOB, .. })), "{actions:?}");
     for dials in [true, false] {
-        let ticket = Ticket { name: name("bob"), ticket: [2; 16], dials };
+        let ticket = Ticket { name: name("bob"), ticket: [2; 16], dials, at: None };
         let actions = world.discovery(&[ToClient::Relay(ticket)]);
         let key = dials.then_some(BOB);
         let relays =
