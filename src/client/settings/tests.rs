@@ -29,7 +29,7 @@ fn the_file_that_is_written_says_nothing() {
 fn every_line_of_the_file_that_is_written_can_be_put_in_force() {
     let settings = parse(&uncommented()).unwrap();
     // None of the keys is left without a value.
-    assert!(!format!("{:?}", settings.general).contains("None"), "{settings:#?}");
+    assert!(!format!("{:?}", settings.general).contains(": None"), "{settings:#?}");
     assert_eq!(settings.user(), Some(&name("alice")));
     assert_eq!(settings.general.data_dir, Some("/home/alice/.local/share/peerchat".into()));
     assert_eq!(settings.aliases.find("j"), Some("JOIN #$1"));
