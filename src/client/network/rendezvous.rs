@@ -89,6 +89,7 @@ impl Network {
                     return Ok(());
                 }
                 Ok(Progress::Dialled(place, Err(error))) => {
+                    tracing::info!(at = %place.remote, %error, "discovery is not reached there");
                     round.failed(Instant::now(), place, problem(error));
                 }
                 // It is time for the next one.

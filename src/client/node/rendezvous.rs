@@ -10,7 +10,7 @@
 //!
 //! - `keys`: which key it must prove.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,8 @@ const LAST_RETRY: Duration = Duration::from_secs(15);
 /// The back-off where trying again soon is of no use: the name is taken, the key is another one.
 const HOPELESS_RETRY: Duration = Duration::from_secs(60);
 
+/// How many places are named in one line.
+const NAMED: usize = 8;
 /// A session that lasted so long shows that discovery works there: those that led to nothing before it may do so too now.
 /// After a shorter one they stay out of the round, or two that fail at once would take turns without end.
 const STEADY: Duration = LAST_RETRY;
@@ -51,8 +53,12 @@ pub struct Rendezvous {
     others: Arc<[SocketAddr]>,
     /// Those that have led to nothing in this round: they are not dialled again before its end.
     tried: Vec<SocketAddr>,
+    /// What went wrong in this round, by where, so that two rounds in which the same goes wrong read the same.
+    troubles: BTreeMap<String, String>,
     /// When the session that there is, or was last, was registered.
     registered_at: Option<Instant>,
+    /// Why it has last refused to register this account, since it was registered.
+    refusal: Option<RefusedCode>,
     /// How many rounds in a row were in vain.
     failures: u32,
     last_received: Instant,
@@ -103,7 +109,9 @@ impl Rendezvous {
             remote: None,
             others: Arc::default(),
             tried: Vec::new(),
+            troubles: BTreeMap::new(),
             registered_at: None,
+            refusal: None,
             failures: 0,
             last_received: now.mono,
             last_sent: now.mono,
@@ -211,8 +219,8 @@ impl Rendezvous {
         self.keys.offered(missed);
         let is_key = |one: &Missed| matches!(one.problem, Problem::WrongKey { .. });
         let hopeless = self.tried.is_empty() && missed.iter().all(is_key);
-        let detail = if missed.is_empty() { self.told.detail.clone() } else { self.keys.why(missed) };
-        self.down(fx, detail, if hopeless { HOPELESS_RETRY } else { FIRST_RETRY });
+        self.troubles.extend(missed.iter().map(|one| (one.at.clone(), self.keys.in_words(one))));
+        self.end_round(fx, if hopeless { HOPELESS_RETRY } else { FIRST_RETRY });
     }
 
     /// The user accepts a key that discovery was refused for, if the digits name it. Returns that key, which is to be
@@ -253,17 +261,29 @@ impl Rendezvous {
     }
 
     /// The session is over: tries the others, if there are any that have not just led to nothing as well.
-    fn next(&mut self, fx: &mut Effects, detail: String) {
+    fn next(&mut self, fx: &mut Effects, why: String) {
         let now = fx.now.mono;
         if self.registered_at.is_some_and(|since| now >= since + STEADY) {
             self.tried.clear();
+            self.troubles.clear();
         }
         self.tried.extend(self.remote);
+        self.troubles.insert(self.at.clone(), why.clone());
         if self.others.iter().all(|other| self.tried.contains(other)) {
-            return self.down(fx, detail, FIRST_RETRY);
+            return self.end_round(fx, FIRST_RETRY);
         }
         self.phase = Phase::Waiting(now);
-        self.tell(fx, UpDown::Down, detail);
+        // That there was none before, the user knows; why, the end of the round tells.
+        if self.told.state == UpDown::Up {
+            self.tell(fx, UpDown::Down, why);
+        }
+    }
+
+    fn end_round(&mut self, fx: &mut Effects, first_retry: Duration) {
+        let mut words: Vec<String> = self.troubles.values().take(NAMED).cloned().collect();
+        let more = self.troubles.len().saturating_sub(NAMED);
+        words.extend((more > 0).then(|| format!("and {more} more")));
+        self.down(fx, words.join("; "), first_retry);
     }
 
     /// An attempt to reach discovery came to nothing.
@@ -276,6 +296,7 @@ impl Rendezvous {
     fn down(&mut self, fx: &mut Effects, detail: String, first_retry: Duration) {
         self.ended = true;
         self.tried.clear();
+        self.troubles.clear();
         let most = LAST_RETRY.max(first_retry);
         let wait = first_retry.saturating_mul(1 << self.failures.min(16)).min(most);
         self.failures += 1;
@@ -303,6 +324,7 @@ impl Rendezvous {
         if let Some(session) = self.session() {
             self.phase = Phase::Up(session);
             self.failures = 0;
+            self.refusal = None;
             self.ended = true;
             self.registered_at.get_or_insert(fx.now.mono);
             if !self.others.is_empty() {
@@ -324,9 +346,9 @@ impl Rendezvous {
         let taken = matches!(code, RefusedCode::NAME_TAKEN | RefusedCode::KEY_IN_USE | RefusedCode::RELEASED);
         let kind = if taken { Code::NameTaken } else { Code::Refused };
         let advice = if taken { "; choose another name, or use the journal that holds its key" } else { "" };
-        let with = if self.others.is_empty() { String::new() } else { format!(" with {}", self.at) };
+        let with = if taken || self.others.is_empty() { String::new() } else { format!(" with {}", self.at) };
         let detail = format!("{user} can't be registered{with}: {code}{advice}");
-        if self.told.detail != detail {
+        if self.refusal.replace(code) != Some(code) {
             fx.error(kind, Some(user), detail.clone());
         }
         // The others have the same names.

@@ -10,8 +10,6 @@ use crate::protocol::PublicKey;
 
 /// How many places are remembered whose key the user was told of.
 const MAX_WARNED: usize = 64;
-/// How many places are named in one line.
-const NAMED: usize = 8;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -74,15 +72,8 @@ impl Keys {
         news
     }
 
-    /// Why discovery was not reached.
-    pub fn why(&self, missed: &[Missed]) -> String {
-        let mut words: Vec<String> = missed.iter().take(NAMED).map(|one| self.in_words(one)).collect();
-        let more = missed.len().saturating_sub(NAMED);
-        words.extend((more > 0).then(|| format!("and {more} more")));
-        words.join("; ")
-    }
-
-    fn in_words(&self, Missed { at, problem }: &Missed) -> String {
+    /// Why discovery was not reached there.
+    pub fn in_words(&self, Missed { at, problem }: &Missed) -> String {
         match problem {
             Problem::WrongKey { expected, found: Some(found) } if self.given => {
                 format!("discovery at {at} has the key {found}, not the one that was given, {expected}")

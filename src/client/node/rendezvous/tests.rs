@@ -255,13 +255,18 @@ fn the_others_are_tried_at_once_and_none_twice_in_a_round() {
     assert_eq!(reaches(&mut it, &mut fx, 2, vec![]), [address(1)]);
     // It refuses.
     it.not_registered(&mut fx, &name("alice"), RefusedCode::NOT_SAVED);
-    assert!(it.told().detail.starts_with("alice can't be registered with host:2: "), "{:?}", it.told());
-    assert_eq!(it.deadline(), fx.now.mono);
+    assert_eq!((it.told().detail.as_str(), it.deadline()), ("host:1 closed the connection", fx.now.mono));
     assert_eq!(reaches(&mut it, &mut fx, 3, vec![]), [address(1), address(2)]);
     it.registered(&mut fx, "registered".into());
     // It is lost soon after: the round is over.
     it.closed(&mut fx, 3);
     assert!(it.deadline() > fx.now.mono);
+    let detail = &it.told().detail;
+    assert!(
+        detail.starts_with("host:1 closed the connection; alice can't be registered with host:2: "),
+        "{detail}"
+    );
+    assert!(detail.ends_with("; host:3 closed the connection"), "{detail}");
     assert!(reaches(&mut it, &mut fx, 1, vec![]).is_empty());
     it.registered(&mut fx, "registered".into());
     it.closed(&mut fx, 1);
@@ -330,4 +335,24 @@ fn another_key_at_one_is_told_once_while_the_other_is_used() {
     assert!(why.contains("at host:1") && why.contains("; discovery at host:2"), "{why}");
     assert_eq!(it.trust(fx.now, Some(&OTHER.to_string())), Ok(OTHER));
     assert_eq!(dial(&mut it, &mut fx), Some(OTHER));
+}
+
+#[test]
+fn the_same_trouble_is_told_once_in_whatever_order_it_comes() {
+    let (mut it, mut fx) = new(None, None);
+    let [one, other] = ["host:1", "host:2"].map(|at| missed(at, &Problem::Closed));
+    for (round, expected) in [[&one, &other], [&other, &one]].into_iter().zip([1, 0]) {
+        dial(&mut it, &mut fx);
+        it.failed(&mut fx, &round.map(Missed::clone));
+        assert_eq!(told(&mut fx).len(), expected);
+    }
+    // All of them refuse, for one reason and then for another.
+    let codes = [(RefusedCode::NOT_SAVED, 2), (RefusedCode::NOT_SAVED, 0), (RefusedCode::TOO_MANY_NAMES, 2)];
+    for (order, (code, expected)) in [[1, 2, 3], [3, 1, 2], [2, 1, 3]].into_iter().zip(codes) {
+        for port in order {
+            reaches(&mut it, &mut fx, port, vec![]);
+            it.not_registered(&mut fx, &name("alice"), code);
+        }
+        assert_eq!(told(&mut fx).len(), expected, "{:?}", it.told());
+    }
 }
