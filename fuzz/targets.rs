@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 use peerchat::client::command::{self, Command, MAX_LINE, MAX_REFERENCE, Reference, json};
-use peerchat::client::event::{Action, Input, Path};
+use peerchat::client::event::{Action, Input, Path, Reached};
 use peerchat::client::network::mapping::exchange::Answer;
 use peerchat::client::network::mapping::http::{self, Place};
 use peerchat::client::network::mapping::{Grant, Wanted, natpmp, pcp, upnp};
@@ -326,7 +326,7 @@ pub fn node(data: &[u8]) {
         let inputs = [
             vec![chat()],
             vec![Input::LinkUp { link, key, version: VERSION, dialled, route, budget: 1 << 18 }],
-            vec![Input::RendezvousUp { session, key: keys().0.public(), path }],
+            vec![Input::RendezvousUp { session, key: keys().0.public(), path, reached: Reached::default() }],
             if who & 8 == 0 { vec![Input::LinkSays(link, greeting)] } else { Vec::new() },
             vec![once],
             vec![chat(), twice],
@@ -337,7 +337,7 @@ pub fn node(data: &[u8]) {
             name: "alice".parse().expect("a name"),
             keypair: keys().0.clone(),
             listen: address,
-            endpoint: "localhost:7667".into(),
+            endpoints: ["localhost:7667".to_owned()].into(),
             discovery_key: None,
             strangers: if who & 16 == 0 { Strangers::Open } else { Strangers::All },
             linger: None,

@@ -84,12 +84,6 @@ pub fn endpoint(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "an IP address and a port are wanted here, such as 127.0.0.1:9667 or [::1]:9667".into())
 }
 
-pub fn host(text: &str) -> Result<String, String> {
-    let fits = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-    let host = fits.then(|| text.to_owned());
-    host.ok_or_else(|| "a host's name or IP address is wanted here, such as chat.example.org or ::1".into())
-}
-
 pub fn count(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("a whole number from 0 to {} is wanted here", u32::MAX))
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ use boxes::Boxes;
 use command::Aliases;
 use console::screen::Preferences;
 use console::{Console, First, LAST_WORDS, Notifier};
+use endpoints::Endpoint;
 use event::{ANSWERS, Action, ConnectionId, Input, WITNESS};
 use floor::Floor;
 use network::mapping::Mapper;
@@ -38,6 +39,7 @@ pub mod command;
 pub mod console;
 pub mod detach;
 pub mod did_you_mean;
+pub mod endpoints;
 pub mod event;
 mod floor;
 pub mod network;
@@ -64,9 +66,8 @@ pub struct Config {
     pub user: Name,
     /// Where it listens, and what it gives out.
     pub listen: SocketAddr,
-    /// A name or an address.
-    pub discovery_host: String,
-    pub discovery_port: u16,
+    /// Where discovery is: any of these will do. Never none.
+    pub discovery: Arc<[Endpoint]>,
     pub data_dir: PathBuf,
     pub json: bool,
     /// How long to stay after the end of input; `None`: until everything is delivered.
@@ -163,16 +164,12 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     };
 
     let clock = Clock::start();
-    let host = match config.discovery_host.parse::<IpAddr>() {
-        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-        _ => config.discovery_host.clone(),
-    };
     tracing::info!(user = %name, %listen, key = %keypair.public(), "started");
     let setup = Setup {
         name,
         keypair: keypair.clone(),
         listen,
-        endpoint: format!("{host}:{}", config.discovery_port),
+        endpoints: config.discovery.iter().map(Endpoint::to_string).collect(),
         discovery_key: config.discovery_key,
         strangers: config.strangers,
         silent: console.is_none(),
@@ -183,7 +180,6 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
     };
     let network = Network::new(keypair, listen, send);
     network.accept(listener).context("no thread to listen")?;
-    let endpoint = setup.endpoint.clone();
     let node = Node::new(setup, clock.now(), &journal)?;
     let boxes = if config.send.is_some() { Boxes::none() } else { take_boxes(config, &journal_path)? };
     let notify = config.notify.clone().filter(|_| config.detached);
@@ -201,7 +197,7 @@ pub fn run(config: &Config) -> anyhow::Result<u8> {
         journal,
         node,
         network,
-        endpoint,
+        endpoints: Arc::clone(&config.discovery),
         console,
         links: HashMap::new(),
         heard: Instant::now(),
@@ -272,7 +268,7 @@ struct Loop {
     journal: Journal,
     node: Node,
     network: Network,
-    endpoint: String,
+    endpoints: Arc<[Endpoint]>,
     /// Nothing is shown without it.
     console: Option<Console>,
     links: HashMap<ConnectionId, Writer>,
@@ -447,8 +443,9 @@ impl Loop {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::DialRendezvous(key) => {
-                self.failed.extend(self.network.dial_rendezvous(self.endpoint.clone(), key));
+            Action::DialRendezvous { key, tried, seed } => {
+                let endpoints = Arc::clone(&self.endpoints);
+                self.failed.extend(self.network.dial_rendezvous(endpoints, key, tried, seed));
             }
             Action::TellDiscovery(session, messages) => self.send(session, &messages),
             Action::Dial { contact, name, key, routes, worked } => {
@@ -459,9 +456,9 @@ impl Loop {
                 tracing::debug!(%name, remotes = ?punching.remotes, "punching");
                 self.failed.extend(self.network.punch(contact, key, punching, self.heard));
             }
-            Action::Relay { contact, name, key, through, ticket } => {
+            Action::Relay { contact, name, key, through, told, ticket } => {
                 tracing::debug!(%name, %through, "asking to be joined");
-                self.failed.extend(self.network.relay(contact, key, through, ticket));
+                self.failed.extend(self.network.relay(contact, key, (through, told), ticket));
             }
             Action::MapPort => match &self.mapper {
                 Some(mapper) => mapper.again(),

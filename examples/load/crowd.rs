@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use peerchat::accounts::{self, Change, Registration, UserId};
+use peerchat::accounts::{self, ALONE, Change, Presence, Registration, UserId};
 use peerchat::protocol::rendezvous::{Identify, Register, Strangers, ToClient, ToDiscovery};
 use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, Name, PING_AFTER, PublicKey, codec};
 use peerchat::store::directory::Directory;
@@ -62,7 +62,8 @@ pub fn write(db: &Path, accounts: &[Arc<Account>], pairs: &[(usize, usize)]) -> 
 pub fn new_user(id: UserId, name: &Name, key: PublicKey) -> Change {
     let address = address(1);
     let registration = Registration { address, observed: address.ip(), strangers: Strangers::All };
-    Change::AddUser { account: accounts::Account { id, name: name.clone(), key, registration }, now: 0 }
+    let account = accounts::Account { id, name: name.clone(), key, registration };
+    Change::AddUser { account, presence: Presence::new(ALONE, 0, address), now: 0 }
 }
 
 /// Where a client says that it listens. None does.

@@ -15,6 +15,7 @@ use peerchat::client::console::Rules;
 use peerchat::client::console::screen::Preferences;
 use peerchat::client::console::screen::colours::Colours;
 use peerchat::client::console::screen::keymap::KeyMap;
+use peerchat::client::endpoints::Hosts;
 use peerchat::client::one_shot::OneShot;
 use peerchat::client::settings::{self, Account, Mode, Settings};
 use peerchat::client::transfer::Transfer;
@@ -46,10 +47,10 @@ struct Arguments {
     /// The address to listen on and give out; 0.0.0.0 or :: gives out the one that discovery sees [default: 127.0.0.1]
     #[arg(value_parser = cli::address)]
     ip: Option<IpAddr>,
-    /// Where discovery runs, a name or an address [default: 127.0.0.1]
-    #[arg(value_parser = cli::host)]
-    dhost: Option<String>,
-    /// The port on which discovery listens [default: 7667]
+    /// Where discovery runs, a name or an address; where it runs on several machines, some of these with commas between
+    /// them, each with a port of its own if need be: a.example.org,192.0.2.7:7667 [default: 127.0.0.1]
+    dhost: Option<Hosts>,
+    /// The port on which discovery listens, where DHOST names none [default: 7667]
     #[arg(value_parser = cli::remote_port)]
     dport: Option<u16>,
     /// Take what is not given here from this file [default: peerchat/client.toml in your configuration directory]
@@ -190,6 +191,8 @@ impl Task {
             Some([to, text]) => Some(OneShot::new(to, text, std::io::stdin())?),
             _ => None,
         };
+        let hosts = arguments.dhost.or(account.discovery_host).unwrap_or_default();
+        let dport = arguments.dport.or(account.discovery_port).unwrap_or(DISCOVERY_PORT);
         let ip = arguments.ip.or(account.ip).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let port = arguments.port.or(account.port).unwrap_or_default();
         let (mute, highlight) = (account.mute.unwrap_or_default(), account.highlight.unwrap_or_default());
@@ -198,8 +201,7 @@ impl Task {
         client::run(&Config {
             user,
             listen: SocketAddr::new(ip, port),
-            discovery_host: arguments.dhost.or(account.discovery_host).unwrap_or_else(|| "127.0.0.1".into()),
-            discovery_port: arguments.dport.or(account.discovery_port).unwrap_or(DISCOVERY_PORT),
+            discovery: hosts.endpoints(dport).into(),
             data_dir,
             json: arguments.json,
             line: arguments.line.unwrap_or(account.mode == Some(Mode::Line)),

@@ -67,9 +67,11 @@ pub enum Input {
         session: ConnectionId,
         key: PublicKey,
         path: Path,
+        reached: Reached,
     },
-    /// There is no session with discovery.
-    RendezvousFailed(Problem),
+    /// There is no session with discovery: what went wrong at each of its addresses; none if all of them are known to lead
+    /// to nothing now.
+    RendezvousFailed(Vec<Missed>),
     /// Discovery says something.
     RendezvousSays(ConnectionId, Vec<ToClient>),
     /// The session with discovery is over.
@@ -154,6 +156,25 @@ pub struct Path {
     pub own: Vec<IpAddr>,
 }
 
+/// Where discovery was reached, and where it was not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Which one it is, for people.
+    pub at: String,
+    /// Its other addresses.
+    pub others: Arc<[SocketAddr]>,
+    /// Those that were tried before.
+    pub missed: Vec<Missed>,
+}
+
+/// One discovery that was not reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missed {
+    /// Which one it is, for people.
+    pub at: String,
+    pub problem: Problem,
+}
+
 /// What a way through routers takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Punching {
@@ -216,8 +237,13 @@ pub struct Prompt {
 /// Something to be done, after the transaction in which it was decided has been committed.
 #[derive(Debug)]
 pub enum Action {
-    /// Connect to discovery, which should hold this key, if one is pinned.
-    DialRendezvous(Option<PublicKey>),
+    /// Connect to discovery, at any of its addresses but those tried a moment ago, in an order that follows from the seed.
+    DialRendezvous {
+        /// What it must prove, if a key is pinned.
+        key: Option<PublicKey>,
+        tried: Vec<SocketAddr>,
+        seed: u64,
+    },
     /// Say something to discovery, in one frame.
     TellDiscovery(ConnectionId, Vec<ToDiscovery>),
     /// Connect to a contact, which must prove this key, by the routes in their order. The name is for the log.
@@ -231,8 +257,17 @@ pub enum Action {
     },
     /// Open a way to a contact, who must prove this key, together with them.
     Punch { contact: ContactId, name: Name, key: PublicKey, punching: Punching },
-    /// Be joined with a contact by discovery. Where this side begins, the contact must prove this key.
-    Relay { contact: ContactId, name: Name, key: Option<PublicKey>, through: SocketAddr, ticket: [u8; TOKEN] },
+    /// Be joined with a contact by discovery.
+    Relay {
+        contact: ContactId,
+        name: Name,
+        /// Where this side begins, the contact must prove this key.
+        key: Option<PublicKey>,
+        through: SocketAddr,
+        /// Whether only discovery says that it is there, so that not every address may be dialled.
+        told: bool,
+        ticket: [u8; TOKEN],
+    },
     /// Have a router pass on what comes for this client.
     MapPort,
     /// Say something to a peer, in one frame.

@@ -1,7 +1,7 @@
 //! The client's connections: peers let in, and a short-lived thread for each dial.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, unbounded};
 use minicbor::Decode;
 
-use super::event::{ConnectionId, Input, Path, Problem, Punching};
+use super::event::{ConnectionId, Input, Problem, Punching};
 use crate::protocol::rendezvous::{MAX_PUNCHED, TOKEN};
 use crate::protocol::{HANDSHAKE_DEADLINE, MAX_PEER_FRAME, PublicKey};
 use crate::store::journal::ContactId;
@@ -21,6 +21,8 @@ use crate::transport::{
 use mapping::{Mapper, Report};
 
 pub mod mapping;
+mod rendezvous;
+mod round;
 mod scope;
 
 const FRAMING: Framing = Framing { longest: MAX_PEER_FRAME, read_ahead: 64 * 1024, fill: MAX_PEER_FRAME };
@@ -178,22 +180,26 @@ impl Network {
     }
 
     /// Has discovery, which is at `through`, join this side with a contact, whose key is needed where this side begins.
-    /// Returns what came of it if there is no thread to be had.
+    /// `told` is whether only discovery says so. Returns what came of it if there is no thread to be had.
     pub fn relay(
         &self,
         contact: ContactId,
         key: Option<PublicKey>,
-        through: SocketAddr,
+        (through, told): (SocketAddr, bool),
         ticket: [u8; TOKEN],
     ) -> Option<Input> {
         let network = self.clone();
         let joining = move || {
             let role = key.map_or(Role::Dialled, Role::Dialler);
-            match network.transport.join(through, &ticket, role) {
+            let allowed = if told { network.check(through.ip()) } else { Ok(()) };
+            let joined = allowed.and_then(|()| {
+                let joined = network.transport.join(through, &ticket, role);
+                joined.map_err(|error| error.to_string())
+            });
+            match joined {
                 Ok(connection) => network.open_link(connection, key.map(|_| contact)),
-                Err(error) => {
-                    let problem = Problem::Other(error.to_string());
-                    let problems = vec![(Route::Relayed { through }, problem)];
+                Err(why) => {
+                    let problems = vec![(Route::Relayed { through }, Problem::Other(why))];
                     network.report(Input::NotMet { contact, problems });
                 }
             }
@@ -299,56 +305,6 @@ impl Network {
             self.open_link(connection, dialled);
         }
         Ok(())
-    }
-
-    /// Dials discovery at `endpoint`, `HOST:PORT`. Returns what came of it if there is no thread to be had.
-    pub fn dial_rendezvous(&self, endpoint: String, expected: Option<PublicKey>) -> Option<Input> {
-        let network = self.clone();
-        let dialling = move || {
-            if let Err(problem) = network.reach_rendezvous(&endpoint, expected) {
-                network.report(Input::RendezvousFailed(problem));
-            }
-        };
-        let failed = |error: io::Error| Input::RendezvousFailed(Problem::Other(error.to_string()));
-        spawn(dialling).err().map(failed)
-    }
-
-    fn reach_rendezvous(&self, endpoint: &str, expected: Option<PublicKey>) -> Result<(), Problem> {
-        let addresses =
-            endpoint.to_socket_addrs().map_err(|error| Problem::Other(format!("{endpoint}: {error}")))?;
-        // A client that listens on every IPv4 address gives out the one that discovery sees, which must be one.
-        let ipv4_only = self.listen.ip() == Ipv4Addr::UNSPECIFIED;
-        let (reach, other): (Vec<_>, Vec<_>) = addresses.partition(|address| address.is_ipv4() || !ipv4_only);
-        let mut problem = Problem::Other(if other.is_empty() {
-            format!("{endpoint} has no address")
-        } else {
-            format!("{endpoint} is on IPv6 and this client listens on IPv4 only; start it with :: as IP")
-        });
-        for remote in reach {
-            problem = match self.transport.dial_discovery(remote, expected) {
-                Ok((connection, rtt)) => {
-                    self.on_loopback.store(is_loopback(remote), Ordering::Relaxed);
-                    let path = self.path(&connection, remote, rtt);
-                    let up = move |opened: &Opened| Input::RendezvousUp {
-                        session: opened.id,
-                        key: opened.key,
-                        path: path.clone(),
-                    };
-                    self.open(connection, up, Input::RendezvousSays, Input::RendezvousClosed);
-                    return Ok(());
-                }
-                Err(HandshakeError::WrongKey { expected, found }) => {
-                    Problem::WrongKey { expected, found: Some(found) }
-                }
-                Err(error) => Problem::Other(format!("{remote}: {error}")),
-            };
-        }
-        Err(problem)
-    }
-
-    fn path(&self, connection: &Connection, remote: SocketAddr, rtt: Duration) -> Path {
-        let local = connection.local().unwrap_or(remote);
-        Path { local, remote, rtt, own: scope::own(self.listen.ip()) }
     }
 
     fn open_link(&self, connection: Connection, dialled: Option<ContactId>) {

@@ -25,6 +25,7 @@
 //! become contacts; `commands` and `room_commands` carry out what the user types; `unsaved` is what becomes of a
 //! transaction that fails; `leaving` is how the program ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::addressee::{Addressee, RoomLabel};
@@ -94,7 +95,7 @@ use outside::Outside;
 pub use outside::{Between, Reachable};
 use progress::Progress;
 use reach::Reach;
-use rendezvous::{Due, Rendezvous};
+use rendezvous::{Due, Keys, Rendezvous};
 use rooms::Rooms;
 use roster::Roster;
 use search::Search;
@@ -139,18 +140,12 @@ impl Node {
     /// The journal can't be read.
     pub fn new(setup: Setup, now: Now, journal: &Journal) -> Result<Self> {
         let rows = journal.contacts()?;
-        let pinned = journal.rendezvous(&setup.endpoint)?.map(|(key, _)| key);
+        let keys = Keys::new(Arc::clone(&setup.endpoints), setup.pinned(journal)?, setup.discovery_key);
         let delivery = Delivery::load(journal, &rows, setup.epoch, setup.segment)?;
         let mut node = Self {
             fx: Effects::new(now, Output::new(setup.silent)),
             roster: Roster::load(&rows),
-            rendezvous: Value::new(Rendezvous::new(
-                now,
-                setup.endpoint.clone(),
-                pinned,
-                setup.discovery_key,
-                setup.seed,
-            )),
+            rendezvous: Value::new(Rendezvous::new(now, keys, setup.seed)),
             dialer: Dialer::load(now, &rows, setup.seed.wrapping_add(1)),
             reach: Reach::default(),
             outside: Outside::default(),
@@ -216,8 +211,8 @@ impl Node {
             Input::Written(front_end) => self.written(*front_end),
             Input::Writing(front_end) => self.fx.output.writing(*front_end, now),
             Input::Send { to, text } => return commands::send_one_shot(self, journal, to, text),
-            Input::RendezvousUp { session, key, path } => {
-                return self.session_up(journal, *session, *key, path);
+            Input::RendezvousUp { session, key, path, reached } => {
+                return self.session_up(journal, *session, *key, (path, reached));
             }
             Input::RendezvousSays(session, messages) => {
                 if self.rendezvous.is_session(*session) {
@@ -241,8 +236,8 @@ impl Node {
             Input::OutputClosed(error) => leaving::output_closed(self, error.as_ref()),
             Input::Printed => self.written(OWN),
             Input::Disk(space) => self.disk(*space),
-            Input::RendezvousFailed(problem) => {
-                self.rendezvous.failed(&mut self.fx, problem);
+            Input::RendezvousFailed(missed) => {
+                self.rendezvous.failed(&mut self.fx, missed);
                 self.forget_presence();
             }
             Input::RendezvousClosed(session) => {

@@ -20,6 +20,7 @@ use super::command::Aliases;
 use super::console::screen::colours::Colours;
 use super::console::screen::keymap::KeyMap;
 use super::did_you_mean::nearest;
+use super::endpoints::Hosts;
 use crate::protocol::rendezvous::Strangers;
 use crate::protocol::{Name, PublicKey};
 use keys::KEYS;
@@ -41,7 +42,7 @@ pub struct Account {
     pub user: Option<Name>,
     pub port: Option<u16>,
     pub ip: Option<IpAddr>,
-    pub discovery_host: Option<String>,
+    pub discovery_host: Option<Hosts>,
     pub discovery_port: Option<u16>,
     pub discovery_key: Option<PublicKey>,
     pub data_dir: Option<PathBuf>,

@@ -18,6 +18,7 @@ mod conversation;
 mod crash;
 #[cfg(target_os = "linux")]
 mod detach;
+mod discoveries;
 mod discovery;
 mod ends;
 mod keys;

@@ -29,6 +29,8 @@ fn wrong_arguments_are_answered_with_what_is_wanted() {
         (client, &["bob", "0", "localhost"], "an IP address of this machine"),
         (client, &["bob", "0", "::1", ""], "a host's name or IP address"),
         (client, &["bob", "0", "::1", "host", "0"], "a number from 1 to 65535"),
+        (client, &["bob", "0", "::1", "one,two:0"], "part 2 of the list, \"two:0\": a port to connect to"),
+        (client, &["bob", "0", "::1", "one,"], "part 2 of the list is empty: a host's name"),
         (client, &["Bob", "0"], "names are in lower case"),
         (client, &["bob", "0", "--linger", "long"], "a number of seconds or the word forever"),
         (client, &["bob", "0", "--discovery-key", "ab"], "64 hexadecimal digits"),

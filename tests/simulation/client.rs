@@ -23,7 +23,7 @@ use rusqlite::OptionalExtension;
 use super::dial::Dialling;
 use super::disk::{Crash, Disk};
 use super::mutation::Mutation;
-use super::reach::{Joiner, Network};
+use super::reach::{DISCOVERY, Joiner, Network};
 use super::snapshot::Snapshot;
 use super::strangers::policy;
 use super::wire::{ConnId, End};
@@ -154,7 +154,7 @@ impl World {
             name: client.name.clone(),
             keypair: client.keypair.clone(),
             listen: client.address,
-            endpoint: "discovery:7667".into(),
+            endpoints: [DISCOVERY.to_owned()].into(),
             discovery_key: None,
             strangers: real_policy,
             silent: false,
@@ -372,7 +372,7 @@ impl World {
 
     pub fn act(&mut self, number: usize, run: &mut Run, action: Action) {
         match action {
-            Action::DialRendezvous(key) => {
+            Action::DialRendezvous { key, .. } => {
                 let delay = self.rng.u64(1..=self.plan.latency + 1);
                 self.schedule(self.now + delay, Event::DialRendezvous(number, run.life, key));
             }
@@ -399,7 +399,7 @@ impl World {
                 self.check_places(number, &name, &places(&punching.routes));
                 self.begin_punch(number, run.life, contact, key, punching);
             }
-            Action::Relay { contact, name, key, through, ticket } => {
+            Action::Relay { contact, name, key, through, ticket, .. } => {
                 self.check_join(number, &name, key.is_some());
                 self.begin_join(Joiner { client: number, life: run.life, contact, key, through, ticket });
             }

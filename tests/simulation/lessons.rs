@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peerchat::client::command::Command;
-use peerchat::client::event::{Action, ConnectionId, Input, Path, Problem};
+use peerchat::client::event::{Action, ConnectionId, Input, Missed, Path, Problem, Reached};
 use peerchat::client::node::{Node, OUTPUT_BATCHES, Setup};
 use peerchat::client::notice::Notice;
 use peerchat::protocol::peer::{Bye, ByeReason, Cursor, Hello, Kind, Message, Peer, STRANGER_MESSAGES, Via};
@@ -17,6 +17,7 @@ use peerchat::time::{Instant, Now};
 use peerchat::transport::Route;
 use peerchat::transport::noise::Keypair;
 
+use super::reach::DISCOVERY;
 use super::world::moment;
 
 const BOB: PublicKey = PublicKey([7; 32]);
@@ -68,7 +69,7 @@ impl Alice {
             name: name("alice"),
             keypair: low_keypair(),
             listen: address(),
-            endpoint: "discovery:7667".into(),
+            endpoints: [DISCOVERY.to_owned()].into(),
             discovery_key: None,
             strangers,
             silent: false,
@@ -115,7 +116,12 @@ impl Alice {
     /// A session with discovery, which says where bob is.
     fn logs_in(&mut self) {
         self.takes(&[]);
-        self.takes(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]), path: path() }]);
+        self.takes(&[Input::RendezvousUp {
+            session: SESSION,
+            key: PublicKey([3; 32]),
+            path: path(),
+            reached: Reached::default(),
+        }]);
         let bob = Status {
             name: name("bob"),
             key: BOB,
@@ -188,7 +194,7 @@ fn shows(actions: &[Action]) -> bool {
 fn a_dial_outlives_a_failed_transaction() {
     let mut alice = Alice::new();
     let actions = alice.fails_to_commit(&[]);
-    assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous(_))), "{actions:?}");
+    assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous { .. })), "{actions:?}");
     let mut alice = Alice::new();
     alice.logs_in();
     alice.does_not_reach_bob();
@@ -214,7 +220,10 @@ fn the_consoles_answer_outlives_a_failed_transaction() {
     let first = alice.takes(&[]);
     assert!(first.iter().any(|action| matches!(action, Action::Print(_))));
     alice.fails_at_once(&[Input::Printed]);
-    alice.takes(&[Input::RendezvousFailed(Problem::Other("down".into()))]);
+    alice.takes(&[Input::RendezvousFailed(vec![Missed {
+        at: DISCOVERY.into(),
+        problem: Problem::Other("down".into()),
+    }])]);
     alice.takes(&[Input::Printed]);
     let last = alice.takes(&[Input::InputEnded]);
     assert!(last.iter().any(|action| matches!(action, Action::Exit(0, None))), "{last:?}");
@@ -235,10 +244,15 @@ fn what_was_shown_is_not_shown_again_after_a_failed_transaction() {
 fn discovery_is_heard_again_after_a_failed_transaction() {
     let mut alice = Alice::new();
     alice.takes(&[]);
-    alice.fails_at_once(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]), path: path() }]);
+    alice.fails_at_once(&[Input::RendezvousUp {
+        session: SESSION,
+        key: PublicKey([3; 32]),
+        path: path(),
+        reached: Reached::default(),
+    }]);
     alice.now += 60_000;
     let actions = alice.takes(&[]);
-    assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous(_))), "{actions:?}");
+    assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous { .. })), "{actions:?}");
 
     let mut alice = Alice::new();
     alice.logs_in();
@@ -320,7 +334,12 @@ fn another_address_is_tried_after_one_where_a_link_is_refused() {
 fn an_answer_that_discovery_could_not_save_is_given_again() {
     let mut alice = Alice::new();
     alice.takes(&[]);
-    alice.takes(&[Input::RendezvousUp { session: SESSION, key: PublicKey([3; 32]), path: path() }]);
+    alice.takes(&[Input::RendezvousUp {
+        session: SESSION,
+        key: PublicKey([3; 32]),
+        path: path(),
+        reached: Reached::default(),
+    }]);
     let bob = Status {
         name: name("bob"),
         key: BOB,

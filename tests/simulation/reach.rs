@@ -113,6 +113,9 @@ impl Network {
     }
 }
 
+/// What the user says of where discovery is.
+pub const DISCOVERY: &str = "192.0.2.1:7667";
+
 /// Where discovery is.
 pub fn discovery() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], DISCOVERY_PORT))

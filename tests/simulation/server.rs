@@ -17,7 +17,7 @@ use peerchat::undo::Transactional;
 
 use super::client::keypair;
 use super::disk::{Crash, Disk};
-use super::reach::{self, Relay};
+use super::reach::{self, DISCOVERY, Relay};
 use super::wire::{ConnId, End};
 use super::world::{Event, Pid, World};
 
@@ -101,7 +101,8 @@ impl World {
 
     /// A client reaches discovery.
     pub fn dial_rendezvous(&mut self, client: usize, life: u64, expected: Option<PublicKey>) {
-        use peerchat::client::event::{Input, Path, Problem};
+        use peerchat::client::event::{Input, Missed, Path, Problem, Reached};
+        let missed = |problem| Input::RendezvousFailed(vec![Missed { at: DISCOVERY.into(), problem }]);
         let own = Pid::Client(client);
         let Some(run) = self.clients[client].run.as_mut().filter(|run| run.life == life) else {
             return;
@@ -110,7 +111,7 @@ impl World {
         run.next_link += 1;
         let dialler = End { pid: own, life, id, open: true };
         if self.parted(own, Pid::Discovery) {
-            let timeout = Input::RendezvousFailed(Problem::Other("timeout".into()));
+            let timeout = missed(Problem::Other("timeout".into()));
             self.schedule(self.now + 5000, Event::Up(dialler, timeout));
             return;
         }
@@ -125,7 +126,7 @@ impl World {
             _ => None,
         };
         if let Some(problem) = problem {
-            self.post(dialler, Input::RendezvousFailed(problem));
+            self.post(dialler, missed(problem));
             return;
         }
         let (from, local) = (self.seen(client), self.local(client));
@@ -149,7 +150,8 @@ impl World {
             rtt: Duration::from_millis(2 * self.plan.latency),
             own: Vec::new(),
         };
-        let up = Input::RendezvousUp { session: id, key: found, path };
+        let reached = Reached { at: DISCOVERY.into(), ..Reached::default() };
+        let up = Input::RendezvousUp { session: id, key: found, path, reached };
         self.schedule(self.now, Event::Up(dialler, up));
         self.schedule(self.now, Event::Opened(acceptor, key, from));
     }

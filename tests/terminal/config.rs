@@ -115,6 +115,8 @@ fn the_file_says_what_is_drawn_and_how() {
     let text = format!("{text}[colours]\nstatus = 'underline'\n");
     let mut bob = start(&text, &["--line=false"]);
     bob.wait("the whole screen", drew_all);
+    // Told after the answer to HELP, it would push the aliases off the screen.
+    bob.expect("* discovery: up");
     bob.enter("HELP");
     bob.expect("w: stands for WHY");
     bob.enter("w nemo");

@@ -357,7 +357,7 @@ fn forget(node: &mut Node, journal: &Journal, name: &Name) -> Result<()> {
 fn trust_discovery(node: &mut Node, journal: &Journal, digits: Option<&str>) -> Result<()> {
     match node.rendezvous.trust(node.fx.now, digits) {
         Ok(fingerprint) => {
-            journal.pin_rendezvous(&node.setup.endpoint, fingerprint)?;
+            node.setup.pin(journal, fingerprint)?;
             node.fx.tell(Notice::Trusted { fingerprint });
         }
         Err((code, why)) => node.refuse(code, None, format!("nothing was changed: {why}")),

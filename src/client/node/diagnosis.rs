@@ -228,9 +228,10 @@ fn places(outlook: &Outlook<'_>) -> Vec<AddressLine> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::event::Problem;
+    use super::super::super::event::{Problem, Reached};
     use super::super::super::notice::{Look, Notice};
     use super::super::effects::Effects;
+    use super::super::rendezvous::Keys;
     use super::super::tests::support::*;
     use super::*;
     use crate::protocol::peer::Via;
@@ -255,12 +256,12 @@ mod tests {
         fn new() -> Self {
             let journal = journal(&["bob"]);
             let rows = journal.contacts().unwrap();
-            let (mut fx, mut rendezvous) =
-                (effects(), Rendezvous::new(at(0), "host:1".into(), None, None, 1));
+            let keys = Keys::new(["host:1".to_owned()].into(), None, None);
+            let (mut fx, mut rendezvous) = (effects(), Rendezvous::new(at(0), keys, 1));
             rendezvous.tick(&mut fx);
             let register =
                 Register::new(name("alice"), address(1), None, crate::protocol::rendezvous::Strangers::All);
-            rendezvous.connected(&mut fx, 1, OTHER, register);
+            rendezvous.connected(&mut fx, 1, OTHER, (address(1), &Reached::default()), register);
             rendezvous.registered(&mut fx, "registered".into());
             Self {
                 fx,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::super::event::{ConnectionId, Path};
+use super::super::event::{ConnectionId, Path, Reached};
 use super::super::notice::Code;
 use super::roster::Person;
 use super::{FAILED, Node, acquaintance, boxes, leaving, ways};
@@ -18,13 +18,14 @@ impl Node {
         journal: &Journal,
         session: ConnectionId,
         key: PublicKey,
-        path: &Path,
+        (path, reached): (&Path, &Reached),
     ) -> Result<()> {
         let register = ways::register(self, path);
-        if self.rendezvous.connected(&mut self.fx, session, key, register) {
+        let at = (path.remote, reached);
+        if self.rendezvous.connected(&mut self.fx, session, key, at, register) {
             self.mates.forget_said();
             self.outside.connected(path.clone());
-            journal.pin_rendezvous(&self.setup.endpoint, key)?;
+            self.setup.pin(journal, key)?;
         }
         Ok(())
     }
@@ -41,7 +42,7 @@ impl Node {
         match said {
             ToClient::Pong => {}
             ToClient::Registered(registered) => {
-                journal.set_registered(&self.setup.endpoint)?;
+                self.setup.set_registered(journal)?;
                 let detail = format!("registered as {} at {}", self.setup.name, registered.address);
                 self.rendezvous.registered(&mut self.fx, detail);
                 self.mates.renew();

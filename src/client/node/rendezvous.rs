@@ -3,18 +3,28 @@
 //! Everything discovery says is a statement of fact, and what this side has told it may have been lost with a session:
 //! at each login discovery says what it knows of this account's contacts, and the node asks anew for the others. So both
 //! sides agree after every login, whichever of them has lost what.
+//!
+//! Discovery may be at several addresses, any of which will do. Where a session is lost or refused, the others are tried at
+//! once; once all of them have led to nothing, which ends a round, they are tried again later. In which order, the network's
+//! threads find out, for they look up the names.
+//!
+//! - `keys`: which key it must prove.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::event::{Action, ConnectionId, Problem};
+use super::super::event::{Action, ConnectionId, Missed, Problem, Reached};
 use super::super::notice::{Code, DiscoveryLine, Notice, UpDown};
 use super::effects::Effects;
-use super::trust;
 use crate::protocol::rendezvous::{RefusedCode, Register, ToDiscovery};
 use crate::protocol::{DEAD_AFTER, Name, PING_AFTER, PublicKey};
 use crate::store::journal::ContactId;
 use crate::time::{Instant, Now};
+pub use keys::Keys;
+
+mod keys;
 
 /// The back-off after a first failure; it doubles with each.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -23,24 +33,39 @@ const LAST_RETRY: Duration = Duration::from_secs(15);
 /// The back-off where trying again soon is of no use: the name is taken, the key is another one.
 const HOPELESS_RETRY: Duration = Duration::from_secs(60);
 
+/// How many places are named in one line.
+const NAMED: usize = 8;
+/// A session that lasted so long shows that discovery works there: those that led to nothing before it may do so too now.
+/// After a shorter one they stay out of the round, or two that fail at once would take turns without end.
+const STEADY: Duration = LAST_RETRY;
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Rendezvous {
-    /// Which discovery: `HOST:PORT`.
-    endpoint: String,
     phase: Phase,
-    /// The key that it must prove, once one is pinned.
-    key: Option<PublicKey>,
-    /// Whether the user has named that key.
-    key_given: bool,
-    /// The other key that it was refused for, and that `TRUST` would accept.
-    offered: Option<PublicKey>,
+    keys: Keys,
+    /// How many times it was dialled.
+    dials: u32,
+    /// Which one the session is with, or was with last.
+    at: String,
+    remote: Option<SocketAddr>,
+    /// Its other addresses.
+    others: Arc<[SocketAddr]>,
+    /// Those that have led to nothing in this round: they are not dialled again before its end.
+    tried: Vec<SocketAddr>,
+    /// What went wrong in this round, by where, so that two rounds in which the same goes wrong read the same.
+    troubles: BTreeMap<String, String>,
+    /// When the session that there is, or was last, was registered.
+    registered_at: Option<Instant>,
+    /// Why it has last refused to register this account, since it was registered.
+    refusal: Option<RefusedCode>,
+    /// How many rounds in a row were in vain.
     failures: u32,
     last_received: Instant,
     last_sent: Instant,
     last_ping: Instant,
-    /// Whether the first attempt has come to an end.
-    tried: bool,
+    /// Whether the first round has come to an end.
+    ended: bool,
     /// What the user was last told.
     told: DiscoveryLine,
     /// The contacts that discovery has spoken of since the login, until it has said all that it knows.
@@ -74,25 +99,24 @@ pub struct Due {
 }
 
 impl Rendezvous {
-    /// `pinned` is the key that discovery at `endpoint` had before, `given` the one that the user says it must have.
-    pub fn new(
-        now: Now,
-        endpoint: String,
-        pinned: Option<PublicKey>,
-        given: Option<PublicKey>,
-        seed: u64,
-    ) -> Self {
+    /// Discovery is dialled at once.
+    pub fn new(now: Now, keys: Keys, seed: u64) -> Self {
         Self {
-            endpoint,
             phase: Phase::Waiting(now.mono),
-            key: given.or(pinned),
-            key_given: given.is_some(),
-            offered: None,
+            keys,
+            dials: 0,
+            at: String::new(),
+            remote: None,
+            others: Arc::default(),
+            tried: Vec::new(),
+            troubles: BTreeMap::new(),
+            registered_at: None,
+            refusal: None,
             failures: 0,
             last_received: now.mono,
             last_sent: now.mono,
             last_ping: now.mono,
-            tried: false,
+            ended: false,
             told: DiscoveryLine { state: UpDown::Down, detail: "not yet reached".into(), since: None },
             spoken: None,
             ask_again: None,
@@ -110,9 +134,9 @@ impl Rendezvous {
         matches!(self.phase, Phase::Up(_))
     }
 
-    /// Whether the first attempt to reach discovery has come to an end, good or bad.
+    /// Whether the first round of trying to reach discovery has come to an end, good or bad.
     pub fn tried(&self) -> bool {
-        self.tried
+        self.ended
     }
 
     /// What the user was last told.
@@ -141,20 +165,36 @@ impl Rendezvous {
         true
     }
 
+    /// How many times discovery was dialled before the last time.
+    pub fn dial(&self) -> u32 {
+        self.dials.saturating_sub(1)
+    }
+
+    /// Whether discovery is at that address by what the user has said.
+    pub fn is_at(&self, address: SocketAddr) -> bool {
+        self.remote == Some(address) || self.others.contains(&address)
+    }
+
     /// A session stands, with a discovery that has proved `key`. Returns whether it is used.
     pub fn connected(
         &mut self,
         fx: &mut Effects,
         session: ConnectionId,
         key: PublicKey,
+        (remote, reached): (SocketAddr, &Reached),
         register: Register,
     ) -> bool {
         if self.phase != Phase::Dialling {
             fx.close(session, None);
             return false;
         }
-        self.key = Some(key);
-        self.offered = None;
+        self.keys.proved(&reached.at, key);
+        for said in self.keys.news(&reached.missed) {
+            fx.error(Code::KeyChanged, None, format!("{said}. It is refused, and {} is used", reached.at));
+        }
+        (self.at, self.remote) = (reached.at.clone(), Some(remote));
+        self.others = Arc::clone(&reached.others);
+        self.registered_at = None;
         self.phase = Phase::Registering(session);
         let now = fx.now.mono;
         (self.last_received, self.last_sent, self.last_ping) = (now, now, now);
@@ -163,65 +203,87 @@ impl Rendezvous {
         true
     }
 
-    pub fn failed(&mut self, fx: &mut Effects, problem: &Problem) {
+    /// A round is over; nothing was missed where nothing was left to be tried.
+    pub fn failed(&mut self, fx: &mut Effects, missed: &[Missed]) {
         if self.phase != Phase::Dialling {
             return;
         }
-        let Problem::WrongKey { expected, found: Some(found) } = problem else {
-            return self.not_connected(fx, &problem.to_string());
-        };
-        if self.key == Some(*found) {
-            // The user has accepted it since it was dialled.
+        if self.keys.accepts(missed) {
             self.phase = Phase::Waiting(fx.now.mono);
             return;
         }
-        self.offered = Some(*found);
-        let endpoint = &self.endpoint;
-        let said = if self.key_given {
-            format!("discovery at {endpoint} has the key {found}, not the one that was given, {expected}")
-        } else {
-            format!("the key of discovery at {endpoint} was {expected} and is {found} now")
-        };
-        if self.told.detail != said {
+        for said in self.keys.news(missed) {
             let advice = "Ask its operator: TRUST discovery and the first 16 digits of the right key accept it (or start once with --discovery-key and that key)";
             fx.error(Code::KeyChanged, None, format!("{said}. It is refused. {advice}"));
         }
-        self.down(fx, said, HOPELESS_RETRY);
+        self.keys.offered(missed);
+        let is_key = |one: &Missed| matches!(one.problem, Problem::WrongKey { .. });
+        let hopeless = self.tried.is_empty() && missed.iter().all(is_key);
+        self.troubles.extend(missed.iter().map(|one| (one.at.clone(), self.keys.in_words(one))));
+        self.end_round(fx, if hopeless { HOPELESS_RETRY } else { FIRST_RETRY });
     }
 
-    /// The user accepts the key that discovery was refused for, if the digits name it. Returns that key, which is to be
+    /// The user accepts a key that discovery was refused for, if the digits name it. Returns that key, which is to be
     /// saved; discovery is dialled at once.
     ///
     /// # Errors
     /// Why the key is not accepted.
     pub fn trust(&mut self, now: Now, digits: Option<&str>) -> Result<PublicKey, (Code, String)> {
-        let Some(offered) = self.offered else {
-            let why = format!("discovery at {} has shown no other key", self.endpoint);
-            return Err((Code::NothingToTrust, why));
-        };
-        trust::names(digits, offered, None).map_err(|why| (Code::KeyChanged, why))?;
-        (self.key, self.key_given, self.offered, self.failures) = (Some(offered), false, None, 0);
+        let key = self.keys.trust(digits)?;
+        self.failures = 0;
         if let Phase::Waiting(until) = &mut self.phase {
             *until = now.mono;
         }
-        Ok(offered)
+        Ok(key)
     }
 
     /// A session has ended by itself. Returns whether it was this one.
     pub fn closed(&mut self, fx: &mut Effects, session: ConnectionId) -> bool {
         let ours = self.is_session(session);
         if ours {
-            self.down(fx, "it closed the connection".into(), FIRST_RETRY);
+            let detail = format!("{} closed the connection", self.it());
+            self.next(fx, detail);
         }
         ours
     }
 
-    /// Ends a session that is of no use.
+    /// Ends a session that is of no use, whichever discovery it is with.
     pub fn give_up(&mut self, fx: &mut Effects, why: &str) {
         if let Some(session) = self.session() {
             fx.close(session, None);
             self.down(fx, why.into(), FIRST_RETRY);
         }
+    }
+
+    /// The one that the session is with, named only if there are others.
+    fn it(&self) -> &str {
+        if self.others.is_empty() { "it" } else { &self.at }
+    }
+
+    /// The session is over: tries the others, if there are any that have not just led to nothing as well.
+    fn next(&mut self, fx: &mut Effects, why: String) {
+        let now = fx.now.mono;
+        if self.registered_at.is_some_and(|since| now >= since + STEADY) {
+            self.tried.clear();
+            self.troubles.clear();
+        }
+        self.tried.extend(self.remote);
+        self.troubles.insert(self.at.clone(), why.clone());
+        if self.others.iter().all(|other| self.tried.contains(other)) {
+            return self.end_round(fx, FIRST_RETRY);
+        }
+        self.phase = Phase::Waiting(now);
+        // That there was none before, the user knows; why, the end of the round tells.
+        if self.told.state == UpDown::Up {
+            self.tell(fx, UpDown::Down, why);
+        }
+    }
+
+    fn end_round(&mut self, fx: &mut Effects, first_retry: Duration) {
+        let mut words: Vec<String> = self.troubles.values().take(NAMED).cloned().collect();
+        let more = self.troubles.len().saturating_sub(NAMED);
+        words.extend((more > 0).then(|| format!("and {more} more")));
+        self.down(fx, words.join("; "), first_retry);
     }
 
     /// An attempt to reach discovery came to nothing.
@@ -232,7 +294,9 @@ impl Rendezvous {
     }
 
     fn down(&mut self, fx: &mut Effects, detail: String, first_retry: Duration) {
-        self.tried = true;
+        self.ended = true;
+        self.tried.clear();
+        self.troubles.clear();
         let most = LAST_RETRY.max(first_retry);
         let wait = first_retry.saturating_mul(1 << self.failures.min(16)).min(most);
         self.failures += 1;
@@ -256,11 +320,16 @@ impl Rendezvous {
         self.last_received = now.mono;
     }
 
-    pub fn registered(&mut self, fx: &mut Effects, detail: String) {
+    pub fn registered(&mut self, fx: &mut Effects, mut detail: String) {
         if let Some(session) = self.session() {
             self.phase = Phase::Up(session);
             self.failures = 0;
-            self.tried = true;
+            self.refusal = None;
+            self.ended = true;
+            self.registered_at.get_or_insert(fx.now.mono);
+            if !self.others.is_empty() {
+                detail = format!("{detail}, with discovery at {}", self.at);
+            }
             self.tell(fx, UpDown::Up, detail);
         }
     }
@@ -275,14 +344,19 @@ impl Rendezvous {
         let session = self.session()?;
         fx.close(session, None);
         let taken = matches!(code, RefusedCode::NAME_TAKEN | RefusedCode::KEY_IN_USE | RefusedCode::RELEASED);
-        let (kind, retry) =
-            if taken { (Code::NameTaken, HOPELESS_RETRY) } else { (Code::Refused, FIRST_RETRY) };
+        let kind = if taken { Code::NameTaken } else { Code::Refused };
         let advice = if taken { "; choose another name, or use the journal that holds its key" } else { "" };
-        let detail = format!("{user} can't be registered: {code}{advice}");
-        if self.told.detail != detail {
+        let with = if taken || self.others.is_empty() { String::new() } else { format!(" with {}", self.at) };
+        let detail = format!("{user} can't be registered{with}: {code}{advice}");
+        if self.refusal.replace(code) != Some(code) {
             fx.error(kind, Some(user), detail.clone());
         }
-        self.down(fx, detail.clone(), retry);
+        // The others have the same names.
+        if taken {
+            self.down(fx, detail.clone(), HOPELESS_RETRY);
+        } else {
+            self.next(fx, detail.clone());
+        }
         taken.then_some(detail)
     }
 
@@ -381,11 +455,17 @@ impl Rendezvous {
         }
         if matches!(self.phase, Phase::Waiting(_)) {
             self.phase = Phase::Dialling;
-            fx.act(Action::DialRendezvous(self.key));
+            self.dials = self.dials.saturating_add(1);
+            let (key, tried, seed) = (self.keys.expected(), self.tried.clone(), self.rng.u64(..));
+            fx.act(Action::DialRendezvous { key, tried, seed });
             return Due::default();
         }
         if now >= self.last_received + DEAD_AFTER {
-            self.give_up(fx, "nothing received from it for too long");
+            if let Some(session) = self.session() {
+                fx.close(session, None);
+                let detail = format!("nothing received from {} for too long", self.it());
+                self.next(fx, detail);
+            }
             return Due { lost: true, ask_again: false };
         }
         if now >= self.ping_due() {

@@ -30,7 +30,6 @@ mod strangers;
 pub(super) mod support;
 mod withdrawn;
 
-const DISCOVERY: PublicKey = PublicKey([9; 32]);
 const SESSION: ConnectionId = 1000;
 
 struct World {
@@ -45,7 +44,7 @@ fn setup(epoch: u64) -> Setup {
         name: name("alice"),
         keypair: support::keypair(),
         listen: address(1),
-        endpoint: "localhost:7667".into(),
+        endpoints: ["localhost:7667".to_owned()].into(),
         discovery_key: None,
         strangers: Strangers::All,
         silent: false,
@@ -141,7 +140,7 @@ impl World {
 
     /// A session with discovery comes up, in which it says this.
     fn register(&mut self, session: ConnectionId, said: &[ToClient]) -> Vec<Action> {
-        self.step(&[Input::RendezvousUp { session, key: DISCOVERY, path: support::path() }]);
+        self.step(&[support::session_up(session)]);
         let registered = ToClient::Registered(Registered { address: address(1), observed: address(1) });
         let said = [&[registered, ToClient::Synced], said].concat();
         self.step(&[Input::RendezvousSays(session, said)])

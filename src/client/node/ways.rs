@@ -25,6 +25,7 @@ pub(super) fn register(node: &Node, path: &Path) -> Register {
         rtt: u32::try_from(path.rtt.as_millis()).unwrap_or(u32::MAX),
         mapped: node.outside.mapped(),
         local: path.own.clone(),
+        dial: node.rendezvous.dial(),
         ..register
     }
 }
@@ -125,11 +126,12 @@ pub(super) fn punch(node: &mut Node, punch: &Punch) {
 
 /// Discovery joins this client with a user.
 pub(super) fn relay(node: &mut Node, ticket: &Ticket) {
-    let Ticket { name, ticket, dials, .. } = ticket;
+    let Ticket { name, ticket, dials, at } = ticket;
     let (Some(id), Some(path)) = (node.roster.named(name), node.outside.path()) else {
         return;
     };
-    let through = path.remote;
+    let through = at.unwrap_or(path.remote);
+    let told = !node.rendezvous.is_at(through);
     let Some(person) = node.roster.get(id) else {
         return;
     };
@@ -147,7 +149,7 @@ pub(super) fn relay(node: &mut Node, ticket: &Ticket) {
     seek(node, id);
     node.reach.helped(node.fx.now, id, Help::Relay);
     let (name, ticket) = (name.clone(), *ticket);
-    node.fx.act(Action::Relay { contact: id, name, key, through, ticket });
+    node.fx.act(Action::Relay { contact: id, name, key, through, told, ticket });
 }
 
 /// Discovery does not help to reach a user. Returns whether that is what it refuses.

@@ -47,13 +47,15 @@ that discovery sees.",
     Key {
         name: "discovery-host",
         example: r#""127.0.0.1""#,
-        meaning: "Where discovery runs, a name or an address.",
-        take: |it, value, _| put(&mut it.discovery_host, cli::host(text(value)?)),
+        meaning: "Where discovery runs, a name or an address. Where it runs on several machines,
+some of these with commas between them, each with a port of its own if need
+be: \"a.example.org, b.example.org:7668\". One is used, whichever answers.",
+        take: |it, value, _| put(&mut it.discovery_host, text(value)?.parse()),
     },
     Key {
         name: "discovery-port",
         example: "7667",
-        meaning: "The port on which discovery listens.",
+        meaning: "The port on which discovery listens, where its host names none.",
         take: |it, value, _| put(&mut it.discovery_port, cli::remote_port(number(value))),
     },
     Key {

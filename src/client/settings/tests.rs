@@ -29,7 +29,7 @@ fn the_file_that_is_written_says_nothing() {
 fn every_line_of_the_file_that_is_written_can_be_put_in_force() {
     let settings = parse(&uncommented()).unwrap();
     // None of the keys is left without a value.
-    assert!(!format!("{:?}", settings.general).contains("None"), "{settings:#?}");
+    assert!(!format!("{:?}", settings.general).contains(": None"), "{settings:#?}");
     assert_eq!(settings.user(), Some(&name("alice")));
     assert_eq!(settings.general.data_dir, Some("/home/alice/.local/share/peerchat".into()));
     assert_eq!(settings.aliases.find("j"), Some("JOIN #$1"));
@@ -70,6 +70,10 @@ fn a_mistake_is_named_with_its_line() {
         ("port = 65536", "line 1: port: a port is a number from 0 to 65535; 0 takes a free one"),
         ("port = '7001'", "line 1: port: a port is a number from 0 to 65535; 0 takes a free one"),
         ("port = -1", "line 1: port: a port is a number from 0 to 65535; 0 takes a free one"),
+        (
+            "discovery-host = 'a,b:c'",
+            "line 1: discovery-host: part 2 of the list, \"b:c\": a port to connect to is a number from 1 to 65535",
+        ),
         ("discovery-port = 0", "line 1: discovery-port: a port to connect to is a number from 1 to 65535"),
         ("user = 5", "line 1: user: a text in quotes is wanted here"),
         ("user = 'Alice'", "line 1: user: names are in lower case: write \"alice\""),

@@ -125,3 +125,23 @@ fn a_goodbye_is_heard_in_a_failed_transaction_too() {
     world.fail(&[Input::LinkSays(1, vec![Peer::Ack(cursor(1, 1)), bye])]);
     assert_eq!(dials(&world.later(3_000)), 0, "who has left is not dialled at once");
 }
+
+#[test]
+fn discovery_is_told_which_dial_is_the_newer_one() {
+    let mut world = World::new();
+    world.step(&[]);
+    for (number, session) in (0..).zip([SESSION, SESSION + 1, SESSION + 2]) {
+        let actions = world.step(&[support::session_up(session)]);
+        let said = actions.iter().filter_map(|action| match action {
+            Action::TellDiscovery(to, said) if *to == session => Some(said),
+            _ => None,
+        });
+        let registers = said.flatten().filter_map(|said| match said {
+            ToDiscovery::Register(register) => Some(register.dial),
+            _ => None,
+        });
+        assert_eq!(registers.collect::<Vec<_>>(), [number]);
+        world.step(&[Input::RendezvousClosed(session)]);
+        world.later(2_000);
+    }
+}

@@ -1,5 +1,6 @@
 //! What discovery says of keys.
 
+use super::support::DISCOVERY;
 use super::*;
 use crate::client::event::Problem;
 use crate::client::verification;
@@ -59,14 +60,17 @@ fn a_trusted_key_of_discovery_is_kept_and_is_not_trusted_while_the_disk_fails() 
     let mut world = World::with_bob();
     world.step(&[Input::RendezvousClosed(SESSION)]);
     world.later(2_000);
-    world.step(&[Input::RendezvousFailed(Problem::WrongKey { expected: DISCOVERY, found: Some(OTHER) })]);
+    world.step(&[Input::RendezvousFailed(support::missed(Problem::WrongKey {
+        expected: DISCOVERY,
+        found: Some(OTHER),
+    }))]);
     assert_eq!(world.errors(), [Code::KeyChanged]);
     let line = format!("TRUST discovery {OTHER}");
     world.fail(&[typed(&line)]);
     assert_eq!(world.errors(), [Code::KeyChanged, Code::NotSaved]);
     let actions = world.types(&line);
     assert!(matches!(world.notices.last(), Some(Notice::Trusted { fingerprint: OTHER })));
-    let dials = |action: &Action| matches!(action, Action::DialRendezvous(Some(OTHER)));
+    let dials = |action: &Action| matches!(action, Action::DialRendezvous { key: Some(OTHER), .. });
     assert!(actions.iter().any(dials));
     world.restart(2);
     assert!(world.step(&[]).iter().any(dials));
@@ -77,7 +81,9 @@ fn who_is_not_in_the_answer_to_a_login_is_requested_again() {
     let mut world = World::with_bob();
     world.step(&[Input::RendezvousClosed(SESSION)]);
     let actions = world.later(2_000);
-    assert!(actions.iter().any(|action| matches!(action, Action::DialRendezvous(Some(DISCOVERY)))));
+    assert!(
+        actions.iter().any(|action| matches!(action, Action::DialRendezvous { key: Some(DISCOVERY), .. }))
+    );
     let actions = world.register(SESSION + 1, &[]);
     assert!(asks(
         &actions,

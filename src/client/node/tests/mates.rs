@@ -352,13 +352,17 @@ fn a_member_is_punched_and_relayed() {
     let punch = Punch { name: name("bob"), token: [1; 16], wait: 0, addresses: vec![address(5000)] };
     let actions = world.discovery(&[ToClient::Punch(punch.clone())]);
     assert!(actions.iter().any(|action| matches!(action, Action::Punch { key: BOB, .. })), "{actions:?}");
-    for dials in [true, false] {
-        let ticket = Ticket { name: name("bob"), ticket: [2; 16], dials, at: None };
+    // The node that the session is with, or another one, which only discovery says is one.
+    for (dials, at, expected) in
+        [(true, None, (address(1), false)), (false, Some(address(9)), (address(9), true))]
+    {
+        let ticket = Ticket { name: name("bob"), ticket: [2; 16], dials, at };
         let actions = world.discovery(&[ToClient::Relay(ticket)]);
-        let key = dials.then_some(BOB);
-        let relays =
-            |action: &Action| matches!(action, Action::Relay { key: dialled, .. } if *dialled == key);
-        assert!(actions.iter().any(relays), "{dials}");
+        let relays = actions.iter().filter_map(|action| match action {
+            Action::Relay { key, through, told, .. } => Some((*key, (*through, *told))),
+            _ => None,
+        });
+        assert_eq!(relays.collect::<Vec<_>>(), [(dials.then_some(BOB), expected)]);
     }
     world.share(&[]);
     let actions = world.discovery(&[ToClient::Punch(punch)]);

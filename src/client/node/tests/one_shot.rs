@@ -35,7 +35,7 @@ fn who_does_not_exist_is_said_with_the_reason() {
 fn a_name_that_is_taken_sends_nothing_and_keeps_nothing() {
     let mut world = World::new();
     world.step(&[send()]);
-    world.step(&[Input::RendezvousUp { session: SESSION, key: DISCOVERY, path: support::path() }]);
+    world.step(&[support::session_up(SESSION)]);
     let taken = Refused { code: RefusedCode::NAME_TAKEN, name: Some(name("alice")) };
     let (status, why) = exit(&world.discovery(&[ToClient::Refused(taken)])).unwrap();
     assert!(status == FAILED && why.unwrap().contains("alice can't be registered"));

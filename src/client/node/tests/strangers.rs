@@ -230,7 +230,7 @@ fn what_the_user_asks_outlives_an_earlier_drop() {
     world.types("REQUEST bob");
     world.later(2_000);
     let session = SESSION + 1;
-    world.step(&[Input::RendezvousUp { session, key: DISCOVERY, path: support::path() }]);
+    world.step(&[support::session_up(session)]);
     let registered = ToClient::Registered(Registered { address: address(1), observed: address(1) });
     let said = vec![registered, dropped, ToClient::Synced];
     assert!(answers(&world.step(&[Input::RendezvousSays(session, said)]), true));
@@ -245,7 +245,7 @@ fn a_drop_that_could_not_be_said_is_said_at_the_next_login() {
     world.later(2_000);
     // Discovery still has what bob asked for before.
     let session = SESSION + 1;
-    world.step(&[Input::RendezvousUp { session, key: DISCOVERY, path: support::path() }]);
+    world.step(&[support::session_up(session)]);
     let registered = ToClient::Registered(Registered { address: address(1), observed: address(1) });
     let actions =
         world.step(&[Input::RendezvousSays(session, vec![registered, asks(Asks::Typed), ToClient::Synced])]);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::super::super::event::{self, Action, ConnectionId, Path};
+use super::super::super::event::{self, Action, ConnectionId, Input, Missed, Path, Problem, Reached};
 use super::super::super::notice::{Code, Notice};
 use super::super::effects::Effects;
 use super::super::output::Output;
@@ -21,6 +21,7 @@ pub const OWN: PublicKey = PublicKey([
 ]);
 pub const BOB: PublicKey = PublicKey([7; 32]);
 pub const OTHER: PublicKey = PublicKey([8; 32]);
+pub const DISCOVERY: PublicKey = PublicKey([9; 32]);
 
 pub fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -33,6 +34,16 @@ pub fn address(port: u16) -> SocketAddr {
 /// How discovery on this machine is reached.
 pub fn path() -> Path {
     Path { local: address(2), remote: address(1), rtt: Duration::ZERO, own: Vec::new() }
+}
+
+/// The one discovery has proved its key.
+pub fn session_up(session: ConnectionId) -> Input {
+    Input::RendezvousUp { session, key: DISCOVERY, path: path(), reached: Reached::default() }
+}
+
+/// The one discovery was not reached.
+pub fn missed(problem: Problem) -> Vec<Missed> {
+    vec![Missed { at: "localhost:7667".into(), problem }]
 }
 
 pub fn keypair() -> Keypair {

@@ -125,7 +125,7 @@ fn what_only_this_member_has_waits() {
 fn a_program_without_input_stays_until_another_member_has_it() {
     for linked in [true, false] {
         let mut net = Net::in_room(2);
-        let session = Input::RendezvousFailed(crate::client::event::Problem::Closed);
+        let session = Input::RendezvousFailed(support::missed(crate::client::event::Problem::Closed));
         net.step(BOB, &[session]);
         if !linked {
             net.cut(ALICE, BOB);
