@@ -1,7 +1,9 @@
 //! The discovery server: which users exist, which are online, and which of them ask for others.
 //!
 //! [`registry`] decides, on top of [`users`], their [`relations`], their [`sessions`] and [`mates`], the names that are
-//! [`awaited`], and a [`quota`]; it does no I/O.
+//! [`awaited`], and a [`quota`]; it does no I/O. [`turns`] leads what arrives through it and the ledger, which a discovery has
+//! alone or shares with other nodes: then [`presences`] are the sessions at all of them, and [`members`] says which are lost.
+//! `keeper` opens the ledger, and `shared` has the threads of one that is shared.
 //! [`mod@relay`] joins clients that can't reach each other. [`mod@connections`] are the sockets, `server` is the loop between them. The operator's questions reach the
 //! loop through [`admin`], from [`control`] and [`metrics`]; [`operator`] is the side that asks. Here all of it is started.
 //!

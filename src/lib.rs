@@ -12,11 +12,11 @@
 //! | [`time`], [`undo`] | clocks as the deciding code is told them; taking back what could not be saved |
 //! | [`protocol`] | every message on the wire, the grammar of names, the limits |
 //! | [`transport`] | proven, sealed connections, whatever their route |
-//! | [`accounts`] | what discovery keeps, as plain data |
-//! | [`store`] | the databases; the only place with SQL |
+//! | [`accounts`] | what discovery keeps, as plain data; [`accounts::ledger`]: what discovery and its database expect of each other |
+//! | [`store`] | the databases, in SQLite and PostgreSQL; the only place with SQL |
 //! | `terminal` | a terminal for any program: its keys, a line editor, and drawing it line by line or as a whole |
 //! | [`logging`], [`cli`], [`scheduling`], [`secrecy`] | logs; command lines; the scheduler's policy; who may read the memory |
-//! | [`discovery`] | the rendezvous server: [`discovery::registry`] decides, a loop saves and acts |
+//! | [`discovery`] | the rendezvous server: [`discovery::registry`] decides, [`discovery::turns`] says when, a loop saves and acts; alone, or as one of several nodes |
 //! | [`client`] | the chat box: [`client::node`] decides, [`client::run`] has the loop, [`client::console`] the front ends, which run here or, over a socket, in other programs; [`client::settings`] reads the configuration file |
 //!
 //! # Three paths
@@ -34,8 +34,9 @@
 //!   and `client/console/output.rs` writes it.
 //! - **A request.** `client/node/commands.rs` carries it out, `client/node/acquaintance.rs` has `client/node/roster.rs`
 //!   add a contact, `client/node/rendezvous.rs` asks discovery. There `transport/connection.rs` reads it,
-//!   `discovery/connections.rs` paces it, `discovery/server.rs` takes it into a batch, `discovery/registry.rs` decides and
-//!   yields a change, `store/directory.rs` saves that. The answer pins the key in the client's roster,
+//!   `discovery/connections.rs` paces it, `discovery/server.rs` takes it, `discovery/turns.rs` puts it into a turn,
+//!   `discovery/registry.rs` decides and yields a change, `discovery/keeper.rs` has that saved, by `store/directory.rs`, or
+//!   through `discovery/shared.rs` by `store/postgres.rs`; then `discovery/registry/sharing.rs` applies it at other nodes. The answer pins the key in the client's roster,
 //!   `client/node/dialer.rs` says when to dial, `client/network.rs` dials, and `client/node/links.rs` with
 //!   `client/node/links/choice.rs` brings the link up.
 //! - **An acknowledgement.** `client/node/delivery.rs` says what a transaction commits, `transport/writer.rs` sends it after

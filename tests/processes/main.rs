@@ -24,6 +24,7 @@ mod ends;
 mod keys;
 #[cfg(target_os = "linux")]
 mod network;
+mod nodes;
 mod operating;
 mod operator;
 mod proxy;
