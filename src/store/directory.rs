@@ -5,8 +5,9 @@ use std::path::Path;
 
 use rusqlite::params;
 
-use super::{Database, Result, Schema, insert_with_secret, keypair, parsed};
-use crate::accounts::{Account, Change, Registration, Request, Snapshot};
+use super::{Database, Result, Schema, StoreError, insert_with_secret, keypair, parsed};
+use crate::accounts::ledger::{Given, Ledger, Trouble, Turn};
+use crate::accounts::{ALONE, Account, Change, NodeId, Registration, Request, Snapshot};
 use crate::protocol::PublicKey;
 use crate::protocol::rendezvous::Strangers;
 use crate::transport::noise::Keypair;
@@ -157,7 +158,38 @@ impl Directory {
     }
 }
 
-const fn number(strangers: Strangers) -> i64 {
+/// Nothing but this process changes it, so it is always this node's turn, and there are no others to tell of.
+impl Ledger for Directory {
+    type Error = StoreError;
+
+    fn join(&mut self) -> Result<NodeId, Trouble<StoreError>> {
+        Ok(ALONE)
+    }
+
+    fn load(&mut self) -> Result<Snapshot, Trouble<StoreError>> {
+        Self::load(self).map_err(trouble)
+    }
+
+    fn take(&mut self) -> Result<Vec<Turn>, Trouble<StoreError>> {
+        Ok(Vec::new())
+    }
+
+    fn give(&mut self, changes: &[Change]) -> Given<StoreError> {
+        self.save(changes).map_or_else(|error| Given::Refused(trouble(error)), |()| Given::Saved)
+    }
+
+    fn roll_back(&mut self) {}
+
+    fn read(&mut self) -> Result<Vec<Turn>, Trouble<StoreError>> {
+        Ok(Vec::new())
+    }
+}
+
+fn trouble(error: StoreError) -> Trouble<StoreError> {
+    if error.is_damage() { Trouble::Unusable(error) } else { Trouble::Down(error) }
+}
+
+pub(super) const fn number(strangers: Strangers) -> i64 {
     match strangers {
         Strangers::Open => 0,
         Strangers::Ask => 1,
@@ -167,7 +199,7 @@ const fn number(strangers: Strangers) -> i64 {
 }
 
 /// The database takes no other number.
-const fn strangers(number: i64) -> Strangers {
+pub(super) const fn strangers(number: i64) -> Strangers {
     match number {
         0 => Strangers::Open,
         1 => Strangers::Ask,
