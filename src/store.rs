@@ -18,6 +18,7 @@ pub mod directory;
 mod error;
 pub mod journal;
 mod place;
+pub mod postgres;
 pub mod space;
 
 pub use error::{Result, StoreError};

@@ -1,0 +1,123 @@
+//! What is asked of a server and of the schema before they are used.
+
+use zeroize::Zeroizing;
+
+use super::TURN_LOCK;
+use super::error::Problem;
+use super::link::Database;
+use super::read::get;
+use crate::accounts::ledger::TurnId;
+use crate::transport::noise::Keypair;
+
+/// Of the schema. A change of `schema.sql` raises it.
+const FORMAT: i32 = 1;
+
+/// The first one with all the settings below.
+const LEAST_SERVER: u32 = 14;
+
+/// How a connection behaves, whatever the server's configuration says.
+///
+/// A commit counts once it is on the disk, and on that of a standby where one is waited for. The snapshot of a statement
+/// is its own, so that what is read after a lock was waited for is what the last holder left. A session whose client is gone
+/// or hangs in its turn soon ends, for it holds up all others. Rows are found by their indexes: plans are made
+/// while tables are empty, and kept.
+const SETTINGS: &str = "
+    SET search_path = peerchat;
+    SET default_transaction_isolation = 'read committed';
+    SET default_transaction_read_only = off;
+    SET synchronous_commit = on;
+    SET statement_timeout = '10s';
+    SET lock_timeout = '10s';
+    SET idle_in_transaction_session_timeout = '5s';
+    SET client_connection_check_interval = '2s';
+    SET tcp_keepalives_idle = 5;
+    SET tcp_keepalives_interval = 2;
+    SET tcp_keepalives_count = 3;
+    SET tcp_user_timeout = 10000;
+    SET jit = off;
+    SET enable_seqscan = off;
+    SET enable_hashjoin = off;
+    SET enable_mergejoin = off";
+
+/// Prepares a connection that is new.
+///
+/// # Errors
+/// If the server is too old.
+pub async fn settle_in(database: &Database) -> Result<(), Problem> {
+    let version =
+        "SELECT current_setting('server_version'), current_setting('server_version_num')::integer / 10000";
+    let row = database.query_one(version, &[]).await?;
+    if get::<i32>(&row, 1)?.cast_unsigned() < LEAST_SERVER {
+        return Err(Problem::OldServer { found: get(&row, 0)?, least: LEAST_SERVER });
+    }
+    Ok(database.batch_execute(SETTINGS).await?)
+}
+
+/// # Errors
+/// If a commit could be lost although it was confirmed, because a standby takes over that has not been waited for. One that
+/// is not connected may still come back and take over, if there is a slot for it.
+pub async fn check_replication(database: &Database) -> Result<(), Problem> {
+    let sql = "
+        SELECT current_setting('synchronous_standby_names') = ''
+           AND (EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'physical')
+             OR EXISTS (SELECT FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup' AND pid NOT IN (
+                    SELECT active_pid FROM pg_replication_slots
+                    WHERE slot_type = 'logical' AND active_pid IS NOT NULL))),
+               current_setting('fsync') = 'off'";
+    let row = database.query_one(sql, &[]).await?;
+    if get(&row, 1)? {
+        tracing::warn!("fsync is off in PostgreSQL: what was confirmed is lost if its machine fails");
+    }
+    if get(&row, 0)? { Err(Problem::Asynchronous) } else { Ok(()) }
+}
+
+/// Makes the schema and a key, if there is none.
+pub async fn make_schema(database: &Database) -> Result<(), Problem> {
+    database.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({TURN_LOCK})")).await?;
+    let sql = "SELECT to_regclass('peerchat.ledger') IS NOT NULL, to_regnamespace('peerchat') IS NOT NULL";
+    let row = database.query_one(sql, &[]).await?;
+    if !get(&row, 0)? {
+        if !get(&row, 1)? {
+            database.batch_execute("CREATE SCHEMA peerchat").await.map_err(Problem::NoSchema)?;
+        }
+        database.batch_execute(include_str!("schema.sql")).await?;
+        let keypair = Keypair::generate()?;
+        let insert = "INSERT INTO ledger (is_only, format, secret, last_user_id) VALUES (true, $1, $2, 0)";
+        database.execute(insert, &[&FORMAT, &&keypair.secret()[..]]).await?;
+        // The turn before the first: also where there is none yet, one ledger is told from another.
+        let first = "INSERT INTO turns (n, id, after, node, at, changes) VALUES (0, $1, $2, 0, now(), $3)";
+        let no_changes = [0x80_u8];
+        database.execute(first, &[&&random()?[..], &&TurnId::default()[..], &&no_changes[..]]).await?;
+    }
+    Ok(database.batch_execute("COMMIT").await?)
+}
+
+/// # Errors
+/// If the schema is another version's.
+pub async fn check_format(database: &Database) -> Result<(), Problem> {
+    let found = get(&database.query_one("SELECT format FROM ledger", &[]).await?, 0)?;
+    if found == FORMAT {
+        return Ok(());
+    }
+    let version = if found < FORMAT { "an older" } else { "a newer" };
+    Err(Problem::OtherVersion { version, found, known: FORMAT })
+}
+
+/// The driver keeps what it has read until it is overwritten by something else.
+pub async fn keypair(database: &Database) -> Result<Keypair, Problem> {
+    let row = database.query_one("SELECT secret FROM ledger", &[]).await?;
+    let mut seed = Zeroizing::new([0; 32]);
+    let read: &[u8] = get(&row, 0)?;
+    let damaged = || Problem::Damaged("there is no secret key".into());
+    if read.len() != seed.len() {
+        return Err(damaged());
+    }
+    seed.copy_from_slice(read);
+    Keypair::from_secret(&seed).ok_or_else(damaged)
+}
+
+pub fn random() -> Result<TurnId, Problem> {
+    let mut id = TurnId::default();
+    getrandom::fill(&mut id)?;
+    Ok(id)
+}
