@@ -1,0 +1,217 @@
+//! A PostgreSQL of the tests' own, which ends with the process that started it.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+/// It runs until its standard input is closed, as that is when the tests end, however they end.
+const RUN: &str = r#"
+    "$1/pg_ctl" -D "$2/data" -l "$2/log" -w -o "$3" start >/dev/null && echo started
+    read -r _
+    "$1/pg_ctl" -D "$2/data" -m immediate stop >/dev/null
+    rm -rf "$2""#;
+
+/// A server, and its superuser.
+pub struct Cluster {
+    child: Child,
+    programs: PathBuf,
+    directory: TempDir,
+    pub port: u16,
+}
+
+/// A database of its own for one test. Its owner may do nothing else.
+pub struct Place {
+    pub url: String,
+    pub name: String,
+    pub cluster: &'static Cluster,
+}
+
+/// The server that the tests of this process share. Says so if there can be none.
+pub fn cluster() -> Option<&'static Cluster> {
+    static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
+    SHARED.get_or_init(|| Cluster::start(&[])).as_ref()
+}
+
+/// A database on the shared server.
+pub fn place() -> Option<Place> {
+    cluster().map(Cluster::place)
+}
+
+impl Cluster {
+    /// A server with these settings.
+    pub fn start(settings: &[&str]) -> Option<Self> {
+        let Some(programs) = programs() else {
+            println!("skipped: PostgreSQL is not installed here");
+            return None;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_path_buf();
+        if is_root() {
+            let owned = Command::new("chown").arg("nobody:nogroup").arg(&path).status();
+            assert!(owned.unwrap().success());
+        }
+        let made = unprivileged(&programs.join("initdb"))
+            .arg("-D")
+            .arg(path.join("data"))
+            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-instructions"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut options = format!("-p {port} -k {} -h 127.0.0.1", path.display());
+        settings.iter().for_each(|setting| options += &format!(" -c {setting}"));
+        let mut child = unprivileged(Path::new("sh"))
+            .args(["-c", RUN, "sh"])
+            .args([&programs, &path])
+            .arg(&options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let log = || std::fs::read_to_string(path.join("log")).unwrap_or_default();
+        assert_eq!(line, "started\n", "{}", log());
+        let cluster = Self { child, programs, directory, port };
+        cluster.admin("postgres").run("CREATE ROLE peerchat LOGIN");
+        Some(cluster)
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// One of PostgreSQL's programs, as the user that the server runs as.
+    pub fn program(&self, name: &str) -> Command {
+        unprivileged(&self.programs.join(name))
+    }
+
+    /// Any other program, as that user.
+    pub fn other_program(&self, name: &str) -> Command {
+        unprivileged(Path::new(name))
+    }
+
+    /// Makes a directory that the server's user may write to.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.directory().join(name);
+        let made = self.other_program("mkdir").arg("-p").arg(&path).status();
+        assert!(made.unwrap().success());
+        path
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://peerchat@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Makes a database. Returns its name.
+    pub fn database(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.admin("postgres").run(&format!("CREATE DATABASE {name} OWNER peerchat"));
+        name
+    }
+
+    pub fn place(&'static self) -> Place {
+        let name = self.database();
+        Place { url: self.url(&name), name, cluster: self }
+    }
+
+    pub fn admin(&self, database: &str) -> Admin {
+        Admin::connect(&format!("postgres://postgres@127.0.0.1:{}/{database}", self.port))
+    }
+
+    /// Ends the server and starts it again, as a machine that fails does.
+    pub fn restart(&self) {
+        let done = self
+            .program("pg_ctl")
+            .arg("-D")
+            .arg(self.directory().join("data"))
+            .args(["-m", "immediate", "-w", "restart"])
+            .arg("-l")
+            .arg(self.directory().join("log"))
+            .stdout(Stdio::null())
+            .status();
+        assert!(done.unwrap().success());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+impl Place {
+    pub fn admin(&self) -> Admin {
+        self.cluster.admin(&self.name)
+    }
+}
+
+/// The superuser's connection to a database.
+pub struct Admin {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Admin {
+    fn connect(url: &str) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let client = runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client
+        });
+        Self { runtime, client }
+    }
+
+    pub fn run(&self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).unwrap_or_else(|error| {
+            panic!("{sql}: {error:?}");
+        });
+    }
+
+    /// The first column of the first row, as text.
+    pub fn ask(&self, sql: &str) -> Option<String> {
+        let answer = self.runtime.block_on(self.client.simple_query(sql)).unwrap();
+        answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
+            _ => None,
+        })
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// PostgreSQL does not run as root.
+fn unprivileged(program: &Path) -> Command {
+    let mut command = if is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command.current_dir("/").env("LC_ALL", "C");
+    command
+}
+
+/// Where the newest version's programs are.
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let all = versions.filter_map(|version| {
+        let path = version.ok()?.path();
+        let number: u32 = path.file_name()?.to_str()?.parse().ok()?;
+        Some((number, path.join("bin"))).filter(|(_, path)| path.join("initdb").exists())
+    });
+    all.max().map(|(_, path)| path)
+}
