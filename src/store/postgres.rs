@@ -5,7 +5,7 @@
 //! is kept stands in tables as well, written by the same transaction, for nodes that start. `schema.sql` has both.
 //!
 //! Of a node, its lease and its row in `nodes` say whether it may still change anything: the row is looked at in each turn,
-//! and the [lease](self::lease) is held by the connection on which it commits. [`watch`] is what goes on beside that.
+//! and its lease is held by the connection on which it commits. [`watch`] is what goes on beside that.
 //!
 //! Between a node and the server there may be no pooler that hands one connection to many: locks belong to
 //! connections. A commit counts once the disk has it and, where there are standbys that could take over, one of these: a server with
@@ -36,7 +36,7 @@ mod setup;
 pub mod watch;
 mod write;
 
-/// Who holds it may give a turn, or change the schema.
+/// A node gives a turn, or makes the schema, while it holds this lock.
 const TURN_LOCK: i64 = i64::from_be_bytes(*b"peerchat");
 
 /// How long a call may take, also one that has to connect first. PostgreSQL itself gives up a lock after 10 s.
@@ -100,9 +100,14 @@ impl Postgres {
         self.connect(deadline).map(drop)
     }
 
+    /// Where it is: a URL without the password.
+    pub fn location(&self) -> String {
+        self.place.to_string()
+    }
+
     /// Where it is, without the password.
     pub fn place(&self) -> String {
-        self.place.shown.clone()
+        self.place.to_string()
     }
 
     /// The key of discovery, which all nodes have.
@@ -209,6 +214,7 @@ impl Postgres {
             let begin = "
                 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
                 SET LOCAL statement_timeout = 0;
+                SET LOCAL idle_in_transaction_session_timeout = 0;
                 SET LOCAL enable_seqscan = on";
             database.batch_execute(begin).await?;
             let loaded = read::load(database).await?;

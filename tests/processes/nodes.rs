@@ -9,7 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use peerchat::protocol::relay::{JOINED, RELAY_BYTE, opening};
-use peerchat::protocol::rendezvous::{About, RefusedCode, Register, Status, Strangers, Ticket, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{
+    About, RefusedCode, Register, Status, Strangers, Ticket, ToClient, ToDiscovery,
+};
 use peerchat::transport::noise::Keypair;
 use tempfile::TempDir;
 
@@ -32,7 +34,8 @@ impl Nodes {
     }
 
     fn over(place: Place, count: usize) -> Self {
-        let mut nodes = Self { place, home: tempfile::tempdir().unwrap(), all: Vec::new(), addresses: Vec::new() };
+        let mut nodes =
+            Self { place, home: tempfile::tempdir().unwrap(), all: Vec::new(), addresses: Vec::new() };
         for number in 0..count {
             let node = Discovery::spawn(&mut nodes.command(number, 0));
             nodes.addresses.push(node.address);
@@ -80,7 +83,10 @@ impl Nodes {
 
 fn dialled(text: &str, start: u64, dial: u32) -> ToDiscovery {
     let listen = ([127, 0, 0, 1], 1).into();
-    ToDiscovery::Register(Register { dial, ..Register::new(name(text), listen, Some(start), Strangers::Open) })
+    ToDiscovery::Register(Register {
+        dial,
+        ..Register::new(name(text), listen, Some(start), Strangers::Open)
+    })
 }
 
 /// What is said of `user` next that `fits`; other messages are passed over.
@@ -150,7 +156,9 @@ fn what_happens_at_one_node_is_told_at_the_others() {
     let status = status_of(&mut alice, "bob", |status| status.online == Some(true));
     assert_eq!(status.address.unwrap().port(), 3);
     alice.say(&drop_user("bob"));
-    heard(&mut bob, |said| matches!(said, ToClient::Dropped(about) if about.name == name("alice")).then_some(()));
+    heard(&mut bob, |said| {
+        matches!(said, ToClient::Dropped(about) if about.name == name("alice")).then_some(())
+    });
     let status = nodes.ask(&["--status", "--node", "node-1"]);
     assert!(status.contains("online        2\n") && status.contains("other node    node-0"), "{status}");
 }

@@ -144,7 +144,10 @@ impl Rows {
             accounts: accounts.into_values().collect(),
             last_id,
             connections: connections.into_iter().collect(),
-            requests: requests.into_iter().map(|((asker, target), request)| (asker, target, request)).collect(),
+            requests: requests
+                .into_iter()
+                .map(|((asker, target), request)| (asker, target, request))
+                .collect(),
             refusals: refusals.into_iter().map(|((by, of), since)| (by, of, since)).collect(),
             released: released.into_iter().collect(),
             nodes: nodes.into_values().collect(),

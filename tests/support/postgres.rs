@@ -16,7 +16,7 @@ const RUN: &str = r#"
     "$1/pg_ctl" -D "$2/data" -l "$2/log" -w -o "$3" start >/dev/null && echo started
     read -r _
     "$1/pg_ctl" -D "$2/data" -m immediate stop >/dev/null
-    rm -rf "$2/data""#;
+    rm -rf "$2""#;
 
 /// A server, and its superuser.
 pub struct Cluster {
@@ -91,6 +91,19 @@ impl Cluster {
     /// One of PostgreSQL's programs, as the user that the server runs as.
     pub fn program(&self, name: &str) -> Command {
         unprivileged(&self.programs.join(name))
+    }
+
+    /// Any other program, as that user.
+    pub fn other_program(&self, name: &str) -> Command {
+        unprivileged(Path::new(name))
+    }
+
+    /// Makes a directory that the server's user may write to.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.directory().join(name);
+        let made = self.other_program("mkdir").arg("-p").arg(&path).status();
+        assert!(made.unwrap().success());
+        path
     }
 
     pub fn url(&self, database: &str) -> String {

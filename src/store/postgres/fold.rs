@@ -30,7 +30,7 @@ pub struct Rows<'c> {
     pub ended: BTreeSet<(UserId, NodeId, ConnectionId)>,
     /// None: the user is offline.
     pub sessions: BTreeMap<UserId, Option<&'c Presence>>,
-    /// Who has no mates any more, before those that follow.
+    /// Users who have no mates any more, before those that follow.
     pub parted: BTreeSet<UserId>,
     pub mates: BTreeMap<(UserId, PublicKey), bool>,
     pub connections: BTreeMap<(UserId, UserId), Option<i64>>,
@@ -184,4 +184,81 @@ impl<'c> Rows<'c> {
 
 fn pair(one: UserId, other: UserId) -> (UserId, UserId) {
     (one.min(other), one.max(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::rendezvous::Strangers;
+
+    fn account(id: UserId) -> Account {
+        let registration = Registration {
+            address: "192.0.2.1:4000".parse().unwrap(),
+            observed: "192.0.2.1".parse().unwrap(),
+            strangers: Strangers::Open,
+        };
+        let key = PublicKey([id.try_into().unwrap(); 32]);
+        Account { id, name: format!("user{id}").parse().unwrap(), key, registration }
+    }
+
+    fn presence(session: ConnectionId) -> Presence {
+        Presence::new(1, session, "192.0.2.1:5000".parse().unwrap())
+    }
+
+    fn log_in(user: UserId, session: ConnectionId, anew: bool) -> Change {
+        let (registration, presence) = (account(user).registration, presence(session));
+        Change::LogIn { user, registration, presence, anew, now: 2 }
+    }
+
+    fn log_out(user: UserId, session: ConnectionId) -> Change {
+        Change::LogOut { user, node: 1, session, now: 3 }
+    }
+
+    fn mate(user: UserId) -> Change {
+        Change::SetMate { user, key: account(9).key, shares: true }
+    }
+
+    fn rows(steps: Vec<Step<'_>>) -> Vec<Rows<'_>> {
+        let rows = steps.into_iter().map(|step| match step {
+            Step::Rows(rows) => *rows,
+            step => panic!("{step:?}"),
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn a_user_who_comes_and_goes_at_once_is_written_once() {
+        let added = Change::AddUser { account: account(1), presence: presence(1), now: 1 };
+        let changes =
+            [added, log_in(1, 2, true), mate(1), log_out(1, 1), log_out(1, 2), mate(2), log_in(3, 1, true)];
+        let [rows] = &rows(fold(&changes))[..] else { panic!() };
+        assert_eq!(rows.added[&1].2, Times { registered: 1, seen: 3 });
+        assert_eq!(rows.sessions[&1], None);
+        assert_eq!(rows.mates.keys().map(|(user, _)| *user).collect::<Vec<_>>(), [2]);
+        assert_eq!((rows.moved.len(), rows.ended.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_depends_on_a_session_that_only_the_database_knows_comes_after_it() {
+        let split = |changes: &[Change]| rows(fold(changes)).len();
+        assert_eq!(split(&[log_out(1, 1), mate(1)]), 1);
+        assert_eq!(split(&[log_out(1, 1), log_in(1, 2, true), mate(1)]), 1);
+        assert_eq!(split(&[mate(1), log_out(1, 1)]), 2);
+        assert_eq!(split(&[log_out(1, 1), log_in(1, 1, false)]), 2);
+    }
+
+    #[test]
+    fn what_is_rare_stands_by_itself() {
+        let changes = [
+            mate(1),
+            Change::ReleaseName { account: account(1), now: 1 },
+            Change::ForgetNode { node: 4, now: 1 },
+            mate(2),
+        ];
+        let steps = fold(&changes);
+        assert!(
+            matches!(steps[..], [Step::Rows(_), Step::Release { .. }, Step::ForgetNode(4), Step::Rows(_)]),
+            "{steps:?}"
+        );
+    }
 }

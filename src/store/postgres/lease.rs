@@ -1,6 +1,9 @@
 //! Leases: a node holds a lock of its own as long as the connection lives on which it commits. Whether it can still commit
 //! is then known without any clock.
 
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+
 use super::error::Problem;
 use super::link::Database;
 use super::read::get;
@@ -24,17 +27,23 @@ pub async fn draw(database: &Database) -> Result<NodeId, Problem> {
     get(&database.query_one("SELECT nextval('node_ids')", &[]).await?, 0)
 }
 
-/// Takes the lease of a node, and gives back any other one. An earlier connection of the node that still holds it, because
-/// the server has not noticed its end, is ended.
+/// Takes the lease of a node, and gives back any other one. An earlier connection of the node may still hold it. It has a
+/// moment to come to its end, for it may be about to commit; one of which the server has not noticed that its client is gone
+/// is ended then.
 pub async fn take(database: &Database, node: NodeId) -> Result<(), Problem> {
-    database.batch_execute("SELECT pg_advisory_unlock_all()").await?;
+    database.batch_execute("SELECT pg_advisory_unlock_all(); SET lock_timeout = '2s'").await?;
     let key = i32::try_from(node).map_err(|_| Problem::Damaged(format!("node {node}")))?;
-    let tried = database.query_one("SELECT pg_try_advisory_lock($1, $2)", &[&CLASS, &key]).await?;
-    if get(&tried, 0)? {
-        return Ok(());
+    let lock = format!("SELECT pg_advisory_lock({CLASS}, {key})");
+    let taken = database.batch_execute(&lock).await;
+    let is_held = |error: &Error| error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
+    if let Err(error) = taken {
+        if !is_held(&error) {
+            return Err(error.into());
+        }
+        end_holder(database, node).await?;
+        database.batch_execute(&lock).await?;
     }
-    end_holder(database, node).await?;
-    Ok(database.execute("SELECT pg_advisory_lock($1, $2)", &[&CLASS, &key]).await.map(drop)?)
+    Ok(database.batch_execute("SET lock_timeout = '10s'").await?)
 }
 
 /// Ends the connection that holds the lease of a node. Returns whether there was one. One that waits for a standby to

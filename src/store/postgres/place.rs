@@ -30,7 +30,7 @@ pub struct Place {
     pub config: Config,
     /// None where the way stays on this machine.
     pub tls: Option<MakeRustlsConnect>,
-    pub shown: String,
+    shown: String,
 }
 
 impl Place {
@@ -50,6 +50,11 @@ impl Place {
             return Err(unreadable(
                 "it names no host; a local server is meant by ?host=/run/postgresql".into(),
             ));
+        }
+        if config.get_password().is_none()
+            && let Some(password) = std::env::var_os("PGPASSWORD")
+        {
+            config.password(password.as_encoded_bytes());
         }
         config
             .application_name("peerchat")

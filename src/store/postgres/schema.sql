@@ -77,7 +77,7 @@ CREATE TABLE nodes (
     beat     bigint NOT NULL
 );
 
--- The session that each user holds who is online. What only nodes read is one column.
+-- The session of each user that is online. What only nodes read is one column.
 CREATE TABLE sessions (
     user_id   bigint PRIMARY KEY,
     node      bigint NOT NULL,
@@ -85,7 +85,7 @@ CREATE TABLE sessions (
     presence  bytea NOT NULL
 );
 
--- With whom users say, for a session, that they share a room.
+-- The keys of which users say, for a session, that they share a room with them.
 CREATE TABLE mates (
     user_id  bigint,
     key      bytea CHECK (octet_length(key) = 32),

@@ -67,13 +67,23 @@ impl Watch {
     }
 
     fn wait_on(&mut self, own: NodeId, within: Duration) -> Result<bool, Problem> {
-        let was_there = self.link.is_some();
-        let deadline = Instant::now() + LOOK_WITHIN;
-        let said =
-            self.asked(deadline, |link| link.listen(if was_there { within } else { Duration::ZERO }))?;
+        let end = Instant::now() + within;
+        if self.link.is_none() {
+            self.connect(Instant::now() + LOOK_WITHIN)?;
+            // Without a connection nothing was heard.
+            return Ok(true);
+        }
         let own = own.to_string();
-        // Without a connection nothing was heard.
-        Ok(!was_there || said.iter().any(|node| *node != own))
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let said = self.asked(Instant::now() + LOOK_WITHIN, |link| link.listen(left))?;
+            if said.iter().any(|node| *node != own) {
+                return Ok(true);
+            }
+            if said.is_empty() {
+                return Ok(false);
+            }
+        }
     }
 
     /// Says that `own` is alive, and looks at all nodes. To be called each second.

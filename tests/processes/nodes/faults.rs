@@ -24,7 +24,8 @@ impl Load {
         let count = Arc::new(AtomicUsize::new(0));
         let threads = (0..threads)
             .map(|first| {
-                let (stop, acknowledged, count) = (Arc::clone(&stop), Arc::clone(&acknowledged), Arc::clone(&count));
+                let (stop, acknowledged, count) =
+                    (Arc::clone(&stop), Arc::clone(&acknowledged), Arc::clone(&count));
                 let addresses = nodes.addresses.clone();
                 thread::spawn(move || {
                     for attempt in first.. {

@@ -1,0 +1,143 @@
+//! The ledgers that the suite runs on, each with its way to the same faults.
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::rc::Rc;
+
+use peerchat::accounts::ledger::{Given, Ledger, Trouble, Turn};
+use peerchat::accounts::{Change, NodeId, Snapshot};
+use peerchat::store::postgres::error::PostgresError;
+use peerchat::store::postgres::{Options, Postgres};
+
+use super::ledger::{Fate, Model, Truth};
+use super::line::Line;
+use super::server::{Admin, Place, place};
+
+/// A ledger that several nodes share.
+pub trait Lab: Sized {
+    type Node: Faulty;
+
+    /// None where this kind is missing.
+    fn new() -> Option<Self>;
+    /// One that has neither joined nor loaded.
+    fn node(&self) -> Self::Node;
+    /// All turns but the last are not told any more.
+    fn cut(&self);
+    /// Another server takes over, which has only so many turns.
+    fn fail_over(&self, kept: usize);
+}
+
+pub trait Faulty: Ledger<Error: Debug> {
+    /// What becomes of the changes that are given next, in a turn that was not taken yet.
+    fn meet(&mut self, fate: Fate);
+}
+
+pub struct InMemory(Rc<RefCell<Truth>>);
+
+impl Lab for InMemory {
+    type Node = Model;
+
+    fn new() -> Option<Self> {
+        Some(Self(Rc::default()))
+    }
+
+    fn node(&self) -> Model {
+        Model::new(&self.0)
+    }
+
+    fn cut(&self) {
+        self.0.borrow_mut().cut(usize::MAX);
+    }
+
+    fn fail_over(&self, kept: usize) {
+        self.0.borrow_mut().fail_over(kept);
+    }
+}
+
+impl Faulty for Model {
+    fn meet(&mut self, fate: Fate) {
+        self.fate = fate;
+    }
+}
+
+pub struct OnPostgres {
+    pub place: Place,
+}
+
+/// A node, its line to the server, and the superuser there.
+pub struct Wired {
+    pub ledger: Postgres,
+    line: Line,
+    admin: Admin,
+    fate: Fate,
+}
+
+impl Lab for OnPostgres {
+    type Node = Wired;
+
+    fn new() -> Option<Self> {
+        place().map(|place| Self { place })
+    }
+
+    fn node(&self) -> Wired {
+        let line = Line::to(self.place.cluster.port);
+        let url = format!("postgres://peerchat@127.0.0.1:{}/{}", line.port, self.place.name);
+        let ledger = Postgres::open(&url, Options::default()).unwrap();
+        Wired { ledger, line, admin: self.place.admin(), fate: Fate::Saved }
+    }
+
+    fn cut(&self) {
+        self.place.admin().run("DELETE FROM peerchat.turns WHERE n < (SELECT max(n) FROM peerchat.turns)");
+    }
+
+    fn fail_over(&self, kept: usize) {
+        self.place.admin().run(&format!("DELETE FROM peerchat.turns WHERE n > {kept}"));
+    }
+}
+
+impl Faulty for Wired {
+    fn meet(&mut self, fate: Fate) {
+        self.fate = fate;
+    }
+}
+
+impl Ledger for Wired {
+    type Error = PostgresError;
+
+    fn join(&mut self) -> Result<NodeId, Trouble<PostgresError>> {
+        self.ledger.join()
+    }
+
+    fn load(&mut self) -> Result<Snapshot, Trouble<PostgresError>> {
+        self.ledger.load()
+    }
+
+    fn take(&mut self) -> Result<Vec<Turn>, Trouble<PostgresError>> {
+        if self.fate == Fate::Refused {
+            self.admin.run("ALTER TABLE peerchat.turns ADD CONSTRAINT full_disk CHECK (n < 0) NOT VALID");
+        }
+        self.ledger.take()
+    }
+
+    fn give(&mut self, changes: &[Change]) -> Given<PostgresError> {
+        let fate = std::mem::take(&mut self.fate);
+        match fate {
+            Fate::UnsureAndSaved => self.line.cut_answering(),
+            Fate::UnsureAndLost => self.line.cut_asking(),
+            Fate::Saved | Fate::Refused => {}
+        }
+        let given = self.ledger.give(changes);
+        if fate == Fate::Refused {
+            self.admin.run("ALTER TABLE peerchat.turns DROP CONSTRAINT full_disk");
+        }
+        given
+    }
+
+    fn roll_back(&mut self) {
+        self.ledger.roll_back();
+    }
+
+    fn read(&mut self) -> Result<Vec<Turn>, Trouble<PostgresError>> {
+        self.ledger.read()
+    }
+}

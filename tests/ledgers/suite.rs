@@ -1,0 +1,337 @@
+//! The suite. Each test runs on every ledger that nodes can share.
+
+use peerchat::accounts::ledger::{Given, Ledger, Trouble, Turn};
+use peerchat::accounts::{Change, NodeId, Snapshot};
+use peerchat::store::directory::Directory;
+use peerchat::transport::noise::Keypair;
+use proptest::prelude::*;
+
+use super::changes::{Changes, OTHERS, added, node, sorted};
+use super::lab::{Faulty, InMemory, Lab, OnPostgres};
+use super::ledger::{Fate, Rows};
+
+macro_rules! on_each {
+    ($($test:ident)*) => {
+        mod model {
+            use super::*;
+            $(#[test] fn $test() { super::$test::<InMemory>(); })*
+        }
+        mod postgres {
+            use super::*;
+            $(#[test] fn $test() { super::$test::<OnPostgres>(); })*
+        }
+    };
+}
+
+on_each! {
+    turns_are_told_to_others_once
+    a_wake_up_may_be_lost_or_doubled
+    nothing_of_what_is_refused_is_kept
+    what_was_unsure_is_told_if_it_was_saved
+    what_was_unsure_and_lost_is_not_there
+    a_turn_without_changes_leaves_no_trace
+    a_turn_that_is_rolled_back_leaves_no_trace
+    a_node_that_was_away_for_too_long_loads_anew
+    a_node_that_saw_what_was_lost_loads_anew
+    a_node_that_is_lost_can_not_write
+    a_release_takes_all_of_an_account
+    who_holds_a_session_at_a_lost_node_is_offline
+    later_changes_are_about_what_earlier_ones_add
+}
+
+/// A node that has joined, loaded and said that it is there.
+fn joined<L: Lab>(lab: &L) -> (L::Node, NodeId) {
+    let mut it = lab.node();
+    let id = it.join().unwrap();
+    it.load().unwrap();
+    give(&mut it, &[Change::AddNode { node: node(id) }]);
+    (it, id)
+}
+
+fn give<L: Faulty>(it: &mut L, changes: &[Change]) -> Vec<Turn> {
+    let news = it.take().unwrap();
+    let given = it.give(changes);
+    assert!(matches!(given, Given::Saved), "{given:?}");
+    news
+}
+
+fn changes(turns: &[Turn]) -> Vec<Change> {
+    turns.iter().flat_map(|turn| turn.changes.clone()).collect()
+}
+
+fn kept<L: Lab>(lab: &L) -> Snapshot {
+    sorted(lab.node().load().unwrap())
+}
+
+fn turns_are_told_to_others_once<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, first), (mut other, second)) = (joined(&lab), joined(&lab));
+    assert!(second > first);
+    let news = give(&mut one, &[added(1), added(2)]);
+    assert_eq!(changes(&news), [Change::AddNode { node: node(second) }]);
+    let news = give(&mut other, &[added(3)]);
+    assert_eq!(changes(&news), [added(1), added(2)]);
+    assert_eq!(news.iter().map(|turn| turn.node).collect::<Vec<_>>(), [first]);
+    let news = one.read().unwrap();
+    assert_eq!((changes(&news), news[0].node), (vec![added(3)], second));
+    for it in [&mut one, &mut other] {
+        assert_eq!(it.read().unwrap(), [], "its own are known to it");
+        assert_eq!(it.take().unwrap(), []);
+        it.roll_back();
+    }
+}
+
+fn a_wake_up_may_be_lost_or_doubled<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, _), (mut other, _)) = (joined(&lab), joined(&lab));
+    one.read().unwrap();
+    for id in 1..=3 {
+        give(&mut one, &[added(id)]);
+    }
+    let news = other.read().unwrap();
+    assert_eq!(changes(&news), [added(1), added(2), added(3)]);
+    let numbers: Vec<_> = news.iter().map(|turn| turn.number).collect();
+    assert_eq!(numbers, [3, 4, 5]);
+    assert_eq!(other.read().unwrap(), []);
+}
+
+fn nothing_of_what_is_refused_is_kept<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, _), (mut other, _)) = (joined(&lab), joined(&lab));
+    one.read().unwrap();
+    let before = kept(&lab);
+    one.meet(Fate::Refused);
+    one.take().unwrap();
+    assert!(matches!(one.give(&[added(1)]), Given::Refused(Trouble::Down(_))));
+    assert_eq!(kept(&lab), before);
+    assert_eq!(other.read().unwrap(), []);
+    give(&mut one, &[added(1)]);
+    assert_eq!(changes(&other.read().unwrap()), [added(1)]);
+}
+
+fn what_was_unsure_is_told_if_it_was_saved<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, id), (mut other, _)) = (joined(&lab), joined(&lab));
+    for (user, by_turn) in [(1, false), (3, true)] {
+        give(&mut one, &[added(user + 1)]);
+        other.read().unwrap();
+        one.meet(Fate::UnsureAndSaved);
+        one.take().unwrap();
+        let given = one.give(&[added(user)]);
+        assert!(matches!(given, Given::Unsure(Trouble::Down(_))), "{given:?}");
+        let news = if by_turn { one.take().unwrap() } else { one.read().unwrap() };
+        one.roll_back();
+        assert_eq!((changes(&news), news[0].node), (vec![added(user)], id));
+        assert_eq!(one.read().unwrap(), []);
+        assert_eq!(changes(&other.read().unwrap()), [added(user)]);
+    }
+    give(&mut one, &[added(5)]);
+}
+
+fn what_was_unsure_and_lost_is_not_there<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, _), (mut other, _)) = (joined(&lab), joined(&lab));
+    give(&mut one, &[added(1)]);
+    other.read().unwrap();
+    one.meet(Fate::UnsureAndLost);
+    one.take().unwrap();
+    assert!(matches!(one.give(&[added(2)]), Given::Unsure(Trouble::Down(_))));
+    assert_eq!(one.read().unwrap(), []);
+    assert_eq!(give(&mut other, &[added(2)]), []);
+    assert_eq!(changes(&one.take().unwrap()), [added(2)]);
+    one.roll_back();
+}
+
+fn a_turn_without_changes_leaves_no_trace<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, _), (mut other, _)) = (joined(&lab), joined(&lab));
+    give(&mut one, &[]);
+    assert_eq!(other.read().unwrap(), []);
+    give(&mut one, &[added(1)]);
+    let numbers: Vec<_> = other.read().unwrap().iter().map(|turn| turn.number).collect();
+    assert_eq!(numbers, [3]);
+}
+
+fn a_turn_that_is_rolled_back_leaves_no_trace<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, _), (mut other, _)) = (joined(&lab), joined(&lab));
+    one.take().unwrap();
+    one.roll_back();
+    assert_eq!(other.take().unwrap(), []);
+    other.roll_back();
+    give(&mut one, &[added(1)]);
+}
+
+fn a_node_that_was_away_for_too_long_loads_anew<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, _), (mut other, _)) = (joined(&lab), joined(&lab));
+    give(&mut one, &[added(1)]);
+    give(&mut one, &[added(2)]);
+    lab.cut();
+    assert!(matches!(other.read(), Err(Trouble::Broken(_))));
+    assert!(matches!(other.take(), Err(Trouble::Broken(_))));
+    assert_eq!(give(&mut one, &[added(3)]), [], "a node that knows the last turn goes on");
+    assert_eq!(sorted(other.load().unwrap()), kept(&lab));
+    assert_eq!(give(&mut other, &[added(4)]), []);
+    assert_eq!(changes(&one.read().unwrap()), [added(4)]);
+}
+
+fn a_node_that_saw_what_was_lost_loads_anew<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, _), (mut other, _)) = (joined(&lab), joined(&lab));
+    let log_in = |session| match added(1) {
+        Change::AddUser { account, presence, now } => Change::LogIn {
+            user: account.id,
+            registration: account.registration,
+            presence: peerchat::accounts::Presence { session, ..presence },
+            anew: true,
+            now,
+        },
+        _ => unreachable!(),
+    };
+    give(&mut one, &[added(1)]);
+    give(&mut one, &[log_in(8)]);
+    other.read().unwrap();
+    lab.fail_over(3);
+    assert!(matches!(other.read(), Err(Trouble::Broken(_))));
+    assert!(matches!(one.take(), Err(Trouble::Broken(_))));
+    one.load().unwrap();
+    assert_eq!(give(&mut one, &[log_in(9)]), []);
+    // There is a turn of that number again, and it is another one.
+    assert!(matches!(other.read(), Err(Trouble::Broken(_))));
+    assert!(matches!(other.take(), Err(Trouble::Broken(_))));
+    assert_eq!(sorted(other.load().unwrap()), kept(&lab));
+    assert_eq!(other.read().unwrap(), []);
+}
+
+fn a_node_that_is_lost_can_not_write<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, first), (mut other, _)) = (joined(&lab), joined(&lab));
+    give(&mut other, &[Change::LoseNode { node: first }]);
+    assert!(matches!(one.take(), Err(Trouble::Fenced(_))));
+    give(&mut other, &[Change::ForgetNode { node: first, now: 1 }]);
+    assert!(matches!(one.take(), Err(Trouble::Fenced(_))));
+    assert!(matches!(one.take(), Err(Trouble::Fenced(_))));
+    let again = one.join().unwrap();
+    assert!(again > first);
+    one.load().unwrap();
+    give(&mut one, &[Change::AddNode { node: node(again) }, added(1)]);
+    give(&mut one, &[added(2)]);
+    assert_eq!(changes(&other.read().unwrap()).len(), 3);
+}
+
+fn a_release_takes_all_of_an_account<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let (mut one, _) = joined(&lab);
+    let nodes = kept(&lab).nodes;
+    let request = peerchat::accounts::Request { typed: true, asked: 1, told: None };
+    let (Change::AddUser { account, .. }, Change::AddUser { account: other, .. }) = (added(1), added(2))
+    else {
+        unreachable!()
+    };
+    let between = [
+        added(1),
+        added(2),
+        Change::AddConnection { one: 2, other: 1, now: 1 },
+        Change::SetRequest { asker: 1, target: 2, request },
+        Change::SetRequest { asker: 2, target: 1, request },
+        Change::AddRefusal { by: 1, of: 2, now: 1 },
+        Change::AddRefusal { by: 2, of: 1, now: 1 },
+        Change::SetMate { user: 1, key: other.key, shares: true },
+    ];
+    give(&mut one, &between);
+    let (name, key) = (account.name.clone(), account.key);
+    give(&mut one, &[Change::ReleaseName { account: account.clone(), now: 9 }]);
+    let mut wanted = Snapshot { released: vec![(name, key)], nodes, last_id: 2, ..Snapshot::default() };
+    let Change::AddUser { account: second, presence, .. } = added(2) else { unreachable!() };
+    wanted.accounts.push(second);
+    wanted.presences.push((2, presence.clone()));
+    assert_eq!(kept(&lab), wanted);
+    // The name goes to another key, and is taken from that one as well, in one turn.
+    let Change::AddUser { account: third, .. } = added(3) else { unreachable!() };
+    let third = peerchat::accounts::Account { name: account.name.clone(), ..third };
+    let taken = Change::AddUser { account: third.clone(), presence, now: 10 };
+    give(&mut one, &[taken, Change::ReleaseName { account: third.clone(), now: 11 }]);
+    wanted.released = vec![(account.name, third.key)];
+    wanted.last_id = 3;
+    assert_eq!(kept(&lab), wanted);
+}
+
+fn who_holds_a_session_at_a_lost_node_is_offline<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let (mut one, _) = joined(&lab);
+    let Change::AddUser { account, .. } = added(1) else { unreachable!() };
+    let mate = |user| Change::SetMate { user, key: account.key, shares: true };
+    give(&mut one, &[Change::AddNode { node: node(OTHERS[0]) }, added(1), added(2), mate(1), mate(2)]);
+    let Change::AddUser { presence, account, now } = added(2) else { unreachable!() };
+    let presence = peerchat::accounts::Presence { node: OTHERS[1], ..presence };
+    let (user, registration) = (account.id, account.registration);
+    give(&mut one, &[Change::LogIn { user, registration, presence, anew: true, now }, mate(2)]);
+    give(&mut one, &[Change::LoseNode { node: OTHERS[0] }]);
+    assert_eq!(kept(&lab).presences.len(), 2);
+    give(&mut one, &[Change::ForgetNode { node: OTHERS[0], now: 3 }]);
+    let kept = kept(&lab);
+    assert_eq!(kept.presences.iter().map(|(user, _)| *user).collect::<Vec<_>>(), [2]);
+    assert_eq!(kept.mates.iter().map(|(user, _)| *user).collect::<Vec<_>>(), [2]);
+    assert!(kept.nodes.iter().all(|node| node.id != OTHERS[0]));
+}
+
+fn later_changes_are_about_what_earlier_ones_add<L: Lab>() {
+    for seed in 0..3 {
+        applied_equals_reloaded::<L>(seed, 60, 10);
+    }
+}
+
+/// What a node has heard comes to what another one loads, which is what all changes come to.
+fn applied_equals_reloaded<L: Lab>(seed: u64, most: usize, turns: usize) {
+    let Some(lab) = L::new() else { return };
+    let mut changes = Changes::new(seed);
+    let ((mut one, _), (mut other, _)) = (joined(&lab), joined(&lab));
+    let (mut ones, mut others) = (Rows::default(), Rows::default());
+    one.read().unwrap();
+    let nodes = kept(&lab).nodes;
+    for turn in 0..turns {
+        let some = changes.some(most);
+        let (writer, rows) = if turn % 3 == 0 { (&mut other, &mut others) } else { (&mut one, &mut ones) };
+        let news = give(writer, &some);
+        news.iter().flat_map(|turn| &turn.changes).chain(&some).for_each(|change| rows.apply(change));
+    }
+    for (it, rows) in [(&mut one, &mut ones), (&mut other, &mut others)] {
+        it.read().unwrap().iter().flat_map(|turn| &turn.changes).for_each(|change| rows.apply(change));
+        assert_eq!(rows.snapshot(), changes.rows().snapshot(), "seed {seed}");
+    }
+    let mut wanted = changes.rows().snapshot();
+    wanted.nodes.splice(0..0, nodes);
+    assert_eq!(kept(&lab), sorted(wanted), "seed {seed}");
+}
+
+/// What all ledgers keep.
+fn alone(snapshot: Snapshot) -> Snapshot {
+    let Snapshot { accounts, connections, requests, refusals, released, .. } = sorted(snapshot);
+    Snapshot { accounts, connections, requests, refusals, released, ..Snapshot::default() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 20, ..ProptestConfig::with_cases(6) })]
+
+    #[test]
+    fn postgres_keeps_what_changes_come_to(seed: u64, most in 1_usize..80) {
+        applied_equals_reloaded::<OnPostgres>(seed, most, 8);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sqlite_keeps_what_changes_come_to(seed: u64, most in 1_usize..80) {
+        let mut changes = Changes::new(seed);
+        let mut directory = Directory::in_memory(&Keypair::generate().unwrap()).unwrap();
+        for _ in 0..8 {
+            directory.take().unwrap();
+            let given = directory.give(&changes.some(most));
+            prop_assert!(matches!(given, Given::Saved), "{:?}", given);
+        }
+        prop_assert_eq!(alone(Ledger::load(&mut directory).unwrap()), alone(changes.rows().snapshot()));
+    }
+}
