@@ -22,6 +22,11 @@ impl Mates {
         self.named.contains_key(&(user, key))
     }
 
+    /// The users and the keys that they name, in this order.
+    pub fn all(&self) -> impl Iterator<Item = (UserIndex, PublicKey)> {
+        self.named.keys().copied()
+    }
+
     /// The keys that a user names.
     pub fn named(&self, user: UserIndex) -> impl Iterator<Item = PublicKey> {
         let [first, last] = [0, u8::MAX].map(|byte| (user, PublicKey([byte; 32])));

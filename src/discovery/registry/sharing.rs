@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use super::{Action, Decisions, Registry, Saving, Turn};
 use crate::accounts::reach::Reach;
-use crate::accounts::{Account, Change, NodeId, Presence, Registration, UserId};
+use crate::accounts::{Account, Change, NodeId, Presence, Registration, Snapshot, UserId};
 use crate::discovery::quota::Kind;
 use crate::discovery::relations::Relation;
 use crate::discovery::users::UserIndex;
@@ -55,6 +55,33 @@ impl Registry {
         for (user, session) in held {
             turn.announce(user, session);
         }
+    }
+
+    /// What is kept, as far as this node knows: what a ledger would load.
+    pub fn snapshot(&self) -> Snapshot {
+        let id = |user| self.users.get(user).map(|account| account.id);
+        let (connections, requests, refusals) = self.relations.all();
+        let pair = |(one, other)| Some((id(one)?, id(other)?));
+        let requests =
+            requests.filter_map(|(users, request)| pair(users).map(|(one, other)| (one, other, request)));
+        let refusals =
+            refusals.filter_map(|(users, since)| pair(users).map(|(one, other)| (one, other, since)));
+        let presences =
+            self.presences.all().filter_map(|(user, presence)| Some((id(user)?, presence.clone())));
+        let mut snapshot = Snapshot {
+            accounts: self.users.all().cloned().collect(),
+            last_id: self.users.last_id(),
+            connections: connections.filter_map(pair).collect(),
+            requests: requests.collect(),
+            refusals: refusals.collect(),
+            released: self.users.all_released().map(|(name, key)| (name.clone(), *key)).collect(),
+            nodes: self.presences.nodes().cloned().collect(),
+            presences: presences.collect(),
+            mates: self.mates.all().filter_map(|(user, key)| Some((id(user)?, key))).collect(),
+        };
+        snapshot.released.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        snapshot.presences.sort_unstable_by_key(|(user, _)| *user);
+        snapshot
     }
 
     /// Ends all sessions: what clients were told may not hold.
