@@ -77,7 +77,7 @@ impl Registry {
             released: self.users.all_released().map(|(name, key)| (name.clone(), *key)).collect(),
             nodes: self.presences.nodes().cloned().collect(),
             presences: presences.collect(),
-            mates: self.mates.all().filter_map(|(user, key)| Some((id(user)?, key))).collect(),
+            mates: self.mates.all_kept().filter_map(|(user, key)| Some((id(user)?, key))).collect(),
         };
         snapshot.released.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         snapshot.presences.sort_unstable_by_key(|(user, _)| *user);
@@ -114,6 +114,9 @@ impl Turn<'_> {
         let news = last != registration || self.presences.of(user) != Some(&presence);
         if news && self.saving == Saving::Available {
             self.presences.set(user, presence.clone());
+            if anew {
+                self.mates.forget_kept(user);
+            }
             self.change(Change::LogIn { user: id, registration, presence, anew, now: self.now.wall });
         }
     }
@@ -121,11 +124,13 @@ impl Turn<'_> {
     /// Has it saved that a session of this node is over. Until that is possible the ledger says otherwise.
     pub(super) fn end_presence(&mut self, user: UserIndex, session: ConnectionId) {
         let node = self.presences.own();
-        if self.saving == Saving::Available
-            && self.presences.end(user, node, session)
-            && let Some(account) = self.users.get(user)
-        {
-            self.change(Change::LogOut { user: account.id, node, session, now: self.now.wall });
+        let can_save = self.saving == Saving::Available;
+        let Some(id) = self.users.get(user).map(|account| account.id).filter(|_| can_save) else {
+            return;
+        };
+        if self.presences.end(user, node, session) {
+            self.change(Change::LogOut { user: id, node, session, now: self.now.wall });
+            self.mates.forget_kept(user);
         }
     }
 
@@ -133,15 +138,13 @@ impl Turn<'_> {
         let (Some(account), Some(open)) = (self.users.get(user), self.sessions.get(session)) else {
             return;
         };
-        let (id, registration) = (account.id, account.registration);
+        let registration = account.registration;
         let (start, dial, from, reach) = (open.start, open.dial, open.from, open.reach.clone());
         let presence = Presence { node: self.presences.own(), session, start, dial, from, reach };
-        if self.presences.of(user) == Some(&presence) {
-            return;
+        if self.presences.of(user) != Some(&presence) {
+            self.save_presence(user, registration, presence, true);
         }
-        self.save_presence(user, registration, presence, true);
-        let mates: Vec<_> = self.mates.named(user).collect();
-        mates.into_iter().for_each(|key| self.change(Change::SetMate { user: id, key, shares: true }));
+        self.announce_mates(user);
     }
 
     /// All that is known of an account goes. Those who knew it are told of the name's next holder.
@@ -157,7 +160,7 @@ impl Turn<'_> {
             self.awaited.wait(&name, other);
         }
         self.relations.remove_all(user);
-        self.mates.remove_all(user);
+        self.mates.forget_kept(user);
         self.users.release(user);
     }
 
@@ -244,10 +247,13 @@ impl Turn<'_> {
         };
         let reach = |turn: &Self| turn.whereabouts(user).map(|(_, reach)| reach.clone());
         let before = reach(self);
+        let mates: Vec<_> = if anew { self.mates_of(user).collect() } else { Vec::new() };
         self.users.register(user, registration);
         self.presences.set(user, presence.clone());
+        if anew {
+            self.mates.forget_kept(user);
+        }
         self.displace(user, presence);
-        let mates = if anew { self.end_mates(user) } else { Vec::new() };
         self.tell_each(mates, user);
         let has_moved = (registration.address, registration.observed) != (last.address, last.observed)
             || before.as_ref().is_none_or(|before| before.differs_for_contacts(&presence.reach));
@@ -277,17 +283,17 @@ impl Turn<'_> {
             self.send(session, ToClient::Superseded(Registered { address, observed: address }));
         }
         self.sessions.end(session);
+        self.mates.end(user);
         self.decisions.actions.push(Action::Close { session });
     }
 
     /// A user holds no session any more at another node.
     fn gone(&mut self, user: UserIndex) {
-        if self.sessions.of(user).is_some() {
-            return;
+        if self.sessions.of(user).is_none() {
+            self.tell_contacts(user);
+            self.tell_askers(user, false);
         }
-        self.tell_contacts(user);
-        self.tell_askers(user, false);
-        self.mates.remove_all(user);
+        self.mates.forget_kept(user);
     }
 
     fn node_forgotten(&mut self, node: NodeId) {
