@@ -1,7 +1,8 @@
 //! What nodes that share a ledger learn of each other's users.
 //!
 //! Each node tells its own sessions what a turn of another one means for them. It applies such a turn with
-//! [`Saving::Unavailable`], for of what others have changed there is nothing to save.
+//! [`Saving::Unavailable`], for of what others have changed there is nothing to save. Who has done something at another node is told of
+//! it here too: a user may have come here since, and was told what was known before, for nothing could be saved.
 
 use std::net::SocketAddr;
 
@@ -190,6 +191,7 @@ impl Turn<'_> {
                 self.with_both(*asker, *target, |turn, asker, target| {
                     turn.relations.set_request(asker, target, *request);
                     turn.tell_each([target], asker);
+                    turn.tell_each([asker], target);
                 });
             }
             Change::RemoveRequest { asker, target } => {
@@ -200,6 +202,10 @@ impl Turn<'_> {
             Change::AddRefusal { by, of, now } => self.with_both(*by, *of, |turn, by, of| {
                 // Those that make room for it are changes of their own.
                 turn.relations.refuse(by, of, *now);
+                if let Some(session) = turn.sessions.of(of) {
+                    turn.tell_dropped(session, by);
+                }
+                turn.tell_each([by], of);
             }),
             Change::RemoveRefusal { by, of } => self.with_both(*by, *of, |turn, by, of| {
                 turn.relations.remove(Relation::Refusal(by, of));
