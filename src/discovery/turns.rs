@@ -485,3 +485,6 @@ fn introduced(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
