@@ -33,6 +33,11 @@ impl Presences {
         self.held.get(&user)
     }
 
+    /// All who are online.
+    pub fn all(&self) -> impl Iterator<Item = (UserIndex, &Presence)> {
+        self.held.iter().map(|(user, presence)| (*user, presence))
+    }
+
     /// The session that the user holds at another node.
     pub fn elsewhere(&self, user: UserIndex) -> Option<&Presence> {
         self.of(user).filter(|presence| presence.node != self.own)

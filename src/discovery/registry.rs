@@ -342,6 +342,7 @@ impl Turn<'_> {
         let presence = self.presence(session, from, wanted);
         self.sessions.set_reach(session, presence.reach.clone());
         self.presences.set(user, presence.clone());
+        self.mates.begin(user);
         self.change(Change::AddUser { account, presence, now: self.now.wall });
         self.quota.count(Kind::NewName, None, from.ip(), self.now.mono);
         self.welcome(session, user);
@@ -380,7 +381,12 @@ impl Turn<'_> {
         let was_online = told_before.is_some();
         let elsewhere = told_before.is_some_and(|before| before.differs_for_contacts(&presence.reach));
         self.sessions.set_reach(session, presence.reach.clone());
-        self.save_presence(user, registration, presence, held != Some(session));
+        let is_new = held != Some(session);
+        let mates: Vec<_> = if is_new { self.mates_of(user).collect() } else { Vec::new() };
+        self.save_presence(user, registration, presence, is_new);
+        if is_new {
+            self.mates.begin(user);
+        }
         if differs {
             self.users.register(user, registration);
         }
@@ -391,7 +397,6 @@ impl Turn<'_> {
             self.sessions.end(older);
             self.decisions.actions.push(Action::Close { session: older });
         }
-        let mates = if held == Some(session) { Vec::new() } else { self.end_mates(user) };
         if registration.strangers == Strangers::Closed {
             self.turn_away_strangers(user, &wanted.name);
         }
@@ -419,7 +424,7 @@ impl Turn<'_> {
         self.end_presence(user, session);
         self.tell_contacts(user);
         self.tell_askers(user, false);
-        self.mates.remove_all(user);
+        self.mates.end(user);
     }
 
     fn refuse(&mut self, session: ConnectionId, code: RefusedCode, name: Option<&Name>) {

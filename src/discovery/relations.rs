@@ -122,6 +122,18 @@ impl Relations {
         }
     }
 
+    /// All connections, requests and refusals, each in the order of its users.
+    pub fn all(
+        &self,
+    ) -> (impl Iterator<Item = Pair>, impl Iterator<Item = (Pair, Request)>, impl Iterator<Item = (Pair, i64)>)
+    {
+        (
+            self.connections.entries.keys().copied(),
+            self.requests.entries.iter().map(|(pair, request)| (*pair, *request)),
+            self.refusals.entries.iter().map(|(pair, since)| (*pair, *since)),
+        )
+    }
+
     /// How many connections, requests and refusals there are.
     pub fn counts(&self) -> [u64; 3] {
         [self.connections.entries.len(), self.requests.entries.len(), self.refusals.entries.len()]

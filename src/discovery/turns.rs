@@ -491,3 +491,6 @@ fn introduced(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

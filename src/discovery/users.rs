@@ -81,6 +81,18 @@ impl Users {
         self.by_name.len()
     }
 
+    /// In the order of their ids.
+    pub fn all(&self) -> impl Iterator<Item = &Account> {
+        let is_current = |(row, account): &(usize, &Account)| {
+            self.by_name.get(&account.name) == Some(&UserIndex::new(*row))
+        };
+        self.accounts.iter().enumerate().filter(is_current).map(|(_, account)| account)
+    }
+
+    pub fn all_released(&self) -> impl Iterator<Item = (&Name, &PublicKey)> {
+        self.released.iter()
+    }
+
     pub fn by_strangers(&self) -> ByStrangers {
         *self.by_strangers
     }
@@ -104,6 +116,11 @@ impl Users {
     /// The last key that this name was taken from, if it was ever released.
     pub fn released_from(&self, name: &Name) -> Option<PublicKey> {
         self.released.get(name).copied()
+    }
+
+    /// The highest id that an account has had.
+    pub fn last_id(&self) -> UserId {
+        *self.last_id
     }
 
     /// The id of the next account.

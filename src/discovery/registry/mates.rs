@@ -2,8 +2,10 @@
 //!
 //! What one side says alone leads to nothing that any user could see, whether or not there is a user with that key.
 
-use super::Turn;
-use crate::accounts::Change;
+use std::collections::BTreeSet;
+
+use super::{Saving, Turn};
+use crate::accounts::{ALONE, Change};
 use crate::discovery::users::UserIndex;
 use crate::protocol::PublicKey;
 use crate::protocol::rendezvous::{MAX_MATES, Mate, RefusedCode};
@@ -28,7 +30,7 @@ impl Turn<'_> {
     pub(super) fn mate_elsewhere(&mut self, user: UserIndex, key: PublicKey, shares: bool) {
         let other = self.users.holder(&key).filter(|other| *other != user);
         let before = other.is_some_and(|other| self.are_mates(user, other));
-        self.set_mate(user, key, shares);
+        self.mates.keep(user, key, shares);
         if let Some(other) = other.filter(|other| self.are_mates(user, *other) != before) {
             self.tell_each([other], user);
         }
@@ -43,7 +45,9 @@ impl Turn<'_> {
                 return self.refuse(session, RefusedCode::TOO_MANY_REQUESTS, None);
             }
         }
-        self.set_mate(user, key, shares);
+        if self.mates.say(user, key, shares) {
+            self.save_mate(user, key, shares);
+        }
         let Some(other) = other.filter(|other| *other != user) else {
             return;
         };
@@ -58,17 +62,23 @@ impl Turn<'_> {
         }
     }
 
-    fn set_mate(&mut self, user: UserIndex, key: PublicKey, shares: bool) {
-        let news = if shares { self.mates.add(user, key) } else { self.mates.remove(user, key) };
-        if let Some(account) = self.users.get(user).filter(|_| news) {
-            self.change(Change::SetMate { user: account.id, key, shares });
+    /// Has it saved, unless a discovery is alone: then there are no others to tell of it.
+    pub(super) fn save_mate(&mut self, user: UserIndex, key: PublicKey, shares: bool) {
+        if self.presences.own() == ALONE || self.saving == Saving::Unavailable {
+            return;
+        }
+        if let Some(id) = self.users.get(user).map(|account| account.id) {
+            self.mates.keep(user, key, shares);
+            self.change(Change::SetMate { user: id, key, shares });
         }
     }
 
-    /// The session in which the user named them is over, and another one begins. Returns those who are to be told.
-    pub(super) fn end_mates(&mut self, user: UserIndex) -> Vec<UserIndex> {
-        let mates = self.mates_of(user).collect();
-        self.mates.remove_all(user);
-        mates
+    /// Has the ledger say what a session here has said, after a time in which nothing could be saved.
+    pub(super) fn announce_mates(&mut self, user: UserIndex) {
+        let said: BTreeSet<_> = self.mates.named(user).collect();
+        let kept: BTreeSet<_> = self.mates.kept_of(user).collect();
+        for key in kept.symmetric_difference(&said) {
+            self.save_mate(user, *key, said.contains(key));
+        }
     }
 }

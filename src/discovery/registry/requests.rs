@@ -183,8 +183,9 @@ impl Turn<'_> {
             self.change_between((by, of), |by, of| Change::RemoveRefusal { by, of });
         }
         self.change_between((user, other), |by, of| Change::AddRefusal { by, of, now });
-        if let Some(message) = self.dropped(user) {
-            self.pass(other, message);
+        // Other nodes tell it when they hear of the refusal.
+        if let Some(session) = self.sessions.of(other) {
+            self.tell_dropped(session, user);
         }
     }
 

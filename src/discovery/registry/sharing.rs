@@ -1,13 +1,14 @@
 //! What nodes that share a ledger learn of each other's users.
 //!
 //! Each node tells its own sessions what a turn of another one means for them. It applies such a turn with
-//! [`Saving::Unavailable`], for of what others have changed there is nothing to save.
+//! [`Saving::Unavailable`], for of what others have changed there is nothing to save. Who has done something at another node is told of
+//! it here too: a user may have come here since, and was told what was known before, for nothing could be saved.
 
 use std::net::SocketAddr;
 
 use super::{Action, Decisions, Registry, Saving, Turn};
 use crate::accounts::reach::Reach;
-use crate::accounts::{Account, Change, NodeId, Presence, Registration, UserId};
+use crate::accounts::{Account, Change, NodeId, Presence, Registration, Snapshot, UserId};
 use crate::discovery::quota::Kind;
 use crate::discovery::relations::Relation;
 use crate::discovery::users::UserIndex;
@@ -57,6 +58,33 @@ impl Registry {
         }
     }
 
+    /// What is kept, as far as this node knows: what a ledger would load.
+    pub fn snapshot(&self) -> Snapshot {
+        let id = |user| self.users.get(user).map(|account| account.id);
+        let (connections, requests, refusals) = self.relations.all();
+        let pair = |(one, other)| Some((id(one)?, id(other)?));
+        let requests =
+            requests.filter_map(|(users, request)| pair(users).map(|(one, other)| (one, other, request)));
+        let refusals =
+            refusals.filter_map(|(users, since)| pair(users).map(|(one, other)| (one, other, since)));
+        let presences =
+            self.presences.all().filter_map(|(user, presence)| Some((id(user)?, presence.clone())));
+        let mut snapshot = Snapshot {
+            accounts: self.users.all().cloned().collect(),
+            last_id: self.users.last_id(),
+            connections: connections.filter_map(pair).collect(),
+            requests: requests.collect(),
+            refusals: refusals.collect(),
+            released: self.users.all_released().map(|(name, key)| (name.clone(), *key)).collect(),
+            nodes: self.presences.nodes().cloned().collect(),
+            presences: presences.collect(),
+            mates: self.mates.all_kept().filter_map(|(user, key)| Some((id(user)?, key))).collect(),
+        };
+        snapshot.released.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        snapshot.presences.sort_unstable_by_key(|(user, _)| *user);
+        snapshot
+    }
+
     /// Ends all sessions: what clients were told may not hold.
     pub fn end_all(&mut self, now: Now, decisions: &mut Decisions) {
         let mut turn = self.turn(now, Saving::Unavailable, decisions);
@@ -87,6 +115,9 @@ impl Turn<'_> {
         let news = last != registration || self.presences.of(user) != Some(&presence);
         if news && self.saving == Saving::Available {
             self.presences.set(user, presence.clone());
+            if anew {
+                self.mates.forget_kept(user);
+            }
             self.change(Change::LogIn { user: id, registration, presence, anew, now: self.now.wall });
         }
     }
@@ -94,11 +125,13 @@ impl Turn<'_> {
     /// Has it saved that a session of this node is over. Until that is possible the ledger says otherwise.
     pub(super) fn end_presence(&mut self, user: UserIndex, session: ConnectionId) {
         let node = self.presences.own();
-        if self.saving == Saving::Available
-            && self.presences.end(user, node, session)
-            && let Some(account) = self.users.get(user)
-        {
-            self.change(Change::LogOut { user: account.id, node, session, now: self.now.wall });
+        let can_save = self.saving == Saving::Available;
+        let Some(id) = self.users.get(user).map(|account| account.id).filter(|_| can_save) else {
+            return;
+        };
+        if self.presences.end(user, node, session) {
+            self.change(Change::LogOut { user: id, node, session, now: self.now.wall });
+            self.mates.forget_kept(user);
         }
     }
 
@@ -106,15 +139,13 @@ impl Turn<'_> {
         let (Some(account), Some(open)) = (self.users.get(user), self.sessions.get(session)) else {
             return;
         };
-        let (id, registration) = (account.id, account.registration);
+        let registration = account.registration;
         let (start, dial, from, reach) = (open.start, open.dial, open.from, open.reach.clone());
         let presence = Presence { node: self.presences.own(), session, start, dial, from, reach };
-        if self.presences.of(user) == Some(&presence) {
-            return;
+        if self.presences.of(user) != Some(&presence) {
+            self.save_presence(user, registration, presence, true);
         }
-        self.save_presence(user, registration, presence, true);
-        let mates: Vec<_> = self.mates.named(user).collect();
-        mates.into_iter().for_each(|key| self.change(Change::SetMate { user: id, key, shares: true }));
+        self.announce_mates(user);
     }
 
     /// All that is known of an account goes. Those who knew it are told of the name's next holder.
@@ -130,7 +161,7 @@ impl Turn<'_> {
             self.awaited.wait(&name, other);
         }
         self.relations.remove_all(user);
-        self.mates.remove_all(user);
+        self.mates.forget_kept(user);
         self.users.release(user);
     }
 
@@ -160,6 +191,7 @@ impl Turn<'_> {
                 self.with_both(*asker, *target, |turn, asker, target| {
                     turn.relations.set_request(asker, target, *request);
                     turn.tell_each([target], asker);
+                    turn.tell_each([asker], target);
                 });
             }
             Change::RemoveRequest { asker, target } => {
@@ -170,6 +202,10 @@ impl Turn<'_> {
             Change::AddRefusal { by, of, now } => self.with_both(*by, *of, |turn, by, of| {
                 // Those that make room for it are changes of their own.
                 turn.relations.refuse(by, of, *now);
+                if let Some(session) = turn.sessions.of(of) {
+                    turn.tell_dropped(session, by);
+                }
+                turn.tell_each([by], of);
             }),
             Change::RemoveRefusal { by, of } => self.with_both(*by, *of, |turn, by, of| {
                 turn.relations.remove(Relation::Refusal(by, of));
@@ -217,10 +253,13 @@ impl Turn<'_> {
         };
         let reach = |turn: &Self| turn.whereabouts(user).map(|(_, reach)| reach.clone());
         let before = reach(self);
+        let mates: Vec<_> = if anew { self.mates_of(user).collect() } else { Vec::new() };
         self.users.register(user, registration);
         self.presences.set(user, presence.clone());
+        if anew {
+            self.mates.forget_kept(user);
+        }
         self.displace(user, presence);
-        let mates = if anew { self.end_mates(user) } else { Vec::new() };
         self.tell_each(mates, user);
         let has_moved = (registration.address, registration.observed) != (last.address, last.observed)
             || before.as_ref().is_none_or(|before| before.differs_for_contacts(&presence.reach));
@@ -250,17 +289,17 @@ impl Turn<'_> {
             self.send(session, ToClient::Superseded(Registered { address, observed: address }));
         }
         self.sessions.end(session);
+        self.mates.end(user);
         self.decisions.actions.push(Action::Close { session });
     }
 
     /// A user holds no session any more at another node.
     fn gone(&mut self, user: UserIndex) {
-        if self.sessions.of(user).is_some() {
-            return;
+        if self.sessions.of(user).is_none() {
+            self.tell_contacts(user);
+            self.tell_askers(user, false);
         }
-        self.tell_contacts(user);
-        self.tell_askers(user, false);
-        self.mates.remove_all(user);
+        self.mates.forget_kept(user);
     }
 
     fn node_forgotten(&mut self, node: NodeId) {

@@ -130,7 +130,7 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn dropped(&self, by: UserIndex) -> Option<ToClient> {
+    fn dropped(&self, by: UserIndex) -> Option<ToClient> {
         self.users.get(by).map(|account| ToClient::Dropped(About { name: account.name.clone() }))
     }
 }

@@ -4,6 +4,7 @@ mod mates;
 mod release;
 mod requests;
 mod saving;
+mod sharing;
 mod strangers;
 
 use std::time::Duration;
