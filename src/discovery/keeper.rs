@@ -19,7 +19,7 @@ use crate::time::Clock;
 use crate::transport::noise::Keypair;
 
 pub enum Keeper {
-    Alone(Directory),
+    Alone(Box<Directory>),
     Shared(Shared),
 }
 
@@ -39,7 +39,12 @@ pub fn open_alone(path: &Path, limits: Limits) -> anyhow::Result<Opened> {
     let keypair = directory.keypair().with_context(|| path.display().to_string())?;
     let snapshot = directory.load().with_context(|| path.display().to_string())?;
     let registry = Registry::new(ALONE, snapshot, limits);
-    Ok(Opened { keeper: Keeper::Alone(directory), keypair, registry, place: path.display().to_string() })
+    Ok(Opened {
+        keeper: Keeper::Alone(Box::new(directory)),
+        keypair,
+        registry,
+        place: path.display().to_string(),
+    })
 }
 
 /// Joins the nodes that share the ledger at `url`.

@@ -36,9 +36,15 @@ pub struct Seen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// In a turn of this node.
-    Change(Change),
+    Change(Box<Change>),
     /// Its connections are to be ended.
     End(NodeId),
+}
+
+impl Verdict {
+    fn change(change: Change) -> Self {
+        Self::Change(Box::new(change))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,14 +95,14 @@ impl Members {
         if lost {
             let since = *it.lost_since.get_or_insert(now.mono);
             let over = now.mono.since(since) >= COME_BACK;
-            return over.then_some(Verdict::Change(Change::ForgetNode { node, now: now.wall }));
+            return over.then(|| Verdict::change(Change::ForgetNode { node, now: now.wall }));
         }
         it.lost_since = None;
         if now.mono < self.settled {
             return None;
         }
         if !leased {
-            return Some(Verdict::Change(Change::LoseNode { node }));
+            return Some(Verdict::change(Change::LoseNode { node }));
         }
         if it.silent >= SILENCE {
             it.silent = Duration::ZERO;
@@ -127,13 +133,13 @@ mod tests {
     #[test]
     fn a_node_without_its_lease_is_lost_and_its_users_have_time_to_come_back() {
         let mut members = settled();
-        let lost = vec![Verdict::Change(Change::LoseNode { node: 2 })];
+        let lost = vec![Verdict::change(Change::LoseNode { node: 2 })];
         assert_eq!(members.look(&[seen(1, false)], at(9)), [], "the leases of all may be gone");
         assert_eq!(members.look(&[seen(1, false)], at(10)), lost);
         let gone = Seen { lost: true, ..seen(1, false) };
         assert_eq!(members.look(std::slice::from_ref(&gone), at(11)), []);
         assert_eq!(members.look(std::slice::from_ref(&gone), at(30)), []);
-        let forgotten = vec![Verdict::Change(Change::ForgetNode { node: 2, now: 7 })];
+        let forgotten = vec![Verdict::change(Change::ForgetNode { node: 2, now: 7 })];
         assert_eq!(members.look(&[gone], at(31)), forgotten);
         assert_eq!(members.look(&[], at(32)), []);
     }

@@ -214,10 +214,10 @@ impl Server {
                 Ok(())
             }
             Said::Nodes(change) => {
-                self.turns.take(Work::Nodes(change));
+                self.turns.take(Work::Nodes(*change));
                 Ok(())
             }
-            Said::Ended(error) => Err(error.into()),
+            Said::Ended(error) => Err((*error).into()),
         }
     }
 

@@ -35,9 +35,9 @@ const REPORTS: usize = 16;
 pub enum Said {
     Report(Report),
     /// To be decided in a turn.
-    Nodes(Change),
+    Nodes(Box<Change>),
     /// There is no going on.
-    Ended(PostgresError),
+    Ended(Box<PostgresError>),
 }
 
 /// The side of the loop.
@@ -255,7 +255,7 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
                 self.start_anew()
             }
             Trouble::Unusable(error) => {
-                self.said.send(Said::Ended(error)).map_err(|_| Over)?;
+                self.said.send(Said::Ended(Box::new(error))).map_err(|_| Over)?;
                 Err(Over)
             }
         }

@@ -52,6 +52,9 @@ pub fn refused(
     before.into_iter().chain(after).chain(relayed).collect()
 }
 
+/// The name, the kind, what it says, and the samples with their labels.
+type Metric = (&'static str, &'static str, &'static str, Vec<(String, i128)>);
+
 /// How a node stands among the others with which it shares its ledger.
 #[derive(Clone, Debug, Serialize)]
 pub struct Standing {
@@ -99,14 +102,14 @@ impl Standing {
         text
     }
 
-    fn metrics(&self) -> Vec<(&'static str, &'static str, &'static str, Vec<(String, i128)>)> {
+    fn metrics(&self) -> [Metric; 4] {
         let one = |value: u64| vec![(String::new(), i128::from(value))];
         let states = ["up", "away", "lost"].map(|state| {
             let count = self.others.iter().filter(|other| other.state == state).count();
             (format!("{{state=\"{state}\"}}"), count as i128)
         });
         let node = vec![(format!("{{node=\"{}\"}}", self.name), 1)];
-        vec![
+        [
             ("node_info", "gauge", "What this node is called.", node),
             ("other_nodes", "gauge", "The other nodes, by how they are.", states.into()),
             ("turns_total", "counter", "Turns of all nodes.", one(self.turns)),

@@ -10,6 +10,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code, reason = "the suite of ledgers uses the rest")]
+#[path = "../support/postgres.rs"]
+mod postgres;
+
 mod backup;
 mod boxes;
 mod chat;

@@ -15,9 +15,9 @@ use peerchat::protocol::rendezvous::{
 use peerchat::transport::noise::Keypair;
 use tempfile::TempDir;
 
+use crate::postgres::{self, Place};
 use crate::support::client::Client;
 use crate::support::discovery::*;
-use crate::support::postgres::{self, Place};
 
 /// Nodes over one ledger, and where they keep their sockets.
 struct Nodes {

@@ -234,24 +234,35 @@ impl Raw {
 
     /// The next message; `None` when the connection is over.
     pub fn hear(&mut self) -> Option<ToClient> {
+        match self.next() {
+            Ok(message) => message,
+            Err(noise::OpenError::Io(error))
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::ConnectionReset
+                        | std::io::ErrorKind::BrokenPipe
+                        | std::io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                None
+            }
+            Err(error) => panic!("waiting for discovery: {error}"),
+        }
+    }
+
+    /// The same, and `None` too if nothing comes in time.
+    pub fn try_hear(&mut self) -> Option<ToClient> {
+        self.next().ok().flatten()
+    }
+
+    fn next(&mut self) -> Result<Option<ToClient>, noise::OpenError> {
         loop {
             if let Some(message) = self.unread.pop_front() {
-                return Some(message);
+                return Ok(Some(message));
             }
-            match self.opener.read(&mut &self.stream, 65_519, 4096) {
-                Ok(Some(frame)) => self.unread.extend(codec::decode::<ToClient>(frame).unwrap()),
-                Ok(None) => return None,
-                Err(noise::OpenError::Io(error))
-                    if matches!(
-                        error.kind(),
-                        std::io::ErrorKind::ConnectionReset
-                            | std::io::ErrorKind::BrokenPipe
-                            | std::io::ErrorKind::UnexpectedEof
-                    ) =>
-                {
-                    return None;
-                }
-                Err(error) => panic!("waiting for discovery: {error}"),
+            match self.opener.read(&mut &self.stream, 65_519, 4096)? {
+                Some(frame) => self.unread.extend(codec::decode::<ToClient>(frame).unwrap()),
+                None => return Ok(None),
             }
         }
     }

@@ -46,6 +46,7 @@ impl World {
         for verdict in run.members.look(&others, now) {
             match verdict {
                 Verdict::Change(change) => {
+                    let change = *change;
                     let lost = match change {
                         Change::LoseNode { node } if self.is(Mutation::ForgottenAtOnce) => Some(node),
                         _ => None,
