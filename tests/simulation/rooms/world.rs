@@ -234,6 +234,8 @@ impl World {
         (0..self.plan.members).for_each(|number| self.start(number));
         // The disk may fail.
         for attempt in 1..=100 {
+            // It may die as well.
+            self.start(0);
             let founder = &self.members[0];
             let has_founded = founder.rooms.as_ref().is_some_and(|rooms| rooms.iter().next().is_some());
             let will_found = founder.inbox.iter().any(|(_, it)| matches!(it, Input::Do(Command::Found)));

@@ -12,7 +12,7 @@ use super::take::run_weight;
 use super::write::Changed;
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
-use crate::protocol::room::{ChainName, Change, Hash, Have, Mark, Pull, Receipt, ReceiptName, RoomSays};
+use crate::protocol::room::{ChainName, Change, Hash, Have, Mark, Pull, Receipt, ReceiptName, RoomSays, Run};
 use crate::store::Result;
 use crate::store::journal::{ChainId, RoomId};
 use crate::time::Instant;
@@ -53,17 +53,21 @@ pub struct Peers {
 struct Asked {
     /// `None`: nothing could be taken, and for a while none is asked.
     of: Option<PublicKey>,
+    /// From which peer nothing could be taken: the next one is asked first.
+    refused: Option<PublicKey>,
     /// After which number, and up to which.
     after: u64,
     up_to: u64,
     since: Instant,
     patience: Duration,
+    /// That peer has said again to have it: it may not have been able to hand it on before.
+    again: bool,
 }
 
 impl Asked {
-    /// Nothing of a chain could be taken.
-    fn none(now: Instant) -> Self {
-        Self { of: None, after: 0, up_to: 0, since: now, patience: LEFT_ALONE }
+    /// Nothing of a chain could be taken, from this peer if it is one.
+    fn none(now: Instant, refused: Option<PublicKey>) -> Self {
+        Self { of: None, refused, after: 0, up_to: 0, since: now, patience: LEFT_ALONE, again: false }
     }
 
     fn until(&self) -> Instant {
@@ -104,6 +108,9 @@ struct View {
     alone: bool,
     /// Up to where it was told of chains that it lacks.
     told: BTreeMap<ChainId, u64>,
+    /// The changes that it has named last, and from which number on it hands on chains of which more was asked.
+    tips: Vec<Hash>,
+    starts: BTreeMap<ChainName, u64>,
 }
 
 impl View {
@@ -113,6 +120,19 @@ impl View {
         if self.offers.len() < MAX_OFFERS || self.offers.contains_key(&place) {
             self.offers.insert(place, *mark);
         }
+    }
+
+    /// It names the changes that it knows: with others it may hand on more.
+    fn knows_changes(&mut self, tips: &[Hash]) {
+        if !tips.is_empty() && self.tips != tips {
+            self.tips = tips.to_vec();
+            self.starts.clear();
+        }
+    }
+
+    /// Whether it offers entries of a chain after this number, as far as is known.
+    fn may_hand_on(&self, name: &ChainName, after: u64) -> bool {
+        self.starts.get(name).is_none_or(|first| *first <= after + 1)
     }
 
     /// Whether the peer has joined, by what is here or by its own word: to be invited is not to be in.
@@ -285,8 +305,11 @@ impl Peers {
                     self.wake = Some(Instant::START);
                 }
             }
-            // Who was removed is told no more than that.
+            // Who was removed is told no more than that. What it sends counts as taken in: it may be in again over this link.
             _ if !is_in => {
+                if let RoomSays::Run(run) = says {
+                    got(cx, room, from, run);
+                }
                 let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
                 if let RoomSays::Have(have) = says
                     && let Some(said) = view.and_then(|view| view.outside.as_mut())
@@ -300,8 +323,7 @@ impl Peers {
             RoomSays::Have(have) => self.hear_have(cx, room, from, have)?,
             RoomSays::Pull(pull) => self.hear_pull(cx, room, from, pull)?,
             RoomSays::Run(run) => {
-                let size = u32::try_from(run_weight(run)).unwrap_or(u32::MAX);
-                say(cx, from, room, RoomSays::Got(size));
+                got(cx, room, from, run);
                 if !low && room.is_open() {
                     self.hear_run(cx, room, from, run)?;
                 } else {
@@ -401,6 +423,7 @@ impl Peers {
             return Ok(());
         };
         view.says_joined = have.joined;
+        view.knows_changes(&have.tips);
         // Who says from the beginning what it has does so anew when its disk has failed, and has forgotten what it heard.
         let again = std::mem::replace(&mut view.heard, true) && !have.tips.is_empty();
         for mark in &have.heads {
@@ -414,7 +437,7 @@ impl Peers {
                     let place = (room.row.id, mark.chain);
                     // It has forgotten that it was asked.
                     self.pulls.retain(|it, asked| *it != place || asked.of != Some(from));
-                    hope(&mut self.tries, &mut self.pulls, place);
+                    hope(&mut self.tries, &mut self.pulls, place, from);
                 }
             }
         }
@@ -507,9 +530,13 @@ fn hope(
     tries: &mut BTreeMap<(RoomId, ChainName), u32>,
     pulls: &mut BTreeMap<(RoomId, ChainName), Asked>,
     place: (RoomId, ChainName),
+    peer: PublicKey,
 ) {
     tries.remove(&place);
-    pulls.entry(place).and_modify(|asked| asked.patience = asked.patience.min(PATIENCE));
+    pulls.entry(place).and_modify(|asked| {
+        asked.patience = asked.patience.min(PATIENCE);
+        asked.again |= asked.of == Some(peer);
+    });
 }
 
 /// Whether a receipt is for this member: one who has left hears who has what it has written.
@@ -524,6 +551,12 @@ fn may_know(room: &Room, key: PublicKey, receipt: &Receipt) -> bool {
 /// From where on this member gets a chain of which nothing is here.
 fn granted(room: &Room, name: &ChainName) -> u64 {
     room.past_of(room.own, *name)
+}
+
+/// Says that a run has been taken in, whatever becomes of it.
+fn got(cx: &mut Cx<'_>, room: &Room, from: PublicKey, run: &Run) {
+    let size = u32::try_from(run_weight(run)).unwrap_or(u32::MAX);
+    say(cx, from, room, RoomSays::Got(size));
 }
 
 fn blame(cx: &mut Cx<'_>, peer: PublicKey, what: &'static str) {

@@ -360,7 +360,9 @@ impl Room {
         let ends = self.chains.iter().filter_map(|(id, chain)| Some((*id, chain.head()?.number)));
         let grown: Vec<ChainId> = ends.filter(|(id, end)| said(id) < Some(*end)).map(|(id, _)| id).collect();
         self.receipts.grown.extend(grown);
-        if !self.receipts.grown.is_empty() {
+        // The owner settles nothing before it has been told that this member knows the changes.
+        let named = self.receipts.of(own).any(|receipt| self.names_tips(receipt));
+        if !named || !self.receipts.grown.is_empty() {
             self.receipts.due = Some(Instant::START);
         }
         for id in self.chains.keys().copied().collect::<Vec<_>>() {

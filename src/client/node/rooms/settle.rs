@@ -455,7 +455,7 @@ impl Room {
     }
 
     /// Whether its member knew all changes that are known here.
-    fn names_tips(&self, receipt: &Receipt) -> bool {
+    pub fn names_tips(&self, receipt: &Receipt) -> bool {
         self.membership.tips.iter().take(MAX_CAUSES).all(|tip| receipt.tips.contains(tip))
     }
 

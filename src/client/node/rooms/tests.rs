@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::protocol::room::{Entry, Have, Mark, Run, Signature, clock_after};
+use crate::protocol::room::{Cause, Entry, Have, Mark, Run, Signature, clock_after};
 use crate::store::journal::EntryStanding;
 use crate::time::Instant;
 use std::time::Duration;
 
+mod asked;
 mod handed;
 mod large;
 mod liars;
@@ -60,8 +61,22 @@ impl Net {
     }
 
     fn invite(&mut self, other: usize) {
+        self.invite_only(other, true);
+        self.join(other);
+    }
+
+    /// With `all`, what was said before is for the one who is invited, too.
+    fn invite_only(&mut self, other: usize, all: bool) {
         let (name, key) = (format!("member{other}").parse().unwrap(), self.key(other));
-        self.act(ALICE, |rooms, cx| rooms.invite(cx, ROOM, &name, key, true).unwrap().unwrap());
+        self.act(ALICE, |rooms, cx| rooms.invite(cx, ROOM, &name, key, all).unwrap().unwrap());
+    }
+
+    fn kick(&mut self, other: usize) {
+        let key = self.key(other);
+        self.act(ALICE, |rooms, cx| rooms.kick(cx, ROOM, key).unwrap().unwrap());
+    }
+
+    fn join(&mut self, other: usize) {
         let epoch = 100 + self.ms;
         self.act(other, |rooms, cx| rooms.join(cx, ROOM, epoch).unwrap().unwrap());
     }
@@ -219,11 +234,20 @@ impl Pen {
 
     /// A run of entries of one kind.
     fn run(&mut self, kind: EntryKind, bodies: impl IntoIterator<Item = Vec<u8>>) -> AboutRoom {
+        self.run_after(kind, bodies.into_iter().map(|body| (body, vec![])))
+    }
+
+    /// A run of entries of one kind, each with its causes.
+    fn run_after(
+        &mut self,
+        kind: EntryKind,
+        bodies: impl IntoIterator<Item = (Vec<u8>, Vec<Cause>)>,
+    ) -> AboutRoom {
         let (first, previous) = (self.last.number + 1, self.last.hash);
         let mut entries = Vec::new();
-        for body in bodies {
-            self.clock = clock_after(self.clock, &[]).unwrap();
-            let entry = Entry { clock: self.clock, kind, sent: 0, causes: vec![], body };
+        for (body, causes) in bodies {
+            self.clock = clock_after(self.clock, &causes).unwrap();
+            let entry = Entry { clock: self.clock, kind, sent: 0, causes, body };
             self.last.number += 1;
             let Mark { chain, number, hash } = self.last;
             self.last.hash = hash::entry(self.room, &chain, number, hash, &entry.header());

@@ -23,7 +23,13 @@ impl Peers {
         let over = self.pulls.iter().filter(|((of, _), asked)| *of == id && now >= asked.until());
         for ((_, name), asked) in over.map(|(place, asked)| (*place, *asked)).collect::<Vec<_>>() {
             let offers = |peer: &Peer| {
-                peer.views.get(&id).is_some_and(|view| view.offers.keys().any(|(it, _)| *it == name))
+                peer.views.get(&id).is_some_and(|view| {
+                    view.may_hand_on(&name, asked.after) && view.offers.keys().any(|(it, _)| *it == name)
+                })
+            };
+            let after = |of: PublicKey| {
+                let mut all = self.peers.iter().filter(|(_, peer)| offers(peer)).map(|(key, _)| *key);
+                all.clone().find(|key| *key > of).or_else(|| all.next())
             };
             let has_more = |peer: Option<&Peer>| {
                 let offers =
@@ -32,6 +38,7 @@ impl Peers {
                 more.next().is_some()
             };
             let Some(of) = asked.of else {
+                next.extend(asked.refused.and_then(after).map(|other| (name, other)));
                 self.pulls.remove(&(id, name));
                 continue;
             };
@@ -45,12 +52,10 @@ impl Peers {
                 continue;
             }
             *self.tries.entry((id, name)).or_default() += 1;
-            let all = || self.peers.iter().filter(|(_, peer)| offers(peer)).map(|(key, _)| *key);
-            let other = all().find(|key| *key > of).or_else(|| all().next());
-            if let Some(other) = other.filter(|other| room.is_forked(name) || *other != of) {
+            if let Some(other) = after(of).filter(|other| room.is_forked(name) || *other != of) {
                 self.pulls.remove(&(id, name));
                 next.insert(name, other);
-            } else if has_more(self.peers.get(&of)) {
+            } else if asked.again || has_more(self.peers.get(&of)) {
                 // It may not have had what it was asked for, or not been able to hand it on.
                 self.pulls.remove(&(id, name));
             } else if let Some(asked) = self.pulls.get_mut(&(id, name)) {
@@ -112,7 +117,9 @@ impl Peers {
                 // A settlement that is still to come may keep what a removal has cut; and what waits may bring the
                 // signature.
                 let (limit, end) = (room.limit(*name), main.map_or(0, |chain| chain.row.number));
-                if limit < mark.number && end >= limit || found.is_some() && room.end_of_runs(*name) > end {
+                let goes_on = || view.offers.iter().any(|((it, _), mark)| it == name && mark.number > end);
+                let may_bring_it = || room.end_of_runs(*name) > end && goes_on();
+                if limit < mark.number && end >= limit || found.is_some() && may_bring_it() {
                     continue;
                 }
                 let forked = room.is_forked(*name);
@@ -124,13 +131,24 @@ impl Peers {
                     room.end_of_runs(*name)
                 };
                 let after = after.max(main.map_or_else(|| granted(room, name), |chain| chain.row.base));
+                if !view.may_hand_on(name, after) {
+                    continue;
+                }
                 chains.push(Wanted { after, up_to: *mark });
                 let tries = self.tries.get(&(id, *name)).copied().unwrap_or_default();
                 let patience = match tries.checked_sub(sources(name)) {
                     None => PATIENCE,
                     Some(more) => PATIENCE * (16 << more.min(MOST_TRIES)),
                 };
-                let asked = Asked { of: Some(*key), after, up_to: mark.number, since: now, patience };
+                let asked = Asked {
+                    of: Some(*key),
+                    refused: None,
+                    after,
+                    up_to: mark.number,
+                    since: now,
+                    patience,
+                    again: false,
+                };
                 self.pulls.insert((id, *name), asked);
                 if chains.len() >= AT_ONCE {
                     break;

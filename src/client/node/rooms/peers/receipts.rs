@@ -32,6 +32,9 @@ impl Peers {
             if let Some(view) = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id)) {
                 let unasked = view.receipts.insert(receipt.name);
                 view.alone |= unasked && member == from && !relay::waits(room, room.own, receipt);
+                if news && member == from {
+                    view.knows_changes(&receipt.tips);
+                }
             }
             // In large rooms the owner may be faster with a receipt than its member.
             let by_relay = room.ring.is_large() && news;
@@ -44,14 +47,14 @@ impl Peers {
                     } else {
                         let branch = if room.is_forked(mark.chain) { mark.hash } else { Hash::default() };
                         view.offer(mark, branch);
-                        hope(&mut self.tries, &mut self.pulls, (room.row.id, mark.chain));
+                        hope(&mut self.tries, &mut self.pulls, (room.row.id, mark.chain), member);
                     }
                 }
             }
+            // One who has left waits for that.
+            room.changed |= !room.is_joined();
             if news {
                 self.pass_on(cx, room, receipt);
-                // One who has left waits for that.
-                room.changed |= !room.is_joined();
                 if receipt.tips.iter().any(|tip| !room.changes.contains_key(tip)) {
                     self.ask_changes(cx, room, from);
                 }

@@ -6,7 +6,7 @@ use super::super::say::{end_of, hashes_of, say};
 use super::super::take::Offered;
 use super::{Asked, PATIENCE, Peers, blame};
 use crate::protocol::PublicKey;
-use crate::protocol::room::{Mark, Proof, Pull, RoomSays, Run, Wanted};
+use crate::protocol::room::{ChainName, Mark, Proof, Pull, RoomSays, Run, Wanted};
 use crate::store::Result;
 use crate::time::Instant;
 
@@ -23,6 +23,11 @@ impl Peers {
         let hashes = hashes_of(room, run);
         let hash = hashes.last().copied().unwrap_or(run.previous);
         let up_to = Mark { chain: run.chain, number: last, hash };
+        // What it had sent before it heard what was asked begins later.
+        let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+        if let Some(first) = view.and_then(|view| view.starts.get_mut(&run.chain)) {
+            *first = run.first.min(*first);
+        }
         match room.offer(cx, from, run, &hashes)? {
             Offered::Taken => {
                 if let Some(asked) = self.pulls.get_mut(&place) {
@@ -33,12 +38,17 @@ impl Peers {
                         self.pulls.remove(&place);
                     }
                 }
-                if let Some(chain) = room.find(cx.journal, &up_to)?
-                    && let Some(peer) = self.peers.get_mut(&from)
-                    && let Some(view) = peer.views.get_mut(&room.row.id)
-                {
-                    let has = view.has.entry(chain.row.id).or_default();
-                    *has = (*has).max(last);
+                let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+                if let Some(view) = view {
+                    match room.find(cx.journal, &up_to)?.map(|chain| chain.row.id) {
+                        Some(id) => {
+                            let has = view.has.entry(id).or_default();
+                            *has = (*has).max(last);
+                        }
+                        // It waits for its causes, and comes again from here if that is in vain.
+                        None if !room.is_forked(run.chain) => view.offer(&up_to, hash),
+                        None => {}
+                    }
                 }
             }
             Offered::Unknown => {
@@ -54,17 +64,26 @@ impl Peers {
                 // It came later than what is lacking here: another one is asked.
                 self.pulls.remove(&place);
                 let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
-                view.into_iter().for_each(|view| view.offers.retain(|(name, _), _| *name != run.chain));
+                view.into_iter().for_each(|view| _ = view.starts.insert(run.chain, run.first));
             }
+            Offered::From(after) if !self.may_hand_on(room, from, &run.chain, after) => {}
             Offered::From(after) => {
                 let (since, patience) = (cx.now.mono, PATIENCE);
-                let asked = Asked { of: Some(from), after, up_to: last, since, patience };
+                let asked = Asked {
+                    of: Some(from),
+                    refused: None,
+                    after,
+                    up_to: last,
+                    since,
+                    patience,
+                    again: false,
+                };
                 self.pulls.insert(place, asked);
                 let chains = vec![Wanted { after, up_to }];
                 say(cx, from, room, RoomSays::Pull(Pull { chains, ..Pull::default() }));
             }
             Offered::Full => self.ask_later(cx, room, from, run),
-            Offered::Refused => _ = self.pulls.insert(place, Asked::none(cx.now.mono)),
+            Offered::Refused => _ = self.pulls.insert(place, Asked::none(cx.now.mono, Some(from))),
             Offered::Broken(what) => blame(cx, from, what),
             Offered::Forked(number) => self.fork(cx, room, from, run, number)?,
         }
@@ -73,13 +92,18 @@ impl Peers {
         Ok(())
     }
 
+    fn may_hand_on(&self, room: &Room, peer: PublicKey, name: &ChainName, after: u64) -> bool {
+        let view = self.peers.get(&peer).and_then(|peer| peer.views.get(&room.row.id));
+        view.is_none_or(|view| view.may_hand_on(name, after))
+    }
+
     /// A run can't be taken now, and is asked for some time.
     pub(super) fn ask_later(&mut self, cx: &Cx<'_>, room: &Room, from: PublicKey, run: &Run) {
         let (hash, number) = end_of(room, run);
         let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
         let mark = Mark { chain: run.chain, number, hash };
         view.into_iter().for_each(|view| view.offer(&mark, hash));
-        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono));
+        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono, None));
     }
 
     fn fork(
@@ -90,7 +114,7 @@ impl Peers {
         run: &Run,
         number: u64,
     ) -> Result<()> {
-        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono));
+        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono, Some(from)));
         if let Some(proof) = room.proof(cx.journal, run, number)?
             && room.take_proof(cx, &proof)?
         {
@@ -102,7 +126,7 @@ impl Peers {
     /// Takes what has waited for what has just come.
     pub fn take_waiting(&mut self, cx: &mut Cx<'_>, room: &mut Room) -> Result<()> {
         for (name, _) in room.take_waiting(cx)? {
-            self.pulls.insert((room.row.id, name), Asked::none(cx.now.mono));
+            self.pulls.insert((room.row.id, name), Asked::none(cx.now.mono, None));
         }
         for receipt in room.take_deferred(cx.journal)? {
             self.pass_on(cx, room, &receipt);

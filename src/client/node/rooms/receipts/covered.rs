@@ -74,13 +74,26 @@ impl Room {
         let is_in = |grant| self.membership.active(self.own).any(|(active, _)| *active == grant);
         let ended = |chain: &&Chain| chain.row.ended && is_in(chain.row.name.grant);
         let ends = || self.chains_of(self.own).filter(ended);
-        let knows = |member: &PublicKey| ends().all(|chain| self.covered(*member, chain) >= chain.row.number);
+        let knows = |member: &PublicKey| ends().all(|chain| self.has_said(*member, chain));
         let owner = self.membership.owner;
-        let counts = |member: &&PublicKey| **member == owner || self.state(owner) != Some(State::Joined);
-        self.state(self.own) == Some(State::Left)
-            && ends().next().is_some()
-            && !self.joined.is_empty()
-            && !self.joined.iter().filter(counts).any(knows)
+        if self.state(self.own) != Some(State::Left) || ends().next().is_none() {
+            return false;
+        }
+        match self.state(owner) {
+            // It owns the room, and so has joined: but of what was written since this account left nothing is here.
+            Some(State::Joined | State::Invited) => !knows(&owner),
+            _ => !self.joined.is_empty() && !self.joined.iter().any(knows),
+        }
+    }
+
+    /// Whether a member has said to have all of a chain: also in a receipt that waits for what the member has written, which
+    /// does not come any more to one who has left.
+    fn has_said(&self, member: PublicKey, chain: &Chain) -> bool {
+        let row = &chain.row;
+        let deferred = self.deferred.iter().filter(|receipt| receipt.name.member == member);
+        let mut claims = deferred.flat_map(|receipt| &receipt.covers);
+        self.covered(member, chain) >= row.number
+            || claims.any(|mark| mark.chain == row.name && mark.number >= row.number)
     }
 
     /// The other members that have joined.

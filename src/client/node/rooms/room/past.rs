@@ -119,11 +119,20 @@ impl Room {
             let Some(id) = self.chain(journal, past.mark.chain, 0)? else {
                 continue;
             };
-            if let Some(chain) = self.chains.get(&id).filter(|chain| chain.row.number < past.mark.number) {
-                let row = after_past(&past, &chain.row);
-                journal.save_chain(&row)?;
-                self.chains.insert(id, Chain::load(journal, row)?);
-            }
+            // What is here up to there and not signed no one hands on to this member again.
+            let Some(chain) = self.chains.get(&id).filter(|it| it.signed.number < past.mark.number) else {
+                continue;
+            };
+            let mark = past.mark;
+            let row = if chain.row.number <= mark.number {
+                after_past(&past, &chain.row)
+            } else if journal.entry_at(id, mark.number)?.is_some_and(|entry| entry.hash == mark.hash) {
+                ChainRow { base: mark.number, base_hash: mark.hash, ..chain.row.clone() }
+            } else {
+                continue;
+            };
+            journal.save_chain(&row)?;
+            self.chains.insert(id, Chain::load(journal, row)?);
         }
         for name in names {
             self.check_beyond(journal, name)?;

@@ -34,3 +34,47 @@ fn what_a_member_has_taken_counts_also_once_it_is_removed() {
     net.later(30_000);
     assert!(net.history(BOB).contains(&"two".to_owned()), "{:?}", net.history(BOB));
 }
+
+#[test]
+fn what_came_from_one_who_is_not_in_counts_for_it_too() {
+    let mut net = Net::new(2);
+    let [alice, bob] = [ALICE, BOB].map(|who| net.key(who));
+    net.cut(ALICE, BOB);
+    net.links.insert((ALICE, BOB));
+    // One run at a time.
+    net.act(BOB, |rooms, cx| rooms.linked(cx, alice, 1).unwrap());
+    net.act(ALICE, |rooms, cx| rooms.linked(cx, bob, 1 << 20).unwrap());
+    net.later(1_000);
+    // What Bob says crosses the word of his removal.
+    net.links.clear();
+    net.act(ALICE, |rooms, cx| rooms.kick(cx, ROOM, bob).unwrap().unwrap());
+    net.links.insert((ALICE, BOB));
+    net.say(BOB, "one");
+    net.invite(BOB);
+    net.say(BOB, "two");
+    net.later(30_000);
+    assert!(net.history(ALICE).contains(&"two".to_owned()), "{:?}", net.history(ALICE));
+}
+
+#[test]
+fn who_has_left_waits_until_the_next_owner_knows_it() {
+    let mut net = Net::new(4);
+    let heir = net.key(MALLORY);
+    net.kick(MALLORY);
+    for (one, other) in [(ALICE, CAROL), (BOB, CAROL), (BOB, MALLORY)] {
+        net.cut(one, other);
+    }
+    net.act(BOB, |rooms, cx| rooms.leave(cx, ROOM).unwrap().unwrap());
+    net.later(3_000);
+    assert!(net.members[BOB].rooms.mates().is_empty(), "the owner knows it");
+    // Of what Mallory writes nothing comes to Bob any more.
+    net.invite(MALLORY);
+    net.act(ALICE, |rooms, cx| rooms.give(cx, ROOM, heir).unwrap().unwrap());
+    net.later(3_000);
+    assert_eq!(net.room(BOB).membership.owner, heir);
+    assert!(net.members[BOB].rooms.mates().contains_key(&heir));
+    net.link(BOB, MALLORY);
+    net.later(3_000);
+    assert_eq!(net.state(MALLORY, BOB), Some(State::Left));
+    assert!(net.members[BOB].rooms.mates().is_empty());
+}

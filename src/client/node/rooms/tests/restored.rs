@@ -129,3 +129,16 @@ fn an_owner_that_starts_settles_nothing_before_the_others_have_answered() {
         assert_eq!(net.history(who), ["one"]);
     }
 }
+
+#[test]
+fn that_a_change_is_known_is_said_after_a_restart_too() {
+    let mut net = Net::new(3);
+    net.later(10_000);
+    net.act(ALICE, |rooms, cx| rooms.topic(cx, ROOM, "a topic").unwrap().unwrap());
+    // Bob knows it, and dies before he says so.
+    let tips = net.room(BOB).membership.tips.clone();
+    net.restart(BOB, None);
+    net.later(3_000);
+    let named = |who: usize| net.room(ALICE).receipts.of(net.key(who)).any(|it| it.tips == tips);
+    assert!(named(CAROL) && named(BOB));
+}

@@ -1,0 +1,124 @@
+//! Who is asked for what is lacking, and what comes of it.
+
+use super::restored::copy;
+use super::*;
+use crate::protocol::room::{Receipt, ReceiptName};
+
+/// The end of what a pen has written, as others name it.
+fn cause(pen: &Pen) -> Cause {
+    Cause { mark: pen.last, clock: pen.clock }
+}
+
+fn texts<const N: usize>(texts: [(&str, Vec<Cause>); N]) -> [(Vec<u8>, Vec<Cause>); N] {
+    texts.map(|(text, causes)| (text.as_bytes().to_vec(), causes))
+}
+
+/// Up to where the owner knows that a member has what is here of Carol's chain.
+fn known(net: &Net, of: usize) -> u64 {
+    let room = net.room(ALICE);
+    let chain = room.chains_of(net.key(CAROL)).max_by_key(|chain| chain.row.place).unwrap();
+    room.covered(net.key(of), chain)
+}
+
+#[test]
+fn what_is_here_and_not_signed_is_asked_for_where_the_rest_waits_in_vain() {
+    let mut net = Net::new(3);
+    net.part(CAROL);
+    let mut pen = Pen::of(&net, CAROL);
+    let mut longer = pen.clone();
+    // What no one has ever had.
+    let mut lost = pen.clone();
+    lost.last.chain.epoch += 1;
+    let one = pen.write(&["one"]);
+    let two = longer.run_after(EntryKind::TEXT, texts([("one", vec![]), ("two", vec![cause(&lost)])]));
+    net.hear(BOB, CAROL, &two);
+    net.hear(ALICE, CAROL, &one);
+    assert_eq!(net.history(BOB), ["one"]);
+    net.later(5_000);
+    assert_eq!(known(&net, BOB), pen.last.number);
+}
+
+#[test]
+fn what_an_invitation_leaves_out_needs_no_signature_here() {
+    let mut net = Net::new(4);
+    [BOB, CAROL].into_iter().for_each(|who| net.part(who));
+    net.say(MALLORY, "zero");
+    let mut pen = Pen::of(&net, CAROL);
+    let mut longer = pen.clone();
+    let zero = cause(&Pen::of(&net, MALLORY));
+    let one = pen.write(&["one"]);
+    let two = longer.run_after(EntryKind::TEXT, texts([("one", vec![]), ("two", vec![zero])]));
+    net.hear(BOB, CAROL, &two);
+    net.hear(ALICE, CAROL, &one);
+    net.restart(BOB, None);
+    net.kick(BOB);
+    net.invite_only(BOB, false);
+    net.hear(ALICE, CAROL, &two);
+    net.link(ALICE, BOB);
+    net.join(BOB);
+    net.later(5_000);
+    assert_eq!(net.history(BOB), ["one", "two"]);
+    assert_eq!(known(&net, BOB), longer.last.number);
+}
+
+#[test]
+fn who_hands_on_only_what_comes_later_is_not_asked_again() {
+    let mut net = Net::new(4);
+    let backup = copy(&net, BOB);
+    // Mallory does not get what Carol says now.
+    net.kick(MALLORY);
+    net.say(CAROL, "one");
+    net.invite_only(MALLORY, false);
+    net.join(MALLORY);
+    let long = "x".repeat(20_000);
+    (0..3).for_each(|_| net.say(CAROL, &long));
+    net.later(3_000);
+    [BOB, CAROL].into_iter().for_each(|who| net.part(who));
+    net.restart(BOB, Some(backup));
+    net.link(BOB, MALLORY);
+    net.link(BOB, ALICE);
+    net.later(15_000);
+    assert_eq!(net.history(BOB).len(), 4);
+}
+
+#[test]
+fn where_nothing_could_be_taken_the_next_one_is_asked() {
+    let mut net = Net::new(4);
+    net.part(MALLORY);
+    let mut pen = Pen::of(&net, MALLORY);
+    let one = pen.write(&["one"]);
+    // The one who would be asked first brings nothing that counts.
+    let (first, other) = if net.key(ALICE) < net.key(CAROL) { (ALICE, CAROL) } else { (CAROL, ALICE) };
+    net.cut(BOB, other);
+    net.cut(first, other);
+    net.hear(other, MALLORY, &one);
+    let have = Have { heads: vec![pen.last], joined: true, ..Have::default() };
+    net.hear(BOB, first, &AboutRoom { room: pen.room, says: RoomSays::Have(have) });
+    let mut broken = one;
+    if let RoomSays::Run(run) = &mut broken.says {
+        run.signature = Signature([0; 64]);
+    }
+    net.hear(BOB, first, &broken);
+    net.link(BOB, other);
+    net.later(6_000);
+    assert_eq!(net.history(BOB), ["one"]);
+}
+
+#[test]
+fn who_was_asked_in_vain_is_asked_again_once_it_says_so_again() {
+    let mut net = Net::new(3);
+    net.part(CAROL);
+    let mut pen = Pen::of(&net, CAROL);
+    let one = pen.write(&["one"]);
+    // What Alice has lost with her journal.
+    let keypair = net.members[ALICE].keypair.clone();
+    let name = ReceiptName { member: keypair.public(), epoch: 7, counter: 1 };
+    let (signature, tips) = (Signature([0; 64]), Vec::new());
+    let mut receipt = Receipt { name, covers: vec![pen.last], tips, signature, settled: None };
+    receipt.signature = keypair.sign(&hash::receipt(pen.room, &receipt).0);
+    net.hear(BOB, ALICE, &AboutRoom { room: pen.room, says: RoomSays::Receipts(vec![receipt]) });
+    net.later(300_000);
+    net.hear(ALICE, CAROL, &one);
+    net.later(15_000);
+    assert_eq!(net.history(BOB), ["one"]);
+}
