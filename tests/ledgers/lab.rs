@@ -112,6 +112,10 @@ impl Ledger for Wired {
         self.ledger.load()
     }
 
+    fn position(&self) -> i64 {
+        self.ledger.position()
+    }
+
     fn take(&mut self) -> Result<Vec<Turn>, Trouble<PostgresError>> {
         if self.fate == Fate::Refused {
             self.admin.run("ALTER TABLE peerchat.turns ADD CONSTRAINT full_disk CHECK (n < 0) NOT VALID");
