@@ -28,7 +28,7 @@ const LATE: u64 = 1000;
 
 /// Something for a node's loop.
 pub enum Input {
-    Work(Work),
+    Work(Box<Work>),
     Report(Report),
     /// The number of the last turn, what the ledger holds then, and what comes of it.
     Anew(NodeId, usize, Box<(Registry, Rows)>),
@@ -223,7 +223,7 @@ impl World {
                 Heard::Closed { session: id }
             }
         };
-        self.hand(life, Input::Work(Work::Event(event)));
+        self.hand(life, Input::Work(Box::new(Work::Event(event))));
     }
 
     /// The loop of a node.
@@ -249,7 +249,9 @@ impl World {
         {
             match input {
                 Input::Work(work) => {
-                    run.turns.as_mut().into_iter().for_each(|turns| turns.take(work.clone()))
+                    if let Some(turns) = &mut run.turns {
+                        turns.take(*work);
+                    }
                 }
                 Input::Report(report) => {
                     reports += 1;
