@@ -67,8 +67,8 @@ pub struct Run {
     /// The number of the last turn that it was told.
     pub known: usize,
     giving: Vec<Change>,
-    /// Whether nothing can be saved, as far as the loop knows.
-    pub is_down: bool,
+    /// How often it was told that it can go on.
+    starts: u64,
     /// What broken laws remember.
     withheld: Vec<Turn>,
     swallow: bool,
@@ -143,7 +143,7 @@ impl World {
             recent: Vec::new(),
             known: 0,
             giving: Vec::new(),
-            is_down: false,
+            starts: 0,
             withheld: Vec::new(),
             swallow: false,
         });
@@ -300,7 +300,7 @@ impl World {
         (run.id, run.known) = (id, known);
         (run.shadow, run.before, run.recent) = (rows.clone(), rows, Vec::new());
         run.giving.clear();
-        run.is_down = false;
+        run.starts += 1;
         if run.turns.is_some() {
             self.stats.add("everything loaded anew");
             self.report(life, Report::Anew(Box::new(registry)), Source::Anew);
@@ -343,14 +343,13 @@ impl World {
                 Source::Turn
             }
             Report::Refused | Report::Unsure | Report::Down | Report::Anew(_) => {
-                run.is_down = true;
                 run.learn(Vec::new());
                 Source::Turn
             }
         };
         let own = Turn { number: 0, id: [0; 16], node: run.id, changes: run.recent.clone() };
         let is_up = matches!(report, Report::Up(_));
-        run.is_down &= !is_up;
+        run.starts += u64::from(is_up);
         let withheld = std::mem::take(&mut run.withheld);
         let reports = match (mutation, report) {
             (Some(Mutation::ActBeforeCommit), Report::Saved) => vec![],
@@ -431,7 +430,7 @@ impl World {
             if let Order::Give(changes) = &order {
                 run.giving = changes.clone();
             }
-            run.clerk.orders.push_back(order);
+            run.clerk.orders.push_back((run.starts, order));
         }
         let delay = self.rng.u64(0..3);
         self.after(delay, Event::Clerk(life));
