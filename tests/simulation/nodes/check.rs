@@ -144,7 +144,6 @@ impl World {
         let (Some(conn), Some(run)) = (self.conns.get(&session), &self.nodes[life.0].run) else {
             return;
         };
-        let is_down = run.is_down;
         if source != Source::Anew {
             let listener = Listener { node: run.id, key: conn.key, name: &conn.name, here, open };
             if let Err(problem) = listener.fits(&run.shadow, message) {
@@ -158,15 +157,6 @@ impl World {
                 if !fits {
                     self.violated(|| format!("node {} tells {session} {message:?}: {problem}", life.0));
                 }
-            }
-        }
-        if let ToClient::Status(Status { name, asks, .. }) = message
-            && let Some(conn) = self.conns.get_mut(&session)
-        {
-            if *asks != Asks::No && is_down {
-                conn.unsaved.insert(name.clone());
-            } else {
-                conn.unsaved.remove(name);
             }
         }
         self.check_answer(session, message, source);
@@ -364,9 +354,7 @@ impl World {
                 if status.connected != connected && !is_dropped || status.room != room && !left_room {
                     return wrong("contact");
                 }
-                let conn = client.conn.and_then(|id| self.conns.get(&id));
-                let is_unsaved = conn.is_some_and(|conn| conn.unsaved.contains(&them.name));
-                if asks != (status.asks != Asks::No) && !is_dropped && !is_unsaved {
+                if asks != (status.asks != Asks::No) && !is_dropped {
                     return wrong("request");
                 }
                 if (connected || room)

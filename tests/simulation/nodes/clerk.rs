@@ -6,7 +6,9 @@
 //!   that turn.
 //! - Each `Give` is answered, with `Saved`, `Refused` or `Unsure`. After the last two, or where a turn can't be taken, comes
 //!   `Down`, and then `Up` or `Anew`; a `Give` that comes too late for its turn is answered with `Refused`, and `Down` too.
-//! - An order to `Take` that comes while the ledger is away is dropped: the loop has been told that it is away, and asks again.
+//! - An order says how many reports of `Up` and `Anew` the loop has heard. One that does not know the last of them is dropped, as is one
+//!   to `Take` that comes while the ledger is away: the loop is told, and asks again. Else a loop that is late with what it was told has two
+//!   turns under way, of which it decides the second one on what is not saved.
 //! - Before `Up` the connection has its lease again, so nothing that was given on an earlier one can still be
 //!   saved; and if a commit was unsure, all that is in the ledger is confirmed.
 //! - A node that finds itself lost in the ledger, on reading as well as in a turn, joins anew as another one. One whose last turn
@@ -39,7 +41,10 @@ pub struct Clerk {
     is_stale: bool,
     /// Whether a commit may still be lost.
     pub is_unsure: bool,
-    pub orders: VecDeque<Order>,
+    /// Each with how often the loop had been told by then that it can go on.
+    pub orders: VecDeque<(u64, Order)>,
+    /// How often the loop was told that it can go on.
+    starts: u64,
     woken: bool,
     polled: bool,
 }
@@ -94,7 +99,9 @@ impl World {
         let Some(clerk) = self.clerk_of(life).filter(|clerk| clerk.call.is_none()) else {
             return;
         };
-        let order = clerk.orders.pop_front();
+        let starts = clerk.starts;
+        clerk.orders.retain(|(heard, _)| *heard == starts);
+        let order = clerk.orders.pop_front().map(|(_, order)| order);
         let mut report = None;
         let call = match (clerk.in_turn, order) {
             (Some(until), None) => {
@@ -188,11 +195,13 @@ impl World {
                         self.report_to(life, Report::Heard(turns));
                     }
                 } else {
+                    clerk.starts += 1;
                     self.report_to(life, Report::Up(turns));
                 }
             }
             (Call::Anew { .. }, Reply::Loaded(id, known, rows)) => {
                 (clerk.is_fenced, clerk.is_stale, clerk.is_up) = (false, false, true);
+                clerk.starts += 1;
                 let registry = Registry::new(id, rows.snapshot(), limits());
                 self.hand(life, Input::Anew(id, known, Box::new((registry, rows))));
             }

@@ -135,7 +135,6 @@ impl World {
             arrives: [0; 2],
             questions: VecDeque::new(),
             told: BTreeMap::new(),
-            unsaved: BTreeSet::new(),
         };
         it.dial += 1;
         it.heard = self.now;
@@ -283,11 +282,7 @@ impl World {
                 self.say(client, ToDiscovery::Request(Request { name, typed }));
             }
             32..40 => {
-                let it = &mut self.clients[client];
-                if let Some(status) = it.view.get_mut(&name) {
-                    (status.connected, status.asks) = (false, Asks::No);
-                }
-                it.dropped.insert(name);
+                self.clients[client].dropped.insert(name);
                 self.say(client, ToDiscovery::Drop(about));
             }
             40..52 => {

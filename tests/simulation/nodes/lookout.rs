@@ -52,10 +52,10 @@ impl World {
                         _ => None,
                     };
                     self.note(|| format!("node {} wants {change:?}", life.0));
-                    self.hand(life, Input::Work(Work::Nodes(change)));
+                    self.hand(life, Input::Work(Box::new(Work::Nodes(change))));
                     if let Some(node) = lost {
                         let forget = Change::ForgetNode { node, now: now.wall };
-                        self.hand(life, Input::Work(Work::Nodes(forget)));
+                        self.hand(life, Input::Work(Box::new(Work::Nodes(forget))));
                     }
                 }
                 Verdict::End(node) => {

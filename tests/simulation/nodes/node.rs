@@ -28,7 +28,7 @@ const LATE: u64 = 1000;
 
 /// Something for a node's loop.
 pub enum Input {
-    Work(Work),
+    Work(Box<Work>),
     Report(Report),
     /// The number of the last turn, what the ledger holds then, and what comes of it.
     Anew(NodeId, usize, Box<(Registry, Rows)>),
@@ -67,8 +67,8 @@ pub struct Run {
     /// The number of the last turn that it was told.
     pub known: usize,
     giving: Vec<Change>,
-    /// Whether nothing can be saved, as far as the loop knows.
-    pub is_down: bool,
+    /// How often it was told that it can go on.
+    starts: u64,
     /// What broken laws remember.
     withheld: Vec<Turn>,
     swallow: bool,
@@ -143,7 +143,7 @@ impl World {
             recent: Vec::new(),
             known: 0,
             giving: Vec::new(),
-            is_down: false,
+            starts: 0,
             withheld: Vec::new(),
             swallow: false,
         });
@@ -223,7 +223,7 @@ impl World {
                 Heard::Closed { session: id }
             }
         };
-        self.hand(life, Input::Work(Work::Event(event)));
+        self.hand(life, Input::Work(Box::new(Work::Event(event))));
     }
 
     /// The loop of a node.
@@ -249,7 +249,9 @@ impl World {
         {
             match input {
                 Input::Work(work) => {
-                    run.turns.as_mut().into_iter().for_each(|turns| turns.take(work.clone()))
+                    if let Some(turns) = &mut run.turns {
+                        turns.take(*work);
+                    }
                 }
                 Input::Report(report) => {
                     reports += 1;
@@ -298,7 +300,7 @@ impl World {
         (run.id, run.known) = (id, known);
         (run.shadow, run.before, run.recent) = (rows.clone(), rows, Vec::new());
         run.giving.clear();
-        run.is_down = false;
+        run.starts += 1;
         if run.turns.is_some() {
             self.stats.add("everything loaded anew");
             self.report(life, Report::Anew(Box::new(registry)), Source::Anew);
@@ -341,14 +343,13 @@ impl World {
                 Source::Turn
             }
             Report::Refused | Report::Unsure | Report::Down | Report::Anew(_) => {
-                run.is_down = true;
                 run.learn(Vec::new());
                 Source::Turn
             }
         };
         let own = Turn { number: 0, id: [0; 16], node: run.id, changes: run.recent.clone() };
         let is_up = matches!(report, Report::Up(_));
-        run.is_down &= !is_up;
+        run.starts += u64::from(is_up);
         let withheld = std::mem::take(&mut run.withheld);
         let reports = match (mutation, report) {
             (Some(Mutation::ActBeforeCommit), Report::Saved) => vec![],
@@ -429,7 +430,7 @@ impl World {
             if let Order::Give(changes) = &order {
                 run.giving = changes.clone();
             }
-            run.clerk.orders.push_back(order);
+            run.clerk.orders.push_back((run.starts, order));
         }
         let delay = self.rng.u64(0..3);
         self.after(delay, Event::Clerk(life));

@@ -74,7 +74,7 @@ impl World {
             run.releasing.push_back(name.clone());
             let life = run.life;
             self.note(|| format!("the operator wants {name} to be released by node {node}"));
-            self.hand(life, Input::Work(Work::Release(name)));
+            self.hand(life, Input::Work(Box::new(Work::Release(name))));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What there is, and what happens when.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -132,8 +132,6 @@ pub struct Conn {
     pub questions: VecDeque<Question>,
     /// Of whom the client was told.
     pub told: BTreeMap<Name, PublicKey>,
-    /// Of whose requests it was told when that could not be saved: they count as such that it never heard of.
-    pub unsaved: BTreeSet<Name>,
 }
 
 pub struct World {
