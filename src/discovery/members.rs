@@ -62,7 +62,10 @@ impl Members {
     pub fn connected(&mut self, now: Instant) {
         self.last_look = None;
         self.settled = now + SETTLING;
-        self.watched.values_mut().for_each(|it| it.silent = Duration::ZERO);
+        for it in self.watched.values_mut() {
+            // While there was no ledger, no user could come back elsewhere.
+            (it.silent, it.lost_since) = (Duration::ZERO, None);
+        }
     }
 
     /// Judges the other nodes by what the ledger says of them at this moment.
@@ -136,6 +139,17 @@ mod tests {
         let forgotten = vec![Verdict::Change(Change::ForgetNode { node: 2, now: 7 })];
         assert_eq!(members.look(&[gone], at(31)), forgotten);
         assert_eq!(members.look(&[], at(32)), []);
+    }
+
+    #[test]
+    fn users_have_time_to_come_back_once_there_is_a_ledger_again() {
+        let mut members = settled();
+        let gone = [Seen { lost: true, ..seen(1, false) }];
+        assert_eq!(members.look(&gone, at(11)), []);
+        members.connected(at(29).mono);
+        assert_eq!(members.look(&gone, at(30)), []);
+        assert_eq!(members.look(&gone, at(49)), []);
+        assert_eq!(members.look(&gone, at(50)).len(), 1);
     }
 
     #[test]
