@@ -216,7 +216,14 @@ impl Turns {
                 self.apply(&turns, now, effects);
                 self.decide_turn(now, draw, effects);
             }
-            Report::Heard(turns) => self.apply(&turns, now, effects),
+            Report::Heard(turns) => {
+                // Others have had a turn since this one's: it came too late, and the ledger will say so.
+                if self.is_giving() {
+                    self.take_back();
+                    self.state = State::Asked;
+                }
+                self.apply(&turns, now, effects);
+            }
             Report::Saved => {
                 if let State::Giving(decided) = std::mem::replace(&mut self.state, State::Idle) {
                     self.finish(decided, draw, effects);

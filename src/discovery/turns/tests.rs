@@ -220,3 +220,16 @@ fn no_such_user_is_told_only_in_a_turn() {
     let changes = given(&report(&mut turns, Report::Taken(vec![turn(2, 2, vec![added])])));
     assert!(matches!(changes.as_slice(), [Change::SetRequest { asker: 1, target: 2, .. }]));
 }
+
+#[test]
+fn what_came_too_late_for_its_turn_is_decided_anew() {
+    let mut turns = turns();
+    registering(&mut turns, 1, "alice");
+    let effects = report(&mut turns, Report::Heard(vec![turn(1, 2, vec![added_elsewhere("alice")])]));
+    assert_eq!((effects.actions, turns.registry().figures().users), (vec![], 1));
+    assert_eq!(report(&mut turns, Report::Refused).actions, []);
+    report(&mut turns, Report::Up(Vec::new()));
+    assert_eq!(step(&mut turns).order, Some(Order::Take));
+    let effects = report(&mut turns, Report::Taken(Vec::new()));
+    assert_eq!((refused(&effects), effects.order), (Some(RefusedCode::NAME_TAKEN), Some(Order::RollBack)));
+}
