@@ -146,6 +146,15 @@ impl Turn<'_> {
             self.save_presence(user, registration, presence, true);
         }
         self.announce_mates(user);
+        // It was told of them when that could not be saved.
+        let asking: Vec<_> = self.relations.asking(user).collect();
+        for asker in asking {
+            if let Some(request) =
+                self.relations.request(asker, user).filter(|request| request.told.is_none())
+            {
+                self.note_told(asker, user, request);
+            }
+        }
     }
 
     /// All that is known of an account goes. Those who knew it are told of the name's next holder.
