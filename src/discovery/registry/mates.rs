@@ -40,10 +40,8 @@ impl Turn<'_> {
         let Mate { key, shares } = *mate;
         let other = self.users.holder(&key);
         let before = other.is_some_and(|other| self.are_mates(user, other));
-        if shares {
-            if !self.mates.names(user, key) && self.mates.named(user).count() >= MAX_MATES {
-                return self.refuse(session, RefusedCode::TOO_MANY_REQUESTS, None);
-            }
+        if shares && !self.mates.names(user, key) && self.mates.named(user).count() >= MAX_MATES {
+            return self.refuse(session, RefusedCode::TOO_MANY_REQUESTS, None);
         }
         if self.mates.say(user, key, shares) {
             self.save_mate(user, key, shares);
