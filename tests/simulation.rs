@@ -8,12 +8,16 @@
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "support/ledger.rs"]
+mod ledger;
+
 mod simulation {
     pub mod client;
     pub mod dial;
     pub mod disk;
     mod lessons;
     pub mod mutation;
+    mod nodes;
     pub mod oracle;
     pub mod past;
     pub mod peace;
