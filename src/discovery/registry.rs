@@ -422,9 +422,14 @@ impl Turn<'_> {
             return;
         };
         self.end_presence(user, session);
+        let mates: Vec<_> = self.mates_of(user).collect();
         self.tell_contacts(user);
         self.tell_askers(user, false);
         self.mates.end(user);
+        // As far as the ledger says the user is elsewhere, and shares rooms with others.
+        if self.is_online(user) {
+            self.tell_each(mates, user);
+        }
     }
 
     fn refuse(&mut self, session: ConnectionId, code: RefusedCode, name: Option<&Name>) {

@@ -184,6 +184,7 @@ impl Truth {
     /// A standby takes over that has only so many of the turns.
     pub fn fail_over(&mut self, kept: usize) {
         self.turns.truncate(kept);
+        self.cut = self.cut.min(kept.saturating_sub(1));
         self.rows = Rows::default();
         for change in self.turns.iter().flat_map(|turn| &turn.changes) {
             self.rows.apply(change);

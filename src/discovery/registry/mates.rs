@@ -40,8 +40,7 @@ impl Turn<'_> {
         let Mate { key, shares } = *mate;
         let other = self.users.holder(&key);
         let before = other.is_some_and(|other| self.are_mates(user, other));
-        let is_new = shares && !self.mates.names(user, key);
-        if is_new && self.mates.named(user).count() >= MAX_MATES {
+        if shares && !self.mates.names(user, key) && self.mates.named(user).count() >= MAX_MATES {
             return self.refuse(session, RefusedCode::TOO_MANY_REQUESTS, None);
         }
         if self.mates.say(user, key, shares) {

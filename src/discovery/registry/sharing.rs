@@ -27,6 +27,11 @@ impl Registry {
     pub fn apply(&mut self, changes: &[Change], now: Now, decisions: &mut Decisions) {
         let mut turn = self.turn(now, Saving::Unavailable, decisions);
         changes.iter().for_each(|change| turn.apply(change));
+        for change in changes {
+            if let Change::RemoveRequest { asker, target } = change {
+                turn.with_both(*asker, *target, |turn, asker, target| turn.request_ended(asker, target));
+            }
+        }
     }
 
     /// Makes a change that concerns nodes only.
@@ -245,6 +250,13 @@ impl Turn<'_> {
     fn with_both(&mut self, one: UserId, other: UserId, then: impl FnOnce(&mut Self, UserIndex, UserIndex)) {
         if let (Some(one), Some(other)) = (self.users.with_id(one), self.users.with_id(other)) {
             then(self, one, other);
+        }
+    }
+
+    /// Nothing was said of a request that counted as unheard. Its target may have come here meanwhile, and was told of it.
+    fn request_ended(&mut self, asker: UserIndex, target: UserIndex) {
+        if self.relations.between(asker, target).next().is_none() {
+            self.tell_each([target], asker);
         }
     }
 

@@ -123,7 +123,8 @@ impl World {
             _ => None,
         });
         let closed: BTreeSet<_> = closed.collect();
-        let at_node = self.conns.iter().filter(|(_, conn)| conn.node == life && conn.open[1]);
+        let at_node = self.conns.iter().filter(|(_, conn)| conn.node == life);
+        let at_node = at_node.filter(|(id, conn)| conn.open[1] || closed.contains(id));
         let here: BTreeSet<_> = at_node.clone().map(|(_, conn)| conn.key).collect();
         let open: BTreeSet<_> = at_node.map(|(id, _)| *id).filter(|id| !closed.contains(id)).collect();
         for action in actions {
@@ -348,7 +349,7 @@ impl World {
                 if status.key != them.key {
                     return wrong("key");
                 }
-                let is_dropped = client.dropped.contains(&them.name);
+                let is_dropped = client.was_dropped.contains(&them.name);
                 // Of a mate who has gone it is told that the two shared a room.
                 let left_room = status.room && !room && status.online == Some(false);
                 if status.connected != connected && !is_dropped || status.room != room && !left_room {

@@ -32,7 +32,9 @@ pub struct Client {
     /// What it was told of others since it has registered.
     pub view: BTreeMap<Name, Status>,
     /// With whom it wants to have nothing to do any more.
-    pub dropped: BTreeSet<Name>,
+    dropped: BTreeSet<Name>,
+    /// Whom it has dropped since it has registered: nothing is told of what ended by that.
+    pub was_dropped: BTreeSet<Name>,
     redo: Vec<Name>,
     /// Whose keys it says it shares a room with.
     pub mates: BTreeSet<PublicKey>,
@@ -58,6 +60,7 @@ impl Client {
                 superseded: false,
                 view: BTreeMap::new(),
                 dropped: BTreeSet::new(),
+                was_dropped: BTreeSet::new(),
                 redo: Vec::new(),
                 mates: BTreeSet::new(),
                 heard: 0,
@@ -182,6 +185,7 @@ impl World {
                 it.registered = true;
                 it.view.clear();
                 it.dropped.clear();
+                it.was_dropped.clear();
                 it.redo.clear();
                 for key in it.mates.clone() {
                     self.say(client, ToDiscovery::Mate(Mate { key, shares: true }));
@@ -282,7 +286,8 @@ impl World {
                 self.say(client, ToDiscovery::Request(Request { name, typed }));
             }
             32..40 => {
-                self.clients[client].dropped.insert(name);
+                self.clients[client].dropped.insert(name.clone());
+                self.clients[client].was_dropped.insert(name);
                 self.say(client, ToDiscovery::Drop(about));
             }
             40..52 => {
