@@ -173,7 +173,7 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
             recv(orders) -> order => match order.map_err(|_| Over)? {
                 // The loop has been told why not, and asks again.
                 Order::Take if !self.is_up => Ok(()),
-                Order::Take => self.take(orders),
+                Order::Take => self.take(orders, woken),
                 // It took too long for its turn.
                 Order::Give(_) => self.say(Report::Refused),
                 Order::RollBack => Ok(()),
@@ -183,11 +183,13 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
         }
     }
 
-    fn take(&mut self, orders: &Receiver<Order>) -> Result<(), Over> {
+    fn take(&mut self, orders: &Receiver<Order>, woken: &Receiver<()>) -> Result<(), Over> {
         let turns = match self.ledger.take() {
             Ok(turns) => turns,
             Err(trouble) => return self.trouble(trouble),
         };
+        // What was heard of until now has just been read, and until the turn ends no other node can give one.
+        let _ = woken.try_recv();
         self.note_known();
         self.say(Report::Taken(turns))?;
         let changes = match orders.recv_timeout(DECIDE_WITHIN) {
