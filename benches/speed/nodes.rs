@@ -1,0 +1,167 @@
+//! S15: several nodes over one PostgreSQL.
+//!
+//! Its server floats, as do several nodes; one node, and the discovery with SQLite that it is compared with, are on the
+//! first core. All of them and the generator share what cores there are, so in machines of their own nodes do better.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use peerchat::protocol::PublicKey;
+
+use crate::crowd::{self, Account, accounts};
+use crate::measure::{FIRST, Goal, Row, pinned, rounds};
+use crate::postgres::Cluster;
+use crate::requests::{ASKING, Figure, Looks, Measured, Registers, TIME, WANTED, load};
+use crate::server::{Discovery, Scratch};
+use crate::{Options, programs};
+
+mod killed;
+mod pushed;
+
+/// How many nodes there are where there are several.
+pub const NODES: usize = 3;
+/// What a round measures.
+const NAMES: [&str; 7] = [
+    "SQLite, look-ups",
+    "SQLite, registrations of 50",
+    "one node, look-ups",
+    "one node, registrations of 50",
+    "one node, registrations of 150",
+    "three nodes, registrations of 50 each",
+    "three nodes, registrations of 50 in all",
+];
+
+/// Nodes over a database of their own.
+pub struct Nodes {
+    all: Vec<Discovery>,
+    /// Where the nodes are.
+    pub at: Vec<SocketAddr>,
+    /// The nodes' sockets are there.
+    _scratch: Scratch,
+}
+
+impl Nodes {
+    /// So many, over a new database in which these accounts are, connected as these pairs of places.
+    pub fn start(
+        options: &Options,
+        cluster: &Cluster,
+        count: usize,
+        (database, accounts, pairs): (&str, &[Arc<Account>], &[(usize, usize)]),
+    ) -> Result<Self> {
+        let scratch = options.scratch(database)?;
+        let url = cluster.database(database)?;
+        crowd::write(&scratch.db(), accounts, pairs)?;
+        let copied = program()?.arg("--db").arg(scratch.db()).args(["--copy-to", &url]).output()?;
+        ensure!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        let start = |number: usize| node(scratch.path(), &url, number);
+        let all = if count == 1 {
+            vec![pinned(FIRST, || start(0))?]
+        } else {
+            (0..count).map(start).collect::<Result<_>>()?
+        };
+        let at = all.iter().map(|node| node.address).collect();
+        Ok(Self { all, at, _scratch: scratch })
+    }
+
+    /// Kills the last one, as `kill -9` does.
+    pub fn kill_last(&mut self) -> Result<()> {
+        self.all.pop().map_or(Ok(()), Discovery::kill)
+    }
+
+    /// CPU time of all of them and of the server.
+    pub fn cpu(&self, cluster: &Cluster) -> Result<Duration> {
+        self.all.iter().map(Discovery::cpu).sum::<Result<Duration>>().map(|own| Ok(own + cluster.cpu()?))?
+    }
+}
+
+fn program() -> Result<Command> {
+    Ok(Command::new(programs()?.join("discovery")))
+}
+
+fn node(home: &Path, url: &str, number: usize) -> Result<Discovery> {
+    let mut command = program()?;
+    command.env("XDG_DATA_HOME", home).args(["--store", url, "--node", &format!("node-{number}")]);
+    command.args(["127.0.0.1", "0"]);
+    Discovery::spawn(command)
+}
+
+pub fn run(options: &Options) -> Result<Vec<Row>> {
+    println!("\n== S15: nodes over one PostgreSQL");
+    let Some(cluster) = Cluster::start(options)? else {
+        println!("   skipped: PostgreSQL is not installed here");
+        return Ok(Vec::new());
+    };
+    Ok([rates(options, &cluster)?, pushed::run(options, &cluster)?, killed::run(options, &cluster)?].concat())
+}
+
+fn rates(options: &Options, cluster: &Cluster) -> Result<Vec<Row>> {
+    let all = accounts(0, ASKING + WANTED)?;
+    let rounds = rounds(options.keep, |round| {
+        let [looked, registered] = alone(options, &all)?;
+        let [node_looked, node_registered] = one(options, cluster, round, &all)?;
+        let together = |count, asking: usize, what: &str| {
+            let database = format!("{what}{round}");
+            let nodes = Nodes::start(options, cluster, count, (&database, &all, &[]))?;
+            let mut askers = Registers::all(&nodes.at, all.get(..asking).unwrap_or_default())?;
+            let before = nodes.cpu(cluster)?;
+            let load = load(&mut askers, TIME * 10)?;
+            let what = format!("{} at {count} nodes, registrations", asking);
+            Ok::<_, anyhow::Error>(load.say(&what, before, nodes.cpu(cluster)?))
+        };
+        Ok([
+            looked,
+            registered,
+            node_looked,
+            node_registered,
+            together(1, ASKING * NODES, "one")?,
+            together(NODES, ASKING * NODES, "three")?,
+            together(NODES, ASKING, "few")?,
+        ])
+    })?;
+    let rounds = Measured { id: "S15", rounds: &rounds, names: NAMES };
+    Ok([
+        rounds.rows("look-ups at a node", 2, 0, Goal::AtLeast(0.9)),
+        rounds.rows("durable registrations at one node", 3, 1, Goal::AtLeast(0.6)),
+        rounds.rows("durable registrations at three nodes, 50 each", 5, 3, Goal::AtLeast(0.9)),
+        rounds.rows("the same", 5, 4, Goal::None),
+        rounds.rows("durable registrations at three nodes, 50 in all", 6, 3, Goal::None),
+    ]
+    .concat())
+}
+
+/// Discovery with a database for itself: look-ups, registrations.
+fn alone(options: &Options, all: &[Arc<Account>]) -> Result<[Figure; 2]> {
+    let scratch = options.scratch("alone")?;
+    crowd::write(&scratch.db(), all, &[])?;
+    let discovery = pinned(FIRST, || Discovery::start(programs()?, &scratch.db(), 0, &[]))?;
+    asked("SQLite", discovery.address, all, || discovery.cpu())
+}
+
+/// One node, the same.
+fn one(options: &Options, cluster: &Cluster, round: usize, all: &[Arc<Account>]) -> Result<[Figure; 2]> {
+    let nodes = Nodes::start(options, cluster, 1, (&format!("single{round}"), all, &[]))?;
+    let at = nodes.at.first().copied();
+    at.map_or_else(|| Ok([Figure::default(); 2]), |at| asked("one node", at, all, || nodes.cpu(cluster)))
+}
+
+fn asked(
+    what: &str,
+    to: SocketAddr,
+    all: &[Arc<Account>],
+    cpu: impl Fn() -> Result<Duration>,
+) -> Result<[Figure; 2]> {
+    let keys: Vec<PublicKey> = all.iter().map(|account| account.keypair.public()).collect();
+    let asking = all.get(..ASKING).unwrap_or_default();
+    let mut askers = Looks::all(to, asking, &keys)?;
+    let before = cpu()?;
+    let looked = load(&mut askers, TIME)?.say(&format!("{what}, look-ups"), before, cpu()?);
+    drop(askers);
+    let mut askers = Registers::all(&[to], asking)?;
+    let before = cpu()?;
+    let registered = load(&mut askers, TIME * 10)?.say(&format!("{what}, registrations"), before, cpu()?);
+    Ok([looked, registered])
+}
