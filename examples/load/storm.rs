@@ -65,8 +65,7 @@ pub fn run(programs: &Path, count: usize) -> Result<Figures> {
     let crowd = Arc::new(Crowd::new());
     let Diallers { tries, tried, threads } = diallers(&crowd)?;
     let returning = thread::scope(|scope| {
-        let next = |_, failures| (to, wait(failures));
-        let back = scope.spawn(|| come_back(&accounts, &tries, &tried, next));
+        let back = scope.spawn(|| come_back(&accounts, &tries, &tried, |_, failures| (to, wait(failures))));
         thread::sleep(AWAY);
         let discovery = Discovery::start(programs, &scratch.db(), to.port(), &[]);
         let since = Instant::now();

@@ -33,7 +33,7 @@ pub fn run(options: &Options, cluster: &Cluster) -> Result<Vec<Row>> {
     let all = accounts(0, count)?;
     let ring = |at: usize| (1..=CONTACTS).map(move |next| (at, (at + next) % count));
     let pairs: Vec<_> = (0..count).flat_map(ring).collect();
-    let mut nodes = Nodes::start(options, cluster, NODES, (DATABASE, &all, &pairs))?;
+    let mut nodes = Nodes::start(options, cluster, NODES, DATABASE, &all, &pairs)?;
     let started = Instant::now();
     // Neighbours are at different nodes.
     let at =

@@ -32,7 +32,7 @@ const P99: f64 = 20.0;
 pub fn run(options: &Options, cluster: &Cluster) -> Result<Vec<Row>> {
     println!("   a change at one node until another one has told of it, {CHANGES} times");
     let all = accounts(0, MOVERS + 2)?;
-    let nodes = Nodes::start(options, cluster, NODES, ("pushed", &all, &[(0, 1)]))?;
+    let nodes = Nodes::start(options, cluster, NODES, "pushed", &all, &[(0, 1)])?;
     let light = timed(&nodes, &all)?.rows("a change until another node has told of it");
     let over = AtomicBool::new(false);
     let (loaded, rate) = thread::scope(|scope| {
