@@ -156,7 +156,7 @@ impl Asker for Looks<'_> {
 }
 
 /// What has come, if anything has.
-fn hear(client: &mut Client) -> Result<Option<ToClient>> {
+pub fn hear(client: &mut Client) -> Result<Option<ToClient>> {
     match client.hear() {
         Ok(message) => Ok(Some(message)),
         Err(error) => match error.downcast_ref::<OpenError>() {
