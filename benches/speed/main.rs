@@ -1,11 +1,11 @@
 //! How fast the real programs are, beside programs that do nothing but the unavoidable work.
 //!
 //! ```text
-//! cargo bench --bench speed                  all of S1 to S14
+//! cargo bench --bench speed                  all of S1 to S15
 //! cargo bench --bench speed -- s1 s6         only these
 //! cargo bench --bench speed -- peers         beside ngircd, mosquitto and Redis, where they are installed
 //! cargo bench --bench speed -- s1 --keep     rounds count however busy others are
-//! cargo bench --bench speed -- s11 --short   a tenth of the messages of S11 to S14, to try them
+//! cargo bench --bench speed -- s11 --short   a tenth of the messages of S11 to S14 and of S15's users
 //! ```
 //!
 //! Everything happens on loopback, is bounded and ends by itself. Every message is checked: once, and in order. What
@@ -27,7 +27,9 @@ mod fan;
 mod handshakes;
 mod latency;
 mod measure;
+mod nodes;
 mod peers;
+mod postgres;
 mod reach;
 mod relayed;
 mod requests;
@@ -117,8 +119,9 @@ fn run(arguments: &[String]) -> Result<()> {
         .filter(|argument| !["--keep", "--short"].contains(argument))
         .collect();
     if wanted.is_empty() || wanted == ["all"] {
-        wanted =
-            vec!["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14"];
+        wanted = vec![
+            "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15",
+        ];
     }
     println!("{}", server::machine()?);
     let options = Options { directory: measure::directory()?, keep: has("--keep"), short: has("--short") };
@@ -139,8 +142,9 @@ fn run(arguments: &[String]) -> Result<()> {
             "s12" => rooms::fifty::run(&options),
             "s13" => rooms::journal::run(&options),
             "s14" => screen::run(&options),
+            "s15" => nodes::run(&options),
             "peers" => peers::run(&options),
-            other => anyhow::bail!("there is no {other}; s1 to s14, all or peers"),
+            other => anyhow::bail!("there is no {other}; s1 to s15, all or peers"),
         };
         rows.extend(measure::bounded(one).with_context(|| format!("{what} failed"))?);
     }

@@ -97,7 +97,7 @@ struct Usage {
     at: Instant,
     /// Of all processes.
     all: f64,
-    /// Of this process and all that it has started.
+    /// Of this process and all that it, and what it has started, has started.
     own: f64,
     cores: f64,
 }
@@ -111,7 +111,7 @@ impl Usage {
         // Not idle, waiting for the disk, or at the service of interrupts, which belong to no process.
         let busy = [0, 1, 2, 7].iter().filter_map(|place| all.get(*place)).sum::<f64>() / TICKS;
         let own = std::process::id().to_string();
-        let times = children()?.iter().map(|pid| spent(&pid.to_string())).sum::<f64>() + spent(&own);
+        let times = descendants()?.iter().map(|pid| spent(&pid.to_string())).sum::<f64>() + spent(&own);
         Ok(Self { at: Instant::now(), all: busy, own: times, cores: cores as f64 })
     }
 
@@ -129,26 +129,43 @@ fn spent(pid: &str) -> f64 {
     after.split(' ').skip(11).take(4).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS
 }
 
-/// The processes that this one has started.
-fn children() -> Result<Vec<i32>> {
-    let own = std::process::id().to_string();
-    let mut children = Vec::new();
+/// The processes that this one has started, and those that they have.
+fn descendants() -> Result<Vec<i32>> {
+    of(i32::try_from(std::process::id())?)
+}
+
+/// CPU time of a process and of all that it has started.
+pub fn cpu_of_all(pid: u32) -> Result<Duration> {
+    let pid = i32::try_from(pid)?;
+    let all = of(pid)?.iter().map(|pid| spent(&pid.to_string())).sum::<f64>() + spent(&pid.to_string());
+    Ok(Duration::from_secs_f64(all))
+}
+
+/// What a process has started, and so on.
+fn of(root: i32) -> Result<Vec<i32>> {
+    let mut parents = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if stat.rsplit(") ").next().and_then(|after| after.split(' ').nth(1)) == Some(own.as_str()) {
-            children.push(pid);
-        }
+        let parent = stat.rsplit(") ").next().and_then(|after| after.split(' ').nth(1));
+        parents.extend(parent.and_then(|parent| parent.parse::<i32>().ok()).map(|parent| (pid, parent)));
     }
-    Ok(children)
+    let mut found = vec![root];
+    let mut at = 0;
+    while let Some(&next) = found.get(at) {
+        found.extend(parents.iter().filter(|(_, parent)| *parent == next).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found.remove(0);
+    Ok(found)
 }
 
 /// Kills whatever this process has started: everything that waits for it fails then.
 pub fn kill_children() {
-    for pid in children().unwrap_or_default().into_iter().filter_map(Pid::from_raw) {
+    for pid in descendants().unwrap_or_default().into_iter().filter_map(Pid::from_raw) {
         let _ = kill_process(pid, Signal::KILL);
     }
 }

@@ -117,7 +117,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
             Ok([looked, registered, kept, get, set])
         })?;
         let names = ["look-ups", "registrations", "requests", "Redis GET", "Redis durable SET"];
-        let measured = Measured { rounds: &rounds, names };
+        let measured = Measured { id: "S3", rounds: &rounds, names };
         rows.extend(measured.rows("look-ups", 0, 3, Goal::AtLeast(0.5)));
         rows.extend(measured.rows("durable registrations", 1, 4, Goal::AtLeast(0.6)));
         rows.extend(measured.rows("durable requests", 2, 4, Goal::None));

@@ -23,14 +23,14 @@ use crate::{Options, ms, per_second, programs, quantile};
 /// How many ask.
 pub const ASKING: usize = 50;
 /// How long look-ups are counted.
-const TIME: Duration = Duration::from_secs(3);
+pub const TIME: Duration = Duration::from_secs(3);
 /// How often each of them registers: no more than a burst of the sessions' allowance and what comes back meanwhile.
 const MOVES: u16 = 400;
 /// What a round measures.
 const NAMES: [&str; 6] =
     ["look-ups", "registrations", "requests", "bare, no work", "bare, from a map", "bare, durable"];
 /// How many users each of the 50 asks for.
-const WANTED: usize = 1000;
+pub const WANTED: usize = 1000;
 
 /// A client with one request in flight.
 pub trait Asker {
@@ -51,7 +51,7 @@ pub struct Load {
 }
 
 /// What is compared: requests a second, and the server's CPU time for each, in microseconds.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Figure {
     pub rate: f64,
     pub cpu: f64,
@@ -156,7 +156,7 @@ impl Asker for Looks<'_> {
 }
 
 /// What has come, if anything has.
-fn hear(client: &mut Client) -> Result<Option<ToClient>> {
+pub fn hear(client: &mut Client) -> Result<Option<ToClient>> {
     match client.hear() {
         Ok(message) => Ok(Some(message)),
         Err(error) => match error.downcast_ref::<OpenError>() {
@@ -167,10 +167,22 @@ fn hear(client: &mut Client) -> Result<Option<ToClient>> {
 }
 
 /// A session that registers a new address each time.
-struct Registers {
+pub struct Registers {
     client: Client,
     account: Arc<Account>,
     port: u16,
+}
+
+impl Registers {
+    /// One of each account, in turn with one of these.
+    pub fn all(to: &[SocketAddr], accounts: &[Arc<Account>]) -> Result<Vec<Self>> {
+        let places: Vec<usize> = (0..accounts.len()).collect();
+        at_once(&places, |place| {
+            let account = Arc::clone(accounts.get(*place).context("no such place")?);
+            let to = *to.get(place % to.len().max(1)).context("to which one?")?;
+            Ok(Self { client: Client::synced(to, &account)?, account, port: 0 })
+        })
+    }
 }
 
 impl Asker for Registers {
@@ -300,9 +312,7 @@ pub fn discovery(options: &Options) -> Result<[Figure; 3]> {
     let looked = looked.say("look-ups", before, discovery.cpu()?);
     drop(askers);
 
-    let mut askers: Vec<Registers> = at_once(asking, |account| {
-        Ok(Registers { client: Client::synced(to, account)?, account: Arc::clone(account), port: 0 })
-    })?;
+    let mut askers = Registers::all(&[to], asking)?;
     let before = discovery.cpu()?;
     let registered = load(&mut askers, TIME * 10)?;
     let registered = registered.say("registrations", before, discovery.cpu()?);
@@ -323,7 +333,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
         let [nothing, map, disk] = ["nothing", "map", "disk"].map(|what| bare(options, what));
         Ok([looked, registered, kept, nothing?, map?, disk?])
     })?;
-    let rounds = Measured { rounds: &rounds, names: NAMES };
+    let rounds = Measured { id: "S3", rounds: &rounds, names: NAMES };
     // The goals are against Redis, see `peers`. Here they are what those are of the bare server: for look-ups where the
     // goals were set, for registrations in the runs of `docs/performance.md`.
     Ok([
@@ -337,6 +347,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
 
 /// Rounds of figures that have names.
 pub struct Measured<'r, const N: usize> {
+    pub id: &'static str,
     pub rounds: &'r Rounds<[Figure; N]>,
     pub names: [&'static str; N],
 }
@@ -355,7 +366,7 @@ impl<const N: usize> Measured<'_, N> {
         let cpu: fn(&Figure) -> f64 = |figure| figure.cpu;
         let disturbed = self.rounds.disturbed;
         let row = Row {
-            id: "S3",
+            id: self.id,
             what: what.into(),
             reached: per_second(of(own, rate)),
             against: format!("{name} {}", per_second(of(other, rate))),
@@ -363,6 +374,6 @@ impl<const N: usize> Measured<'_, N> {
             goal,
             disturbed,
         };
-        vec![row, Row::cpu("S3", what, of(own, cpu), name, of(other, cpu), disturbed)]
+        vec![row, Row::cpu(self.id, what, of(own, cpu), name, of(other, cpu), disturbed)]
     }
 }

@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use peerchat::accounts::{self, ALONE, Change, Presence, Registration, UserId};
-use peerchat::protocol::rendezvous::{Identify, Register, Strangers, ToClient, ToDiscovery};
+use peerchat::protocol::rendezvous::{Identify, Register, Status, Strangers, ToClient, ToDiscovery};
 use peerchat::protocol::{DEAD_AFTER, HANDSHAKE_DEADLINE, Name, PING_AFTER, PublicKey, codec};
 use peerchat::store::directory::Directory;
 use peerchat::transport::noise::{self, Keypair, OpenError, Opener, Purpose, Sealer};
@@ -229,6 +229,8 @@ struct Tally {
     pings: AtomicU64,
     pongs: AtomicU64,
     lost: AtomicU64,
+    /// Who was called offline, each time.
+    offline: Mutex<Vec<Name>>,
 }
 
 impl Crowd {
@@ -260,6 +262,12 @@ impl Crowd {
         self.tally.lost.load(Ordering::Relaxed)
     }
 
+    /// Who was called offline so far, as often as that was heard.
+    #[allow(dead_code, reason = "for the benchmark `speed`")]
+    pub fn called_offline(&self) -> Vec<Name> {
+        self.tally.offline.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Ends all sessions, if each is well and every ping was answered; how many pings that were.
     pub fn finish(self) -> Result<u64> {
         let tally = Arc::clone(&self.tally);
@@ -285,10 +293,12 @@ impl Crowd {
 /// Keeps clients alive until it is over, then hears the last answers of each.
 fn keep(joining: &Receiver<Client>, over: &AtomicBool, tally: &Tally) -> Result<()> {
     let mut clients: VecDeque<(Instant, Client)> = VecDeque::new();
-    let count = |message: &ToClient| {
-        if *message == ToClient::Pong {
-            tally.pongs.fetch_add(1, Ordering::Relaxed);
+    let count = |message: &ToClient| match message {
+        ToClient::Pong => _ = tally.pongs.fetch_add(1, Ordering::Relaxed),
+        ToClient::Status(Status { name, online: Some(false), .. }) => {
+            tally.offline.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
         }
+        _ => {}
     };
     while !over.load(Ordering::Relaxed) {
         let now = Instant::now();

@@ -63,9 +63,9 @@ pub fn run(programs: &Path, count: usize) -> Result<Figures> {
     discovery.kill()?;
     crowd.disperse()?;
     let crowd = Arc::new(Crowd::new());
-    let (tries, tried, diallers) = diallers(to, &crowd)?;
+    let Diallers { tries, tried, threads } = diallers(&crowd)?;
     let returning = thread::scope(|scope| {
-        let back = scope.spawn(|| come_back(&accounts, &tries, &tried));
+        let back = scope.spawn(|| come_back(&accounts, &tries, &tried, |_, failures| (to, wait(failures))));
         thread::sleep(AWAY);
         let discovery = Discovery::start(programs, &scratch.db(), to.port(), &[]);
         let since = Instant::now();
@@ -74,7 +74,7 @@ pub fn run(programs: &Path, count: usize) -> Result<Figures> {
     });
     let (mut discovery, since, returned) = returning?;
     let mut times: Vec<Duration> =
-        returned.back.iter().map(|at| at.saturating_duration_since(since)).collect();
+        returned.back.iter().map(|(_, at)| at.saturating_duration_since(since)).collect();
     let (usage, busy) = (discovery.usage()?, discovery.cpu()?);
     println!(
         "   back: half of them after {:.1} s, 99 of 100 after {:.1} s, the last after {:.1} s",
@@ -102,7 +102,7 @@ pub fn run(programs: &Path, count: usize) -> Result<Figures> {
     );
     ensure!(quantile(&mut times, 1.0) < BACK_WITHIN, "not all were back within {BACK_WITHIN:?}");
     drop(tries);
-    diallers.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("a dialler panicked")))?;
+    threads.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("a dialler panicked")))?;
     let crowd = Arc::into_inner(crowd).context("a dialler is left")?;
     // Each has to be heard once more in its session.
     thread::sleep(Duration::from_secs(5));
@@ -111,15 +111,20 @@ pub fn run(programs: &Path, count: usize) -> Result<Figures> {
     Ok(Figures { busy, last: quantile(&mut times, 1.0) })
 }
 
-struct Try {
+pub struct Try {
     account: Arc<Account>,
     place: usize,
+    to: SocketAddr,
     due: Instant,
 }
 
-type Diallers = (Sender<Try>, Receiver<Tried>, Vec<JoinHandle<()>>);
+pub struct Diallers {
+    pub tries: Sender<Try>,
+    pub tried: Receiver<Tried>,
+    pub threads: Vec<JoinHandle<()>>,
+}
 
-struct Tried {
+pub struct Tried {
     place: usize,
     late: Duration,
     took: Duration,
@@ -127,13 +132,13 @@ struct Tried {
 }
 
 /// Threads that dial for all clients, and put those that are back into the crowd.
-fn diallers(to: SocketAddr, crowd: &Arc<Crowd>) -> Result<Diallers> {
+pub fn diallers(crowd: &Arc<Crowd>) -> Result<Diallers> {
     let ((tries, trying), (told, tried)) = (unbounded::<Try>(), unbounded());
     let mut threads = Vec::new();
     for _ in 0..DIALLERS {
         let (trying, told, crowd) = (trying.clone(), told.clone(), Arc::clone(crowd));
         let dial = move || {
-            for Try { account, place, due } in trying {
+            for Try { account, place, to, due } in trying {
                 let start = Instant::now();
                 let client = Client::log_in(to, &account);
                 let took = start.elapsed();
@@ -146,24 +151,35 @@ fn diallers(to: SocketAddr, crowd: &Arc<Crowd>) -> Result<Diallers> {
         };
         threads.push(thread::Builder::new().stack_size(STACK).spawn(dial)?);
     }
-    Ok((tries, tried, threads))
+    Ok(Diallers { tries, tried, threads })
 }
 
 #[derive(Default)]
-struct Returned {
-    back: Vec<Instant>,
-    failures: Vec<Instant>,
-    late: Vec<Duration>,
-    took: Vec<Duration>,
-    dials: usize,
+pub struct Returned {
+    /// The places of the accounts, and when each was back.
+    pub back: Vec<(usize, Instant)>,
+    pub failures: Vec<Instant>,
+    /// How much later than due each was dialled.
+    pub late: Vec<Duration>,
+    pub took: Vec<Duration>,
+    pub dials: usize,
 }
 
-/// Every client has just lost its session, and tries until all are back.
-fn come_back(accounts: &[Arc<Account>], tries: &Sender<Try>, tried: &Receiver<Tried>) -> Result<Returned> {
+/// Every client has just lost its session, and tries until all are back. `next` says where the one at a place dials
+/// after so many failures, and when.
+pub fn come_back(
+    accounts: &[Arc<Account>],
+    tries: &Sender<Try>,
+    tried: &Receiver<Tried>,
+    mut next: impl FnMut(usize, u32) -> (SocketAddr, Duration),
+) -> Result<Returned> {
     let lost = Instant::now();
     let mut failures = vec![0_u32; accounts.len()];
-    let mut due: BinaryHeap<Reverse<(Instant, usize)>> =
-        (0..accounts.len()).map(|place| Reverse((lost + wait(&mut failures, place), place))).collect();
+    let mut due: BinaryHeap<Reverse<(Instant, usize, SocketAddr)>> = BinaryHeap::new();
+    for place in 0..accounts.len() {
+        let (to, wait) = next(place, 0);
+        due.push(Reverse((lost + wait, place, to)));
+    }
     let mut returned = Returned::default();
     while returned.back.len() < accounts.len() {
         ensure!(
@@ -173,26 +189,30 @@ fn come_back(accounts: &[Arc<Account>], tries: &Sender<Try>, tried: &Receiver<Tr
             accounts.len()
         );
         let now = Instant::now();
-        while let Some(Reverse((at, place))) = due.peek().copied().filter(|Reverse((at, _))| *at <= now) {
+        while let Some(Reverse((at, place, to))) = due.peek().copied().filter(|Reverse((at, ..))| *at <= now)
+        {
             due.pop();
             let account = accounts.get(place).context("no such place")?;
             returned.dials += 1;
             tries
-                .send(Try { account: Arc::clone(account), place, due: at })
+                .send(Try { account: Arc::clone(account), place, to, due: at })
                 .ok()
                 .context("no dialler is left")?;
         }
-        let next = due.peek().map_or(now + Duration::from_secs(1), |Reverse((at, _))| *at);
-        match tried.recv_timeout(next.saturating_duration_since(Instant::now())) {
+        let first = due.peek().map_or(now + Duration::from_secs(1), |Reverse((at, ..))| *at);
+        match tried.recv_timeout(first.saturating_duration_since(Instant::now())) {
             Ok(Tried { place, late, took, registered }) => {
                 let now = Instant::now();
                 returned.late.push(late);
                 if registered {
                     returned.took.push(took);
-                    returned.back.push(now);
+                    returned.back.push((place, now));
                 } else {
                     returned.failures.push(now);
-                    due.push(Reverse((now + wait(&mut failures, place), place)));
+                    let failures = failures.get_mut(place).context("no such place")?;
+                    *failures += 1;
+                    let (to, wait) = next(place, *failures);
+                    due.push(Reverse((now + wait, place, to)));
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -202,12 +222,8 @@ fn come_back(accounts: &[Arc<Account>], tries: &Sender<Try>, tried: &Receiver<Tr
     Ok(returned)
 }
 
-/// The client's own back-off after one more failure.
-fn wait(failures: &mut [u32], place: usize) -> Duration {
-    let failures = failures.get_mut(place).map_or(0, |failures| {
-        *failures += 1;
-        *failures - 1
-    });
+/// The client's own back-off after so many failures before the last one.
+pub fn wait(failures: u32) -> Duration {
     let wait = (FIRST_RETRY << failures.min(16)).min(LAST_RETRY);
     Duration::from_millis(wait / 8 + fastrand::u64(0..=wait))
 }

@@ -30,6 +30,8 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 /// How long a ledger that goes on failing is not mentioned again.
 const LOGGED_AGAIN: Duration = Duration::from_secs(60);
 const REPORTS: usize = 16;
+/// A turn may end without changes, which is not reported, and the next one be asked for before the thread has noticed.
+const ORDERS: usize = 2;
 
 /// What the loop is told.
 pub enum Said {
@@ -78,7 +80,7 @@ impl Shared {
         limits: Limits,
         clock: Clock,
     ) -> std::io::Result<Self> {
-        let (orders, ordered) = bounded(1);
+        let (orders, ordered) = bounded(ORDERS);
         let (saying, said) = bounded(REPORTS);
         let (wake, woken) = bounded(1);
         let (leaving, left) = bounded(0);
@@ -115,7 +117,7 @@ impl Shared {
         &self.said
     }
 
-    /// Never waits: there is one order at a time.
+    /// Never waits: there are never more orders than [`ORDERS`].
     pub fn order(&self, order: Order) {
         if self.orders.try_send(order).is_err() {
             tracing::error!("the thread of the ledger is gone");
@@ -173,7 +175,7 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
             recv(orders) -> order => match order.map_err(|_| Over)? {
                 // The loop has been told why not, and asks again.
                 Order::Take if !self.is_up => Ok(()),
-                Order::Take => self.take(orders),
+                Order::Take => self.take(orders, woken),
                 // It took too long for its turn.
                 Order::Give(_) => self.say(Report::Refused),
                 Order::RollBack => Ok(()),
@@ -183,11 +185,13 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
         }
     }
 
-    fn take(&mut self, orders: &Receiver<Order>) -> Result<(), Over> {
+    fn take(&mut self, orders: &Receiver<Order>, woken: &Receiver<()>) -> Result<(), Over> {
         let turns = match self.ledger.take() {
             Ok(turns) => turns,
             Err(trouble) => return self.trouble(trouble),
         };
+        // What was heard of until now has just been read, and until the turn ends no other node can give one.
+        let _ = woken.try_recv();
         self.note_known();
         self.say(Report::Taken(turns))?;
         let changes = match orders.recv_timeout(DECIDE_WITHIN) {
