@@ -85,6 +85,13 @@ impl Keeper {
         }
     }
 
+    /// The loop hears this report of a ledger that is shared.
+    pub fn note(&self, report: &Report) {
+        if let Self::Shared(shared) = self {
+            shared.note(report);
+        }
+    }
+
     pub fn said(&self) -> Receiver<Said> {
         match self {
             Self::Alone(_) => never(),

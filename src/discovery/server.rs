@@ -200,7 +200,9 @@ impl Server {
     fn heard(&mut self, said: Said, woken: Instant) -> anyhow::Result<()> {
         match said {
             Said::Report(report) => {
-                let is_anew = matches!(report, Report::Anew(_));
+                self.keeper.note(&report);
+                // What was said before may not have been saved.
+                let is_back = matches!(report, Report::Up(_) | Report::Anew(_));
                 if matches!(report, Report::Refused | Report::Unsure) {
                     self.failed_saves += 1;
                     "PostgreSQL did not take it; see the log of discovery".clone_into(&mut self.failure);
@@ -208,7 +210,7 @@ impl Server {
                 let mut effects = Effects::default();
                 self.turns.report(report, self.clock.now(), &mut self.about, &mut effects);
                 self.go_on(effects, woken)?;
-                if is_anew {
+                if is_back {
                     self.introduce_itself();
                 }
                 Ok(())

@@ -1,6 +1,7 @@
 //! A ledger that is shared with other nodes, as the loop uses it: a thread carries out its orders, and another one looks
 //! after the other nodes. Both report through one channel, and neither makes the loop wait.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -30,8 +31,9 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 /// How long a ledger that goes on failing is not mentioned again.
 const LOGGED_AGAIN: Duration = Duration::from_secs(60);
 const REPORTS: usize = 16;
-/// A turn may end without changes, which is not reported, and the next one be asked for before the thread has noticed.
-const ORDERS: usize = 2;
+/// A turn may end without changes, which is not reported, and the next one be asked for before the thread has noticed. Others
+/// may be there from before the ledger was away.
+const ORDERS: usize = 16;
 
 /// What the loop is told.
 pub enum Said {
@@ -44,8 +46,10 @@ pub enum Said {
 
 /// The side of the loop.
 pub struct Shared {
-    orders: Sender<Order>,
+    orders: Sender<(u64, Order)>,
     said: Receiver<Said>,
+    /// How often the ledger has come back, as far as the loop has heard: an order from before that does not count any more.
+    era: Cell<u64>,
     /// Ends with the thread of the ledger.
     left: Receiver<()>,
     seen: Arc<SeenLast>,
@@ -93,6 +97,7 @@ impl Shared {
             is_up: true,
             is_fenced: false,
             is_stale: false,
+            era: 0,
             said: saying.clone(),
             seen: Arc::clone(&seen),
             log_limit,
@@ -110,16 +115,23 @@ impl Shared {
             drop(leaving);
         })?;
         thread::Builder::new().name("nodes".into()).spawn(move || lookout.serve())?;
-        Ok(Self { orders, said, left, seen })
+        Ok(Self { orders, said, era: Cell::new(0), left, seen })
     }
 
     pub const fn said(&self) -> &Receiver<Said> {
         &self.said
     }
 
+    /// The loop hears this now.
+    pub fn note(&self, report: &Report) {
+        if matches!(report, Report::Up(_) | Report::Anew(_)) {
+            self.era.set(self.era.get() + 1);
+        }
+    }
+
     /// Never waits: there are never more orders than [`ORDERS`].
     pub fn order(&self, order: Order) {
-        if self.orders.try_send(order).is_err() {
+        if self.orders.try_send((self.era.get(), order)).is_err() {
             tracing::error!("the thread of the ledger is gone");
         }
     }
@@ -152,6 +164,8 @@ struct Clerk<L> {
     /// Whether this node has to join anew, and whether it has to load everything anew.
     is_fenced: bool,
     is_stale: bool,
+    /// How often the ledger has come back.
+    era: u64,
     said: Sender<Said>,
     seen: Arc<SeenLast>,
     log_limit: LogLimit,
@@ -161,31 +175,34 @@ struct Clerk<L> {
 struct Over;
 
 impl<L: Ledger<Error = PostgresError>> Clerk<L> {
-    fn serve(mut self, orders: &Receiver<Order>, woken: &Receiver<()>) {
+    fn serve(mut self, orders: &Receiver<(u64, Order)>, woken: &Receiver<()>) {
         while let Ok(()) = self.go_on(orders, woken) {}
         if self.is_up && self.ledger.take().is_ok() {
-            // Whoever waits for the others' verdict finds out without this, too.
+            // Without it the others find out as well, only later.
             let _ = self.ledger.give(&[Change::LoseNode { node: self.node }]);
         }
     }
 
-    fn go_on(&mut self, orders: &Receiver<Order>, woken: &Receiver<()>) -> Result<(), Over> {
+    fn go_on(&mut self, orders: &Receiver<(u64, Order)>, woken: &Receiver<()>) -> Result<(), Over> {
         let wait = if self.is_up { LOOK_EVERY } else { TRY_AGAIN };
         select! {
             recv(orders) -> order => match order.map_err(|_| Over)? {
                 // The loop has been told why not, and asks again.
-                Order::Take if !self.is_up => Ok(()),
-                Order::Take => self.take(orders, woken),
+                (era, _) if era != self.era || !self.is_up => Ok(()),
+                (_, Order::Take) => self.take(orders, woken),
                 // It took too long for its turn.
-                Order::Give(_) => self.say(Report::Refused),
-                Order::RollBack => Ok(()),
+                (_, Order::Give(_)) => {
+                    self.is_up = false;
+                    self.say(Report::Refused)
+                }
+                (_, Order::RollBack) => Ok(()),
             },
             recv(woken) -> _ => if self.is_up { self.read() } else { Ok(()) },
             default(wait) => self.read(),
         }
     }
 
-    fn take(&mut self, orders: &Receiver<Order>, woken: &Receiver<()>) -> Result<(), Over> {
+    fn take(&mut self, orders: &Receiver<(u64, Order)>, woken: &Receiver<()>) -> Result<(), Over> {
         let turns = match self.ledger.take() {
             Ok(turns) => turns,
             Err(trouble) => return self.trouble(trouble),
@@ -194,15 +211,19 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
         let _ = woken.try_recv();
         self.note_known();
         self.say(Report::Taken(turns))?;
-        let changes = match orders.recv_timeout(DECIDE_WITHIN) {
-            Ok(Order::Give(changes)) => changes,
-            Ok(Order::Take | Order::RollBack) | Err(RecvTimeoutError::Timeout) => {
-                self.ledger.roll_back();
-                return Ok(());
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                self.ledger.roll_back();
-                return Err(Over);
+        let deadline = Instant::now() + DECIDE_WITHIN;
+        let changes = loop {
+            match orders.recv_deadline(deadline) {
+                Ok((era, Order::Give(changes))) if era == self.era => break changes,
+                Ok((era, Order::RollBack)) if era == self.era => {
+                    self.ledger.roll_back();
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(end) => {
+                    self.ledger.roll_back();
+                    return if end == RecvTimeoutError::Timeout { Ok(()) } else { Err(Over) };
+                }
             }
         };
         match self.ledger.give(&changes) {
@@ -229,7 +250,7 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
             Ok(turns) => {
                 self.note_known();
                 if !self.is_up {
-                    self.is_up = true;
+                    (self.is_up, self.era) = (true, self.era + 1);
                     tracing::info!("the ledger can be reached again");
                     return self.say(Report::Up(turns));
                 }
@@ -269,6 +290,7 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
         match self.try_start_anew() {
             Ok(snapshot) => {
                 (self.is_fenced, self.is_stale, self.is_up) = (false, false, true);
+                self.era += 1;
                 self.seen.own.store(self.node, Ordering::Relaxed);
                 self.note_known();
                 let registry = Registry::new(self.node, snapshot, self.limits);

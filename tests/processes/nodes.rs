@@ -299,8 +299,8 @@ fn chats_go_on_between_clients_of_different_nodes() {
     let list = format!("{},{}", nodes.at(0), nodes.at(1));
     let client = |user: &str| {
         let mut command = crate::support::client::program();
-        command.args([user, "0", "127.0.0.1", &list, "--json", "--data-dir"]).arg(directory.path());
-        Client::spawn(user, &mut command)
+        command.args([user, "0", "127.0.0.1", &list, "--data-dir"]).arg(directory.path());
+        Client::run(user, &mut command)
     };
     let (mut alice, mut bob) = (client("alice"), client("bob"));
     for client in [&mut alice, &mut bob] {
