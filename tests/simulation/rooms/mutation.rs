@@ -46,8 +46,6 @@ pub enum Mutation {
     InvitedServed,
     /// 11: Members who are no contacts are not linked.
     Unmated,
-    /// 2, 11: Where not all are linked with all, the owner hands on nothing of what others say.
-    NotRelayed,
     /// 12: Of one author more is kept than the others let it.
     Unbounded,
     /// 12: Entries are taken although the disk is nearly full.
@@ -68,14 +66,12 @@ pub struct Broken {
 
 /// How many members there are where one says too much: the one who hears it is not half of them.
 const FLOODED: usize = 5;
-/// How many there are where not all are linked with all.
-const LARGE: usize = 20;
 /// How much one member says where it says too much: texts of so many bytes, in all.
 const TEXT: usize = 30_000;
 const TEXTS: usize = 640;
 
 impl Mutation {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::ShowBeforeCommit,
         Self::SayBeforeCommit,
         Self::TakenTwice,
@@ -93,7 +89,6 @@ impl Mutation {
         Self::ProofsUnsaid,
         Self::InvitedServed,
         Self::Unmated,
-        Self::NotRelayed,
         Self::Unbounded,
         Self::NoFloor,
     ];
@@ -110,7 +105,6 @@ impl Mutation {
             Self::SameEpoch | Self::NotTakenBack | Self::Unasked => plan.restores = 80,
             Self::OnlyTheAuthor => plan.gone = Some(1),
             Self::Unmated => plan.members = 5,
-            Self::NotRelayed => plan.members = LARGE,
             Self::Unbounded | Self::Flood => (plan.members, plan.flood) = (FLOODED, true),
             Self::ProofsUnsaid => plan.members = plan.members.max(4),
             _ => {}
@@ -269,22 +263,6 @@ impl World {
                     }
                 }
             }
-            Some(Mutation::NotRelayed) if number == 0 => effects.retain_mut(|effect| match effect {
-                Effect::Say { about, .. } => match &mut about.says {
-                    RoomSays::Run(run) => run.chain.author == own,
-                    RoomSays::Receipts(receipts) => {
-                        receipts.retain(|receipt| receipt.name.member == own);
-                        !receipts.is_empty()
-                    }
-                    RoomSays::Have(have) => {
-                        have.heads.retain(|mark| mark.chain.author == own);
-                        have.receipts.retain(|name| name.member == own);
-                        true
-                    }
-                    _ => true,
-                },
-                _ => true,
-            }),
             Some(Mutation::ProofsUnsaid) => effects.retain(|effect| {
                 !matches!(effect, Effect::Say { about, .. } if matches!(about.says, RoomSays::Proof(_)))
             }),
