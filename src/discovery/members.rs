@@ -34,7 +34,6 @@ pub struct Seen {
 
 /// What is to be done about a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "few are made, and none is kept")]
 pub enum Verdict {
     /// In a turn of this node.
     Change(Box<Change>),

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 #[path = "../support/ledger.rs"]
-#[allow(dead_code, reason = "each test uses its part")]
 mod ledger;
 #[path = "../support/postgres.rs"]
 mod server;
