@@ -396,3 +396,19 @@ impl Lookout {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::never;
+
+    use super::*;
+
+    #[test]
+    fn the_next_turn_can_be_asked_for_before_the_end_of_the_last_one_is_noticed() {
+        let (orders, ordered) = bounded(ORDERS);
+        let shared = Shared { orders, said: never(), left: never(), seen: Arc::default() };
+        shared.order(Order::RollBack);
+        shared.order(Order::Take);
+        assert_eq!(ordered.try_iter().collect::<Vec<_>>(), [Order::RollBack, Order::Take]);
+    }
+}
