@@ -406,9 +406,15 @@ mod tests {
     #[test]
     fn the_next_turn_can_be_asked_for_before_the_end_of_the_last_one_is_noticed() {
         let (orders, ordered) = bounded(ORDERS);
-        let shared = Shared { orders, said: never(), left: never(), seen: Arc::default() };
+        let shared =
+            Shared { orders, said: never(), era: Cell::default(), left: never(), seen: Arc::default() };
         shared.order(Order::RollBack);
         shared.order(Order::Take);
-        assert_eq!(ordered.try_iter().collect::<Vec<_>>(), [Order::RollBack, Order::Take]);
+        // What is ordered after the ledger was away is told apart from what was ordered before.
+        shared.note(&Report::Down);
+        shared.note(&Report::Up(Vec::new()));
+        shared.order(Order::Take);
+        let orders: Vec<_> = ordered.try_iter().collect();
+        assert_eq!(orders, [(0, Order::RollBack), (0, Order::Take), (1, Order::Take)]);
     }
 }
