@@ -125,7 +125,7 @@ pub struct Snapshot {
     /// Empty where a discovery is alone with its ledger, as are the next two.
     pub nodes: Vec<Node>,
     pub presences: Vec<(UserId, Presence)>,
-    /// The keys of those with whom users say that they share a room.
+    /// The keys of the users that each user says to share a room with.
     pub mates: Vec<(UserId, PublicKey)>,
 }
 

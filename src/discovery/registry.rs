@@ -149,7 +149,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts from what is kept: nobody is online here.
+    /// Starts from what is kept: no user is online here.
     pub fn new(node: NodeId, snapshot: Snapshot, limits: Limits) -> Self {
         let Snapshot { accounts, last_id, connections, requests, refusals, released, .. } = snapshot;
         let users = Users::new(accounts, last_id, released);

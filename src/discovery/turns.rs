@@ -129,7 +129,7 @@ pub struct Turns {
 
 #[derive(Debug)]
 enum State {
-    /// It is nobody's turn, as far as this node is concerned.
+    /// This node has no turn, and wants none.
     Idle,
     Asked,
     Giving(Decided),

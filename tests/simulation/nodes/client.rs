@@ -31,7 +31,7 @@ pub struct Client {
     pub superseded: bool,
     /// What it was told of others since it has registered.
     pub view: BTreeMap<Name, Status>,
-    /// With whom it wants to have nothing to do any more.
+    /// The names that it has dropped.
     dropped: BTreeSet<Name>,
     /// Whom it has dropped since it has registered: nothing is told of what ended by that.
     pub was_dropped: BTreeSet<Name>,
