@@ -188,6 +188,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
              --metrics-public if they are meant to be"
         );
     }
+    ensure!(
+        store.is_none() || advertise.is_some() || !ip.is_unspecified(),
+        "a node that listens on {ip} has to say where clients of other nodes reach it; use --advertise IP:PORT"
+    );
     scheduling::batch();
     let (stop, stopped) = bounded(1);
     // A second signal finds the first one still there.

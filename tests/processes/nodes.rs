@@ -268,6 +268,22 @@ fn a_released_name_is_free_at_all_nodes() {
 }
 
 #[test]
+fn a_node_that_listens_everywhere_says_where_it_is_reached() {
+    let Some(nodes) = Nodes::start(1) else { return };
+    let output = nodes.program().args(["0.0.0.0", "0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("use --advertise IP:PORT"));
+    let mut advertised = nodes.program();
+    advertised.args(["--advertise", "127.0.0.1:9", "--node", "everywhere", "0.0.0.0", "0"]);
+    let _everywhere = Discovery::spawn(&mut advertised);
+    // The others are looked at each second.
+    let deadline = Instant::now() + DEADLINE;
+    while !nodes.ask(&["--status", "--node", "node-0"]).contains("at 127.0.0.1:9: up") {
+        assert!(Instant::now() < deadline);
+    }
+}
+
+#[test]
 fn one_discovery_becomes_several() {
     let Some(place) = postgres::place() else { return };
     let (directory, db) = scratch();
