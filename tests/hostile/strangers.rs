@@ -40,7 +40,7 @@ mod screen;
 /// A registered client that meets strangers in this way.
 fn meeting(strangers: &str, directory: &Path, name: &str, discovery: SocketAddr) -> Client {
     let mut client = Client::start_with(directory, name, 0, discovery, &["--strangers", strangers]);
-    client.wait("discovery", |event| event["state"] == "up");
+    client.expect_registered();
     client
 }
 

@@ -127,7 +127,7 @@ fn everything_works_while_discovery_is_down_but_new_names() {
 
     let discovery = Discovery::start_at(&db, &[], &address.port().to_string());
     for client in [&mut alice, &mut bob, &mut carol] {
-        client.wait("discovery", |event| event["state"] == "up");
+        client.expect_registered();
     }
     alice.expect_message("carol", "hello from carol");
     alice.say("CHAT bob again");
@@ -147,7 +147,7 @@ fn discovery_comes_back_under_open_chats() {
         alice.say(&format!("CHAT bob round {round}"));
         bob.expect_message("alice", &format!("round {round}"));
         discovery = Discovery::start_at(&db, &[], &address.port().to_string());
-        alice.wait("discovery", |event| event["state"] == "up");
+        alice.expect_registered();
     }
     let links =
         alice.settle().iter().filter(|event| event["event"] == "link" && event["state"] == "down").count();

@@ -44,7 +44,7 @@ fn the_file_starts_a_client_and_the_command_line_counts_before_it() {
 
     let mut alice = Client::run("alice", &mut client());
     assert!(alice.address.ip().to_string() == "127.0.0.1" && alice.address.port() != 0);
-    alice.wait("discovery", |event| event["state"] == "up");
+    alice.expect_registered();
     let mut bob = Client::run("bob", client().arg("bob"));
     let carol = Client::run("carol", client().args(["carol", "0", "127.0.0.3"]));
     assert_eq!(carol.address.ip().to_string(), "127.0.0.3");
@@ -206,7 +206,7 @@ fn a_file_is_written_for_the_user_to_fill_in() {
         .replace("#data-dir = \"~/.local/share/peerchat\"", &format!("data-dir = {:?}", directory.path()));
     fs::write(&file, &filled).unwrap();
     let mut alice = Client::run("alice", &mut client());
-    alice.wait("discovery", |event| event["state"] == "up");
+    alice.expect_registered();
     // It is never written over.
     let output = client().arg("--write-config").output().unwrap();
     assert_eq!(

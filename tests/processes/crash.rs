@@ -105,7 +105,7 @@ fn storm(seed: u64, kills: usize, victims: &[Victim]) {
     let address = discovery.address;
     let mut alice = Person::start(directory.path(), "alice", address);
     let mut bob = Person::start(directory.path(), "bob", address);
-    bob.client.wait("discovery", |event| event["state"] == "up");
+    bob.client.expect_registered();
     alice.client.say("REQUEST bob");
     alice.client.expect_link("bob");
     for _ in 0..kills {

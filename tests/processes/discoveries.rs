@@ -39,7 +39,7 @@ fn start(directory: &Path, name: &str, hosts: &str) -> Client {
 
 /// The next that it tells of discovery is that it is there, by this one.
 fn expect_up(client: &mut Client, at: SocketAddr) -> Value {
-    let told = client.wait("discovery", |_| true);
+    let told = client.wait_aside("discovery", |_| true);
     let detail = told["detail"].as_str().unwrap();
     assert_eq!(told["state"], "up", "{detail}");
     assert!(detail.ends_with(&format!(", with discovery at {at}")), "{detail}");
@@ -180,7 +180,7 @@ fn another_key_at_the_second_is_refused_while_the_first_is_used() {
     let impostor = Discovery::start(&directory.path().join("other.db"));
     // Which key is right, the client knows from the first.
     let mut alice = start(directory.path(), "alice", &first.address.to_string());
-    alice.wait("discovery", |event| event["state"] == "up");
+    alice.expect_registered();
     alice.log_out();
     let hosts = list(&[first.address, impostor.address]);
     let refused = format!("discovery at {} has the key ", impostor.address);
@@ -209,7 +209,7 @@ fn another_key_at_the_second_is_refused_while_the_first_is_used() {
     let told = alice.wait("discovery", |_| true);
     assert!(told["state"] == "down" && told["detail"].as_str().unwrap().contains(&refused), "{told}");
     let first = Discovery::start_at(&db, &[], &port);
-    alice.wait("discovery", |event| event["state"] == "up");
+    alice.expect_registered();
     assert_eq!(alice.log().iter().filter(|event| event["code"] == "key-changed").count(), 1);
     drop(first);
 }

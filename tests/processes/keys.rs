@@ -61,7 +61,7 @@ fn a_changed_key_is_refused_until_it_is_trusted() {
     let error = alice.expect_error("key-changed");
     let words = error["message"].as_str().unwrap();
     assert!(words.contains(&old_key) && words.contains(&other_bob.fingerprint), "{words}");
-    other_bob.wait("discovery", |event| event["state"] == "up");
+    other_bob.expect_registered();
     // The impostor asks and dials; it is cut, and nothing is sent to it.
     other_bob.say("REQUEST alice");
     other_bob.wait("presence", |event| event["peer"] == "alice");
@@ -128,7 +128,7 @@ fn another_discovery_at_the_same_place_is_refused() {
     // The user says that it is right.
     let options = ["--discovery-key", other_key.as_str()];
     let mut alice = Client::start_with(directory.path(), "alice", 0, address, &options);
-    alice.wait("discovery", |event| event["state"] == "up");
+    alice.expect_registered();
     alice.log_out();
     Client::online(directory.path(), "alice", address).log_out();
     // And that the first one would be wrong.
@@ -157,7 +157,7 @@ fn a_discovery_that_is_rebuilt_is_trusted_by_its_digits_without_a_restart() {
         }
         client.say(&format!("TRUST discovery {}", key[..16].to_uppercase()));
         client.wait("trusted", |event| event["fingerprint"] == key);
-        client.wait("discovery", |event| event["state"] == "up");
+        client.expect_registered();
     }
     alice.say("REQUEST bob");
     bob.expect_link("alice");

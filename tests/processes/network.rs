@@ -96,7 +96,7 @@ impl Network {
         command.args(ANSWER_ALL).arg("--data-dir").arg(directory).args([machine, "7000", ip]);
         command.args([discovery.ip().to_string(), discovery.port().to_string()]);
         let mut client = Client::run(machine, &mut command);
-        client.wait("discovery", |event| event["state"] == "up");
+        client.expect_registered();
         client
     }
 

@@ -131,7 +131,7 @@ fn a_log_on_a_full_disk_stops_nobody() {
         Client::run(name, command.env("RUST_LOG", "trace"))
     };
     let (mut bob, mut alice) = (start("bob"), start("alice"));
-    bob.wait("discovery", |event| event["state"] == "up");
+    bob.expect_registered();
     alice.say("REQUEST bob");
     alice.expect_link("bob");
     alice.say("CHAT bob hello");
@@ -188,7 +188,7 @@ fn no_message_and_no_secret_is_logged_at_any_level() {
         let mut command = client::command(directory.path(), name, 0, discovery.address, &[]);
         trace(&mut command, name);
         let mut client = Client::run(name, &mut command);
-        client.wait("discovery", |event| event["state"] == "up");
+        client.expect_registered();
         client
     };
     let mut bob = start("bob");

@@ -38,7 +38,7 @@ impl Pair {
         program.env_remove("RUST_LOG").args(ANSWER_ALL).arg("--data-dir").arg(directory.path());
         program.args(["bob", "0", "127.0.0.3", "127.0.0.1", &rendezvous.address.port().to_string()]);
         let mut bob = Client::run("bob", &mut program);
-        bob.wait("discovery", |event| event["state"] == "up");
+        bob.expect_registered();
         let line = Throttle::start(bob.address, rate);
         rendezvous.send_to("bob", line.address);
         let mut alice = Client::online(directory.path(), "alice", rendezvous.address);

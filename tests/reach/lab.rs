@@ -507,7 +507,7 @@ impl Site<'_> {
         command.args([name, &PORT.to_string(), listen]);
         command.args([discovery.ip().to_string(), discovery.port().to_string()]);
         let mut client = Client::run(name, &mut command);
-        client.wait("discovery", |event| event["state"] == "up");
+        client.expect_registered();
         client
     }
 }

@@ -1,5 +1,6 @@
 //! A real client, driven through its pipes.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,6 +21,8 @@ pub struct Client {
     child: Child,
     stdin: Option<ChildStdin>,
     events: mpsc::Receiver<Value>,
+    /// Read, and to be read again.
+    again: VecDeque<Value>,
     /// Everything it has said, for the reader of a failure.
     log: Vec<Value>,
 }
@@ -81,7 +84,7 @@ impl Client {
             .arg(client.get_program())
             .args(client.get_args());
         let mut client = Self::run(name, &mut shell);
-        client.wait("discovery", |event| event["state"] == "up");
+        client.expect_registered();
         client
     }
 
@@ -117,6 +120,7 @@ impl Client {
             stdin: child.stdin.take(),
             child,
             events,
+            again: VecDeque::new(),
             log: Vec::new(),
         }
     }
@@ -124,7 +128,7 @@ impl Client {
     /// The same, and registered.
     pub fn online(directory: &Path, name: &str, discovery: SocketAddr) -> Self {
         let mut client = Self::start(directory, name, discovery);
-        client.wait("discovery", |event| event["state"] == "up");
+        client.expect_registered();
         client
     }
 
@@ -142,13 +146,27 @@ impl Client {
     }
 
     /// The next event of this kind for which `fits` holds; what comes before is passed over.
-    pub fn wait(&mut self, kind: &str, mut fits: impl FnMut(&Value) -> bool) -> Value {
+    pub fn wait(&mut self, kind: &str, fits: impl FnMut(&Value) -> bool) -> Value {
+        self.find(kind, fits).0
+    }
+
+    /// The same, where what comes first is chance: events of other kinds that come before are still to be read.
+    pub fn wait_aside(&mut self, kind: &str, fits: impl FnMut(&Value) -> bool) -> Value {
+        let (found, passed) = self.find(kind, fits);
+        for event in passed.into_iter().rev().filter(|event| event["event"] != kind) {
+            self.again.push_front(event);
+        }
+        found
+    }
+
+    fn find(&mut self, kind: &str, mut fits: impl FnMut(&Value) -> bool) -> (Value, Vec<Value>) {
         let deadline = Instant::now() + DEADLINE;
+        let mut passed = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.next(left) {
-                Some(event) if event["event"] == kind && fits(&event) => return event,
-                Some(_) => {}
+                Some(event) if event["event"] == kind && fits(&event) => return (event, passed),
+                Some(event) => passed.push(event),
                 None => panic!("{} never said {kind}; it said {:#?}", self.name, self.log),
             }
         }
@@ -156,6 +174,9 @@ impl Client {
 
     /// The next event, if there is one in time.
     pub fn next(&mut self, within: Duration) -> Option<Value> {
+        if let Some(event) = self.again.pop_front() {
+            return Some(event);
+        }
         let event = self.events.recv_timeout(within).ok()?;
         self.log.push(event.clone());
         Some(event)
@@ -163,6 +184,9 @@ impl Client {
 
     /// The next event; `None` once it has ended and everything was read.
     pub fn next_or_end(&mut self) -> Option<Value> {
+        if let Some(event) = self.again.pop_front() {
+            return Some(event);
+        }
         match self.events.recv_timeout(DEADLINE) {
             Ok(event) => {
                 self.log.push(event.clone());
@@ -182,6 +206,11 @@ impl Client {
 
     pub fn log(&self) -> &[Value] {
         &self.log
+    }
+
+    /// It is with discovery. A contact may be quicker, so what it says first is still to be read.
+    pub fn expect_registered(&mut self) {
+        self.wait_aside("discovery", |event| event["state"] == "up");
     }
 
     pub fn expect_link(&mut self, peer: &str) {

@@ -215,7 +215,7 @@ fn a_full_disk_takes_nothing_even_of_a_contact() {
     let discovery = Discovery::start(&db);
     let options = ["--strangers", "open", "--keep-free", "1000000000"];
     let mut alice = Client::start_with(directory.path(), "alice", 0, discovery.address, &options);
-    alice.wait("discovery", |event| event["state"] == "up");
+    alice.expect_registered();
     let mut mallory = Account::new(discovery.address, "mallory");
     mallory.request("alice");
     alice.say("REQUEST mallory");

@@ -203,7 +203,7 @@ fn a_new_key_of_discovery_needs_sixteen_digits() {
     }
     alice.say("HELP");
     alice.say(&format!("TRUST discovery {}", &offered[..16]));
-    alice.wait("discovery", |event| event["state"] == "up");
+    alice.expect_registered();
 }
 
 /// The liar says of a stranger's key that it is a friend's, and of a friend's that it is another's.
