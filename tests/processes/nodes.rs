@@ -1,5 +1,6 @@
 //! Several discoveries over one real PostgreSQL.
 
+mod failover;
 mod faults;
 
 use std::fs;
@@ -320,7 +321,7 @@ fn chats_go_on_between_clients_of_different_nodes() {
     };
     let (mut alice, mut bob) = (client("alice"), client("bob"));
     for client in [&mut alice, &mut bob] {
-        client.wait("discovery", |event| event["state"] == "up");
+        client.expect_registered();
     }
     alice.say("REQUEST bob");
     bob.wait("request", |_| true);
@@ -333,7 +334,7 @@ fn chats_go_on_between_clients_of_different_nodes() {
     bob.say("CHAT alice two");
     alice.expect_message("bob", "two");
     let (mut carol, deadline) = (client("carol"), Instant::now() + DEADLINE);
-    carol.wait("discovery", |event| event["state"] == "up");
+    carol.expect_registered();
     carol.say("REQUEST alice");
     alice.wait("request", |event| event["from"] == "carol");
     assert!(Instant::now() < deadline + Duration::from_secs(40));

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -15,7 +17,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 const RUN: &str = r#"
     "$1/pg_ctl" -D "$2/data" -l "$2/log" -w -o "$3" start >/dev/null && echo started
     read -r _
-    "$1/pg_ctl" -D "$2/data" -m immediate stop >/dev/null
+    "$1/pg_ctl" -D "$2/data" -m immediate stop >/dev/null 2>&1
     rm -rf "$2""#;
 
 /// A server, and its superuser.
@@ -51,25 +53,52 @@ impl Cluster {
             println!("skipped: PostgreSQL is not installed here");
             return None;
         };
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().to_path_buf();
-        if is_root() {
-            let owned = Command::new("chown").arg("nobody:nogroup").arg(&path).status();
-            assert!(owned.unwrap().success());
-        }
+        let directory = directory();
         let made = unprivileged(&programs.join("initdb"))
             .arg("-D")
-            .arg(path.join("data"))
+            .arg(directory.path().join("data"))
             .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-instructions"])
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let cluster = Self::run(programs, directory, free_port(), settings);
+        cluster.admin("postgres").run("CREATE ROLE peerchat LOGIN");
+        Some(cluster)
+    }
+
+    /// A standby, for which each commit of this server waits from then on.
+    pub fn standby(&self, port: u16) -> Self {
+        let directory = directory();
+        let made = self
+            .program("pg_basebackup")
+            .arg("-D")
+            .arg(directory.path().join("data"))
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres"])
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let admin = self.admin("postgres");
+        admin.run("ALTER SYSTEM SET synchronous_standby_names = 'standby'");
+        admin.run("SELECT pg_reload_conf()");
+        let settings = ["cluster_name=standby", "wal_retrieve_retry_interval=100ms"];
+        let standby = Self::run(self.programs.clone(), directory, port, &settings);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while admin.ask("SELECT sync_state FROM pg_stat_replication").as_deref() != Some("sync") {
+            assert!(Instant::now() < deadline, "the standby does not connect");
+            thread::sleep(Duration::from_millis(20));
+        }
+        standby
+    }
+
+    fn run(programs: PathBuf, directory: TempDir, port: u16, settings: &[&str]) -> Self {
+        let path = directory.path();
         let mut options = format!("-p {port} -k {} -h 127.0.0.1", path.display());
         settings.iter().for_each(|setting| options += &format!(" -c {setting}"));
         let mut child = unprivileged(Path::new("sh"))
             .args(["-c", RUN, "sh"])
-            .args([&programs, &path])
+            .arg(&programs)
+            .arg(path)
             .arg(&options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -79,9 +108,7 @@ impl Cluster {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let log = || std::fs::read_to_string(path.join("log")).unwrap_or_default();
         assert_eq!(line, "started\n", "{}", log());
-        let cluster = Self { child, programs, directory, port };
-        cluster.admin("postgres").run("CREATE ROLE peerchat LOGIN");
-        Some(cluster)
+        Self { child, programs, directory, port }
     }
 
     pub fn directory(&self) -> &Path {
@@ -129,16 +156,24 @@ impl Cluster {
 
     /// Ends the server and starts it again, as a machine that fails does.
     pub fn restart(&self) {
-        let done = self
-            .program("pg_ctl")
-            .arg("-D")
-            .arg(self.directory().join("data"))
-            .args(["-m", "immediate", "-w", "restart"])
-            .arg("-l")
-            .arg(self.directory().join("log"))
-            .stdout(Stdio::null())
-            .status();
-        assert!(done.unwrap().success());
+        let log = self.directory().join("log");
+        self.control(|pg_ctl| pg_ctl.args(["-m", "immediate", "-w", "restart"]).arg("-l").arg(log));
+    }
+
+    /// Ends the server for good, as a machine that fails does.
+    pub fn end(&self) {
+        self.control(|pg_ctl| pg_ctl.args(["-m", "immediate", "stop"]));
+    }
+
+    /// Makes a standby the server that takes changes.
+    pub fn promote(&self) {
+        self.control(|pg_ctl| pg_ctl.args(["-w", "promote"]));
+    }
+
+    fn control(&self, how: impl FnOnce(&mut Command) -> &mut Command) {
+        let mut pg_ctl = self.program("pg_ctl");
+        pg_ctl.arg("-D").arg(self.directory().join("data")).stdout(Stdio::null());
+        assert!(how(&mut pg_ctl).status().unwrap().success());
     }
 }
 
@@ -186,6 +221,20 @@ impl Admin {
             _ => None,
         })
     }
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// One in which the server's user may do anything.
+fn directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    if is_root() {
+        let owned = Command::new("chown").arg("nobody:nogroup").arg(directory.path()).status();
+        assert!(owned.unwrap().success());
+    }
+    directory
 }
 
 fn is_root() -> bool {

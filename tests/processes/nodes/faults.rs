@@ -9,17 +9,17 @@ use peerchat::protocol::rendezvous::Identity;
 use super::*;
 
 /// Names that were acknowledged, with their keys.
-type Acknowledged = Arc<Mutex<Vec<(String, PublicKey)>>>;
+pub type Acknowledged = Arc<Mutex<Vec<(String, PublicKey)>>>;
 
 /// Users who register at whatever node answers, until it is dropped.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Acknowledged,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Load {
-    fn start(nodes: &Nodes, threads: usize) -> Self {
+    pub fn start(nodes: &Nodes, threads: usize) -> Self {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Acknowledged::default());
         let count = Arc::new(AtomicUsize::new(0));
         let threads = (0..threads)
@@ -48,7 +48,7 @@ impl Load {
     }
 
     /// Waits until so many more have been acknowledged.
-    fn wait_for(&self, more: usize) {
+    pub fn wait_for(&self, more: usize) {
         let wanted = self.count() + more;
         let deadline = Instant::now() + 3 * DEADLINE;
         while self.count() < wanted {
@@ -57,7 +57,7 @@ impl Load {
         }
     }
 
-    fn end(mut self) -> Vec<(String, PublicKey)> {
+    pub fn end(mut self) -> Vec<(String, PublicKey)> {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.drain(..).for_each(|thread| thread.join().unwrap());
         std::mem::take(&mut *self.acknowledged.lock().unwrap())
@@ -91,7 +91,7 @@ fn judge(at: SocketAddr, user: &str) -> Raw {
 }
 
 /// At each node each of these names is that key's, and no other one's.
-fn expect_all(nodes: &Nodes, acknowledged: &[(String, PublicKey)]) {
+pub fn expect_all(nodes: &Nodes, acknowledged: &[(String, PublicKey)]) {
     for number in 0..nodes.all.len() {
         let (mut asker, mut judges) = (judge(nodes.at(number), &format!("judge-{number}")), 1);
         for (user, key) in acknowledged {
