@@ -1,5 +1,8 @@
 //! A PostgreSQL of the benchmark's own, with its defaults, beside the other databases.
 
+#[path = "../../tests/support/postgres/programs.rs"]
+mod programs;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -8,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::geteuid;
+use programs::{handed_over, initdb, programs, unprivileged};
 
 use crate::Options;
 use crate::measure::cpu_of_all;
@@ -39,12 +42,10 @@ impl Cluster {
         };
         let scratch = options.scratch("postgres")?;
         let path = scratch.path();
-        if geteuid().is_root() {
-            done(Command::new("chown").arg("nobody:nogroup").arg(path))?;
+        if let Some(mut hand_over) = handed_over(path) {
+            done(&mut hand_over)?;
         }
-        let mut init = unprivileged(&programs.join("initdb"));
-        init.arg("-D").arg(path.join("data"));
-        done(init.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-instructions"]))?;
+        done(&mut initdb(&programs, &path.join("data")))?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut run = unprivileged(Path::new("sh"));
         run.args(["-c", RUN, "sh"]).arg(&programs).arg(path).arg(port.to_string());
@@ -91,28 +92,4 @@ fn done(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().context("it does not run")?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
-}
-
-/// PostgreSQL does not run as root.
-fn unprivileged(program: &Path) -> Command {
-    let mut command = if geteuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    };
-    command.current_dir("/").env("LC_ALL", "C");
-    command
-}
-
-/// Where the newest version's programs are.
-fn programs() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
-    let all = versions.filter_map(|version| {
-        let path = version.ok()?.path();
-        let number: u32 = path.file_name()?.to_str()?.parse().ok()?;
-        Some((number, path.join("bin"))).filter(|(_, path)| path.join("initdb").exists())
-    });
-    all.max().map(|(_, path)| path)
 }

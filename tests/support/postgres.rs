@@ -1,5 +1,8 @@
 //! A PostgreSQL of the tests' own, which ends with the process that started it.
 
+#[path = "postgres/programs.rs"]
+mod programs;
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -9,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use programs::{handed_over, initdb, programs, unprivileged};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
@@ -54,12 +58,7 @@ impl Cluster {
             return None;
         };
         let directory = directory();
-        let made = unprivileged(&programs.join("initdb"))
-            .arg("-D")
-            .arg(directory.path().join("data"))
-            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-instructions"])
-            .output()
-            .unwrap();
+        let made = initdb(&programs, &directory.path().join("data")).output().unwrap();
         assert!(made.status.success(), "{made:?}");
         let cluster = Self::run(programs, directory, free_port(), settings);
         cluster.admin("postgres").run("CREATE ROLE peerchat LOGIN");
@@ -230,37 +229,8 @@ pub fn free_port() -> u16 {
 /// One in which the server's user may do anything.
 fn directory() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    if is_root() {
-        let owned = Command::new("chown").arg("nobody:nogroup").arg(directory.path()).status();
-        assert!(owned.unwrap().success());
+    if let Some(mut hand_over) = handed_over(directory.path()) {
+        assert!(hand_over.status().unwrap().success());
     }
     directory
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// PostgreSQL does not run as root.
-fn unprivileged(program: &Path) -> Command {
-    let mut command = if is_root() {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    };
-    command.current_dir("/").env("LC_ALL", "C");
-    command
-}
-
-/// Where the newest version's programs are.
-fn programs() -> Option<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-    let all = versions.filter_map(|version| {
-        let path = version.ok()?.path();
-        let number: u32 = path.file_name()?.to_str()?.parse().ok()?;
-        Some((number, path.join("bin"))).filter(|(_, path)| path.join("initdb").exists())
-    });
-    all.max().map(|(_, path)| path)
 }

@@ -1,7 +1,7 @@
 //! Nodes that die and hang, and a PostgreSQL that goes away, while users come and change things.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::rendezvous::Identity;
@@ -61,6 +61,36 @@ impl Load {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.drain(..).for_each(|thread| thread.join().unwrap());
         std::mem::take(&mut *self.acknowledged.lock().unwrap())
+    }
+}
+
+/// Users who stay, and ping as clients do. Whatever happens, none of them is told of anything.
+pub struct Staying {
+    threads: Vec<(mpsc::Sender<()>, thread::JoinHandle<Raw>)>,
+}
+
+impl Staying {
+    pub fn start(sessions: impl IntoIterator<Item = Raw>) -> Self {
+        let stay = |mut raw: Raw| {
+            let (end, ended) = mpsc::channel();
+            let thread = thread::spawn(move || {
+                while ended.recv_timeout(Duration::from_secs(2)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    raw.nothing_unheard();
+                }
+                raw.nothing_unheard();
+                raw
+            });
+            (end, thread)
+        };
+        Self { threads: sessions.into_iter().map(stay).collect() }
+    }
+
+    pub fn end(self) -> Vec<Raw> {
+        let end = |(end, thread): (_, thread::JoinHandle<Raw>)| {
+            drop(end);
+            thread.join().unwrap()
+        };
+        self.threads.into_iter().map(end).collect()
     }
 }
 
@@ -169,7 +199,8 @@ fn a_database_that_starts_again_loses_nothing() {
     let Some(cluster) = postgres::Cluster::start(&[]) else { return };
     let cluster: &'static postgres::Cluster = Box::leak(Box::new(cluster));
     let nodes = Nodes::over(cluster.place(), 2);
-    let (mut alice, _) = Raw::synced(nodes.at(0), &keypair(), "alice", 1);
+    let (alice, _) = Raw::synced(nodes.at(0), &keypair(), "alice", 1);
+    let staying = Staying::start([alice]);
     let load = Load::start(&nodes, 4);
     for _ in 0..3 {
         load.wait_for(20);
@@ -177,8 +208,8 @@ fn a_database_that_starts_again_loses_nothing() {
     }
     load.wait_for(20);
     let acknowledged = load.end();
+    staying.end();
     expect_all(&nodes, &acknowledged);
-    alice.nothing_unheard();
 }
 
 #[test]
