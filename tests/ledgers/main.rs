@@ -5,6 +5,7 @@
 
 #[path = "../support/ledger.rs"]
 mod ledger;
+#[allow(dead_code, reason = "the tests of the real programs use the rest")]
 #[path = "../support/postgres.rs"]
 mod server;
 
