@@ -18,6 +18,7 @@ use super::dial::Dialling;
 use super::mutation::{Broken, Mutation};
 use super::oracle::Oracle;
 use super::reach::{Joiner, Network, Puncher};
+use super::seeds::Stats;
 use super::server::Server;
 use super::storm::Plan;
 use super::wire::{Conn, ConnId, End};
@@ -71,16 +72,6 @@ pub enum Event {
     /// A client's disk has room again.
     Room(usize),
     Fault,
-}
-
-/// What is counted.
-#[derive(Default, Clone)]
-pub struct Stats(pub BTreeMap<&'static str, u64>);
-
-impl Stats {
-    pub fn add(&mut self, what: &'static str) {
-        *self.0.entry(what).or_default() += 1;
-    }
 }
 
 /// See the module.

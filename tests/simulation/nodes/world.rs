@@ -12,26 +12,12 @@ use peerchat::transport::ConnectionId;
 
 use crate::ledger::Truth;
 
+use super::super::seeds::Stats;
 use super::client::Client;
 use super::engine::{Call, Engine, Reply};
 use super::mutation::Mutation;
 use super::node::Node;
 use super::oracle::Oracle;
-
-#[derive(Default, Clone)]
-pub struct Stats(pub BTreeMap<&'static str, u64>);
-
-impl Stats {
-    pub fn add(&mut self, what: &'static str) {
-        *self.0.entry(what).or_default() += 1;
-    }
-
-    /// Something has gone wrong on purpose.
-    pub fn fault(&mut self, what: &'static str) {
-        self.add(what);
-        self.add("faults");
-    }
-}
 
 /// One life of one node.
 pub type Life = (usize, u64);

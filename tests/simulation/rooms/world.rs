@@ -12,6 +12,7 @@ use peerchat::time::Now;
 use peerchat::transport::noise::Keypair;
 
 use super::super::client::keypair;
+use super::super::seeds::Stats;
 use super::super::snapshot::Snapshot;
 use super::super::world::moment;
 use super::check::Oracle;
@@ -21,21 +22,6 @@ use super::mutation::{Broken, Mutation};
 /// In milliseconds.
 pub const TICK: u64 = 20;
 const WINDOW: usize = 64 * 1024;
-
-#[derive(Default, Clone)]
-pub struct Stats(pub BTreeMap<&'static str, u64>);
-
-impl Stats {
-    pub fn add(&mut self, what: &'static str) {
-        *self.0.entry(what).or_default() += 1;
-    }
-
-    /// Something has gone wrong on purpose.
-    pub fn fault(&mut self, what: &'static str) {
-        self.add(what);
-        self.add("faults");
-    }
-}
 
 /// Something for a member's loop.
 pub enum Input {
