@@ -202,3 +202,25 @@ fn what_is_kept_of_a_removed_liar_is_kept_of_both_branches() {
         assert!(net.is_settled(who), "{who}: {}", net.explain(who));
     }
 }
+
+#[test]
+fn a_branch_goes_on_from_what_an_invitation_leaves_out() {
+    let (mut net, pen) = with_mallory();
+    let (mut one, mut other) = (pen.clone(), pen);
+    net.cut(ALICE, CAROL);
+    net.cut(BOB, CAROL);
+    let run = one.write(&["for"]);
+    [ALICE, BOB].into_iter().for_each(|who| net.hear(who, MALLORY, &run));
+    net.hear(CAROL, MALLORY, &other.write(&["against", "against it"]));
+    net.part(BOB);
+    net.link(ALICE, CAROL);
+    net.kick(BOB);
+    net.invite_only(BOB, false);
+    net.link(ALICE, BOB);
+    net.join(BOB);
+    net.later(30_000);
+    assert_eq!(net.history(BOB), ["for", "against it"]);
+    for who in [ALICE, BOB, CAROL] {
+        assert!(net.is_settled(who), "{who}: {}", net.explain(who));
+    }
+}
