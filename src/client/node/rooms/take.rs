@@ -164,7 +164,9 @@ impl Room {
             return Ok(self.chain(cx.journal, *name, 0)?.ok_or(Offered::Refused));
         }
         // Of an author who has broken the rules only that is taken which another member hands on, who has it.
-        if from == name.author || !matches!(self.state(from), Some(State::Joined | State::Left)) {
+        let takes_part =
+            matches!(self.state(from), Some(State::Joined | State::Left)) || self.is_joining(from);
+        if from == name.author || !takes_part {
             return Ok(Err(Offered::Refused));
         }
         // The last entry that it has in common with what is here.
@@ -416,8 +418,8 @@ impl Room {
         if exempt.is_none()
             && let Some(id) = self.chain(cx.journal, name, 0)?
         {
-            let is_before = self.chains.get(&id).is_some_and(|chain| number <= chain.row.base);
-            exempt = (is_before || self.limit(name) < number).then_some(id);
+            // Also of a branch other than the one that is here.
+            exempt = (self.is_before(name, number) || self.limit(name) < number).then_some(id);
         }
         Ok(exempt.ok_or(Obstacle::Missing))
     }
