@@ -512,6 +512,13 @@ fn all_have_lost(world: &World, joined: &[(usize, RoomId)]) -> bool {
     })
 }
 
+/// A member of which another one does not know that it has all of one of its own chains.
+fn uncounted(room: &Room) -> Option<(PublicKey, ChainName)> {
+    let pairs = room.chains_of(room.own).flat_map(|chain| room.joined.iter().map(move |it| (*it, chain)));
+    let mut unknown = pairs.filter(|(member, chain)| room.covered(*member, chain) < chain.said());
+    unknown.next().map(|(member, chain)| (member, chain.row.name))
+}
+
 /// Whether a member does not get an entry: for it was written before the member came; of an author who has written
 /// several branches only one of them is named then.
 fn is_before(room: &Room, (chain, number): &Name) -> bool {
@@ -682,6 +689,13 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
                 world.oracle.keys.iter().map(|key| format!("{:.4}", key.to_string())).collect();
             return Err(format!(
                 "user{number} does not know that all is final, for {who:?}: {} {keys:?}",
+                explained(world, &joined)
+            ));
+        } else if let Some((member, chain)) = uncounted(room) {
+            return Err(format!(
+                "user{number} does not know that user{} has all of its {:016x}: {}",
+                world.number(member),
+                chain.epoch,
                 explained(world, &joined)
             ));
         }

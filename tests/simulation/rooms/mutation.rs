@@ -7,7 +7,7 @@ use peerchat::protocol::room::{
 use rusqlite::OptionalExtension;
 
 use super::liars::{Lie, end_of};
-use super::world::{Command, Input, Plan, World};
+use super::world::{ALL_LINKED, Command, Input, Plan, World};
 
 /// Which law is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Mutation {
     OutOfOrder,
     /// 4: A member's receipt says what another one has, too.
     ForAnother,
+    /// 4: The owner of a large room hands on no receipt of another member.
+    NotRelayed,
     /// 5: What is here is final at once.
     SettledEarly,
     /// 5: A restored owner settles without having heard which settlements the others know.
@@ -71,7 +73,7 @@ const TEXT: usize = 30_000;
 const TEXTS: usize = 640;
 
 impl Mutation {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ShowBeforeCommit,
         Self::SayBeforeCommit,
         Self::TakenTwice,
@@ -79,6 +81,7 @@ impl Mutation {
         Self::EffectFirst,
         Self::OutOfOrder,
         Self::ForAnother,
+        Self::NotRelayed,
         Self::SettledEarly,
         Self::Unasked,
         Self::RemovalUnheard,
@@ -105,6 +108,7 @@ impl Mutation {
             Self::SameEpoch | Self::NotTakenBack | Self::Unasked => plan.restores = 80,
             Self::OnlyTheAuthor => plan.gone = Some(1),
             Self::Unmated => plan.members = 5,
+            Self::NotRelayed => plan.members = ALL_LINKED + 2,
             Self::Unbounded | Self::Flood => (plan.members, plan.flood) = (FLOODED, true),
             Self::ProofsUnsaid => plan.members = plan.members.max(4),
             _ => {}
@@ -260,6 +264,15 @@ impl World {
                                 self.receipt(about.room, other, receipt.name.epoch, receipt.covers.clone());
                             receipts.push(forged);
                         }
+                    }
+                }
+            }
+            Some(Mutation::NotRelayed) if number == 0 => {
+                for effect in effects {
+                    if let Effect::Say { about, .. } = effect
+                        && let RoomSays::Receipts(receipts) = &mut about.says
+                    {
+                        receipts.retain(|receipt| receipt.name.member == own);
                     }
                 }
             }

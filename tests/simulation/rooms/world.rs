@@ -22,6 +22,8 @@ use super::mutation::{Broken, Mutation};
 /// In milliseconds.
 pub const TICK: u64 = 20;
 const WINDOW: usize = 64 * 1024;
+/// Above so many members not all are linked with all.
+pub const ALL_LINKED: usize = 16;
 
 /// Something for a member's loop.
 pub enum Input {
@@ -166,7 +168,7 @@ impl World {
         // So many that not all are linked with all.
         let mut large = Rng::with_seed(seed ^ 0x6c61_7267);
         if mutation.is_none() && !lies && large.u32(0..12) == 0 {
-            plan.members = 17 + large.usize(0..6);
+            plan.members = ALL_LINKED + 1 + large.usize(0..6);
         }
         let lying = mutation.map_or(lies, Mutation::needs_liars);
         let liars = if lying { liars::draw(&mut apart, &mut plan, mutation) } else { BTreeMap::new() };
@@ -237,8 +239,10 @@ impl World {
             return Err("the room is not founded".into());
         };
         let first = self.plan.members.div_ceil(2);
+        // A large room is one only while so many are in.
+        let all = self.plan.flood || self.plan.members > ALL_LINKED;
         for number in 1..self.plan.members {
-            if number <= first || self.plan.flood || self.rng.bool() {
+            if number <= first || all || self.rng.bool() {
                 let all = self.rng.bool();
                 self.command(0, Command::Invite(room, number, all));
             }

@@ -335,7 +335,7 @@ impl Peers {
                 if !room.proves(proof) {
                     blame(cx, from, "a proof that proves nothing");
                 } else if room.take_proof(cx, proof)? {
-                    self.spread_proof(cx, room, from, proof);
+                    self.found_out(cx, room, Some(from), proof);
                 }
             }
         }

@@ -164,7 +164,9 @@ impl Room {
             return Ok(self.chain(cx.journal, *name, 0)?.ok_or(Offered::Refused));
         }
         // Of an author who has broken the rules only that is taken which another member hands on, who has it.
-        if from == name.author || !matches!(self.state(from), Some(State::Joined | State::Left)) {
+        let takes_part =
+            matches!(self.state(from), Some(State::Joined | State::Left)) || self.is_joining(from);
+        if from == name.author || !takes_part {
             return Ok(Err(Offered::Refused));
         }
         // The last entry that it has in common with what is here.
@@ -186,7 +188,7 @@ impl Room {
         // Another branch, from where it leaves those that are here.
         let branch = self.branches(*name).map(|chain| chain.row.branch + 1).max().unwrap_or_default();
         let stem = self.find(cx.journal, &common)?.map(|chain| chain.row.id);
-        if common.number > 0 && stem.is_none() {
+        if common.number > 0 && stem.is_none() && !self.is_before(*name, common.number) {
             // It has left them before.
             let base = self.named(*name, 0).and_then(|id| self.chains.get(&id)).map_or(0, |it| it.row.base);
             return Ok(Err(Offered::From(common.number.saturating_sub(MAX_RUN as u64).max(base))));
@@ -416,8 +418,8 @@ impl Room {
         if exempt.is_none()
             && let Some(id) = self.chain(cx.journal, name, 0)?
         {
-            let is_before = self.chains.get(&id).is_some_and(|chain| number <= chain.row.base);
-            exempt = (is_before || self.limit(name) < number).then_some(id);
+            // Also of a branch other than the one that is here.
+            exempt = (self.is_before(name, number) || self.limit(name) < number).then_some(id);
         }
         Ok(exempt.ok_or(Obstacle::Missing))
     }

@@ -99,11 +99,16 @@ impl Peers {
 
     /// A run can't be taken now, and is asked for some time.
     pub(super) fn ask_later(&mut self, cx: &Cx<'_>, room: &Room, from: PublicKey, run: &Run) {
+        self.note_offer(room, from, run);
+        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono, None));
+    }
+
+    /// A peer has what is not taken yet of its run.
+    fn note_offer(&mut self, room: &Room, from: PublicKey, run: &Run) {
         let (hash, number) = end_of(room, run);
         let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
         let mark = Mark { chain: run.chain, number, hash };
         view.into_iter().for_each(|view| view.offer(&mark, hash));
-        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono, None));
     }
 
     fn fork(
@@ -114,11 +119,16 @@ impl Peers {
         run: &Run,
         number: u64,
     ) -> Result<()> {
-        self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono, Some(from)));
         if let Some(proof) = room.proof(cx.journal, run, number)?
             && room.take_proof(cx, &proof)?
         {
-            self.spread_proof(cx, room, from, &proof);
+            // Who has brought one of two entries need not know the other.
+            self.found_out(cx, room, None, &proof);
+            if from != run.chain.author {
+                self.note_offer(room, from, run);
+            }
+        } else {
+            self.pulls.insert((room.row.id, run.chain), Asked::none(cx.now.mono, Some(from)));
         }
         Ok(())
     }
@@ -134,11 +144,22 @@ impl Peers {
         Ok(())
     }
 
-    pub(super) fn spread_proof(&self, cx: &mut Cx<'_>, room: &Room, from: PublicKey, proof: &Proof) {
-        for peer in self.peers.keys().filter(|peer| **peer != from || proof.chain.author == from) {
+    /// A proof is new here: all are told but the one who has said it, and what could not be taken of its author before is
+    /// asked for at once, from those who have it.
+    pub(super) fn found_out(
+        &mut self,
+        cx: &mut Cx<'_>,
+        room: &Room,
+        said_by: Option<PublicKey>,
+        proof: &Proof,
+    ) {
+        for peer in self.peers.keys().filter(|peer| Some(**peer) != said_by) {
             if room.membership.is_in(*peer) && *peer != room.own {
                 say(cx, *peer, room, RoomSays::Proof(Box::new(proof.clone())));
             }
         }
+        let by = |name: &ChainName| (name.author, name.grant);
+        self.pulls.retain(|(id, name), _| *id != room.row.id || by(name) != by(&proof.chain));
+        self.wake = Some(Instant::START);
     }
 }

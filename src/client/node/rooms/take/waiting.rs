@@ -72,6 +72,13 @@ impl Room {
         self.waiting.iter().any(has)
     }
 
+    /// Whether a member has joined by what waits for its causes: it may have to bring them itself.
+    pub(super) fn is_joining(&self, member: PublicKey) -> bool {
+        let begins = |it: &Waiting| it.chain.author == member && it.first == 1 && !self.is_forked(it.chain);
+        let grants = || self.waiting.iter().filter(|it| begins(it)).map(|it| it.chain.grant);
+        grants().any(|grant| self.membership.active(member).any(|(active, _)| *active == grant))
+    }
+
     /// Up to where runs of a chain are here, also those that wait for their causes.
     pub fn end_of_runs(&self, name: ChainName) -> u64 {
         let main = self.named(name, 0).and_then(|id| self.chains.get(&id));

@@ -202,3 +202,46 @@ fn what_is_kept_of_a_removed_liar_is_kept_of_both_branches() {
         assert!(net.is_settled(who), "{who}: {}", net.explain(who));
     }
 }
+
+#[test]
+fn who_shows_a_second_entry_without_knowing_it_is_told() {
+    let (mut net, pen) = with_mallory();
+    let (mut one, mut other) = (pen.clone(), pen);
+    [ALICE, CAROL].into_iter().for_each(|who| net.cut(BOB, who));
+    net.hear(BOB, MALLORY, &one.write(&["for"]));
+    net.hear(ALICE, MALLORY, &other.write(&["against"]));
+    // What Bob does not get by his new invitation he asks for in vain.
+    net.kick(BOB);
+    net.invite_only(BOB, false);
+    net.link(ALICE, BOB);
+    net.join(BOB);
+    net.later(30_000);
+    for who in [ALICE, BOB, CAROL] {
+        assert_eq!(net.state(who, MALLORY), Some(State::Forked), "{who}");
+        assert!(net.is_settled(who), "{who}: {}", net.explain(who));
+    }
+    assert_eq!(net.history(BOB), ["for"]);
+    assert_eq!(net.members[BOB].rooms.deadline(), Instant::NEVER);
+}
+
+#[test]
+fn a_branch_goes_on_from_what_an_invitation_leaves_out() {
+    let (mut net, pen) = with_mallory();
+    let (mut one, mut other) = (pen.clone(), pen);
+    net.cut(ALICE, CAROL);
+    net.cut(BOB, CAROL);
+    let run = one.write(&["for"]);
+    [ALICE, BOB].into_iter().for_each(|who| net.hear(who, MALLORY, &run));
+    net.hear(CAROL, MALLORY, &other.write(&["against", "against it"]));
+    net.part(BOB);
+    net.link(ALICE, CAROL);
+    net.kick(BOB);
+    net.invite_only(BOB, false);
+    net.link(ALICE, BOB);
+    net.join(BOB);
+    net.later(30_000);
+    assert_eq!(net.history(BOB), ["for", "against it"]);
+    for who in [ALICE, BOB, CAROL] {
+        assert!(net.is_settled(who), "{who}: {}", net.explain(who));
+    }
+}
