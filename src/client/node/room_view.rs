@@ -58,7 +58,7 @@ fn line(node: &Node, id: RoomId, said: &Said) -> Option<RoomHistoryLine> {
 fn spread(room: &Room, said: &Said) -> Spread {
     let Cursor { epoch, number } = said.id;
     let chain = room.chains_of(said.author).find(|it| it.row.name.epoch == epoch && it.row.number >= number);
-    chain.map(|chain| room.spread(chain, number, said.place)).unwrap_or_default()
+    chain.map(|chain| room.spread(chain, number, said.place <= room.settled())).unwrap_or_default()
 }
 
 /// A text of a room that was found; it counts as delivered once another member has it.

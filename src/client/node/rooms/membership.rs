@@ -22,6 +22,8 @@ pub struct Membership {
     pub topic: String,
     /// By which changes members are in, or were.
     pub grants: BTreeMap<Hash, Grant>,
+    /// The same changes, in their order, by whom they let in.
+    grants_by_key: BTreeMap<PublicKey, Vec<Hash>>,
     /// The changes after which no other one comes.
     pub tips: Vec<Hash>,
     /// Why nothing new is taken any more.
@@ -145,6 +147,8 @@ impl Membership {
             Deed::Transfer(_) | Deed::Accept => Some(it.heir),
             _ => None,
         });
+        let mut grants_by_key = BTreeMap::<PublicKey, Vec<Hash>>::new();
+        grants.iter().for_each(|(hash, grant)| grants_by_key.entry(grant.key).or_default().push(*hash));
         let before: BTreeSet<&Hash> = changes.values().flat_map(|change| &change.after).collect();
         Some(Self {
             name: found.room.clone(),
@@ -156,14 +160,21 @@ impl Membership {
                 .filter(|key| grants.values().any(|it| it.key == *key && it.removed.is_none())),
             topic: topic.unwrap_or_default(),
             grants,
+            grants_by_key,
             tips: changes.keys().filter(|hash| !before.contains(hash)).copied().collect(),
             frozen: frozen(&valid, &accepts, together),
         })
     }
 
+    /// The grants by which a member is in, or was.
+    fn grants_of(&self, key: PublicKey) -> impl Iterator<Item = (&Hash, &Grant)> + Clone {
+        let hashes = self.grants_by_key.get(&key).into_iter().flatten();
+        hashes.filter_map(|hash| self.grants.get_key_value(hash))
+    }
+
     /// The grants by which a member is in.
     pub fn active(&self, key: PublicKey) -> impl Iterator<Item = (&Hash, &Grant)> + Clone {
-        self.grants.iter().filter(move |(_, grant)| grant.key == key && grant.removed.is_none())
+        self.grants_of(key).filter(|(_, grant)| grant.removed.is_none())
     }
 
     /// Whether the account is in: invited, or more than that.
@@ -178,12 +189,12 @@ impl Membership {
 
     /// Whether it is or was in.
     pub fn knows(&self, key: PublicKey) -> bool {
-        self.grants.values().any(|grant| grant.key == key)
+        self.grants_by_key.contains_key(&key)
     }
 
     /// All who are or were in.
     pub fn all(&self) -> BTreeSet<PublicKey> {
-        self.grants.values().map(|grant| grant.key).collect()
+        self.grants_by_key.keys().copied().collect()
     }
 
     /// All who are in, by their keys, with their names.
@@ -194,10 +205,7 @@ impl Membership {
 
     /// What a member is called, or was.
     pub fn name_of(&self, key: PublicKey) -> Option<&Name> {
-        self.active(key)
-            .map(|(_, grant)| &grant.name)
-            .next()
-            .or_else(|| self.grants.values().find(|grant| grant.key == key).map(|grant| &grant.name))
+        self.active(key).next().or_else(|| self.grants_of(key).next()).map(|(_, grant)| &grant.name)
     }
 }
 

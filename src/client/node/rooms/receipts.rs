@@ -13,6 +13,8 @@ use crate::store::journal::{ChainId, Journal};
 use crate::time::{Instant, Now};
 use crate::transport::noise::Keypair;
 
+use covered::Counted;
+
 mod covered;
 
 /// How often a member says at most what it has, for each [`ALL_LINKED`] members.
@@ -434,6 +436,10 @@ impl Room {
         Ok(())
     }
 
+    fn is_final(&self, journal: &Journal, id: ChainId, number: u64) -> Result<bool> {
+        Ok(journal.entry_at(id, number)?.is_some_and(|entry| entry.place <= self.row.settled))
+    }
+
     /// What there is to tell of our own texts.
     pub fn spread_news(&mut self, journal: &Journal, now: Now) -> Result<Vec<(Cursor, Spread)>> {
         let waits = self.receipts.told.is_some_and(|told| told + EVERY > now.mono);
@@ -444,8 +450,10 @@ impl Room {
         let mut told = Vec::new();
         let mut followed = std::mem::take(&mut self.receipts.followed);
         let mut over = Vec::new();
+        let mut counted: Option<(ChainId, Counted, bool)> = None;
         for (&(id, number), before) in &mut followed {
-            let Some(chain) = self.chains.get(&id) else {
+            let here = self.chains.get(&id).filter(|it| it.row.base < number && number <= it.row.number);
+            let Some(chain) = here else {
                 over.push((id, number));
                 continue;
             };
@@ -453,11 +461,13 @@ impl Room {
                 self.receipts.news = true;
                 break;
             }
-            let Some(place) = journal.entry_at(id, number)?.map(|entry| entry.place) else {
-                over.push((id, number));
-                continue;
+            let (_, counted, are_final) = match counted.take() {
+                Some(it @ (of, ..)) if of == id => counted.insert(it),
+                _ => counted.insert((id, self.counted(chain), true)),
             };
-            let spread = self.spread(chain, number, place);
+            // What is final stays so, and what comes behind an entry that is not final isn't either.
+            *are_final = before.is_final || *are_final && self.is_final(journal, id, number)?;
+            let spread = counted.spread(number, *are_final);
             if (spread.have, spread.is_final) != (before.have, before.is_final) {
                 told.push((Cursor { epoch: chain.row.name.epoch, number }, spread));
                 *before = spread;

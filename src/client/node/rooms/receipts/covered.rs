@@ -7,6 +7,28 @@ use crate::protocol::room::Mark;
 use crate::store::Result;
 use crate::store::journal::{ChainId, Journal};
 
+/// How far the members are in one chain.
+pub struct Counted {
+    members: Vec<Count>,
+}
+
+struct Count {
+    /// Up to where it does not get the chain, and up to where it would not by any change by which it is in.
+    past: u64,
+    past_by_all: u64,
+    /// Up to where it has the chain; 0 if that does not count.
+    covered: u64,
+}
+
+impl Counted {
+    /// How many have an entry, and of how many.
+    pub fn spread(&self, number: u64, is_final: bool) -> Spread {
+        let gets = || self.members.iter().filter(|it| it.past < number);
+        let have = gets().filter(|it| it.past_by_all < number && number <= it.covered).count();
+        Spread { have: have as u64, of: gets().count() as u64, is_final }
+    }
+}
+
 impl Room {
     /// Up to where a member has a chain, by its own word.
     pub fn covered(&self, member: PublicKey, chain: &Chain) -> u64 {
@@ -41,18 +63,25 @@ impl Room {
     }
 
     /// How many members have an entry, and of how many: of those who came before it was written.
-    pub fn spread(&self, chain: &Chain, number: u64, place: u64) -> Spread {
-        let gets = |member: &&PublicKey| self.past_of(**member, chain.row.name) < number;
-        let members = || self.joined.iter().filter(gets);
-        // Of one who knows of other changes it is not known what it gets.
-        let knows = |member: &&PublicKey| {
-            let name = chain.row.name;
+    pub fn spread(&self, chain: &Chain, number: u64, is_final: bool) -> Spread {
+        self.counted(chain).spread(number, is_final)
+    }
+
+    /// How far those are who have joined.
+    pub fn counted(&self, chain: &Chain) -> Counted {
+        let name = chain.row.name;
+        let count = |member: &PublicKey| {
             // By which of several changes one is in is not known before its own words are here.
-            let mut pasts = self.membership.active(**member).filter_map(|(_, grant)| grant.past.get(&name));
-            !self.receipts.knows_more_changes(**member) && pasts.all(|past| past.mark.number < number)
+            let pasts = self.membership.active(*member).filter_map(|(_, grant)| grant.past.get(&name));
+            // Of one who knows of other changes it is not known what it gets.
+            let knows = !self.receipts.knows_more_changes(*member);
+            Count {
+                past: self.past_of(*member, name),
+                past_by_all: pasts.map(|past| past.mark.number).max().unwrap_or_default(),
+                covered: if knows { self.covered(*member, chain) } else { 0 },
+            }
         };
-        let have = members().filter(knows).filter(|member| self.covered(**member, chain) >= number).count();
-        Spread { have: have as u64, of: members().count() as u64, is_final: place <= self.row.settled }
+        Counted { members: self.joined.iter().map(count).collect() }
     }
 
     /// The chains of ours of which no other member has all, with up to where one has them. None while this member is
