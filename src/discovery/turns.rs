@@ -9,16 +9,19 @@
 //! that. While the ledger can't be reached, changes are refused, and everything else goes on.
 
 use std::collections::{HashSet, VecDeque};
-use std::net::SocketAddr;
 
-use super::registry::{Action, Decisions, Event, Registry, Saving, Side, Whereabouts};
+use super::registry::{Action, Decisions, Event, Registry, Saving};
 use crate::accounts::Change;
 use crate::accounts::ledger::Turn;
-use crate::protocol::rendezvous::{Punch, Refused, RefusedCode, TOKEN, Ticket, ToClient, ToDiscovery};
+use crate::protocol::rendezvous::ToDiscovery;
 use crate::protocol::{Name, PublicKey};
 use crate::time::{Instant, Now};
 use crate::transport::ConnectionId;
 use crate::undo::Transactional;
+
+pub use introduce::Draw;
+
+mod introduce;
 
 /// How many events one turn may hold; what arrived together in one frame is not torn apart.
 const BATCH: usize = 1024;
@@ -100,16 +103,6 @@ pub struct Effects {
     pub registrations: Vec<(ConnectionId, usize)>,
     /// In the order in which it was asked for.
     pub released: Vec<Released>,
-}
-
-/// What can't be decided, but has to be drawn or asked for.
-pub trait Draw {
-    /// A random token of a punch, or `None` without random bytes.
-    fn token(&mut self) -> Option<[u8; TOKEN]>;
-    /// The tickets of two who are to be joined through this node; `None` if both have theirs.
-    fn tickets(&mut self, sides: &[Side; 2]) -> Result<Option<[[u8; TOKEN]; 2]>, RefusedCode>;
-    /// Where clients of other nodes reach this one.
-    fn address(&self) -> SocketAddr;
 }
 
 #[derive(Debug)]
@@ -319,7 +312,7 @@ impl Turns {
             self.registry.announce(now, &mut decided.decisions);
         }
         self.decide_held(BATCH, now, Saving::Available, &mut decided);
-        decided.introduce(|action| action.is_passed_on(), draw);
+        decided.decisions.introduce(|action| action.is_passed_on(), draw);
         let changes = std::mem::take(&mut decided.decisions.changes);
         if changes.is_empty() {
             effects.order = (!self.registry.is_alone()).then_some(Order::RollBack);
@@ -430,7 +423,7 @@ impl Turns {
 
     fn tell(&mut self, mut decided: Decided, draw: &mut impl Draw, effects: &mut Effects) {
         self.registry.commit();
-        decided.introduce(|_| true, draw);
+        decided.decisions.introduce(|_| true, draw);
         effects.actions.append(&mut decided.decisions.actions);
         effects.registrations.append(&mut decided.registrations);
         effects.released.append(&mut decided.released);
@@ -440,62 +433,6 @@ impl Turns {
 impl Decided {
     fn needs_turn(&self) -> bool {
         self.decisions.takes_turn || !self.decisions.changes.is_empty()
-    }
-
-    /// Draws what two users are told who are to be helped to a way to each other.
-    fn introduce(&mut self, wanted: impl Fn(&Action) -> bool, draw: &mut impl Draw) {
-        let all = std::mem::take(&mut self.decisions.actions);
-        for action in all {
-            if !wanted(&action) {
-                self.decisions.actions.push(action);
-                continue;
-            }
-            for (told, message) in introduced(action, draw, &mut self.decisions.actions) {
-                match told {
-                    Whereabouts::Here(session) => {
-                        self.decisions.actions.push(Action::Send { session, message });
-                    }
-                    Whereabouts::Elsewhere(user) => {
-                        self.decisions.changes.push(Change::Tell { user, message })
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// What the two of an introduction are told. Any other action goes to `others`.
-fn introduced(
-    action: Action,
-    draw: &mut impl Draw,
-    others: &mut Vec<Action>,
-) -> Vec<(Whereabouts, ToClient)> {
-    match action {
-        Action::Send { .. } | Action::Close { .. } => {
-            others.push(action);
-            Vec::new()
-        }
-        Action::Punch { sides } => {
-            let told = |token| sides.map(|(at, punch)| (at, ToClient::Punch(Punch { token, ..punch })));
-            draw.token().map(told).into_iter().flatten().collect()
-        }
-        Action::Relay { sides } => {
-            let tickets = draw.tickets(&sides);
-            let [asker, other] = sides;
-            let told = |Side { at, with: name, .. }, ticket, dials| {
-                let elsewhere = matches!(at, Whereabouts::Elsewhere(_));
-                let node = elsewhere.then(|| draw.address());
-                (at, ToClient::Relay(Ticket { name, ticket, dials, at: node }))
-            };
-            match tickets {
-                Ok(None) => Vec::new(),
-                Ok(Some([own, theirs])) => vec![told(asker, own, true), told(other, theirs, false)],
-                Err(code) => {
-                    let refused = Refused { code, name: Some(asker.with) };
-                    vec![(asker.at, ToClient::Refused(refused))]
-                }
-            }
-        }
     }
 }
 

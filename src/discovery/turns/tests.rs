@@ -1,7 +1,9 @@
+use std::net::SocketAddr;
+
 use super::*;
 use crate::accounts::{Account, NodeId, Presence, Registration, Snapshot};
-use crate::discovery::registry::Limits;
-use crate::protocol::rendezvous::{About, Register, Strangers};
+use crate::discovery::registry::{Limits, Side};
+use crate::protocol::rendezvous::{About, RefusedCode, Register, Strangers, TOKEN, ToClient};
 
 /// Draws nothing.
 struct Nothing;
