@@ -31,10 +31,14 @@ pub enum Mutation {
     IntroducedOnce,
     /// What a failover has dropped stays known.
     LineageIgnored,
+    /// A node that is to read what others have done answers from memory.
+    NotRead,
+    /// A read counts for what came after it had begun.
+    EarlyRead,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::ActBeforeCommit,
         Self::NoCatchUp,
         Self::WithoutLock,
@@ -48,6 +52,8 @@ impl Mutation {
         Self::OwnEcho,
         Self::IntroducedOnce,
         Self::LineageIgnored,
+        Self::NotRead,
+        Self::EarlyRead,
     ];
 
     /// Where it shows soon.
