@@ -56,13 +56,6 @@ impl Clerk {
         self.call.as_ref().is_some_and(|(call, _)| *call == number)
     }
 
-    /// Takes a read that is over for one that was ordered since.
-    fn takes_early(&mut self) -> bool {
-        let starts = self.starts;
-        let is_ordered = |(heard, order): &(u64, Order)| *heard == starts && *order == Order::Read;
-        self.is_up && self.orders.pop_front_if(|order| is_ordered(order)).is_some()
-    }
-
     /// No answer to what was asked will come but one under another number.
     pub fn call_again(&mut self) -> Option<(u64, Call)> {
         let (number, call) = self.call.as_mut()?;
@@ -176,7 +169,7 @@ impl World {
         if let Some(resumes) = self.paused(life) {
             return self.schedule(resumes, Event::Replied(life, number, Box::new(reply)));
         }
-        let (now, early) = (self.now, self.is(Mutation::EarlyRead));
+        let now = self.now;
         let Some(clerk) = self.clerk_of(life).filter(|clerk| clerk.waits_for(number)) else {
             return;
         };
@@ -205,9 +198,8 @@ impl World {
                 self.trouble(life, Reply::Down);
             }
             (Call::Read { ordered }, Reply::Turns(turns)) => {
-                let is_early = early && clerk.takes_early();
                 if std::mem::replace(&mut clerk.is_up, true) {
-                    if ordered || is_early {
+                    if ordered {
                         self.report_to(life, Report::Read(turns));
                     } else if !turns.is_empty() {
                         self.report_to(life, Report::Heard(turns));

@@ -33,12 +33,10 @@ pub enum Mutation {
     LineageIgnored,
     /// A node that is to read what others have done answers from memory.
     NotRead,
-    /// A read counts for what came after it had begun.
-    EarlyRead,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::ActBeforeCommit,
         Self::NoCatchUp,
         Self::WithoutLock,
@@ -53,7 +51,6 @@ impl Mutation {
         Self::IntroducedOnce,
         Self::LineageIgnored,
         Self::NotRead,
-        Self::EarlyRead,
     ];
 
     /// Where it shows soon.
@@ -62,8 +59,9 @@ impl Mutation {
             Self::RefusedForgotten => plan.refused = 100,
             Self::UnsureAsSaved | Self::UnsureAsRefused | Self::LineageIgnored => plan.unsure = 150,
             Self::IntroducedOnce => plan.refused = 300,
-            Self::DialIgnored => plan.act_gap = 500,
+            Self::DialIgnored => plan.act_gap = 80,
             Self::WithoutLock => (plan.act_gap, plan.latency) = (300, 30),
+            Self::NotRead => (plan.act_gap, plan.release_gap, plan.bad_wake) = (300, 1000, 1000),
             _ => {}
         }
     }
