@@ -86,6 +86,7 @@ pub trait Ledger {
     /// The number of the last turn that was told or given; 0 before any.
     fn position(&self) -> i64;
 
-    /// Returns the turns since the last that was told, without beginning one.
+    /// Returns the turns since the last that was told, without beginning one: all that were saved before the call. It
+    /// waits for no other node's turn, except to find out what became of one that was unsure.
     fn read(&mut self) -> Result<Vec<Turn>, Trouble<Self::Error>>;
 }

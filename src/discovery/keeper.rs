@@ -77,7 +77,7 @@ impl Keeper {
             (Self::Alone(directory), Order::Give(changes)) => {
                 directory.save(&changes).map(|()| Some(Report::Saved))
             }
-            (Self::Alone(_), Order::Take | Order::RollBack) => Ok(None),
+            (Self::Alone(_), Order::Read | Order::Take | Order::RollBack) => Ok(None),
             (Self::Shared(shared), order) => {
                 shared.order(order);
                 Ok(None)

@@ -113,9 +113,19 @@ pub enum Saving {
 pub struct Decisions {
     pub changes: Vec<Change>,
     pub actions: Vec<Action>,
-    /// What was decided depends on what other nodes may have changed by now, or leads to something that they are told:
-    /// it holds only in a turn of this node, even if there are no changes.
-    pub takes_turn: bool,
+    /// Beside the turn that the changes need, if there are any.
+    pub needs: Needs,
+}
+
+/// What has to come first, at one of several nodes, before what was decided holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    #[default]
+    Nothing,
+    /// It depends on what other nodes may have changed by now: the ledger has to be read after the question came.
+    Read,
+    /// It leads to something that other nodes are told: it takes a turn of this node.
+    Turn,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -440,11 +450,11 @@ impl Turn<'_> {
         self.decisions.actions.push(Action::Send { session, message });
     }
 
-    /// Whether what is known is all that is to be known, or will be once this node has its turn.
+    /// Whether what is known is all that is to be known, or will be once the ledger was read.
     fn can_know(&mut self) -> Result<(), RefusedCode> {
         if self.presences.own() != ALONE {
             self.can_save()?;
-            self.decisions.takes_turn = true;
+            self.decisions.needs = self.decisions.needs.max(Needs::Read);
         }
         Ok(())
     }

@@ -189,6 +189,11 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
             recv(orders) -> order => match order.map_err(|_| Over)? {
                 // The loop has been told why not, and asks again.
                 (era, _) if era != self.era || !self.is_up => Ok(()),
+                (_, Order::Read) => {
+                    // What was heard of until now is read as well.
+                    let _ = woken.try_recv();
+                    self.read(true)
+                }
                 (_, Order::Take) => self.take(orders, woken),
                 // It took too long for its turn.
                 (_, Order::Give(_)) => {
@@ -197,8 +202,8 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
                 }
                 (_, Order::RollBack) => Ok(()),
             },
-            recv(woken) -> _ => if self.is_up { self.read() } else { Ok(()) },
-            default(wait) => self.read(),
+            recv(woken) -> _ => if self.is_up { self.read(false) } else { Ok(()) },
+            default(wait) => self.read(false),
         }
     }
 
@@ -242,7 +247,8 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
         }
     }
 
-    fn read(&mut self) -> Result<(), Over> {
+    /// Reads what others have done. The loop is told in any case if it has ordered that.
+    fn read(&mut self, is_ordered: bool) -> Result<(), Over> {
         if self.is_stale {
             return self.start_anew();
         }
@@ -254,7 +260,11 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
                     tracing::info!("the ledger can be reached again");
                     return self.say(Report::Up(turns));
                 }
-                if turns.is_empty() { Ok(()) } else { self.say(Report::Heard(turns)) }
+                match turns.is_empty() {
+                    _ if is_ordered => self.say(Report::Read(turns)),
+                    true => Ok(()),
+                    false => self.say(Report::Heard(turns)),
+                }
             }
             Err(trouble) => self.trouble(trouble),
         }
@@ -398,23 +408,4 @@ impl Lookout {
 }
 
 #[cfg(test)]
-mod tests {
-    use crossbeam_channel::never;
-
-    use super::*;
-
-    #[test]
-    fn the_next_turn_can_be_asked_for_before_the_end_of_the_last_one_is_noticed() {
-        let (orders, ordered) = bounded(ORDERS);
-        let shared =
-            Shared { orders, said: never(), era: Cell::default(), left: never(), seen: Arc::default() };
-        shared.order(Order::RollBack);
-        shared.order(Order::Take);
-        // What is ordered after the ledger was away is told apart from what was ordered before.
-        shared.note(&Report::Down);
-        shared.note(&Report::Up(Vec::new()));
-        shared.order(Order::Take);
-        let orders: Vec<_> = ordered.try_iter().collect();
-        assert_eq!(orders, [(0, Order::RollBack), (0, Order::Take), (1, Order::Take)]);
-    }
-}
+mod tests;

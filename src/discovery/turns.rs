@@ -4,27 +4,36 @@
 //! [reports](Report) return [`Effects`]: an order to the ledger, and what may be told now, for it is saved.
 //!
 //! A discovery that is alone with its ledger decides on all that waits, has the changes saved, and acts. One that shares
-//! it first looks whether something leads to changes. If not, it is answered at once, from memory. Else it waits for this
-//! node's turn, as does all that its session says after it: then what others have done is known, and it is decided on
-//! that. While the ledger can't be reached, changes are refused, and everything else goes on.
+//! it first looks what each thing [needs](Needs). Most is answered at once, from memory. What depends on what others may
+//! have done just before waits until the ledger was read, and what leads to changes waits for this node's turn. What its
+//! session says after it waits as well. While the ledger can't be reached, changes are refused, and so is what waits for
+//! a read. Everything else goes on.
+//!
+//! At most one order is under way. A read counts for what came before it was ordered and for nothing else: only then has
+//! it begun after the question. A turn begins with a read, so it counts for these as well.
 
-use std::collections::{HashSet, VecDeque};
-use std::net::SocketAddr;
+use std::collections::VecDeque;
 
-use super::registry::{Action, Decisions, Event, Registry, Saving, Side, Whereabouts};
+use super::registry::{Action, Decisions, Event, Needs, Registry, Saving};
 use crate::accounts::Change;
 use crate::accounts::ledger::Turn;
-use crate::protocol::rendezvous::{Punch, Refused, RefusedCode, TOKEN, Ticket, ToClient, ToDiscovery};
+use crate::protocol::rendezvous::ToDiscovery;
 use crate::protocol::{Name, PublicKey};
 use crate::time::{Instant, Now};
 use crate::transport::ConnectionId;
 use crate::undo::Transactional;
 
+pub use introduce::Draw;
+use queue::Queue;
+
+mod introduce;
+mod queue;
+
 /// How many events one turn may hold; what arrived together in one frame is not torn apart.
 const BATCH: usize = 1024;
-/// How much may wait for a turn; readers wait when it is more.
+/// How much may wait for the ledger; readers wait when it is more.
 const MAX_HELD: usize = 64 * BATCH;
-/// No further event is decided on in a turn that has led to this many actions.
+/// No further event is decided on at once where so many actions have come of others.
 const MAX_ACTIONS: usize = 32 * 1024;
 
 /// What waits to be decided on.
@@ -54,6 +63,8 @@ impl Work {
 /// What the ledger is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// To read what others have done, without a turn.
+    Read,
     /// To begin this node's turn.
     Take,
     /// To end it with these changes. Where a discovery is alone, it is always its turn.
@@ -65,6 +76,8 @@ pub enum Order {
 /// What the ledger says.
 #[derive(Debug)]
 pub enum Report {
+    /// What others have done up to some moment after the order.
+    Read(Vec<Turn>),
     /// It is this node's turn. This is what was done before.
     Taken(Vec<Turn>),
     Saved,
@@ -102,24 +115,14 @@ pub struct Effects {
     pub released: Vec<Released>,
 }
 
-/// What can't be decided, but has to be drawn or asked for.
-pub trait Draw {
-    /// A random token of a punch, or `None` without random bytes.
-    fn token(&mut self) -> Option<[u8; TOKEN]>;
-    /// The tickets of two who are to be joined through this node; `None` if both have theirs.
-    fn tickets(&mut self, sides: &[Side; 2]) -> Result<Option<[[u8; TOKEN]; 2]>, RefusedCode>;
-    /// Where clients of other nodes reach this one.
-    fn address(&self) -> SocketAddr;
-}
-
 #[derive(Debug)]
 pub struct Turns {
     registry: Registry,
     waiting: VecDeque<Work>,
-    /// What is for this node's turn, in the order in which it came.
-    held: VecDeque<Work>,
-    /// The sessions of which something is held.
-    holding: HashSet<ConnectionId>,
+    /// What is to be decided on once the ledger was read.
+    doubtful: Queue,
+    /// What is for this node's turn. A session has something in one of the two at most.
+    held: Queue,
     /// Whether something has become due that leads to changes.
     tick_held: bool,
     /// Whether the ledger is to be told which sessions there are.
@@ -131,7 +134,10 @@ pub struct Turns {
 enum State {
     /// This node has no turn, and wants none.
     Idle,
-    Asked,
+    /// The ledger is being read for the first ones of what is doubtful, so many as were there when it was ordered.
+    Reading(usize),
+    /// A turn was asked for, when so many of what is doubtful were there.
+    Asked(usize),
     Giving(Decided),
     Down,
 }
@@ -150,8 +156,8 @@ impl Turns {
         Self {
             registry,
             waiting: VecDeque::new(),
-            held: VecDeque::new(),
-            holding: HashSet::new(),
+            doubtful: Queue::default(),
+            held: Queue::default(),
             tick_held: false,
             announce: false,
             state: State::Idle,
@@ -168,15 +174,15 @@ impl Turns {
 
     /// Whether nothing more is to be taken before the ledger has said something.
     pub fn is_full(&self) -> bool {
-        self.waiting.len() >= BATCH || self.held.len() >= MAX_HELD
+        self.waiting.len() >= BATCH || self.doubtful.len() + self.held.len() >= MAX_HELD
     }
 
     /// Whether [`step`](Self::step) has something to do at once.
     pub fn is_ready(&self) -> bool {
         match self.state {
             State::Giving(_) => false,
-            State::Idle => !self.waiting.is_empty() || self.wants_turn(),
-            State::Asked | State::Down => !self.waiting.is_empty(),
+            State::Idle => !self.waiting.is_empty() || !self.doubtful.is_empty() || self.wants_turn(),
+            State::Reading(_) | State::Asked(_) | State::Down => !self.waiting.is_empty(),
         }
     }
 
@@ -197,16 +203,13 @@ impl Turns {
             State::Giving(_) => {}
             State::Down => self.decide_down(now, tick, draw, effects),
             State::Idle if self.registry.is_alone() => {
-                self.held.append(&mut self.waiting);
+                self.hold_waiting();
                 self.tick_held = tick;
                 self.decide_turn(now, draw, effects);
             }
-            State::Idle | State::Asked => {
+            State::Idle | State::Reading(_) | State::Asked(_) => {
                 self.look(now, tick, draw, effects);
-                if self.wants_turn() && matches!(self.state, State::Idle) {
-                    self.state = State::Asked;
-                    effects.order = Some(Order::Take);
-                }
+                self.order(effects);
             }
         }
     }
@@ -220,16 +223,17 @@ impl Turns {
             }
             Report::Taken(turns) => {
                 self.apply(&turns, now, effects);
+                self.review(now, draw, effects);
                 self.decide_turn(now, draw, effects);
             }
-            Report::Heard(turns) => {
-                // Others have had a turn since this one's: it came too late, and the ledger will say so.
-                if self.is_giving() {
-                    self.take_back();
-                    self.state = State::Asked;
+            Report::Read(turns) => {
+                self.hear(&turns, now, effects);
+                if matches!(self.state, State::Reading(_)) {
+                    self.review(now, draw, effects);
+                    self.state = State::Idle;
                 }
-                self.apply(&turns, now, effects);
             }
+            Report::Heard(turns) => self.hear(&turns, now, effects),
             Report::Saved => {
                 if let State::Giving(decided) = std::mem::replace(&mut self.state, State::Idle) {
                     self.finish(decided, draw, effects);
@@ -274,6 +278,15 @@ impl Turns {
         !self.held.is_empty() || self.tick_held || self.announce
     }
 
+    fn hear(&mut self, turns: &[Turn], now: Now, effects: &mut Effects) {
+        // Others have had a turn since this one's: it came too late, and the ledger will say so.
+        if self.is_giving() {
+            self.take_back();
+            self.state = State::Asked(0);
+        }
+        self.apply(turns, now, effects);
+    }
+
     fn apply(&mut self, turns: &[Turn], now: Now, effects: &mut Effects) {
         let mut decisions = Decisions::default();
         for turn in turns {
@@ -283,33 +296,63 @@ impl Turns {
         effects.actions.append(&mut decisions.actions);
     }
 
-    /// Answers what leads to no changes, and keeps what does for this node's turn.
+    /// Orders what is waited for, unless something is under way.
+    fn order(&mut self, effects: &mut Effects) {
+        let doubtful = self.doubtful.len();
+        let (state, order) = match self.state {
+            State::Idle if self.wants_turn() => (State::Asked(doubtful), Order::Take),
+            State::Idle if doubtful > 0 => (State::Reading(doubtful), Order::Read),
+            _ => return,
+        };
+        self.state = state;
+        effects.order = Some(order);
+    }
+
+    /// Looks at what has arrived, and at what is due.
     fn look(&mut self, now: Now, tick: bool, draw: &mut impl Draw, effects: &mut Effects) {
         while let Some(work) = self.waiting.pop_front() {
-            let session = work.session();
-            let is_held = session.is_none_or(|session| self.holding.contains(&session));
-            let mut decided = Decided::default();
-            if !is_held {
-                self.decide(&work, now, Saving::Available, &mut decided);
-            }
-            if is_held || decided.needs_turn() {
-                self.registry.rollback();
-                self.holding.extend(session);
-                self.held.push_back(work);
-            } else {
-                self.tell(decided, draw, effects);
-            }
+            self.look_at(work, false, now, draw, effects);
         }
         if tick && !self.tick_held {
             let mut decided = Decided::default();
             self.registry.tick(now, Saving::Available, &mut decided.decisions);
-            self.tick_held = decided.needs_turn();
+            self.tick_held = decided.needs() != Needs::Nothing;
             if self.tick_held {
                 self.registry.rollback();
             } else {
                 self.tell(decided, draw, effects);
             }
         }
+    }
+
+    /// Looks again at what is doubtful, for the ledger was read.
+    fn review(&mut self, now: Now, draw: &mut impl Draw, effects: &mut Effects) {
+        let (State::Reading(read) | State::Asked(read)) = self.state else {
+            return;
+        };
+        for (number, work) in self.doubtful.take().into_iter().enumerate() {
+            self.look_at(work, number < read, now, draw, effects);
+        }
+    }
+
+    /// Answers what needs nothing more, and keeps what does. `is_read` says whether the ledger was read since it came.
+    fn look_at(&mut self, work: Work, is_read: bool, now: Now, draw: &mut impl Draw, effects: &mut Effects) {
+        let session = work.session();
+        if session.is_none_or(|session| self.held.holds(session)) {
+            return self.held.push(work);
+        }
+        let is_behind = session.is_some_and(|session| self.doubtful.holds(session));
+        if is_behind || effects.actions.len() >= MAX_ACTIONS {
+            return self.doubtful.push(work);
+        }
+        let mut decided = Decided::default();
+        self.decide(&work, now, Saving::Available, &mut decided);
+        match decided.needs() {
+            Needs::Read if !is_read => self.doubtful.push(work),
+            Needs::Turn => self.held.push(work),
+            Needs::Nothing | Needs::Read => return self.tell(decided, draw, effects),
+        }
+        self.registry.rollback();
     }
 
     /// It is this node's turn, and all that was done before is known.
@@ -319,7 +362,7 @@ impl Turns {
             self.registry.announce(now, &mut decided.decisions);
         }
         self.decide_held(BATCH, now, Saving::Available, &mut decided);
-        decided.introduce(|action| action.is_passed_on(), draw);
+        decided.decisions.introduce(|action| action.is_passed_on(), draw);
         let changes = std::mem::take(&mut decided.decisions.changes);
         if changes.is_empty() {
             effects.order = (!self.registry.is_alone()).then_some(Order::RollBack);
@@ -370,15 +413,25 @@ impl Turns {
         }
     }
 
-    /// Decides without changes on the first ones of those that are held.
+    fn hold_waiting(&mut self) {
+        self.waiting.drain(..).for_each(|work| self.held.push(work));
+    }
+
+    /// What is doubtful shares the fate of what is held.
+    fn hold_doubtful(&mut self) {
+        self.doubtful.take().into_iter().for_each(|work| self.held.push(work));
+    }
+
+    /// Decides without changes on the first ones of those that are held. The ledger is away, and is read for nothing.
     fn refuse(&mut self, count: usize, now: Now, draw: &mut impl Draw, effects: &mut Effects) {
+        self.hold_doubtful();
         let mut decided = Decided::default();
         self.decide_held(count, now, Saving::Unavailable, &mut decided);
         self.finish(decided, draw, effects);
     }
 
     fn decide_down(&mut self, now: Now, tick: bool, draw: &mut impl Draw, effects: &mut Effects) {
-        self.held.append(&mut self.waiting);
+        self.hold_waiting();
         self.tick_held = tick;
         self.refuse(usize::MAX, now, draw, effects);
     }
@@ -388,14 +441,19 @@ impl Turns {
         self.registry.rollback();
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Giving(decided) => decided.count,
-            State::Idle | State::Asked | State::Down => 0,
+            State::Idle | State::Reading(_) | State::Asked(_) | State::Down => 0,
         }
     }
 
-    /// Ends the sessions of which something is held: what becomes of that is not known, and their clients ask again.
+    /// Ends the sessions of which something waits: what becomes of that is not known, and their clients ask again.
     fn hang_up(&mut self, now: Now, effects: &mut Effects) {
+        self.hold_doubtful();
         let mut decisions = Decisions::default();
-        for work in std::mem::take(&mut self.held) {
+        let held = self.held.take();
+        let mut sessions: Vec<_> = held.iter().filter_map(Work::session).collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        for work in held {
             match work {
                 Work::Event(Event::Opened { session, key, from }) => {
                     let opened = Event::Opened { session, key, from };
@@ -405,8 +463,6 @@ impl Turns {
                 Work::Event(_) | Work::Nodes(_) => {}
             }
         }
-        let mut sessions: Vec<_> = self.holding.drain().collect();
-        sessions.sort_unstable();
         for session in sessions {
             self.registry.handle(&Event::Closed { session }, now, Saving::Unavailable, &mut decisions);
         }
@@ -417,12 +473,9 @@ impl Turns {
 
     /// What was decided on the first ones of those that are held is saved, or needs not be.
     fn finish(&mut self, decided: Decided, draw: &mut impl Draw, effects: &mut Effects) {
-        self.held.drain(..decided.count.min(self.held.len()));
+        self.held.drop_first(decided.count);
         if self.held.is_empty() {
             self.tick_held = false;
-        }
-        if !self.registry.is_alone() {
-            self.holding = self.held.iter().filter_map(Work::session).collect();
         }
         self.announce &= matches!(self.state, State::Down);
         self.tell(decided, draw, effects);
@@ -430,7 +483,7 @@ impl Turns {
 
     fn tell(&mut self, mut decided: Decided, draw: &mut impl Draw, effects: &mut Effects) {
         self.registry.commit();
-        decided.introduce(|_| true, draw);
+        decided.decisions.introduce(|_| true, draw);
         effects.actions.append(&mut decided.decisions.actions);
         effects.registrations.append(&mut decided.registrations);
         effects.released.append(&mut decided.released);
@@ -438,64 +491,8 @@ impl Turns {
 }
 
 impl Decided {
-    fn needs_turn(&self) -> bool {
-        self.decisions.takes_turn || !self.decisions.changes.is_empty()
-    }
-
-    /// Draws what two users are told who are to be helped to a way to each other.
-    fn introduce(&mut self, wanted: impl Fn(&Action) -> bool, draw: &mut impl Draw) {
-        let all = std::mem::take(&mut self.decisions.actions);
-        for action in all {
-            if !wanted(&action) {
-                self.decisions.actions.push(action);
-                continue;
-            }
-            for (told, message) in introduced(action, draw, &mut self.decisions.actions) {
-                match told {
-                    Whereabouts::Here(session) => {
-                        self.decisions.actions.push(Action::Send { session, message });
-                    }
-                    Whereabouts::Elsewhere(user) => {
-                        self.decisions.changes.push(Change::Tell { user, message })
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// What the two of an introduction are told. Any other action goes to `others`.
-fn introduced(
-    action: Action,
-    draw: &mut impl Draw,
-    others: &mut Vec<Action>,
-) -> Vec<(Whereabouts, ToClient)> {
-    match action {
-        Action::Send { .. } | Action::Close { .. } => {
-            others.push(action);
-            Vec::new()
-        }
-        Action::Punch { sides } => {
-            let told = |token| sides.map(|(at, punch)| (at, ToClient::Punch(Punch { token, ..punch })));
-            draw.token().map(told).into_iter().flatten().collect()
-        }
-        Action::Relay { sides } => {
-            let tickets = draw.tickets(&sides);
-            let [asker, other] = sides;
-            let told = |Side { at, with: name, .. }, ticket, dials| {
-                let elsewhere = matches!(at, Whereabouts::Elsewhere(_));
-                let node = elsewhere.then(|| draw.address());
-                (at, ToClient::Relay(Ticket { name, ticket, dials, at: node }))
-            };
-            match tickets {
-                Ok(None) => Vec::new(),
-                Ok(Some([own, theirs])) => vec![told(asker, own, true), told(other, theirs, false)],
-                Err(code) => {
-                    let refused = Refused { code, name: Some(asker.with) };
-                    vec![(asker.at, ToClient::Refused(refused))]
-                }
-            }
-        }
+    fn needs(&self) -> Needs {
+        if self.decisions.changes.is_empty() { self.decisions.needs } else { Needs::Turn }
     }
 }
 

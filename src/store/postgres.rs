@@ -13,7 +13,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join3;
+use futures_util::future::{OptionFuture, join3};
 
 use crate::accounts::ledger::{Given, Ledger, Trouble, Turn};
 use crate::accounts::{Change, NodeId, Snapshot};
@@ -225,8 +225,8 @@ impl Postgres {
         Ok(all)
     }
 
-    /// The turns since the last one; with `begin` said before that is asked.
-    fn news(&mut self, begin: &str) -> Result<Vec<Turn>, Problem> {
+    /// The turns since the last one. What is in `begin` is done before.
+    fn news(&mut self, begin: Option<&str>) -> Result<Vec<Turn>, Problem> {
         let deadline = Instant::now() + CALL_WITHIN;
         self.settle(deadline)?;
         let last = self.last.ok_or(Problem::Broken(0))?;
@@ -235,12 +235,12 @@ impl Postgres {
             let (lost, turns) = (database.prepared(read::LOST).await?, database.prepared(read::TURNS).await?);
             let (node, number) = ([&own as _], [&last.number as _]);
             let asked = join3(
-                database.batch_execute(begin),
+                OptionFuture::from(begin.map(|begin| database.batch_execute(begin))),
                 database.query(&turns, &number),
                 database.query_opt(&lost, &node),
             );
             let (begun, turns, lost) = asked.await;
-            begun?;
+            begun.transpose()?;
             let (turns, last) = read::follow(last, &turns?)?;
             let lost: Option<bool> = lost?.map(|row| read::get(&row, 0)).transpose()?;
             let added = |change: &Change| matches!(change, Change::AddNode { node: it } if it.id == own);
@@ -339,7 +339,7 @@ impl Ledger for Postgres {
     }
 
     fn take(&mut self) -> Result<Vec<Turn>, Trouble<PostgresError>> {
-        let news = self.news(&format!("BEGIN; SELECT pg_advisory_xact_lock({TURN_LOCK})"));
+        let news = self.news(Some(&format!("BEGIN; SELECT pg_advisory_xact_lock({TURN_LOCK})")));
         self.in_turn = news.is_ok();
         news.map_err(|problem| self.trouble(problem))
     }
@@ -363,7 +363,7 @@ impl Ledger for Postgres {
     }
 
     fn read(&mut self) -> Result<Vec<Turn>, Trouble<PostgresError>> {
-        let news = self.news("");
+        let news = self.news(None);
         news.map_err(|problem| self.trouble(problem))
     }
 }

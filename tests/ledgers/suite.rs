@@ -31,6 +31,7 @@ on_each! {
     what_was_unsure_and_lost_is_not_there
     a_turn_without_changes_leaves_no_trace
     a_turn_that_is_rolled_back_leaves_no_trace
+    a_read_waits_for_no_turn
     a_node_that_was_away_for_too_long_loads_anew
     a_node_that_saw_what_was_lost_loads_anew
     a_node_that_is_lost_can_not_write
@@ -162,6 +163,17 @@ fn a_turn_that_is_rolled_back_leaves_no_trace<L: Lab>() {
     give(&mut one, &[added(1)]);
 }
 
+fn a_read_waits_for_no_turn<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, _), (mut other, _)) = (joined(&lab), joined(&lab));
+    give(&mut one, &[added(1)]);
+    one.take().unwrap();
+    assert_eq!(changes(&other.read().unwrap()), [added(1)]);
+    assert_eq!(other.read().unwrap(), []);
+    assert!(matches!(one.give(&[added(2)]), Given::Saved));
+    assert_eq!(changes(&other.read().unwrap()), [added(2)], "what is saved is read at once");
+}
+
 fn a_node_that_was_away_for_too_long_loads_anew<L: Lab>() {
     let Some(lab) = L::new() else { return };
     let ((mut one, _), (mut other, _)) = (joined(&lab), joined(&lab));
@@ -209,6 +221,7 @@ fn a_node_that_is_lost_can_not_write<L: Lab>() {
     let ((mut one, first), (mut other, _)) = (joined(&lab), joined(&lab));
     give(&mut other, &[Change::LoseNode { node: first }]);
     assert!(matches!(one.take(), Err(Trouble::Fenced(_))));
+    assert!(matches!(one.read(), Err(Trouble::Fenced(_))), "nor answer what depends on others");
     give(&mut other, &[Change::ForgetNode { node: first, now: 1 }]);
     assert!(matches!(one.take(), Err(Trouble::Fenced(_))));
     assert!(matches!(one.take(), Err(Trouble::Fenced(_))));

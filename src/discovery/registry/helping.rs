@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::telling::is_seen_by_strangers;
-use super::{Action, Turn};
+use super::{Action, Needs, Turn};
 use crate::accounts::UserId;
 use crate::discovery::users::UserIndex;
 use crate::protocol::Name;
@@ -118,7 +118,7 @@ impl Turn<'_> {
         let elsewhere = self.presences.elsewhere(user).and(self.users.get(user)).map(|account| account.id);
         let id = elsewhere.ok_or(RefusedCode::NOT_ONLINE)?;
         self.can_save()?;
-        self.decisions.takes_turn = true;
+        self.decisions.needs = Needs::Turn;
         Ok(Whereabouts::Elsewhere(id))
     }
 

@@ -1,7 +1,11 @@
+use std::net::SocketAddr;
+
 use super::*;
 use crate::accounts::{Account, NodeId, Presence, Registration, Snapshot};
-use crate::discovery::registry::Limits;
-use crate::protocol::rendezvous::{About, Register, Strangers};
+use crate::discovery::registry::{Limits, Side};
+use crate::protocol::rendezvous::{
+    About, Identify, Identity, RefusedCode, Register, Request, Strangers, TOKEN, ToClient,
+};
 
 /// Draws nothing.
 struct Nothing;
@@ -79,6 +83,7 @@ fn turn(number: i64, node: NodeId, changes: Vec<Change>) -> Turn {
     Turn { number, id: [number as u8; 16], node, changes }
 }
 
+/// Another node gives the name to a key of 99s.
 fn added_elsewhere(wanted: &str) -> Change {
     let observed = "127.0.0.1".parse().unwrap();
     let address = "127.0.0.1:4000".parse().unwrap();
@@ -197,28 +202,162 @@ fn who_starts_anew_ends_all_sessions_and_goes_on_with_what_was_loaded() {
     assert_eq!((closed.collect::<Vec<_>>(), turns.registry().figures().users), (vec![2, 1], 0));
 }
 
-#[test]
-fn no_such_user_is_told_only_in_a_turn() {
+/// Turns of a node at which alice and bob have registered, in the sessions 1 and 2.
+fn with_two() -> Turns {
     let mut turns = turns();
-    registering(&mut turns, 1, "alice");
-    report(&mut turns, Report::Saved);
-    let request = |turns: &mut Turns| {
-        let about = crate::protocol::rendezvous::Request { name: name("bob"), typed: true };
-        say(turns, 1, ToDiscovery::Request(about));
-        let effects = step(turns);
-        assert_eq!((effects.order, effects.actions), (Some(Order::Take), vec![]));
+    for (session, wanted) in [(1, "alice"), (2, "bob")] {
+        registering(&mut turns, session, wanted);
+        report(&mut turns, Report::Saved);
+    }
+    turns
+}
+
+fn asks_for(turns: &mut Turns, session: ConnectionId, wanted: &str) {
+    say(turns, session, ToDiscovery::Request(Request { name: name(wanted), typed: true }));
+}
+
+fn asks_whose(turns: &mut Turns, session: ConnectionId, key: u8) {
+    say(turns, session, ToDiscovery::Identify(Identify { key: PublicKey([key; 32]) }));
+}
+
+fn identity(key: u8, of: Option<&str>) -> ToClient {
+    ToClient::Identity(Identity { key: PublicKey([key; 32]), name: of.map(name) })
+}
+
+/// A turn in which another node has given a name to a key of 99s.
+fn carol_elsewhere() -> Turn {
+    let Change::AddUser { account, presence, now } = added_elsewhere("carol") else {
+        unreachable!();
     };
-    request(&mut turns);
+    turn(3, 2, vec![Change::AddUser { account: Account { id: 3, ..account }, presence, now }])
+}
+
+#[test]
+fn no_such_user_is_told_once_the_ledger_was_read() {
+    let mut turns = with_two();
+    asks_for(&mut turns, 1, "carol");
+    let effects = step(&mut turns);
+    assert_eq!((effects.order, effects.actions), (Some(Order::Read), vec![]));
+    let effects = report(&mut turns, Report::Read(Vec::new()));
+    assert_eq!(sent(&effects), [&ToClient::NoSuchUser(About { name: name("carol") })]);
+    assert_eq!((effects.order, step(&mut turns).order), (None, None));
+    asks_for(&mut turns, 1, "carol");
+    assert_eq!(step(&mut turns).order, Some(Order::Read));
+    // There is one now, so that it is asked takes a turn; what the session says next comes after it.
+    asks_whose(&mut turns, 1, 2);
+    let effects = report(&mut turns, Report::Read(vec![carol_elsewhere()]));
+    assert_eq!((effects.order, effects.actions), (None, vec![]));
+    assert_eq!(step(&mut turns).order, Some(Order::Take));
+    let changes = given(&report(&mut turns, Report::Taken(Vec::new())));
+    assert!(matches!(changes.as_slice(), [Change::SetRequest { asker: 1, target: 3, .. }]));
+    let effects = report(&mut turns, Report::Saved);
+    assert!(matches!(sent(&effects).as_slice(), [ToClient::Status(_), ToClient::Identity(_)]));
+}
+
+#[test]
+fn a_read_counts_for_what_came_before_it_was_ordered() {
+    let mut turns = with_two();
+    asks_whose(&mut turns, 1, 2);
+    assert_eq!(step(&mut turns).order, Some(Order::Read));
+    asks_whose(&mut turns, 2, 99);
+    let effects = step(&mut turns);
+    assert_eq!((effects.order, effects.actions), (None, vec![]), "one is under way");
+    let effects = report(&mut turns, Report::Read(Vec::new()));
+    assert_eq!(sent(&effects), [&identity(2, Some("bob"))]);
+    assert_eq!(step(&mut turns).order, Some(Order::Read));
+    let effects = report(&mut turns, Report::Read(vec![carol_elsewhere()]));
+    assert_eq!(sent(&effects), [&identity(99, Some("carol"))]);
+}
+
+#[test]
+fn what_others_have_done_unasked_counts_for_no_question() {
+    let mut turns = with_two();
+    asks_whose(&mut turns, 1, 99);
+    step(&mut turns);
+    assert_eq!(report(&mut turns, Report::Heard(Vec::new())).actions, []);
+    let effects = report(&mut turns, Report::Read(vec![carol_elsewhere()]));
+    assert_eq!(sent(&effects), [&identity(99, Some("carol"))]);
+}
+
+#[test]
+fn who_waits_for_a_read_keeps_no_other_one_waiting() {
+    let mut turns = with_two();
+    asks_whose(&mut turns, 1, 2);
+    say(&mut turns, 1, ToDiscovery::Ping);
+    say(&mut turns, 2, ToDiscovery::Ping);
+    let effects = step(&mut turns);
+    let pong = Action::Send { session: 2, message: ToClient::Pong };
+    assert_eq!((effects.order, effects.actions), (Some(Order::Read), vec![pong]));
+    let effects = report(&mut turns, Report::Read(Vec::new()));
+    assert_eq!(sent(&effects), [&identity(2, Some("bob")), &ToClient::Pong]);
+}
+
+#[test]
+fn a_turn_waits_for_the_read_that_is_under_way() {
+    let mut turns = with_two();
+    asks_whose(&mut turns, 1, 2);
+    assert_eq!(step(&mut turns).order, Some(Order::Read));
+    register(&mut turns, 3, "carol");
+    assert_eq!(step(&mut turns).order, None);
+    report(&mut turns, Report::Read(Vec::new()));
+    assert_eq!(step(&mut turns).order, Some(Order::Take));
+}
+
+#[test]
+fn a_turn_counts_as_a_read_of_what_came_before_it_was_asked_for() {
+    let mut turns = with_two();
+    asks_whose(&mut turns, 1, 2);
+    register(&mut turns, 3, "carol");
+    assert_eq!(step(&mut turns).order, Some(Order::Take));
+    asks_whose(&mut turns, 2, 1);
+    assert_eq!(step(&mut turns).order, None);
     let effects = report(&mut turns, Report::Taken(Vec::new()));
-    assert_eq!(sent(&effects), [&ToClient::NoSuchUser(About { name: name("bob") })]);
-    request(&mut turns);
-    let Change::AddUser { account, presence, now } = added_elsewhere("bob") else {
-        return;
-    };
-    let account = Account { id: 2, ..account };
-    let added = Change::AddUser { account, presence, now };
-    let changes = given(&report(&mut turns, Report::Taken(vec![turn(2, 2, vec![added])])));
-    assert!(matches!(changes.as_slice(), [Change::SetRequest { asker: 1, target: 2, .. }]));
+    assert_eq!(sent(&effects), [&identity(2, Some("bob"))], "it does not wait until the turn is saved");
+    assert!(matches!(given(&effects).as_slice(), [Change::AddUser { .. }]));
+    report(&mut turns, Report::Saved);
+    assert_eq!(step(&mut turns).order, Some(Order::Read));
+    let effects = report(&mut turns, Report::Read(Vec::new()));
+    assert_eq!(sent(&effects), [&identity(1, Some("alice"))]);
+}
+
+#[test]
+fn what_waits_for_a_read_that_fails_is_refused() {
+    let mut turns = with_two();
+    asks_whose(&mut turns, 1, 2);
+    assert_eq!(step(&mut turns).order, Some(Order::Read));
+    assert_eq!(refused(&report(&mut turns, Report::Down)), Some(RefusedCode::NOT_SAVED));
+    asks_whose(&mut turns, 1, 2);
+    assert_eq!(refused(&step(&mut turns)), Some(RefusedCode::NOT_SAVED));
+    report(&mut turns, Report::Up(Vec::new()));
+    asks_whose(&mut turns, 1, 2);
+    assert_eq!(step(&mut turns).order, Some(Order::Take), "what sessions there are is announced");
+    let effects = report(&mut turns, Report::Taken(Vec::new()));
+    assert_eq!((sent(&effects), &effects.order), (vec![&identity(2, Some("bob"))], &Some(Order::RollBack)));
+}
+
+#[test]
+fn a_refused_turn_leaves_nothing_waiting_for_a_read() {
+    let mut turns = with_two();
+    register(&mut turns, 3, "carol");
+    step(&mut turns);
+    asks_whose(&mut turns, 1, 2);
+    step(&mut turns);
+    report(&mut turns, Report::Taken(Vec::new()));
+    let effects = report(&mut turns, Report::Refused);
+    assert!(matches!(sent(&effects).as_slice(), [ToClient::Refused(_)]), "carol's registration");
+    assert_eq!(refused(&report(&mut turns, Report::Down)), Some(RefusedCode::NOT_SAVED));
+}
+
+#[test]
+fn who_asks_while_all_is_loaded_anew_is_hung_up_on_once() {
+    let mut turns = with_two();
+    asks_whose(&mut turns, 1, 2);
+    step(&mut turns);
+    let effects = report(&mut turns, Report::Anew(Box::new(registry())));
+    let closed = |session| Action::Close { session };
+    assert_eq!(effects.actions, [closed(1), closed(2)]);
+    turns.take(Work::Event(Event::Closed { session: 1 }));
+    assert_eq!(step(&mut turns).order, Some(Order::Take), "what sessions there are is announced");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use peerchat::accounts::{NodeId, Snapshot};
 use peerchat::discovery::registry::Action;
 use peerchat::discovery::turns::Report;
-use peerchat::protocol::rendezvous::{About, Asks, RefusedCode, Status, ToClient};
+use peerchat::protocol::rendezvous::{About, Asks, Identity, RefusedCode, Status, ToClient};
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::transport::ConnectionId;
 
@@ -206,6 +206,10 @@ impl World {
                 let held =
                     oracle.held.iter().find(|(_, (key, since))| *key == identity.key && *since < asked);
                 held.map(|(name, _)| format!("the key of {name} is told to be nobody's"))
+            }
+            ToClient::Identity(Identity { key, name: Some(name) }) => {
+                let dead = oracle.dead.get(&(name.clone(), *key)).filter(|at| **at < asked);
+                dead.map(|at| format!("{key} is told to be that of {name}, which was released at {at}"))
             }
             ToClient::Status(status) if is_first => {
                 let dead = oracle.dead.get(&(status.name.clone(), status.key));

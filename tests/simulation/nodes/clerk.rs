@@ -6,8 +6,10 @@
 //!   that turn.
 //! - Each `Give` is answered, with `Saved`, `Refused` or `Unsure`. After the last two, or where a turn can't be taken, comes
 //!   `Down`, and then `Up` or `Anew`; a `Give` that comes too late for its turn is answered with `Refused`, and `Down` too.
+//! - Each `Read` is answered with a report of that name, of what was read after it was ordered, or with `Down` or `Anew`. It waits
+//!   for no turn.
 //! - An order says how many reports of `Up` and `Anew` the loop has heard. One that does not know the last of them is dropped, as is one
-//!   to `Take` that comes while the ledger is away: the loop is told, and asks again. Else a loop that is late with what it was told has two
+//!   to `Read` or to `Take` that comes while the ledger is away: the loop is told, and asks again. Else a loop that is late with what it was told has two
 //!   turns under way, of which it decides the second one on what is not saved.
 //! - Before `Up` the connection has its lease again, so nothing that was given on an earlier one can still be
 //!   saved; and if a commit was unsure, all that is in the ledger is confirmed.
@@ -95,14 +97,14 @@ impl World {
         if let Some(resumes) = self.paused(life) {
             return self.schedule(resumes, Event::Clerk(life));
         }
-        let (now, deaf) = (self.now, self.is(Mutation::NothingHeard));
+        let (now, deaf, blind) = (self.now, self.is(Mutation::NothingHeard), self.is(Mutation::NotRead));
         let Some(clerk) = self.clerk_of(life).filter(|clerk| clerk.call.is_none()) else {
             return;
         };
         let starts = clerk.starts;
         clerk.orders.retain(|(heard, _)| *heard == starts);
         let order = clerk.orders.pop_front().map(|(_, order)| order);
-        let mut report = None;
+        let mut reports = Vec::new();
         let call = match (clerk.in_turn, order) {
             (Some(until), None) => {
                 if now >= until {
@@ -112,29 +114,35 @@ impl World {
                 return;
             }
             (Some(_), Some(Order::Give(changes))) => Some(Call::Give(changes)),
-            (Some(_), Some(Order::Take | Order::RollBack)) => {
+            (Some(_), Some(Order::Read | Order::Take | Order::RollBack)) => {
                 clerk.in_turn = None;
                 self.fire(life, Call::RollBack);
                 return self.clerk(life);
             }
+            (None, Some(Order::Read)) if blind => {
+                reports.push(Report::Read(Vec::new()));
+                None
+            }
+            (None, Some(Order::Read)) => {
+                clerk.woken = false;
+                clerk.is_up.then_some(Call::Read { ordered: true })
+            }
             (None, Some(Order::Take)) => clerk.is_up.then_some(Call::Take),
             (None, Some(Order::Give(_))) => {
                 clerk.is_up = false;
-                report = Some(Report::Refused);
+                reports.extend([Report::Refused, Report::Down]);
                 None
             }
             (None, Some(Order::RollBack)) => None,
             (None, None) if clerk.polled || clerk.woken && clerk.is_up => {
                 (clerk.polled, clerk.woken) = (false, false);
-                let read = if clerk.is_stale { Call::Anew { join: clerk.is_fenced } } else { Call::Read };
+                let read = Call::Read { ordered: false };
+                let read = if clerk.is_stale { Call::Anew { join: clerk.is_fenced } } else { read };
                 Some(read).filter(|_| !deaf || clerk.is_stale || !clerk.is_up)
             }
             (None, None) => return,
         };
-        if let Some(report) = report {
-            self.report_to(life, report);
-            self.report_to(life, Report::Down);
-        }
+        reports.into_iter().for_each(|report| self.report_to(life, report));
         match call {
             Some(call) => self.call(life, call),
             None => self.clerk(life),
@@ -189,9 +197,11 @@ impl World {
                 self.report_to(life, Report::Unsure);
                 self.trouble(life, Reply::Down);
             }
-            (Call::Read, Reply::Turns(turns)) => {
+            (Call::Read { ordered }, Reply::Turns(turns)) => {
                 if std::mem::replace(&mut clerk.is_up, true) {
-                    if !turns.is_empty() {
+                    if ordered {
+                        self.report_to(life, Report::Read(turns));
+                    } else if !turns.is_empty() {
                         self.report_to(life, Report::Heard(turns));
                     }
                 } else {

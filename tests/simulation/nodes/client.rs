@@ -35,6 +35,8 @@ pub struct Client {
     dropped: BTreeSet<Name>,
     /// Whom it has dropped since it has registered: nothing is told of what ended by that.
     pub was_dropped: BTreeSet<Name>,
+    /// The same, since each registration that has no answer yet.
+    registering: VecDeque<BTreeSet<Name>>,
     redo: Vec<Name>,
     /// Whose keys it says it shares a room with.
     pub mates: BTreeSet<PublicKey>,
@@ -61,6 +63,7 @@ impl Client {
                 view: BTreeMap::new(),
                 dropped: BTreeSet::new(),
                 was_dropped: BTreeSet::new(),
+                registering: VecDeque::new(),
                 redo: Vec::new(),
                 mates: BTreeSet::new(),
                 heard: 0,
@@ -98,9 +101,18 @@ pub fn question(message: &ToDiscovery) -> Option<Asked> {
 impl World {
     fn say(&mut self, client: usize, message: ToDiscovery) {
         let now = self.now;
-        let Some(id) = self.clients[client].conn else {
+        let it = &mut self.clients[client];
+        let Some(id) = it.conn else {
             return;
         };
+        match &message {
+            ToDiscovery::Register(_) => it.registering.push_back(BTreeSet::new()),
+            ToDiscovery::Drop(About { name }) => {
+                let since = it.registering.iter_mut().chain([&mut it.was_dropped]);
+                since.for_each(|dropped| _ = dropped.insert(name.clone()));
+            }
+            _ => {}
+        }
         self.note(|| format!("client {client} says in {id}: {message:?}"));
         if let Some(conn) = self.conns.get_mut(&id)
             && let Some(what) = question(&message)
@@ -143,6 +155,7 @@ impl World {
         it.heard = self.now;
         let id = self.new_conn(conn);
         self.clients[client].conn = Some(id);
+        self.clients[client].registering.clear();
         self.note(|| format!("client {client} dials node {node} in {id}"));
         self.transmit(id, 0, Event::AtNode(id, FromClient::Opened));
         self.register(client);
@@ -185,7 +198,7 @@ impl World {
                 it.registered = true;
                 it.view.clear();
                 it.dropped.clear();
-                it.was_dropped.clear();
+                it.was_dropped = it.registering.pop_front().unwrap_or_default();
                 it.redo.clear();
                 for key in it.mates.clone() {
                     self.say(client, ToDiscovery::Mate(Mate { key, shares: true }));
@@ -220,6 +233,7 @@ impl World {
                 RefusedCode::NOT_SAVED => {}
                 _ => return,
             }
+            it.registering.pop_front();
             // It stays as it is where it only wanted to move.
             if (code != RefusedCode::NOT_SAVED || !it.registered)
                 && let Some(id) = it.conn
@@ -286,8 +300,7 @@ impl World {
                 self.say(client, ToDiscovery::Request(Request { name, typed }));
             }
             32..40 => {
-                self.clients[client].dropped.insert(name.clone());
-                self.clients[client].was_dropped.insert(name);
+                self.clients[client].dropped.insert(name);
                 self.say(client, ToDiscovery::Drop(about));
             }
             40..52 => {

@@ -21,7 +21,10 @@ const FAILS_OVER: u32 = 300;
 #[derive(Debug, Clone)]
 pub enum Call {
     Take,
-    Read,
+    Read {
+        /// Whether the loop waits for it.
+        ordered: bool,
+    },
     Give(Vec<Change>),
     RollBack,
     /// To load everything, after it has joined as a new node if so.
@@ -128,8 +131,8 @@ impl World {
             (_, Some(link)) => link,
             (Call::Give(_), None) => return self.reply(life, number, Reply::Refused),
             (Call::RollBack, None) => return,
-            (Call::Take | Call::Read | Call::Anew { .. }, None) if is_alive => self.connect(life),
-            (Call::Take | Call::Read | Call::Anew { .. }, None) => return,
+            (Call::Take | Call::Read { .. } | Call::Anew { .. }, None) if is_alive => self.connect(life),
+            (Call::Take | Call::Read { .. } | Call::Anew { .. }, None) => return,
         };
         match call {
             Call::Take if self.is(Mutation::WithoutLock) => {
@@ -141,7 +144,7 @@ impl World {
                 self.after(LOCK_WITHIN, Event::LockTimeout(link, number));
                 self.grant();
             }
-            Call::Read => {
+            Call::Read { .. } => {
                 let reply = self.news(life, Model::read);
                 self.reply(life, number, reply);
             }

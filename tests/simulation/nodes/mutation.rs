@@ -31,10 +31,12 @@ pub enum Mutation {
     IntroducedOnce,
     /// What a failover has dropped stays known.
     LineageIgnored,
+    /// A node that is to read what others have done answers from memory.
+    NotRead,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ActBeforeCommit,
         Self::NoCatchUp,
         Self::WithoutLock,
@@ -48,6 +50,7 @@ impl Mutation {
         Self::OwnEcho,
         Self::IntroducedOnce,
         Self::LineageIgnored,
+        Self::NotRead,
     ];
 
     /// Where it shows soon.
@@ -56,8 +59,9 @@ impl Mutation {
             Self::RefusedForgotten => plan.refused = 100,
             Self::UnsureAsSaved | Self::UnsureAsRefused | Self::LineageIgnored => plan.unsure = 150,
             Self::IntroducedOnce => plan.refused = 300,
-            Self::DialIgnored => plan.act_gap = 500,
+            Self::DialIgnored => plan.act_gap = 80,
             Self::WithoutLock => (plan.act_gap, plan.latency) = (300, 30),
+            Self::NotRead => (plan.act_gap, plan.release_gap, plan.bad_wake) = (300, 1000, 1000),
             _ => {}
         }
     }

@@ -329,12 +329,13 @@ impl World {
             return;
         };
         let source = match &report {
-            Report::Taken(turns) | Report::Heard(turns) | Report::Up(turns) => {
+            Report::Taken(turns) | Report::Read(turns) | Report::Heard(turns) | Report::Up(turns) => {
                 run.learn(turns.iter().flat_map(|turn| turn.changes.iter().cloned()).collect());
                 if let Some(last) = turns.last() {
                     run.known = last.number as usize;
                 }
-                if matches!(report, Report::Taken(_)) { Source::Turn } else { Source::Heard }
+                let answers = matches!(report, Report::Taken(_) | Report::Read(_));
+                if answers { Source::Turn } else { Source::Heard }
             }
             Report::Saved => {
                 let given = std::mem::take(&mut run.giving);
