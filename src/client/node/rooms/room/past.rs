@@ -109,6 +109,12 @@ impl Room {
         main.is_some_and(|chain| number <= chain.row.number) && self.is_before(name, number)
     }
 
+    /// Up to where a chain is here, or, if nothing of it is, was written before this member came.
+    pub fn end_here(&self, name: ChainName) -> u64 {
+        let ends = self.branches(name).map(|chain| chain.row.number);
+        ends.max().unwrap_or_else(|| self.past_of(self.own, name))
+    }
+
     /// What was final before this member came, which it does not get.
     pub fn settled_before(&self) -> Option<Settled> {
         let grants = self.grants_of(self.own);
