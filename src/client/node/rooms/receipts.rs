@@ -158,8 +158,8 @@ impl Room {
         }
         // What a member has written must not be known of without being here: it may lose it with its journal.
         let lacks = |mark: &&Mark| {
-            let here = self.branches(mark.chain).map(|chain| chain.row.number).max().unwrap_or_default();
-            mark.chain.author == name.member && here < mark.number.min(self.limit(mark.chain))
+            let number = mark.number.min(self.limit(mark.chain));
+            mark.chain.author == name.member && self.end_here(mark.chain) < number
         };
         if name.member != self.own && receipt.covers.iter().any(|mark| lacks(&mark)) {
             if self.deferred.len() < MAX_DEFERRED && !self.deferred.contains(receipt) {

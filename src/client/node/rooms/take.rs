@@ -188,7 +188,7 @@ impl Room {
         // Another branch, from where it leaves those that are here.
         let branch = self.branches(*name).map(|chain| chain.row.branch + 1).max().unwrap_or_default();
         let stem = self.find(cx.journal, &common)?.map(|chain| chain.row.id);
-        if common.number > 0 && stem.is_none() && !self.is_before(*name, common.number) {
+        if common.number > 0 && stem.is_none() && !self.is_left_out(*name, common.number) {
             // It has left them before.
             let base = self.named(*name, 0).and_then(|id| self.chains.get(&id)).map_or(0, |it| it.row.base);
             return Ok(Err(Offered::From(common.number.saturating_sub(MAX_RUN as u64).max(base))));
@@ -418,8 +418,7 @@ impl Room {
         if exempt.is_none()
             && let Some(id) = self.chain(cx.journal, name, 0)?
         {
-            // Also of a branch other than the one that is here.
-            exempt = (self.is_before(name, number) || self.limit(name) < number).then_some(id);
+            exempt = (self.is_left_out(name, number) || self.limit(name) < number).then_some(id);
         }
         Ok(exempt.ok_or(Obstacle::Missing))
     }

@@ -107,14 +107,14 @@ impl Peers {
                     here.push(*place);
                     continue;
                 }
-                // Also of another branch no one hands that on to this member.
-                if room.is_before(*name, mark.number) {
-                    here.push(*place);
-                    continue;
-                }
                 // What is here, and its author's signature is not, comes again.
                 let found = room.find(cx.journal, mark)?.map(|chain| chain.signed.number);
                 let main = room.branches(*name).find(|chain| chain.row.branch == 0);
+                let is_old = main.is_some_and(|chain| mark.number <= chain.row.base);
+                if is_old || found.is_none() && room.is_left_out(*name, mark.number) {
+                    here.push(*place);
+                    continue;
+                }
                 // A settlement that is still to come may keep what a removal has cut; and what waits may bring the
                 // signature.
                 let (limit, end) = (room.limit(*name), main.map_or(0, |chain| chain.row.number));

@@ -158,8 +158,7 @@ impl Room {
     /// member holds up what is final until it is removed.
     pub fn ahead_of_us(&self, member: PublicKey) -> impl Iterator<Item = &Mark> {
         self.receipts.beyond.get(&member).into_iter().flatten().filter(|Mark { chain, number, .. }| {
-            let here = self.branches(*chain).next().map_or(0, |chain| chain.row.number);
-            here < (*number).min(self.limit(*chain)) && !self.is_forked(*chain)
+            self.end_here(*chain) < (*number).min(self.limit(*chain)) && !self.is_forked(*chain)
         })
     }
 }

@@ -102,6 +102,19 @@ impl Room {
         number <= base.max(granted).unwrap_or_default()
     }
 
+    /// Whether an entry that is not here, though the chain goes that far, stands in another branch, from before this member
+    /// came: it gets that from no one. Of what was written before, it may get more by a later invitation.
+    pub fn is_left_out(&self, name: ChainName, number: u64) -> bool {
+        let main = self.named(name, 0).and_then(|id| self.chains.get(&id));
+        main.is_some_and(|chain| number <= chain.row.number) && self.is_before(name, number)
+    }
+
+    /// Up to where a chain is here, or, if nothing of it is, was written before this member came.
+    pub fn end_here(&self, name: ChainName) -> u64 {
+        let ends = self.branches(name).map(|chain| chain.row.number);
+        ends.max().unwrap_or_else(|| self.past_of(self.own, name))
+    }
+
     /// What was final before this member came, which it does not get.
     pub fn settled_before(&self) -> Option<Settled> {
         let grants = self.grants_of(self.own);

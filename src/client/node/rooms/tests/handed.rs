@@ -78,3 +78,34 @@ fn who_has_left_waits_until_the_next_owner_knows_it() {
     assert_eq!(net.state(MALLORY, BOB), Some(State::Left));
     assert!(net.members[BOB].rooms.mates().is_empty());
 }
+
+#[test]
+fn a_receipt_that_names_what_an_invitation_leaves_out_counts() {
+    let mut net = Net::new(3);
+    net.part(CAROL);
+    net.say(BOB, "one");
+    net.act(BOB, |rooms, cx| rooms.leave(cx, ROOM).unwrap().unwrap());
+    net.later(3_000);
+    net.part(BOB);
+    // Of the chains in which the others write now Bob has nothing.
+    [ALICE, CAROL].into_iter().for_each(|who| net.restart(who, None));
+    net.link(ALICE, CAROL);
+    net.say(CAROL, "two");
+    net.later(5_000);
+    assert!(net.is_settled(ALICE), "{}", net.explain(ALICE));
+    net.invite_only(BOB, false);
+    net.link(ALICE, BOB);
+    let says = RoomSays::Have(Have { joined: true, ..Have::default() });
+    let about = AboutRoom { room: net.room(ALICE).key(), says };
+    net.hear(BOB, ALICE, &about);
+    net.act(BOB, |rooms, cx| rooms.leave(cx, ROOM).unwrap().unwrap());
+    net.later(3_000);
+    net.invite_only(BOB, true);
+    net.join(BOB);
+    net.later(10_000);
+    let (room, carol) = (net.room(BOB), net.key(CAROL));
+    for chain in room.chains_of(room.own) {
+        assert_eq!(room.covered(carol, chain), chain.said());
+    }
+    assert!(!room.is_ahead(net.key(ALICE)) && !room.is_ahead(carol));
+}
