@@ -128,6 +128,11 @@ impl Room {
         self.members.iter_mut().try_for_each(|member| wait_until_even(member, count))
     }
 
+    /// Waits until all members can find all by its words.
+    pub fn index(&mut self) -> Result<()> {
+        self.members.iter_mut().try_for_each(index)
+    }
+
     /// CPU time of all members.
     pub fn cpu(&self) -> Result<Duration> {
         self.members.iter().map(cpu).sum()
@@ -153,6 +158,12 @@ fn said(person: &mut Person, event: &str) -> Result<Value> {
         let what = String::from_utf8_lossy(line);
         ensure!(kind(line) != b"error" || what.contains("unknown-peer"), "{what}");
     }
+}
+
+/// Waits until a client can find all by its words. Else it would take them in some seconds later.
+pub fn index(person: &mut Person) -> Result<()> {
+    person.say("SEARCH nothing")?;
+    said(person, "found").map(drop)
 }
 
 /// To how many others each is linked at least in a room of so many.

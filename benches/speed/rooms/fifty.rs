@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Room, Screens, cpu, in_turn, silence, stream};
+use super::{Room, Screens, cpu, in_turn, index, silence, stream};
 use crate::chat::Pair;
 use crate::latency::latency;
 use crate::measure::{Goal, Row, rounds};
@@ -95,21 +95,25 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
 fn round(options: &Options, room: &mut Room, few: &mut Room) -> Result<Figures> {
     let scratch = options.scratch("stream")?;
     let mut pair = Pair::fresh(&scratch)?;
-    let one = direct::stream(&mut pair, options.scaled(DIRECT))?;
+    let (one, at_once) = both(&mut pair, |pair| direct::stream(pair, options.scaled(DIRECT)))?;
     one.say("direct");
-    let [sender, receiver, _] = one.cpu;
     let turns = options.scaled(DIRECT_TURNS);
-    let before = cpu(&pair.sender)? + cpu(&pair.receiver)?;
-    let [direct_time, _] = latency(&mut pair, turns)?;
-    let direct_in_turn = micros(cpu(&pair.sender)? + cpu(&pair.receiver)? - before, turns);
+    let ([direct_time, _], in_turn) = both(&mut pair, |pair| latency(pair, turns))?;
     pair.leave()?;
-    println!("   direct, one in flight: {}, {direct_in_turn:.0} µs of CPU time", ms(direct_time));
+    let (direct, direct_in_turn) = (micros(at_once, one.count), micros(in_turn, turns));
+    println!(
+        "   direct, until both have it in their index, CPU time of both a message: {direct:.1} µs; one in flight: {}, \
+         {direct_in_turn:.0} µs",
+        ms(direct_time)
+    );
 
     let count = options.scaled(TEXTS);
+    room.index()?;
     let (before, start) = (room.cpu()?, Instant::now());
     let (author, others) = room.author()?;
     let took = stream(author, others, count)?;
     room.wait_until_even()?;
+    room.index()?;
     let at_once = Cost { cpu: room.cpu()? - before, took: start.elapsed(), texts: count };
     println!(
         "   {count} texts to {MEMBERS} at once: on all screens after {}, at rest after {}; with the silence, {:.1} µs of CPU time a \
@@ -140,20 +144,22 @@ fn round(options: &Options, room: &mut Room, few: &mut Room) -> Result<Figures> 
     );
     let [half, last, in_few, direct_time] =
         [half, last, in_few, direct_time].map(|time| time.as_secs_f64() * 1000.0);
-    Ok(Figures {
-        at_once,
-        direct: micros(sender + receiver, one.count),
-        in_turn: cost,
-        direct_in_turn,
-        half,
-        all: last,
-        few: in_few,
-        direct_time,
-    })
+    Ok(Figures { at_once, direct, in_turn: cost, direct_in_turn, half, all: last, few: in_few, direct_time })
+}
+
+/// Does something with two clients, and until what they have said is in their index, as it gets in that of a room's members.
+/// CPU time of both.
+fn both<T>(pair: &mut Pair, act: impl FnOnce(&mut Pair) -> Result<T>) -> Result<(T, Duration)> {
+    let before = cpu(&pair.sender)? + cpu(&pair.receiver)?;
+    let done = act(pair)?;
+    index(&mut pair.sender)?;
+    index(&mut pair.receiver)?;
+    Ok((done, cpu(&pair.sender)? + cpu(&pair.receiver)? - before))
 }
 
 /// One text after the other: the times, what they cost, and the share of the cores used.
 fn turn(room: &mut Room, turns: u64) -> Result<(Vec<Screens>, Cost, f64)> {
+    room.index()?;
     let (before, start) = (room.cpu()?, Instant::now());
     let (author, others) = room.author()?;
     let screens = in_turn(author, others, turns)?;
@@ -161,6 +167,7 @@ fn turn(room: &mut Room, turns: u64) -> Result<(Vec<Screens>, Cost, f64)> {
     let busy = (room.cpu()? - before).as_secs_f64();
     // What is said of it afterwards is a part of what it costs.
     room.wait_until_even()?;
+    room.index()?;
     let spent = room.cpu()? - before;
     let cores = std::thread::available_parallelism()?.get();
     let share = busy / took.as_secs_f64() / cores as f64 * 100.0;
