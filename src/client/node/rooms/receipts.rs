@@ -27,8 +27,9 @@ const SETTLED: Duration = Duration::from_secs(5);
 const SETTLED_IN_LARGE: Duration = Duration::from_secs(30);
 /// How many of our own texts are followed until they are final, at most: the latest.
 const MAX_FOLLOWED: usize = 16_384;
-/// How many receipts wait for what their members have written.
-const MAX_DEFERRED: usize = 256;
+/// How many receipts wait for what their members have written, and how many of one member.
+const MAX_DEFERRED: usize = 8192;
+const MAX_DEFERRED_OF_ONE: usize = 256;
 /// How many marks of one chain are kept of one member that are not here: the latest.
 const MAX_BEYOND: usize = 64;
 /// How many changes that are not here are kept of one member.
@@ -97,8 +98,7 @@ impl Receipts {
 
     /// Those that are kept of a member.
     pub fn of(&self, member: PublicKey) -> impl Iterator<Item = &Receipt> {
-        let [first, last] = [0, u64::MAX].map(|it| ReceiptName { member, epoch: it, counter: it });
-        self.kept.range(first..=last).map(|(_, receipt)| receipt)
+        self.kept.range(receipts_of(member)).map(|(_, receipt)| receipt)
     }
 
     /// Whether a member has named changes that are not here.
@@ -126,6 +126,12 @@ impl Receipts {
         let names = [0, u64::MAX].map(|counter| ReceiptName { member, epoch, counter });
         self.kept.range(names[0]..=names[1]).next_back().map(|(_, receipt)| receipt)
     }
+}
+
+/// The names of all receipts of a member.
+fn receipts_of(member: PublicKey) -> std::ops::RangeInclusive<ReceiptName> {
+    let name = |it| ReceiptName { member, epoch: it, counter: it };
+    name(0)..=name(u64::MAX)
 }
 
 /// All marks of a chain.
@@ -156,14 +162,10 @@ impl Room {
                 return Ok(false);
             }
         }
-        // What a member has written must not be known of without being here: it may lose it with its journal.
-        let lacks = |mark: &&Mark| {
-            let number = mark.number.min(self.limit(mark.chain));
-            mark.chain.author == name.member && self.end_here(mark.chain) < number
-        };
-        if name.member != self.own && receipt.covers.iter().any(|mark| lacks(&mark)) {
-            if self.deferred.len() < MAX_DEFERRED && !self.deferred.contains(receipt) {
-                self.deferred.push(receipt.clone());
+        if self.lacks_what_it_says(receipt) {
+            let of_one = self.deferred.range(receipts_of(name.member)).count();
+            if self.deferred.len() < MAX_DEFERRED && of_one < MAX_DEFERRED_OF_ONE {
+                self.deferred.entry(name).or_insert_with(|| receipt.clone());
             }
             return Ok(false);
         }
@@ -184,11 +186,22 @@ impl Room {
         Ok(has.is_some_and(|has| *has >= mark.number))
     }
 
-    /// Takes in the receipts that had to wait. Returns those that say something new.
+    /// Whether something is not here yet that the member who has signed a receipt has written: it must not be known to
+    /// have what it may lose with its journal.
+    fn lacks_what_it_says(&self, receipt: &Receipt) -> bool {
+        let member = receipt.name.member;
+        let mut own = receipt.covers.iter().filter(|mark| mark.chain.author == member && member != self.own);
+        own.any(|mark| self.end_here(mark.chain) < mark.number.min(self.limit(mark.chain)))
+    }
+
+    /// Takes in the receipts that had to wait and need not any more. Returns those that say something new.
     pub fn take_deferred(&mut self, journal: &Journal) -> Result<Vec<Receipt>> {
+        let ready = self.deferred.values().filter(|receipt| !self.lacks_what_it_says(receipt));
         let mut news = Vec::new();
-        for receipt in std::mem::take(&mut self.deferred) {
-            if self.take_receipt(journal, &receipt)? {
+        for name in ready.map(|receipt| receipt.name).collect::<Vec<_>>() {
+            if let Some(receipt) = self.deferred.remove(&name)
+                && self.take_receipt(journal, &receipt)?
+            {
                 news.push(receipt);
             }
         }
@@ -375,11 +388,7 @@ impl Room {
 
     /// Removes the receipts of a member that say nothing that later ones do not say.
     fn prune_receipts(&mut self, journal: &Journal, member: PublicKey) -> Result<()> {
-        let (first, last) = (
-            ReceiptName { member, epoch: 0, counter: 0 },
-            ReceiptName { member, epoch: u64::MAX, counter: u64::MAX },
-        );
-        let of_member = || self.receipts.kept.range(first..=last);
+        let of_member = || self.receipts.kept.range(receipts_of(member));
         let is_newest = |name: &ReceiptName| {
             self.receipts.newest(member, name.epoch).is_some_and(|newest| newest.name == *name)
         };

@@ -11,7 +11,7 @@ use super::settle::Settling;
 use super::take::Waiting;
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
-    ChainName, Change, Hash, MAX_RUN, MAX_RUN_BYTES, Mark, Past, Receipt, RoomKey, Signature,
+    ChainName, Change, Hash, MAX_RUN, MAX_RUN_BYTES, Mark, Past, Receipt, ReceiptName, RoomKey, Signature,
 };
 use crate::store::Result;
 use crate::store::journal::{ChainId, ChainRow, EntryStanding, Journal, RoomRow};
@@ -49,7 +49,7 @@ pub struct Room {
     /// Entries whose causes are not here.
     pub waiting: Vec<Waiting>,
     /// Receipts of members who have written what is not here.
-    pub deferred: Vec<Receipt>,
+    pub deferred: BTreeMap<ReceiptName, Receipt>,
     /// Who takes part, or what the room is, has changed in this transaction.
     pub changed: bool,
     pub receipts: Receipts,
@@ -177,7 +177,7 @@ impl Room {
             lacking: BTreeMap::new(),
             forked: BTreeMap::new(),
             waiting: Vec::new(),
-            deferred: Vec::new(),
+            deferred: BTreeMap::new(),
             changed: false,
             receipts: Receipts::default(),
             settling: Settling::default(),

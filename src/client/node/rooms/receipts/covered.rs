@@ -1,7 +1,7 @@
 //! How far members are, and how many have an entry.
 
 use super::super::room::{Chain, Room, State};
-use super::Spread;
+use super::{Spread, receipts_of};
 use crate::protocol::PublicKey;
 use crate::protocol::room::Mark;
 use crate::store::Result;
@@ -119,8 +119,7 @@ impl Room {
     /// does not come any more to one who has left.
     fn has_said(&self, member: PublicKey, chain: &Chain) -> bool {
         let row = &chain.row;
-        let deferred = self.deferred.iter().filter(|receipt| receipt.name.member == member);
-        let mut claims = deferred.flat_map(|receipt| &receipt.covers);
+        let mut claims = self.deferred.range(receipts_of(member)).flat_map(|(_, receipt)| &receipt.covers);
         self.covered(member, chain) >= row.number
             || claims.any(|mark| mark.chain == row.name && mark.number >= row.number)
     }

@@ -1,6 +1,7 @@
 //! What is handed on where members come and go.
 
 use super::*;
+use crate::protocol::room::{Receipt, ReceiptName};
 
 #[test]
 fn an_heir_says_at_once_that_it_owns_the_room() {
@@ -108,4 +109,35 @@ fn a_receipt_that_names_what_an_invitation_leaves_out_counts() {
         assert_eq!(room.covered(carol, chain), chain.said());
     }
     assert!(!room.is_ahead(net.key(ALICE)) && !room.is_ahead(carol));
+}
+
+#[test]
+fn as_many_receipts_may_wait_as_many_members_sign() {
+    let mut net = Net::new(3);
+    net.part(BOB);
+    net.say(BOB, "mine");
+    let bobs = Pen::of(&net, BOB).last;
+    // Each has written something, and says very often what it has; Bob's text at last.
+    let mut runs = Vec::new();
+    for who in [ALICE, CAROL] {
+        let mut pen = Pen::of(&net, who);
+        runs.push((who, pen.write(&["theirs"])));
+        for counter in 1..=200 {
+            let name = ReceiptName { member: net.key(who), epoch: 9, counter };
+            let covers = if counter < 200 { vec![pen.last] } else { vec![pen.last, bobs] };
+            let signature = Signature([0; 64]);
+            let mut receipt = Receipt { name, covers, tips: Vec::new(), signature, settled: None };
+            receipt.signature = pen.keypair.sign(&hash::receipt(pen.room, &receipt).0);
+            let says = RoomSays::Receipts(vec![receipt]);
+            net.hear(BOB, who, &AboutRoom { room: pen.room, says });
+        }
+    }
+    let has = |net: &Net, who| {
+        net.room(BOB).covered(net.key(who), net.room(BOB).branches(bobs.chain).next().unwrap())
+    };
+    assert_eq!([ALICE, CAROL].map(|who| has(&net, who) < bobs.number), [true; 2]);
+    for (who, run) in &runs {
+        net.hear(BOB, *who, run);
+    }
+    assert_eq!([ALICE, CAROL].map(|who| has(&net, who)), [bobs.number; 2]);
 }
