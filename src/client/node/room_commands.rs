@@ -62,6 +62,14 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
                 format!("you own {label}: OWNER {label} <user> hands it over, and then you can leave");
             (Code::Refused, message)
         }
+        Refusal::NotYet(other) => {
+            let other = room.membership.name_of(other).map_or("another member", Name::as_str);
+            let message = format!(
+                "{who} can't be removed from {label} yet, having owned it: {other} has not said what was final then; \
+                 try again when {other} has, or KICK {other} first"
+            );
+            (Code::NotYet, message)
+        }
     };
     node.refuse_room(code, label, user, message);
 }
