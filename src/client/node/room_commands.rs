@@ -65,8 +65,8 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
         Refusal::NotYet(other) => {
             let other = room.membership.name_of(other).map_or("another member", Name::as_str);
             let message = format!(
-                "{who} can't be removed from {label} yet, having owned it: {other} has not said what was final then; \
-                 try again when {other} has, or KICK {other} first"
+                "{who} can't be removed from {label} yet: what was final while {who} owned it may still come from {other}; \
+                 try again in a moment, or when {other} is there; if {other} is gone for good, KICK {other} first"
             );
             (Code::NotYet, message)
         }

@@ -563,8 +563,10 @@ impl World {
                     Input::Low(low) => rooms.set_low(*low),
                     Input::Do(command) => {
                         let done = carry_out(&mut rooms, &mut cx, command, &keys, &names);
-                        if let (Command::Say(room, text), Ok(Some(id))) = (command, &done) {
-                            said.push((*room, *id, text.clone()));
+                        match (command, done) {
+                            (Command::Say(room, text), Ok(Some(id))) => said.push((*room, id, text.clone())),
+                            (_, Err(Refusal::NotYet(_))) => self.stats.add("removals put off"),
+                            _ => {}
                         }
                     }
                 }
