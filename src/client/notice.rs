@@ -321,6 +321,8 @@ pub enum Code {
     NotAMember,
     /// Only the owner of the room can do that.
     NotTheOwner,
+    /// A former owner of the room can't be removed before what it has settled is here.
+    NotYet,
     /// Its members contradict each other about who is in, and nothing new is taken.
     RoomFrozen,
     TooManyRooms,

@@ -72,6 +72,7 @@ fn is_answer(code: Code) -> bool {
             | Code::NoSuchRoom
             | Code::NotAMember
             | Code::NotTheOwner
+            | Code::NotYet
             | Code::RoomFrozen
             | Code::TooManyRooms
             | Code::TooManyMembers

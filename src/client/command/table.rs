@@ -411,7 +411,8 @@ not your contact: a contact of yours has this name, and another key",
         aliases: &["UNINVITE"],
         usages: &[("KICK #name <user>", "remove a member from a room that you own")],
         more: "The member is told, and gets nothing that is said later. What they said before
-stays.",
+stays. A former owner can't be removed before the others have said what was
+final under them.",
         forms: &[("kick", |args| Ok(Command::Kick(args.room("room")?, args.user("peer")?)))],
         writes: |_| true,
     },

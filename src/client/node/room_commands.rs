@@ -62,6 +62,14 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
                 format!("you own {label}: OWNER {label} <user> hands it over, and then you can leave");
             (Code::Refused, message)
         }
+        Refusal::NotYet(other) => {
+            let other = room.membership.name_of(other).map_or("another member", Name::as_str);
+            let message = format!(
+                "{who} can't be removed from {label} yet: what was final while {who} owned it may still come from {other}; \
+                 try again in a moment, or when {other} is there; if {other} is gone for good, KICK {other} first"
+            );
+            (Code::NotYet, message)
+        }
     };
     node.refuse_room(code, label, user, message);
 }

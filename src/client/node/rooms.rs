@@ -119,6 +119,8 @@ pub enum Refusal {
     NotAMember,
     /// The owner has to give the room to another member first.
     Owner,
+    /// What the member has settled as an owner may not be here yet: this one has not said what it knows of that.
+    NotYet(PublicKey),
 }
 
 /// See the module.
@@ -292,6 +294,8 @@ impl Rooms {
         Ok(done)
     }
 
+    /// Removes a member. One that owned the room before stays until the others have said what they know of its settlements:
+    /// they are asked, where they were not yet.
     pub fn kick(&mut self, cx: &mut Cx<'_>, id: RoomId, key: PublicKey) -> Result<Result<(), Refusal>> {
         let room = match self.owned(cx, id) {
             Ok(room) => room,
@@ -302,6 +306,9 @@ impl Rooms {
         }
         if key == room.own {
             return Ok(Err(Refusal::Owner));
+        }
+        if let Some(other) = room.lacks_word(cx, key)? {
+            return Ok(Err(Refusal::NotYet(other)));
         }
         let kept = room.kept_of(key);
         self.change(cx, id, Deed::Remove(Remove { key, kept }))

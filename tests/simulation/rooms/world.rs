@@ -301,7 +301,12 @@ impl World {
         }
         self.run_until(self.now + 15_000)?;
         liars::end(self)?;
-        self.expel();
+        for _ in 0..self.plan.members {
+            if !self.expel() {
+                break;
+            }
+            self.run_until(self.now + 10_000)?;
+        }
         // Until all is silent: much may have to be handed on, over slow links.
         self.run_until(self.now + 25_000)?;
         for _ in 0..30 {
@@ -358,21 +363,28 @@ impl World {
         }
     }
 
-    /// The owner removes who is away for good, and who lies.
-    fn expel(&mut self) {
+    /// The owner removes who is away for good, and who lies. Returns whether there was any: one that owned the room before
+    /// may have to wait.
+    fn expel(&mut self) -> bool {
+        let mut any = false;
         for owner in 0..self.plan.members {
             let key = self.members[owner].keypair.public();
             let room = self.members[owner].rooms.as_ref().and_then(|it| it.iter().next());
-            let Some((id, _)) = room.filter(|(_, room)| room.membership.owner == key) else {
+            let Some((id, room)) = room.filter(|(_, room)| room.membership_owner() == key) else {
                 continue;
             };
-            for number in 0..self.plan.members {
-                let it = &self.members[number];
-                if number != owner && (it.gone || it.liar.is_some()) {
-                    self.command(owner, Command::Kick(id, number));
-                }
+            let is_out = |it: &Member| room.state(it.keypair.public()).is_none_or(|it| it == State::Removed);
+            let expelled = |(number, it): &(usize, &Member)| {
+                *number != owner && (it.gone || it.liar.is_some()) && !is_out(it)
+            };
+            let expelled = self.members.iter().enumerate().filter(expelled);
+            let expelled: Vec<usize> = expelled.map(|(number, _)| number).collect();
+            for number in expelled {
+                any = true;
+                self.command(owner, Command::Kick(id, number));
             }
         }
+        any
     }
 
     pub fn start(&mut self, number: usize) {
@@ -551,8 +563,10 @@ impl World {
                     Input::Low(low) => rooms.set_low(*low),
                     Input::Do(command) => {
                         let done = carry_out(&mut rooms, &mut cx, command, &keys, &names);
-                        if let (Command::Say(room, text), Ok(Some(id))) = (command, &done) {
-                            said.push((*room, *id, text.clone()));
+                        match (command, done) {
+                            (Command::Say(room, text), Ok(Some(id))) => said.push((*room, id, text.clone())),
+                            (_, Err(Refusal::NotYet(_))) => self.stats.add("removals put off"),
+                            _ => {}
                         }
                     }
                 }

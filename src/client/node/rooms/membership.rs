@@ -187,6 +187,11 @@ impl Membership {
         self.reigns.get(&change).filter(|(_, key)| *key == owner).map(|(rank, _)| *rank)
     }
 
+    /// How often the room had changed hands when this account owned it last; `None` if it never did.
+    pub fn last_rank(&self, owner: PublicKey) -> Option<u32> {
+        self.reigns.values().filter(|(_, key)| *key == owner).map(|(rank, _)| *rank).max()
+    }
+
     /// Whether it is or was in.
     pub fn knows(&self, key: PublicKey) -> bool {
         self.grants_by_key.contains_key(&key)

@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Cx;
-use super::room::{Chain, Room, State};
+use super::room::Room;
 use super::write::cause_of;
 use crate::protocol::PublicKey;
 use crate::protocol::codec;
-use crate::protocol::room::{
-    Cause, ChainName, Entry, EntryKind, Hash, MAX_CAUSES, Mark, Receipt, Settlement,
-};
+use crate::protocol::room::{Cause, ChainName, Entry, EntryKind, Hash, MAX_CAUSES, Mark, Settlement};
 use crate::store::Result;
 use crate::store::journal::{ChainId, Journal, StoredCause, StoredSettlement};
 use crate::time::Instant;
+
+mod answers;
 
 /// How often the owner settles at most.
 const EVERY: Duration = Duration::from_secs(1);
@@ -398,92 +398,6 @@ impl Room {
             self.settling.due = Some(cx.now.mono + EVERY);
         }
         Ok(())
-    }
-
-    /// Whether others are invited, and none has joined, as far as this member knows: it may come from a backup, and they
-    /// may have joined since.
-    fn waits_for_first(&self) -> bool {
-        let others = self.membership.members();
-        let may_join = |key: &&PublicKey| self.state(**key) == Some(State::Invited);
-        self.others().is_empty() && others.keys().any(|key| may_join(&key))
-    }
-
-    /// Asks all whether they know of a settlement that is not here. Returns whether all have answered.
-    fn ask(&mut self, cx: &mut Cx<'_>) -> Result<bool> {
-        let others = self.others();
-        if others.is_empty() {
-            return Ok(true);
-        }
-        let (reign, id) = (self.membership.reign, self.chain_to_write(cx)?);
-        let name = id.and_then(|id| self.chain_name(id));
-        let asked = self.settling.asked.filter(|(mark, of)| Some(mark.chain) == name && *of == reign);
-        let Some((asked, _)) = asked else {
-            let mut body = Vec::new();
-            codec::encode(&reign, &mut body);
-            self.write(cx, EntryKind::OPEN, &body)?;
-            let mark = self.writing.and_then(|id| self.chains.get(&id)).map(|chain| chain.row.mark());
-            self.settling.asked = mark.map(|mark| (mark, reign));
-            return Ok(false);
-        };
-        for member in others {
-            if !self.has_answered(cx.journal, member, &asked)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether a member has said which settlement it knows, and that one is here.
-    pub fn has_answered(&self, journal: &Journal, member: PublicKey, asked: &Mark) -> Result<bool> {
-        // One who was added since then does not get the question, and knows what it was added with.
-        let is_new = self.past_of(member, asked.chain) >= asked.number;
-        let answers = |receipt: &&Receipt| {
-            let mut covers = receipt.covers.iter();
-            covers.any(|it| it.chain == asked.chain && it.number >= asked.number)
-                || is_new && self.names_tips(receipt)
-        };
-        for receipt in self.receipts.of(member).filter(answers) {
-            let is_here = match &receipt.settled {
-                Some(mark) => Some(*mark) == self.row.settlement || self.find(journal, mark)?.is_some(),
-                None => true,
-            };
-            if is_here {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Whether its member knew all changes that are known here.
-    pub fn names_tips(&self, receipt: &Receipt) -> bool {
-        self.membership.tips.iter().take(MAX_CAUSES).all(|tip| receipt.tips.contains(tip))
-    }
-
-    /// Whether all who have joined know who has, and this member knows all that they know: so none that has joined is
-    /// forgotten after a restored backup.
-    pub fn all_know_all(&self) -> bool {
-        for member in self.others() {
-            if self.is_ahead(member)
-                || self.receipts.knows_more_changes(member)
-                || !self.receipts.of(member).any(|receipt| self.names_tips(receipt))
-            {
-                return false;
-            }
-        }
-        // The first entry of a chain says that its author has joined.
-        let has_joined_before = |member: &&PublicKey| {
-            let is_known = |chain: &Chain| chain.row.settled.max(chain.row.base) > 0;
-            self.membership.active(**member).any(|(grant, _)| {
-                self.chains_of(**member).any(|chain| chain.row.name.grant == *grant && is_known(chain))
-            })
-        };
-        let new = self.joined.iter().filter(|member| !has_joined_before(member));
-        let is_current = |chain: &&Chain| {
-            let name = chain.row.name;
-            chain.row.number > 0 && self.membership.active(name.author).any(|(grant, _)| *grant == name.grant)
-        };
-        let mut firsts = new.flat_map(|member| self.chains_of(*member)).filter(is_current);
-        firsts.all(|chain| self.joined.iter().all(|member| self.covered(*member, chain) > 0))
     }
 
     /// The chains that have grown since the last settlement, and up to which place all have all.

@@ -122,6 +122,19 @@ fn who_leaves_is_out_and_the_owner_hands_over_first() {
 }
 
 #[test]
+fn a_new_owner_hears_whom_to_wait_for_before_it_removes_the_former_one() {
+    let mut net = Net::all_linked(3);
+    net.types(ALICE, "OWNER #lab bob");
+    net.types(BOB, "KICK #lab alice");
+    let Some(Notice::Error(error)) = net.clients[BOB].notices.last() else { panic!() };
+    assert_eq!((error.code, error.peer.as_ref().map(Name::as_str)), (Code::NotYet, Some("alice")));
+    assert!(error.message.contains("may still come from carol"), "{}", error.message);
+    net.later(3_000);
+    net.types(BOB, "KICK #lab alice");
+    assert_eq!(net.members_told(CAROL).last(), Some(&("alice", MemberState::Removed)));
+}
+
+#[test]
 fn who_declines_is_not_asked_again() {
     let mut net = Net::new(2);
     net.types(ALICE, "ROOM #lab");
