@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use peerchat::accounts::Change;
 use peerchat::accounts::ledger::{Given, Ledger, Trouble};
@@ -21,9 +22,7 @@ impl Receiver {
         let child = Self::command(cluster, &log, &address).spawn().unwrap();
         let admin = cluster.admin("postgres");
         let there = format!("SELECT count(*) FROM pg_stat_replication WHERE application_name = '{name}'");
-        while admin.ask(&there).as_deref() != Some("1") {
-            std::thread::yield_now();
-        }
+        wait_until("it asks", || (admin.ask(&there).as_deref() == Some("1")).then_some(()));
         Self(child)
     }
 
@@ -41,6 +40,17 @@ impl Drop for Receiver {
     }
 }
 
+fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_standby_that_is_not_waited_for_is_refused() {
     let Some(cluster) = Cluster::start(&[]) else { return };
@@ -54,12 +64,8 @@ fn a_standby_that_is_not_waited_for_is_refused() {
     let admin = cluster.admin("postgres");
     admin.run("ALTER SYSTEM SET synchronous_standby_names = 'standby'");
     admin.run("SELECT pg_reload_conf()");
-    let mut waits = loop {
-        // The server takes its new settings when it gets round to it.
-        if let Ok(it) = Postgres::open(&url, Options::default()) {
-            break it;
-        }
-    };
+    // The server takes its new settings when it gets round to it.
+    let mut waits = wait_until("it waits", || Postgres::open(&url, Options::default()).ok());
     drop(receiver);
     waits.load().unwrap();
 }
@@ -76,20 +82,20 @@ fn a_commit_that_no_standby_has_confirmed_is_unsure() {
     let admin = cluster.admin(&name);
     admin.run("ALTER SYSTEM SET synchronous_standby_names = 'standby'");
     admin.run("SELECT pg_reload_conf()");
-    let cancel = || {
-        // Waits until there is a commit that waits.
-        let sql = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-        while admin.ask(sql).is_none() {
-            std::thread::yield_now();
-        }
-    };
-    let given = std::thread::scope(|scope| {
-        let given = scope.spawn(|| {
-            ledger.take().unwrap();
-            ledger.give(&[added(1)])
+    let waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    // The server takes its new settings when it gets round to it; until then commits wait for nothing.
+    let mut number = 0;
+    let given = wait_until("a commit waits", || {
+        number += 1;
+        ledger.take().unwrap();
+        let given = std::thread::scope(|scope| {
+            let given = scope.spawn(|| ledger.give(&[added(number)]));
+            while admin.ask(waiting).is_none() && !given.is_finished() {
+                std::thread::yield_now();
+            }
+            given.join().unwrap()
         });
-        cancel();
-        given.join().unwrap()
+        (!matches!(given, Given::Saved)).then_some(given)
     });
     assert!(
         matches!(&given, Given::Unsure(Trouble::Down(error)) if matches!(error.problem, Problem::Unconfirmed(_))),
@@ -98,14 +104,14 @@ fn a_commit_that_no_standby_has_confirmed_is_unsure() {
     // It can be seen, and could be lost. So it does not count before a later commit is confirmed.
     let news = std::thread::scope(|scope| {
         let news = scope.spawn(|| ledger.read());
-        cancel();
+        wait_until("the next commit waits", || admin.ask(waiting));
         news.join().unwrap()
     });
     assert!(matches!(news, Err(Trouble::Down(_))), "{news:?}");
     let receiver = Receiver::of(&cluster, "standby");
     let news = ledger.read().unwrap();
-    assert_eq!((news.len(), news[0].node, &news[0].changes[..]), (1, id, &[added(1)][..]));
+    assert_eq!((news.len(), news[0].node, &news[0].changes[..]), (1, id, &[added(number)][..]));
     ledger.take().unwrap();
-    assert!(matches!(ledger.give(&[added(2)]), Given::Saved));
+    assert!(matches!(ledger.give(&[added(number + 1)]), Given::Saved));
     drop(receiver);
 }
