@@ -130,15 +130,6 @@ fn what_a_declined_invitation_leaves_out_comes_by_a_later_one() {
     net.say(CAROL, "one");
     net.later(3_000);
     net.kick(BOB);
-    net.invite_only(BOB, false);
-    net.link(ALICE, BOB);
-    let says = RoomSays::Have(Have { joined: true, ..Have::default() });
-    let about = AboutRoom { room: net.room(ALICE).key(), says };
-    net.hear(BOB, ALICE, &about);
-    net.act(BOB, |rooms, cx| rooms.leave(cx, ROOM).unwrap().unwrap());
-    net.later(3_000);
-    net.invite_only(BOB, true);
-    net.join(BOB);
-    net.later(10_000);
+    net.decline_and_join(BOB);
     assert_eq!(net.history(BOB), ["one"]);
 }

@@ -94,16 +94,7 @@ fn a_receipt_that_names_what_an_invitation_leaves_out_counts() {
     net.say(CAROL, "two");
     net.later(5_000);
     assert!(net.is_settled(ALICE), "{}", net.explain(ALICE));
-    net.invite_only(BOB, false);
-    net.link(ALICE, BOB);
-    let says = RoomSays::Have(Have { joined: true, ..Have::default() });
-    let about = AboutRoom { room: net.room(ALICE).key(), says };
-    net.hear(BOB, ALICE, &about);
-    net.act(BOB, |rooms, cx| rooms.leave(cx, ROOM).unwrap().unwrap());
-    net.later(3_000);
-    net.invite_only(BOB, true);
-    net.join(BOB);
-    net.later(10_000);
+    net.decline_and_join(BOB);
     let (room, carol) = (net.room(BOB), net.key(CAROL));
     for chain in room.chains_of(room.own) {
         assert_eq!(room.covered(carol, chain), chain.said());
