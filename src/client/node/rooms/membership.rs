@@ -22,7 +22,7 @@ pub struct Membership {
     pub topic: String,
     /// By which changes members are in, or were.
     pub grants: BTreeMap<Hash, Grant>,
-    /// The same changes, in their order, by whom they let in.
+    /// The same changes, in their order, by the account that they let in.
     grants_by_key: BTreeMap<PublicKey, Vec<Hash>>,
     /// The changes after which no other one comes.
     pub tips: Vec<Hash>,

@@ -26,8 +26,8 @@ fn give(net: &mut Net, from: usize, to: usize) {
     net.act(from, |rooms, cx| rooms.give(cx, ROOM, key).unwrap().unwrap());
 }
 
-fn kick(net: &mut Net, by: usize, whom: usize) -> Result<(), Refusal> {
-    let key = net.key(whom);
+fn kick(net: &mut Net, by: usize, other: usize) -> Result<(), Refusal> {
+    let key = net.key(other);
     net.act(by, |rooms, cx| rooms.kick(cx, ROOM, key).unwrap())
 }
 
