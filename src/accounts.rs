@@ -144,7 +144,7 @@ pub enum Change {
         #[n(2)]
         now: i64,
     },
-    /// A user logs in, moves or meets strangers otherwise.
+    /// A user logs in, or the session is otherwise than before.
     #[n(1)]
     LogIn {
         #[n(0)]
@@ -268,13 +268,23 @@ pub enum Change {
         #[n(1)]
         now: i64,
     },
+    /// A user moves or meets strangers otherwise, in the session that was there before.
+    #[n(15)]
+    Move {
+        #[n(0)]
+        user: UserId,
+        #[n(1)]
+        registration: Registration,
+        #[n(2)]
+        now: i64,
+    },
 }
 
 impl Change {
     /// Whether a discovery that is alone has to keep it.
     pub const fn is_kept_alone(&self) -> bool {
         match self {
-            Self::AddUser { .. } | Self::LogIn { .. } | Self::LogOut { .. } => true,
+            Self::AddUser { .. } | Self::LogIn { .. } | Self::Move { .. } | Self::LogOut { .. } => true,
             Self::AddConnection { .. } | Self::RemoveConnection { .. } => true,
             Self::SetRequest { .. } | Self::RemoveRequest { .. } => true,
             Self::AddRefusal { .. } | Self::RemoveRefusal { .. } | Self::ReleaseName { .. } => true,

@@ -387,9 +387,7 @@ impl Turn<'_> {
         if differs && let Err(code) = self.can_save() {
             return self.refuse(session, code, Some(&wanted.name));
         }
-        let told_before = self.whereabouts(user).map(|(_, reach)| reach);
-        let was_online = told_before.is_some();
-        let elsewhere = told_before.is_some_and(|before| before.differs_for_contacts(&presence.reach));
+        let told_before = self.whereabouts(user).map(|(_, reach)| reach.clone());
         self.sessions.set_reach(session, presence.reach.clone());
         let is_new = held != Some(session);
         let mates: Vec<_> = if is_new { self.mates_of(user).collect() } else { Vec::new() };
@@ -412,14 +410,7 @@ impl Turn<'_> {
         }
         self.welcome(session, user);
         self.tell_each(mates, user);
-        let has_moved =
-            elsewhere || (registration.address, registration.observed) != (last.address, last.observed);
-        if !was_online || has_moved {
-            self.tell_contacts(user);
-        }
-        if !was_online || differs {
-            self.tell_askers(user, registration.strangers != last.strangers);
-        }
+        self.tell_moved(user, last, told_before.as_ref());
     }
 
     /// Ends a session. If a user holds it, the user is offline from now on.

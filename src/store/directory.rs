@@ -106,11 +106,13 @@ impl Directory {
                     now
                 ],
             ),
-            Change::LogIn { user, registration: Registration { address, observed, strangers }, now, .. } => self
-                .run(
+            Change::LogIn { user, registration, now, .. } | Change::Move { user, registration, now } => {
+                let Registration { address, observed, strangers } = registration;
+                self.run(
                     "UPDATE users SET address = ?2, observed = ?3, strangers = ?4, seen = ?5 WHERE id = ?1",
                     params![user, address.to_string(), observed.to_string(), number(*strangers), now],
-                ),
+                )
+            }
             Change::LogOut { user, now, .. } => {
                 self.run("UPDATE users SET seen = ?2 WHERE id = ?1", params![user, now])
             }

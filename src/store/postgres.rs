@@ -48,6 +48,8 @@ const LOAD_WITHIN: Duration = Duration::from_secs(300);
 /// Each so many turns, old ones are removed.
 const PRUNED_EVERY: i64 = 64;
 
+const BEGIN: &str = "BEGIN";
+const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 const GIVE: &str = "
     WITH turn AS (
         INSERT INTO turns (n, id, after, node, at, changes) VALUES ($1, $2, $3, $4::bigint, clock_timestamp(), $5))
@@ -225,24 +227,25 @@ impl Postgres {
         Ok(all)
     }
 
-    /// The turns since the last one. What is in `begin` is done before.
-    fn news(&mut self, begin: Option<&str>) -> Result<Vec<Turn>, Problem> {
+    /// The turns since the last one. Begins this node's turn before, if that is wanted.
+    fn news(&mut self, begins_turn: bool) -> Result<Vec<Turn>, Problem> {
         let deadline = Instant::now() + CALL_WITHIN;
         self.settle(deadline)?;
         let last = self.last.ok_or(Problem::Broken(0))?;
         let (own, is_added) = (self.node.unwrap_or_default(), self.is_added);
         let (turns, last, is_added) = self.ask(deadline, async |database| {
-            let (lost, turns) = (database.prepared(read::LOST).await?, database.prepared(read::TURNS).await?);
-            let (node, number) = ([&own as _], [&last.number as _]);
+            let (begin, lock) = (database.prepared(BEGIN).await?, database.prepared(LOCK).await?);
+            let turns = database.prepared(read::TURNS).await?;
+            let (key, place) = ([&TURN_LOCK as _], [&last.number as _, &own as _]);
             let asked = join3(
-                OptionFuture::from(begin.map(|begin| database.batch_execute(begin))),
-                database.query(&turns, &number),
-                database.query_opt(&lost, &node),
+                OptionFuture::from(begins_turn.then(|| database.execute(&begin, &[]))),
+                OptionFuture::from(begins_turn.then(|| database.execute(&lock, &key))),
+                database.query(&turns, &place),
             );
-            let (begun, turns, lost) = asked.await;
+            let (begun, locked, turns) = asked.await;
             begun.transpose()?;
-            let (turns, last) = read::follow(last, &turns?)?;
-            let lost: Option<bool> = lost?.map(|row| read::get(&row, 0)).transpose()?;
+            locked.transpose()?;
+            let (turns, last, lost) = read::follow(last, &turns?)?;
             let added = |change: &Change| matches!(change, Change::AddNode { node: it } if it.id == own);
             let is_added = is_added || turns.iter().any(|turn| turn.changes.iter().any(added));
             match lost {
@@ -339,7 +342,7 @@ impl Ledger for Postgres {
     }
 
     fn take(&mut self) -> Result<Vec<Turn>, Trouble<PostgresError>> {
-        let news = self.news(Some(&format!("BEGIN; SELECT pg_advisory_xact_lock({TURN_LOCK})")));
+        let news = self.news(true);
         self.in_turn = news.is_ok();
         news.map_err(|problem| self.trouble(problem))
     }
@@ -363,7 +366,7 @@ impl Ledger for Postgres {
     }
 
     fn read(&mut self) -> Result<Vec<Turn>, Trouble<PostgresError>> {
-        let news = self.news(None);
+        let news = self.news(false);
         news.map_err(|problem| self.trouble(problem))
     }
 }

@@ -63,8 +63,13 @@ impl Changes {
         let other = self.one(&kept.accounts).map(|other| other.id).filter(|other| *other != user);
         Some(match kind {
             25..40 => {
-                let (registration, anew) = (self.registration(), self.rng.bool());
-                Change::LogIn { user, registration, presence: self.presence(), anew, now }
+                let registration = self.registration();
+                match self.rng.u8(0..3) {
+                    0 => Change::Move { user, registration, now },
+                    anew => {
+                        Change::LogIn { user, registration, presence: self.presence(), anew: anew == 1, now }
+                    }
+                }
             }
             40..50 => {
                 let Presence { node, session, .. } = self.held(&kept, user);

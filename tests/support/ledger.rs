@@ -80,6 +80,11 @@ impl Rows {
                     }
                 }
             }
+            Change::Move { user, registration, .. } => {
+                if let Some(account) = self.accounts.get_mut(&user) {
+                    account.registration = registration;
+                }
+            }
             Change::LogOut { user, node, session, .. } => {
                 let holds = |it: &Presence| (it.node, it.session) == (node, session);
                 if self.presences.get(&user).is_some_and(holds) {

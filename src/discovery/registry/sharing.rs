@@ -117,14 +117,19 @@ impl Turn<'_> {
         let Some(&Account { id, registration: last, .. }) = self.users.get(user) else {
             return;
         };
-        let news = last != registration || self.presences.of(user) != Some(&presence);
-        if news && self.saving == Saving::Available {
-            self.presences.set(user, presence.clone());
-            if anew {
-                self.mates.forget_kept(user);
-            }
-            self.change(Change::LogIn { user: id, registration, presence, anew, now: self.now.wall });
+        let is_held = self.presences.of(user) == Some(&presence);
+        if self.saving == Saving::Unavailable || (is_held && registration == last) {
+            return;
         }
+        let now = self.now.wall;
+        if is_held {
+            return self.change(Change::Move { user: id, registration, now });
+        }
+        self.presences.set(user, presence.clone());
+        if anew {
+            self.mates.forget_kept(user);
+        }
+        self.change(Change::LogIn { user: id, registration, presence, anew, now });
     }
 
     /// Has it saved that a session of this node is over. Until that is possible the ledger says otherwise.
@@ -184,6 +189,9 @@ impl Turn<'_> {
             Change::AddUser { account, presence, .. } => self.user_added(account, presence),
             Change::LogIn { user, registration, presence, anew, .. } => {
                 self.with(*user, |turn, user| turn.logged_in(user, *registration, presence, *anew));
+            }
+            Change::Move { user, registration, .. } => {
+                self.with(*user, |turn, user| turn.moved(user, *registration));
             }
             Change::LogOut { user, node, session, .. } => {
                 self.with(*user, |turn, user| {
@@ -272,8 +280,7 @@ impl Turn<'_> {
         let Some(last) = self.users.get(user).map(|account| account.registration) else {
             return;
         };
-        let reach = |turn: &Self| turn.whereabouts(user).map(|(_, reach)| reach.clone());
-        let before = reach(self);
+        let before = self.whereabouts(user).map(|(_, reach)| reach.clone());
         let mates: Vec<_> = if anew { self.mates_of(user).collect() } else { Vec::new() };
         self.users.register(user, registration);
         self.presences.set(user, presence.clone());
@@ -282,14 +289,16 @@ impl Turn<'_> {
         }
         self.displace(user, presence);
         self.tell_each(mates, user);
-        let has_moved = (registration.address, registration.observed) != (last.address, last.observed)
-            || before.as_ref().is_none_or(|before| before.differs_for_contacts(&presence.reach));
-        if has_moved {
-            self.tell_contacts(user);
-        }
-        if before.is_none() || registration != last {
-            self.tell_askers(user, registration.strangers != last.strangers);
-        }
+        self.tell_moved(user, last, before.as_ref());
+    }
+
+    fn moved(&mut self, user: UserIndex, registration: Registration) {
+        let Some(last) = self.users.get(user).map(|account| account.registration) else {
+            return;
+        };
+        let reach = self.whereabouts(user).map(|(_, reach)| reach.clone());
+        self.users.register(user, registration);
+        self.tell_moved(user, last, reach.as_ref());
     }
 
     /// A session that the user holds here is over, for the user holds another one at another node.

@@ -45,6 +45,22 @@ impl Turn<'_> {
         self.tell_each(contacts, user);
     }
 
+    /// Tells of a user who has registered what is new to each. `before` is what the session before had said, if the user was
+    /// online.
+    pub(super) fn tell_moved(&mut self, user: UserIndex, last: Registration, before: Option<&Reach>) {
+        let Some(&Account { registration, .. }) = self.users.get(user) else {
+            return;
+        };
+        let reach = self.whereabouts(user).map(|(_, reach)| reach);
+        let differs = before.zip(reach).is_none_or(|(before, now)| before.differs_for_contacts(now));
+        if differs || (registration.address, registration.observed) != (last.address, last.observed) {
+            self.tell_contacts(user);
+        }
+        if before.is_none() || registration != last {
+            self.tell_askers(user, registration.strangers != last.strangers);
+        }
+    }
+
     /// Tells those who have asked for a user, if they may see more than that there is one, or could before.
     pub(super) fn tell_askers(&mut self, user: UserIndex, could_before: bool) {
         if could_before || self.users.get(user).is_some_and(is_seen_by_strangers) {

@@ -101,6 +101,7 @@ impl<'c> Rows<'c> {
                     self.part(*user);
                 }
             }
+            Change::Move { user, registration, now } => self.move_user(*user, *registration, *now),
             Change::LogOut { user, node, session, now } => {
                 self.see(*user, *now);
                 match self.sessions.get(user) {

@@ -15,12 +15,11 @@ use crate::accounts::{Account, Change, Node, NodeId, Presence, Registration, Req
 use crate::protocol::PublicKey;
 use crate::store::directory::strangers;
 
-/// The turn with that number and those after it, the first one without its changes.
-pub const TURNS: &str =
-    "SELECT n, id, after, node, CASE WHEN n > $1 THEN changes END FROM turns WHERE n >= $1 ORDER BY n";
-
-/// Whether that node is lost; no row if it is not there.
-pub const LOST: &str = "SELECT lost FROM nodes WHERE id = $1";
+/// The turn with that number and those after it, the first one without its changes. Each with whether that node is lost,
+/// which is null if it is not there.
+pub const TURNS: &str = "
+    SELECT n, id, after, node, CASE WHEN n > $1 THEN changes END, (SELECT lost FROM nodes WHERE nodes.id = $2)
+    FROM turns WHERE n >= $1 ORDER BY n";
 
 /// A turn that has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +28,9 @@ pub struct Mark {
     pub id: TurnId,
 }
 
-/// The turns after the one that was seen last, if all of them follow each other.
-pub fn follow(mut last: Mark, rows: &[Row]) -> Result<(Vec<Turn>, Mark), Problem> {
+/// The turns after the one that was seen last, if all of them follow each other, and whether the node is lost, if it is
+/// there.
+pub fn follow(mut last: Mark, rows: &[Row]) -> Result<(Vec<Turn>, Mark, Option<bool>), Problem> {
     let broken = |last: Mark| Problem::Broken(last.number);
     let (first, rows) = rows.split_first().ok_or_else(|| broken(last))?;
     if (get::<i64>(first, 0)?, id(first, 1)?) != (last.number, last.id) {
@@ -45,7 +45,7 @@ pub fn follow(mut last: Mark, rows: &[Row]) -> Result<(Vec<Turn>, Mark), Problem
         last = Mark { number: turn.number, id: turn.id };
         turns.push(turn);
     }
-    Ok((turns, last))
+    Ok((turns, last, get(first, 5)?))
 }
 
 fn changes(row: &Row) -> Result<Vec<Change>, Problem> {

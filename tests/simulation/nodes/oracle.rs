@@ -119,6 +119,11 @@ impl World {
                 }
                 Ok(())
             }
+            Change::Move { user, .. } => match rows.presences.get(user) {
+                Some(presence) if presence.node == id => Ok(()),
+                Some(_) => Err("the session is not the node's".into()),
+                None => Err("no such user, or one who is offline".into()),
+            },
             Change::AddConnection { one, other, .. } | Change::RemoveConnection { one, other } => {
                 both(*one, *other)
             }

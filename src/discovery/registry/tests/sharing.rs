@@ -95,6 +95,23 @@ fn what_one_node_does_is_what_another_one_has() {
 }
 
 #[test]
+fn a_move_within_a_session_is_no_new_session() {
+    let (mut here, mut there) = (Node::new(), Node::new());
+    here.log_in(1, 1, "alice", Saving::Available);
+    there.registry = Registry::new(OTHER, here.registry.snapshot(), limits(9, false));
+    there.log_in(2, 2, "bob", Saving::Available);
+    there.apply(&[Change::AddConnection { one: 1, other: 2, now: 1 }]);
+    here.changes.clear();
+    here.say(1, register("alice", 1001), Saving::Available);
+    let registration = here.registry.snapshot().accounts[0].registration;
+    assert_eq!(registration.address.port(), 1001);
+    assert_eq!(here.changes, [Change::Move { user: 1, registration, now: 1_000_000 }]);
+    assert_eq!(about(&there.apply(&here.changes), "alice"), 1);
+    assert_eq!(there.registry.snapshot().accounts[0].registration, registration);
+    assert_eq!(about(&there.apply(&here.changes), "alice"), 0, "nothing is new");
+}
+
+#[test]
 fn what_is_said_of_mates_while_nothing_can_be_saved_is_announced() {
     let mut node = Node::new();
     node.log_in(1, 1, "alice", Saving::Available);
