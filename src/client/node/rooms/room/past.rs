@@ -41,18 +41,22 @@ impl Room {
         active().filter(|(rank, _)| Some(*rank) == highest).map(|(_, grant)| grant).collect()
     }
 
-    /// The grants by which a member has written and is not in.
+    /// The grants by which a member had joined and is not in.
     pub fn former_grants<'a>(
         &'a self,
         key: PublicKey,
         current: &'a [(Hash, &Grant)],
     ) -> impl Iterator<Item = &'a Grant> {
         let all = self.membership.grants.iter().filter(move |(hash, grant)| {
-            // What this member has written, it may have had to drop.
-            let has_written =
-                |chain: &Chain| chain.row.name.grant == **hash && (chain.row.number > 0 || key == self.own);
+            let has_joined = |chain: &Chain| {
+                let row = &chain.row;
+                // What this member has written, it may have had to drop.
+                let has_written = row.number > 0 || key == self.own;
+                let has_declined = row.number == 1 && row.ended;
+                row.name.grant == **hash && has_written && !has_declined
+            };
             let is_current = current.iter().any(|(it, _)| it == *hash);
-            grant.key == key && !is_current && self.chains_of(key).any(has_written)
+            grant.key == key && !is_current && self.chains_of(key).any(has_joined)
         });
         all.map(|(_, grant)| grant)
     }

@@ -133,3 +133,28 @@ fn what_a_declined_invitation_leaves_out_comes_by_a_later_one() {
     net.decline_and_join(BOB);
     assert_eq!(net.history(BOB), ["one"]);
 }
+
+#[test]
+fn what_was_final_for_a_declined_invitation_is_not_by_a_later_one() {
+    let mut net = Net::new(3);
+    net.part(CAROL);
+    net.say(CAROL, "one");
+    (0..3).for_each(|_| net.say(ALICE, "two"));
+    net.kick(BOB);
+    net.part(BOB);
+    net.link(ALICE, CAROL);
+    net.later(3_000);
+    let before = net.room(BOB).settled();
+    assert!(net.is_settled(ALICE) && net.room(ALICE).settled() > before);
+    net.decline(BOB);
+    net.cut(ALICE, BOB);
+    net.invite_only(BOB, true);
+    let says = RoomSays::Changes(net.room(ALICE).changes.values().cloned().collect());
+    net.hear(BOB, ALICE, &AboutRoom { room: net.room(ALICE).key(), says });
+    net.join(BOB);
+    assert_eq!(net.room(BOB).settled(), before, "what Carol has said is still to come");
+    net.link(ALICE, BOB);
+    net.later(10_000);
+    assert!(net.is_settled(BOB), "{}", net.explain(BOB));
+    assert_eq!(net.history(BOB), net.history(ALICE));
+}
