@@ -593,17 +593,19 @@ impl World {
             let member = &mut self.members[number];
             member.epoch = self.rng.u64(..);
             member.rooms = Some(rooms);
+            let mut again = Vec::new();
             for input in inputs {
                 match input {
                     // What both sides may not agree on is found out over new links.
                     Input::Hear(from, about) if about.says.must_be_saved() => self.cut(number, from, 0),
                     Input::Linked(other) => self.cut(number, other, 0),
-                    Input::Unlinked(_) | Input::Low(_) => {
-                        self.members[number].inbox.push_back((now, input));
-                    }
+                    Input::Unlinked(_) | Input::Low(_) => again.push((now, input)),
                     _ => {}
                 }
             }
+            // Before what has come since: an old link that is gone must not pass for the new one.
+            let inbox = &mut self.members[number].inbox;
+            again.into_iter().rev().for_each(|input| inbox.push_front(input));
             return;
         }
         journal.commit().unwrap();
