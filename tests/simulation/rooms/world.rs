@@ -119,6 +119,8 @@ pub struct Plan {
     pub gone: Option<usize>,
     /// One member says more than the others may have to keep, to one who alone hears it.
     pub flood: bool,
+    /// A member comes back from a backup, owns the room and removes the owner before it.
+    pub succession: bool,
 }
 
 pub struct World {
@@ -156,6 +158,7 @@ impl World {
             long: rng.u32(0..5) == 0,
             gone: None,
             flood: false,
+            succession: false,
         };
         // Drawn apart, so that the rest of what a seed means stays.
         let mut apart = Rng::with_seed(seed ^ 0x6c69_6172);
@@ -251,6 +254,9 @@ impl World {
         liars::begin(self);
         if self.plan.flood {
             return super::mutation::flood(self);
+        }
+        if self.plan.succession {
+            return super::mutation::succeed(self);
         }
         let (mut fault, mut word) = (self.now, self.now);
         let end = self.now + self.plan.duration;
