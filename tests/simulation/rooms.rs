@@ -28,7 +28,7 @@ const ORDINARY: u64 = 14;
 
 /// The broken law that is asked for.
 fn asked() -> Option<Mutation> {
-    seeds::asked(Mutation::ALL.into_iter().chain([Mutation::Flood, Mutation::Nothing]))
+    seeds::asked(Mutation::ALL.into_iter().chain([Mutation::Flood, Mutation::Succession, Mutation::Nothing]))
 }
 
 /// Whether members lie.
@@ -83,4 +83,9 @@ fn small_rooms_break_no_law() {
 #[test]
 fn a_flood_waits_at_its_author() {
     assert_eq!(run(0, Some(Mutation::Flood), false).problem, None);
+}
+
+#[test]
+fn a_former_owner_stays_until_the_others_have_answered() {
+    assert_eq!(run(0, Some(Mutation::Succession), false).problem, None);
 }

@@ -6,6 +6,7 @@ use peerchat::protocol::room::{
 };
 use rusqlite::OptionalExtension;
 
+use super::super::snapshot::Snapshot;
 use super::liars::{Lie, end_of};
 use super::world::{ALL_LINKED, Command, Input, Plan, World};
 
@@ -34,6 +35,8 @@ pub enum Mutation {
     Unasked,
     /// 6: A member does not hear that others are removed.
     RemovalUnheard,
+    /// 6: A new owner removes the one before without having heard which settlements the others know.
+    RemovedUnasked,
     /// 6, 11: Entries go to members who were removed.
     RemovedServed,
     /// 7: A restored owner uses the numbers of its changes again.
@@ -54,6 +57,8 @@ pub enum Mutation {
     NoFloor,
     /// None is, in the room in which one member says more than the others may have to keep.
     Flood,
+    /// None is, where the new owner of a room has lost what the one before has settled.
+    Succession,
     /// None is.
     Nothing,
 }
@@ -73,7 +78,7 @@ const TEXT: usize = 30_000;
 const TEXTS: usize = 640;
 
 impl Mutation {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ShowBeforeCommit,
         Self::SayBeforeCommit,
         Self::TakenTwice,
@@ -85,6 +90,7 @@ impl Mutation {
         Self::SettledEarly,
         Self::Unasked,
         Self::RemovalUnheard,
+        Self::RemovedUnasked,
         Self::RemovedServed,
         Self::ChangeReused,
         Self::SameEpoch,
@@ -110,6 +116,7 @@ impl Mutation {
             Self::Unmated => plan.members = 5,
             Self::NotRelayed => plan.members = ALL_LINKED + 2,
             Self::Unbounded | Self::Flood => (plan.members, plan.flood) = (FLOODED, true),
+            Self::RemovedUnasked | Self::Succession => (plan.members, plan.succession) = (3, true),
             Self::ProofsUnsaid => plan.members = plan.members.max(4),
             _ => {}
         }
@@ -148,6 +155,55 @@ pub fn flood(world: &mut World) -> Result<(), String> {
     }
     super::check::bounds(world, 2, 1)?;
     world.peace()
+}
+
+/// A member that has lost the last settlements owns the room, and tries to remove the owner that has made them before it
+/// has heard of them.
+pub fn succeed(world: &mut World) -> Result<(), String> {
+    let (former, heir, other) = (0, 1, 2);
+    let room = world.members[former].rooms.as_ref().unwrap().iter().next().unwrap().0;
+    world.run_until(world.now + 5_000)?;
+    let backup = Snapshot::take(&world.members[heir].journal);
+    for _ in 0..60 {
+        for member in [former, other] {
+            world.command(member, Command::Say(room, "x".repeat(10)));
+        }
+        world.run_until(world.now + 100)?;
+    }
+    world.run_until(world.now + 5_000)?;
+    for member in [former, other] {
+        world.partitions.insert((heir.min(member), heir.max(member)), u64::MAX);
+    }
+    world.members[heir].backups = vec![backup];
+    world.plan.restores = 100;
+    world.kill(heir);
+    world.start(heir);
+    world.plan.restores = 0;
+    world.command(former, Command::Give(room, heir));
+    world.run_until(world.now + 5_000)?;
+    // They may have died.
+    [heir, other].into_iter().for_each(|number| world.start(number));
+    let (_, known) = world.members[other].rooms.as_ref().unwrap().iter().next().unwrap();
+    let (key, changes) = (known.key(), known.changes.values().cloned().collect());
+    hears(world, heir, other, AboutRoom { room: key, says: RoomSays::Changes(changes) });
+    world.run_until(world.now + 1_000)?;
+    world.command(heir, Command::Kick(room, former));
+    world.run_until(world.now + 1_000)?;
+    if world.mutation == Some(Mutation::RemovedUnasked) {
+        world.start(heir);
+        let (_, known) = world.members[heir].rooms.as_ref().unwrap().iter().next().unwrap();
+        let asked = known.settling.asked().into_iter().collect();
+        let receipt = world.receipt(key, other, 1, asked);
+        hears(world, heir, other, AboutRoom { room: key, says: RoomSays::Receipts(vec![receipt]) });
+    }
+    world.command(heir, Command::Kick(room, former));
+    world.run_until(world.now + 1_000)?;
+    world.peace()
+}
+
+fn hears(world: &mut World, number: usize, from: usize, about: AboutRoom) {
+    let now = world.now;
+    world.members[number].inbox.push_back((now, Input::Hear(from, Box::new(about))));
 }
 
 fn is_removal(change: &Change) -> bool {

@@ -119,6 +119,8 @@ pub struct Plan {
     pub gone: Option<usize>,
     /// One member says more than the others may have to keep, to one who alone hears it.
     pub flood: bool,
+    /// A member comes back from a backup, owns the room and removes the owner before it.
+    pub succession: bool,
 }
 
 pub struct World {
@@ -156,6 +158,7 @@ impl World {
             long: rng.u32(0..5) == 0,
             gone: None,
             flood: false,
+            succession: false,
         };
         // Drawn apart, so that the rest of what a seed means stays.
         let mut apart = Rng::with_seed(seed ^ 0x6c69_6172);
@@ -251,6 +254,9 @@ impl World {
         liars::begin(self);
         if self.plan.flood {
             return super::mutation::flood(self);
+        }
+        if self.plan.succession {
+            return super::mutation::succeed(self);
         }
         let (mut fault, mut word) = (self.now, self.now);
         let end = self.now + self.plan.duration;
@@ -593,17 +599,19 @@ impl World {
             let member = &mut self.members[number];
             member.epoch = self.rng.u64(..);
             member.rooms = Some(rooms);
+            let mut again = Vec::new();
             for input in inputs {
                 match input {
                     // What both sides may not agree on is found out over new links.
                     Input::Hear(from, about) if about.says.must_be_saved() => self.cut(number, from, 0),
                     Input::Linked(other) => self.cut(number, other, 0),
-                    Input::Unlinked(_) | Input::Low(_) => {
-                        self.members[number].inbox.push_back((now, input));
-                    }
+                    Input::Unlinked(_) | Input::Low(_) => again.push((now, input)),
                     _ => {}
                 }
             }
+            // Before what has come since: an old link that is gone must not pass for the new one.
+            let inbox = &mut self.members[number].inbox;
+            again.into_iter().rev().for_each(|input| inbox.push_front(input));
             return;
         }
         journal.commit().unwrap();

@@ -193,6 +193,7 @@ impl Peers {
         }
         self.pulls.clear();
         self.tries.clear();
+        self.relays.clear();
         self.wake = Some(Instant::START);
     }
 

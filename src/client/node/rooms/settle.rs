@@ -243,6 +243,8 @@ impl Room {
         let Some(before) = self.settled_before().filter(|it| it.place > self.row.settled) else {
             return Ok(());
         };
+        // One who has forgotten that it had joined may still get what was left out then.
+        self.skip_past(journal)?;
         self.row.settled = before.place;
         self.row.settlement = Some(before.mark);
         let own = self.own;

@@ -82,8 +82,8 @@ impl Net {
         self.act(other, |rooms, cx| rooms.join(cx, ROOM, epoch).unwrap().unwrap());
     }
 
-    /// A member that is linked with no one is invited to what is said from now on, declines, and then joins for all.
-    fn decline_and_join(&mut self, who: usize) {
+    /// A member that is linked with no one is invited to what is said from now on, and declines.
+    fn decline(&mut self, who: usize) {
         self.invite_only(who, false);
         self.link(ALICE, who);
         let says = RoomSays::Have(Have { joined: true, ..Have::default() });
@@ -91,6 +91,11 @@ impl Net {
         self.hear(who, ALICE, &about);
         self.act(who, |rooms, cx| rooms.leave(cx, ROOM).unwrap().unwrap());
         self.later(3_000);
+    }
+
+    /// The same, and then it joins for all.
+    fn decline_and_join(&mut self, who: usize) {
+        self.decline(who);
         self.invite(who);
         self.later(10_000);
     }

@@ -41,20 +41,32 @@ impl Room {
         active().filter(|(rank, _)| Some(*rank) == highest).map(|(_, grant)| grant).collect()
     }
 
-    /// The grants by which a member has written and is not in.
+    /// The grants by which a member had joined and is not in.
     pub fn former_grants<'a>(
         &'a self,
         key: PublicKey,
         current: &'a [(Hash, &Grant)],
     ) -> impl Iterator<Item = &'a Grant> {
         let all = self.membership.grants.iter().filter(move |(hash, grant)| {
-            // What this member has written, it may have had to drop.
-            let has_written =
-                |chain: &Chain| chain.row.name.grant == **hash && (chain.row.number > 0 || key == self.own);
+            let has_joined = |chain: &Chain| {
+                let row = &chain.row;
+                let has_declined = row.number == 1 && row.ended;
+                // What this member has written, it may have had to drop.
+                let has_dropped = || row.number == 0 && key == self.own && self.has_skipped(grant);
+                row.name.grant == **hash && (row.number > 0 && !has_declined || has_dropped())
+            };
             let is_current = current.iter().any(|(it, _)| it == *hash);
-            grant.key == key && !is_current && self.chains_of(key).any(has_written)
+            grant.key == key && !is_current && self.chains_of(key).any(has_joined)
         });
         all.map(|(_, grant)| grant)
+    }
+
+    /// Whether nothing of what was written before a grant is still to come.
+    fn has_skipped(&self, grant: &Grant) -> bool {
+        grant.past.iter().all(|(name, past)| {
+            let here = self.named(*name, 0).and_then(|id| self.chains.get(&id));
+            here.is_some_and(|chain| chain.row.number >= past.mark.number.min(self.limit(*name)))
+        })
     }
 
     /// Up to where a member does not get a chain, for it was written before any change by which it is in.
@@ -125,8 +137,10 @@ impl Room {
 
     /// This account is in by another change than before: what was written in between is with the others.
     pub fn skip_past(&mut self, journal: &Journal) -> Result<()> {
-        let names: BTreeSet<ChainName> =
-            self.grants_of(self.own).iter().flat_map(|(_, grant)| grant.past.keys().copied()).collect();
+        let grants = self.grants_of(self.own);
+        let current = grants.iter().map(|(_, grant)| *grant);
+        let all = current.chain(self.former_grants(self.own, &grants));
+        let names: BTreeSet<ChainName> = all.flat_map(|grant| grant.past.keys().copied()).collect();
         let past: Vec<Past> = names.iter().filter_map(|name| self.past_in(self.own, *name)).collect();
         for past in past {
             let Some(id) = self.chain(journal, past.mark.chain, 0)? else {

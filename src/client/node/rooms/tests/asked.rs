@@ -133,3 +133,88 @@ fn what_a_declined_invitation_leaves_out_comes_by_a_later_one() {
     net.decline_and_join(BOB);
     assert_eq!(net.history(BOB), ["one"]);
 }
+
+/// Bob was removed, and lacks some of what is final now. Returns up to where it was when he had heard last, and his journal.
+fn bob_lacks_what_is_final(net: &mut Net) -> (u64, Journal) {
+    net.part(CAROL);
+    net.say(CAROL, "one");
+    (0..3).for_each(|_| net.say(ALICE, "two"));
+    let backup = copy(net, BOB);
+    net.kick(BOB);
+    net.part(BOB);
+    net.link(ALICE, CAROL);
+    net.later(3_000);
+    let before = net.room(BOB).settled();
+    assert!(net.is_settled(ALICE) && net.room(ALICE).settled() > before);
+    (before, backup)
+}
+
+/// Nothing but the changes comes to Bob.
+fn bob_hears_of_changes(net: &mut Net) {
+    let says = RoomSays::Changes(net.room(ALICE).changes.values().cloned().collect());
+    net.hear(BOB, ALICE, &AboutRoom { room: net.room(ALICE).key(), says });
+}
+
+/// Bob joins for all, and what is final for him then is still to be whole: it is as far as `before`.
+fn bob_joins_for_all(net: &mut Net, before: u64) {
+    net.invite_only(BOB, true);
+    bob_hears_of_changes(net);
+    net.join(BOB);
+    assert_eq!(net.room(BOB).settled(), before, "what Carol has said is still to come");
+}
+
+fn bob_gets_all(net: &mut Net) {
+    net.link(ALICE, BOB);
+    net.later(10_000);
+    assert!(net.is_settled(BOB), "{}", net.explain(BOB));
+    assert_eq!(net.history(BOB), net.history(ALICE));
+}
+
+#[test]
+fn what_was_final_for_a_declined_invitation_is_not_by_a_later_one() {
+    let mut net = Net::new(3);
+    let (before, _) = bob_lacks_what_is_final(&mut net);
+    net.decline(BOB);
+    net.cut(ALICE, BOB);
+    bob_joins_for_all(&mut net, before);
+    bob_gets_all(&mut net);
+}
+
+#[test]
+fn it_is_not_either_where_the_owner_has_not_heard_that_it_was_declined() {
+    let mut net = Net::new(3);
+    let (before, _) = bob_lacks_what_is_final(&mut net);
+    net.invite_only(BOB, false);
+    bob_hears_of_changes(&mut net);
+    net.act(BOB, |rooms, cx| rooms.leave(cx, ROOM).unwrap().unwrap());
+    net.kick(BOB);
+    bob_joins_for_all(&mut net, before);
+    bob_gets_all(&mut net);
+}
+
+#[test]
+fn what_an_invitation_left_out_stays_so_for_who_has_forgotten_that_it_joined() {
+    let mut net = Net::new(3);
+    let (before, backup) = bob_lacks_what_is_final(&mut net);
+    net.invite_only(BOB, false);
+    net.link(ALICE, BOB);
+    net.join(BOB);
+    net.later(3_000);
+    net.kick(BOB);
+    net.part(BOB);
+    let written = Pen::of(&net, BOB).last;
+    net.restart(BOB, Some(backup));
+    bob_joins_for_all(&mut net, before);
+    let id = net.room(ALICE).named(written.chain, 0).unwrap();
+    let room = net.room(ALICE).key();
+    let run = net.act(ALICE, |rooms, cx| {
+        super::super::say::next_run(cx, rooms.get(ROOM).unwrap(), id, 0, written.number).unwrap().unwrap()
+    });
+    net.hear(BOB, ALICE, &AboutRoom { room, says: RoomSays::Run(run) });
+    net.link(ALICE, BOB);
+    net.later(10_000);
+    assert_eq!(net.history(BOB), ["two"; 3]);
+    for who in [ALICE, BOB] {
+        assert!(net.is_settled(who), "{who}: {}", net.explain(who));
+    }
+}

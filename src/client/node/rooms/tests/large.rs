@@ -1,5 +1,6 @@
 //! A room in which not all are linked with all, but each with the owner.
 
+use super::restored::copy;
 use super::*;
 
 const COUNT: usize = 18;
@@ -145,4 +146,28 @@ fn each_hears_of_an_entry_once_also_of_the_owners() {
     for who in others(|_| true) {
         assert_eq!(heard(&net)[who], before[who] + 2, "{who}: the text and the settlement");
     }
+}
+
+#[test]
+fn what_the_owner_has_lost_with_a_transaction_it_hands_on_later() {
+    let mut net = large();
+    let distant = others(|who| !net.is_linked(AUTHOR, who))[0];
+    net.say(AUTHOR, "hello");
+    net.part(distant);
+    net.later(1_000);
+    let (room, key, number) = (net.room(distant), net.key(distant), last(&net));
+    let receipts: Vec<_> = room.receipts.of(key).cloned().collect();
+    let receipts = AboutRoom { room: room.key(), says: RoomSays::Receipts(receipts) };
+    let backup = copy(&net, ALICE);
+    net.hear(ALICE, distant, &receipts);
+    assert_eq!((known(&net, ALICE, distant), known(&net, AUTHOR, distant) < number), (number, true));
+    // The disk fails.
+    let owner = &mut net.members[ALICE];
+    owner.journal = backup;
+    owner.rooms.reload(&owner.journal, owner.keypair.public()).unwrap();
+    net.later(1_000);
+    assert!(known(&net, ALICE, distant) < number);
+    net.hear(ALICE, distant, &receipts);
+    net.later(1_000);
+    assert_eq!([ALICE, AUTHOR].map(|who| known(&net, who, distant)), [number; 2]);
 }
