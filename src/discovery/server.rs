@@ -26,6 +26,9 @@ use crate::store;
 use crate::time::{Clock, Now};
 use crate::transport::{Opened, Rejected};
 
+/// How long the loop waits for nothing but a ledger that is about to answer. To be woken by each request costs more than to
+/// answer it, so those that arrive meanwhile are looked at together.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(1);
 /// The loop wakes at least this often.
 const IDLE: Duration = Duration::from_secs(60);
 /// A loop that was late by this much can't tell which sessions were silent meanwhile.
@@ -109,13 +112,17 @@ impl Server {
         questions: &Receiver<Question>,
         stopped: &Receiver<()>,
     ) -> anyhow::Result<()> {
-        let nothing = never();
+        let (nothing, unheard) = (never(), never());
         let said = self.keeper.said();
         self.introduce_itself();
         loop {
             let deadline = self.deadline();
             let more = if self.turns.is_ready() || self.turns.is_full() { &nothing } else { events };
-            let (mut asked, mut heard) = (None, None);
+            let awaited = self.turns.awaits_ledger();
+            let (mut asked, mut heard) =
+                (None, awaited.then(|| said.recv_timeout(ANSWERED_WITHIN).ok()).flatten());
+            let (said, deadline) =
+                if heard.is_some() { (&unheard, Instant::now()) } else { (&said, deadline) };
             select! {
                 recv(stopped) -> _ => return Ok(()),
                 recv(questions) -> question => asked = question.ok(),
@@ -136,16 +143,24 @@ impl Server {
             if let Some(question) = asked {
                 self.asked(question);
             }
+            // What has arrived may still get into the turn that the ledger gives.
+            if awaited {
+                self.step(woken)?;
+            }
             if let Some(said) = heard {
                 self.heard(said, woken)?;
             }
-            let mut effects = Effects::default();
-            let tick = woken >= self.grace_until;
-            self.turns.step(self.clock.now(), tick, &mut self.about, &mut effects);
-            self.go_on(effects, woken)?;
+            self.step(woken)?;
             self.connections.end_leaving(woken);
             self.notice_lateness(woken, Instant::now());
         }
+    }
+
+    fn step(&mut self, woken: Instant) -> store::Result<()> {
+        let mut effects = Effects::default();
+        let tick = woken >= self.grace_until;
+        self.turns.step(self.clock.now(), tick, &mut self.about, &mut effects);
+        self.go_on(effects, woken)
     }
 
     fn deadline(&self) -> Instant {

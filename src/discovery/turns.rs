@@ -186,6 +186,11 @@ impl Turns {
         }
     }
 
+    /// Whether the ledger is about to answer.
+    pub const fn awaits_ledger(&self) -> bool {
+        matches!(self.state, State::Reading(_) | State::Asked(_) | State::Giving(_))
+    }
+
     /// Whether a turn was given of which the ledger has not said anything.
     pub const fn is_giving(&self) -> bool {
         matches!(self.state, State::Giving(_))
