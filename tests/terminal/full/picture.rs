@@ -99,8 +99,8 @@ fn found_a_room(alice: &mut Terminal, others: &mut [&mut Client]) {
 fn comparable(row: &str) -> String {
     let digits = row.replace(|c: char| c.is_ascii_digit(), "0");
     let row = digits.trim_end();
-    match row.find("── 00 ") {
-        Some(at) => row[..at].to_owned() + "── a day",
+    match row.split_once("│── ") {
+        Some((left, _)) => format!("{left}│── a day"),
         None => row.to_owned(),
     }
 }
