@@ -167,7 +167,7 @@ impl Membership {
     }
 
     /// The grants by which a member is in, or was.
-    fn grants_of(&self, key: PublicKey) -> impl Iterator<Item = (&Hash, &Grant)> + Clone {
+    pub fn grants_of(&self, key: PublicKey) -> impl Iterator<Item = (&Hash, &Grant)> + Clone {
         let hashes = self.grants_by_key.get(&key).into_iter().flatten();
         hashes.filter_map(|hash| self.grants.get_key_value(hash))
     }

@@ -92,19 +92,23 @@ impl Room {
         let grants = self.grants_of(key);
         let mut pasts = BTreeMap::<ChainName, Past>::new();
         let current = grants.iter().map(|(_, grant)| *grant);
-        for (name, past) in current.chain(self.former_grants(key, &grants)).flat_map(|grant| &grant.past) {
-            let known = pasts.entry(*name).or_insert(*past);
+        let granted = current.chain(self.former_grants(key, &grants)).flat_map(|grant| grant.past.values());
+        let lacking = grants.iter().filter_map(|(hash, _)| self.lacking.get(&(key, *hash)));
+        let lacking = lacking.flatten().filter_map(|mark| self.past_at(key, mark));
+        for past in granted.chain(lacking) {
+            let known = pasts.entry(past.mark.chain).or_insert(*past);
             if known.mark.number < past.mark.number {
                 *known = *past;
             }
         }
-        let lacking = grants.iter().filter_map(|(hash, _)| self.lacking.get(&(key, *hash)));
-        for mark in lacking.flatten() {
-            let past = Past { mark: *mark, clock: 0, ended: false };
-            let known = pasts.entry(mark.chain).or_insert(past);
-            known.mark = known.mark.max(*mark);
-        }
         pasts
+    }
+
+    /// What a change keeps from a member up to this place, or has kept when the member was in by it. What a member says to
+    /// lack counts only so: the clock there is known, and the next entry's can be checked.
+    fn past_at(&self, key: PublicKey, mark: &Mark) -> Option<&Past> {
+        let mut pasts = self.membership.grants_of(key).filter_map(|(_, grant)| grant.past.get(&mark.chain));
+        pasts.find(|past| past.mark == *mark)
     }
 
     /// Whether an entry was written before this member came, and so is not here.
@@ -171,8 +175,8 @@ impl Room {
 
     /// The clock of the entry after which a chain is kept here.
     pub fn clock_at_base(&self, journal: &Journal, row: &ChainRow) -> Result<u64> {
-        let past = self.past_in(self.own, row.name);
-        if let Some(past) = past.filter(|past| past.mark.number == row.base && row.branch == 0) {
+        let base = Mark { chain: row.name, number: row.base, hash: row.base_hash };
+        if let Some(past) = self.past_at(self.own, &base).filter(|_| row.branch == 0) {
             return Ok(past.clock);
         }
         Ok(self.stem(journal, row)?.map_or(0, |(_, entry)| entry.clock))

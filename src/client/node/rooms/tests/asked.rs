@@ -155,6 +155,16 @@ fn bob_hears_of_changes(net: &mut Net) {
     net.hear(BOB, ALICE, &AboutRoom { room: net.room(ALICE).key(), says });
 }
 
+/// Nothing but a chain up to there comes to Bob.
+fn bob_hears_of(net: &mut Net, end: &Mark) {
+    let id = net.room(ALICE).named(end.chain, 0).unwrap();
+    let room = net.room(ALICE).key();
+    let run = net.act(ALICE, |rooms, cx| {
+        super::super::say::next_run(cx, rooms.get(ROOM).unwrap(), id, 0, end.number).unwrap().unwrap()
+    });
+    net.hear(BOB, ALICE, &AboutRoom { room, says: RoomSays::Run(run) });
+}
+
 /// Bob joins for all, and what is final for him then is still to be whole: it is as far as `before`.
 fn bob_joins_for_all(net: &mut Net, before: u64) {
     net.invite_only(BOB, true);
@@ -205,16 +215,68 @@ fn what_an_invitation_left_out_stays_so_for_who_has_forgotten_that_it_joined() {
     let written = Pen::of(&net, BOB).last;
     net.restart(BOB, Some(backup));
     bob_joins_for_all(&mut net, before);
-    let id = net.room(ALICE).named(written.chain, 0).unwrap();
-    let room = net.room(ALICE).key();
-    let run = net.act(ALICE, |rooms, cx| {
-        super::super::say::next_run(cx, rooms.get(ROOM).unwrap(), id, 0, written.number).unwrap().unwrap()
-    });
-    net.hear(BOB, ALICE, &AboutRoom { room, says: RoomSays::Run(run) });
+    bob_hears_of(&mut net, &written);
     net.link(ALICE, BOB);
     net.later(10_000);
     assert_eq!(net.history(BOB), ["two"; 3]);
     for who in [ALICE, BOB] {
         assert!(net.is_settled(who), "{who}: {}", net.explain(who));
     }
+}
+
+#[test]
+fn what_follows_what_is_lacking_is_taken_by_who_has_forgotten_why_it_lacks_that() {
+    let mut net = Net::new(3);
+    let backup = copy(&net, BOB);
+    net.part(BOB);
+    net.kick(BOB);
+    net.restart(CAROL, None);
+    net.say(CAROL, "one");
+    net.part(CAROL);
+    // What he joins by first leaves that out, and is forgotten: the owner never hears that he has joined.
+    for all in [false, true] {
+        net.invite_only(BOB, all);
+        bob_hears_of_changes(&mut net);
+        net.join(BOB);
+        if !all {
+            net.kick(BOB);
+            bob_hears_of_changes(&mut net);
+        }
+    }
+    net.link(ALICE, BOB);
+    net.later(3_000);
+    net.part(BOB);
+    let join = Pen::of(&net, BOB).last;
+    net.restart(BOB, Some(backup));
+    bob_hears_of_changes(&mut net);
+    net.join(BOB);
+    bob_hears_of(&mut net, &join);
+    let two = Pen::of(&net, CAROL).write(&["two"]);
+    net.hear(ALICE, CAROL, &two);
+    net.link(ALICE, BOB);
+    net.later(10_000);
+    assert_eq!(net.history(BOB), ["two"]);
+    assert_eq!(net.state(BOB, CAROL), Some(State::Joined));
+}
+
+#[test]
+fn the_clock_where_a_chain_begins_is_known_after_a_later_invitation() {
+    let mut net = Net::new(3);
+    for text in ["one", "two"] {
+        net.kick(BOB);
+        if text == "one" {
+            net.say(CAROL, "left out");
+        }
+        net.later(3_000);
+        net.invite_only(BOB, false);
+        net.join(BOB);
+        net.say(CAROL, text);
+        net.later(3_000);
+    }
+    let room = net.room(BOB);
+    let row = &room.chains_of(net.key(CAROL)).next().unwrap().row;
+    assert!(0 < row.base && row.base < room.past_of(room.own, row.name));
+    let base = Mark { chain: row.name, number: row.base, hash: row.base_hash };
+    let clock = standing(&net, ALICE, &base).unwrap().clock;
+    assert_eq!(room.clock_at_base(&net.members[BOB].journal, row).unwrap(), clock);
 }
