@@ -605,8 +605,9 @@ impl World {
                     // What both sides may not agree on is found out over new links.
                     Input::Hear(from, about) if about.says.must_be_saved() => self.cut(number, from, 0),
                     Input::Linked(other) => self.cut(number, other, 0),
-                    Input::Unlinked(_) | Input::Low(_) => again.push((now, input)),
-                    _ => {}
+                    // What is decided without the disk.
+                    Input::Hear(..) | Input::Unlinked(_) | Input::Low(_) => again.push((now, input)),
+                    Input::Do(_) => {}
                 }
             }
             // Before what has come since: an old link that is gone must not pass for the new one.

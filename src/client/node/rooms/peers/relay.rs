@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::Cx;
-use super::super::room::{Room, State};
+use super::super::room::{Chain, Room, State};
 use super::super::say::{AT_ONCE, say};
 use super::super::take::MAX_AHEAD;
 use super::{GOSSIP, Peers, View};
@@ -30,6 +30,8 @@ const MUCH: u64 = MAX_AHEAD / 4;
 const GATHER: Duration = Duration::from_millis(250);
 /// How long after an entry has come the owner tells those of it who have not said to have it.
 const LACKING: Duration = Duration::from_secs(5);
+/// The same for settlements that nothing follows: members say no sooner than after `RARELY` that they have those.
+const LACKING_SETTLEMENT: Duration = RARELY.saturating_add(LACKING);
 /// About how many bytes of receipts stand in one message, unless a single one is longer.
 const RECEIPTS_AT_ONCE: usize = 24 * 1024;
 
@@ -39,19 +41,21 @@ pub struct Relay {
     /// Receipts that go to authors, and when.
     receipts: BTreeMap<PublicKey, BTreeSet<ReceiptName>>,
     hand_on: Instant,
-    /// When those who lack something are told what there is.
+    /// When those who lack something are told what there is but settlements, and when all that there is.
     tell: Instant,
+    tell_all: Instant,
 }
 
 impl Default for Relay {
     fn default() -> Self {
-        Self { receipts: BTreeMap::new(), hand_on: Instant::NEVER, tell: Instant::NEVER }
+        let [hand_on, tell, tell_all] = [Instant::NEVER; 3];
+        Self { receipts: BTreeMap::new(), hand_on, tell, tell_all }
     }
 }
 
 impl Relay {
     pub fn due(&self) -> Instant {
-        self.hand_on.min(self.tell)
+        self.hand_on.min(self.tell).min(self.tell_all)
     }
 }
 
@@ -150,6 +154,7 @@ impl Peers {
         if is_large && is_owner && (!room.taken.is_empty() || room.written.iter().any(new)) {
             let relay = self.relays.entry(room.row.id).or_default();
             relay.tell = relay.tell.min(cx.now.mono + LACKING);
+            relay.tell_all = relay.tell_all.min(cx.now.mono + LACKING_SETTLEMENT);
         }
     }
 
@@ -159,12 +164,15 @@ impl Peers {
             return;
         };
         let now = cx.now.mono;
-        let tell = relay.tell <= now;
+        let [tell, tell_all] = [&mut relay.tell, &mut relay.tell_all].map(|due| {
+            let is_due = *due <= now;
+            if is_due {
+                *due = Instant::NEVER;
+            }
+            is_due
+        });
         let hand_on =
             if relay.hand_on <= now { std::mem::take(&mut relay.receipts) } else { BTreeMap::new() };
-        if tell {
-            relay.tell = Instant::NEVER;
-        }
         if relay.hand_on <= now {
             relay.hand_on = Instant::NEVER;
         }
@@ -178,13 +186,15 @@ impl Peers {
                 receipts.filter(|receipt| super::may_know(room, author, receipt)).cloned().collect();
             say_receipts(cx, author, room, receipts);
         }
-        if tell {
-            self.tell_lacking(cx, room);
+        if tell_all {
+            self.tell_lacking(cx, room, |chain| chain.signed.number);
+        } else if tell {
+            self.tell_lacking(cx, room, Chain::said);
         }
     }
 
-    /// Tells each what there is that it has not said to have, and was not sent.
-    fn tell_lacking(&mut self, cx: &mut Cx<'_>, room: &Room) {
+    /// Tells each what there is, up to an end of each chain, that it has not said to have, and was not sent.
+    fn tell_lacking(&mut self, cx: &mut Cx<'_>, room: &Room, end: fn(&Chain) -> u64) {
         for (key, peer) in &mut self.peers {
             let Some(view) =
                 peer.views.get_mut(&room.row.id).filter(|_| room.state(*key) == Some(State::Joined))
@@ -193,7 +203,7 @@ impl Peers {
             };
             let mut heads: Vec<Mark> = Vec::new();
             for chain in room.chains.values().filter(|chain| chain.row.place > room.row.settled) {
-                let (id, number) = (chain.row.id, chain.said());
+                let (id, number) = (chain.row.id, end(chain));
                 let known = view.has.get(&id).max(view.told.get(&id)).copied().unwrap_or_default();
                 if known.max(room.covered(*key, chain)) < number {
                     heads.extend(chain.head());

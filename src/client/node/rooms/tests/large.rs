@@ -131,6 +131,28 @@ fn the_owner_tells_who_lacks_something() {
 }
 
 #[test]
+fn the_owner_tells_who_lacks_its_last_settlement() {
+    let mut net = large();
+    let (owner, near) = (net.key(ALICE), [ALICE, AUTHOR].map(|who| net.key(who)));
+    let parents = net.members[ALICE].rooms.rooms.get_mut(&ROOM).unwrap().parents(owner);
+    let hears_from_another =
+        |who: usize| parents.iter().any(|(key, parent)| *key == net.key(who) && !near.contains(parent));
+    let child = others(|who| net.is_linked(AUTHOR, who) && hears_from_another(who))[0];
+    // The one who would have handed the settlement on is there, and its link is not.
+    for who in others(|who| net.is_linked(child, who)) {
+        net.cut(child, who);
+    }
+    net.say(AUTHOR, "hello");
+    net.later(6_000);
+    net.later(3_000);
+    assert_eq!(spread(&net), (COUNT as u64, true));
+    let settled = net.room(ALICE).settled();
+    assert!(net.room(child).settled() < settled);
+    seconds(&mut net, 40);
+    assert_eq!(net.room(child).settled(), settled);
+}
+
+#[test]
 fn each_hears_of_an_entry_once_also_of_the_owners() {
     let mut net = large();
     let heard = |net: &Net| net.members.iter().map(|member| member.runs).collect::<Vec<_>>();
