@@ -58,7 +58,8 @@ fn line(node: &Node, id: RoomId, said: &Said) -> Option<RoomHistoryLine> {
 fn spread(room: &Room, said: &Said) -> Spread {
     let Cursor { epoch, number } = said.id;
     let chain = room.chains_of(said.author).find(|it| it.row.name.epoch == epoch && it.row.number >= number);
-    chain.map(|chain| room.spread(chain, number, said.place <= room.settled())).unwrap_or_default()
+    let is_final = said.place <= room.settled();
+    chain.map(|chain| room.counted(chain).spread(number, is_final)).unwrap_or_default()
 }
 
 /// A text of a room that was found; it counts as delivered once another member has it.

@@ -6,30 +6,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::room::{Chain, Room, State};
+use super::room::{Room, State};
 use super::say::{AT_ONCE, say, say_all, say_chains, say_changes, say_tips};
 use super::take::run_weight;
 use super::write::Changed;
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
-use crate::protocol::room::{ChainName, Change, Hash, Have, Mark, Pull, Receipt, ReceiptName, RoomSays, Run};
+use crate::protocol::room::{ChainName, Change, Have, Pull, Receipt, ReceiptName, RoomSays, Run};
 use crate::store::Result;
 use crate::store::journal::{ChainId, RoomId};
 use crate::time::Instant;
 use relay::Relay;
+use view::View;
 
 mod pulls;
 mod receipts;
 mod relay;
 mod runs;
 mod serving;
+mod view;
 
 /// How long a peer may take to send something of a chain that it was asked for, before another one is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a chain is left alone of which nothing could be taken.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
-/// How many marks are kept of what a peer has and this side may not; honest ones have no more chains than that.
-const MAX_OFFERS: usize = 100_000;
 /// How many messages are kept of what one who is not in says to have, which may be in by changes that come.
 const MAX_SAID_OUTSIDE: usize = 16;
 /// How long receipts of others are gathered before they are handed on.
@@ -83,81 +83,6 @@ struct Peer {
     /// The rooms of whose changes it was asked, though it is not known to be in.
     asked: BTreeSet<RoomId>,
     views: BTreeMap<RoomId, View>,
-}
-
-/// What is known of what a peer has of a room.
-#[derive(Debug, Default)]
-struct View {
-    /// It has said what it has.
-    heard: bool,
-    /// It takes part, and so may ask.
-    joined: bool,
-    /// It says that it has joined.
-    says_joined: bool,
-    /// It was not in when it was greeted; what it has said to have since then.
-    outside: Option<Vec<Have>>,
-    has: BTreeMap<ChainId, u64>,
-    /// What it has and this side may not: of each chain the last mark, and all branches of one whose author breaks the
-    /// rules.
-    offers: BTreeMap<(ChainName, Hash), Mark>,
-    receipts: BTreeSet<ReceiptName>,
-    /// What is to be sent to it of each chain: after which number, and up to which.
-    serving: BTreeMap<ChainId, (u64, u64)>,
-    asked_changes: bool,
-    /// The owner hands on nothing of what it says, or it would not have told us what we don't wait for.
-    alone: bool,
-    /// Up to where it was told of chains that it lacks.
-    told: BTreeMap<ChainId, u64>,
-    /// The changes that it has named last, and from which number on it hands on chains of which more was asked.
-    tips: Vec<Hash>,
-    starts: BTreeMap<ChainName, u64>,
-}
-
-impl View {
-    /// It has more of a chain, up to this mark.
-    fn offer(&mut self, mark: &Mark, branch: Hash) {
-        let place = (mark.chain, branch);
-        if self.offers.len() < MAX_OFFERS || self.offers.contains_key(&place) {
-            self.offers.insert(place, *mark);
-        }
-    }
-
-    /// It names the changes that it knows: with others it may hand on more.
-    fn knows_changes(&mut self, tips: &[Hash]) {
-        if !tips.is_empty() && self.tips != tips {
-            self.tips = tips.to_vec();
-            self.starts.clear();
-        }
-    }
-
-    /// Whether it offers entries of a chain after this number, as far as is known.
-    fn may_hand_on(&self, name: &ChainName, after: u64) -> bool {
-        self.starts.get(name).is_none_or(|first| *first <= after + 1)
-    }
-
-    /// Whether the peer has joined, by what is here or by its own word: to be invited is not to be in.
-    fn takes_part(&self, room: &Room, peer: PublicKey) -> bool {
-        match room.state(peer) {
-            Some(State::Joined) => true,
-            Some(State::Invited) if self.says_joined => {
-                // Where nothing is known of it by that change yet.
-                let is_new = |name: &ChainName| {
-                    let begun = |chain: &Chain| chain.row.name.grant == name.grant && chain.row.number > 0;
-                    let active = room.membership.active(peer).any(|(grant, _)| *grant == name.grant);
-                    active && !room.is_forked(*name) && !room.chains_of(peer).any(begun)
-                };
-                self.offers.keys().any(|(name, _)| name.author == peer && is_new(name))
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the peer is served a chain. Who has left, or is invited again, gets back what a restored backup has lost of
-    /// its own.
-    fn may_have(&self, room: &Room, peer: PublicKey, author: PublicKey) -> bool {
-        let is_outside = matches!(room.state(peer), Some(State::Left | State::Invited));
-        self.takes_part(room, peer) || author == peer && is_outside
-    }
 }
 
 impl Peers {

@@ -21,7 +21,7 @@ struct Count {
 }
 
 impl Counted {
-    /// How many have an entry, and of how many.
+    /// How many members have an entry, and of how many: of those who came before it was written.
     pub fn spread(&self, number: u64, is_final: bool) -> Spread {
         let gets = || self.members.iter().filter(|it| it.past < number);
         let have = gets().filter(|it| it.past_by_all < number && number <= it.covered).count();
@@ -60,11 +60,6 @@ impl Room {
             if half == chain.row.number { 0 } else { journal.chain_bytes(id, half, chain.row.number)? };
         self.chains.entry(id).and_modify(|chain| chain.ahead = ahead);
         Ok(())
-    }
-
-    /// How many members have an entry, and of how many: of those who came before it was written.
-    pub fn spread(&self, chain: &Chain, number: u64, is_final: bool) -> Spread {
-        self.counted(chain).spread(number, is_final)
     }
 
     /// How far those are who have joined.
