@@ -112,21 +112,24 @@ impl Server {
         questions: &Receiver<Question>,
         stopped: &Receiver<()>,
     ) -> anyhow::Result<()> {
-        let (nothing, unheard) = (never(), never());
-        let said = self.keeper.said();
+        let (no_events, no_report) = (never(), never());
+        let ledger = self.keeper.said();
         self.introduce_itself();
         loop {
-            let deadline = self.deadline();
-            let more = if self.turns.is_ready() || self.turns.is_full() { &nothing } else { events };
-            let awaited = self.turns.awaits_ledger();
-            let (mut asked, mut heard) =
-                (None, awaited.then(|| said.recv_timeout(ANSWERED_WITHIN).ok()).flatten());
-            let (said, deadline) =
-                if heard.is_some() { (&unheard, Instant::now()) } else { (&said, deadline) };
+            let mut deadline = self.deadline();
+            let more = if self.turns.is_ready() || self.turns.is_full() { &no_events } else { events };
+            let (mut asked, mut heard) = (None, None);
+            if self.turns.awaits_ledger() {
+                heard = ledger.recv_timeout(ANSWERED_WITHIN).ok();
+            }
+            if heard.is_some() {
+                deadline = Instant::now();
+            }
+            let reports = if heard.is_some() { &no_report } else { &ledger };
             select! {
                 recv(stopped) -> _ => return Ok(()),
                 recv(questions) -> question => asked = question.ok(),
-                recv(said) -> said => heard = said.ok(),
+                recv(reports) -> report => heard = report.ok(),
                 recv(more) -> event => match event {
                     Ok(event) => self.take(event),
                     Err(_) => return Ok(()),
@@ -144,13 +147,11 @@ impl Server {
                 self.asked(question);
             }
             // What has arrived may still get into the turn that the ledger gives.
-            if awaited {
-                self.step(woken)?;
-            }
+            self.step(woken)?;
             if let Some(said) = heard {
                 self.heard(said, woken)?;
+                self.step(woken)?;
             }
-            self.step(woken)?;
             self.connections.end_leaving(woken);
             self.notice_lateness(woken, Instant::now());
         }
