@@ -313,12 +313,14 @@ impl Server {
     fn status(&self) -> Status {
         let About { address, database, key, started, rejected, relay, node } = &self.about;
         let relay = relay.as_ref().map(Relay::figures);
+        let now = self.clock.now().mono;
+        let away = self.turns.away_since().map(|away| now.since(away));
         Status {
             version: env!("CARGO_PKG_VERSION"),
             address: *address,
             database: database.clone(),
             key: *key,
-            uptime: self.clock.now().mono.since(started.mono).as_secs(),
+            uptime: now.since(started.mono).as_secs(),
             started: started.wall.div_euclid(1000),
             figures: self.turns.registry().figures(),
             failed_saves: self.failed_saves,
@@ -326,7 +328,7 @@ impl Server {
             node: node
                 .as_ref()
                 .zip(self.keeper.standing())
-                .map(|(node, standing)| status::Standing::new(&node.name, standing)),
+                .map(|(node, standing)| status::Standing::new(&node.name, standing, away)),
             refused: status::refused(&self.refusals, rejected, relay.unwrap_or_default()),
         }
     }

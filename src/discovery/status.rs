@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -64,6 +65,8 @@ pub struct Standing {
     pub lag: u64,
     /// How many turns there have been, of all nodes.
     pub turns: u64,
+    /// For how many seconds the ledger has taken no changes, if it takes none.
+    pub away: Option<u64>,
     pub others: Vec<Other>,
 }
 
@@ -72,29 +75,36 @@ pub struct Other {
     pub name: String,
     pub id: NodeId,
     pub address: SocketAddr,
-    /// "up", "away" (without its connection to the ledger), or "lost".
+    /// "up", "away" (without its connection to the ledger), "lost", or "unknown" while this node can't see the others.
     pub state: &'static str,
 }
 
 impl Standing {
-    pub fn new(name: &str, standing: shared::Standing) -> Self {
-        let shared::Standing { own, lag, turns, nodes } = standing;
+    pub fn new(name: &str, standing: shared::Standing, away: Option<Duration>) -> Self {
+        let shared::Standing { own, lag, turns, is_old, nodes } = standing;
         let others = nodes.into_iter().filter(|node| node.id != own).map(|node| Other {
             name: node.name,
             id: node.id,
             address: node.address,
             state: match (node.lost, node.leased) {
+                _ if is_old => "unknown",
                 (true, _) => "lost",
                 (false, true) => "up",
                 (false, false) => "away",
             },
         });
-        Self { name: name.into(), id: own, lag, turns, others: others.collect() }
+        let away = away.map(|away| away.as_secs());
+        Self { name: name.into(), id: own, lag, turns, away, others: others.collect() }
     }
 
     fn text(&self) -> String {
-        let Self { name, id, lag, others, .. } = self;
-        let mut text = format!("node          {name} (run {id}), {lag} turns behind\n");
+        let Self { name, id, lag, away, others, turns: _ } = self;
+        let ledger = away.map_or_else(
+            || "works".into(),
+            |away| format!("away or full for {:#}: changes are refused; see the log", seconds(away)),
+        );
+        let mut text =
+            format!("node          {name} (run {id}), {lag} turns behind\nledger        {ledger}\n");
         for Other { name, id, address, state } in others {
             // Writing into a String does not fail.
             let _ = writeln!(text, "other node    {name} (run {id}) at {address}: {state}");
@@ -102,20 +112,26 @@ impl Standing {
         text
     }
 
-    fn metrics(&self) -> [Metric; 4] {
+    fn metrics(&self) -> [Metric; 5] {
         let one = |value: u64| vec![(String::new(), i128::from(value))];
-        let states = ["up", "away", "lost"].map(|state| {
+        let states = ["up", "away", "lost", "unknown"].map(|state| {
             let count = self.others.iter().filter(|other| other.state == state).count();
             (format!("{{state=\"{state}\"}}"), count as i128)
         });
+        let up = one(u64::from(self.away.is_none()));
         let node = vec![(format!("{{node=\"{}\"}}", self.name), 1)];
         [
             ("node_info", "gauge", "What this node is called.", node),
+            ("ledger_up", "gauge", "1 while the ledger takes changes, and 0 while it is away or full.", up),
             ("other_nodes", "gauge", "The other nodes, by how they are.", states.into()),
             ("turns_total", "counter", "Turns of all nodes.", one(self.turns)),
             ("turns_behind", "gauge", "Turns of other nodes that this one does not know yet.", one(self.lag)),
         ]
     }
+}
+
+fn seconds(count: u64) -> SignedDuration {
+    SignedDuration::from_secs(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -148,7 +164,7 @@ impl Status {
         let node = node.as_ref().map_or_else(String::new, Standing::text);
         let Figures { users, online, sessions, connections, requests, refusals, strangers } = figures;
         let ByStrangers { open, ask, all, closed } = strangers;
-        let uptime = SignedDuration::from_secs(i64::try_from(*uptime).unwrap_or(i64::MAX));
+        let uptime = seconds(*uptime);
         let relay = relay.map_or_else(
             || "off".into(),
             |relay::Figures { links, links_total, bytes_total, .. }| {
