@@ -216,6 +216,7 @@ impl Server {
         match said {
             Said::Report(report) => {
                 self.keeper.note(&report);
+                log_releases(&report);
                 // What was said before may not have been saved.
                 let is_back = matches!(report, Report::Up(_) | Report::Anew(_));
                 if matches!(report, Report::Refused | Report::Unsure) {
@@ -330,6 +331,19 @@ impl Server {
                 .zip(self.keeper.standing())
                 .map(|(node, standing)| status::Standing::new(&node.name, standing, away)),
             refused: status::refused(&self.refusals, rejected, relay.unwrap_or_default()),
+        }
+    }
+}
+
+/// Logs which names were released elsewhere: at another node, or by the operator's command, whose own log is not kept.
+fn log_releases(report: &Report) {
+    let (Report::Read(turns) | Report::Taken(turns) | Report::Heard(turns) | Report::Up(turns)) = report
+    else {
+        return;
+    };
+    for change in turns.iter().flat_map(|turn| &turn.changes) {
+        if let Change::ReleaseName { account, .. } = change {
+            log_release(&account.name, Some(account.key));
         }
     }
 }

@@ -274,6 +274,9 @@ fn a_released_name_is_free_at_all_nodes() {
     let (holder, _) = Raw::synced(nodes.at(0), &old, "alice", 1);
     assert!(nodes.ask(&["--release", "alice"]).contains("alice is free"));
     holder.expect_end();
+    for number in 0..2 {
+        nodes.expect_logged_once(number, "name released", "name=alice");
+    }
     let refused = |at, own: &Keypair| Raw::connect(at, own).refused(&register("alice", 1));
     assert_eq!(refused(nodes.at(1), &old), RefusedCode::RELEASED);
     Raw::synced(nodes.at(1), &new, "alice", 1);
