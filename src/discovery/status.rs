@@ -236,3 +236,90 @@ impl Status {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::accounts::Snapshot;
+    use crate::discovery::registry::{Limits, Registry};
+
+    fn of_a_node() -> Status {
+        let address = SocketAddr::from(([192, 0, 2, 1], 7667));
+        let other = Other { name: "two".into(), id: 2, address, state: "up" };
+        let node = Standing { name: "one".into(), id: 1, lag: 0, turns: 7, away: None, others: vec![other] };
+        Status {
+            version: "1",
+            address,
+            database: String::new(),
+            key: PublicKey([0; 32]),
+            uptime: 0,
+            started: 0,
+            figures: Registry::new(1, Snapshot::default(), Limits::default()).figures(),
+            relay: None,
+            node: Some(node),
+            failed_saves: 0,
+            refused: refused(&HashMap::new(), &Rejected::default(), relay::Figures::default()),
+        }
+    }
+
+    /// The metrics that a text names.
+    fn named(text: &str) -> BTreeSet<&str> {
+        let words = text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
+        words.filter(|word| word.starts_with("peerchat_")).collect()
+    }
+
+    #[test]
+    fn what_rules_dashboard_and_documentation_name_is_there() {
+        let metrics = of_a_node().metrics();
+        let samples: BTreeSet<_> =
+            metrics.lines().filter(|line| !line.starts_with('#')).flat_map(named).collect();
+        let (rules, dashboard) = (
+            include_str!("../../packaging/nodes/alerts.yml"),
+            include_str!("../../packaging/nodes/grafana.json"),
+        );
+        for text in [rules, dashboard] {
+            let unknown: Vec<_> = named(text).difference(&samples).copied().collect();
+            assert!(!named(text).is_empty() && unknown.is_empty(), "{unknown:?}");
+            // The values of labels, too. JSON escapes their quotes.
+            let text = text.replace('\\', "");
+            for label in ["state", "reason"] {
+                for selector in [format!("{{{label}=\""), format!("{{{label}!=\"")] {
+                    for value in text.split(&selector).skip(1).filter_map(|rest| rest.split('"').next()) {
+                        assert!(metrics.contains(&format!("{{{label}=\"{value}\"}} ")), "{label} {value}");
+                    }
+                }
+            }
+        }
+        assert_eq!(named(include_str!("../../docs/operating.md")), samples);
+    }
+
+    #[test]
+    fn a_ledger_that_is_away_shows_and_so_does_that_the_others_can_t_be_seen() {
+        let mut status = of_a_node();
+        assert!(status.text().contains("\nledger        works\n"));
+        assert!(status.metrics().contains("\npeerchat_ledger_up 1\n"));
+        let address = status.address;
+        let seen = |id, lost, leased| crate::store::postgres::watch::NodeSeen {
+            id,
+            name: id.to_string(),
+            address,
+            lost,
+            beat: 1,
+            leased,
+        };
+        let nodes =
+            vec![seen(1, false, true), seen(2, false, true), seen(3, false, false), seen(4, true, false)];
+        let standing = shared::Standing { own: 1, lag: 0, turns: 7, is_old: false, nodes };
+        let states = |standing: &Standing| standing.others.iter().map(|it| it.state).collect::<Vec<_>>();
+        assert_eq!(states(&Standing::new("one", standing.clone(), None)), ["up", "away", "lost"]);
+        let old = shared::Standing { is_old: true, ..standing };
+        let old = Standing::new("one", old, Some(Duration::from_millis(61_900)));
+        assert_eq!(states(&old), ["unknown"; 3]);
+        status.node = Some(old);
+        let text = status.text();
+        assert!(text.contains("\nledger        away or full for 1m 1s: changes are refused"), "{text}");
+        assert!(status.metrics().contains("\npeerchat_ledger_up 0\n"));
+    }
+}
