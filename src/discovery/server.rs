@@ -217,6 +217,7 @@ impl Server {
         match said {
             Said::Report(report) => {
                 self.keeper.note(&report);
+                log_releases(&report);
                 // What was said before may not have been saved.
                 let is_back = matches!(report, Report::Up(_) | Report::Anew(_));
                 if matches!(report, Report::Refused | Report::Unsure) {
@@ -314,12 +315,14 @@ impl Server {
     fn status(&self) -> Status {
         let About { address, database, key, started, rejected, relay, node } = &self.about;
         let relay = relay.as_ref().map(Relay::figures);
+        let now = self.clock.now().mono;
+        let away = self.turns.away_since().map(|away| now.since(away));
         Status {
             version: env!("CARGO_PKG_VERSION"),
             address: *address,
             database: database.clone(),
             key: *key,
-            uptime: self.clock.now().mono.since(started.mono).as_secs(),
+            uptime: now.since(started.mono).as_secs(),
             started: started.wall.div_euclid(1000),
             figures: self.turns.registry().figures(),
             failed_saves: self.failed_saves,
@@ -327,8 +330,21 @@ impl Server {
             node: node
                 .as_ref()
                 .zip(self.keeper.standing())
-                .map(|(node, standing)| status::Standing::new(&node.name, standing)),
+                .map(|(node, standing)| status::Standing::new(&node.name, standing, away)),
             refused: status::refused(&self.refusals, rejected, relay.unwrap_or_default()),
+        }
+    }
+}
+
+/// Logs which names were released elsewhere: at another node, or by the operator's command, whose own log is not kept.
+fn log_releases(report: &Report) {
+    let (Report::Read(turns) | Report::Taken(turns) | Report::Heard(turns) | Report::Up(turns)) = report
+    else {
+        return;
+    };
+    for change in turns.iter().flat_map(|turn| &turn.changes) {
+        if let Change::ReleaseName { account, .. } = change {
+            log_release(&account.name, Some(account.key));
         }
     }
 }
