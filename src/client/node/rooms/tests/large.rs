@@ -132,12 +132,16 @@ fn the_owner_tells_who_lacks_something() {
 
 #[test]
 fn the_owner_tells_who_lacks_its_last_settlement() {
-    let mut net = large();
-    let (owner, near) = (net.key(ALICE), [ALICE, AUTHOR].map(|who| net.key(who)));
-    let parents = net.members[ALICE].rooms.rooms.get_mut(&ROOM).unwrap().parents(owner);
-    let hears_from_another =
-        |who: usize| parents.iter().any(|(key, parent)| *key == net.key(who) && !near.contains(parent));
-    let child = others(|who| net.is_linked(AUTHOR, who) && hears_from_another(who))[0];
+    // Who is linked with which one depends on the keys, which are drawn.
+    let drawn = std::iter::repeat_with(large).take(20).find_map(|mut net| {
+        let (owner, near) = (net.key(ALICE), [ALICE, AUTHOR].map(|who| net.key(who)));
+        let parents = net.members[ALICE].rooms.rooms.get_mut(&ROOM).unwrap().parents(owner);
+        let hears_from_another =
+            |who: usize| parents.iter().any(|(key, parent)| *key == net.key(who) && !near.contains(parent));
+        let child = others(|who| net.is_linked(AUTHOR, who) && hears_from_another(who)).first().copied();
+        Some(net).zip(child)
+    });
+    let (mut net, child) = drawn.unwrap();
     // The one who would have handed the settlement on is there, and its link is not.
     for who in others(|who| net.is_linked(child, who)) {
         net.cut(child, who);
