@@ -124,6 +124,9 @@ pub enum Notice {
         text: Body,
         #[serde(with = "time")]
         sent: i64,
+        /// Whether no other member is in the room, or invited: it waits for no one.
+        #[serde(default, skip_serializing_if = "is_false")]
+        alone: bool,
     },
     /// The same, said in another box of this client.
     Sent {
@@ -133,6 +136,8 @@ pub enum Notice {
         #[serde(with = "time")]
         sent: i64,
         linked: bool,
+        #[serde(default, skip_serializing_if = "is_false")]
+        alone: bool,
     },
     /// A contact has committed a message of ours.
     Delivered { id: Cursor, to: Name },

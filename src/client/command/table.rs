@@ -185,7 +185,7 @@ verified: you have compared a code with the user, see HELP VERIFY",
         aliases: &[],
         usages: &[("OUTBOX", "list messages that are not delivered yet")],
         more: "The oldest undelivered messages to each contact, and how many there are. Of a
-room: those that no other member has yet.",
+room: those that no other member has yet, also while none has joined.",
         forms: &[("outbox", |_| Ok(Command::Outbox))],
         writes: |_| false,
     },

@@ -254,13 +254,15 @@ pub(super) fn chat(node: &mut Node, journal: &Journal, label: &RoomLabel, text: 
     node.has_written(ConversationId::Room(id));
     let others = node.rooms.get(id).map(Room::others).unwrap_or_default();
     let linked = others.iter().any(|key| node.mates.link(key).is_some());
+    let recipients = node.rooms.get(id).map(Room::recipients).unwrap_or_default();
     if !linked {
-        for contact in others.iter().filter_map(|key| node.roster.holder(key)) {
+        for contact in recipients.iter().filter_map(|key| node.roster.holder(key)) {
             node.dialer.dial_for_message(node.fx.now, contact);
         }
     }
     let (to, text) = (Addressee::Room(label.clone()), Body::new(Kind::TEXT, text.as_bytes()));
-    node.fx.tell(Notice::Queued { id: message, to, linked, text, sent: node.fx.now.wall });
+    let (alone, sent) = (recipients.is_empty(), node.fx.now.wall);
+    node.fx.tell(Notice::Queued { id: message, to, linked, text, sent, alone });
     Ok(())
 }
 

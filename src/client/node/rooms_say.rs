@@ -145,8 +145,8 @@ impl Node {
         let mut waiting = BTreeMap::new();
         for (id, room) in self.rooms.iter() {
             let mut texts = 0;
-            for (chain, spread) in room.ours_alone() {
-                texts += journal.count_texts_after(chain, spread)?;
+            for (chain, after, up_to) in room.ours_alone() {
+                texts += journal.count_texts(chain, after, up_to)?;
             }
             if texts > 0 {
                 waiting.insert(id, texts);

@@ -38,7 +38,14 @@ pub fn room(label: &str) -> RoomLabel {
 
 pub fn queued(number: u64, linked: bool) -> Notice {
     let id = Cursor { epoch: 1, number };
-    Notice::Queued { id, to: name("bob").into(), linked, text: Body::Text("hi".into()), sent: 0 }
+    Notice::Queued {
+        id,
+        to: name("bob").into(),
+        linked,
+        text: Body::Text("hi".into()),
+        sent: 0,
+        alone: false,
+    }
 }
 
 fn written(write: impl Fn(&mut Vec<u8>)) -> String {
@@ -270,7 +277,14 @@ fn what_is_written_as_json_is_read_back() {
         message("a\u{9b}b", true),
         in_room(message("hi", false), "#lab"),
         queued(1, false),
-        Notice::Sent { id, to: room("#lab").into(), text: Body::Text("hi".into()), sent: 7, linked: true },
+        Notice::Sent {
+            id,
+            to: room("#lab").into(),
+            text: Body::Text("hi".into()),
+            sent: 7,
+            linked: true,
+            alone: false,
+        },
         Notice::Delivered { id, to: peer.clone() },
         Notice::Spread { id, to: room("#lab"), have: 1, of: 2, is_final: true },
         Notice::Held { to: peer.clone(), reason: HeldReason::DiskFull, waiting: 1 },

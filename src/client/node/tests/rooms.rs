@@ -12,6 +12,7 @@ use crate::transport::noise::Keypair;
 
 mod chat;
 mod members;
+mod outbox;
 mod strangers;
 
 const ALICE: usize = 0;

@@ -39,12 +39,18 @@ fn a_message_in_a_room_stands_with_its_writer_and_the_room() {
 
 #[test]
 fn what_the_user_says_in_a_room_is_told_where_it_waits() {
-    let queued = |linked| match queued(1, linked) {
+    let said = |linked, alone| match queued(1, linked) {
         Notice::Queued { id, text, sent, .. } => {
-            Notice::Queued { id, to: room("#lab").into(), linked, text, sent }
+            Notice::Queued { id, to: room("#lab").into(), linked, text, sent, alone }
         }
         other => other,
     };
+    let queued = |linked| said(linked, false);
+    assert_eq!(
+        lines_of(&said(false, true)),
+        ["* you are alone in #lab, and no one has your message; INVITE #lab <user> all gives it to others"]
+    );
+    assert_eq!(json_of(said(false, true))["alone"], true);
     assert_eq!(lines_of(&queued(true)), [""; 0]);
     assert_eq!(lines_of(&queued(false)), ["* no member of #lab is linked; your message waits until one is"]);
     assert_eq!(

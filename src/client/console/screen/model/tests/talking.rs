@@ -147,7 +147,14 @@ fn own_messages_show_how_far_they_have_come() {
     }
     // What is said in another box is shown as well.
     let line = world.line("alice", "from elsewhere");
-    world.hears(vec![Notice::Sent { id: line.id, to: to("#lab"), text: line.text, sent: 0, linked: true }]);
+    world.hears(vec![Notice::Sent {
+        id: line.id,
+        to: to("#lab"),
+        text: line.text,
+        sent: 0,
+        linked: true,
+        alone: false,
+    }]);
     assert!(world.shows("from elsewhere"));
 }
 
