@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::addressee::{Addressee, RoomLabel};
 use super::super::notice::{Body, Code, MANY_UNREAD, Notice, RoomState};
-use super::rooms::{Cx, Refusal, Room, Rooms, State};
+use super::rooms::{Cx, KEPT_CHANGES, Refusal, Room, Rooms, State};
 use super::{Node, boxes, room_view};
 use crate::protocol::peer::{Cursor, Kind};
 use crate::protocol::room::{EntryKind, Hash, MAX_CHANGES, MAX_MEMBERS, MAX_ROOMS, MAX_TOPIC, hash};
@@ -51,6 +51,14 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
         }
         Refusal::TooMany => {
             let message = format!("{label} was changed {MAX_CHANGES} times, and can't be changed any more");
+            (Code::Refused, message)
+        }
+        Refusal::Kept => {
+            let message = format!(
+                "{label} was changed {} times: the last {KEPT_CHANGES} changes are kept for KICK and OWNER; ROOM founds \
+                 another room",
+                MAX_CHANGES - KEPT_CHANGES
+            );
             (Code::Refused, message)
         }
         Refusal::AlreadyIn => {
