@@ -21,7 +21,7 @@ use crate::protocol::peer::{Cursor, Kind, Message, Via};
 use crate::protocol::room::RoomKey;
 use crate::protocol::{Name, PublicKey, VERSION};
 use crate::store::journal::Seq;
-pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
+pub use lists::{ContactLine, FoundIn, FoundLine, HistoryLine, OutboxLine};
 pub(crate) use numbers::size;
 pub use prompt::{PromptLine, Work};
 pub use rooms::{
@@ -225,7 +225,14 @@ pub enum Notice {
     #[serde(rename(serialize = "why", deserialize = "room-why"))]
     RoomWhy(Box<RoomWhy>),
     /// The latest messages that contain all the words, newest first; `peer` is null for all conversations.
-    Found { words: String, peer: Option<Addressee>, messages: Vec<FoundLine> },
+    Found {
+        words: String,
+        peer: Option<Addressee>,
+        /// The same, where it is a room.
+        #[serde(flatten)]
+        room: FoundIn,
+        messages: Vec<FoundLine>,
+    },
     /// The code that both sides see, and whether the user has compared it.
     Verification { peer: Name, code: String, verified: bool },
     /// What others said in a conversation is read up to a place in the journal; so many are still unread. Also the answer to
@@ -267,6 +274,9 @@ pub struct ErrorNotice {
     pub peer: Option<Name>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomLabel>,
+    /// None of a room that is not known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room_id: Option<RoomKey>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Cursor>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -276,7 +286,7 @@ pub struct ErrorNotice {
 impl ErrorNotice {
     /// Something about nothing in particular.
     pub fn new(code: Code, message: String) -> Self {
-        Self { code, message, peer: None, room: None, id: None, text: None }
+        Self { code, message, peer: None, room: None, room_id: None, id: None, text: None }
     }
 }
 

@@ -346,7 +346,8 @@ impl Node {
             return;
         }
         self.noted.warned.insert((id, key));
-        self.fx.room_error(Code::Impostor, &label, Some(&name), message);
+        let room_id = self.conversations.room_key(&label);
+        self.fx.room_error(Code::Impostor, (&label, room_id), Some(&name), message);
     }
 }
 

@@ -69,6 +69,7 @@ fn json_has_the_documented_fields() {
         message: "no".into(),
         peer: None,
         room: None,
+        room_id: None,
         id: None,
         text: None,
     };
@@ -177,8 +178,17 @@ fn a_message_has_one_time_wherever_it_is_shown() {
         let line = line(Some(arrived), true);
         let history = Notice::History { peer: name("bob"), messages: vec![line.clone()] };
         assert_eq!(text_of(&history), shown);
-        let found = vec![FoundLine { peer: name("bob").into(), line: line.clone() }];
-        assert_eq!(text_of(&Notice::Found { words: "hi".into(), peer: None, messages: found }), shown);
+        let found =
+            vec![FoundLine { peer: name("bob").into(), room: FoundIn::default(), line: line.clone() }];
+        assert_eq!(
+            text_of(&Notice::Found {
+                words: "hi".into(),
+                peer: None,
+                room: FoundIn::default(),
+                messages: found
+            }),
+            shown
+        );
         let HistoryLine { id, from, text, sent, received, .. } = line;
         let line = RoomHistoryLine {
             seq: 1,
@@ -265,10 +275,12 @@ fn what_is_written_as_json_is_read_back() {
         message: "no \u{1b}".into(),
         peer: None,
         room: Some(room("#lab~2")),
+        room_id: Some(RoomKey([7; 32])),
         id: Some(id),
         text: Some("two\nlines".into()),
     };
-    let found = FoundLine { peer: room("#lab").into(), line: line(None, false) };
+    let within = FoundIn { room: Some(room("#lab")), room_id: Some(RoomKey([7; 32])) };
+    let found = FoundLine { peer: room("#lab").into(), room: within.clone(), line: line(None, false) };
     for notice in [
         Notice::hello(),
         Notice::Ready { user: peer.clone(), address, fingerprint: key },
@@ -302,7 +314,12 @@ fn what_is_written_as_json_is_read_back() {
             unread: 1,
             messages: vec![rooms::said(Some(1), false, 2)],
         },
-        Notice::Found { words: "a b".into(), peer: None, messages: vec![found] },
+        Notice::Found {
+            words: "a b".into(),
+            peer: Some(room("#lab").into()),
+            room: within,
+            messages: vec![found],
+        },
         Notice::Help { commands: vec![("HELP".into(), "helps".into())] },
         Notice::Explanation(Explanation::of("CHAT").unwrap()),
         Notice::Why(Box::new(why)),

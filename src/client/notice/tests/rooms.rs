@@ -310,15 +310,20 @@ fn why_of_a_room_begins_with_the_reason() {
 
 #[test]
 fn what_is_found_in_a_room_stands_with_it() {
+    let within = || FoundIn { room: Some(room("#lab")), room_id: Some(KEY) };
     let found = |received| Notice::Found {
         words: "hi".into(),
         peer: Some(room("#lab").into()),
-        messages: vec![FoundLine { peer: room("#lab").into(), line: line(received, true) }],
+        room: within(),
+        messages: vec![FoundLine { peer: room("#lab").into(), room: within(), line: line(received, true) }],
     };
     assert_eq!(lines_of(&found(Some(1))), ["bob in #lab: hi"]);
     assert_eq!(lines_of(&found(None)), ["bob in #lab: hi"]);
     let json = json_of(found(None));
-    assert_eq!((&json["peer"], &json["messages"][0]["peer"]), (&json!("#lab"), &json!("#lab")));
+    for found in [&json, &json["messages"][0]] {
+        let name = (&found["peer"], &found["room"], &found["room_id"]);
+        assert_eq!(name, (&json!("#lab"), &json!("#lab"), &json!("ee".repeat(32))));
+    }
 }
 
 #[test]
@@ -328,12 +333,14 @@ fn errors_about_a_room_name_it() {
         message: "no".into(),
         peer: Some(name("bob")),
         room: Some(room("#lab")),
+        room_id: Some(KEY),
         id: None,
         text: None,
     };
     assert_eq!(
         json_of(Notice::Error(error)),
-        json!({"event": "error", "code": "not-the-owner", "message": "no", "peer": "bob", "room": "#lab"})
+        json!({"event": "error", "code": "not-the-owner", "message": "no", "peer": "bob", "room": "#lab",
+               "room_id": "ee".repeat(32)})
     );
 }
 

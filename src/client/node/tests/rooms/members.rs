@@ -172,6 +172,7 @@ fn what_can_not_be_done_is_said() {
         let Some(Notice::Error(error)) = net.clients[ALICE].notices.last() else { panic!("{line}") };
         assert_eq!(error.code, code, "{line}: {error:?}");
         assert!(error.room.is_some() && !error.message.is_empty(), "{error:?}");
+        assert_eq!(error.room_id.is_some(), code != Code::NoSuchRoom, "{error:?}");
     }
     net.types(ALICE, &format!("TOPIC #lab {}", "x".repeat(401)));
     net.types(ALICE, "REQUEST dave");
