@@ -19,6 +19,8 @@ use past::after_past;
 
 mod ends;
 mod past;
+#[cfg(test)]
+mod tests;
 
 /// The most chains of one room that anything is known of, and of one author: no member can use up all.
 const MAX_CHAINS: usize = 100_000;

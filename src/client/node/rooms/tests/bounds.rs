@@ -1,6 +1,8 @@
 //! How much there may be of everything.
 
+use super::super::take::MAX_WAITING;
 use super::*;
+use crate::protocol::MAX_TEXT;
 use crate::protocol::room::Change;
 
 impl Net {
@@ -62,4 +64,74 @@ fn the_last_changes_are_kept_for_removals_and_for_handing_over() {
         assert_eq!(done, write::Changed::Broken("more changes of a room than there may be"));
     });
     assert_eq!(net.room(BOB).changes.len(), changes);
+}
+
+#[test]
+fn a_room_has_as_many_members_as_it_may() {
+    let mut net = Net::new(2);
+    net.part(ALICE);
+    let name: Name = "member".parse().unwrap();
+    let key = |index: usize| {
+        let mut key = [7; 32];
+        key[..8].copy_from_slice(&index.to_be_bytes());
+        PublicKey(key)
+    };
+    // Its founding, and bob.
+    let added =
+        |index| Deed::Add(Add { name: name.clone(), key: key(index), past: vec![], clock: 0, settled: None });
+    net.change_until(MAX_MEMBERS - 1, added);
+    assert_eq!(net.tries(|rooms, cx| rooms.invite(cx, ROOM, &name, key(1_000), true)), Ok(()));
+    assert_eq!(net.room(ALICE).membership.members().len(), MAX_MEMBERS);
+    assert_eq!(net.tries(|rooms, cx| rooms.invite(cx, ROOM, &name, key(2_000), true)), Err(Refusal::TooMany));
+    assert_eq!(net.tries(|rooms, cx| rooms.kick(cx, ROOM, key(2))), Ok(()));
+    assert_eq!(net.tries(|rooms, cx| rooms.invite(cx, ROOM, &name, key(2_000), true)), Ok(()));
+}
+
+#[test]
+fn an_account_is_in_as_many_rooms_as_it_may() {
+    let mut net = Net::new(2);
+    let found = |net: &mut Net, who: usize, index: usize| {
+        let (name, nonce) = ("room".parse().unwrap(), [index as u8; 32]);
+        net.act(who, |rooms, cx| rooms.found(cx, nonce, &name, &name).unwrap())
+    };
+    net.part(BOB);
+    for index in 1..MAX_ROOMS {
+        assert!(found(&mut net, BOB, 100 + index).is_ok(), "{index}");
+    }
+    assert_eq!(found(&mut net, BOB, 0), Err(Refusal::TooMany));
+    // Invitations are not heeded, until one room is left.
+    let other = found(&mut net, ALICE, 1).unwrap();
+    let (name, bob) = ("bob".parse().unwrap(), net.key(BOB));
+    net.act(ALICE, |rooms, cx| rooms.invite(cx, other, &name, bob, true).unwrap().unwrap());
+    net.link(ALICE, BOB);
+    net.later(200);
+    assert_eq!(net.members[BOB].rooms.iter().count(), MAX_ROOMS);
+    net.act(BOB, |rooms, cx| rooms.leave(cx, ROOM).unwrap().unwrap());
+    net.cut(ALICE, BOB);
+    net.link(ALICE, BOB);
+    net.later(200);
+    assert_eq!(net.members[BOB].rooms.iter().count(), MAX_ROOMS + 1);
+    assert_eq!(found(&mut net, BOB, 0), Err(Refusal::TooMany));
+}
+
+#[test]
+fn what_waits_for_its_causes_is_bounded() {
+    let mut net = Net::new(3);
+    net.part(CAROL);
+    let mut lost = Pen::of(&net, CAROL);
+    let mut pen = lost.clone();
+    lost.last.chain.epoch += 1;
+    // What no one has had.
+    let cause = Cause { mark: lost.last, clock: 1 };
+    let long = vec![b'x'; MAX_TEXT];
+    let mut said = 0;
+    // Each in a run of its own, as long as one may be.
+    while said <= MAX_WAITING {
+        let about = pen.run_after(EntryKind::TEXT, [(long.clone(), vec![cause])]);
+        let RoomSays::Run(run) = &about.says else { panic!() };
+        said += take::run_weight(run);
+        net.hear(BOB, CAROL, &about);
+        let waits = net.room(BOB).waits(&pen.last);
+        assert_eq!(waits, said <= MAX_WAITING, "{said}");
+    }
 }
