@@ -172,6 +172,9 @@ pub enum Notice {
         state: MemberState,
         /// Who has done it, unless the member has.
         by: Option<Name>,
+        /// Whether it has left without ever having joined by that invitation.
+        #[serde(default, skip_serializing_if = "is_false")]
+        declined: bool,
     },
     /// With so many of the other members of a room there is a link now. The list of rooms shows it.
     Linked { room: RoomLabel, room_id: RoomKey, linked: u64, members: u64 },
@@ -182,6 +185,9 @@ pub enum Notice {
         state: RoomState,
         /// The new topic or owner, or what else is to be said, for people; may be empty.
         why: String,
+        /// Whether the user has left without having joined by that invitation.
+        #[serde(default, skip_serializing_if = "is_false")]
+        declined: bool,
     },
     /// A peer takes no more for now: so many messages wait here until it does.
     Held { to: Name, reason: HeldReason, waiting: u64 },

@@ -400,8 +400,8 @@ frozen: members contradict each other about who is in; nothing new is taken",
         aliases: &["WHO"],
         usages: &[("MEMBERS #name", "list the members of a room, and how far each is")],
         more: "behind: so many messages the member has not confirmed yet
-awaited: the order of the last messages is not final before the member
-confirms them, or is removed
+the final order waits for: the order of the last messages is not final
+before the member confirms them, or is removed
 not your contact: a contact of yours has this name, and another key",
         forms: &[("members", |args| Ok(Command::Members(args.room("room")?)))],
         writes: |_| false,

@@ -36,6 +36,7 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
     };
     let owner = room.membership.name_of(room.membership.owner).map_or("its owner", Name::as_str);
     let who = user.unwrap_or(&node.setup.name);
+    let is_own = *who == node.setup.name;
     let (code, message) = match refusal {
         Refusal::NotJoined => (Code::NotAMember, not_joined(room, label, owner)),
         Refusal::NotTheOwner => {
@@ -61,9 +62,14 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
             );
             (Code::Refused, message)
         }
+        Refusal::AlreadyIn if is_own => (Code::Refused, format!("you are in {label} already")),
         Refusal::AlreadyIn => {
             (Code::Refused, format!("{who} is in {label} already, or invited; see MEMBERS {label}"))
         }
+        Refusal::NotAMember if is_own && room.membership.owner == room.own => (
+            Code::NotAMember,
+            format!("you own {label} already; OWNER {label} <user> hands it over to another member"),
+        ),
         Refusal::NotAMember => (Code::NotAMember, format!("{who} is not in {label}; see MEMBERS {label}")),
         Refusal::Owner => {
             let message =
@@ -86,6 +92,9 @@ fn not_joined(room: &Room, label: &RoomLabel, owner: &str) -> String {
     let again = format!("its owner, {owner}, can invite you again");
     match room.state(room.own) {
         Some(State::Invited) => format!("you are invited into {label}, and not in it; JOIN {label} first"),
+        Some(State::Left) if room.has_declined(room.own) => {
+            format!("you have declined the invitation into {label}; {again}")
+        }
         Some(State::Left) => format!("you have left {label}; {again}"),
         Some(State::Removed) => format!("you were removed from {label}; {again}"),
         Some(State::Forked) => {

@@ -244,8 +244,14 @@ impl Notice {
                 page.line(format!("* {to} is not linked; your message waits until there is a link"));
             }
             Self::Invite { room, from, members, topic, .. } => rooms::invite(page, room, from, members, topic),
+            Self::Member { room, user, declined: true, .. } => {
+                page.line(format!("* {user} has declined the invitation into {room}"));
+            }
             Self::Member { room, user, state, by, .. } => {
                 page.line(rooms::member(room, user, *state, by.as_ref()));
+            }
+            Self::Room { room, declined: true, .. } => {
+                page.line(format!("* you have declined the invitation into {room}"));
             }
             Self::Room { room, state, why, .. } => rooms::room(room, *state, why, page),
             Self::Error(ErrorNotice { message, text, .. }) => {

@@ -280,6 +280,14 @@ impl Room {
         })
     }
 
+    /// Whether an account has left without having joined by the changes by which it is in.
+    pub fn has_declined(&self, key: PublicKey) -> bool {
+        let grants: BTreeSet<Hash> = self.membership.active(key).map(|(hash, _)| *hash).collect();
+        let ended = self.chains_of(key).map(|chain| &chain.row);
+        let mut ended = ended.filter(|row| row.ended && grants.contains(&row.name.grant)).peekable();
+        self.state(key) == Some(State::Left) && ended.peek().is_some() && ended.all(|row| row.number == 1)
+    }
+
     /// The other members for whom what is said is: those that are in it, and those that are invited.
     pub fn recipients(&self) -> Vec<PublicKey> {
         let is_one = |state: &State| matches!(state, State::Joined | State::Invited);

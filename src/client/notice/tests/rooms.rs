@@ -115,8 +115,8 @@ fn what_becomes_of_members_and_rooms_is_one_line() {
             "forked",
         ),
     ] {
-        let notice =
-            Notice::Member { room: room("#lab"), room_id: KEY, user: carol.clone(), state, by: by.cloned() };
+        let (user, by_name, declined) = (carol.clone(), by.cloned(), false);
+        let notice = Notice::Member { room: room("#lab"), room_id: KEY, user, state, by: by_name, declined };
         assert_eq!(lines_of(&notice), [text]);
         assert_eq!(
             json_of(notice),
@@ -138,12 +138,32 @@ fn what_becomes_of_members_and_rooms_is_one_line() {
         (RoomState::Topic, "what\u{7} is", "* the topic of #lab: what\\u{7} is", "topic"),
         (RoomState::Owner, "carol", "* the owner of #lab: carol", "owner"),
     ] {
-        let notice = Notice::Room { room: room("#lab"), room_id: KEY, state, why: why.into() };
+        let notice =
+            Notice::Room { room: room("#lab"), room_id: KEY, state, why: why.into(), declined: false };
         assert_eq!(lines_of(&notice), [text]);
         assert_eq!(
             json_of(notice),
             json!({"event": "room", "room": "#lab", "room_id": "ee".repeat(32), "state": word, "why": why})
         );
+    }
+}
+
+#[test]
+fn who_declines_has_not_left() {
+    let (room, room_id, declined) = (room("#lab"), KEY, true);
+    let member = Notice::Member {
+        room: room.clone(),
+        room_id,
+        user: name("carol"),
+        state: MemberState::Left,
+        by: None,
+        declined,
+    };
+    let own = Notice::Room { room, room_id, state: RoomState::Left, why: String::new(), declined };
+    assert_eq!(lines_of(&member), ["* carol has declined the invitation into #lab"]);
+    assert_eq!(lines_of(&own), ["* you have declined the invitation into #lab"]);
+    for json in [json_of(member), json_of(own)] {
+        assert_eq!((&json["state"], &json["declined"]), (&json!("left"), &json!(true)));
     }
 }
 
@@ -261,7 +281,7 @@ fn lists_of_rooms_and_members_say_what_stands_out() {
         lines_of(&listed),
         [
             "  carol            linked, owner, not your contact, key abab abab abab abab",
-            "  carol            not linked, discovery says offline, awaited, 3 behind, key abab abab abab abab",
+            "  carol            not linked, discovery says offline, the final order waits for carol, 3 behind, key abab abab abab abab",
             "  carol            FORKED (out until invited again), key abab abab abab abab",
             "  carol            linked, key abab abab abab abab"
         ]
@@ -346,8 +366,13 @@ fn errors_about_a_room_name_it() {
 
 #[test]
 fn answers_to_commands_about_rooms_carry_their_reference() {
-    let joined =
-        Notice::Room { room: room("#lab"), room_id: KEY, state: RoomState::Joined, why: String::new() };
+    let joined = Notice::Room {
+        room: room("#lab"),
+        room_id: KEY,
+        state: RoomState::Joined,
+        why: String::new(),
+        declined: false,
+    };
     assert!(joined.is_answer());
     let id = Cursor { epoch: 1, number: 1 };
     assert!(!Notice::Spread { id, to: room("#lab"), have: 1, of: 2, is_final: false }.is_answer());
