@@ -314,8 +314,11 @@ also block a user who has not contacted you.",
         usages: &[("FORGET <user>", "remove a user, and all that was said")],
         more: "The user is told that the contact has ended. What you wrote to each other is
 removed from your disk, not from theirs. They can ask for you again, as a
-stranger; BLOCK <user> refuses that too.",
-        forms: &[("forget", |args| Ok(Command::Forget(args.user("peer")?)))],
+stranger; BLOCK <user> refuses that too. Rooms can't be forgotten.",
+        forms: &[("forget", |args| match args.recipient("peer")? {
+            Addressee::User(name) => Ok(Command::Forget(name)),
+            Addressee::Room(room) => Err(CommandError::RoomStays(room)),
+        })],
         writes: |_| true,
     },
     Spec {
