@@ -235,7 +235,7 @@ impl Notice {
             // Over a link the delivery says it all, a moment later, and deliveries are told together.
             Self::Queued { linked: true, .. } | Self::Delivered { .. } | Self::Spread { .. } => {}
             Self::Queued { to: Addressee::Room(room), alone: true, .. } => page.line(format!(
-                "* you are alone in {room}, and no one has your message; INVITE {room} <user> all gives it to others"
+                "* you are alone in {room}, and your message waits for no one; INVITE {room} <user> all gives it to a user"
             )),
             Self::Queued { to: Addressee::Room(room), .. } => {
                 page.line(format!("* no member of {room} is linked; your message waits until one is"));

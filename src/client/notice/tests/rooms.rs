@@ -48,7 +48,9 @@ fn what_the_user_says_in_a_room_is_told_where_it_waits() {
     let queued = |linked| said(linked, false);
     assert_eq!(
         lines_of(&said(false, true)),
-        ["* you are alone in #lab, and no one has your message; INVITE #lab <user> all gives it to others"]
+        [
+            "* you are alone in #lab, and your message waits for no one; INVITE #lab <user> all gives it to a user"
+        ]
     );
     assert_eq!(json_of(said(false, true))["alone"], true);
     assert_eq!(lines_of(&queued(true)), [""; 0]);
