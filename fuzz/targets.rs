@@ -526,14 +526,7 @@ pub fn mapping(data: &[u8]) {
 
 fn shown_safely(text: &str) {
     let message = text.to_owned();
-    let error = ErrorNotice {
-        code: Code::Refused,
-        message,
-        peer: None,
-        room: None,
-        id: None,
-        text: Some(text.to_owned()),
-    };
+    let error = ErrorNotice { text: Some(text.to_owned()), ..ErrorNotice::new(Code::Refused, message) };
     let json = written(&Notice::Error(error));
     assert_eq!(json["text"].as_str(), Some(text));
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::addressee::{Addressee, RoomLabelError};
+use super::addressee::{Addressee, RoomLabel, RoomLabelError};
 use super::did_you_mean::nearest;
 use crate::protocol::{MAX_TEXT, Name, NameError};
 
@@ -62,6 +62,9 @@ pub enum CommandError {
     Name(#[from] NameError),
     #[error("{0}")]
     Room(#[from] RoomLabelError),
+    /// What was said in a room stays, and so does what the room is called.
+    #[error("a room can't be forgotten; LEAVE {0} leaves it, and what was said stays on your disk")]
+    RoomStays(RoomLabel),
     #[error("a message has at most {MAX_TEXT} bytes, this one has {}; nothing was sent", match .0 { Some(bytes) => bytes.to_string(), None => "more".into() })]
     TooLong(Option<usize>),
     #[error(
@@ -134,7 +137,7 @@ fn is_bare(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::addressee::{Addressee, RoomLabel};
+    use crate::client::addressee::Addressee;
     use crate::client::notice::tests::name;
     use proptest::prelude::*;
 
@@ -229,6 +232,10 @@ mod tests {
             ("INVITE bob #lab", "a room is written with a #: #bob"),
             ("INVITE #lab", "usage: INVITE #name <user>"),
             ("INVITE #lab bob now", "usage: INVITE #name <user>; the history must be \"all\", or nothing"),
+            (
+                "FORGET #lab",
+                "a room can't be forgotten; LEAVE #lab leaves it, and what was said stays on your disk",
+            ),
             ("KICK #lab #lab", "a name can't contain '#': use the letters a to z, digits, '.', '_' and '-'"),
             ("TOPIC #lab ", "usage: TOPIC #name <text>"),
             ("HELP CHAT LOGOUT", "usage: HELP [command]"),

@@ -458,7 +458,8 @@ impl Node {
         if let Some(one_shot) = &mut *self.one_shot {
             one_shot.note_refused(Some(&Addressee::Room(room.clone())), &message);
         }
-        self.fx.room_error(code, room, peer, message);
+        let room_id = self.conversations.room_key(room);
+        self.fx.room_error(code, (room, room_id), peer, message);
     }
 }
 

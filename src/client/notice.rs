@@ -21,7 +21,7 @@ use crate::protocol::peer::{Cursor, Kind, Message, Via};
 use crate::protocol::room::RoomKey;
 use crate::protocol::{Name, PublicKey, VERSION};
 use crate::store::journal::Seq;
-pub use lists::{ContactLine, FoundLine, HistoryLine, OutboxLine};
+pub use lists::{ContactLine, FoundIn, FoundLine, HistoryLine, OutboxLine};
 pub(crate) use numbers::size;
 pub use prompt::{PromptLine, Work};
 pub use rooms::{
@@ -124,6 +124,9 @@ pub enum Notice {
         text: Body,
         #[serde(with = "time")]
         sent: i64,
+        /// Whether no other member is in the room, or invited: it waits for no one.
+        #[serde(default, skip_serializing_if = "is_false")]
+        alone: bool,
     },
     /// The same, said in another box of this client.
     Sent {
@@ -133,6 +136,8 @@ pub enum Notice {
         #[serde(with = "time")]
         sent: i64,
         linked: bool,
+        #[serde(default, skip_serializing_if = "is_false")]
+        alone: bool,
     },
     /// A contact has committed a message of ours.
     Delivered { id: Cursor, to: Name },
@@ -167,6 +172,9 @@ pub enum Notice {
         state: MemberState,
         /// Who has done it, unless the member has.
         by: Option<Name>,
+        /// Whether it has left without ever having joined by that invitation.
+        #[serde(default, skip_serializing_if = "is_false")]
+        declined: bool,
     },
     /// With so many of the other members of a room there is a link now. The list of rooms shows it.
     Linked { room: RoomLabel, room_id: RoomKey, linked: u64, members: u64 },
@@ -177,6 +185,9 @@ pub enum Notice {
         state: RoomState,
         /// The new topic or owner, or what else is to be said, for people; may be empty.
         why: String,
+        /// Whether the user has left without having joined by that invitation.
+        #[serde(default, skip_serializing_if = "is_false")]
+        declined: bool,
     },
     /// A peer takes no more for now: so many messages wait here until it does.
     Held { to: Name, reason: HeldReason, waiting: u64 },
@@ -220,7 +231,14 @@ pub enum Notice {
     #[serde(rename(serialize = "why", deserialize = "room-why"))]
     RoomWhy(Box<RoomWhy>),
     /// The latest messages that contain all the words, newest first; `peer` is null for all conversations.
-    Found { words: String, peer: Option<Addressee>, messages: Vec<FoundLine> },
+    Found {
+        words: String,
+        peer: Option<Addressee>,
+        /// The same, where it is a room.
+        #[serde(flatten)]
+        room: FoundIn,
+        messages: Vec<FoundLine>,
+    },
     /// The code that both sides see, and whether the user has compared it.
     Verification { peer: Name, code: String, verified: bool },
     /// What others said in a conversation is read up to a place in the journal; so many are still unread. Also the answer to
@@ -262,6 +280,9 @@ pub struct ErrorNotice {
     pub peer: Option<Name>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomLabel>,
+    /// None of a room that is not known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room_id: Option<RoomKey>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Cursor>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -271,7 +292,7 @@ pub struct ErrorNotice {
 impl ErrorNotice {
     /// Something about nothing in particular.
     pub fn new(code: Code, message: String) -> Self {
-        Self { code, message, peer: None, room: None, id: None, text: None }
+        Self { code, message, peer: None, room: None, room_id: None, id: None, text: None }
     }
 }
 

@@ -16,6 +16,8 @@ pub enum StoreError {
     /// `version` is "an older" or "a newer".
     #[error("{} was written by {version} version of peerchat (format {found}, this one reads {known}); it was left as it was: use it with that version, or move it away to start anew", path.display())]
     OtherVersion { path: PathBuf, version: &'static str, found: i64, known: i64 },
+    #[error("{} was written by an older version of peerchat (format {found}, this one reads {known}); it was left as it was: a start of this client converts it", path.display())]
+    Unconverted { path: PathBuf, found: i64, known: i64 },
     #[error("{} was removed or replaced while it was open ({why}): put all files of the {what} back, or one backup in place of all of them, and start again", path.display())]
     Lost { path: PathBuf, what: &'static str, why: String },
     #[error("can't use {}", path.display())]

@@ -64,7 +64,11 @@ impl Errand {
     pub fn heard(&mut self, told: &Told) -> Vec<Said> {
         let about = About::of(told);
         match &told.notice {
-            Notice::Queued { id, .. } if about == Some(About::Text) => self.id = Some(*id),
+            Notice::Queued { id, alone, .. } if about == Some(About::Text) => {
+                self.id = Some(*id);
+                // In a room without others it waits for no one.
+                self.status = alone.then_some((0, None));
+            }
             Notice::Error(error) => return self.refused(about, error),
             Notice::Delivered { id, .. } if self.id == Some(*id) => self.status = Some((0, None)),
             Notice::Spread { id, to, have: 2.., .. } if self.id == Some(*id) => {
@@ -222,6 +226,15 @@ mod tests {
             it.heard(&answer(About::Members, Notice::Members { room: room("#lab"), room_id, members }));
             assert_eq!(status(&it), expected);
         }
+    }
+
+    #[test]
+    fn a_text_in_a_room_without_others_waits_for_no_one() {
+        let mut it = errand("#lab");
+        let Notice::Queued { id, text, sent, .. } = queued(1, false) else { panic!() };
+        let to = room("#lab").into();
+        it.heard(&answer(About::Text, Notice::Queued { id, to, linked: false, text, sent, alone: true }));
+        assert_eq!(status(&it), Some(0));
     }
 
     #[test]

@@ -199,6 +199,7 @@ mod tests {
             (r#"{"command":"history","peer":null}"#, "missing field `peer`"),
             (r##"{"command":"history","peer":"bob","room":"#lab"}"##, "unknown field `room`"),
             (r#"{"command":"history","room":"bob"}"#, "a room is written with a #: #bob"),
+            (r##"{"command":"forget","peer":"#lab"}"##, "a room can't be forgotten"),
             (r##"{"command":"request","peer":"#lab"}"##, "a name can't contain '#'"),
             (r#"{"command":"join"}"#, "missing field `room`"),
             (r##"{"command":"room","room":"#lab~2"}"##, "\"room\" must be #name"),

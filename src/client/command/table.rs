@@ -185,7 +185,7 @@ verified: you have compared a code with the user, see HELP VERIFY",
         aliases: &[],
         usages: &[("OUTBOX", "list messages that are not delivered yet")],
         more: "The oldest undelivered messages to each contact, and how many there are. Of a
-room: those that no other member has yet.",
+room: those that no other member has yet, also while none has joined.",
         forms: &[("outbox", |_| Ok(Command::Outbox))],
         writes: |_| false,
     },
@@ -314,8 +314,11 @@ also block a user who has not contacted you.",
         usages: &[("FORGET <user>", "remove a user, and all that was said")],
         more: "The user is told that the contact has ended. What you wrote to each other is
 removed from your disk, not from theirs. They can ask for you again, as a
-stranger; BLOCK <user> refuses that too.",
-        forms: &[("forget", |args| Ok(Command::Forget(args.user("peer")?)))],
+stranger; BLOCK <user> refuses that too. Rooms can't be forgotten.",
+        forms: &[("forget", |args| match args.recipient("peer")? {
+            Addressee::User(name) => Ok(Command::Forget(name)),
+            Addressee::Room(room) => Err(CommandError::RoomStays(room)),
+        })],
         writes: |_| true,
     },
     Spec {
@@ -400,8 +403,8 @@ frozen: members contradict each other about who is in; nothing new is taken",
         aliases: &["WHO"],
         usages: &[("MEMBERS #name", "list the members of a room, and how far each is")],
         more: "behind: so many messages the member has not confirmed yet
-awaited: the order of the last messages is not final before the member
-confirms them, or is removed
+the final order waits for: the order of the last messages is not final
+before the member confirms them, or is removed
 not your contact: a contact of yours has this name, and another key",
         forms: &[("members", |args| Ok(Command::Members(args.room("room")?)))],
         writes: |_| false,

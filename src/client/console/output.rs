@@ -176,7 +176,7 @@ impl Output {
                     continue;
                 }
                 Notice::Spread { id, to, have, of, is_final } => {
-                    if self.spreads.spread(now, (to, *id), *have >= *of, *is_final) {
+                    if self.spreads.spread(now, (to, *id), *have >= *of, *is_final) && *of > 1 {
                         *gathered.spread.entry((to.clone(), *have, *of)).or_default() += 1;
                     }
                     continue;
@@ -305,12 +305,13 @@ mod tests {
 
     #[test]
     fn what_a_room_has_is_told_where_that_is_news_and_together() {
-        let said = |number, linked| match queued(number, linked) {
+        let said_to = |number, linked, alone| match queued(number, linked) {
             Notice::Queued { id, text, sent, .. } => {
-                Notice::Queued { id, to: room("#lab").into(), linked, text, sent }
+                Notice::Queued { id, to: room("#lab").into(), linked, text, sent, alone }
             }
             other => other,
         };
+        let said = |number, linked| said_to(number, linked, false);
         let spread = |number, have| {
             let id = Cursor { epoch: 1, number };
             Notice::Spread { id, to: room("#lab"), have, of: 5, is_final: have == 5 }
@@ -324,6 +325,13 @@ mod tests {
         assert_eq!(
             written(&mut output, vec![spread(2, 4), spread(2, 5), spread(3, 4), delivered(9)]),
             ["* bob has your message", "* all 5 in #lab have your message"]
+        );
+        // Alone, one is not all.
+        let id = Cursor { epoch: 1, number: 4 };
+        let alone = Notice::Spread { id, to: room("#lab"), have: 1, of: 1, is_final: true };
+        assert_eq!(
+            written(&mut output, vec![said_to(4, false, true), alone]),
+            ["to #lab (no one else is in it): hi"]
         );
         let mut in_a_pipe = Output::new(Look::default(), false, None, First::Usual);
         assert_eq!(

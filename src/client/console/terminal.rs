@@ -186,6 +186,7 @@ mod tests {
             message: "no".into(),
             peer: None,
             room: None,
+            room_id: None,
             id: None,
             text: None,
         };

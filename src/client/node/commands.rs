@@ -210,7 +210,8 @@ fn write(
         node.dialer.dial_for_message(now, id);
     }
     let (to, text) = (Addressee::User(name.clone()), Body::new(kind, body));
-    node.fx.tell(Notice::Queued { id: message, to, linked: link.is_some(), text, sent: now.wall });
+    let linked = link.is_some();
+    node.fx.tell(Notice::Queued { id: message, to, linked, text, sent: now.wall, alone: false });
     node.note_held(id);
     Ok(())
 }

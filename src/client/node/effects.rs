@@ -7,6 +7,7 @@ use super::output::Output;
 use crate::protocol::Name;
 use crate::protocol::peer::{Bye, ByeReason, Peer};
 use crate::protocol::rendezvous::ToDiscovery;
+use crate::protocol::room::RoomKey;
 use crate::time::Now;
 use crate::undo::Transactional;
 
@@ -55,18 +56,26 @@ impl Effects {
             message,
             peer: peer.cloned(),
             room: None,
+            room_id: None,
             id: None,
             text: None,
         }));
     }
 
     /// The same about a room, and perhaps a user in it.
-    pub fn room_error(&mut self, code: Code, room: &RoomLabel, peer: Option<&Name>, message: String) {
+    pub fn room_error(
+        &mut self,
+        code: Code,
+        (room, room_id): (&RoomLabel, Option<RoomKey>),
+        peer: Option<&Name>,
+        message: String,
+    ) {
         self.tell(Notice::Error(ErrorNotice {
             code,
             message,
             peer: peer.cloned(),
             room: Some(room.clone()),
+            room_id,
             id: None,
             text: None,
         }));

@@ -134,12 +134,12 @@ impl Output {
 
     /// The others are told what was said in one.
     fn tell_others_of(&mut self, by: BoxId, queued: &Notice) {
-        let Notice::Queued { id, to, linked, text, sent } = queued else {
+        let Notice::Queued { id, to, linked, text, sent, alone } = queued else {
             return;
         };
         for (_, stream) in self.streams.iter_mut().filter(|(id, _)| **id != by) {
             let (to, text) = (to.clone(), text.clone());
-            let notice = Notice::Sent { id: *id, to, text, sent: *sent, linked: *linked };
+            let notice = Notice::Sent { id: *id, to, text, sent: *sent, linked: *linked, alone: *alone };
             stream.tell(Told { notice, seq: self.place, reference: None }, false);
         }
     }

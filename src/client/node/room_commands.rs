@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::addressee::{Addressee, RoomLabel};
 use super::super::notice::{Body, Code, MANY_UNREAD, Notice, RoomState};
-use super::rooms::{Cx, Refusal, Room, Rooms, State};
+use super::rooms::{Cx, KEPT_CHANGES, Refusal, Room, Rooms, State};
 use super::{Node, boxes, room_view};
 use crate::protocol::peer::{Cursor, Kind};
 use crate::protocol::room::{EntryKind, Hash, MAX_CHANGES, MAX_MEMBERS, MAX_ROOMS, MAX_TOPIC, hash};
@@ -36,6 +36,7 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
     };
     let owner = room.membership.name_of(room.membership.owner).map_or("its owner", Name::as_str);
     let who = user.unwrap_or(&node.setup.name);
+    let is_own = *who == node.setup.name;
     let (code, message) = match refusal {
         Refusal::NotJoined => (Code::NotAMember, not_joined(room, label, owner)),
         Refusal::NotTheOwner => {
@@ -53,9 +54,22 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
             let message = format!("{label} was changed {MAX_CHANGES} times, and can't be changed any more");
             (Code::Refused, message)
         }
+        Refusal::Kept => {
+            let message = format!(
+                "{label} was changed {} times: the last {KEPT_CHANGES} changes are kept for KICK and OWNER; ROOM founds \
+                 another room",
+                MAX_CHANGES - KEPT_CHANGES
+            );
+            (Code::Refused, message)
+        }
+        Refusal::AlreadyIn if is_own => (Code::Refused, format!("you are in {label} already")),
         Refusal::AlreadyIn => {
             (Code::Refused, format!("{who} is in {label} already, or invited; see MEMBERS {label}"))
         }
+        Refusal::NotAMember if is_own && room.membership.owner == room.own => (
+            Code::NotAMember,
+            format!("you own {label} already; OWNER {label} <user> hands it over to another member"),
+        ),
         Refusal::NotAMember => (Code::NotAMember, format!("{who} is not in {label}; see MEMBERS {label}")),
         Refusal::Owner => {
             let message =
@@ -78,6 +92,9 @@ fn not_joined(room: &Room, label: &RoomLabel, owner: &str) -> String {
     let again = format!("its owner, {owner}, can invite you again");
     match room.state(room.own) {
         Some(State::Invited) => format!("you are invited into {label}, and not in it; JOIN {label} first"),
+        Some(State::Left) if room.has_declined(room.own) => {
+            format!("you have declined the invitation into {label}; {again}")
+        }
         Some(State::Left) => format!("you have left {label}; {again}"),
         Some(State::Removed) => format!("you were removed from {label}; {again}"),
         Some(State::Forked) => {
@@ -254,13 +271,15 @@ pub(super) fn chat(node: &mut Node, journal: &Journal, label: &RoomLabel, text: 
     node.has_written(ConversationId::Room(id));
     let others = node.rooms.get(id).map(Room::others).unwrap_or_default();
     let linked = others.iter().any(|key| node.mates.link(key).is_some());
+    let recipients = node.rooms.get(id).map(Room::recipients).unwrap_or_default();
     if !linked {
-        for contact in others.iter().filter_map(|key| node.roster.holder(key)) {
+        for contact in recipients.iter().filter_map(|key| node.roster.holder(key)) {
             node.dialer.dial_for_message(node.fx.now, contact);
         }
     }
     let (to, text) = (Addressee::Room(label.clone()), Body::new(Kind::TEXT, text.as_bytes()));
-    node.fx.tell(Notice::Queued { id: message, to, linked, text, sent: node.fx.now.wall });
+    let (alone, sent) = (recipients.is_empty(), node.fx.now.wall);
+    node.fx.tell(Notice::Queued { id: message, to, linked, text, sent, alone });
     Ok(())
 }
 

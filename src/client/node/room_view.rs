@@ -76,9 +76,9 @@ pub(super) fn outbox(node: &Node, journal: &Journal, each: usize, most: usize) -
             continue;
         };
         let before = lines.len();
-        for (chain, after) in room.ours_alone() {
+        for (chain, after, up_to) in room.ours_alone() {
             let left = (before + each).min(most).saturating_sub(lines.len());
-            let texts = journal.texts_after(chain, after, u32::try_from(left).unwrap_or(u32::MAX))?;
+            let texts = journal.texts(chain, after, up_to, u32::try_from(left).unwrap_or(u32::MAX))?;
             lines.extend(texts.into_iter().map(|said| OutboxLine {
                 id: said.id,
                 to: Addressee::Room(label.clone()),
@@ -97,9 +97,7 @@ pub(super) fn is_hopeful(node: &Node) -> bool {
         node.mates.link(key).is_some()
             || holder.is_some_and(|(id, person)| person.is_dialled() || node.mates.has(id))
     };
-    node.rooms
-        .iter()
-        .any(|(_, room)| room.ours_alone().next().is_some() && room.others().iter().any(may_come))
+    node.rooms.iter().any(|(_, room)| !room.ours_alone().is_empty() && room.recipients().iter().any(may_come))
 }
 
 /// What has become of the one text that was said there under that name.
@@ -110,6 +108,10 @@ pub(super) fn progress(node: &Node, id: RoomId, text: Cursor) -> Progress {
     let Some(chain) = room.chain_in(room.own, text.epoch) else {
         return Progress::Gone;
     };
+    if room.recipients().is_empty() {
+        // It is for no one else.
+        return Progress::Arrived;
+    }
     let others = room.others();
     let has = |key: &PublicKey| room.covered(*key, chain) >= text.number;
     let mut linked = others.iter().filter(|key| node.mates.link(key).is_some());

@@ -27,6 +27,7 @@ use membership::Membership;
 use peers::Peers;
 pub use receipts::Spread;
 pub use room::{Chain, Room, State};
+pub use write::KEPT_CHANGES;
 
 mod explain;
 mod forks;
@@ -114,6 +115,8 @@ pub enum Refusal {
     Frozen,
     /// There are as many rooms, members or changes as there may be.
     TooMany,
+    /// The changes that are left are kept for removals, and for handing over the room.
+    Kept,
     /// The user is in, or invited, already.
     AlreadyIn,
     NotAMember,
@@ -243,8 +246,10 @@ impl Rooms {
         let Some(room) = self.rooms.get_mut(&id) else {
             return Ok(Err(Refusal::NotJoined));
         };
+        let is_kept = matches!(deed, Deed::Remove(_) | Deed::Transfer(_));
         let Some(hash) = room.change(cx, deed)? else {
-            return Ok(Err(Refusal::TooMany));
+            let last_are_kept = !is_kept && room.changes.len() < MAX_CHANGES;
+            return Ok(Err(if last_are_kept { Refusal::Kept } else { Refusal::TooMany }));
         };
         let changes = room.changes.get(&hash).cloned().into_iter().collect();
         self.peers.hand_on(cx, room, changes, None);

@@ -145,8 +145,8 @@ impl Node {
         let mut waiting = BTreeMap::new();
         for (id, room) in self.rooms.iter() {
             let mut texts = 0;
-            for (chain, spread) in room.ours_alone() {
-                texts += journal.count_texts_after(chain, spread)?;
+            for (chain, after, up_to) in room.ours_alone() {
+                texts += journal.count_texts(chain, after, up_to)?;
             }
             if texts > 0 {
                 waiting.insert(id, texts);
@@ -268,8 +268,13 @@ impl Node {
     pub(super) fn tell_room(&mut self, id: RoomId, state: RoomState, why: String) {
         if let Some(room) = self.conversations.room(id) {
             let (room, room_id) = (room.label.clone(), room.key);
-            self.fx.tell(Notice::Room { room, room_id, state, why });
+            let declined = state == RoomState::Left && self.has_declined(id, self.setup.key());
+            self.fx.tell(Notice::Room { room, room_id, state, why, declined });
         }
+    }
+
+    fn has_declined(&self, id: RoomId, key: PublicKey) -> bool {
+        self.rooms.get(id).is_some_and(|room| room.has_declined(key))
     }
 
     fn tell_invited(&mut self, id: RoomId, by: PublicKey) {
@@ -308,7 +313,9 @@ impl Node {
             return;
         };
         let (room, room_id) = (room.label.clone(), room.key);
-        self.fx.tell(Notice::Member { room, room_id, user, state: MemberState::from(state), by: by_name });
+        let declined = state == State::Left && self.has_declined(id, key);
+        let told = MemberState::from(state);
+        self.fx.tell(Notice::Member { room, room_id, user, state: told, by: by_name, declined });
         if matches!(state, State::Invited | State::Joined) {
             self.warn_of(id, key);
         }
@@ -346,7 +353,8 @@ impl Node {
             return;
         }
         self.noted.warned.insert((id, key));
-        self.fx.room_error(Code::Impostor, &label, Some(&name), message);
+        let room_id = self.conversations.room_key(&label);
+        self.fx.room_error(Code::Impostor, (&label, room_id), Some(&name), message);
     }
 }
 

@@ -91,6 +91,7 @@ impl Withdrawals {
                     message: format!("not sent to {name}: there is no such user"),
                     peer: Some(name.clone()),
                     room: None,
+                    room_id: None,
                     id: Some(sent.message.cursor()),
                     text: Some(Body::new(sent.message.kind, &sent.message.body).shown().into_owned()),
                 }));

@@ -41,7 +41,7 @@ pub fn write(notice: &Notice, out: &mut Vec<u8>) -> bool {
             }
             put(&[if *unknown { r#","unknown":true}"# } else { "}" }], out);
         }
-        Notice::Queued { id, to, linked, text: Body::Text(text), sent } => {
+        Notice::Queued { id, to, linked, text: Body::Text(text), sent, alone } => {
             event("queued", *id, out);
             put(&[r#","to":""#], out);
             match to {
@@ -50,7 +50,8 @@ pub fn write(notice: &Notice, out: &mut Vec<u8>) -> bool {
             }
             put(&[r#"","linked":"#, flag(*linked), r#","text":"#], out);
             string(text, out);
-            time::json_text(*sent, |at| put(&[r#","sent":""#, at, r#""}"#], out));
+            time::json_text(*sent, |at| put(&[r#","sent":""#, at, "\""], out));
+            put(&[if *alone { r#","alone":true}"# } else { "}" }], out);
         }
         Notice::Spread { id, to, have, of, is_final } => {
             event("delivered", *id, out);
@@ -157,7 +158,17 @@ mod tests {
                 let unknown = matches!(text, Body::Unknown(..));
                 for (notice, fast) in [
                     (Notice::Delivered { id, to: peer() }, true),
-                    (Notice::Queued { id, to: to(), linked: flag, text: text.clone(), sent }, !unknown),
+                    (
+                        Notice::Queued {
+                            id,
+                            to: to(),
+                            linked: flag,
+                            text: text.clone(),
+                            sent,
+                            alone: stranger,
+                        },
+                        !unknown,
+                    ),
                     (Notice::Spread { id, to: label(), have: number, of: epoch, is_final: flag }, true),
                     (
                         Notice::Message {

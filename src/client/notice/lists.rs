@@ -9,8 +9,9 @@ use super::numbers::size;
 use super::page::Page;
 use super::text::{Look, many, short};
 use super::{Body, OnOff, time};
-use crate::client::addressee::Addressee;
+use crate::client::addressee::{Addressee, RoomLabel};
 use crate::protocol::peer::{Cursor, Via};
+use crate::protocol::room::RoomKey;
 use crate::protocol::{Name, PublicKey};
 use crate::store::journal::Seq;
 
@@ -80,7 +81,18 @@ pub struct FoundLine {
     /// The other side of the conversation, or the room.
     pub peer: Addressee,
     #[serde(flatten)]
+    pub room: FoundIn,
+    #[serde(flatten)]
     pub line: HistoryLine,
+}
+
+/// The room in which something was found, as elsewhere; nothing for a conversation with a user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundIn {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomLabel>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room_id: Option<RoomKey>,
 }
 
 impl ContactLine {
@@ -143,7 +155,7 @@ impl OutboxLine {
 
 impl FoundLine {
     pub(super) fn write(&self, page: &mut Page) {
-        let (Self { peer, line }, look) = (self, page.look);
+        let (Self { peer, line, .. }, look) = (self, page.look);
         let place = match peer {
             Addressee::Room(room) => format!(" in {}", look.room(room)),
             Addressee::User(name) if line.received.is_none() => format!(" to {}", look.name(name)),

@@ -265,9 +265,11 @@ impl MemberLine {
         if let Some(presence) = self.presence.filter(|state| !self.linked || *state == OnOff::Online) {
             let _ = write!(line, ", discovery says {}", presence.word());
         }
-        let marks =
-            [(self.owner, ", owner"), (self.unknown, ", not your contact"), (self.holds_final, ", awaited")];
+        let marks = [(self.owner, ", owner"), (self.unknown, ", not your contact")];
         line.extend(marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark));
+        if self.holds_final {
+            let _ = write!(line, ", the final order waits for {}", self.user);
+        }
         if self.behind > 0 {
             let _ = write!(line, ", {} behind", self.behind);
         }

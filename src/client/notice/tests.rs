@@ -38,7 +38,14 @@ pub fn room(label: &str) -> RoomLabel {
 
 pub fn queued(number: u64, linked: bool) -> Notice {
     let id = Cursor { epoch: 1, number };
-    Notice::Queued { id, to: name("bob").into(), linked, text: Body::Text("hi".into()), sent: 0 }
+    Notice::Queued {
+        id,
+        to: name("bob").into(),
+        linked,
+        text: Body::Text("hi".into()),
+        sent: 0,
+        alone: false,
+    }
 }
 
 fn written(write: impl Fn(&mut Vec<u8>)) -> String {
@@ -62,6 +69,7 @@ fn json_has_the_documented_fields() {
         message: "no".into(),
         peer: None,
         room: None,
+        room_id: None,
         id: None,
         text: None,
     };
@@ -170,8 +178,17 @@ fn a_message_has_one_time_wherever_it_is_shown() {
         let line = line(Some(arrived), true);
         let history = Notice::History { peer: name("bob"), messages: vec![line.clone()] };
         assert_eq!(text_of(&history), shown);
-        let found = vec![FoundLine { peer: name("bob").into(), line: line.clone() }];
-        assert_eq!(text_of(&Notice::Found { words: "hi".into(), peer: None, messages: found }), shown);
+        let found =
+            vec![FoundLine { peer: name("bob").into(), room: FoundIn::default(), line: line.clone() }];
+        assert_eq!(
+            text_of(&Notice::Found {
+                words: "hi".into(),
+                peer: None,
+                room: FoundIn::default(),
+                messages: found
+            }),
+            shown
+        );
         let HistoryLine { id, from, text, sent, received, .. } = line;
         let line = RoomHistoryLine {
             seq: 1,
@@ -258,10 +275,12 @@ fn what_is_written_as_json_is_read_back() {
         message: "no \u{1b}".into(),
         peer: None,
         room: Some(room("#lab~2")),
+        room_id: Some(RoomKey([7; 32])),
         id: Some(id),
         text: Some("two\nlines".into()),
     };
-    let found = FoundLine { peer: room("#lab").into(), line: line(None, false) };
+    let within = FoundIn { room: Some(room("#lab")), room_id: Some(RoomKey([7; 32])) };
+    let found = FoundLine { peer: room("#lab").into(), room: within.clone(), line: line(None, false) };
     for notice in [
         Notice::hello(),
         Notice::Ready { user: peer.clone(), address, fingerprint: key },
@@ -270,7 +289,14 @@ fn what_is_written_as_json_is_read_back() {
         message("a\u{9b}b", true),
         in_room(message("hi", false), "#lab"),
         queued(1, false),
-        Notice::Sent { id, to: room("#lab").into(), text: Body::Text("hi".into()), sent: 7, linked: true },
+        Notice::Sent {
+            id,
+            to: room("#lab").into(),
+            text: Body::Text("hi".into()),
+            sent: 7,
+            linked: true,
+            alone: false,
+        },
         Notice::Delivered { id, to: peer.clone() },
         Notice::Spread { id, to: room("#lab"), have: 1, of: 2, is_final: true },
         Notice::Held { to: peer.clone(), reason: HeldReason::DiskFull, waiting: 1 },
@@ -288,7 +314,12 @@ fn what_is_written_as_json_is_read_back() {
             unread: 1,
             messages: vec![rooms::said(Some(1), false, 2)],
         },
-        Notice::Found { words: "a b".into(), peer: None, messages: vec![found] },
+        Notice::Found {
+            words: "a b".into(),
+            peer: Some(room("#lab").into()),
+            room: within,
+            messages: vec![found],
+        },
         Notice::Help { commands: vec![("HELP".into(), "helps".into())] },
         Notice::Explanation(Explanation::of("CHAT").unwrap()),
         Notice::Why(Box::new(why)),

@@ -228,10 +228,15 @@ impl Notice {
                 let (stamp, marks) = (look.placed(*sent, Some(*received)), look.marks(&marks));
                 page.body(&format!("{stamp} {}{room}{marks}: ", look.name(from)), text);
             }
-            Self::Queued { to, linked, text, sent, .. } if look.own => said(page, to, *linked, text, *sent),
-            Self::Sent { to, linked, text, sent, .. } => said(page, to, *linked, text, *sent),
+            Self::Queued { to, linked, text, sent, alone, .. } if look.own => {
+                said(page, to, [*linked, *alone], text, *sent);
+            }
+            Self::Sent { to, linked, text, sent, alone, .. } => said(page, to, [*linked, *alone], text, *sent),
             // Over a link the delivery says it all, a moment later, and deliveries are told together.
             Self::Queued { linked: true, .. } | Self::Delivered { .. } | Self::Spread { .. } => {}
+            Self::Queued { to: Addressee::Room(room), alone: true, .. } => page.line(format!(
+                "* you are alone in {room}, and your message waits for no one; INVITE {room} <user> all gives it to a user"
+            )),
             Self::Queued { to: Addressee::Room(room), .. } => {
                 page.line(format!("* no member of {room} is linked; your message waits until one is"));
             }
@@ -239,8 +244,14 @@ impl Notice {
                 page.line(format!("* {to} is not linked; your message waits until there is a link"));
             }
             Self::Invite { room, from, members, topic, .. } => rooms::invite(page, room, from, members, topic),
+            Self::Member { room, user, declined: true, .. } => {
+                page.line(format!("* {user} has declined the invitation into {room}"));
+            }
             Self::Member { room, user, state, by, .. } => {
                 page.line(rooms::member(room, user, *state, by.as_ref()));
+            }
+            Self::Room { room, declined: true, .. } => {
+                page.line(format!("* you have declined the invitation into {room}"));
             }
             Self::Room { room, state, why, .. } => rooms::room(room, *state, why, page),
             Self::Error(ErrorNotice { message, text, .. }) => {
@@ -316,8 +327,13 @@ impl Notice {
 }
 
 /// What the user has said.
-fn said(page: &mut Page, to: &Addressee, linked: bool, text: &Body, sent: i64) {
-    let (look, state) = (page.look, if linked { "" } else { " (waiting)" });
+fn said(page: &mut Page, to: &Addressee, [linked, alone]: [bool; 2], text: &Body, sent: i64) {
+    let state = match (linked, alone) {
+        (true, _) => "",
+        (false, false) => " (waiting)",
+        (false, true) => " (no one else is in it)",
+    };
+    let look = page.look;
     page.body(&format!("{} to {}{state}: ", look.stamp(sent), look.addressee(to)), text);
 }
 

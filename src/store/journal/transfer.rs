@@ -23,7 +23,15 @@ impl Journal {
     /// it is gone when it is closed, and when the process is killed. `progress` is told how many bytes are copied, of how
     /// many.
     pub fn copy(path: &Path, name: &Name, mut progress: impl FnMut(u64, u64)) -> Result<File> {
-        let original = open_checked(path, &SCHEMA, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let opened = open_checked(path, &SCHEMA, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let original = opened.map_err(|error| match error {
+            StoreError::OtherVersion { path, found, known, .. }
+                if SCHEMA.older.iter().any(|(format, _)| *format == found) =>
+            {
+                StoreError::Unconverted { path, found, known }
+            }
+            error => error,
+        })?;
         // Until it is closed it reads what is there now, in however many steps.
         original.execute_batch("BEGIN")?;
         check_owner(&original, path, name)?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use peerchat::client::addressee::{Addressee, RoomLabel};
 use peerchat::client::command::{Explanation, json};
 use peerchat::client::notice::{
-    AddressLine, Between, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundLine, Goodbye,
+    AddressLine, Between, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundIn, FoundLine, Goodbye,
     HeldReason, HistoryLine, MemberLine, MemberState, MemberWhy, Nat, Notice, OnOff, OutboxLine, PromptLine,
     Reachable, Reason, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState, RoomWhy, Told, UpDown,
     Why, Work,
@@ -150,7 +150,7 @@ fn room_notices() -> Vec<Notice> {
         Notice::Message {
             id,
             from: bob.clone(),
-            text,
+            text: text.clone(),
             sent: 0,
             received: 0,
             replayed: false,
@@ -159,6 +159,15 @@ fn room_notices() -> Vec<Notice> {
             room_id: Some(room_id),
             unknown: true,
         },
+        Notice::Queued {
+            id,
+            to: room.clone().into(),
+            linked: false,
+            text: text.clone(),
+            sent: 0,
+            alone: true,
+        },
+        Notice::Sent { id, to: room.clone().into(), text: text.clone(), sent: 0, linked: false, alone: true },
         Notice::Spread { id, to: room.clone(), have: 1, of: 1, is_final: true },
         Notice::Invite { room: room.clone(), room_id, from: bob.clone(), members, topic, stranger: true },
         Notice::Linked { room: room.clone(), room_id, linked: 3, members: 5 },
@@ -168,8 +177,15 @@ fn room_notices() -> Vec<Notice> {
             user: bob.clone(),
             state: MemberState::Joined,
             by: Some(bob),
+            declined: true,
         },
-        Notice::Room { room: room.clone(), room_id, state: RoomState::Founded, why: String::new() },
+        Notice::Room {
+            room: room.clone(),
+            room_id,
+            state: RoomState::Founded,
+            why: String::new(),
+            declined: true,
+        },
         Notice::RoomHistory { room: room.clone(), room_id, messages: vec![line.clone()] },
         Notice::RoomConversation { peer: room.clone(), room_id, unread: 0, messages: vec![line] },
         Notice::Rooms { rooms: vec![listed] },
@@ -232,12 +248,14 @@ fn notices() -> Vec<Notice> {
         next_asked: now,
         goodbye: Some(Goodbye { at: 0, reason: "".into() }),
     };
+    let within = FoundIn { room: Some("#lab".parse().unwrap()), room_id: Some(RoomKey([7; 32])) };
     let outbox = OutboxLine { id, to: bob.clone().into(), text: text.clone(), sent: 0 };
     let error = ErrorNotice {
         code: Code::Undeliverable,
         message: String::new(),
         peer: Some(bob.clone()),
         room: Some("#lab".parse().unwrap()),
+        room_id: Some(RoomKey([7; 32])),
         id: Some(id),
         text: Some(String::new()),
     };
@@ -263,8 +281,15 @@ fn notices() -> Vec<Notice> {
             room_id: None,
             unknown: false,
         },
-        Notice::Queued { id, to: bob.clone().into(), linked: true, text: text.clone(), sent: 0 },
-        Notice::Sent { id, to: bob.clone().into(), text, sent: 0, linked: true },
+        Notice::Queued {
+            id,
+            to: bob.clone().into(),
+            linked: true,
+            text: text.clone(),
+            sent: 0,
+            alone: false,
+        },
+        Notice::Sent { id, to: bob.clone().into(), text, sent: 0, linked: true, alone: false },
         Notice::Read { peer: bob.clone().into(), up_to: 1, unread: 0 },
         Notice::Delivered { id, to: bob.clone() },
         Notice::Held { to: bob.clone(), reason: HeldReason::NotAnswered, waiting: 1 },
@@ -281,7 +306,8 @@ fn notices() -> Vec<Notice> {
         Notice::Found {
             words: detail.clone(),
             peer: None,
-            messages: vec![FoundLine { peer: Addressee::User(bob.clone()), line }],
+            room: within.clone(),
+            messages: vec![FoundLine { peer: Addressee::User(bob.clone()), room: within, line }],
         },
         Notice::Help { commands: vec![("".into(), "".into())] },
         Notice::Explanation(Explanation::of("OUTBOX").unwrap()),

@@ -42,6 +42,8 @@ impl State {
         match self {
             Self::Theirs => String::new(),
             Self::Waiting => "…".into(),
+            // Where there is no other member, none has it, and it may wait for no one.
+            Self::Spread { of: 1, .. } => "1/1".into(),
             Self::Delivered | Self::Spread { is_final: true, .. } => "✓".into(),
             Self::Spread { have: 0 | 1, .. } => "…".into(),
             Self::Spread { have, of, .. } => format!("{have}/{of}"),
@@ -352,6 +354,8 @@ pub mod tests {
             [spread(1, false), spread(3, false), spread(5, false), spread(5, true)],
             ["…", "3/5", "5/5", "✓"]
         );
+        let alone = |of, is_final| State::Spread { have: 1, of, is_final }.mark();
+        assert_eq!([alone(0, false), alone(1, false), alone(1, true)], ["…", "1/1", "1/1"]);
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(in super::super) fn refuse_unsaved(node: &mut Node, command: &Command, asked
         message: format!("not saved, and not done: {command}; the disk is full or fails"),
         peer: command.user().cloned(),
         room: command.room().cloned(),
+        room_id: command.room().and_then(|room| node.conversations.room_key(room)),
         id: None,
         text: command.text().map(str::to_owned),
     }));

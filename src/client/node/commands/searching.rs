@@ -1,7 +1,7 @@
 //! Searches, which wait for the index of words.
 
 use super::super::super::addressee::Addressee;
-use super::super::super::notice::{Code, FoundLine, Notice};
+use super::super::super::notice::{Code, FoundIn, FoundLine, Notice};
 use super::super::search::Query;
 use super::super::{Node, room_commands, room_view};
 use super::known;
@@ -41,17 +41,29 @@ pub(in super::super) fn answer_search(node: &mut Node, journal: &Journal, query:
                 (name, node.view().history_line(&node.setup.name, id, entry))
             }
             Found::In(id, said) => {
-                let label = node.conversations.room(id).map(|room| Addressee::Room(room.label.clone()));
-                (label, room_view::found_line(node, id, &said))
+                let room = node.conversations.addressee(&node.roster, ConversationId::Room(id));
+                (room, room_view::found_line(node, id, &said))
             }
         };
-        messages.extend(peer.zip(line).map(|(peer, line)| FoundLine { peer, line }));
+        messages.extend(peer.zip(line).map(|(peer, line)| {
+            let room = found_in(node, Some(&peer));
+            FoundLine { peer, room, line }
+        }));
     }
     let peer = within.and_then(|id| node.conversations.addressee(&node.roster, id));
+    let room = found_in(node, peer.as_ref());
     let answering = node.fx.output.answer(asked);
-    node.fx.tell(Notice::Found { words: words.join(" "), peer, messages });
+    node.fx.tell(Notice::Found { words: words.join(" "), peer, room, messages });
     node.fx.output.answer(answering);
     Ok(())
+}
+
+fn found_in(node: &Node, peer: Option<&Addressee>) -> FoundIn {
+    let room = match peer {
+        Some(Addressee::Room(room)) => Some(room),
+        _ => None,
+    };
+    FoundIn { room: room.cloned(), room_id: room.and_then(|room| node.conversations.room_key(room)) }
 }
 
 /// The searches that still wait can't be answered.

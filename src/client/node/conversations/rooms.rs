@@ -44,6 +44,11 @@ impl Conversations {
         self.rooms.iter().find(|(_, room)| room.label == *label).map(|(id, _)| *id)
     }
 
+    /// What the room that is called that here is called everywhere.
+    pub fn room_key(&self, label: &RoomLabel) -> Option<RoomKey> {
+        self.rooms.values().find(|room| room.label == *label).map(|room| room.key)
+    }
+
     /// A text of another member is in the journal: it is told with the next [`Self::catch_up`].
     pub fn said_in(&mut self, room: RoomId, front_ends: impl Iterator<Item = BoxId>) {
         let id = ConversationId::Room(room);

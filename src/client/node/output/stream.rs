@@ -259,8 +259,7 @@ mod tests {
     }
 
     fn told(bytes: usize) -> Told {
-        let (message, peer, room, id, text) = ("x".repeat(bytes), None, None, None, None);
-        Notice::Error(ErrorNotice { code: Code::Refused, message, peer, room, id, text }).into()
+        Notice::Error(ErrorNotice::new(Code::Refused, "x".repeat(bytes))).into()
     }
 
     #[test]

@@ -237,6 +237,11 @@ impl Room {
             Some(id) => {
                 let has = self.receipts.has.entry(member).or_default().entry(id).or_default();
                 *has = (*has).max(mark.number);
+                if member != self.own
+                    && let Some(chain) = self.chains.get_mut(&id)
+                {
+                    chain.heard = chain.heard.max(mark.number);
+                }
                 if let Some(beyond) = self.receipts.beyond.get_mut(&member) {
                     beyond.remove(mark);
                 }
@@ -439,6 +444,13 @@ impl Room {
                 self.receipts.followed.insert((id, number), Spread { have: 1, of: 0, is_final: false });
             }
         }
+        for (id, after, up_to) in self.ours_alone() {
+            let texts = journal.unsettled_texts(id, 0, MAX_FOLLOWED)?;
+            for number in texts.into_iter().filter(|number| (after + 1..=up_to).contains(number)) {
+                let none = Spread { have: 1, of: 0, is_final: false };
+                self.receipts.followed.entry((id, number)).or_insert(none);
+            }
+        }
         while self.receipts.followed.len() > MAX_FOLLOWED {
             self.receipts.followed.pop_first();
         }
@@ -460,6 +472,8 @@ impl Room {
         let mut followed = std::mem::take(&mut self.receipts.followed);
         let mut over = Vec::new();
         let mut counted: Option<(ChainId, Counted, bool)> = None;
+        let mut alone: Option<(ChainId, Vec<(u64, u64)>)> = None;
+        let recipients = self.recipients();
         for (&(id, number), before) in &mut followed {
             let here = self.chains.get(&id).filter(|it| it.row.base < number && number <= it.row.number);
             let Some(chain) = here else {
@@ -477,6 +491,18 @@ impl Room {
             // What is final stays so, and what comes behind an entry that is not final isn't either.
             *are_final = before.is_final || *are_final && self.is_final(journal, id, number)?;
             let spread = counted.spread(number, *are_final);
+            if spread.of <= 1 {
+                // No other member is to have it yet: there is nothing to tell, and perhaps never will be.
+                let (_, parts) = match alone.take() {
+                    Some(it @ (of, _)) if of == id => alone.insert(it),
+                    _ => alone.insert((id, self.alone_in(chain, &recipients))),
+                };
+                before.is_final = spread.is_final;
+                if !parts.iter().any(|(after, up_to)| (after + 1..=*up_to).contains(&number)) {
+                    over.push((id, number));
+                }
+                continue;
+            }
             if (spread.have, spread.is_final) != (before.have, before.is_final) {
                 told.push((Cursor { epoch: chain.row.name.epoch, number }, spread));
                 *before = spread;

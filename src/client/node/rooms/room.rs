@@ -19,6 +19,8 @@ use past::after_past;
 
 mod ends;
 mod past;
+#[cfg(test)]
+mod tests;
 
 /// The most chains of one room that anything is known of, and of one author: no member can use up all.
 const MAX_CHAINS: usize = 100_000;
@@ -77,6 +79,8 @@ pub struct Chain {
     pub ahead: u64,
     /// The number of the last entry that is no settlement.
     pub said: u64,
+    /// The highest number that another member has said to have.
+    pub heard: u64,
     /// It has changed since it was saved.
     pub touched: bool,
 }
@@ -112,7 +116,8 @@ impl Chain {
         let said = if row.number > row.base { journal.last_but_settlements(row.id)? } else { 0 };
         // How many bytes they take does not matter where the signature before them stays.
         let unsigned = if row.number > number { MAX_RUN_BYTES } else { 0 };
-        Ok(Self { signed, kept: number, since_kept: 0, unsigned, ahead: 0, said, touched: false, row })
+        let (since_kept, ahead, heard, touched) = (0, 0, 0, false);
+        Ok(Self { signed, kept: number, since_kept, unsigned, ahead, said, heard, touched, row })
     }
 
     /// The number of the last entry that is no settlement, and can be handed on.
@@ -273,6 +278,21 @@ impl Room {
             (State::Invited, _) | (_, State::Invited) => State::Invited,
             _ => State::Left,
         })
+    }
+
+    /// Whether an account has left without having joined by the changes by which it is in.
+    pub fn has_declined(&self, key: PublicKey) -> bool {
+        let grants: BTreeSet<Hash> = self.membership.active(key).map(|(hash, _)| *hash).collect();
+        let ended = self.chains_of(key).map(|chain| &chain.row);
+        let mut ended = ended.filter(|row| row.ended && grants.contains(&row.name.grant)).peekable();
+        self.state(key) == Some(State::Left) && ended.peek().is_some() && ended.all(|row| row.number == 1)
+    }
+
+    /// The other members for whom what is said is: those that are in it, and those that are invited.
+    pub fn recipients(&self) -> Vec<PublicKey> {
+        let is_one = |state: &State| matches!(state, State::Joined | State::Invited);
+        let all = self.states.iter().filter(|(key, state)| **key != self.own && is_one(state));
+        all.map(|(key, _)| *key).collect()
     }
 
     /// Whether this account takes part.

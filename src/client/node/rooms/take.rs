@@ -13,6 +13,8 @@ use crate::protocol::{MAX_TEXT, room};
 use crate::store::Result;
 use crate::store::journal::{ChainId, ChainRow, Journal, NewEntry, Seq};
 
+#[cfg(test)]
+pub use waiting::MAX_WAITING;
 pub use waiting::Waiting;
 
 mod waiting;

@@ -14,6 +14,21 @@ use crate::protocol::room::{
 use crate::store::Result;
 use crate::store::journal::{ChainId, Journal, Seq};
 
+/// How many of the last changes that a room may have are kept for those by which its owner removes members and hands it over:
+/// else it could neither go on nor leave.
+pub const KEPT_CHANGES: usize = 256;
+
+/// How many changes there may be with this one. No change of another member is judged by that.
+fn most_with(deed: &Deed) -> usize {
+    match deed {
+        Deed::Found(_) | Deed::Accept => MAX_CHANGES,
+        // The new owner has to say yes.
+        Deed::Transfer(_) => MAX_CHANGES - 1,
+        Deed::Remove(_) => MAX_CHANGES - 2,
+        Deed::Add(_) | Deed::Topic(_) => MAX_CHANGES - KEPT_CHANGES,
+    }
+}
+
 /// What came of changes that were handed on.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Changed {
@@ -175,6 +190,9 @@ impl Room {
 
     /// Makes a change. Returns its hash; `None` if there are too many, or it is not this account's to make.
     pub fn change(&mut self, cx: &mut Cx<'_>, deed: Deed) -> Result<Option<Hash>> {
+        if self.changes.len() >= most_with(&deed) {
+            return Ok(None);
+        }
         let own = self.changes.values().filter(|it| it.author == self.own && it.epoch == cx.epoch);
         let number = 1 + own.map(|it| it.number).max().unwrap_or_default();
         let mut after = self.membership.tips.clone();

@@ -140,8 +140,10 @@ fn lines_go_to_the_room_that_the_user_is_in() {
     for (line, count) in [("/SEARCH hello #lab", 1), ("/SEARCH hello", 1), ("/SEARCH hello @bob", 0)] {
         world.types(line);
         (0..3).for_each(|_| drop(world.step(&[])));
-        let Some(Notice::Found { messages, .. }) = world.notices.last() else { panic!("{line}") };
+        let Some(Notice::Found { room, messages, .. }) = world.notices.last() else { panic!("{line}") };
         assert_eq!(messages.len(), count, "{line}");
+        assert_eq!(room.room_id.is_some(), line.ends_with("#lab"), "{line}");
+        assert!(messages.iter().all(|found| found.room.room_id.is_some()), "{line}");
         assert!(messages.iter().all(|found| found.peer.to_string() == "#lab"), "{line}");
     }
     world.types("CHAT");

@@ -12,6 +12,7 @@ use crate::transport::noise::Keypair;
 
 mod chat;
 mod members;
+mod outbox;
 mod strangers;
 
 const ALICE: usize = 0;
@@ -280,6 +281,24 @@ impl Net {
             _ => None,
         });
         told.collect()
+    }
+
+    /// Whether the last one who has left, as far as this client was told, has declined.
+    fn has_declined(&self, who: usize) -> bool {
+        let told = self.clients[who].notices.iter().rev().find_map(|notice| match notice {
+            Notice::Member { state: MemberState::Left, declined, .. }
+            | Notice::Room { state: RoomState::Left, declined, .. } => Some(*declined),
+            _ => None,
+        });
+        told.unwrap()
+    }
+
+    fn last_error(&self, who: usize) -> &str {
+        let told = self.clients[who].notices.iter().rev().find_map(|notice| match notice {
+            Notice::Error(error) => Some(error.message.as_str()),
+            _ => None,
+        });
+        told.unwrap_or_default()
     }
 
     fn rooms_told(&self, who: usize) -> Vec<(RoomState, &str)> {

@@ -39,12 +39,20 @@ fn a_message_in_a_room_stands_with_its_writer_and_the_room() {
 
 #[test]
 fn what_the_user_says_in_a_room_is_told_where_it_waits() {
-    let queued = |linked| match queued(1, linked) {
+    let said = |linked, alone| match queued(1, linked) {
         Notice::Queued { id, text, sent, .. } => {
-            Notice::Queued { id, to: room("#lab").into(), linked, text, sent }
+            Notice::Queued { id, to: room("#lab").into(), linked, text, sent, alone }
         }
         other => other,
     };
+    let queued = |linked| said(linked, false);
+    assert_eq!(
+        lines_of(&said(false, true)),
+        [
+            "* you are alone in #lab, and your message waits for no one; INVITE #lab <user> all gives it to a user"
+        ]
+    );
+    assert_eq!(json_of(said(false, true))["alone"], true);
     assert_eq!(lines_of(&queued(true)), [""; 0]);
     assert_eq!(lines_of(&queued(false)), ["* no member of #lab is linked; your message waits until one is"]);
     assert_eq!(
@@ -109,8 +117,8 @@ fn what_becomes_of_members_and_rooms_is_one_line() {
             "forked",
         ),
     ] {
-        let notice =
-            Notice::Member { room: room("#lab"), room_id: KEY, user: carol.clone(), state, by: by.cloned() };
+        let (user, by_name, declined) = (carol.clone(), by.cloned(), false);
+        let notice = Notice::Member { room: room("#lab"), room_id: KEY, user, state, by: by_name, declined };
         assert_eq!(lines_of(&notice), [text]);
         assert_eq!(
             json_of(notice),
@@ -132,12 +140,32 @@ fn what_becomes_of_members_and_rooms_is_one_line() {
         (RoomState::Topic, "what\u{7} is", "* the topic of #lab: what\\u{7} is", "topic"),
         (RoomState::Owner, "carol", "* the owner of #lab: carol", "owner"),
     ] {
-        let notice = Notice::Room { room: room("#lab"), room_id: KEY, state, why: why.into() };
+        let notice =
+            Notice::Room { room: room("#lab"), room_id: KEY, state, why: why.into(), declined: false };
         assert_eq!(lines_of(&notice), [text]);
         assert_eq!(
             json_of(notice),
             json!({"event": "room", "room": "#lab", "room_id": "ee".repeat(32), "state": word, "why": why})
         );
+    }
+}
+
+#[test]
+fn who_declines_has_not_left() {
+    let (room, room_id, declined) = (room("#lab"), KEY, true);
+    let member = Notice::Member {
+        room: room.clone(),
+        room_id,
+        user: name("carol"),
+        state: MemberState::Left,
+        by: None,
+        declined,
+    };
+    let own = Notice::Room { room, room_id, state: RoomState::Left, why: String::new(), declined };
+    assert_eq!(lines_of(&member), ["* carol has declined the invitation into #lab"]);
+    assert_eq!(lines_of(&own), ["* you have declined the invitation into #lab"]);
+    for json in [json_of(member), json_of(own)] {
+        assert_eq!((&json["state"], &json["declined"]), (&json!("left"), &json!(true)));
     }
 }
 
@@ -255,7 +283,7 @@ fn lists_of_rooms_and_members_say_what_stands_out() {
         lines_of(&listed),
         [
             "  carol            linked, owner, not your contact, key abab abab abab abab",
-            "  carol            not linked, discovery says offline, awaited, 3 behind, key abab abab abab abab",
+            "  carol            not linked, discovery says offline, the final order waits for carol, 3 behind, key abab abab abab abab",
             "  carol            FORKED (out until invited again), key abab abab abab abab",
             "  carol            linked, key abab abab abab abab"
         ]
@@ -304,15 +332,20 @@ fn why_of_a_room_begins_with_the_reason() {
 
 #[test]
 fn what_is_found_in_a_room_stands_with_it() {
+    let within = || FoundIn { room: Some(room("#lab")), room_id: Some(KEY) };
     let found = |received| Notice::Found {
         words: "hi".into(),
         peer: Some(room("#lab").into()),
-        messages: vec![FoundLine { peer: room("#lab").into(), line: line(received, true) }],
+        room: within(),
+        messages: vec![FoundLine { peer: room("#lab").into(), room: within(), line: line(received, true) }],
     };
     assert_eq!(lines_of(&found(Some(1))), ["bob in #lab: hi"]);
     assert_eq!(lines_of(&found(None)), ["bob in #lab: hi"]);
     let json = json_of(found(None));
-    assert_eq!((&json["peer"], &json["messages"][0]["peer"]), (&json!("#lab"), &json!("#lab")));
+    for found in [&json, &json["messages"][0]] {
+        let name = (&found["peer"], &found["room"], &found["room_id"]);
+        assert_eq!(name, (&json!("#lab"), &json!("#lab"), &json!("ee".repeat(32))));
+    }
 }
 
 #[test]
@@ -322,19 +355,26 @@ fn errors_about_a_room_name_it() {
         message: "no".into(),
         peer: Some(name("bob")),
         room: Some(room("#lab")),
+        room_id: Some(KEY),
         id: None,
         text: None,
     };
     assert_eq!(
         json_of(Notice::Error(error)),
-        json!({"event": "error", "code": "not-the-owner", "message": "no", "peer": "bob", "room": "#lab"})
+        json!({"event": "error", "code": "not-the-owner", "message": "no", "peer": "bob", "room": "#lab",
+               "room_id": "ee".repeat(32)})
     );
 }
 
 #[test]
 fn answers_to_commands_about_rooms_carry_their_reference() {
-    let joined =
-        Notice::Room { room: room("#lab"), room_id: KEY, state: RoomState::Joined, why: String::new() };
+    let joined = Notice::Room {
+        room: room("#lab"),
+        room_id: KEY,
+        state: RoomState::Joined,
+        why: String::new(),
+        declined: false,
+    };
     assert!(joined.is_answer());
     let id = Cursor { epoch: 1, number: 1 };
     assert!(!Notice::Spread { id, to: room("#lab"), have: 1, of: 2, is_final: false }.is_answer());

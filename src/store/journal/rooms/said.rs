@@ -101,17 +101,20 @@ impl Journal {
         self.all(sql, [chain, settled.cast_signed(), most], |row| unsigned(row, 0))
     }
 
-    /// How many texts of a chain come after `after`.
-    pub fn count_texts_after(&self, chain: ChainId, after: u64) -> Result<u64> {
-        let sql = "SELECT count(*) FROM room_entry WHERE chain = ?1 AND number > ?2 AND kind = 1";
-        Ok(self.one(sql, [chain, after.cast_signed()], |row| unsigned(row, 0))?)
+    /// How many texts of a chain come after `after`, up to `up_to`.
+    pub fn count_texts(&self, chain: ChainId, after: u64, up_to: u64) -> Result<u64> {
+        let sql =
+            "SELECT count(*) FROM room_entry WHERE chain = ?1 AND number > ?2 AND number <= ?3 AND kind = 1";
+        Ok(self.one(sql, [chain, after.cast_signed(), up_to.cast_signed()], |row| unsigned(row, 0))?)
     }
 
-    /// The texts of a chain after `after`, the first `count`.
-    pub fn texts_after(&self, chain: ChainId, after: u64, count: u32) -> Result<Vec<Said>> {
-        let sql =
-            said!("chain = ?1 AND room_entry.number > ?2 AND kind = 1 ORDER BY room_entry.number LIMIT ?3");
-        self.all(sql, [chain, after.cast_signed(), i64::from(count)], Said::read)
+    /// The texts of a chain after `after`, up to `up_to`, the first `count`.
+    pub fn texts(&self, chain: ChainId, after: u64, up_to: u64, count: u32) -> Result<Vec<Said>> {
+        let sql = said!(
+            "chain = ?1 AND room_entry.number > ?2 AND room_entry.number <= ?3 AND kind = 1
+             ORDER BY room_entry.number LIMIT ?4"
+        );
+        self.all(sql, [chain, after.cast_signed(), up_to.cast_signed(), i64::from(count)], Said::read)
     }
 
     /// The text of a room at this seq.

@@ -203,7 +203,7 @@ impl World {
                 (line.received, line.delivered) = (None, false);
                 let HistoryLine { id, text, sent, .. } = line.clone();
                 self.said.entry(to.clone()).or_default().push(line);
-                Notice::Queued { id, to, linked: true, text, sent }
+                Notice::Queued { id, to, linked: true, text, sent, alone: false }
             }
             Command::Logout | Command::Detach => {
                 self.ended.push(Input::typed(Ok(command)));

@@ -56,10 +56,11 @@ impl Model {
                 }
             }
             Notice::Message { .. } => self.message(&notice, seq, now),
-            Notice::Queued { id, to, text, sent, .. } | Notice::Sent { id, to, text, sent, .. } => {
+            Notice::Queued { id, to, text, sent, alone, .. }
+            | Notice::Sent { id, to, text, sent, alone, .. } => {
                 let state = match &to {
                     Addressee::User(_) => State::Waiting,
-                    Addressee::Room(_) => State::Spread { have: 1, of: 0, is_final: false },
+                    Addressee::Room(_) => State::Spread { have: 1, of: u64::from(alone), is_final: false },
                 };
                 let Some(own) = self.own.clone() else {
                     return;

@@ -79,16 +79,41 @@ impl Room {
         Counted { members: self.joined.iter().map(count).collect() }
     }
 
-    /// The chains of ours of which no other member has all, with up to where one has them. None while this member is
-    /// alone.
-    pub fn ours_alone(&self) -> impl Iterator<Item = (ChainId, u64)> {
-        let others = || self.joined.iter().filter(|member| **member != self.own);
-        let alone = !self.is_open() || others().next().is_none();
-        let open = self.chains_of(self.own).filter(move |chain| !alone && chain.row.place > self.row.settled);
-        open.filter_map(move |chain| {
-            let most = others().map(|member| self.covered(*member, chain)).max().unwrap_or_default();
-            (most < chain.said()).then_some((chain.row.id, most))
-        })
+    /// The parts of our chains that only this client has: after which number, and up to which. What is for no one, because no
+    /// other member is in the room or invited, or because all came later, is none of them.
+    pub fn ours_alone(&self) -> Vec<(ChainId, u64, u64)> {
+        // What became final while this member was alone may wait for one who is invited.
+        let may_wait = |chain: &&Chain| chain.row.place > self.row.settled || chain.heard < chain.said();
+        let chains: Vec<&Chain> = self.chains_of(self.own).filter(may_wait).collect();
+        if chains.is_empty() || !self.is_open() {
+            return Vec::new();
+        }
+        let recipients = self.recipients();
+        let parts = chains.into_iter().flat_map(|chain| {
+            let parts = self.alone_in(chain, &recipients);
+            parts.into_iter().map(|(after, up_to)| (chain.row.id, after, up_to))
+        });
+        parts.collect()
+    }
+
+    /// The same of one of our chains.
+    pub(super) fn alone_in(&self, chain: &Chain, recipients: &[PublicKey]) -> Vec<(u64, u64)> {
+        let (name, end) = (chain.row.name, chain.said());
+        let had = |member: &PublicKey| (self.past_of(*member, name), self.covered(*member, chain));
+        let mut had: Vec<(u64, u64)> = recipients.iter().map(had).collect();
+        had.sort_unstable();
+        // What each of them has, or does not get, stands in the order of where it begins.
+        let (mut alone, mut after) = (Vec::new(), had.first().map_or(end, |(past, _)| *past));
+        for (past, covered) in had.into_iter().filter(|(past, covered)| past < covered) {
+            if after < past.min(end) {
+                alone.push((after, past.min(end)));
+            }
+            after = after.max(covered);
+        }
+        if after < end {
+            alone.push((after, end));
+        }
+        alone
     }
 
     /// Whether this account has left, and the owner has not said that it knows, who counts the members; or none has, where

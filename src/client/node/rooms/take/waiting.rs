@@ -11,7 +11,7 @@ use crate::store::Result;
 use crate::store::journal::ChainRow;
 
 /// How many bytes of entries wait for their causes, in one room.
-const MAX_WAITING: usize = 8 * 1024 * 1024;
+pub const MAX_WAITING: usize = 8 * 1024 * 1024;
 
 /// Entries of a signed run that are not taken yet.
 #[derive(Debug)]

@@ -135,6 +135,35 @@ fn a_new_owner_hears_whom_to_wait_for_before_it_removes_the_former_one() {
 }
 
 #[test]
+fn who_has_joined_before_it_leaves_has_not_declined() {
+    let mut net = Net::in_room(2);
+    net.types(BOB, "LEAVE #lab");
+    net.later(2_000);
+    for who in [ALICE, BOB] {
+        assert!(!net.has_declined(who), "{who}");
+    }
+    net.types(BOB, "CHAT #lab hello");
+    assert!(net.last_error(BOB).starts_with("you have left #lab"));
+}
+
+#[test]
+fn what_is_about_the_user_says_so() {
+    let mut net = Net::in_room(2);
+    for (who, line, message) in [
+        (BOB, "JOIN #lab", "you are in #lab already"),
+        (
+            ALICE,
+            "OWNER #lab alice",
+            "you own #lab already; OWNER #lab <user> hands it over to another member",
+        ),
+        (ALICE, "INVITE #lab bob", "bob is in #lab already, or invited; see MEMBERS #lab"),
+    ] {
+        net.types(who, line);
+        assert_eq!(net.last_error(who), message);
+    }
+}
+
+#[test]
 fn who_declines_is_not_asked_again() {
     let mut net = Net::new(2);
     net.types(ALICE, "ROOM #lab");
@@ -143,6 +172,11 @@ fn who_declines_is_not_asked_again() {
     net.types(BOB, "LEAVE #lab");
     net.later(2_000);
     assert_eq!(net.members_told(ALICE).last(), Some(&("bob", MemberState::Left)));
+    for who in [ALICE, BOB] {
+        assert!(net.has_declined(who), "{who}");
+    }
+    net.types(BOB, "CHAT #lab hello");
+    assert!(net.last_error(BOB).starts_with("you have declined the invitation into #lab"));
     net.forget();
     net.restart(BOB);
     net.link(ALICE, BOB);
@@ -172,6 +206,7 @@ fn what_can_not_be_done_is_said() {
         let Some(Notice::Error(error)) = net.clients[ALICE].notices.last() else { panic!("{line}") };
         assert_eq!(error.code, code, "{line}: {error:?}");
         assert!(error.room.is_some() && !error.message.is_empty(), "{error:?}");
+        assert_eq!(error.room_id.is_some(), code != Code::NoSuchRoom, "{error:?}");
     }
     net.types(ALICE, &format!("TOPIC #lab {}", "x".repeat(401)));
     net.types(ALICE, "REQUEST dave");

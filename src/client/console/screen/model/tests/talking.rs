@@ -40,7 +40,7 @@ fn what_happens_in_a_room_stands_among_what_is_said_there() {
     let mut world = World::new(&[("#lab", 1), ("bob", 1)]);
     let member = |user, state| {
         let (room, user, by) = (room("#lab"), name(user), None);
-        Notice::Member { room, room_id: KEY, user, state, by }
+        Notice::Member { room, room_id: KEY, user, state, by, declined: false }
     };
     world.hears(vec![member("carol", MemberState::Joined)]);
     assert_eq!(world.left()[0], ">0 client", "it calls for nothing");
@@ -61,7 +61,13 @@ fn what_happens_in_a_room_stands_among_what_is_said_there() {
     // What ends it for the user is told elsewhere, too.
     let state = RoomState::Removed;
     world.opens("bob");
-    world.hears(vec![Notice::Room { room: room("#lab"), room_id: KEY, state, why: String::new() }]);
+    world.hears(vec![Notice::Room {
+        room: room("#lab"),
+        room_id: KEY,
+        state,
+        why: String::new(),
+        declined: false,
+    }]);
     assert!(world.left()[0].ends_with('*'));
     world.opens("#lab");
     assert!(world.shows("00:00  * you are removed from #lab"));
@@ -147,7 +153,14 @@ fn own_messages_show_how_far_they_have_come() {
     }
     // What is said in another box is shown as well.
     let line = world.line("alice", "from elsewhere");
-    world.hears(vec![Notice::Sent { id: line.id, to: to("#lab"), text: line.text, sent: 0, linked: true }]);
+    world.hears(vec![Notice::Sent {
+        id: line.id,
+        to: to("#lab"),
+        text: line.text,
+        sent: 0,
+        linked: true,
+        alone: false,
+    }]);
     assert!(world.shows("from elsewhere"));
 }
 
