@@ -35,6 +35,10 @@ pub enum Problem {
     )]
     Asynchronous,
     #[error(
+        "PostgreSQL sends its log to what may be a standby or a backup, and does not let the role {role} see which: GRANT pg_read_all_stats TO {role}"
+    )]
+    Hidden { role: String },
+    #[error(
         "the schema peerchat can't be made ({}); let the role have it: CREATE SCHEMA peerchat AUTHORIZATION …",
         Chain(.0)
     )]

@@ -54,22 +54,38 @@ pub async fn settle_in(database: &Database) -> Result<(), Problem> {
     Ok(database.batch_execute(SETTINGS).await?)
 }
 
+/// What asks for the log and can't be made a server that takes changes: a back-up.
+const ARCHIVERS: &str = "('pg_basebackup', 'pg_receivewal')";
+
 /// # Errors
 /// If a commit could be lost although it was confirmed, because a standby takes over that has not been waited for. One that
-/// is not connected may still come back and take over, if there is a slot for it.
+/// is not connected may still come back and take over, if there is a slot for it that lasts. Or if that can't be seen.
 pub async fn check_replication(database: &Database) -> Result<(), Problem> {
-    let sql = "
-        SELECT current_setting('synchronous_standby_names') = ''
-           AND (EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'physical')
-             OR EXISTS (SELECT FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup' AND pid NOT IN (
-                    SELECT active_pid FROM pg_replication_slots
-                    WHERE slot_type = 'logical' AND active_pid IS NOT NULL))),
-               current_setting('fsync') = 'off'";
-    let row = database.query_one(sql, &[]).await?;
-    if get(&row, 1)? {
+    // The server hides the state from a role without `pg_read_all_stats`.
+    let sql = format!(
+        "
+        WITH sender AS MATERIALIZED (
+            SELECT pid, coalesce(application_name, '') NOT IN {ARCHIVERS} AS may_be_standby, state
+            FROM pg_stat_replication
+            WHERE pid NOT IN (SELECT active_pid FROM pg_replication_slots
+                              WHERE slot_type = 'logical' AND active_pid IS NOT NULL))
+        SELECT current_setting('synchronous_standby_names') = '',
+               EXISTS (SELECT FROM sender WHERE may_be_standby AND state <> 'backup')
+               OR EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary
+                          AND (active_pid IS NULL OR active_pid NOT IN (SELECT pid FROM sender))),
+               EXISTS (SELECT FROM sender WHERE may_be_standby AND state IS NULL),
+               quote_ident(current_user),
+               current_setting('fsync') = 'off'"
+    );
+    let row = database.query_one(&sql, &[]).await?;
+    if get(&row, 4)? {
         tracing::warn!("fsync is off in PostgreSQL: what was confirmed is lost if its machine fails");
     }
-    if get(&row, 0)? { Err(Problem::Asynchronous) } else { Ok(()) }
+    match (get(&row, 0)?, get(&row, 1)?, get(&row, 2)?) {
+        (true, true, _) => Err(Problem::Asynchronous),
+        (true, false, true) => Err(Problem::Hidden { role: get(&row, 3)? }),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the schema and a key, if there is none.
