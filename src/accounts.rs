@@ -19,8 +19,8 @@ pub mod reach;
 /// What accounts are saved under. A new account has the last one's and 1.
 pub type UserId = i64;
 
-/// One run of one discovery among those that share a ledger, higher than any before it. A discovery that is alone with its
-/// ledger is [`ALONE`].
+/// One run of one discovery among those that share a ledger: a number of at most 31 bits that no other run has had as long as
+/// the ledger remembers. A later one need not be higher. A discovery that is alone with its ledger is [`ALONE`].
 pub type NodeId = i64;
 
 pub const ALONE: NodeId = 0;

@@ -200,11 +200,7 @@ impl Postgres {
         let deadline = Instant::now() + CALL_WITHIN;
         // A new connection takes the lease of this one, once there is one.
         self.node = None;
-        let node = self.ask(deadline, async |database| {
-            let node = lease::draw(database).await?;
-            lease::take(database, node).await?;
-            Ok(node)
-        })?;
+        let node = self.ask(deadline, async |database| lease::draw(database).await)?;
         self.node = Some(node);
         self.is_added = false;
         Ok(node)

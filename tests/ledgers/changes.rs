@@ -12,7 +12,7 @@ use super::ledger::Rows;
 
 const USERS: u8 = 8;
 /// Ids that no real node has.
-pub const OTHERS: [i64; 2] = [1_000_000, 1_000_001];
+pub const OTHERS: [i64; 2] = [1 << 40, (1 << 40) + 1];
 
 pub struct Changes {
     rng: Rng,
@@ -175,6 +175,7 @@ pub fn sorted(mut snapshot: Snapshot) -> Snapshot {
     snapshot.requests.sort_by_key(|(asker, target, _)| (*asker, *target));
     snapshot.refusals.sort_unstable();
     snapshot.released.sort();
+    snapshot.nodes.sort_by_key(|node| node.id);
     snapshot.presences.sort_by_key(|(user, _)| *user);
     snapshot.mates.sort();
     snapshot

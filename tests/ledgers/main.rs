@@ -16,6 +16,7 @@ mod engine;
 mod lab;
 mod line;
 mod replication;
+mod restored;
 mod sealed;
 mod suite;
 mod watching;
