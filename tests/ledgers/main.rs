@@ -13,6 +13,7 @@ mod alone;
 mod changes;
 mod copying;
 mod engine;
+mod formats;
 mod lab;
 mod line;
 mod replication;

@@ -1,7 +1,7 @@
 //! The suite. Each test runs on every ledger that nodes can share.
 
 use peerchat::accounts::ledger::{Given, Ledger, Trouble, Turn};
-use peerchat::accounts::{Change, NodeId, Snapshot};
+use peerchat::accounts::{Change, Node, NodeId, Snapshot};
 use peerchat::store::directory::Directory;
 use peerchat::transport::noise::Keypair;
 use proptest::prelude::*;
@@ -35,6 +35,7 @@ on_each! {
     a_node_that_was_away_for_too_long_loads_anew
     a_node_that_saw_what_was_lost_loads_anew
     a_node_that_is_lost_can_not_write
+    nodes_say_what_they_read
     a_release_takes_all_of_an_account
     who_holds_a_session_at_a_lost_node_is_offline
     later_changes_are_about_what_earlier_ones_add
@@ -231,6 +232,24 @@ fn a_node_that_is_lost_can_not_write<L: Lab>() {
     give(&mut one, &[Change::AddNode { node: node(again) }, added(1)]);
     give(&mut one, &[added(2)]);
     assert_eq!(changes(&other.read().unwrap()).len(), 3);
+}
+
+fn nodes_say_what_they_read<L: Lab>() {
+    let Some(lab) = L::new() else { return };
+    let ((mut one, first), (mut other, second)) = (joined(&lab), joined(&lab));
+    let older = Node { reads: Change::READ_BY_ALL, ..node(OTHERS[0]) };
+    let newer = Node { reads: Change::READS + 1, ..node(OTHERS[1]) };
+    let added = [&older, &newer].map(|node| Change::AddNode { node: node.clone() });
+    one.read().unwrap();
+    give(&mut one, &added);
+    assert_eq!(changes(&other.read().unwrap()), added);
+    let mut nodes = vec![node(first), node(second), older.clone(), newer];
+    nodes.sort_by_key(|node| node.id);
+    assert_eq!(kept(&lab).nodes, nodes);
+    // It was replaced by a newer one under the same id: no real one does, but what was said last holds.
+    let again = Node { reads: Change::READS, ..older };
+    give(&mut other, &[Change::AddNode { node: again.clone() }]);
+    assert!(kept(&lab).nodes.contains(&again));
 }
 
 fn a_release_takes_all_of_an_account<L: Lab>() {

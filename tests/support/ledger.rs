@@ -271,7 +271,7 @@ impl Ledger for Model {
         truth.end_turn_of(self.node);
         truth.joins += 1;
         // Another one each time, and not a higher one.
-        self.node = truth.joins * 0x4c95_7f2d & 0x7fff_ffff;
+        self.node = (truth.joins * 0x4c95_7f2d) & 0x7fff_ffff;
         Ok(self.node)
     }
 
