@@ -112,21 +112,24 @@ impl Server {
         questions: &Receiver<Question>,
         stopped: &Receiver<()>,
     ) -> anyhow::Result<()> {
-        let (nothing, unheard) = (never(), never());
-        let said = self.keeper.said();
+        let (no_events, no_report) = (never(), never());
+        let ledger = self.keeper.said();
         self.introduce_itself();
         loop {
-            let deadline = self.deadline();
-            let more = if self.turns.is_ready() || self.turns.is_full() { &nothing } else { events };
-            let awaited = self.turns.awaits_ledger();
-            let (mut asked, mut heard) =
-                (None, awaited.then(|| said.recv_timeout(ANSWERED_WITHIN).ok()).flatten());
-            let (said, deadline) =
-                if heard.is_some() { (&unheard, Instant::now()) } else { (&said, deadline) };
+            let mut deadline = self.deadline();
+            let more = if self.turns.is_ready() || self.turns.is_full() { &no_events } else { events };
+            let (mut asked, mut heard) = (None, None);
+            if self.turns.awaits_ledger() {
+                heard = ledger.recv_timeout(ANSWERED_WITHIN).ok();
+            }
+            if heard.is_some() {
+                deadline = Instant::now();
+            }
+            let reports = if heard.is_some() { &no_report } else { &ledger };
             select! {
                 recv(stopped) -> _ => return Ok(()),
                 recv(questions) -> question => asked = question.ok(),
-                recv(said) -> said => heard = said.ok(),
+                recv(reports) -> report => heard = report.ok(),
                 recv(more) -> event => match event {
                     Ok(event) => self.take(event),
                     Err(_) => return Ok(()),
@@ -144,13 +147,11 @@ impl Server {
                 self.asked(question);
             }
             // What has arrived may still get into the turn that the ledger gives.
-            if awaited {
-                self.step(woken)?;
-            }
+            self.step(woken)?;
             if let Some(said) = heard {
                 self.heard(said, woken)?;
+                self.step(woken)?;
             }
-            self.step(woken)?;
             self.connections.end_leaving(woken);
             self.notice_lateness(woken, Instant::now());
         }
@@ -216,6 +217,7 @@ impl Server {
         match said {
             Said::Report(report) => {
                 self.keeper.note(&report);
+                log_releases(&report);
                 // What was said before may not have been saved.
                 let is_back = matches!(report, Report::Up(_) | Report::Anew(_));
                 if matches!(report, Report::Refused | Report::Unsure) {
@@ -313,12 +315,14 @@ impl Server {
     fn status(&self) -> Status {
         let About { address, database, key, started, rejected, relay, node } = &self.about;
         let relay = relay.as_ref().map(Relay::figures);
+        let now = self.clock.now().mono;
+        let away = self.turns.away_since().map(|away| now.since(away));
         Status {
             version: env!("CARGO_PKG_VERSION"),
             address: *address,
             database: database.clone(),
             key: *key,
-            uptime: self.clock.now().mono.since(started.mono).as_secs(),
+            uptime: now.since(started.mono).as_secs(),
             started: started.wall.div_euclid(1000),
             figures: self.turns.registry().figures(),
             failed_saves: self.failed_saves,
@@ -326,8 +330,21 @@ impl Server {
             node: node
                 .as_ref()
                 .zip(self.keeper.standing())
-                .map(|(node, standing)| status::Standing::new(&node.name, standing)),
+                .map(|(node, standing)| status::Standing::new(&node.name, standing, away)),
             refused: status::refused(&self.refusals, rejected, relay.unwrap_or_default()),
+        }
+    }
+}
+
+/// Logs which names were released elsewhere: at another node, or by the operator's command, whose own log is not kept.
+fn log_releases(report: &Report) {
+    let (Report::Read(turns) | Report::Taken(turns) | Report::Heard(turns) | Report::Up(turns)) = report
+    else {
+        return;
+    };
+    for change in turns.iter().flat_map(|turn| &turn.changes) {
+        if let Change::ReleaseName { account, .. } = change {
+            log_release(&account.name, Some(account.key));
         }
     }
 }

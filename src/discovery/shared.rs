@@ -2,7 +2,7 @@
 //! after the other nodes. Both report through one channel, and neither makes the loop wait.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,6 +61,8 @@ struct SeenLast {
     own: AtomicI64,
     /// The number of the last turn that this node knows.
     known: AtomicI64,
+    /// Whether the last look at them failed.
+    is_old: AtomicBool,
     all: Mutex<Option<watch::Seen>>,
 }
 
@@ -72,6 +74,8 @@ pub struct Standing {
     pub lag: u64,
     /// How many turns there have been.
     pub turns: u64,
+    /// Whether the other nodes can't be seen now, and this is how they were.
+    pub is_old: bool,
     pub nodes: Vec<watch::NodeSeen>,
 }
 
@@ -137,13 +141,14 @@ impl Shared {
     }
 
     pub fn standing(&self) -> Standing {
-        let SeenLast { own, known, all } = &*self.seen;
+        let SeenLast { own, known, is_old, all } = &*self.seen;
         let all = all.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (turns, nodes) = all.map_or((0, Vec::new()), |seen| (seen.turns, seen.nodes));
         let known = known.load(Ordering::Relaxed);
         let [turns, lag] = [turns.max(known), turns.saturating_sub(known)]
             .map(|count| u64::try_from(count).unwrap_or_default());
-        Standing { own: own.load(Ordering::Relaxed), lag, turns, nodes }
+        let (own, is_old) = (own.load(Ordering::Relaxed), is_old.load(Ordering::Relaxed));
+        Standing { own, lag, turns, is_old, nodes }
     }
 
     /// Tells the others that this node goes. Its users have time to come back elsewhere.
@@ -390,6 +395,7 @@ impl Lookout {
                 }
                 Err(error) => {
                     is_connected = false;
+                    self.seen.is_old.store(true, Ordering::Relaxed);
                     if log_limit.admit(Instant::now()).is_some() {
                         tracing::warn!(%error, "can't see the other nodes");
                     }
@@ -409,18 +415,55 @@ impl Lookout {
             leased,
         });
         let verdicts = self.members.look(&others.collect::<Vec<_>>(), self.clock.now());
-        *self.seen.all.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        let nodes = seen.nodes.clone();
+        let before = self.seen.all.lock().unwrap_or_else(PoisonError::into_inner).replace(seen);
+        self.seen.is_old.store(false, Ordering::Relaxed);
+        log_news(&before.map_or_else(Vec::new, |before| before.nodes), &nodes, own);
         for verdict in verdicts {
             match verdict {
                 Verdict::Change(change) => self.said.send(Said::Nodes(change)).map_err(|_| Over)?,
-                Verdict::End(node) => match self.watch.terminate(node) {
-                    Ok(true) => tracing::warn!(node, "it hangs: its connection to the ledger was ended"),
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!(%error, node, "it hangs, and its connection can't be ended"),
-                },
+                Verdict::End(run) => {
+                    let node = nodes.iter().find(|node| node.id == run).map(|node| &*node.name);
+                    match self.watch.terminate(run) {
+                        Ok(true) => {
+                            tracing::warn!(node, run, "it hangs: its connection to the ledger was ended")
+                        }
+                        Ok(false) => {}
+                        Err(error) => {
+                            tracing::warn!(%error, node, run, "it hangs, and its connection can't be ended");
+                        }
+                    }
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Logs which other nodes have come, are lost, and are forgotten since the last look.
+fn log_news(before: &[watch::NodeSeen], now: &[watch::NodeSeen], own: NodeId) {
+    let find = |nodes: &[watch::NodeSeen], run| nodes.iter().find(|node| node.id == run).cloned();
+    for watch::NodeSeen { id: run, name: node, address, lost, .. } in now.iter().filter(|node| node.id != own)
+    {
+        match (find(before, *run), lost) {
+            (None, false) => tracing::info!(node, run, %address, "another node is there"),
+            (Some(it), true) if it.lost => {}
+            (_, true) => tracing::warn!(
+                node,
+                run,
+                "another node is lost, or has ended; its users can come back elsewhere"
+            ),
+            (Some(_), false) => {}
+        }
+    }
+    for watch::NodeSeen { id: run, name: node, .. } in before.iter().filter(|node| node.id != own) {
+        if find(now, *run).is_none() {
+            tracing::info!(
+                node,
+                run,
+                "a lost node is forgotten; those of its users who are not back are offline"
+            );
+        }
     }
 }
 

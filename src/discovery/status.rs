@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -64,6 +65,8 @@ pub struct Standing {
     pub lag: u64,
     /// How many turns there have been, of all nodes.
     pub turns: u64,
+    /// For how many seconds the ledger has taken no changes, if it takes none.
+    pub away: Option<u64>,
     pub others: Vec<Other>,
 }
 
@@ -72,29 +75,36 @@ pub struct Other {
     pub name: String,
     pub id: NodeId,
     pub address: SocketAddr,
-    /// "up", "away" (without its connection to the ledger), or "lost".
+    /// "up", "away" (without its connection to the ledger), "lost", or "unknown" while this node can't see the others.
     pub state: &'static str,
 }
 
 impl Standing {
-    pub fn new(name: &str, standing: shared::Standing) -> Self {
-        let shared::Standing { own, lag, turns, nodes } = standing;
+    pub fn new(name: &str, standing: shared::Standing, away: Option<Duration>) -> Self {
+        let shared::Standing { own, lag, turns, is_old, nodes } = standing;
         let others = nodes.into_iter().filter(|node| node.id != own).map(|node| Other {
             name: node.name,
             id: node.id,
             address: node.address,
             state: match (node.lost, node.leased) {
+                _ if is_old => "unknown",
                 (true, _) => "lost",
                 (false, true) => "up",
                 (false, false) => "away",
             },
         });
-        Self { name: name.into(), id: own, lag, turns, others: others.collect() }
+        let away = away.map(|away| away.as_secs());
+        Self { name: name.into(), id: own, lag, turns, away, others: others.collect() }
     }
 
     fn text(&self) -> String {
-        let Self { name, id, lag, others, .. } = self;
-        let mut text = format!("node          {name} (run {id}), {lag} turns behind\n");
+        let Self { name, id, lag, away, others, turns: _ } = self;
+        let ledger = away.map_or_else(
+            || "works".into(),
+            |away| format!("away or full for {:#}: changes are refused; see the log", seconds(away)),
+        );
+        let mut text =
+            format!("node          {name} (run {id}), {lag} turns behind\nledger        {ledger}\n");
         for Other { name, id, address, state } in others {
             // Writing into a String does not fail.
             let _ = writeln!(text, "other node    {name} (run {id}) at {address}: {state}");
@@ -102,20 +112,26 @@ impl Standing {
         text
     }
 
-    fn metrics(&self) -> [Metric; 4] {
+    fn metrics(&self) -> [Metric; 5] {
         let one = |value: u64| vec![(String::new(), i128::from(value))];
-        let states = ["up", "away", "lost"].map(|state| {
+        let states = ["up", "away", "lost", "unknown"].map(|state| {
             let count = self.others.iter().filter(|other| other.state == state).count();
             (format!("{{state=\"{state}\"}}"), count as i128)
         });
+        let up = one(u64::from(self.away.is_none()));
         let node = vec![(format!("{{node=\"{}\"}}", self.name), 1)];
         [
             ("node_info", "gauge", "What this node is called.", node),
+            ("ledger_up", "gauge", "1 while the ledger takes changes, and 0 while it is away or full.", up),
             ("other_nodes", "gauge", "The other nodes, by how they are.", states.into()),
             ("turns_total", "counter", "Turns of all nodes.", one(self.turns)),
             ("turns_behind", "gauge", "Turns of other nodes that this one does not know yet.", one(self.lag)),
         ]
     }
+}
+
+fn seconds(count: u64) -> SignedDuration {
+    SignedDuration::from_secs(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -148,7 +164,7 @@ impl Status {
         let node = node.as_ref().map_or_else(String::new, Standing::text);
         let Figures { users, online, sessions, connections, requests, refusals, strangers } = figures;
         let ByStrangers { open, ask, all, closed } = strangers;
-        let uptime = SignedDuration::from_secs(i64::try_from(*uptime).unwrap_or(i64::MAX));
+        let uptime = seconds(*uptime);
         let relay = relay.map_or_else(
             || "off".into(),
             |relay::Figures { links, links_total, bytes_total, .. }| {
@@ -218,5 +234,92 @@ impl Status {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::accounts::Snapshot;
+    use crate::discovery::registry::{Limits, Registry};
+
+    fn of_a_node() -> Status {
+        let address = SocketAddr::from(([192, 0, 2, 1], 7667));
+        let other = Other { name: "two".into(), id: 2, address, state: "up" };
+        let node = Standing { name: "one".into(), id: 1, lag: 0, turns: 7, away: None, others: vec![other] };
+        Status {
+            version: "1",
+            address,
+            database: String::new(),
+            key: PublicKey([0; 32]),
+            uptime: 0,
+            started: 0,
+            figures: Registry::new(1, Snapshot::default(), Limits::default()).figures(),
+            relay: None,
+            node: Some(node),
+            failed_saves: 0,
+            refused: refused(&HashMap::new(), &Rejected::default(), relay::Figures::default()),
+        }
+    }
+
+    /// The metrics that a text names.
+    fn named(text: &str) -> BTreeSet<&str> {
+        let words = text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
+        words.filter(|word| word.starts_with("peerchat_")).collect()
+    }
+
+    #[test]
+    fn what_rules_dashboard_and_documentation_name_is_there() {
+        let metrics = of_a_node().metrics();
+        let samples: BTreeSet<_> =
+            metrics.lines().filter(|line| !line.starts_with('#')).flat_map(named).collect();
+        let (rules, dashboard) = (
+            include_str!("../../packaging/nodes/alerts.yml"),
+            include_str!("../../packaging/nodes/grafana.json"),
+        );
+        for text in [rules, dashboard] {
+            let unknown: Vec<_> = named(text).difference(&samples).copied().collect();
+            assert!(!named(text).is_empty() && unknown.is_empty(), "{unknown:?}");
+            // The values of labels, too. JSON escapes their quotes.
+            let text = text.replace('\\', "");
+            for label in ["state", "reason"] {
+                for selector in [format!("{{{label}=\""), format!("{{{label}!=\"")] {
+                    for value in text.split(&selector).skip(1).filter_map(|rest| rest.split('"').next()) {
+                        assert!(metrics.contains(&format!("{{{label}=\"{value}\"}} ")), "{label} {value}");
+                    }
+                }
+            }
+        }
+        assert_eq!(named(include_str!("../../docs/operating.md")), samples);
+    }
+
+    #[test]
+    fn a_ledger_that_is_away_shows_and_so_does_that_the_others_can_t_be_seen() {
+        let mut status = of_a_node();
+        assert!(status.text().contains("\nledger        works\n"));
+        assert!(status.metrics().contains("\npeerchat_ledger_up 1\n"));
+        let address = status.address;
+        let seen = |id, lost, leased| crate::store::postgres::watch::NodeSeen {
+            id,
+            name: id.to_string(),
+            address,
+            lost,
+            beat: 1,
+            leased,
+        };
+        let nodes =
+            vec![seen(1, false, true), seen(2, false, true), seen(3, false, false), seen(4, true, false)];
+        let standing = shared::Standing { own: 1, lag: 0, turns: 7, is_old: false, nodes };
+        let states = |standing: &Standing| standing.others.iter().map(|it| it.state).collect::<Vec<_>>();
+        assert_eq!(states(&Standing::new("one", standing.clone(), None)), ["up", "away", "lost"]);
+        let old = shared::Standing { is_old: true, ..standing };
+        let old = Standing::new("one", old, Some(Duration::from_millis(61_900)));
+        assert_eq!(states(&old), ["unknown"; 3]);
+        status.node = Some(old);
+        let text = status.text();
+        assert!(text.contains("\nledger        away or full for 1m 1s: changes are refused"), "{text}");
+        assert!(status.metrics().contains("\npeerchat_ledger_up 0\n"));
     }
 }

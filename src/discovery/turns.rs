@@ -127,6 +127,8 @@ pub struct Turns {
     tick_held: bool,
     /// Whether the ledger is to be told which sessions there are.
     announce: bool,
+    /// When the ledger was found away or full, until it has taken what this node had to say.
+    away_since: Option<Instant>,
     state: State,
 }
 
@@ -160,6 +162,7 @@ impl Turns {
             held: Queue::default(),
             tick_held: false,
             announce: false,
+            away_since: None,
             state: State::Idle,
         }
     }
@@ -170,6 +173,11 @@ impl Turns {
 
     pub const fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Since when changes are refused because a ledger that is shared does not take them.
+    pub const fn away_since(&self) -> Option<Instant> {
+        self.away_since
     }
 
     /// Whether nothing more is to be taken before the ledger has said something.
@@ -240,6 +248,7 @@ impl Turns {
             }
             Report::Heard(turns) => self.hear(&turns, now, effects),
             Report::Saved => {
+                self.away_since = None;
                 if let State::Giving(decided) = std::mem::replace(&mut self.state, State::Idle) {
                     self.finish(decided, draw, effects);
                 }
@@ -247,18 +256,18 @@ impl Turns {
             Report::Refused => {
                 let count = self.take_back();
                 if !self.registry.is_alone() {
-                    self.state = State::Down;
+                    self.go_down(now);
                 }
                 self.refuse(count, now, draw, effects);
             }
             Report::Down => {
                 self.take_back();
-                self.state = State::Down;
+                self.go_down(now);
                 self.refuse(usize::MAX, now, draw, effects);
             }
             Report::Unsure => {
                 self.take_back();
-                self.state = State::Down;
+                self.go_down(now);
                 self.hang_up(now, effects);
             }
             Report::Up(turns) => {
@@ -277,6 +286,11 @@ impl Turns {
                 self.announce = true;
             }
         }
+    }
+
+    fn go_down(&mut self, now: Now) {
+        self.state = State::Down;
+        self.away_since.get_or_insert(now.mono);
     }
 
     fn wants_turn(&self) -> bool {
@@ -371,7 +385,7 @@ impl Turns {
         let changes = std::mem::take(&mut decided.decisions.changes);
         if changes.is_empty() {
             effects.order = (!self.registry.is_alone()).then_some(Order::RollBack);
-            self.state = State::Idle;
+            (self.state, self.away_since) = (State::Idle, None);
             self.finish(decided, draw, effects);
         } else {
             effects.order = Some(Order::Give(changes));

@@ -2,6 +2,7 @@
 
 mod failover;
 mod faults;
+mod watching;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -50,7 +51,8 @@ impl Nodes {
     fn command(&self, number: usize, port: u16) -> Command {
         let mut command = self.program();
         command.env("RUST_LOG", "info").arg("--log-file").arg(self.log(number));
-        command.args(["--node", &format!("node-{number}"), "127.0.0.1", &port.to_string()]);
+        command.args(["--node", &format!("node-{number}"), "--metrics", "127.0.0.1:0"]);
+        command.args(["127.0.0.1", &port.to_string()]);
         command
     }
 
@@ -80,6 +82,19 @@ impl Nodes {
     fn start_again(&mut self, number: usize) {
         let port = self.addresses[number].port();
         self.all[number] = Some(Discovery::spawn(&mut self.command(number, port)));
+    }
+
+    /// Waits until a node has logged one line that says so of this, and sees that there is no other one.
+    fn expect_logged_once(&self, number: usize, said: &str, of: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let log = fs::read_to_string(self.log(number)).unwrap();
+            match log.lines().filter(|line| line.contains(said) && line.contains(of)).count() {
+                1 => return,
+                0 if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
+                count => panic!("{count} times {said} {of}"),
+            }
+        }
     }
 
     fn ask(&self, arguments: &[&str]) -> String {
@@ -259,6 +274,9 @@ fn a_released_name_is_free_at_all_nodes() {
     let (holder, _) = Raw::synced(nodes.at(0), &old, "alice", 1);
     assert!(nodes.ask(&["--release", "alice"]).contains("alice is free"));
     holder.expect_end();
+    for number in 0..2 {
+        nodes.expect_logged_once(number, "name released", "name=alice");
+    }
     let refused = |at, own: &Keypair| Raw::connect(at, own).refused(&register("alice", 1));
     assert_eq!(refused(nodes.at(1), &old), RefusedCode::RELEASED);
     Raw::synced(nodes.at(1), &new, "alice", 1);

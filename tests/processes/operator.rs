@@ -166,7 +166,7 @@ fn an_operator_who_says_nothing_or_nonsense_delays_nobody_for_long() {
 }
 
 /// The address of the metrics, from the line that discovery begins with.
-fn metrics(discovery: &Discovery) -> SocketAddr {
+pub fn metrics(discovery: &Discovery) -> SocketAddr {
     let rest = discovery.line.split("metrics http://").nth(1).expect("an address for metrics");
     rest.split('/').next().unwrap().parse().unwrap()
 }
@@ -182,7 +182,7 @@ fn http(to: SocketAddr, request: &[u8]) -> String {
     answer
 }
 
-fn scrape(to: SocketAddr) -> BTreeMap<String, f64> {
+pub fn scrape(to: SocketAddr) -> BTreeMap<String, f64> {
     let answer = http(to, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");

@@ -157,6 +157,27 @@ fn what_is_refused_is_taken_back_and_said() {
     assert_eq!(registering(&mut turns, 3, "alice").len(), 1);
 }
 
+#[test]
+fn the_ledger_is_away_until_it_takes_what_this_node_has_to_say() {
+    let mut turns = turns();
+    registering(&mut turns, 1, "alice");
+    assert_eq!(turns.away_since(), None);
+    report(&mut turns, Report::Refused);
+    // It is full, so it can be reached and takes nothing.
+    report(&mut turns, Report::Up(Vec::new()));
+    registering(&mut turns, 2, "bob");
+    assert_eq!(turns.away_since(), Some(NOW.mono));
+    report(&mut turns, Report::Saved);
+    assert_eq!(turns.away_since(), None);
+    // There is nothing to say after it was away.
+    report(&mut turns, Report::Down);
+    report(&mut turns, Report::Up(Vec::new()));
+    assert_eq!(step(&mut turns).order, Some(Order::Take));
+    assert_eq!(turns.away_since(), Some(NOW.mono));
+    report(&mut turns, Report::Taken(Vec::new()));
+    assert_eq!(turns.away_since(), None);
+}
+
 fn registers_while_down(turns: &mut Turns) -> Option<RefusedCode> {
     register(turns, 2, "bob");
     let effects = step(turns);

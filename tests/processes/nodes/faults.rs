@@ -172,6 +172,9 @@ fn who_comes_back_in_time_is_not_called_offline_and_who_does_not_is() {
             _ => thread::sleep(Duration::from_millis(100)),
         }
     }
+    for said in ["another node is there", "another node is lost", "a lost node is forgotten"] {
+        nodes.expect_logged_once(0, said, "node=\"node-1\"");
+    }
 }
 
 #[test]

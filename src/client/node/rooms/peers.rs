@@ -58,6 +58,8 @@ struct Asked {
     /// After which number, and up to which.
     after: u64,
     up_to: u64,
+    /// After which number the same peer was asked for it just before: that may still be on its way.
+    before: Option<u64>,
     since: Instant,
     patience: Duration,
     /// That peer has said again to have it: it may not have been able to hand it on before.
@@ -67,7 +69,13 @@ struct Asked {
 impl Asked {
     /// Nothing of a chain could be taken, from this peer if it is one.
     fn none(now: Instant, refused: Option<PublicKey>) -> Self {
-        Self { of: None, refused, after: 0, up_to: 0, since: now, patience: LEFT_ALONE, again: false }
+        let (after, up_to, before, patience) = (0, 0, None, LEFT_ALONE);
+        Self { of: None, refused, after, up_to, before, since: now, patience, again: false }
+    }
+
+    /// A run that begins here, from this peer, is not what it was asked for last.
+    fn was_asked_before(&self, peer: PublicKey, first: u64) -> bool {
+        self.of == Some(peer) && self.before.is_some_and(|after| first > after)
     }
 
     fn until(&self) -> Instant {

@@ -31,6 +31,8 @@ struct Member {
     told: Vec<Effect>,
     /// How many runs it has heard.
     runs: usize,
+    /// What it has said to those with whom it has no link any more.
+    unsaid: Vec<RoomSays>,
 }
 
 /// Members who are linked as the test says. The last of them may lie: what it says is said by the test.
@@ -47,7 +49,8 @@ impl Net {
             let keypair = Keypair::generate().unwrap();
             let journal = Journal::in_memory(&"member".parse().unwrap(), &keypair).unwrap();
             let epoch = epoch as u64;
-            Member { keypair, journal, rooms: Rooms::default(), epoch, seq: 0, told: Vec::new(), runs: 0 }
+            let (told, unsaid) = (Vec::new(), Vec::new());
+            Member { keypair, journal, rooms: Rooms::default(), epoch, seq: 0, told, runs: 0, unsaid }
         };
         let members = (1..=count).map(member).collect();
         let mut net = Self { ms: 0, members, links: BTreeSet::new() };
@@ -135,6 +138,8 @@ impl Net {
             let to = self.members.iter().position(|it| it.keypair.public() == to).unwrap();
             if self.is_linked(who, to) {
                 self.hear(to, who, &about);
+            } else {
+                self.members[who].unsaid.push(about.says);
             }
         }
         done

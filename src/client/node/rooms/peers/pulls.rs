@@ -146,6 +146,7 @@ impl Peers {
                     refused: None,
                     after,
                     up_to: mark.number,
+                    before: None,
                     since: now,
                     patience,
                     again: false,

@@ -56,6 +56,8 @@ impl Peers {
                 self.ask_changes(cx, room, from);
             }
             Offered::From(_)
+                if self.pulls.get(&place).is_some_and(|asked| asked.was_asked_before(from, run.first)) => {}
+            Offered::From(_)
                 if self
                     .pulls
                     .get(&place)
@@ -69,11 +71,13 @@ impl Peers {
             Offered::From(after) if !self.may_hand_on(room, from, &run.chain, after) => {}
             Offered::From(after) => {
                 let (since, patience) = (cx.now.mono, PATIENCE);
+                let before = self.pulls.get(&place).filter(|asked| asked.of == Some(from));
                 let asked = Asked {
                     of: Some(from),
                     refused: None,
                     after,
                     up_to: last,
+                    before: before.map(|asked| asked.after),
                     since,
                     patience,
                     again: false,

@@ -34,15 +34,23 @@ impl Room {
     }
 
     /// Up to where a chain is kept here that is longer than it may be: up to where an owner says that it ends, or where its
-    /// author has signed it.
+    /// author has signed it. What was final before this member came stays: how it became so is with the others.
     fn kept_up_to(&self, journal: &Journal, chain: &Chain) -> Result<Option<u64>> {
         let row = &chain.row;
         let limit = self.limit(row.name);
         if row.number <= limit.max(row.base) {
             return Ok(None);
         }
+        let past = self.settled_before().and_then(|_| self.past_in(self.own, row.name));
+        let past = past.map(|past| (past.mark.number, past.mark.hash));
+        let limit = past.map_or(limit, |(number, _)| number.max(limit));
+        if row.number <= limit {
+            return Ok(None);
+        }
         let signed = journal.heads_before(row.id, limit, 1)?.pop().unwrap_or_default();
-        for (number, hash) in self.ends_of_removed(row.name).into_iter().flatten().rev() {
+        let mut ends = self.ends_of_removed(row.name).unwrap_or_default();
+        ends.extend(past);
+        for (number, hash) in ends.into_iter().rev() {
             if number <= signed.max(row.base) {
                 break;
             }

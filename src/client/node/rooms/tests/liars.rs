@@ -81,6 +81,44 @@ fn branches_that_part_long_ago_come_to_all() {
 }
 
 #[test]
+fn what_was_asked_before_and_comes_late_does_not_make_it_begin_anew() {
+    let (mut net, mut pen) = with_mallory();
+    let (mut other, first) = (pen.clone(), pen.last.number);
+    for run in [pen.write(&["x"; 200]), pen.write(&["x"; 200])] {
+        net.hear(ALICE, MALLORY, &run);
+    }
+    let runs: Vec<AboutRoom> = (0..20).map(|_| other.write(&["y"; 20])).collect();
+    net.hear(ALICE, MALLORY, &runs[0]);
+    assert_eq!(net.state(ALICE, MALLORY), Some(State::Forked));
+    // Bob has the other branch; what he says goes over a link on which nothing arrives at once.
+    net.part(BOB);
+    let key = net.key(BOB);
+    net.act(ALICE, |rooms, cx| rooms.linked(cx, key, 1 << 20).unwrap());
+    let have = RoomSays::Have(Have { heads: vec![other.last], joined: true, ..Have::default() });
+    let asked = |net: &mut Net| {
+        let said = std::mem::take(&mut net.members[ALICE].unsaid).into_iter();
+        let pulls = said.filter_map(|says| match says {
+            RoomSays::Pull(pull) => Some(pull.chains),
+            _ => None,
+        });
+        pulls.flatten().map(|wanted| wanted.after).collect::<Vec<_>>()
+    };
+    net.hear(ALICE, BOB, &AboutRoom { room: runs[0].room, says: have });
+    assert_eq!(asked(&mut net), [first + 144], "the branches may part there");
+    net.hear(ALICE, BOB, &runs[7]);
+    assert_eq!(asked(&mut net), [0], "and part earlier");
+    // That is on its way, and so is what was asked for first.
+    for late in [8, 9, 0, 1] {
+        net.hear(ALICE, BOB, &runs[late]);
+        assert_eq!(asked(&mut net), [0; 0], "{late}");
+    }
+    runs[2..8].iter().for_each(|run| net.hear(ALICE, BOB, run));
+    assert_eq!(asked(&mut net), [first + 144]);
+    runs[7..].iter().for_each(|run| net.hear(ALICE, BOB, run));
+    assert_eq!(net.history(ALICE).iter().filter(|text| *text == "y").count(), 400);
+}
+
+#[test]
 fn a_clock_that_does_not_follow_is_proof() {
     let (mut net, mut pen) = with_mallory();
     net.hear(ALICE, MALLORY, &pen.write(&["one"]));

@@ -142,3 +142,36 @@ fn that_a_change_is_known_is_said_after_a_restart_too() {
     let named = |who: usize| net.room(ALICE).receipts.of(net.key(who)).any(|it| it.tips == tips);
     assert!(named(CAROL) && named(BOB));
 }
+
+#[test]
+fn what_was_final_before_a_member_came_again_stays_though_its_author_is_removed() {
+    const DAVE: usize = 3;
+    let mut net = Net::new(4);
+    net.say(BOB, "one");
+    net.later(3_000);
+    let backup = copy(&net, ALICE);
+    net.part(DAVE);
+    net.say(BOB, "two");
+    net.later(3_000);
+    // Carol has it, and misses that it becomes final.
+    net.part(CAROL);
+    [ALICE, BOB].into_iter().for_each(|other| net.link(DAVE, other));
+    net.later(3_000);
+    assert!(net.is_settled(ALICE) && !net.is_settled(CAROL));
+    net.kick(CAROL);
+    net.link(ALICE, CAROL);
+    net.later(1_000);
+    net.invite_only(CAROL, false);
+    net.join(CAROL);
+    net.later(5_000);
+    assert_eq!(net.history(CAROL), ["one", "two"]);
+    assert!(net.is_settled(CAROL), "{}", net.explain(CAROL));
+    // Alice has forgotten all that, and Carol is linked with no other one.
+    net.part(ALICE);
+    net.restart(ALICE, Some(backup));
+    net.kick(BOB);
+    net.link(ALICE, CAROL);
+    net.later(5_000);
+    assert_eq!(net.state(CAROL, BOB), Some(State::Removed));
+    assert_eq!(net.history(CAROL), ["one", "two"]);
+}
