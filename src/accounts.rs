@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Decoder, Encode};
 
 use crate::protocol::rendezvous::{Strangers, ToClient};
 use crate::protocol::{Name, PublicKey};
@@ -19,8 +19,8 @@ pub mod reach;
 /// What accounts are saved under. A new account has the last one's and 1.
 pub type UserId = i64;
 
-/// One run of one discovery among those that share a ledger, higher than any before it. A discovery that is alone with its
-/// ledger is [`ALONE`].
+/// One run of one discovery among those that share a ledger: a number of at most 31 bits that no other run has had as long as
+/// the ledger remembers. A later one need not be higher. A discovery that is alone with its ledger is [`ALONE`].
 pub type NodeId = i64;
 
 pub const ALONE: NodeId = 0;
@@ -105,6 +105,18 @@ pub struct Node {
     /// Whether it is known to be gone. Its users are called offline when [`Change::ForgetNode`] says so.
     #[n(3)]
     pub lost: bool,
+    /// The highest number of a kind of [`Change`] that it understands. What a node reads that does not say so is
+    /// [`Change::READ_BY_ALL`].
+    #[cbor(n(4), decode_with = "decode_reads", nil = "unsaid_reads")]
+    pub reads: i32,
+}
+
+fn decode_reads<C>(decoder: &mut Decoder<'_>, _: &mut C) -> Result<i32, minicbor::decode::Error> {
+    decoder.i32()
+}
+
+const fn unsaid_reads() -> Option<i32> {
+    Some(Change::READ_BY_ALL)
 }
 
 /// Everything that is kept.
@@ -131,7 +143,8 @@ pub struct Snapshot {
 
 /// One change of what is kept.
 ///
-/// Nodes read it out of each other's turns: a kind or a field keeps its number for good.
+/// Nodes read it out of each other's turns: a kind or a field keeps its number for good. A kind that is newer than
+/// [`READ_BY_ALL`](Self::READ_BY_ALL) is written only where all nodes [say](Node::reads) that they read it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Change {
     /// Name, key and id are new. The user is online in that session.
@@ -281,6 +294,13 @@ pub enum Change {
 }
 
 impl Change {
+    /// The highest number of the kinds above.
+    pub const READS: i32 = Self::MOVE;
+    /// Of the kinds that there were before nodes said which ones they read.
+    pub const READ_BY_ALL: i32 = 14;
+    /// The number of [`Change::Move`]. Before there was one, [`Change::LogIn`] said it.
+    pub const MOVE: i32 = 15;
+
     /// Whether a discovery that is alone has to keep it.
     pub const fn is_kept_alone(&self) -> bool {
         match self {
@@ -291,5 +311,34 @@ impl Change {
             Self::SetMate { .. } | Self::Tell { .. } => false,
             Self::AddNode { .. } | Self::LoseNode { .. } | Self::ForgetNode { .. } => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::codec;
+
+    #[test]
+    fn this_version_reads_all_its_kinds() {
+        let is_known = |kind: i32| {
+            let fields_are_missing = [0x82, kind.try_into().unwrap(), 0x80];
+            !minicbor::decode::<Change>(&fields_are_missing).unwrap_err().is_unknown_variant()
+        };
+        assert!((0..=Change::READS).all(is_known));
+        assert!(!is_known(Change::READS + 1));
+    }
+
+    #[test]
+    fn a_node_that_does_not_say_what_it_reads_reads_what_there_was_before() {
+        let address = "192.0.2.1:4000".parse().unwrap();
+        let node = Node { id: 7, name: "n".into(), address, lost: false, reads: 99 };
+        let mut bytes = Vec::new();
+        codec::encode(&node, &mut bytes);
+        assert_eq!(minicbor::decode::<Node>(&bytes).unwrap(), node);
+        // An array of four in place of five.
+        let [first, fields @ .., 0x18, 99] = &bytes[..] else { panic!("{bytes:?}") };
+        let older = [&[first - 1], fields].concat();
+        assert_eq!(minicbor::decode::<Node>(&older).unwrap(), Node { reads: 14, ..node });
     }
 }

@@ -167,9 +167,54 @@ impl LogLimit {
     }
 }
 
+/// Limits how often it is logged why something fails: a reason that goes on now and then, another one at once.
+pub struct ReasonLimit {
+    every: Duration,
+    since: Option<Instant>,
+    logged: String,
+    /// How many more reasons are logged in this time. They may come in turns.
+    left: u32,
+}
+
+impl ReasonLimit {
+    /// How many reasons are logged in the time after which one is logged again.
+    const MOST: u32 = 10;
+
+    pub const fn new(every: Duration) -> Self {
+        Self { every, since: None, logged: String::new(), left: 0 }
+    }
+
+    /// Whether to log this reason now.
+    pub fn admit(&mut self, reason: &impl ToString, now: Instant) -> bool {
+        let reason = reason.to_string();
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= self.every) {
+            (self.since, self.left) = (Some(now), Self::MOST);
+        } else if self.logged == reason || self.left == 0 {
+            return false;
+        }
+        self.logged = reason;
+        self.left -= 1;
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_reason_is_logged_at_once_and_the_same_one_now_and_then() {
+        let every = Duration::from_secs(60);
+        let (start, mut limit) = (Instant::now(), ReasonLimit::new(every));
+        let mut admitted = |reason, seconds| limit.admit(&reason, start + Duration::from_secs(seconds));
+        assert!(admitted("full", 0) && !admitted("full", 1));
+        assert!(admitted("gone", 2) && !admitted("gone", 3));
+        assert!(admitted("full", 4), "what was logged last does not say what is wrong now");
+        assert!(!admitted("full", 59) && admitted("full", 60) && !admitted("full", 61));
+        let many = (0..1000).filter(|number| admitted(["gone", "full"][number % 2], 62)).count();
+        assert_eq!(many, 9);
+        assert!(admitted("full", 120));
+    }
 
     #[test]
     fn of_what_is_held_the_latest_lines_are_kept() {

@@ -10,7 +10,7 @@ use super::registry::{Limits, Registry};
 use super::shared::{Said, Shared, Standing};
 use super::turns::{Order, Report};
 use crate::accounts::ledger::{Ledger, Trouble};
-use crate::accounts::{ALONE, Node};
+use crate::accounts::{ALONE, Change, Node};
 // The one place that says which databases there are.
 use crate::store::directory::Directory;
 use crate::store::postgres::watch::Watch;
@@ -142,6 +142,12 @@ pub struct Identity {
 
 impl Identity {
     pub fn node(&self, registry: &Registry) -> Node {
-        Node { id: registry.node(), name: self.name.clone(), address: self.address, lost: false }
+        Node {
+            id: registry.node(),
+            name: self.name.clone(),
+            address: self.address,
+            lost: false,
+            reads: Change::READS,
+        }
     }
 }

@@ -82,6 +82,11 @@ impl Presences {
         self.nodes.get(&id)
     }
 
+    /// Whether each node, also one that is lost and may not have noticed, reads changes of this kind.
+    pub fn all_read(&self, kind: i32) -> bool {
+        self.nodes.values().all(|node| node.reads >= kind)
+    }
+
     pub fn add_node(&mut self, node: Node) {
         self.nodes.insert(node.id, node);
     }

@@ -14,7 +14,7 @@ use super::registry::{Limits, Registry};
 use super::turns::{Order, Report};
 use crate::accounts::ledger::{Given, Ledger, Trouble};
 use crate::accounts::{Change, NodeId, Snapshot};
-use crate::logging::LogLimit;
+use crate::logging::{LogLimit, ReasonLimit};
 use crate::store::postgres::Postgres;
 use crate::store::postgres::error::PostgresError;
 use crate::store::postgres::watch::{self, Watch};
@@ -93,7 +93,6 @@ impl Shared {
         let (wake, woken) = bounded(1);
         let (leaving, left) = bounded(0);
         let seen = Arc::new(SeenLast { own: node.into(), ..SeenLast::default() });
-        let log_limit = LogLimit::new(LOGGED_AGAIN);
         let clerk = Clerk {
             ledger,
             limits,
@@ -104,7 +103,8 @@ impl Shared {
             era: 0,
             said: saying.clone(),
             seen: Arc::clone(&seen),
-            log_limit,
+            log_limit: ReasonLimit::new(LOGGED_AGAIN),
+            is_logged: false,
         };
         let lookout = Lookout {
             watch,
@@ -173,7 +173,9 @@ struct Clerk<L> {
     era: u64,
     said: Sender<Said>,
     seen: Arc<SeenLast>,
-    log_limit: LogLimit,
+    log_limit: ReasonLimit,
+    /// Whether the log says last that the ledger can't be used.
+    is_logged: bool,
 }
 
 /// The loop is gone, or can't go on.
@@ -262,7 +264,7 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
                 self.note_known();
                 if !self.is_up {
                     (self.is_up, self.era) = (true, self.era + 1);
-                    tracing::info!("the ledger can be reached again");
+                    self.log_return();
                     return self.say(Report::Up(turns));
                 }
                 match turns.is_empty() {
@@ -278,7 +280,7 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
     fn trouble(&mut self, trouble: Trouble<PostgresError>) -> Result<(), Over> {
         match trouble {
             Trouble::Down(error) => {
-                if self.log_limit.admit(Instant::now()).is_some() {
+                if self.is_news(&error) {
                     tracing::error!(%error, "changes are refused until the ledger works again");
                 }
                 self.is_up = false;
@@ -308,13 +310,14 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
                 self.era += 1;
                 self.seen.own.store(self.node, Ordering::Relaxed);
                 self.note_known();
+                self.log_return();
                 let registry = Registry::new(self.node, snapshot, self.limits);
                 self.say(Report::Anew(Box::new(registry)))
             }
             Err(Trouble::Unusable(error)) => self.trouble(Trouble::Unusable(error)),
             Err(trouble) => {
                 self.is_up = false;
-                if self.log_limit.admit(Instant::now()).is_some() {
+                if self.is_news(trouble.error()) {
                     tracing::error!(error = %trouble.error(), "can't load what is kept");
                 }
                 self.say(Report::Down)
@@ -328,6 +331,20 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
             self.is_fenced = false;
         }
         self.ledger.load()
+    }
+
+    /// Whether to log why the ledger can't be used.
+    fn is_news(&mut self, error: &PostgresError) -> bool {
+        let is_news = self.log_limit.admit(error, Instant::now());
+        self.is_logged |= is_news;
+        is_news
+    }
+
+    /// A full disk can be read: then the ledger comes back again and again, and refuses the next change.
+    fn log_return(&mut self) {
+        if std::mem::take(&mut self.is_logged) {
+            tracing::info!("the ledger can be reached again");
+        }
     }
 
     fn note_known(&self) {

@@ -28,6 +28,7 @@ use write::{Failure, Write, encoded, writes};
 pub mod copy;
 pub mod error;
 mod fold;
+mod format;
 mod lease;
 mod link;
 mod place;
@@ -45,6 +46,8 @@ const CALL_WITHIN: Duration = Duration::from_secs(15);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// To read everything: ten million users take some 20 s.
 const LOAD_WITHIN: Duration = Duration::from_secs(300);
+/// To bring an older schema up to date.
+const MIGRATE_WITHIN: Duration = Duration::from_secs(300);
 /// Each so many turns, old ones are removed.
 const PRUNED_EVERY: i64 = 64;
 
@@ -97,7 +100,9 @@ impl Postgres {
     fn make(&mut self) -> Result<(), Problem> {
         let deadline = Instant::now() + CALL_WITHIN;
         let mut link = self.reach(deadline)?;
-        link.ask(deadline, async |database| setup::make_schema(database).await)?;
+        if link.ask(deadline, async |database| format::make(database).await)? {
+            link.ask(Instant::now() + MIGRATE_WITHIN, async |database| format::migrate(database).await)?;
+        }
         drop(link);
         self.connect(deadline).map(drop)
     }
@@ -140,7 +145,7 @@ impl Postgres {
             let mut link = self.reach(deadline)?;
             let node = self.node;
             link.ask(deadline, async |database| {
-                setup::check_format(database).await?;
+                format::check(database).await?;
                 match node {
                     Some(node) => lease::take(database, node).await,
                     None => Ok(()),
@@ -158,10 +163,18 @@ impl Postgres {
         question: impl AsyncFnOnce(&Database) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
         let answer = self.connect(deadline)?.ask(deadline, question);
-        if answer.is_err() {
-            self.abandon();
+        if let Err(problem) = &answer {
+            self.give_up(problem);
         }
         answer
+    }
+
+    /// Ends a transaction, if there is one, after what went wrong in it.
+    fn give_up(&mut self, problem: &Problem) {
+        if problem.is_of_another_schema() {
+            self.link = None;
+        }
+        self.abandon();
     }
 
     /// Ends a transaction, if there is one. A connection that can't do that is given up, and the server ends it.
@@ -200,11 +213,7 @@ impl Postgres {
         let deadline = Instant::now() + CALL_WITHIN;
         // A new connection takes the lease of this one, once there is one.
         self.node = None;
-        let node = self.ask(deadline, async |database| {
-            let node = lease::draw(database).await?;
-            lease::take(database, node).await?;
-            Ok(node)
-        })?;
+        let node = self.ask(deadline, async |database| lease::draw(database).await)?;
         self.node = Some(node);
         self.is_added = false;
         Ok(node)
@@ -306,7 +315,7 @@ impl Postgres {
                 None => Ok(()),
             },
             Err(Failure::Refused(problem)) => {
-                self.abandon();
+                self.give_up(&problem);
                 Err(Failure::Refused(problem))
             }
             Err(Failure::Unsure(problem)) => Err(self.unsure(problem)),

@@ -12,7 +12,7 @@ use super::ledger::Rows;
 
 const USERS: u8 = 8;
 /// Ids that no real node has.
-pub const OTHERS: [i64; 2] = [1_000_000, 1_000_001];
+pub const OTHERS: [i64; 2] = [1 << 40, (1 << 40) + 1];
 
 pub struct Changes {
     rng: Rng,
@@ -108,7 +108,8 @@ impl Changes {
     fn about_nodes(&mut self) -> Change {
         let id = OTHERS[self.rng.usize(0..2)];
         match self.rng.u8(0..4) {
-            0 | 1 => Change::AddNode { node: node(id) },
+            0 => Change::AddNode { node: node(id) },
+            1 => Change::AddNode { node: Node { reads: Change::READ_BY_ALL, ..node(id) } },
             2 => Change::LoseNode { node: id },
             _ => Change::ForgetNode { node: id, now: self.now },
         }
@@ -157,7 +158,8 @@ pub fn name(number: u8) -> Name {
 }
 
 pub fn node(id: i64) -> Node {
-    Node { id, name: format!("node {id}"), address: "192.0.2.7:4000".parse().unwrap(), lost: false }
+    let address = "192.0.2.7:4000".parse().unwrap();
+    Node { id, name: format!("node {id}"), address, lost: false, reads: Change::READS }
 }
 
 /// A new user with that id, and so with a name and a key that no other one of these has.
@@ -175,6 +177,7 @@ pub fn sorted(mut snapshot: Snapshot) -> Snapshot {
     snapshot.requests.sort_by_key(|(asker, target, _)| (*asker, *target));
     snapshot.refusals.sort_unstable();
     snapshot.released.sort();
+    snapshot.nodes.sort_by_key(|node| node.id);
     snapshot.presences.sort_by_key(|(user, _)| *user);
     snapshot.mates.sort();
     snapshot

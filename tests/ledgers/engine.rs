@@ -58,22 +58,6 @@ fn a_kind_of_change_that_is_not_known_makes_it_unusable() {
 }
 
 #[test]
-fn a_schema_of_another_version_is_refused() {
-    let Some(place) = place() else { return };
-    let (mut one, _) = joined(&place.url);
-    let admin = place.admin();
-    admin.run("UPDATE peerchat.ledger SET format = 2");
-    let error = Postgres::open(&place.url, Options::default()).err().unwrap();
-    assert!(
-        error.to_string().contains("written by a newer version of peerchat (format 2, this one reads 1)"),
-        "{error}"
-    );
-    admin.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'peerchat' AND datname = current_database()");
-    let news: Vec<_> = (0..2).map(|_| one.read()).collect();
-    assert!(matches!(news[..], [Err(Trouble::Down(_)), Err(Trouble::Unusable(_))]), "{news:?}");
-}
-
-#[test]
 fn a_role_that_may_make_no_schema_is_told() {
     let Some(place) = place() else { return };
     let admin = place.admin();

@@ -6,21 +6,34 @@ use std::rc::Rc;
 
 use peerchat::accounts::ledger::{Given, Ledger, Trouble, Turn};
 use peerchat::accounts::{Change, NodeId, Snapshot};
+use peerchat::store::StoreError;
+use peerchat::store::directory::Directory;
 use peerchat::store::postgres::error::PostgresError;
 use peerchat::store::postgres::{Options, Postgres};
+use peerchat::transport::noise::Keypair;
 
 use super::ledger::{Fate, Model, Truth};
 use super::line::Line;
 use super::server::{Admin, Place, place};
 
-/// A ledger that several nodes share.
+/// A ledger.
 pub trait Lab: Sized {
     type Node: Faulty;
+    /// Whether there can be other nodes.
+    const IS_SHARED: bool = true;
 
     /// None where this kind is missing.
     fn new() -> Option<Self>;
     /// One that has neither joined nor loaded.
     fn node(&self) -> Self::Node;
+    /// What of all that there is it keeps.
+    fn kept(all: Snapshot) -> Snapshot {
+        all
+    }
+}
+
+/// A ledger that several nodes share.
+pub trait Shared: Lab {
     /// All turns but the last are not told any more.
     fn cut(&self);
     /// Another server takes over, which has only so many turns.
@@ -44,7 +57,9 @@ impl Lab for InMemory {
     fn node(&self) -> Model {
         Model::new(&self.0)
     }
+}
 
+impl Shared for InMemory {
     fn cut(&self) {
         self.0.borrow_mut().cut(usize::MAX);
     }
@@ -85,7 +100,9 @@ impl Lab for OnPostgres {
         let ledger = Postgres::open(&url, Options::default()).unwrap();
         Wired { ledger, line, admin: self.place.admin(), fate: Fate::Saved }
     }
+}
 
+impl Shared for OnPostgres {
     fn cut(&self) {
         self.place.admin().run("DELETE FROM peerchat.turns WHERE n < (SELECT max(n) FROM peerchat.turns)");
     }
@@ -143,5 +160,83 @@ impl Ledger for Wired {
 
     fn read(&mut self) -> Result<Vec<Turn>, Trouble<PostgresError>> {
         self.ledger.read()
+    }
+}
+
+pub struct OnSqlite(Rc<RefCell<Directory>>);
+
+/// All of these are one node: its database is open once.
+pub struct Alone {
+    directory: Rc<RefCell<Directory>>,
+    fate: Fate,
+}
+
+impl Lab for OnSqlite {
+    type Node = Alone;
+    const IS_SHARED: bool = false;
+
+    fn new() -> Option<Self> {
+        let keypair = Keypair::generate().unwrap();
+        Some(Self(Rc::new(RefCell::new(Directory::in_memory(&keypair).unwrap()))))
+    }
+
+    fn node(&self) -> Alone {
+        Alone { directory: Rc::clone(&self.0), fate: Fate::Saved }
+    }
+
+    /// Not who is online where, for that is in memory.
+    fn kept(all: Snapshot) -> Snapshot {
+        let Snapshot { accounts, connections, requests, refusals, released, .. } = all;
+        Snapshot { accounts, connections, requests, refusals, released, ..Snapshot::default() }
+    }
+}
+
+impl Faulty for Alone {
+    fn meet(&mut self, fate: Fate) {
+        assert!(matches!(fate, Fate::Saved | Fate::Refused), "{fate:?}: it always knows what is saved");
+        self.fate = fate;
+    }
+}
+
+impl Ledger for Alone {
+    type Error = StoreError;
+
+    fn join(&mut self) -> Result<NodeId, Trouble<StoreError>> {
+        self.directory.borrow_mut().join()
+    }
+
+    fn load(&mut self) -> Result<Snapshot, Trouble<StoreError>> {
+        Ledger::load(&mut *self.directory.borrow_mut())
+    }
+
+    fn position(&self) -> i64 {
+        self.directory.borrow().position()
+    }
+
+    fn take(&mut self) -> Result<Vec<Turn>, Trouble<StoreError>> {
+        self.directory.borrow_mut().take()
+    }
+
+    fn give(&mut self, changes: &[Change]) -> Given<StoreError> {
+        let is_refused = std::mem::take(&mut self.fate) == Fate::Refused;
+        let mut directory = self.directory.borrow_mut();
+        if is_refused {
+            // What comes before the first request of a turn was written by then.
+            let full = "BEFORE INSERT ON requests BEGIN SELECT RAISE(ABORT, 'full'); END";
+            directory.execute_batch(&format!("CREATE TEMP TRIGGER full_disk {full}")).unwrap();
+        }
+        let given = directory.give(changes);
+        if is_refused {
+            directory.execute_batch("DROP TRIGGER full_disk").unwrap();
+        }
+        given
+    }
+
+    fn roll_back(&mut self) {
+        self.directory.borrow_mut().roll_back();
+    }
+
+    fn read(&mut self) -> Result<Vec<Turn>, Trouble<StoreError>> {
+        self.directory.borrow_mut().read()
     }
 }

@@ -1,7 +1,7 @@
 //! Servers with standbys, and commits that wait for them.
 
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use peerchat::accounts::Change;
@@ -12,30 +12,55 @@ use peerchat::store::postgres::{Options, Postgres};
 use super::changes::{added, node};
 use super::server::Cluster;
 
-/// Asks for the log as a standby does, until it is dropped.
+/// Asks for the log, until it is dropped.
 struct Receiver(Child);
 
 impl Receiver {
+    /// As a standby of that name does.
     fn of(cluster: &Cluster, name: &str) -> Self {
-        let log = cluster.folder("received");
-        let address = format!("host=127.0.0.1 port={} user=postgres application_name={name}", cluster.port);
-        let child = Self::command(cluster, &log, &address).spawn().unwrap();
-        let admin = cluster.admin("postgres");
-        let there = format!("SELECT count(*) FROM pg_stat_replication WHERE application_name = '{name}'");
-        wait_until("it asks", || (admin.ask(&there).as_deref() == Some("1")).then_some(()));
-        Self(child)
+        let mut command = Self::command(cluster, "pg_receivewal", &format!("application_name={name}"));
+        command.arg("--synchronous");
+        Self::start(cluster, name, 1, command)
     }
 
-    fn command(cluster: &Cluster, log: &Path, address: &str) -> std::process::Command {
-        let mut command = cluster.program("pg_receivewal");
-        command.arg("-D").arg(log).arg("--synchronous").args(["-d", address]).stderr(Stdio::null());
+    /// To archive it.
+    fn archiver(cluster: &Cluster, options: &[&str]) -> Self {
+        let mut command = Self::command(cluster, "pg_receivewal", "");
+        command.args(options);
+        Self::start(cluster, "pg_receivewal", 1, command)
+    }
+
+    /// With all that there is, and so slowly that it does not come to its end.
+    fn backup(cluster: &Cluster) -> Self {
+        let mut command = Self::command(cluster, "pg_basebackup", "");
+        command.args(["--wal-method=stream", "--checkpoint=fast", "--max-rate=32k", "--no-sync"]);
+        Self::start(cluster, "pg_basebackup", 2, command)
+    }
+
+    fn command(cluster: &Cluster, program: &str, address: &str) -> Command {
+        let address = format!("host=127.0.0.1 port={} user=postgres {address}", cluster.port);
+        let mut command = cluster.program(program);
+        command.arg("-D").arg(cluster.folder(program)).args(["-d", &address]).stderr(Stdio::null());
         command
+    }
+
+    fn start(cluster: &Cluster, name: &str, connections: u32, mut command: Command) -> Self {
+        // One of them starts another process.
+        let child = Self(command.process_group(0).spawn().unwrap());
+        let admin = cluster.admin("postgres");
+        let there = format!("SELECT count(*) FROM pg_stat_replication WHERE application_name = '{name}'");
+        let connections = connections.to_string();
+        wait_until("it asks", || (admin.ask(&there).as_ref() == Some(&connections)).then_some(()));
+        child
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        let _ = rustix::process::kill_process_group(
+            rustix::process::Pid::from_child(&self.0),
+            rustix::process::Signal::KILL,
+        );
         let _ = self.0.wait();
     }
 }
@@ -68,6 +93,51 @@ fn a_standby_that_is_not_waited_for_is_refused() {
     let mut waits = wait_until("it waits", || Postgres::open(&url, Options::default()).ok());
     drop(receiver);
     waits.load().unwrap();
+}
+
+fn problem(url: &str) -> Option<Problem> {
+    Postgres::open(url, Options::default()).err().map(|error| error.problem)
+}
+
+#[test]
+fn a_backup_is_no_standby() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let url = cluster.url(&cluster.database());
+    let backup = Receiver::backup(&cluster);
+    drop(Postgres::open(&url, Options::default()).unwrap());
+    drop(backup);
+    let admin = cluster.admin("postgres");
+    // It has a slot that lasts.
+    admin.run("SELECT pg_create_physical_replication_slot('archive')");
+    let archiver = Receiver::archiver(&cluster, &["--slot=archive"]);
+    let taken = "SELECT active FROM pg_replication_slots WHERE slot_name = 'archive'";
+    wait_until("it has its slot", || (admin.ask(taken).as_deref() == Some("t")).then_some(()));
+    drop(Postgres::open(&url, Options::default()).unwrap());
+    let standby = Receiver::of(&cluster, "standby");
+    assert!(matches!(problem(&url), Some(Problem::Asynchronous)));
+    drop((standby, archiver));
+    // Whose slot it is can't be seen any more.
+    let gone = "SELECT count(*) FROM pg_stat_replication";
+    wait_until("both are gone", || (admin.ask(gone).as_deref() == Some("0")).then_some(()));
+    assert!(matches!(problem(&url), Some(Problem::Asynchronous)));
+}
+
+#[test]
+fn a_role_that_may_not_see_standbys_is_told() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let url = cluster.url(&cluster.database());
+    let admin = cluster.admin("postgres");
+    admin.run("REVOKE pg_read_all_stats FROM peerchat");
+    drop(Postgres::open(&url, Options::default()).unwrap());
+    let _archiver = Receiver::archiver(&cluster, &[]);
+    drop(Postgres::open(&url, Options::default()).unwrap());
+    let _standby = Receiver::of(&cluster, "standby");
+    let error = Postgres::open(&url, Options::default()).err().unwrap();
+    assert!(matches!(error.problem, Problem::Hidden { .. }), "{error}");
+    assert!(error.to_string().contains("GRANT pg_read_all_stats TO peerchat"), "{error}");
+    drop(Postgres::open(&url, Options { allow_async: true }).unwrap());
+    admin.run("GRANT pg_read_all_stats TO peerchat");
+    assert!(matches!(problem(&url), Some(Problem::Asynchronous)));
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub struct Truth {
     turns: Vec<Turn>,
     /// How many of the first turns are not told any more.
     cut: usize,
-    last_node: NodeId,
+    joins: NodeId,
     last_turn: u64,
     /// Whose turn it is.
     holder: Option<NodeId>,
@@ -269,8 +269,9 @@ impl Ledger for Model {
         }
         let mut truth = self.truth.borrow_mut();
         truth.end_turn_of(self.node);
-        truth.last_node += 1;
-        self.node = truth.last_node;
+        truth.joins += 1;
+        // Another one each time, and not a higher one.
+        self.node = (truth.joins * 0x4c95_7f2d) & 0x7fff_ffff;
         Ok(self.node)
     }
 

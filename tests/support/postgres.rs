@@ -61,7 +61,7 @@ impl Cluster {
         let made = initdb(&programs, &directory.path().join("data")).output().unwrap();
         assert!(made.status.success(), "{made:?}");
         let cluster = Self::run(programs, directory, free_port(), settings);
-        cluster.admin("postgres").run("CREATE ROLE peerchat LOGIN");
+        cluster.admin("postgres").run("CREATE ROLE peerchat LOGIN; GRANT pg_read_all_stats TO peerchat");
         Some(cluster)
     }
 

@@ -122,7 +122,7 @@ impl Turn<'_> {
             return;
         }
         let now = self.now.wall;
-        if is_held {
+        if is_held && self.presences.all_read(Change::MOVE) {
             return self.change(Change::Move { user: id, registration, now });
         }
         self.presences.set(user, presence.clone());

@@ -1,10 +1,19 @@
 use crossbeam_channel::never;
 
+use std::io;
+
+use tracing_subscriber::fmt::MakeWriter;
+
 use super::*;
 use crate::accounts::ledger::Turn;
+use crate::store::postgres::error::Problem;
 
 /// A ledger in which nothing is new.
-struct Still;
+#[derive(Default)]
+struct Still {
+    /// Why it takes no changes, if it does not.
+    refuses: Option<&'static str>,
+}
 
 impl Ledger for Still {
     type Error = PostgresError;
@@ -22,7 +31,9 @@ impl Ledger for Still {
     }
 
     fn give(&mut self, _: &[Change]) -> Given<PostgresError> {
-        Given::Saved
+        let Some(why) = self.refuses else { return Given::Saved };
+        let problem = Problem::Unconfirmed(why.into());
+        Given::Refused(Trouble::Down(PostgresError { place: "here".into(), problem }))
     }
 
     fn roll_back(&mut self) {}
@@ -39,7 +50,7 @@ impl Ledger for Still {
 fn clerk(said: Sender<Said>) -> Clerk<Still> {
     let limit = crate::discovery::registry::Limit { each: 9, loopback: false };
     Clerk {
-        ledger: Still,
+        ledger: Still::default(),
         limits: Limits { new_names: limit, questions: limit },
         node: 1,
         is_up: true,
@@ -48,7 +59,8 @@ fn clerk(said: Sender<Said>) -> Clerk<Still> {
         era: 0,
         said,
         seen: Arc::default(),
-        log_limit: LogLimit::new(LOGGED_AGAIN),
+        log_limit: ReasonLimit::new(LOGGED_AGAIN),
+        is_logged: false,
     }
 }
 
@@ -83,4 +95,55 @@ fn a_read_is_reported_to_the_loop_that_has_ordered_it() {
     }
     assert!(matches!(said.try_recv(), Ok(Said::Report(Report::Read(turns))) if turns.is_empty()));
     assert!(said.is_empty());
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[test]
+fn a_new_reason_is_logged_at_once_and_each_return_once_a_reason() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let (orders, ordered) = bounded(ORDERS);
+        let (_wake, woken) = bounded(1);
+        let (saying, said) = bounded(1000);
+        let mut clerk = clerk(saying);
+        for why in ["full", "full", "full", "read-only", "read-only"] {
+            clerk.ledger.refuses = Some(why);
+            orders.send((clerk.era, Order::Take)).unwrap();
+            orders.send((clerk.era, Order::Give(Vec::new()))).unwrap();
+            assert!(clerk.go_on(&ordered, &woken).is_ok());
+            assert!(!clerk.is_up);
+            assert!(clerk.go_on(&ordered, &woken).is_ok());
+            assert!(clerk.is_up);
+        }
+        drop(said);
+    });
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> =
+        log.lines().map(|line| ["full", "read-only", "again"].map(|it| line.contains(it))).collect();
+    let again = [false, false, true];
+    let full = [true, false, true];
+    let read_only = [false, true, true];
+    assert_eq!(lines, [full, again, read_only, again], "{log}");
 }

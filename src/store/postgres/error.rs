@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use tokio_postgres::error::SqlState;
+
 /// What is wrong, where, and what the operator can do. The password is not told.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {problem}")]
@@ -35,15 +37,23 @@ pub enum Problem {
     )]
     Asynchronous,
     #[error(
+        "PostgreSQL sends its log to what may be a standby or a backup, and does not let the role {role} see which: GRANT pg_read_all_stats TO {role}"
+    )]
+    Hidden { role: String },
+    #[error(
         "the schema peerchat can't be made ({}); let the role have it: CREATE SCHEMA peerchat AUTHORIZATION …",
         Chain(.0)
     )]
     NoSchema(#[source] tokio_postgres::Error),
-    /// `version` is "an older" or "a newer".
     #[error(
-        "the schema peerchat was written by {version} version of peerchat (format {found}, this one reads {known}); use it with that version"
+        "the schema peerchat is of a newer version of peerchat (format {found}, for versions that know format {least} or later; this one knows {known}): run a newer version here"
     )]
-    OtherVersion { version: &'static str, found: i32, known: i32 },
+    NewerSchema { found: i32, least: i32, known: i32 },
+    /// It was brought to this version's format before, and then replaced.
+    #[error(
+        "the schema peerchat is of an older version of peerchat (format {found}, this one uses {known}), from a backup perhaps: start discovery again, which brings it up to date"
+    )]
+    OlderSchema { found: i32, known: i32 },
     #[error("there are accounts in the schema peerchat already; nothing was copied")]
     NotEmpty,
     #[error("PostgreSQL could not tell whether the commit will last ({0})")]
@@ -72,7 +82,18 @@ pub enum Problem {
 impl Problem {
     /// Whether nothing that waits or tries again will mend it.
     pub const fn is_damage(&self) -> bool {
-        matches!(self, Self::OtherVersion { .. } | Self::Unknown { .. } | Self::Damaged(_))
+        matches!(
+            self,
+            Self::NewerSchema { .. } | Self::OlderSchema { .. } | Self::Unknown { .. } | Self::Damaged(_)
+        )
+    }
+
+    /// Whether the schema was replaced under the connection, which then has to be made anew.
+    pub fn is_of_another_schema(&self) -> bool {
+        let Self::Failed(error) = self else { return false };
+        // The last one: a statement that was prepared yields something else now.
+        let codes = [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN, SqlState::FEATURE_NOT_SUPPORTED];
+        error.code().is_some_and(|code| codes.contains(code))
     }
 }
 

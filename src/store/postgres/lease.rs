@@ -7,7 +7,7 @@ use tokio_postgres::error::SqlState;
 use super::error::Problem;
 use super::link::Database;
 use super::read::get;
-use crate::accounts::NodeId;
+use crate::accounts::{ALONE, NodeId};
 
 /// One half of the key of each lease; the node's id is the other one.
 const CLASS: i32 = i32::from_be_bytes(*b"pchN");
@@ -22,9 +22,24 @@ pub fn class() -> i64 {
     CLASS.into()
 }
 
-/// Draws an id that no node has had.
+/// Takes the lease of a node that has not been there, and gives back any other one. Its id is drawn at random: of ids that are
+/// counted, the last ones are given again after an old back-up was restored, and their first holders may only have hung.
 pub async fn draw(database: &Database) -> Result<NodeId, Problem> {
-    get(&database.query_one("SELECT nextval('node_ids')", &[]).await?, 0)
+    let is_known = "
+        SELECT EXISTS (SELECT FROM nodes WHERE id = $1)
+            OR EXISTS (SELECT FROM (SELECT node FROM turns ORDER BY n DESC LIMIT 10000) AS recent WHERE node = $1)";
+    let is_known = database.prepared(is_known).await?;
+    loop {
+        let mut bytes = [0; 4];
+        getrandom::fill(&mut bytes)?;
+        let key = i32::from_be_bytes(bytes) & i32::MAX;
+        let node = NodeId::from(key);
+        let take = format!("SELECT pg_advisory_unlock_all(), pg_try_advisory_lock({CLASS}, {key})");
+        let is_taken: bool = get(&database.query_one(&take, &[]).await?, 1)?;
+        if is_taken && node != ALONE && !get::<bool>(&database.query_one(&is_known, &[&node]).await?, 0)? {
+            return Ok(node);
+        }
+    }
 }
 
 /// Takes the lease of a node, and gives back any other one. An earlier connection of the node may still hold it. It has a

@@ -110,7 +110,7 @@ pub async fn load(database: &Database) -> Result<(Snapshot, Mark), Problem> {
         Ok(())
     })
     .await?;
-    each(database, "SELECT id, name, address, lost FROM nodes ORDER BY id", |row| {
+    each(database, "SELECT id, name, address, lost, reads FROM nodes ORDER BY id", |row| {
         all.nodes.push(node(row)?);
         Ok(())
     })
@@ -144,10 +144,10 @@ async fn each(
     Ok(())
 }
 
-/// Of a row with id, name, address and whether it is lost.
+/// Of a row with id, name, address, whether it is lost and what it reads.
 pub fn node(row: &Row) -> Result<Node, Problem> {
     let id: NodeId = get(row, 0)?;
-    Ok(Node { id, name: get(row, 1)?, address: parsed(row, 2)?, lost: get(row, 3)? })
+    Ok(Node { id, name: get(row, 1)?, address: parsed(row, 2)?, lost: get(row, 3)?, reads: get(row, 4)? })
 }
 
 pub fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Problem> {

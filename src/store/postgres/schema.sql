@@ -7,7 +7,9 @@ CREATE TABLE ledger (
     format        integer NOT NULL,
     secret        bytea NOT NULL CHECK (octet_length(secret) = 32),
     -- The highest id that an account has ever had.
-    last_user_id  bigint NOT NULL
+    last_user_id  bigint NOT NULL,
+    -- The oldest format whose discovery may still use this schema.
+    least         integer NOT NULL
 );
 
 CREATE TABLE users (
@@ -66,15 +68,15 @@ CREATE TABLE released (
 );
 
 -- Ids fit into four bytes: half of the key of the advisory lock that is a node's lease.
-CREATE SEQUENCE node_ids MAXVALUE 2147483647;
-
 CREATE TABLE nodes (
     id       bigint PRIMARY KEY,
     name     text COLLATE "C" NOT NULL,
     address  text COLLATE "C" NOT NULL,
     lost     boolean NOT NULL,
     -- The node counts it up as long as it is alive.
-    beat     bigint NOT NULL
+    beat     bigint NOT NULL,
+    -- The highest number of a kind of change that the node understands. One that is older than this column says nothing.
+    reads    integer NOT NULL DEFAULT 14
 );
 
 -- The session of each user that is online. What only nodes read is one column.

@@ -1,16 +1,12 @@
-//! What is asked of a server and of the schema before they are used.
+//! What is asked of a server before it is used, and what it keeps for all nodes.
 
 use zeroize::Zeroizing;
 
-use super::TURN_LOCK;
 use super::error::Problem;
 use super::link::Database;
 use super::read::get;
 use crate::accounts::ledger::TurnId;
 use crate::transport::noise::Keypair;
-
-/// Of the schema. A change of `schema.sql` raises it.
-const FORMAT: i32 = 1;
 
 /// The first one with all the settings below.
 const LEAST_SERVER: u32 = 14;
@@ -54,54 +50,38 @@ pub async fn settle_in(database: &Database) -> Result<(), Problem> {
     Ok(database.batch_execute(SETTINGS).await?)
 }
 
+/// What asks for the log and can't be made a server that takes changes: a back-up.
+const ARCHIVERS: &str = "('pg_basebackup', 'pg_receivewal')";
+
 /// # Errors
 /// If a commit could be lost although it was confirmed, because a standby takes over that has not been waited for. One that
-/// is not connected may still come back and take over, if there is a slot for it.
+/// is not connected may still come back and take over, if there is a slot for it that lasts. Or if that can't be seen.
 pub async fn check_replication(database: &Database) -> Result<(), Problem> {
-    let sql = "
-        SELECT current_setting('synchronous_standby_names') = ''
-           AND (EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'physical')
-             OR EXISTS (SELECT FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup' AND pid NOT IN (
-                    SELECT active_pid FROM pg_replication_slots
-                    WHERE slot_type = 'logical' AND active_pid IS NOT NULL))),
-               current_setting('fsync') = 'off'";
-    let row = database.query_one(sql, &[]).await?;
-    if get(&row, 1)? {
+    // The server hides the state from a role without `pg_read_all_stats`.
+    let sql = format!(
+        "
+        WITH sender AS MATERIALIZED (
+            SELECT pid, coalesce(application_name, '') NOT IN {ARCHIVERS} AS may_be_standby, state
+            FROM pg_stat_replication
+            WHERE pid NOT IN (SELECT active_pid FROM pg_replication_slots
+                              WHERE slot_type = 'logical' AND active_pid IS NOT NULL))
+        SELECT current_setting('synchronous_standby_names') = '',
+               EXISTS (SELECT FROM sender WHERE may_be_standby AND state <> 'backup')
+               OR EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary
+                          AND (active_pid IS NULL OR active_pid NOT IN (SELECT pid FROM sender))),
+               EXISTS (SELECT FROM sender WHERE may_be_standby AND state IS NULL),
+               quote_ident(current_user),
+               current_setting('fsync') = 'off'"
+    );
+    let row = database.query_one(&sql, &[]).await?;
+    if get(&row, 4)? {
         tracing::warn!("fsync is off in PostgreSQL: what was confirmed is lost if its machine fails");
     }
-    if get(&row, 0)? { Err(Problem::Asynchronous) } else { Ok(()) }
-}
-
-/// Makes the schema and a key, if there is none.
-pub async fn make_schema(database: &Database) -> Result<(), Problem> {
-    database.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({TURN_LOCK})")).await?;
-    let sql = "SELECT to_regclass('peerchat.ledger') IS NOT NULL, to_regnamespace('peerchat') IS NOT NULL";
-    let row = database.query_one(sql, &[]).await?;
-    if !get(&row, 0)? {
-        if !get(&row, 1)? {
-            database.batch_execute("CREATE SCHEMA peerchat").await.map_err(Problem::NoSchema)?;
-        }
-        database.batch_execute(include_str!("schema.sql")).await?;
-        let keypair = Keypair::generate()?;
-        let insert = "INSERT INTO ledger (is_only, format, secret, last_user_id) VALUES (true, $1, $2, 0)";
-        database.execute(insert, &[&FORMAT, &&keypair.secret()[..]]).await?;
-        // The turn before the first: also where there is none yet, one ledger is told from another.
-        let first = "INSERT INTO turns (n, id, after, node, at, changes) VALUES (0, $1, $2, 0, now(), $3)";
-        let no_changes = [0x80_u8];
-        database.execute(first, &[&&random()?[..], &&TurnId::default()[..], &&no_changes[..]]).await?;
+    match (get(&row, 0)?, get(&row, 1)?, get(&row, 2)?) {
+        (true, true, _) => Err(Problem::Asynchronous),
+        (true, false, true) => Err(Problem::Hidden { role: get(&row, 3)? }),
+        _ => Ok(()),
     }
-    Ok(database.batch_execute("COMMIT").await?)
-}
-
-/// # Errors
-/// If the schema is another version's.
-pub async fn check_format(database: &Database) -> Result<(), Problem> {
-    let found = get(&database.query_one("SELECT format FROM ledger", &[]).await?, 0)?;
-    if found == FORMAT {
-        return Ok(());
-    }
-    let version = if found < FORMAT { "an older" } else { "a newer" };
-    Err(Problem::OtherVersion { version, found, known: FORMAT })
 }
 
 /// The driver keeps what it has read until it is overwritten by something else.

@@ -134,7 +134,7 @@ async fn look(database: &Database, own: NodeId) -> Result<Seen, Problem> {
     let turns = database.prepared("SELECT max(n) FROM turns").await?;
     let nodes = format!(
         "WITH held AS MATERIALIZED ({})
-         SELECT id, name, address, lost, beat, EXISTS (SELECT FROM held WHERE held.node = nodes.id)
+         SELECT id, name, address, lost, reads, beat, EXISTS (SELECT FROM held WHERE held.node = nodes.id)
          FROM nodes ORDER BY id",
         lease::HELD
     );
@@ -145,8 +145,8 @@ async fn look(database: &Database, own: NodeId) -> Result<Seen, Problem> {
     beaten?;
     let nodes = nodes?;
     let nodes = nodes.iter().map(|row| {
-        let Node { id, name, address, lost } = node(row)?;
-        Ok(NodeSeen { id, name, address, lost, beat: get(row, 4)?, leased: get(row, 5)? })
+        let Node { id, name, address, lost, .. } = node(row)?;
+        Ok(NodeSeen { id, name, address, lost, beat: get(row, 5)?, leased: get(row, 6)? })
     });
     Ok(Seen { turns: get(&turns?, 0)?, nodes: nodes.collect::<Result<_, Problem>>()? })
 }

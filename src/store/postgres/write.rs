@@ -329,11 +329,18 @@ fn release<'c>(account: &'c Account, now: i64, writes: &mut Vec<Write<'c>>) {
     ));
 }
 
-fn add_node(Node { id, name, address, lost }: &Node) -> Write<'_> {
+fn add_node(Node { id, name, address, lost, reads }: &Node) -> Write<'_> {
     Write::new(
-        "INSERT INTO nodes (id, name, address, lost, beat) VALUES ($1, $2, $3, $4, 0)
-         ON CONFLICT (id) DO UPDATE SET name = excluded.name, address = excluded.address, lost = excluded.lost",
-        [Box::new(*id), Box::new(name.as_str()), Box::new(address.to_string()), Box::new(*lost)],
+        "INSERT INTO nodes (id, name, address, lost, reads, beat) VALUES ($1, $2, $3, $4, $5, 0)
+         ON CONFLICT (id) DO UPDATE
+         SET name = excluded.name, address = excluded.address, lost = excluded.lost, reads = excluded.reads",
+        [
+            Box::new(*id),
+            Box::new(name.as_str()),
+            Box::new(address.to_string()),
+            Box::new(*lost),
+            Box::new(*reads),
+        ],
     )
 }
 

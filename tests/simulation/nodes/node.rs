@@ -43,6 +43,8 @@ pub struct Node {
     pub parted: bool,
     pub paused: u64,
     pub skew: i64,
+    /// What its version reads.
+    reads: i32,
 }
 
 pub struct Run {
@@ -101,7 +103,8 @@ impl Node {
     pub fn new(number: usize, rng: &mut Rng) -> Self {
         let address = SocketAddr::from(([192, 0, 2, 1], 4000 + number as u16));
         let skew = rng.i64(-100_000..100_000);
-        Self { name: format!("n{number}"), address, lives: 0, run: None, parted: false, paused: 0, skew }
+        let (name, reads) = (format!("n{number}"), Change::READS);
+        Self { name, address, lives: 0, run: None, parted: false, paused: 0, skew, reads }
     }
 
     pub fn is_alive(&self, life: Life) -> bool {
@@ -121,7 +124,9 @@ impl World {
             return;
         }
         let draw = Drawn { rng: self.rng.fork(), address: self.nodes[number].address };
+        let is_older = self.rng.u32(0..4) == 0;
         let node = &mut self.nodes[number];
+        node.reads = if is_older { Change::READ_BY_ALL } else { Change::READS };
         node.lives += 1;
         node.paused = 0;
         let life = (number, node.lives);
@@ -313,12 +318,13 @@ impl World {
 
     /// Has the others told that this node is there.
     fn introduce(&mut self, life: Life) {
-        let Node { name, address, run: Some(Run { id, turns: Some(turns), .. }), .. } =
+        let Node { name, address, reads, run: Some(Run { id, turns: Some(turns), .. }), .. } =
             &mut self.nodes[life.0]
         else {
             return;
         };
-        let node = accounts::Node { id: *id, name: name.clone(), address: *address, lost: false };
+        let node =
+            accounts::Node { id: *id, name: name.clone(), address: *address, lost: false, reads: *reads };
         turns.take(Work::Nodes(Change::AddNode { node }));
     }
 

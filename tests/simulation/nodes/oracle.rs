@@ -119,6 +119,9 @@ impl World {
                 }
                 Ok(())
             }
+            Change::Move { .. } if rows.nodes.values().any(|node| node.reads < Change::MOVE) => {
+                Err(format!("not all read it: {:?}", rows.nodes))
+            }
             Change::Move { user, .. } => match rows.presences.get(user) {
                 Some(presence) if presence.node == id => Ok(()),
                 Some(_) => Err("the session is not the node's".into()),

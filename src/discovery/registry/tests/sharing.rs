@@ -63,6 +63,11 @@ impl Node {
     }
 }
 
+fn other_node(reads: i32) -> Change {
+    let address = "127.0.0.1:7".parse().unwrap();
+    Change::AddNode { node: accounts::Node { id: OTHER, name: "n".into(), address, lost: false, reads } }
+}
+
 fn now() -> Now {
     Now { mono: Instant::START, wall: 1_000_000 }
 }
@@ -109,6 +114,33 @@ fn a_move_within_a_session_is_no_new_session() {
     assert_eq!(about(&there.apply(&here.changes), "alice"), 1);
     assert_eq!(there.registry.snapshot().accounts[0].registration, registration);
     assert_eq!(about(&there.apply(&here.changes), "alice"), 0, "nothing is new");
+}
+
+#[test]
+fn a_kind_of_change_is_written_once_all_nodes_read_it() {
+    let mut node = Node::new();
+    node.apply(&[other_node(Change::READ_BY_ALL)]);
+    node.log_in(1, 1, "alice", Saving::Available);
+    let presences = node.registry.snapshot().presences;
+    let moved = |node: &mut Node, port| {
+        node.changes.clear();
+        node.say(1, register("alice", port), Saving::Available);
+        let registration = node.registry.snapshot().accounts[0].registration;
+        assert_eq!(registration.address.port(), port);
+        assert_eq!(node.registry.snapshot().presences, presences);
+        (node.changes.clone(), registration)
+    };
+    let (changes, registration) = moved(&mut node, 1001);
+    let presence = presences[0].1.clone();
+    let log_in = Change::LogIn { user: 1, registration, presence, anew: false, now: 1_000_000 };
+    assert_eq!(changes, [log_in]);
+    // A lost one may read what is written before it notices that it is lost.
+    node.apply(&[Change::LoseNode { node: OTHER }]);
+    assert!(matches!(moved(&mut node, 1002).0[..], [Change::LogIn { .. }]));
+    node.apply(&[Change::ForgetNode { node: OTHER, now: 1 }]);
+    assert!(matches!(moved(&mut node, 1003).0[..], [Change::Move { .. }]));
+    node.apply(&[other_node(Change::READS)]);
+    assert!(matches!(moved(&mut node, 1004).0[..], [Change::Move { .. }]));
 }
 
 #[test]
@@ -180,9 +212,7 @@ fn the_newer_session_holds_wherever_it_is() {
 #[test]
 fn users_of_a_lost_node_are_offline_once_it_is_forgotten() {
     let mut node = Node::new();
-    let lost =
-        accounts::Node { id: OTHER, name: "n".into(), address: "127.0.0.1:7".parse().unwrap(), lost: false };
-    node.apply(&[Change::AddNode { node: lost }]);
+    node.apply(&[other_node(Change::READS)]);
     node.user_elsewhere(1, 1, "alice");
     let forget = Change::ForgetNode { node: OTHER, now: 1 };
     let mut decisions = Decisions::default();
