@@ -9,6 +9,7 @@ use crate::time::Instant;
 use std::time::Duration;
 
 mod asked;
+mod confirmed;
 mod former;
 mod handed;
 mod large;
