@@ -380,6 +380,7 @@ mod tests {
         let three = it.add(1, 1, &[two], remove(2, 9));
         assert_eq!(it.members(), [1, 3]);
         assert_eq!(it.of().grants[&one].removed, Some(BTreeMap::from([(5, BTreeSet::from([(9, ROOT)]))])));
+        assert_eq!(it.of().grants[&one].removed_by, BTreeSet::from([key(1)]));
         let four = it.add(1, 1, &[three], add(2));
         assert_eq!((it.members(), it.of().tips), (vec![1, 2, 3], vec![four]));
         assert!(it.of().grants[&one].removed.is_some() && it.of().grants[&four].removed.is_none());

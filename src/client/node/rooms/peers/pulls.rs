@@ -134,8 +134,8 @@ impl Peers {
                     here.push(*place);
                     continue;
                 }
-                // A settlement or a receipt that is still to come may keep what a removal has cut; and what waits may bring the
-                // signature.
+                // A settlement or a receipt that is still to come may keep what a removal has cut; and what waits may
+                // bring the signature.
                 let (limit, end) = (room.limit(*name), main.map_or(0, |chain| chain.row.number));
                 let goes_on = || view.offers.iter().any(|((it, _), mark)| it == name && mark.number > end);
                 let may_bring_it = || room.end_of_runs(*name) > end && goes_on();

@@ -16,8 +16,8 @@ impl Room {
         confirmed.unwrap_or_default().max(self.waited_for(name))
     }
 
-    /// Up to which number entries of a chain are waited for: of one whose author was removed those that were named by an
-    /// owner, or settled. What is kept only because the owner had it all may have lost: it is taken, and keeps nothing up.
+    /// Up to which number entries of a chain are waited for: of one whose author was removed up to where an owner has
+    /// named it, or settled. What is kept by a receipt alone all may have lost who had it: it is taken, and holds nothing up.
     pub fn waited_for(&self, name: ChainName) -> u64 {
         let Some(grant) = self.granted(name) else {
             // Not, or not yet known to be in.
@@ -36,8 +36,8 @@ impl Room {
         self.membership.grants.get(&name.grant).filter(|grant| grant.key == name.author)
     }
 
-    /// How far the owners had a removed member's chain, by their receipts, who have removed it: they may have forgotten it
-    /// when they did. What they say later covers no more than is kept anyway.
+    /// How far the owners who have removed a member had its chain, by their receipts: they may have forgotten that when
+    /// they did so. What they say later covers no more than is kept anyway.
     fn confirmed(&self, name: ChainName) -> impl Iterator<Item = Mark> {
         let owners = self.granted(name).into_iter().flat_map(|grant| &grant.removed_by);
         owners.filter_map(move |owner| self.receipts.furthest(*owner, name)).copied()

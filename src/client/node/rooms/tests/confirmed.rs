@@ -142,3 +142,26 @@ fn what_the_owner_says_after_the_removal_keeps_no_more() {
     net.later(10_000);
     agree(&net, &["one"]);
 }
+
+#[test]
+fn the_owner_hears_of_what_it_has_confirmed_also_over_a_link_that_stands() {
+    let mut net = Net::new(4);
+    net.part(BOB);
+    let backups = [ALICE, CAROL].map(|who| copy(&net, who));
+    let said = Pen::of(&net, BOB).write(&["one"]);
+    // Carol gets nothing of it, and Dave is not linked with Alice any more.
+    net.part(CAROL);
+    [ALICE, DAVE].into_iter().for_each(|who| net.hear(who, BOB, &said));
+    net.later(3_000);
+    net.part(ALICE);
+    for (who, backup) in [ALICE, CAROL].into_iter().zip(backups) {
+        net.restart(who, Some(backup));
+    }
+    net.kick(BOB);
+    net.link(ALICE, CAROL);
+    net.later(3_000);
+    net.link(CAROL, DAVE);
+    net.later(10_000);
+    assert_eq!((net.history(DAVE), net.history(ALICE)), (vec!["one".into()], vec!["one".into()]));
+    agree(&net, &["one"]);
+}
