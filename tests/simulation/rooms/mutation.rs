@@ -219,6 +219,8 @@ fn part(world: &mut World, number: usize) {
 /// and removes the member before it is linked with the one who has it.
 pub fn forget(world: &mut World) -> Result<(), String> {
     let (owner, author, other, away) = (0, 1, 2, 3);
+    // It may have died.
+    world.start(owner);
     let room = world.members[owner].rooms.as_ref().unwrap().iter().next().unwrap().0;
     world.run_until(world.now + 5_000)?;
     part(world, away);

@@ -648,9 +648,10 @@ impl World {
             self.kill(number);
             return;
         }
+        // With what was known before: a receipt may have come after the removal.
+        before.into_iter().for_each(|before| super::check::removed(self, number, &before));
         self.act(number, effects);
         super::check::each(self, number, was_full);
-        before.into_iter().for_each(|before| super::check::removed(self, number, &before));
     }
 
     pub fn act(&mut self, number: usize, mut effects: Vec<Effect>) {
