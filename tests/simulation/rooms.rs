@@ -28,7 +28,12 @@ const ORDINARY: u64 = 14;
 
 /// The broken law that is asked for.
 fn asked() -> Option<Mutation> {
-    seeds::asked(Mutation::ALL.into_iter().chain([Mutation::Flood, Mutation::Succession, Mutation::Nothing]))
+    seeds::asked(Mutation::ALL.into_iter().chain([
+        Mutation::Flood,
+        Mutation::Succession,
+        Mutation::Forgetting,
+        Mutation::Nothing,
+    ]))
 }
 
 /// Whether members lie.
@@ -88,4 +93,11 @@ fn a_flood_waits_at_its_author() {
 #[test]
 fn a_former_owner_stays_until_the_others_have_answered() {
     assert_eq!(run(0, Some(Mutation::Succession), false).problem, None);
+}
+
+#[test]
+fn a_removal_keeps_what_the_owner_has_confirmed_and_forgotten() {
+    for seed in 0..CONTROL_SEEDS {
+        assert_eq!(run(seed, Some(Mutation::Forgetting), false).problem, None, "seed {seed}");
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peerchat::client::node::rooms::{Chain, Room, Spread, State};
+use peerchat::client::node::rooms::{Chain, Room, Rooms, Spread, State};
 use peerchat::protocol::PublicKey;
 use peerchat::protocol::peer::Cursor;
-use peerchat::protocol::room::{AboutRoom, ChainName, Hash, Mark, RoomSays};
+use peerchat::protocol::room::{AboutRoom, ChainName, Deed, Hash, Mark, RoomSays};
 use peerchat::store::journal::{EntryStanding, Journal, RoomId};
 
 use super::world::World;
@@ -33,6 +33,8 @@ pub struct Oracle {
     told: Vec<u64>,
     /// Who has dropped entries, that may have come again.
     cut: Vec<bool>,
+    /// How far owners have had chains, by their receipts that each member has kept.
+    confirmed: Vec<BTreeMap<(PublicKey, ChainName), u64>>,
 }
 
 impl Oracle {
@@ -48,6 +50,7 @@ impl Oracle {
             seen: vec![0; count],
             told: vec![0; count],
             cut: vec![false; count],
+            confirmed: vec![BTreeMap::new(); count],
         }
     }
 
@@ -62,6 +65,7 @@ impl Oracle {
         (self.seen[number], self.told[number]) = (0, u64::MAX);
         self.texts[number].clear();
         self.promised[number].clear();
+        self.confirmed[number].clear();
     }
 
     /// What was cut may come again, if the owner has had it. What is gone of its own, with its removal, does not come
@@ -153,6 +157,60 @@ fn new_entries(world: &World, number: usize) -> Vec<(Name, i64)> {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
+/// Where the chains end that a member has, but branches of those who break the rules.
+pub fn ends(rooms: &Rooms) -> Vec<Mark> {
+    let rooms = rooms.iter().flat_map(|(_, room)| room.chains.values());
+    rooms.filter(|chain| chain.row.branch == 0).map(|chain| chain.row.mark()).collect()
+}
+
+/// A removal cuts nothing that its owner has confirmed by a receipt that is known here, whatever it has forgotten since.
+pub fn removed(world: &mut World, number: usize, before: &[Mark]) {
+    let rooms = world.members[number].rooms.as_ref();
+    let Some((_, room)) = rooms.and_then(|it| it.iter().next()) else {
+        return;
+    };
+    // Which removals count is not as simple where the room has changed hands.
+    let has_one_owner = room.changes.values().all(|change| change.deed != Deed::Accept);
+    let lies = |key| world.members[world.number(key)].liar.is_some();
+    if !has_one_owner || world.members[number].liar.is_some() || lies(room.membership_owner()) {
+        return;
+    }
+    let is_removed = |key| {
+        let mut removals = room.changes.values().filter_map(|change| match &change.deed {
+            Deed::Remove(remove) => Some(remove.key),
+            _ => None,
+        });
+        removals.any(|removed| removed == key)
+    };
+    let mut wrong = None;
+    for mark in before.iter().filter(|mark| is_removed(mark.chain.author) && !lies(mark.chain.author)) {
+        let now = room.branches(mark.chain).next().map_or(0, |chain| chain.row.number);
+        let confirmed = world.oracle.confirmed[number].get(&(room.membership_owner(), mark.chain));
+        let kept = confirmed.copied().unwrap_or_default().min(mark.number);
+        if now < kept {
+            let author = world.number(mark.chain.author);
+            wrong = Some(format!(
+                "user{number} has dropped user{author} {:016x}-{kept}, which the owner has confirmed: {now} is left",
+                mark.chain.epoch
+            ));
+        }
+    }
+    wrong.into_iter().for_each(|what| world.fail(what));
+}
+
+/// What a member knows the owner to have confirmed.
+fn note_confirmed(world: &mut World, number: usize) {
+    let World { members, oracle, .. } = world;
+    let Some((_, room)) = members[number].rooms.as_ref().and_then(|it| it.iter().next()) else {
+        return;
+    };
+    let owner = room.membership_owner();
+    for mark in room.receipts.of(owner).flat_map(|receipt| &receipt.covers) {
+        let known = oracle.confirmed[number].entry((owner, mark.chain)).or_default();
+        *known = (*known).max(mark.number);
+    }
+}
+
 /// After each transaction of a member.
 pub fn each(world: &mut World, number: usize, was_full: bool) {
     let journal = std::rc::Rc::clone(&world.members[number].journal);
@@ -191,6 +249,7 @@ pub fn each(world: &mut World, number: usize, was_full: bool) {
         return;
     }
     check_promised(world, number, who);
+    note_confirmed(world, number);
     if invited {
         check_invited(world, number, own);
     }

@@ -37,6 +37,8 @@ pub enum Mutation {
     RemovalUnheard,
     /// 6: A new owner removes the one before without having heard which settlements the others know.
     RemovedUnasked,
+    /// 6: A member that starts has forgotten what the owner has confirmed.
+    ConfirmedForgotten,
     /// 6, 11: Entries go to members who were removed.
     RemovedServed,
     /// 7: A restored owner uses the numbers of its changes again.
@@ -59,6 +61,8 @@ pub enum Mutation {
     Flood,
     /// None is, where the new owner of a room has lost what the one before has settled.
     Succession,
+    /// None is, where the owner has lost what it has confirmed of one whom it removes.
+    Forgetting,
     /// None is.
     Nothing,
 }
@@ -78,7 +82,7 @@ const TEXT: usize = 30_000;
 const TEXTS: usize = 640;
 
 impl Mutation {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ShowBeforeCommit,
         Self::SayBeforeCommit,
         Self::TakenTwice,
@@ -91,6 +95,7 @@ impl Mutation {
         Self::Unasked,
         Self::RemovalUnheard,
         Self::RemovedUnasked,
+        Self::ConfirmedForgotten,
         Self::RemovedServed,
         Self::ChangeReused,
         Self::SameEpoch,
@@ -117,6 +122,7 @@ impl Mutation {
             Self::NotRelayed => plan.members = ALL_LINKED + 2,
             Self::Unbounded | Self::Flood => (plan.members, plan.flood) = (FLOODED, true),
             Self::RemovedUnasked | Self::Succession => (plan.members, plan.succession) = (3, true),
+            Self::ConfirmedForgotten | Self::Forgetting => (plan.members, plan.forgets) = (4, true),
             Self::ProofsUnsaid => plan.members = plan.members.max(4),
             _ => {}
         }
@@ -198,6 +204,48 @@ pub fn succeed(world: &mut World) -> Result<(), String> {
     }
     world.command(heir, Command::Kick(room, former));
     world.run_until(world.now + 1_000)?;
+    world.peace()
+}
+
+/// Nothing gets through any more between a member and the others.
+fn part(world: &mut World, number: usize) {
+    for other in (0..world.plan.members).filter(|other| *other != number) {
+        world.partitions.insert((number.min(other), number.max(other)), u64::MAX);
+        world.cut(number, other, 100);
+    }
+}
+
+/// The owner has confirmed what a member has said, and nothing is final, for one is away. It loses that with its journal,
+/// and removes the member before it is linked with the one who has it.
+pub fn forget(world: &mut World) -> Result<(), String> {
+    let (owner, author, other, away) = (0, 1, 2, 3);
+    // It may have died.
+    world.start(owner);
+    let room = world.members[owner].rooms.as_ref().unwrap().iter().next().unwrap().0;
+    world.run_until(world.now + 5_000)?;
+    part(world, away);
+    let backup = Snapshot::take(&world.members[owner].journal);
+    for _ in 0..20 {
+        // They may have died.
+        [owner, author, other].into_iter().for_each(|number| world.start(number));
+        world.command(author, Command::Say(room, "x".repeat(10)));
+        world.run_until(world.now + 200)?;
+    }
+    world.run_until(world.now + 10_000)?;
+    [owner, author].into_iter().for_each(|number| part(world, number));
+    world.members[owner].backups = vec![backup];
+    world.plan.restores = 100;
+    world.kill(owner);
+    world.start(owner);
+    world.plan.restores = 0;
+    world.run_until(world.now + 5_000)?;
+    world.start(owner);
+    world.command(owner, Command::Kick(room, author));
+    world.kill(other);
+    world.start(other);
+    world.run_until(world.now + 5_000)?;
+    world.partitions.remove(&(owner, other));
+    world.run_until(world.now + 5_000)?;
     world.peace()
 }
 
@@ -389,6 +437,11 @@ impl World {
         let sql = match self.mutation {
             Some(Mutation::SettledEarly) => {
                 "UPDATE room SET final = (SELECT coalesce(max(place), 0) FROM room_entry)".to_owned()
+            }
+            Some(Mutation::ConfirmedForgotten) if number != 0 => {
+                let owner = self.members[0].keypair.public();
+                journal.execute("DELETE FROM room_receipt WHERE member = ?1", [owner.0]).unwrap();
+                return;
             }
             Some(Mutation::OutOfOrder) if number == 1 => "UPDATE room_entry SET place = place + 100 WHERE
                  place > (SELECT final FROM room) AND kind = 1 AND seq % 2 = 0"

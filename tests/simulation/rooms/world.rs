@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 use peerchat::client::node::rooms::{Cx, Effect, Refusal, Rooms, State};
-use peerchat::protocol::room::{AboutRoom, EntryKind};
+use peerchat::protocol::room::{AboutRoom, EntryKind, RoomSays};
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::journal::{Journal, RoomId, Seq};
 use peerchat::time::Now;
@@ -32,6 +32,16 @@ pub enum Input {
     Hear(usize, Box<AboutRoom>),
     Do(Command),
     Low(bool),
+}
+
+impl Input {
+    fn may_remove(&self) -> bool {
+        match self {
+            Self::Do(Command::Kick(..)) => true,
+            Self::Hear(_, about) => matches!(about.says, RoomSays::Changes(_)),
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -121,6 +131,8 @@ pub struct Plan {
     pub flood: bool,
     /// A member comes back from a backup, owns the room and removes the owner before it.
     pub succession: bool,
+    /// The owner comes back from a backup and removes a member before it hears what it has forgotten.
+    pub forgets: bool,
 }
 
 pub struct World {
@@ -159,6 +171,7 @@ impl World {
             gone: None,
             flood: false,
             succession: false,
+            forgets: false,
         };
         // Drawn apart, so that the rest of what a seed means stays.
         let mut apart = Rng::with_seed(seed ^ 0x6c69_6172);
@@ -257,6 +270,9 @@ impl World {
         }
         if self.plan.succession {
             return super::mutation::succeed(self);
+        }
+        if self.plan.forgets {
+            return super::mutation::forget(self);
         }
         let (mut fault, mut word) = (self.now, self.now);
         let end = self.now + self.plan.duration;
@@ -538,6 +554,7 @@ impl World {
             return;
         }
         self.mishear(number, &mut inputs);
+        let before = inputs.iter().any(Input::may_remove).then(|| super::check::ends(&rooms));
         let member = &mut self.members[number];
         let journal = Rc::clone(&member.journal);
         let (keypair, epoch, seq) = (member.keypair.clone(), member.epoch, member.seq);
@@ -631,6 +648,8 @@ impl World {
             self.kill(number);
             return;
         }
+        // With what was known before: a receipt may have come after the removal.
+        before.into_iter().for_each(|before| super::check::removed(self, number, &before));
         self.act(number, effects);
         super::check::each(self, number, was_full);
     }

@@ -45,6 +45,8 @@ pub struct Grant {
     pub settled: Option<Settled>,
     /// Up to where the member's chains of each epoch are kept, if the member was removed: the ends that owners have named.
     pub removed: Option<BTreeMap<u64, BTreeSet<(u64, Hash)>>>,
+    /// The owners who have removed the member: what they have confirmed is kept, too.
+    pub removed_by: BTreeSet<PublicKey>,
 }
 
 /// A change among the others.
@@ -105,6 +107,7 @@ impl Membership {
                 clock,
                 // One who was added by what does not count has to hear so.
                 removed: ignored.contains(&at).then(BTreeMap::new),
+                removed_by: BTreeSet::new(),
             };
             match &it.change.deed {
                 Deed::Found(found) => {
@@ -122,6 +125,7 @@ impl Membership {
                 let later = |hash: &Hash| valid.iter().any(|(_, add)| add.hash == *hash && add.follows(*at));
                 for (_, grant) in grants.iter_mut().filter(|(hash, it)| it.key == remove.key && !later(hash))
                 {
+                    grant.removed_by.insert(it.change.author);
                     let kept = grant.removed.get_or_insert_default();
                     for Kept { epoch, number, hash } in &remove.kept {
                         kept.entry(*epoch).or_default().insert((*number, *hash));
@@ -376,6 +380,7 @@ mod tests {
         let three = it.add(1, 1, &[two], remove(2, 9));
         assert_eq!(it.members(), [1, 3]);
         assert_eq!(it.of().grants[&one].removed, Some(BTreeMap::from([(5, BTreeSet::from([(9, ROOT)]))])));
+        assert_eq!(it.of().grants[&one].removed_by, BTreeSet::from([key(1)]));
         let four = it.add(1, 1, &[three], add(2));
         assert_eq!((it.members(), it.of().tips), (vec![1, 2, 3], vec![four]));
         assert!(it.of().grants[&one].removed.is_some() && it.of().grants[&four].removed.is_none());

@@ -400,6 +400,9 @@ impl Peers {
                 self.greet(cx, room, peer)?;
             }
         }
+        for name in std::mem::take(&mut room.raised) {
+            self.offer_again(room, name);
+        }
         let own = room.written.iter().filter_map(|id| Some((*id, room.chains.get(id)?.signed.number)));
         let own: Vec<(ChainId, u64)> = own.collect();
         let is_member = room.state(room.own).is_some_and(|state| state != State::Removed);
@@ -438,7 +441,8 @@ impl Peers {
                 if !to_all && !alone && *key != room.membership.owner {
                     continue;
                 }
-                let theirs = |name: &&ReceiptName| name.member != *key && !view.receipts.contains(name);
+                // Also its own: it may have forgotten them.
+                let theirs = |name: &&ReceiptName| !view.receipts.contains(name);
                 let news: Vec<ReceiptName> = kept.iter().filter(theirs).copied().collect();
                 view.receipts = kept.iter().copied().collect();
                 for receipts in news.chunks(AT_ONCE) {

@@ -72,14 +72,18 @@ pub struct Spread {
 impl Receipts {
     /// The furthest that a member says to have of a chain.
     pub fn claimed(&self, member: PublicKey, chain: ChainName) -> Option<u64> {
-        Some(self.claims.get(&member)?.get(&chain)?.number)
+        Some(self.furthest(member, chain)?.number)
+    }
+
+    /// The same, with its hash.
+    pub fn furthest(&self, member: PublicKey, chain: ChainName) -> Option<&Mark> {
+        self.claims.get(&member)?.get(&chain)
     }
 
     /// What a member says to have of a chain, as far as it is known: the furthest, and what is not here.
     pub fn claims_by(&self, member: PublicKey, chain: ChainName) -> impl Iterator<Item = Mark> {
         let beyond = self.beyond.get(&member).map(|all| all.range(marks_of(chain))).into_iter().flatten();
-        let furthest = self.claims.get(&member).and_then(|all| all.get(&chain));
-        beyond.chain(furthest).copied()
+        beyond.chain(self.furthest(member, chain)).copied()
     }
 
     /// A member says to have this.
@@ -191,7 +195,7 @@ impl Room {
     fn lacks_what_it_says(&self, receipt: &Receipt) -> bool {
         let member = receipt.name.member;
         let mut own = receipt.covers.iter().filter(|mark| mark.chain.author == member && member != self.own);
-        own.any(|mark| self.end_here(mark.chain) < mark.number.min(self.limit(mark.chain)))
+        own.any(|mark| self.end_here(mark.chain) < mark.number.min(self.waited_for(mark.chain)))
     }
 
     /// Takes in the receipts that had to wait and need not any more. Returns those that say something new.
@@ -212,7 +216,9 @@ impl Room {
     pub fn keep_receipt(&mut self, journal: &Journal, receipt: &Receipt) -> Result<()> {
         let member = receipt.name.member;
         for mark in &receipt.covers {
+            let limit = self.limit(mark.chain);
             self.receipts.claim(member, mark);
+            self.note_raised(mark.chain, limit);
             self.check_claim(journal, member, mark)?;
         }
         let unknown = receipt.tips.iter().filter(|tip| !self.changes.contains_key(tip)).copied();

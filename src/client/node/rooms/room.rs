@@ -50,6 +50,8 @@ pub struct Room {
     pub forked: BTreeMap<PublicKey, BTreeSet<Hash>>,
     /// Entries whose causes are not here.
     pub waiting: Vec<Waiting>,
+    /// Chains of removed members of which more is kept than was known when they were cut.
+    pub raised: BTreeSet<ChainName>,
     /// Receipts of members who have written what is not here.
     pub deferred: BTreeMap<ReceiptName, Receipt>,
     /// Who takes part, or what the room is, has changed in this transaction.
@@ -182,6 +184,7 @@ impl Room {
             lacking: BTreeMap::new(),
             forked: BTreeMap::new(),
             waiting: Vec::new(),
+            raised: BTreeSet::new(),
             deferred: BTreeMap::new(),
             changed: false,
             receipts: Receipts::default(),

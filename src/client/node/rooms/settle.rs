@@ -127,7 +127,11 @@ impl Room {
     pub fn keep_settled(&mut self, author: PublicKey, entry: &Entry) {
         let reign = reign_of(entry.kind, &entry.body).filter(|_| entry.kind == EntryKind::SETTLE);
         if reign.is_some_and(|reign| self.membership.reign(reign, author).is_some()) {
-            entry.causes.iter().for_each(|cause| self.settling.keep(&cause.mark));
+            for Cause { mark, .. } in &entry.causes {
+                let limit = self.limit(mark.chain);
+                self.settling.keep(mark);
+                self.note_raised(mark.chain, limit);
+            }
         }
     }
 

@@ -413,14 +413,14 @@ impl Room {
             } else if let Some(clock) = self.clock_at(cx.journal, row, number, hash)? {
                 return Ok(if cause.clock == clock { Ok(row.id) } else { Err(Obstacle::Against) });
             }
-            if self.limit(name) < number {
+            if self.waited_for(name) < number {
                 exempt = Some(row.id);
             }
         }
         if exempt.is_none()
             && let Some(id) = self.chain(cx.journal, name, 0)?
         {
-            exempt = (self.is_left_out(name, number) || self.limit(name) < number).then_some(id);
+            exempt = (self.is_left_out(name, number) || self.waited_for(name) < number).then_some(id);
         }
         Ok(exempt.ok_or(Obstacle::Missing))
     }

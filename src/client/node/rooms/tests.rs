@@ -10,6 +10,7 @@ use std::time::Duration;
 
 mod asked;
 mod bounds;
+mod confirmed;
 mod former;
 mod handed;
 mod large;

@@ -236,8 +236,10 @@ impl Room {
         for (hash, change) in &added {
             cx.journal.add_change(self.row.id, *hash, change)?;
         }
+        let limits = self.limits();
         let before = std::mem::replace(&mut self.membership, membership);
         self.changes = all;
+        limits.into_iter().for_each(|(name, limit)| self.note_raised(name, limit));
         self.recount();
         self.tell_changes(cx, &before, added.values());
         if self.cut(cx.journal)? {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::Cx;
 use super::super::room::Room;
 use super::super::say::{AT_ONCE, say};
-use super::{Asked, PATIENCE, Peer, Peers, granted};
+use super::{Asked, PATIENCE, Peer, Peers, granted, hope};
 use crate::protocol::PublicKey;
-use crate::protocol::room::{ChainName, MAX_RUN, Pull, RoomSays, Wanted};
+use crate::protocol::room::{ChainName, Hash, MAX_RUN, Mark, Pull, RoomSays, Wanted};
 use crate::store::Result;
 use crate::time::Instant;
 
@@ -65,6 +65,25 @@ impl Peers {
         next
     }
 
+    /// More is kept of a chain than was known when it was cut: it is offered again by those who have said to have it.
+    pub(super) fn offer_again(&mut self, room: &Room, name: ChainName) {
+        let here = room.end_here(name);
+        let ends = room.ends_of_removed(name);
+        let ends = || ends.iter().map(|(number, hash)| Mark { chain: name, number: *number, hash: *hash });
+        for (key, peer) in &mut self.peers {
+            let Some(view) = peer.views.get_mut(&room.row.id) else {
+                continue;
+            };
+            let has = room.branches(name).filter_map(|chain| view.has.get(&chain.row.id)).max().copied();
+            let marks = ends().chain(room.receipts.claims_by(*key, name));
+            let known = marks.filter(|mark| here < mark.number && Some(mark.number) <= has);
+            if let Some(mark) = known.max_by_key(|mark| mark.number) {
+                view.offer(&mark, if room.is_forked(name) { mark.hash } else { Hash::default() });
+                hope(&mut self.tries, &mut self.pulls, (room.row.id, name), *key);
+            }
+        }
+    }
+
     /// Asks for what others have, each chain of one of them.
     pub fn pull(&mut self, cx: &mut Cx<'_>, room: &Room, low: bool) -> Result<()> {
         let (now, id) = (cx.now.mono, room.row.id);
@@ -115,8 +134,8 @@ impl Peers {
                     here.push(*place);
                     continue;
                 }
-                // A settlement that is still to come may keep what a removal has cut; and what waits may bring the
-                // signature.
+                // A settlement or a receipt that is still to come may keep what a removal has cut; and what waits may
+                // bring the signature.
                 let (limit, end) = (room.limit(*name), main.map_or(0, |chain| chain.row.number));
                 let goes_on = || view.offers.iter().any(|((it, _), mark)| it == name && mark.number > end);
                 let may_bring_it = || room.end_of_runs(*name) > end && goes_on();

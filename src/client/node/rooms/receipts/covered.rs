@@ -41,10 +41,13 @@ impl Room {
         if self.is_forked(chain.row.name) {
             return has;
         }
-        // Of a chain that was cut since, it has what is kept.
         let claimed = self.receipts.claimed(member, chain.row.name).unwrap_or_default();
-        let limit = if claimed > has { self.limit(chain.row.name) } else { u64::MAX };
-        if claimed >= limit { has.max(limit) } else { has }
+        if claimed <= has {
+            return has;
+        }
+        // Of a chain that was cut since, it has what is kept.
+        let ends = [self.limit(chain.row.name), self.waited_for(chain.row.name)];
+        ends.into_iter().find(|end| claimed >= *end).map_or(has, |end| has.max(end))
     }
 
     /// How many bytes of a chain half of the members do not have yet.
@@ -177,7 +180,7 @@ impl Room {
     /// member holds up what is final until it is removed.
     pub fn ahead_of_us(&self, member: PublicKey) -> impl Iterator<Item = &Mark> {
         self.receipts.beyond.get(&member).into_iter().flatten().filter(|Mark { chain, number, .. }| {
-            self.end_here(*chain) < (*number).min(self.limit(*chain)) && !self.is_forked(*chain)
+            self.end_here(*chain) < (*number).min(self.waited_for(*chain)) && !self.is_forked(*chain)
         })
     }
 }

@@ -1,7 +1,9 @@
-//! Where the chains of those who were removed end: where an owner says, and never before what was settled.
+//! Where the chains of those who were removed end: where an owner says, and never before what was settled, or what
+//! that owner has confirmed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::membership::Grant;
 use super::{Chain, Room};
 use crate::protocol::room::{ChainName, Hash, Mark, Signature};
 use crate::store::Result;
@@ -10,27 +12,66 @@ use crate::store::journal::{ChainId, Journal};
 impl Room {
     /// Up to which number entries of a chain are taken: all, unless its author was removed.
     pub fn limit(&self, name: ChainName) -> u64 {
-        let ends = self.ends_of_removed(name);
-        ends.map_or(u64::MAX, |ends| ends.last().map_or(0, |(number, _)| *number))
+        let confirmed = self.confirmed(name).map(|mark| mark.number).max();
+        confirmed.unwrap_or_default().max(self.waited_for(name))
     }
 
-    /// Where a chain may end whose author was removed: never before what was settled. There are several such ends if its
-    /// author has written several branches.
-    fn ends_of_removed(&self, name: ChainName) -> Option<BTreeSet<(u64, Hash)>> {
-        let Some(grant) = self.membership.grants.get(&name.grant).filter(|grant| grant.key == name.author)
-        else {
+    /// Up to which number entries of a chain are waited for: of one whose author was removed up to where an owner has
+    /// named it, or settled. What is kept by a receipt alone all may have lost who had it: it is taken, and holds nothing up.
+    pub fn waited_for(&self, name: ChainName) -> u64 {
+        let Some(grant) = self.granted(name) else {
             // Not, or not yet known to be in.
-            return Some(BTreeSet::new());
+            return 0;
         };
-        let mut ends = grant.removed.as_ref()?.get(&name.epoch).cloned().unwrap_or_default();
-        ends.extend(self.settling.kept(name).map(|mark| (mark.number, mark.hash)));
-        Some(ends)
+        let Some(ends) = &grant.removed else {
+            return u64::MAX;
+        };
+        let named = ends.get(&name.epoch).and_then(BTreeSet::last).map(|(number, _)| *number);
+        let settled = self.settling.kept(name).map(|mark| mark.number);
+        named.max(settled).unwrap_or_default()
+    }
+
+    /// The change by which the author of a chain is in, or was.
+    fn granted(&self, name: ChainName) -> Option<&Grant> {
+        self.membership.grants.get(&name.grant).filter(|grant| grant.key == name.author)
+    }
+
+    /// How far the owners who have removed a member had its chain, by their receipts: they may have forgotten that when
+    /// they did so. What they say later covers no more than is kept anyway.
+    fn confirmed(&self, name: ChainName) -> impl Iterator<Item = Mark> {
+        let owners = self.granted(name).into_iter().flat_map(|grant| &grant.removed_by);
+        owners.filter_map(move |owner| self.receipts.furthest(*owner, name)).copied()
+    }
+
+    /// Where a chain may end whose author was removed: where an owner says, and never before what was settled, or confirmed
+    /// by that owner. There are several such ends if its author has written several branches.
+    pub fn ends_of_removed(&self, name: ChainName) -> BTreeSet<(u64, Hash)> {
+        let named = self.granted(name).and_then(|grant| grant.removed.as_ref());
+        let Some(named) = named else {
+            return BTreeSet::new();
+        };
+        let mut ends = named.get(&name.epoch).cloned().unwrap_or_default();
+        let kept = self.settling.kept(name).copied().into_iter().chain(self.confirmed(name));
+        ends.extend(kept.map(|mark| (mark.number, mark.hash)));
+        ends
+    }
+
+    /// The chains of removed members, and up to where they are kept.
+    pub fn limits(&self) -> BTreeMap<ChainName, u64> {
+        let limits = self.chains.values().map(|chain| (chain.row.name, self.limit(chain.row.name)));
+        limits.filter(|(_, limit)| *limit != u64::MAX).collect()
+    }
+
+    /// More may be kept of a chain now than was: it is asked for again.
+    pub fn note_raised(&mut self, name: ChainName, before: u64) {
+        if self.limit(name) > before {
+            self.raised.insert(name);
+        }
     }
 
     /// Whether a chain may end here by an owner's word, whatever its author, who was removed, has signed.
     pub fn is_kept_end(&self, end: &Mark) -> bool {
-        let ends = self.ends_of_removed(end.chain);
-        end.number > 0 && ends.is_some_and(|ends| ends.contains(&(end.number, end.hash)))
+        end.number > 0 && self.ends_of_removed(end.chain).contains(&(end.number, end.hash))
     }
 
     /// Up to where a chain is kept here that is longer than it may be: up to where an owner says that it ends, or where its
@@ -48,7 +89,7 @@ impl Room {
             return Ok(None);
         }
         let signed = journal.heads_before(row.id, limit, 1)?.pop().unwrap_or_default();
-        let mut ends = self.ends_of_removed(row.name).unwrap_or_default();
+        let mut ends = self.ends_of_removed(row.name);
         ends.extend(past);
         for (number, hash) in ends.into_iter().rev() {
             if number <= signed.max(row.base) {

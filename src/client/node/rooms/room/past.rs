@@ -65,7 +65,7 @@ impl Room {
     fn has_skipped(&self, grant: &Grant) -> bool {
         grant.past.iter().all(|(name, past)| {
             let here = self.named(*name, 0).and_then(|id| self.chains.get(&id));
-            here.is_some_and(|chain| chain.row.number >= past.mark.number.min(self.limit(*name)))
+            here.is_some_and(|chain| chain.row.number >= past.mark.number.min(self.waited_for(*name)))
         })
     }
 
