@@ -55,7 +55,7 @@ impl Transfer {
             return Err(wont_replace());
         }
         let directory = self.file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Nobody else may read it, and it is gone unless it becomes the file.
+        // No other user may read it, and it is gone unless it becomes the file.
         let mut unfinished = NamedTempFile::new_in(directory)
             .with_context(|| format!("can't write to {}", directory.display()))?;
         let passphrase = passphrase::get(self.passphrase_file.as_deref(), true, &signals)?;

@@ -39,7 +39,7 @@ mod requests;
 mod sharing;
 mod telling;
 
-/// How often is looked for requests that nobody has answered in time.
+/// How often requests that were not answered in time are looked for.
 const ENDS_EVERY: Duration = Duration::from_secs(60);
 /// How many of them end at a time.
 const MOST_ENDS: usize = 1000;
@@ -137,7 +137,7 @@ pub struct Figures {
     pub sessions: u64,
     /// Pairs of users who have both asked.
     pub connections: u64,
-    /// Those that nobody has answered.
+    /// Those that were not answered.
     pub requests: u64,
     /// How often a user has dropped another one, who would be told of it.
     pub refusals: u64,

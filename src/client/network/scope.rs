@@ -10,7 +10,7 @@ use crate::protocol::rendezvous::MAX_LOCAL;
 /// How far an address is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// It is nobody's, or everybody's.
+    /// It belongs to no host, or to all.
     None,
     Loopback,
     /// Within one network.

@@ -133,7 +133,7 @@ impl Turn<'_> {
         }
         self.forget_all_between(asker, target);
         let asked = self.now.wall;
-        // Whoever is there is told at once.
+        // A user who is there is told at once.
         let told = self.is_online(target).then_some(asked);
         self.set_request(asker, target, accounts::Request { typed, asked, told });
         Ok(())
@@ -199,7 +199,7 @@ impl Turn<'_> {
         }
     }
 
-    /// A user has come to take no new contacts: whoever asks is told so.
+    /// A user has come to take no new contacts: all who ask are told so.
     pub(super) fn turn_away_strangers(&mut self, user: UserIndex, name: &Name) {
         let askers: Vec<_> = self.relations.asking(user).collect();
         for asker in askers {

@@ -3,8 +3,8 @@
 //! - Who is connected with a user, or shares a room with the user as both say, is told all, and alone where else the user
 //!   may be reachable.
 //! - Who has asked for a user, without an answer, is told the name and the key; of a user who is open to strangers also
-//!   whether the user is online, and the address if it is one that discovery has seen the user come from. So nobody has
-//!   strangers dial somebody else.
+//!   whether the user is online, and the address if it is one that discovery has seen the user come from. So no user has
+//!   strangers dial another one.
 //! - Who knew the last holder of a name that was released, or has asked for it since, is told the name and the key of the next.
 //! - Who is asked is told the name, the key, and that the user asks: never where, for a client does not dial strangers.
 

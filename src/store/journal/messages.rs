@@ -10,8 +10,8 @@ use crate::protocol::peer::{Cursor, Kind, MAX_CURSORS, Message};
 /// How many stretches of a contact's messages may be missing: one for each time that this journal was restored, say.
 const MAX_MISSING: i64 = 64;
 
-/// How many bytes of a body are kept whose kind only a later version knows. Of a longer one only its length is: nobody
-/// can read it here, and it would fill the disk.
+/// How many bytes of a body are kept whose kind only a later version knows. Of a longer one only its length is: it
+/// can't be read here, and would fill the disk.
 pub const MAX_UNKNOWN: usize = 4096;
 
 /// How many bytes of a message of theirs are not kept, if its body is not.
