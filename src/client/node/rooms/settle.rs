@@ -5,7 +5,7 @@
 //! before. An owner that starts, or is a new one, first asks whether a member knows of a settlement that is not here: one that
 //! came back from a backup has forgotten its own. From when all have answered, all settlements come from this start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Cx;
@@ -44,6 +44,8 @@ pub struct Settling {
     beside_due: Instant,
     /// Where this start, which owns the room by this change, has asked whether others know more.
     asked: Option<(Mark, Hash)>,
+    /// What was final before this member came, as far as it was looked at.
+    started: Option<Mark>,
     last: Option<Instant>,
     looked: Option<Instant>,
     /// When it is to be looked whether there is more to settle.
@@ -242,11 +244,20 @@ impl Room {
         Ok(())
     }
 
-    /// What was final before this member came.
+    /// What was final before this member came. One who was in before may know of settlements that the owner has forgotten,
+    /// and from which it does not go on.
     fn start_settled(&mut self, journal: &Journal) -> Result<()> {
-        let Some(before) = self.settled_before().filter(|it| it.place > self.row.settled) else {
+        let Some(before) = self.settled_before() else {
             return Ok(());
         };
+        let is_new = self.settling.started.replace(before.mark) != Some(before.mark);
+        if before.place <= self.row.settled {
+            if !is_new || self.comes_after(journal, before.mark)? {
+                return Ok(());
+            }
+            self.settling.beside = true;
+            return self.settle_nothing(journal);
+        }
         // One who has forgotten that it had joined may still get what was left out then.
         self.skip_past(journal)?;
         self.row.settled = before.place;
@@ -264,7 +275,20 @@ impl Room {
         journal.settle(self.row.id, self.row.settled, self.row.settlement.as_ref())
     }
 
-    /// What was settled was dropped, with its author's entries.
+    /// Whether the last settlement is this one, or comes after it.
+    fn comes_after(&self, journal: &Journal, mark: Mark) -> Result<bool> {
+        let stored = journal.settlements(self.row.id)?.into_iter();
+        let all = stored.map(|stored| self.found(journal, stored)).filter_map(Result::transpose);
+        let all = all.map(|found| found.map(|it| (it.mark, it.settlement.after)));
+        let mut after: BTreeMap<Mark, Option<Mark>> = all.collect::<Result<_>>()?;
+        let mut at = self.row.settlement;
+        while at.is_some() && at != Some(mark) {
+            at = at.and_then(|it| after.remove(&it)).flatten();
+        }
+        Ok(at.is_some())
+    }
+
+    /// What was settled is not so any more: it was dropped with its author's entries, or the owner has settled otherwise.
     fn settle_nothing(&mut self, journal: &Journal) -> Result<()> {
         (self.row.settled, self.row.settlement) = (0, None);
         journal.stand_from(self.row.id, 0)?;
@@ -308,12 +332,23 @@ impl Room {
         if at.is_some() && first.is_none() {
             return Ok(all.len());
         }
+        // What a member was let in with, others must not settle otherwise.
+        let granted = self.membership.grants.values().filter(|grant| grant.removed.is_none());
+        let mut kept = BTreeSet::new();
+        for mut at in granted.map(|grant| grant.settled.map(|it| it.mark)) {
+            while let Some(found) = at.and_then(|mark| by_mark.get(&mark))
+                && kept.insert(found.mark)
+            {
+                at = found.settlement.after;
+            }
+        }
+        let which = |one, other| self.which(&kept, one, other);
         let mut settled = first.map_or(0, |it| it.place);
         let (mut rank, mut now) = (0, Vec::<&Found>::new());
         loop {
             let next =
                 |it: &&Found| it.settlement.after == at && it.settlement.place > settled && it.rank >= rank;
-            let Some(found) = all.iter().filter(next).reduce(|one, other| self.which(one, other)) else {
+            let Some(found) = all.iter().filter(next).reduce(which) else {
                 break;
             };
             (at, settled, rank) = (Some(found.mark), found.settlement.place, found.rank);
@@ -347,12 +382,14 @@ impl Room {
     }
 
     /// Which of two settlements counts that come after the same one: no honest owner makes both and knows it. The one
-    /// that all were asked for: it names what is known of the start that made the other.
-    fn which<'f>(&self, one: &'f Found, other: &'f Found) -> &'f Found {
+    /// with which a member was let in, which are `kept`; then the one that all were asked for: it names what is known of the
+    /// start that made the other.
+    fn which<'f>(&self, kept: &BTreeSet<Mark>, one: &'f Found, other: &'f Found) -> &'f Found {
         let names = |it: &Found, chain| it.ends.iter().any(|(id, _)| self.chain_name(*id) == Some(chain));
         let [first, second] = [names(one, other.mark.chain), names(other, one.mark.chain)];
         let lower = (one.mark.number, one.mark.hash) < (other.mark.number, other.mark.hash);
-        if (one.rank, first, lower) > (other.rank, second, !lower) { one } else { other }
+        let rank = |it: &Found| (it.rank, kept.contains(&it.mark));
+        if (rank(one), first, lower) > (rank(other), second, !lower) { one } else { other }
     }
 
     /// Completes a transaction: heeds what was settled, and settles what all have, if this account owns the room.

@@ -131,12 +131,12 @@ impl Room {
         ends.max().unwrap_or_else(|| self.past_of(self.own, name))
     }
 
-    /// What was final before this member came, which it does not get.
+    /// What was final before this member came, which it does not get: by what it is in now, if that says so.
     pub fn settled_before(&self) -> Option<Settled> {
         let grants = self.grants_of(self.own);
-        let current = grants.iter().map(|(_, grant)| *grant);
-        let all = current.chain(self.former_grants(self.own, &grants));
-        all.filter_map(|grant| grant.settled).max_by_key(|it| it.place)
+        let current = grants.iter().filter_map(|(_, grant)| grant.settled).max_by_key(|it| it.place);
+        let former = || self.former_grants(self.own, &grants).filter_map(|grant| grant.settled);
+        current.or_else(|| former().max_by_key(|it| it.place)).filter(|it| it.place > 0)
     }
 
     /// This account is in by another change than before: what was written in between is with the others.
