@@ -443,8 +443,11 @@ impl Lookout {
 /// Logs which other nodes have come, are lost, and are forgotten since the last look.
 fn log_news(before: &[watch::NodeSeen], now: &[watch::NodeSeen], own: NodeId) {
     let find = |nodes: &[watch::NodeSeen], run| nodes.iter().find(|node| node.id == run).cloned();
-    for watch::NodeSeen { id: run, name: node, address, lost, .. } in now.iter().filter(|node| node.id != own)
-    {
+    // An earlier run of this node is none of the others either.
+    let this = find(now, own).map(|node| (node.name, node.address));
+    let is_other = |node: &&watch::NodeSeen| this.as_ref() != Some(&(node.name.clone(), node.address));
+    let now_others = now.iter().filter(is_other);
+    for watch::NodeSeen { id: run, name: node, address, lost, .. } in now_others {
         match (find(before, *run), lost) {
             (None, false) => tracing::info!(node, run, %address, "another node is there"),
             (Some(it), true) if it.lost => {}
@@ -456,7 +459,7 @@ fn log_news(before: &[watch::NodeSeen], now: &[watch::NodeSeen], own: NodeId) {
             (Some(_), false) => {}
         }
     }
-    for watch::NodeSeen { id: run, name: node, .. } in before.iter().filter(|node| node.id != own) {
+    for watch::NodeSeen { id: run, name: node, .. } in before.iter().filter(is_other) {
         if find(now, *run).is_none() {
             tracing::info!(
                 node,

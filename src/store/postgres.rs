@@ -104,7 +104,7 @@ impl Postgres {
             link.ask(Instant::now() + MIGRATE_WITHIN, async |database| format::migrate(database).await)?;
         }
         drop(link);
-        self.connect(deadline).map(drop)
+        self.connect(Instant::now() + CALL_WITHIN).map(drop)
     }
 
     /// Where it is: a URL without the password.

@@ -229,8 +229,9 @@ impl Output {
             }
             let room = self.in_flight.values().map(BTreeSet::len).sum::<usize>() < MAX_IN_FLIGHT;
             match notice {
-                Notice::Queued { to: Addressee::Room(to), id, linked, .. }
-                | Notice::Sent { to: Addressee::Room(to), id, linked, .. } => {
+                // What waits for no one is never told as had by others.
+                Notice::Queued { to: Addressee::Room(to), id, linked, alone: false, .. }
+                | Notice::Sent { to: Addressee::Room(to), id, linked, alone: false, .. } => {
                     self.spreads.queued(now, (to, *id), *linked);
                 }
                 Notice::Queued { to: Addressee::User(to), id, linked: true, .. }

@@ -24,7 +24,7 @@ struct Step {
 }
 
 /// One after another. A step that was released stays as it is.
-const STEPS: [Step; 1] = [Step { format: FORMAT, least: 2, sql: include_str!("step_2.sql") }];
+const STEPS: [Step; 1] = [Step { format: 2, least: 2, sql: include_str!("step_2.sql") }];
 
 /// Makes the schema and a key, if there is none. Returns whether it is an older one.
 pub async fn make(database: &Database) -> Result<bool, Problem> {
@@ -54,14 +54,17 @@ pub async fn make(database: &Database) -> Result<bool, Problem> {
 /// Brings an older schema to what this version uses, at once or not at all. Other nodes wait with their turns meanwhile.
 pub async fn migrate(database: &Database) -> Result<(), Problem> {
     begin(database).await?;
-    database.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    // Another node may be reading everything, or a back-up be made.
+    database.batch_execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
     let found = format(database).await?;
     for Step { format, least, sql } in STEPS.iter().filter(|step| step.format > found) {
         database.batch_execute(sql).await?;
         database.execute("UPDATE ledger SET format = $1, least = $2", &[format, least]).await?;
     }
     database.batch_execute("COMMIT").await?;
-    tracing::info!(from = found, to = FORMAT, "the schema was brought to the format of this version");
+    if found < FORMAT {
+        tracing::info!(from = found, to = FORMAT, "the schema was brought to the format of this version");
+    }
     Ok(())
 }
 

@@ -24,7 +24,7 @@ const GATHER: Duration = Duration::from_millis(100);
 /// The same where only a settlement is new: so that who has missed it hears of it.
 const SETTLED: Duration = Duration::from_secs(5);
 /// And in large rooms.
-const SETTLED_IN_LARGE: Duration = Duration::from_secs(30);
+pub const SETTLED_IN_LARGE: Duration = Duration::from_secs(30);
 /// How many of our own texts are followed until they are final, at most: the latest.
 const MAX_FOLLOWED: usize = 16_384;
 /// How many receipts wait for what their members have written, and how many of one member.

@@ -122,6 +122,11 @@ impl Chain {
         Ok(Self { signed, kept: number, since_kept, unsigned, ahead, said, heard, touched, row })
     }
 
+    /// Its author has said nothing in it but to leave.
+    pub fn declines(&self) -> bool {
+        self.row.number == 1 && self.row.ended
+    }
+
     /// The number of the last entry that is no settlement, and can be handed on.
     pub fn said(&self) -> u64 {
         self.said.min(self.signed.number)
@@ -285,10 +290,13 @@ impl Room {
 
     /// Whether an account has left without having joined by the changes by which it is in.
     pub fn has_declined(&self, key: PublicKey) -> bool {
-        let grants: BTreeSet<Hash> = self.membership.active(key).map(|(hash, _)| *hash).collect();
-        let ended = self.chains_of(key).map(|chain| &chain.row);
-        let mut ended = ended.filter(|row| row.ended && grants.contains(&row.name.grant)).peekable();
-        self.state(key) == Some(State::Left) && ended.peek().is_some() && ended.all(|row| row.number == 1)
+        let grants: BTreeMap<&Hash, _> = self.membership.active(key).collect();
+        let begun = |chain: &&Chain| chain.row.number > 0 && grants.contains_key(&chain.row.name.grant);
+        let mut begun = self.chains_of(key).filter(begun);
+        // Who founds a room has joined without a word.
+        self.state(key) == Some(State::Left)
+            && grants.values().all(|grant| grant.by != key)
+            && begun.all(Chain::declines)
     }
 
     /// The other members for whom what is said is: those that are in it, and those that are invited.

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::Cx;
+use super::super::receipts::SETTLED_IN_LARGE;
 use super::super::room::{Chain, Room, State};
 use super::super::say::{AT_ONCE, say};
 use super::super::take::MAX_AHEAD;
@@ -30,8 +31,8 @@ const MUCH: u64 = MAX_AHEAD / 4;
 const GATHER: Duration = Duration::from_millis(250);
 /// How long after an entry has come the owner tells those of it who have not said to have it.
 const LACKING: Duration = Duration::from_secs(5);
-/// The same for settlements that nothing follows: members say no sooner than after `RARELY` that they have those.
-const LACKING_SETTLEMENT: Duration = RARELY.saturating_add(LACKING);
+/// The same for settlements that nothing follows: members say later that they have those.
+const LACKING_SETTLEMENT: Duration = SETTLED_IN_LARGE.saturating_add(LACKING);
 /// About how many bytes of receipts stand in one message, unless a single one is longer.
 const RECEIPTS_AT_ONCE: usize = 24 * 1024;
 
@@ -207,7 +208,7 @@ impl Peers {
                 let known = view.has.get(&id).max(view.told.get(&id)).copied().unwrap_or_default();
                 if known.max(room.covered(*key, chain)) < number {
                     heads.extend(chain.head());
-                    view.told.insert(id, number);
+                    view.told.insert(id, chain.signed.number);
                 }
             }
             for heads in heads.chunks(AT_ONCE) {

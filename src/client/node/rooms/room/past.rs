@@ -50,10 +50,9 @@ impl Room {
         let all = self.membership.grants.iter().filter(move |(hash, grant)| {
             let has_joined = |chain: &Chain| {
                 let row = &chain.row;
-                let has_declined = row.number == 1 && row.ended;
                 // What this member has written, it may have had to drop.
                 let has_dropped = || row.number == 0 && key == self.own && self.has_skipped(grant);
-                row.name.grant == **hash && (row.number > 0 && !has_declined || has_dropped())
+                row.name.grant == **hash && (row.number > 0 && !chain.declines() || has_dropped())
             };
             let is_current = current.iter().any(|(it, _)| it == *hash);
             grant.key == key && !is_current && self.chains_of(key).any(has_joined)

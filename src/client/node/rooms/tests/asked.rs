@@ -280,3 +280,17 @@ fn the_clock_where_a_chain_begins_is_known_after_a_later_invitation() {
     let clock = standing(&net, ALICE, &base).unwrap().clock;
     assert_eq!(room.clock_at_base(&net.members[BOB].journal, row).unwrap(), clock);
 }
+
+#[test]
+fn who_has_joined_and_leaves_after_a_restart_has_not_declined() {
+    let mut net = Net::new(3);
+    net.restart(BOB, None);
+    net.act(BOB, |rooms, cx| rooms.leave(cx, ROOM).unwrap().unwrap());
+    net.later(3_000);
+    for who in [ALICE, BOB] {
+        assert_eq!(
+            (net.state(who, BOB), net.room(who).has_declined(net.key(BOB))),
+            (Some(State::Left), false)
+        );
+    }
+}
