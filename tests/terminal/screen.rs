@@ -104,6 +104,9 @@ fn a_terminal_that_takes_nothing_delays_no_message_and_is_shown_the_latest() {
     alice.say("CHAT bob first");
     alice.expect_delivered(1);
     bob.type_in("\x1b1");
+    // Once it comes, the conversation is open, and what follows is read.
+    bob.enter("go on");
+    alice.expect_message("bob", "go on");
     let lines: String =
         (1..=COUNT).map(|number| format!("CHAT bob {} {number}.\n", "x".repeat(50))).collect();
     alice.write(lines.as_bytes());
