@@ -713,8 +713,12 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         // Two who come back from backups may both have lost what one of them had said to have.
         let is_lost =
             |mark: &Mark| !union.keys().any(|((chain, at), _)| (*chain, *at) == (mark.chain, mark.number));
-        let lost =
-            room.joined.iter().flat_map(|member| room.ahead_of_us(*member)).filter(|mark| is_lost(mark));
+        let ahead = room.joined.iter().flat_map(|member| room.ahead_of_us(*member));
+        // A receipt waits for what its member has written.
+        let waited_for = room.deferred.values().flat_map(|receipt| {
+            receipt.covers.iter().filter(|mark| mark.chain.author == receipt.name.member)
+        });
+        let lost = ahead.chain(waited_for).filter(|mark| is_lost(mark));
         if world.plan.restores > 0 && lost.count() > 0 || lost_settlement {
             continue;
         }

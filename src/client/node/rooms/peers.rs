@@ -12,7 +12,7 @@ use super::take::run_weight;
 use super::write::Changed;
 use super::{Cx, Effect};
 use crate::protocol::PublicKey;
-use crate::protocol::room::{ChainName, Change, Have, Pull, Receipt, ReceiptName, RoomSays, Run};
+use crate::protocol::room::{ChainName, Change, Have, Proof, Pull, Receipt, ReceiptName, RoomSays, Run};
 use crate::store::Result;
 use crate::store::journal::{ChainId, RoomId};
 use crate::time::Instant;
@@ -30,7 +30,8 @@ mod view;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a chain is left alone of which nothing could be taken.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
-/// How many messages are kept of what one who is not in says to have, which may be in by changes that come.
+/// How many messages are kept of what one who is not in says to have, which may be in by changes that come; and how many
+/// proofs about changes that are not here.
 const MAX_SAID_OUTSIDE: usize = 16;
 /// How long receipts of others are gathered before they are handed on.
 const GOSSIP: Duration = Duration::from_secs(1);
@@ -167,10 +168,16 @@ impl Peers {
             }
             return Ok(());
         }
-        // One who was removed may be the only one who knows of it.
-        if room.state(room.own) == Some(State::Removed) && room.membership.is_in(to) {
-            peer.views.insert(room.row.id, View::default());
-            say_tips(cx, to, room);
+        // One who was removed may be the only one who knows of it, or that the other one was.
+        if room.state(room.own) == Some(State::Removed) && room.membership.knows(to) {
+            let is_in = room.membership.is_in(to);
+            let outside = (!is_in).then(Vec::new);
+            peer.views.insert(room.row.id, View { outside, ..View::default() });
+            if is_in {
+                say_tips(cx, to, room);
+            } else {
+                say_changes(cx, to, room);
+            }
             return Ok(());
         }
         // Who has left hands on what it has all the same.
@@ -265,13 +272,23 @@ impl Peers {
                 }
             }
             RoomSays::Receipts(receipts) => self.hear_receipts(cx, room, from, receipts)?,
-            RoomSays::Proof(proof) => {
-                if !room.proves(proof) {
-                    blame(cx, from, "a proof that proves nothing");
-                } else if room.take_proof(cx, proof)? {
-                    self.found_out(cx, room, Some(from), proof);
-                }
+            RoomSays::Proof(proof) => self.hear_proof(cx, room, from, proof)?,
+        }
+        Ok(())
+    }
+
+    fn hear_proof(&mut self, cx: &mut Cx<'_>, room: &mut Room, from: PublicKey, proof: &Proof) -> Result<()> {
+        // What it proves may hang on a change that is not here yet.
+        if !room.membership.grants.contains_key(&proof.chain.grant) {
+            let view = self.peers.get_mut(&from).and_then(|peer| peer.views.get_mut(&room.row.id));
+            if let Some(view) = view.filter(|view| view.proofs.len() < MAX_SAID_OUTSIDE) {
+                view.proofs.push(proof.clone());
             }
+            self.ask_changes(cx, room, from);
+        } else if !room.proves(proof) {
+            blame(cx, from, "a proof that proves nothing");
+        } else if room.take_proof(cx, proof)? {
+            self.found_out(cx, room, Some(from), proof);
         }
         Ok(())
     }
@@ -320,6 +337,7 @@ impl Peers {
                 if let Some(view) = self.peers.get_mut(&from).and_then(|it| it.views.get_mut(&room.row.id)) {
                     view.asked_changes = false;
                 }
+                self.hear_proofs(cx, room)?;
                 // What waits is taken with the next run, once the disk has room.
                 if !low {
                     self.take_waiting(cx, room)?;
@@ -327,6 +345,17 @@ impl Peers {
             }
         }
         Ok(())
+    }
+
+    /// What was said to be proved may be understood by changes that have come.
+    fn hear_proofs(&mut self, cx: &mut Cx<'_>, room: &mut Room) -> Result<()> {
+        let id = room.row.id;
+        let mut said = Vec::new();
+        for (peer, known) in &mut self.peers {
+            let proofs = known.views.get_mut(&id).map(|view| std::mem::take(&mut view.proofs));
+            said.extend(proofs.into_iter().flatten().map(|proof| (*peer, proof)));
+        }
+        said.iter().try_for_each(|(peer, proof)| self.hear_proof(cx, room, *peer, proof))
     }
 
     /// A peer that was not in when it was greeted may be in by changes that have come.

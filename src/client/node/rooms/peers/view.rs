@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::room::{Chain, Room, State};
 use crate::protocol::PublicKey;
-use crate::protocol::room::{ChainName, Hash, Have, Mark, ReceiptName};
+use crate::protocol::room::{ChainName, Hash, Have, Mark, Proof, ReceiptName};
 use crate::store::journal::ChainId;
 
 /// How many marks are kept of what a peer has and this side may not; honest ones have no more chains than that.
@@ -29,6 +29,8 @@ pub struct View {
     /// What is to be sent to it of each chain: after which number, and up to which.
     pub serving: BTreeMap<ChainId, (u64, u64)>,
     pub asked_changes: bool,
+    /// What it has said to be proved of chains that are begun by a change that is not here.
+    pub proofs: Vec<Proof>,
     /// The owner hands on nothing of what it says, or it would not have told us what we don't wait for.
     pub alone: bool,
     /// Up to where it was told of chains that it lacks.

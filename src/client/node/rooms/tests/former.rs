@@ -88,3 +88,17 @@ fn who_has_settled_since_removes_a_former_owner_at_once() {
     net.restart(BOB, None);
     assert_eq!(kick(&mut net, BOB, ALICE), Ok(()));
 }
+
+#[test]
+fn one_who_was_removed_tells_another_one() {
+    let mut net = Net::new(3);
+    net.part(CAROL);
+    net.kick(CAROL);
+    net.kick(BOB);
+    net.later(1_000);
+    assert_eq!((net.state(BOB, BOB), net.state(BOB, CAROL)), (Some(State::Removed), Some(State::Removed)));
+    net.part(BOB);
+    net.link(BOB, CAROL);
+    net.later(1_000);
+    assert_eq!(net.state(CAROL, CAROL), Some(State::Removed));
+}

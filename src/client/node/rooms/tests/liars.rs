@@ -2,7 +2,7 @@
 
 use super::restored::copy;
 use super::*;
-use crate::protocol::room::Settlement;
+use crate::protocol::room::{ChainName, Settlement};
 
 /// Four members; what the last says from now on is said by the test.
 fn with_mallory() -> (Net, Pen) {
@@ -125,6 +125,34 @@ fn a_clock_that_does_not_follow_is_proof() {
     pen.clock = 0;
     net.hear(ALICE, MALLORY, &pen.write(&["first of all"]));
     all_have(&mut net, 1);
+}
+
+#[test]
+fn what_is_proved_by_a_change_that_is_not_here_waits_for_it() {
+    let mut net = Net::new(4);
+    net.part(CAROL);
+    net.kick(MALLORY);
+    net.later(1_000);
+    net.invite(MALLORY);
+    net.later(1_000);
+    let mut pen = Pen::of(&net, MALLORY);
+    net.part(MALLORY);
+    // Its first entry in another epoch does not follow from what it was added with.
+    pen.last = Mark { chain: ChainName { epoch: 77, ..pen.last.chain }, number: 0, hash: Hash::default() };
+    pen.clock += 100;
+    net.hear(ALICE, MALLORY, &pen.write(&["first of all"]));
+    assert_eq!(net.state(ALICE, MALLORY), Some(State::Forked));
+    let proof = net.members[ALICE].journal.proofs(ROOM).unwrap().remove(0);
+    let changes = net.room(ALICE).changes.values().cloned().collect();
+    let key = net.key(ALICE);
+    net.act(CAROL, |rooms, cx| rooms.linked(cx, key, 1 << 20).unwrap());
+    for says in [RoomSays::Proof(Box::new(proof)), RoomSays::Changes(changes)] {
+        assert_ne!(net.state(CAROL, MALLORY), Some(State::Forked));
+        let about = AboutRoom { room: net.room(CAROL).key(), says };
+        net.hear(CAROL, ALICE, &about);
+        assert_eq!(net.blamed(CAROL), Vec::<&str>::new());
+    }
+    assert_eq!(net.state(CAROL, MALLORY), Some(State::Forked));
 }
 
 #[test]
