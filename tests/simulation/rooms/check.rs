@@ -707,19 +707,25 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             }
         }
     }
-    for (number, _) in &all {
-        let id = joined.iter().find(|(it, _)| it == number).unwrap().1;
-        let room = world.members[*number].rooms.as_ref().unwrap().get(id).unwrap();
-        // Two who come back from backups may both have lost what one of them had said to have.
-        let is_lost =
-            |mark: &Mark| !union.keys().any(|((chain, at), _)| (*chain, *at) == (mark.chain, mark.number));
+    // Two who come back from backups may both have lost what one of them had said to have.
+    let is_lost =
+        |mark: &Mark| !union.keys().any(|((chain, at), _)| (*chain, *at) == (mark.chain, mark.number));
+    let waits_for_lost = |room: &Room| {
         let ahead = room.joined.iter().flat_map(|member| room.ahead_of_us(*member));
         // A receipt waits for what its member has written.
         let waited_for = room.deferred.values().flat_map(|receipt| {
             receipt.covers.iter().filter(|mark| mark.chain.author == receipt.name.member)
         });
-        let lost = ahead.chain(waited_for).filter(|mark| is_lost(mark));
-        if world.plan.restores > 0 && lost.count() > 0 || lost_settlement {
+        world.plan.restores > 0 && ahead.chain(waited_for).any(is_lost)
+    };
+    let owner_waits = joined.iter().any(|(number, id)| {
+        let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
+        room.membership_owner() == room.own && waits_for_lost(room)
+    });
+    for (number, _) in &all {
+        let id = joined.iter().find(|(it, _)| it == number).unwrap().1;
+        let room = world.members[*number].rooms.as_ref().unwrap().get(id).unwrap();
+        if owner_waits || waits_for_lost(room) || lost_settlement {
             continue;
         }
         let journal = &world.members[*number].journal;
