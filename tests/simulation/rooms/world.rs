@@ -454,7 +454,8 @@ impl World {
                     self.members[here].inbox.push_back((now + delay[side], Input::Unlinked(there)));
                 }
             }
-            link.again = again;
+            // Not before both sides have noticed an earlier cut.
+            link.again = link.again.max(again);
         }
     }
 
