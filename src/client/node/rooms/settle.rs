@@ -165,6 +165,12 @@ impl Room {
         }
     }
 
+    /// All settlements that are here, and whose authors may make them.
+    fn all_found(&self, journal: &Journal) -> Result<Vec<Found>> {
+        let stored = journal.settlements(self.row.id)?.into_iter();
+        stored.map(|stored| self.found(journal, stored)).filter_map(Result::transpose).collect()
+    }
+
     /// A settlement is here.
     pub fn take_settlement(
         &mut self,
@@ -277,10 +283,8 @@ impl Room {
 
     /// Whether the last settlement is this one, or comes after it.
     fn comes_after(&self, journal: &Journal, mark: Mark) -> Result<bool> {
-        let stored = journal.settlements(self.row.id)?.into_iter();
-        let all = stored.map(|stored| self.found(journal, stored)).filter_map(Result::transpose);
-        let all = all.map(|found| found.map(|it| (it.mark, it.settlement.after)));
-        let mut after: BTreeMap<Mark, Option<Mark>> = all.collect::<Result<_>>()?;
+        let all = self.all_found(journal)?.into_iter();
+        let mut after: BTreeMap<Mark, Option<Mark>> = all.map(|it| (it.mark, it.settlement.after)).collect();
         let mut at = self.row.settlement;
         while at.is_some() && at != Some(mark) {
             at = at.and_then(|it| after.remove(&it)).flatten();
@@ -311,9 +315,7 @@ impl Room {
     /// A settlement has come that does not come after the last one: where it counts before another one, what comes after
     /// that one is settled anew. Returns how many settlements there are.
     fn settle_beside(&mut self, journal: &Journal) -> Result<usize> {
-        let stored = journal.settlements(self.row.id)?.into_iter();
-        let all = stored.map(|stored| self.found(journal, stored)).filter_map(Result::transpose);
-        let all: Vec<Found> = all.collect::<Result<_>>()?;
+        let all = self.all_found(journal)?;
         let by_mark: BTreeMap<Mark, &Found> = all.iter().map(|it| (it.mark, it)).collect();
         let mut before = Vec::new();
         let mut at = self.row.settlement;
