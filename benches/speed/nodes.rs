@@ -22,6 +22,7 @@ use crate::{Options, programs};
 
 mod killed;
 mod pushed;
+mod turns;
 
 /// How many contacts those have who ask for them.
 const CONTACTS: usize = 100;
@@ -131,7 +132,8 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
         println!("   skipped: PostgreSQL is not installed here");
         return Ok(Vec::new());
     };
-    Ok([rates(options, &cluster)?, pushed::run(options, &cluster)?, killed::run(options, &cluster)?].concat())
+    let (rates, turns) = (rates(options, &cluster)?, turns::run(options, &cluster)?);
+    Ok([rates, turns, pushed::run(options, &cluster)?, killed::run(options, &cluster)?].concat())
 }
 
 fn rates(options: &Options, cluster: &Cluster) -> Result<Vec<Row>> {
