@@ -25,8 +25,8 @@ pub use lists::{ContactLine, FoundIn, FoundLine, HistoryLine, OutboxLine};
 pub(crate) use numbers::size;
 pub use prompt::{PromptLine, Work};
 pub use rooms::{
-    MemberLine, MemberState, MemberWhy, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState,
-    RoomWhy,
+    MemberLine, MemberState, MemberWhy, PastRoom, RoomHistoryLine, RoomLine, RoomReason, RoomStanding,
+    RoomState, RoomWhy,
 };
 pub use text::Look;
 pub(crate) use text::{many, safe_text, write_delivered, write_line, write_spread, write_welcome};
@@ -160,6 +160,8 @@ pub enum Notice {
         /// Who is in it or invited, without this user.
         members: Vec<Name>,
         topic: String,
+        #[serde(flatten)]
+        past: PastRoom,
         /// Whether the user has not answered who invites.
         #[serde(default, skip_serializing_if = "is_false")]
         stranger: bool,
@@ -209,7 +211,14 @@ pub enum Notice {
     History { peer: Name, messages: Vec<HistoryLine> },
     /// The last messages of a room, in the order that all its members see.
     #[serde(rename(serialize = "history", deserialize = "room-history"))]
-    RoomHistory { room: RoomLabel, room_id: RoomKey, messages: Vec<RoomHistoryLine> },
+    RoomHistory {
+        room: RoomLabel,
+        room_id: RoomKey,
+        /// Where the first of all is among them.
+        #[serde(flatten)]
+        past: PastRoom,
+        messages: Vec<RoomHistoryLine>,
+    },
     /// The conversation that the user is in, null for none; how many of the peer's messages were unread, counted up to
     /// [`MANY_UNREAD`]; the last entries, oldest first.
     Conversation { peer: Option<Name>, unread: u64, messages: Vec<HistoryLine> },

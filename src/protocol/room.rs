@@ -64,7 +64,7 @@ pub const MAX_RUN: usize = 256;
 pub const MAX_RUN_BYTES: usize = 24 * 1024;
 /// The most causes of one entry, and the most chains that a receipt speaks of.
 pub const MAX_CAUSES: usize = 128;
-/// The most chains that an invitation names.
+/// The most chains that an invitation names, and the most entries that a founding does.
 pub const MAX_HEADS: usize = 384;
 /// The highest clock. An honest room would count to it for longer than there will be anyone to read it.
 pub const MAX_CLOCK: u64 = 1 << 53;
@@ -278,6 +278,21 @@ pub struct Found {
     pub room: Name,
     #[n(2)]
     pub owner: Name,
+    /// From which other room it goes on, if it does.
+    #[n(3)]
+    pub past: Option<Origin>,
+}
+
+/// A room that another one goes on from, and what its founder has of it. It is named by hashes alone: those who were not in
+/// it learn nothing of who was, or of what was said.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Origin {
+    #[n(0)]
+    pub room: RoomKey,
+    /// The last entry of each chain. Each hash covers all before it.
+    #[cbor(n(1), with = "items", has_nil)]
+    pub ends: Vec<Hash>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -6,6 +6,8 @@
 //! PEERCHAT_CROWD_SECONDS=180 cargo test --test processes rooms::crowd -- --nocapture
 //! ```
 
+use serde_json::{Value, json};
+
 use crate::support::client::command;
 use crate::support::discovery::{Discovery, scratch};
 use member::{Member, agree_on_all, all_linked, in_room};
@@ -56,6 +58,34 @@ fn who_was_away_gets_it_from_any_member() {
     let texts = agree_on_all(&mut members, 3);
     let texts: Vec<(&str, &str)> = texts.iter().map(|line| (line.from(), line.text.as_str())).collect();
     assert_eq!(texts, [("alice", "one"), ("carol", "two"), ("alice", "three"), ("carol", "four")]);
+    members.iter_mut().for_each(Member::log_out);
+}
+
+#[test]
+fn a_room_goes_on_in_another_one() {
+    let (directory, db) = scratch();
+    let discovery = Discovery::start(&db);
+    let mut members = in_room(directory.path(), discovery.address, &["alice", "bob"]);
+    let [alice, bob] = &mut members[..] else { unreachable!() };
+    let one = alice.chat("one");
+    bob.sees("alice", "one");
+    alice.is_told_of_all(&one, 2);
+    let lab = alice.ask("ROOMS", "rooms")["rooms"][0]["room_id"].clone();
+
+    // Any member may found the next one, as where the owner is gone for good.
+    bob.say("ROOM #lab2 #lab");
+    bob.until("room", |event| event["room"] == "#lab2" && event["state"] == "founded");
+    bob.say("INVITE #lab2 alice");
+    let goes_on = |event: &Value| event["past"] == lab && event["past_room"] == "#lab";
+    alice.until("invite", |event| event["room"] == "#lab2" && goes_on(event));
+    alice.say("JOIN #lab2");
+    alice.until("room", |event| event["room"] == "#lab2" && event["state"] == "joined");
+    let history = alice.ask("HISTORY #lab2", "history");
+    assert!(goes_on(&history) && history["messages"] == json!([]), "{history}");
+    alice.comes_to("all that bob had", |alice| {
+        let why = alice.ask("WHY #lab2", "why");
+        goes_on(&why) && why["past_here"] == true
+    });
     members.iter_mut().for_each(Member::log_out);
 }
 

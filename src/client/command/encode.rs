@@ -57,7 +57,7 @@ impl Command {
             Self::Resend(peer) => ("resend", json!({"peer": peer})),
             Self::Block(peer) => ("block", json!({"peer": peer})),
             Self::Unblock(peer) => ("unblock", json!({"peer": peer})),
-            Self::Room(room) => ("room", json!({"room": room})),
+            Self::Room(room, past) => ("room", json!({"room": room, "past": past})),
             Self::Invite { room, user, all } => {
                 ("invite", json!({"room": room, "peer": user, "history": if *all { "all" } else { "here" }}))
             }
@@ -122,6 +122,7 @@ mod tests {
             "BLOCK bob",
             "UNBLOCK bob",
             "ROOM #lab",
+            "ROOM #lab #lab~2",
             "INVITE #lab bob",
             "INVITE #lab bob all",
             "JOIN #lab",

@@ -36,7 +36,7 @@ impl Command {
 
     pub fn room(&self) -> Option<&RoomLabel> {
         match self {
-            Self::Room(room)
+            Self::Room(room, _)
             | Self::Invite { room, .. }
             | Self::Join(room)
             | Self::Leave(room)
@@ -89,7 +89,7 @@ impl Command {
             Self::Resend(_) => "RESEND",
             Self::Block(_) => "BLOCK",
             Self::Unblock(_) => "UNBLOCK",
-            Self::Room(_) => "ROOM",
+            Self::Room(..) => "ROOM",
             Self::Invite { .. } => "INVITE",
             Self::Join(_) => "JOIN",
             Self::Leave(_) => "LEAVE",
@@ -112,6 +112,7 @@ impl std::fmt::Display for Command {
         }
         match (self, self.user()) {
             (Self::Explain(about), _) => write!(f, " {}", about.command),
+            (Self::Room(_, Some(past)), _) => write!(f, " {past}"),
             (Self::TrustDiscovery(_), _) => write!(f, " {}", Name::DISCOVERY),
             (Self::Search { .. }, Some(user)) => write!(f, " @{user}"),
             (Self::Invite { all: true, .. }, Some(user)) => write!(f, " {user} all"),

@@ -72,8 +72,8 @@ pub enum Command {
     Resend(Name),
     Block(Name),
     Unblock(Name),
-    /// Found a room.
-    Room(RoomLabel),
+    /// Found a room, perhaps one that goes on from another one.
+    Room(RoomLabel, Option<RoomLabel>),
     /// Invite a contact into a room. With `all` they are given what was said before, too.
     Invite {
         room: RoomLabel,
@@ -334,18 +334,25 @@ look the same. Ask the user first. What they still have is not shown twice.",
     Spec {
         name: "ROOM",
         aliases: &["CREATE", "FOUND", "GROUP", "CHANNEL"],
-        usages: &[("ROOM #name", "found a room, for up to 200 members")],
+        usages: &[
+            ("ROOM #name", "found a room, for up to 200 members"),
+            ("ROOM #new #name", "found one that goes on from the room #name"),
+        ],
         more: "You own it: INVITE and KICK are yours. The name is yours alone: where others
 have another room of that name, theirs is #name~2 to them.
 Everything that is said reaches every member, through whichever member has it,
 and all see it in one order. What you say in a room is signed: the members can
-prove to others that you said it. Members learn each other's addresses.",
+prove to others that you said it. Members learn each other's addresses.
+ROOM #new #name is for a room that is frozen, or has lost its owner: those you
+invite see which room came before, and WHY #new whether they have the same of
+it as you. None of it is given to them.",
         forms: &[("room", |args| {
             let room = args.room("room")?;
             if room.number != 1 {
                 return Err(args.invalid("room", "#name, without a number".into()));
             }
-            Ok(Command::Room(room))
+            let past = args.word("past")?.map(|past| past.parse()).transpose()?;
+            Ok(Command::Room(room, past))
         })],
         writes: |_| true,
     },
@@ -512,6 +519,7 @@ mod tests {
                 assert!(usage.starts_with(name) && usage.len() <= 24 && meaning.len() <= 53, "{usage}");
                 let line = usage
                     .replace(" #name", " #lab")
+                    .replace(" #new", " #next")
                     .replace(" <text>", " x")
                     .replace(" <user>", " bob")
                     .replace(" <message>", " x")

@@ -254,6 +254,7 @@ fn today() -> Date {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::notice::PastRoom;
     use crate::client::notice::tests::{in_room, message, name, queued, room};
     use crate::protocol::peer::Cursor;
     use crate::protocol::room::RoomKey;
@@ -370,6 +371,7 @@ mod tests {
             from: name("carol"),
             members: Vec::new(),
             topic: String::new(),
+            past: PastRoom::default(),
             stranger,
         };
         let mut output = at_a_terminal();

@@ -6,7 +6,7 @@ use super::super::event::{BoxId, OWN, Prompt, WITNESS};
 use super::super::notice::{Code, Notice, PromptLine, Told};
 use super::conversations::ReadUpTo;
 use super::output::Asked;
-use super::{Node, commands, leaving, room_commands, room_view};
+use super::{Node, commands, leaving, room_commands};
 use crate::store::Result;
 use crate::store::journal::{ContactId, ConversationId, Journal, Seq};
 
@@ -134,9 +134,7 @@ pub(super) fn page(
             }
         }
         Addressee::Room(label) => {
-            if let Some(id) = room_commands::known(node, label)
-                && let Some(room_id) = node.conversations.room(id).map(|room| room.key)
-            {
+            if let Some(id) = room_commands::known(node, label) {
                 let said = match beside {
                     // Nothing stands there yet: the page is the last one.
                     Beside::Before(before) if before > node.delivery.last_seq() => {
@@ -145,8 +143,11 @@ pub(super) fn page(
                     Beside::Before(before) => journal.room_history_before(id, count, before)?,
                     Beside::After(after) => journal.room_history_after(id, count, after)?,
                 };
-                let messages = room_view::lines(node, id, said);
-                node.fx.tell(Notice::RoomHistory { room: label.clone(), room_id, messages });
+                let is_first = match beside {
+                    Beside::Before(_) => said.len() < usize::try_from(count).unwrap_or(usize::MAX),
+                    Beside::After(after) => after == 0,
+                };
+                room_commands::tell_history(node, id, label, said, is_first);
             }
         }
     }

@@ -69,7 +69,7 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         }
         Command::Detach => boxes::detach(node),
         Command::Search { words, within } => searching::search_for(node, words, within.as_ref()),
-        Command::Why(Addressee::Room(room)) => room_commands::why(node, room),
+        Command::Why(Addressee::Room(room)) => return room_commands::why(node, journal, room),
         Command::Why(Addressee::User(name)) => {
             let why = known(node, name).and_then(|id| node.view().why(node.fx.now, id));
             why.into_iter().for_each(|why| node.fx.tell(Notice::Why(Box::new(why))));
@@ -82,7 +82,7 @@ pub(super) fn carry_out(node: &mut Node, journal: &Journal, command: &Command) -
         Command::Resend(name) => return resend(node, journal, name),
         Command::Block(name) => return block(node, journal, name),
         Command::Unblock(name) => return unblock(node, journal, name),
-        Command::Room(room) => return room_commands::make(node, journal, room),
+        Command::Room(room, past) => return room_commands::make(node, journal, room, past.as_ref()),
         Command::Invite { room, user, all } => {
             return room_commands::invite(node, journal, room, user, *all);
         }

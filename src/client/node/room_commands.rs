@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::super::addressee::{Addressee, RoomLabel};
-use super::super::notice::{Body, Code, MANY_UNREAD, Notice, RoomState};
+use super::super::notice::{Body, Code, MANY_UNREAD, Notice, PastRoom, RoomState};
 use super::rooms::{Cx, KEPT_CHANGES, Refusal, Room, Rooms, State};
 use super::{Node, boxes, room_view};
 use crate::protocol::peer::{Cursor, Kind};
-use crate::protocol::room::{EntryKind, Hash, MAX_CHANGES, MAX_MEMBERS, MAX_ROOMS, MAX_TOPIC, hash};
+use crate::protocol::room::{EntryKind, Found, Hash, MAX_CHANGES, MAX_MEMBERS, MAX_ROOMS, MAX_TOPIC, hash};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
-use crate::store::journal::{ConversationId, Journal, RoomId, Seq, Standing};
+use crate::store::journal::{ConversationId, Journal, RoomId, Said, Seq, Standing};
 
 /// How many texts of a room are shown at least when it is entered.
 const LAST_LINES: u32 = 10;
@@ -44,21 +44,24 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
         }
         Refusal::Frozen => {
             let why = room.membership.frozen.unwrap_or("its members contradict each other");
-            (Code::RoomFrozen, format!("{label} takes nothing new, for {why}; ROOM founds another room"))
+            (Code::RoomFrozen, format!("{label} takes nothing new, for {why}; {}", goes_on(label)))
         }
         Refusal::TooMany if user.is_some() && room.membership.members().len() >= MAX_MEMBERS => {
             let message = format!("{label} has {MAX_MEMBERS} members, and can't have more; KICK removes one");
             (Code::TooManyMembers, message)
         }
         Refusal::TooMany => {
-            let message = format!("{label} was changed {MAX_CHANGES} times, and can't be changed any more");
+            let message = format!(
+                "{label} was changed {MAX_CHANGES} times, and can't be changed any more; {}",
+                goes_on(label)
+            );
             (Code::Refused, message)
         }
         Refusal::Kept => {
             let message = format!(
-                "{label} was changed {} times: the last {KEPT_CHANGES} changes are kept for KICK and OWNER; ROOM founds \
-                 another room",
-                MAX_CHANGES - KEPT_CHANGES
+                "{label} was changed {} times: the last {KEPT_CHANGES} changes are kept for KICK and OWNER; {}",
+                MAX_CHANGES - KEPT_CHANGES,
+                goes_on(label)
             );
             (Code::Refused, message)
         }
@@ -86,6 +89,11 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
         }
     };
     node.refuse_room(code, label, user, message);
+}
+
+/// How to go on from a room that can't.
+fn goes_on(label: &RoomLabel) -> String {
+    format!("ROOM #new {label} founds one that goes on from it")
 }
 
 fn not_joined(room: &Room, label: &RoomLabel, owner: &str) -> String {
@@ -125,10 +133,21 @@ fn drawn(node: &mut Node) -> Hash {
     hash::of_body(&[epoch.to_be_bytes(), seq.to_be_bytes()].concat())
 }
 
-pub(super) fn make(node: &mut Node, journal: &Journal, label: &RoomLabel) -> Result<()> {
+/// Founds a room; with `past`, as what that one goes on in.
+pub(super) fn make(
+    node: &mut Node,
+    journal: &Journal,
+    label: &RoomLabel,
+    past: Option<&RoomLabel>,
+) -> Result<()> {
+    let past = match past.map(|past| known(node, past)) {
+        Some(None) => return Ok(()),
+        Some(Some(id)) => node.rooms.get(id).map(Room::as_past),
+        None => None,
+    };
     let nonce = drawn(node).0;
-    let own = node.setup.name.clone();
-    match node.in_rooms(journal, |rooms, cx| rooms.found(cx, nonce, &label.name, &own))? {
+    let (room, owner) = (label.name.clone(), node.setup.name.clone());
+    match node.in_rooms(journal, |rooms, cx| rooms.found(cx, Found { nonce, room, owner, past }))? {
         Ok(id) => {
             node.meet_room(id);
             node.tell_room(id, RoomState::Founded, String::new());
@@ -323,12 +342,21 @@ pub(super) fn history(node: &mut Node, journal: &Journal, label: &RoomLabel, cou
         if unread.iter().all(|said| shown.contains(&said.seq)) {
             node.conversations.mark_read(ConversationId::Room(id), node.delivery.last_seq());
         }
-        let messages = room_view::lines(node, id, said);
-        if let Some(room_id) = node.conversations.room(id).map(|room| room.key) {
-            node.fx.tell(Notice::RoomHistory { room: label.clone(), room_id, messages });
-        }
+        let is_first = said.len() < usize::try_from(count).unwrap_or(usize::MAX);
+        tell_history(node, id, label, said, is_first);
     }
     Ok(())
+}
+
+/// Tells what was said in a room, and where it begins from which one it goes on.
+pub(super) fn tell_history(node: &mut Node, id: RoomId, label: &RoomLabel, said: Vec<Said>, is_first: bool) {
+    let Some(room) = node.rooms.get(id) else {
+        return;
+    };
+    let (room_id, room) = (room.key(), label.clone());
+    let past = if is_first { room_view::past(node, id) } else { PastRoom::default() };
+    let messages = room_view::lines(node, id, said);
+    node.fx.tell(Notice::RoomHistory { room, room_id, past, messages });
 }
 
 pub(super) fn list(node: &mut Node) {
@@ -345,7 +373,11 @@ pub(super) fn members(node: &mut Node, label: &RoomLabel) {
     }
 }
 
-pub(super) fn why(node: &mut Node, label: &RoomLabel) {
-    let why = known(node, label).and_then(|id| room_view::why(node, id, label));
-    why.into_iter().for_each(|why| node.fx.tell(Notice::RoomWhy(Box::new(why))));
+pub(super) fn why(node: &mut Node, journal: &Journal, label: &RoomLabel) -> Result<()> {
+    if let Some(id) = known(node, label)
+        && let Some(why) = room_view::why(node, journal, id, label)?
+    {
+        node.fx.tell(Notice::RoomWhy(Box::new(why)));
+    }
+    Ok(())
 }

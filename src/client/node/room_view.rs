@@ -2,8 +2,8 @@
 
 use super::super::addressee::{Addressee, RoomLabel};
 use super::super::notice::{
-    Body, HistoryLine, MemberLine, MemberState, MemberWhy, OutboxLine, Reason, RoomHistoryLine, RoomLine,
-    RoomReason, RoomStanding, RoomWhy,
+    Body, HistoryLine, MemberLine, MemberState, MemberWhy, OutboxLine, PastRoom, Reason, RoomHistoryLine,
+    RoomLine, RoomReason, RoomStanding, RoomWhy,
 };
 use super::conversations::Writer;
 use super::one_shot::Progress;
@@ -140,6 +140,13 @@ fn standing(room: &Room) -> RoomStanding {
     }
 }
 
+/// From which room this one goes on, by its founder's word.
+pub(super) fn past(node: &Node, id: RoomId) -> PastRoom {
+    let past = node.rooms.get(id).and_then(Room::origin).map(|origin| origin.room);
+    let kept = past.and_then(|past| node.rooms.by_key(past));
+    PastRoom { past, past_room: kept.and_then(|room| node.label(room.row.id)) }
+}
+
 /// The user's rooms, sorted.
 pub(super) fn rooms(node: &Node) -> Vec<RoomLine> {
     let line = |(id, room): (RoomId, &Room)| {
@@ -150,6 +157,7 @@ pub(super) fn rooms(node: &Node) -> Vec<RoomLine> {
             room_id: room.key(),
             owner: membership.name_of(membership.owner)?.clone(),
             topic: membership.topic.clone(),
+            past: past(node, id),
             state: standing(room),
             members: room.joined.len() as u64,
             linked: linked as u64,
@@ -190,8 +198,12 @@ pub(super) fn members(node: &Node, id: RoomId) -> Vec<MemberLine> {
 }
 
 /// Why what is said in a room does not reach all.
-pub(super) fn why(node: &Node, id: RoomId, label: &RoomLabel) -> Option<RoomWhy> {
-    let room = node.rooms.get(id)?;
+pub(super) fn why(node: &Node, journal: &Journal, id: RoomId, label: &RoomLabel) -> Result<Option<RoomWhy>> {
+    let Some(room) = node.rooms.get(id) else {
+        return Ok(None);
+    };
+    let kept = room.origin().and_then(|origin| Some((origin, node.rooms.by_key(origin.room)?)));
+    let past_here = kept.map(|(origin, past)| past.has_ends(journal, &origin.ends)).transpose()?;
     let members: Vec<MemberWhy> =
         room.others().into_iter().filter_map(|key| member_why(node, room, key)).collect();
     let state = standing(room);
@@ -203,7 +215,8 @@ pub(super) fn why(node: &Node, id: RoomId, label: &RoomLabel) -> Option<RoomWhy>
         RoomStanding::Joined if members.iter().any(|member| member.linked) => RoomReason::Linked,
         RoomStanding::Joined => RoomReason::NotLinked,
     };
-    Some(RoomWhy { room: label.clone(), room_id: room.key(), state, reason, members })
+    let (room, room_id, past) = (label.clone(), room.key(), past(node, id));
+    Ok(Some(RoomWhy { room, room_id, state, reason, past, past_here, members }))
 }
 
 fn member_why(node: &Node, room: &Room, key: PublicKey) -> Option<MemberWhy> {

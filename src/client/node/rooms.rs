@@ -192,18 +192,12 @@ impl Rooms {
     }
 
     /// Founds a room.
-    pub fn found(
-        &mut self,
-        cx: &mut Cx<'_>,
-        nonce: [u8; 32],
-        name: &Name,
-        owner: &Name,
-    ) -> Result<Result<RoomId, Refusal>> {
+    pub fn found(&mut self, cx: &mut Cx<'_>, founding: Found) -> Result<Result<RoomId, Refusal>> {
         let own = cx.keypair.public();
         if self.are_too_many(own) {
             return Ok(Err(Refusal::TooMany));
         }
-        let deed = Deed::Found(Found { nonce, room: name.clone(), owner: owner.clone() });
+        let deed = Deed::Found(founding);
         let (hash, change) = write::signed(cx, RoomKey([0; 32]), 1, Vec::new(), deed);
         let changes = BTreeMap::from([(hash, change)]);
         let room = self.add(cx, RoomKey(hash.0), changes)?;

@@ -291,7 +291,8 @@ impl Node {
         let (room_id, topic) = (room.key(), room.membership.topic.clone());
         let holder = self.roster.holder(&by).and_then(|id| self.roster.get(id));
         let stranger = !holder.is_some_and(|person| person.is_wanted());
-        self.fx.tell(Notice::Invite { room: label, room_id, from, members, topic, stranger });
+        let past = room_view::past(self, id);
+        self.fx.tell(Notice::Invite { room: label, room_id, from, members, topic, past, stranger });
         others.into_iter().for_each(|(key, _)| self.warn_of(id, key));
     }
 

@@ -54,12 +54,24 @@ pub enum RoomStanding {
     Frozen,
 }
 
+/// From which other room one goes on, by its founder's word; nothing where it does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastRoom {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub past: Option<RoomKey>,
+    /// What that one is called here, if this client keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub past_room: Option<RoomLabel>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomLine {
     pub room: RoomLabel,
     pub room_id: RoomKey,
     pub owner: Name,
     pub topic: String,
+    #[serde(flatten)]
+    pub past: PastRoom,
     pub state: RoomStanding,
     /// How many are in it, this user included.
     pub members: u64,
@@ -120,6 +132,11 @@ pub struct RoomWhy {
     pub room_id: RoomKey,
     pub state: RoomStanding,
     pub reason: RoomReason,
+    #[serde(flatten)]
+    pub past: PastRoom,
+    /// Whether all is here that the founder has named of that one, if this client keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub past_here: Option<bool>,
     /// The other members.
     pub members: Vec<MemberWhy>,
 }
@@ -206,10 +223,23 @@ pub(super) fn room(room: &RoomLabel, state: RoomState, why: &str, page: &mut Pag
         RoomState::Joined => format!("* you are in {room} now; CHAT {room} enters it"),
         RoomState::Left => format!("* you have left {room}"),
         RoomState::Removed => format!("* you are removed from {room}{because}"),
-        RoomState::Frozen => format!("! {room} is frozen, and takes nothing new{because}"),
+        RoomState::Frozen => {
+            format!("! {room} is frozen, and takes nothing new{because}; ROOM #new {room} founds one that goes on from it")
+        }
         RoomState::Owner => format!("* the owner of {room}{because}"),
         RoomState::Topic => return page.said(&format!("* the topic of {room}: "), why),
     });
+}
+
+impl PastRoom {
+    /// A line after these words, where there is something to say.
+    pub(super) fn write(&self, before: &str, page: &mut Page) {
+        match (&self.past_room, self.past) {
+            (Some(room), _) => page.line(format!("{before} {room}")),
+            (None, Some(_)) => page.line(format!("{before} a room that you do not have")),
+            (None, None) => {}
+        }
+    }
 }
 
 impl RoomStanding {
@@ -247,6 +277,7 @@ impl RoomLine {
         if !self.topic.is_empty() {
             page.said("    topic: ", &self.topic);
         }
+        self.past.write("    goes on from", page);
     }
 }
 
@@ -296,7 +327,13 @@ impl RoomHistoryLine {
 pub(super) const NOT_YOUR_CONTACT: &str = "not your contact";
 
 /// Messages in the one order, and from where on it is not final.
-pub(super) fn history(room: &RoomLabel, messages: &[RoomHistoryLine], page: &mut Page) {
+pub(super) fn history(room: &RoomLabel, past: &PastRoom, messages: &[RoomHistoryLine], page: &mut Page) {
+    if let Some(past) = &past.past_room {
+        page.line(format!("* before that: HISTORY {past}"));
+    }
+    if messages.is_empty() {
+        page.line(format!("* nothing is said in {room} yet"));
+    }
     let open = messages.iter().position(|line| !line.is_final);
     for (index, line) in messages.iter().enumerate() {
         if Some(index) == open {
@@ -334,6 +371,17 @@ impl RoomWhy {
                 format!("* no other member of {room} is linked; what you say waits here")
             }
         });
+        match (&self.past.past_room, self.past_here) {
+            (Some(past), Some(true)) => {
+                page.line(format!("* it goes on from {past}, which you have as far as its founder had it"));
+            }
+            (Some(past), Some(false)) => {
+                page.line(format!(
+                    "* it goes on from {past}, and you lack part of what its founder says to have had there"
+                ));
+            }
+            _ => self.past.write("* it goes on from", page),
+        }
         for MemberWhy { user, linked, presence, reason } in &self.members {
             let presence = presence.filter(|state| !linked || *state == OnOff::Online);
             let presence = presence.map_or_else(String::new, |it| format!(", discovery says {}", it.word()));

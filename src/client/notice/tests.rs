@@ -202,8 +202,8 @@ fn a_message_has_one_time_wherever_it_is_shown() {
             of: 2,
             unknown: false,
         };
-        let history =
-            Notice::RoomHistory { room: room("#lab"), room_id: RoomKey([1; 32]), messages: vec![line] };
+        let (room, past) = (room("#lab"), PastRoom::default());
+        let history = Notice::RoomHistory { room, room_id: RoomKey([1; 32]), past, messages: vec![line] };
         assert_eq!(text_of(&history), shown);
     }
 }
@@ -305,7 +305,12 @@ fn what_is_written_as_json_is_read_back() {
         Notice::Contact(Box::new(contact)),
         Notice::Outbox { waiting: 0, messages: vec![] },
         Notice::History { peer: peer.clone(), messages: vec![line(Some(7), true)] },
-        Notice::RoomHistory { room: room("#lab"), room_id: RoomKey([7; 32]), messages: vec![] },
+        Notice::RoomHistory {
+            room: room("#lab"),
+            room_id: RoomKey([7; 32]),
+            past: PastRoom { past: Some(RoomKey([8; 32])), past_room: Some(room("#old")) },
+            messages: vec![],
+        },
         Notice::Conversation { peer: None, unread: 0, messages: vec![] },
         Notice::Conversation { peer: Some(peer.clone()), unread: 1, messages: vec![line(None, true)] },
         Notice::RoomConversation {

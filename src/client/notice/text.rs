@@ -243,7 +243,10 @@ impl Notice {
             Self::Queued { to, .. } => {
                 page.line(format!("* {to} is not linked; your message waits until there is a link"));
             }
-            Self::Invite { room, from, members, topic, .. } => rooms::invite(page, room, from, members, topic),
+            Self::Invite { room, from, members, topic, past, .. } => {
+                rooms::invite(page, room, from, members, topic);
+                past.write("  it goes on from", page);
+            }
             Self::Member { room, user, declined: true, .. } => {
                 page.line(format!("* {user} has declined the invitation into {room}"));
             }
@@ -272,10 +275,7 @@ impl Notice {
                 page.line(format!("* no messages with {peer} yet"));
             }
             Self::History { messages, .. } => messages.iter().for_each(|line| line.write(page)),
-            Self::RoomHistory { room, messages, .. } if messages.is_empty() => {
-                page.line(format!("* nothing is said in {room} yet"));
-            }
-            Self::RoomHistory { room, messages, .. } => rooms::history(room, messages, page),
+            Self::RoomHistory { room, past, messages, .. } => rooms::history(room, past, messages, page),
             Self::Conversation { peer: None, .. } => {
                 page.line("* you are in no conversation; CHAT <user> or CHAT #name enters one");
             }

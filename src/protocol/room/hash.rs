@@ -113,7 +113,11 @@ pub fn change(room: RoomKey, change: &Change) -> Hash {
         .each(after, |it, hash| it.bytes(&hash.0));
     match deed {
         Deed::Found(found) => {
-            it.bytes(&[0]).bytes(&found.nonce).text(found.room.as_str()).text(found.owner.as_str())
+            let it = it.bytes(&[0]).bytes(&found.nonce).text(found.room.as_str()).text(found.owner.as_str());
+            found
+                .past
+                .iter()
+                .fold(it, |it, past| it.bytes(&past.room.0).each(&past.ends, |it, hash| it.bytes(&hash.0)))
         }
         Deed::Add(add) => it
             .bytes(&[1])

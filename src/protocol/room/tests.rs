@@ -81,12 +81,11 @@ fn deed() -> impl Strategy<Value = Deed> {
         (any::<u64>(), any::<u64>(), hash()).prop_map(|(epoch, number, hash)| Kept { epoch, number, hash });
     let past = (mark(), any::<(u64, bool)>()).prop_map(|(mark, (clock, ended))| Past { mark, clock, ended });
     let settled = (mark(), any::<u64>()).prop_map(|(mark, place)| Settled { mark, place });
+    let origin =
+        (any::<[u8; 32]>(), many(hash())).prop_map(|(room, ends)| Origin { room: RoomKey(room), ends });
     prop_oneof![
-        (any::<[u8; 32]>(), name(), name()).prop_map(|(nonce, room, owner)| Deed::Found(Found {
-            nonce,
-            room,
-            owner
-        })),
+        (any::<[u8; 32]>(), name(), name(), prop::option::of(origin))
+            .prop_map(|(nonce, room, owner, past)| Deed::Found(Found { nonce, room, owner, past })),
         (name(), 0_u8..3, many(past), any::<u64>(), prop::option::of(settled)).prop_map(
             |(name, it, past, clock, settled)| Deed::Add(Add { name, key: key(it), past, clock, settled })
         ),
@@ -155,6 +154,23 @@ proptest! {
         let hash = |entry: &Entry, number| hash::entry(RoomKey([1; 32]), &chain, number, Hash([2; 32]), &entry.header());
         prop_assert_eq!(hash(&one, number) == hash(&other, before), one == other && number == before);
     }
+}
+
+#[test]
+fn a_founding_names_no_more_ends_than_any_list_holds() {
+    let frame = |count| {
+        let past = Some(Origin { room: RoomKey([1; 32]), ends: vec![Hash([2; 32]); count] });
+        let (room, owner) = ("lab".parse().unwrap(), "alice".parse().unwrap());
+        let deed = Deed::Found(Found { nonce: [3; 32], room, owner, past });
+        let signature = Signature([0; 64]);
+        let change = Change { author: key(1), epoch: 1, number: 1, after: vec![], deed, signature };
+        let says = RoomSays::Changes(vec![change]);
+        let mut frame = Vec::new();
+        codec::encode(&Peer::Room(Box::new(AboutRoom { room: RoomKey([4; 32]), says })), &mut frame);
+        frame
+    };
+    assert!(codec::decode::<Peer>(&frame(lists::MAX_ITEMS)).is_ok());
+    assert!(codec::decode::<Peer>(&frame(lists::MAX_ITEMS + 1)).is_err());
 }
 
 #[test]

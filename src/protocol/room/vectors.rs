@@ -108,7 +108,7 @@ fn vectors() -> String {
         row(&mut text, &format!("{name} key"), &keypair.public().0);
     }
     let name = |name: &str| name.parse().unwrap();
-    let found = Deed::Found(Found { nonce: NONCE, room: name("lab"), owner: name("alice") });
+    let found = Deed::Found(Found { nonce: NONCE, room: name("lab"), owner: name("alice"), past: None });
     let (founding, founded) = change(&mut text, "founding", RoomKey([0; 32]), 1, Vec::new(), found);
     let room = RoomKey(founding.0);
 
@@ -156,7 +156,12 @@ fn vectors() -> String {
     assert!(receipt.is_signed(room));
     signed(&mut text, "receipt", hash, &receipt.signature);
 
+    let past = Some(Origin { room, ends: vec![of_alice.hash, of_bob.hash] });
+    let found = Deed::Found(Found { nonce: NONCE, room: name("lab2"), owner: name("alice"), past });
+    let (next, goes_on) = change(&mut text, "founding of lab2", RoomKey([0; 32]), 1, Vec::new(), found);
+
     said(&mut text, "Changes", room, RoomSays::Changes(vec![founded, added]));
+    said(&mut text, "Changes of lab2", RoomKey(next.0), RoomSays::Changes(vec![goes_on]));
     said(&mut text, "Run of welcome", room, RoomSays::Run(welcome));
     said(&mut text, "Receipts", room, RoomSays::Receipts(vec![receipt]));
     text

@@ -1,5 +1,7 @@
 //! Rooms: who is in, what each member wrote, how far each member has it.
 
+use std::collections::BTreeSet;
+
 use minicbor::{Decode, Encode};
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -265,6 +267,19 @@ impl Journal {
         Ok(self.one("SELECT EXISTS (SELECT 1 FROM room_entry WHERE seq = ?1)", [seq], |row| row.get(0))?)
     }
 
+    /// Whether a room has entries with all these hashes. Looks at each of its entries at most once, the latest first.
+    pub fn has_hashes(&self, room: RoomId, mut hashes: BTreeSet<Hash>) -> Result<bool> {
+        let mut statement =
+            self.prepare_cached("SELECT hash FROM room_entry WHERE room = ?1 ORDER BY seq DESC")?;
+        let mut rows = statement.query([room])?;
+        while !hashes.is_empty()
+            && let Some(row) = rows.next()?
+        {
+            hashes.remove(&hash(row, 0)?);
+        }
+        Ok(hashes.is_empty())
+    }
+
     /// Calls `each` with the entries of a chain after `after`, up to `up_to`, their hashes and their places, until it
     /// returns `false`. `name` finds the chains of their causes.
     pub fn entries_after(
@@ -483,6 +498,8 @@ mod tests {
             })
             .unwrap();
         assert_eq!(read, entries);
+        let has = |hashes: &[u8]| journal.has_hashes(room, hashes.iter().map(|it| Hash([*it; 32])).collect());
+        assert_eq!([&[][..], &[2], &[1, 2], &[1, 3]].map(|it| has(it).unwrap()), [true, true, true, false]);
         let places: Vec<_> = journal.room_history(room, 5).unwrap().iter().map(|it| it.id.number).collect();
         assert_eq!(places, [2, 1], "in the order of the places");
         assert_eq!(journal.count_said_after(room, PublicKey([0; 32]), 1, 9).unwrap(), 1);

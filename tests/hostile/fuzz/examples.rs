@@ -12,8 +12,9 @@ use peerchat::protocol::rendezvous::{
     Register, Registered, Request, Status, Strangers, TOKEN, Ticket, ToClient, ToDiscovery,
 };
 use peerchat::protocol::room::{
-    AboutRoom, Add, Cause, ChainName, Change, Deed, Entry, EntryKind, Found, Hash, Have, Kept, Mark, Past,
-    Proof, Pull, Receipt, ReceiptName, Remove, RoomKey, RoomSays, Run, Settled, Signature, Stretch, Wanted,
+    AboutRoom, Add, Cause, ChainName, Change, Deed, Entry, EntryKind, Found, Hash, Have, Kept, Mark, Origin,
+    Past, Proof, Pull, Receipt, ReceiptName, Remove, RoomKey, RoomSays, Run, Settled, Signature, Stretch,
+    Wanted,
 };
 use peerchat::protocol::{Name, PublicKey, VERSION};
 
@@ -227,7 +228,12 @@ fn about_rooms() -> Vec<Peer> {
     let receipt = ReceiptName { member: key(), epoch: 9, counter: 1 };
     let change = |deed| Change { author: key(), epoch: 9, number: 2, after: vec![hash], deed, signature };
     let deeds = [
-        Deed::Found(Found { nonce: [1; 32], room: name("lab"), owner: name("alice") }),
+        Deed::Found(Found {
+            nonce: [1; 32],
+            room: name("lab"),
+            owner: name("alice"),
+            past: Some(Origin { room: RoomKey([2; 32]), ends: vec![hash; 2] }),
+        }),
         Deed::Add(Add {
             name: name("bob"),
             key: key(),

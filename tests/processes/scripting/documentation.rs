@@ -6,9 +6,9 @@ use peerchat::client::addressee::{Addressee, RoomLabel};
 use peerchat::client::command::{Explanation, json};
 use peerchat::client::notice::{
     AddressLine, Between, Body, Code, ContactLine, DiscoveryLine, ErrorNotice, FoundIn, FoundLine, Goodbye,
-    HeldReason, HistoryLine, MemberLine, MemberState, MemberWhy, Nat, Notice, OnOff, OutboxLine, PromptLine,
-    Reachable, Reason, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState, RoomWhy, Told, UpDown,
-    Why, Work,
+    HeldReason, HistoryLine, MemberLine, MemberState, MemberWhy, Nat, Notice, OnOff, OutboxLine, PastRoom,
+    PromptLine, Reachable, Reason, RoomHistoryLine, RoomLine, RoomReason, RoomStanding, RoomState, RoomWhy,
+    Told, UpDown, Why, Work,
 };
 use peerchat::protocol::peer::{Cursor, Via};
 use peerchat::protocol::room::RoomKey;
@@ -105,6 +105,7 @@ fn room_notices() -> Vec<Notice> {
     let (room, room_id): (RoomLabel, _) = ("#lab".parse().unwrap(), RoomKey([7; 32]));
     let (id, text, now) = (Cursor { epoch: 1, number: 2 }, Body::Text("hi".into()), Some(0));
     let (members, topic, presence) = (vec![bob.clone()], String::new(), Some(OnOff::Online));
+    let past = PastRoom { past: Some(room_id), past_room: Some(room.clone()) };
     let line = RoomHistoryLine {
         seq: 1,
         id,
@@ -133,6 +134,7 @@ fn room_notices() -> Vec<Notice> {
         room_id,
         owner: bob.clone(),
         topic: topic.clone(),
+        past: past.clone(),
         state: RoomStanding::Joined,
         members: 1,
         linked: 1,
@@ -144,6 +146,8 @@ fn room_notices() -> Vec<Notice> {
         room_id,
         state: RoomStanding::Joined,
         reason: RoomReason::Linked,
+        past: past.clone(),
+        past_here: Some(true),
         members: vec![MemberWhy { user: bob.clone(), linked: true, presence, reason: Reason::Linked }],
     };
     vec![
@@ -169,7 +173,15 @@ fn room_notices() -> Vec<Notice> {
         },
         Notice::Sent { id, to: room.clone().into(), text: text.clone(), sent: 0, linked: false, alone: true },
         Notice::Spread { id, to: room.clone(), have: 1, of: 1, is_final: true },
-        Notice::Invite { room: room.clone(), room_id, from: bob.clone(), members, topic, stranger: true },
+        Notice::Invite {
+            room: room.clone(),
+            room_id,
+            from: bob.clone(),
+            members,
+            topic,
+            past: past.clone(),
+            stranger: true,
+        },
         Notice::Linked { room: room.clone(), room_id, linked: 3, members: 5 },
         Notice::Member {
             room: room.clone(),
@@ -186,7 +198,7 @@ fn room_notices() -> Vec<Notice> {
             why: String::new(),
             declined: true,
         },
-        Notice::RoomHistory { room: room.clone(), room_id, messages: vec![line.clone()] },
+        Notice::RoomHistory { room: room.clone(), room_id, past, messages: vec![line.clone()] },
         Notice::RoomConversation { peer: room.clone(), room_id, unread: 0, messages: vec![line] },
         Notice::Rooms { rooms: vec![listed] },
         Notice::Members { room, room_id, members: vec![member] },

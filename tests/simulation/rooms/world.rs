@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 use peerchat::client::node::rooms::{Cx, Effect, Refusal, Rooms, State};
-use peerchat::protocol::room::{AboutRoom, EntryKind, RoomSays};
+use peerchat::protocol::room::{AboutRoom, EntryKind, Found, RoomSays};
 use peerchat::protocol::{Name, PublicKey};
 use peerchat::store::journal::{Journal, RoomId, Seq};
 use peerchat::time::Now;
@@ -867,7 +867,8 @@ fn carry_out(
     let done = match command {
         Command::Found => {
             let own = keys.iter().position(|key| *key == cx.keypair.public()).unwrap();
-            rooms.found(cx, [7; 32], &"lab".parse().unwrap(), &names[own]).unwrap().map(|_| ())
+            let (room, owner) = ("lab".parse().unwrap(), names[own].clone());
+            rooms.found(cx, Found { nonce: [7; 32], room, owner, past: None }).unwrap().map(|_| ())
         }
         Command::Say(room, text) => {
             let said = rooms.say(cx, *room, EntryKind::TEXT, text.as_bytes()).unwrap();

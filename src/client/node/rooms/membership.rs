@@ -330,8 +330,8 @@ mod tests {
     impl Changes {
         fn new() -> Self {
             let mut changes = Self { room: RoomKey([0; 32]), all: BTreeMap::new() };
-            let found =
-                Found { nonce: [7; 32], room: "lab".parse().unwrap(), owner: "owner".parse().unwrap() };
+            let (room, owner) = ("lab".parse().unwrap(), "owner".parse().unwrap());
+            let found = Found { nonce: [7; 32], room, owner, past: None };
             let root = changes.add(1, 1, &[], Deed::Found(found));
             changes.room = RoomKey(root.0);
             changes

@@ -1,6 +1,6 @@
 //! One room: what is known of it, and what follows from that alone.
 //!
-//! - `past`: what a member does not get; `ends`: what is kept of those who were removed.
+//! - `past`: what a member does not get; `ends`: what is kept of those who were removed; `origin`: which room it goes on from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,7 @@ use crate::store::journal::{ChainId, ChainRow, EntryStanding, Journal, RoomRow};
 use past::after_past;
 
 mod ends;
+mod origin;
 mod past;
 #[cfg(test)]
 mod tests;

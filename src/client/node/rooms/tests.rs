@@ -15,6 +15,7 @@ mod former;
 mod handed;
 mod large;
 mod liars;
+mod origin;
 mod restored;
 
 const ALICE: usize = 0;
@@ -57,8 +58,9 @@ impl Net {
         let members = (1..=count).map(member).collect();
         let mut net = Self { ms: 0, members, links: BTreeSet::new() };
         (0..count).flat_map(|one| (0..one).map(move |other| (one, other))).for_each(|(a, b)| net.link(a, b));
-        let names = [1, 2].map(|it| format!("name{it}").parse::<Name>().unwrap());
-        net.act(ALICE, |rooms, cx| rooms.found(cx, [7; 32], &names[0], &names[1]).unwrap().unwrap());
+        let [room, owner] = [1, 2].map(|it| format!("name{it}").parse().unwrap());
+        let founding = Found { nonce: [7; 32], room, owner, past: None };
+        net.act(ALICE, |rooms, cx| rooms.found(cx, founding).unwrap().unwrap());
         for other in 1..count {
             net.invite(other);
         }

@@ -13,11 +13,13 @@ use crate::transport::noise::Keypair;
 mod chat;
 mod members;
 mod outbox;
+mod past;
 mod strangers;
 
 const ALICE: usize = 0;
 const BOB: usize = 1;
 const CAROL: usize = 2;
+const DAVE: usize = 3;
 const NAMES: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
 /// Some clients without a discovery.

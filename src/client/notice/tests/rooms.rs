@@ -80,6 +80,7 @@ fn an_invitation_names_who_is_in_and_what_to_do() {
         from: name("bob"),
         members: members.iter().map(|it| name(it)).collect(),
         topic: topic.into(),
+        past: PastRoom::default(),
         stranger: false,
     };
     assert_eq!(lines_of(&invite(&["bob"], "")), ["* bob invites you into #lab: JOIN #lab or LEAVE #lab"]);
@@ -136,7 +137,12 @@ fn what_becomes_of_members_and_rooms_is_one_line() {
         (RoomState::Joined, "", "* you are in #lab now; CHAT #lab enters it", "joined"),
         (RoomState::Left, "", "* you have left #lab", "left"),
         (RoomState::Removed, "by bob", "* you are removed from #lab: by bob", "removed"),
-        (RoomState::Frozen, "two owners", "! #lab is frozen, and takes nothing new: two owners", "frozen"),
+        (
+            RoomState::Frozen,
+            "two owners",
+            "! #lab is frozen, and takes nothing new: two owners; ROOM #new #lab founds one that goes on from it",
+            "frozen",
+        ),
         (RoomState::Topic, "what\u{7} is", "* the topic of #lab: what\\u{7} is", "topic"),
         (RoomState::Owner, "carol", "* the owner of #lab: carol", "owner"),
     ] {
@@ -186,7 +192,12 @@ pub fn said(received: Option<i64>, is_final: bool, have: u64) -> RoomHistoryLine
 
 #[test]
 fn the_history_of_a_room_says_who_has_ours_and_from_where_on_it_is_not_final() {
-    let history = |messages| Notice::RoomHistory { room: room("#lab"), room_id: KEY, messages };
+    let history = |messages| Notice::RoomHistory {
+        room: room("#lab"),
+        room_id: KEY,
+        past: PastRoom::default(),
+        messages,
+    };
     assert_eq!(lines_of(&history(vec![])), ["* nothing is said in #lab yet"]);
     let unknown = RoomHistoryLine { unknown: true, ..said(Some(1), true, 5) };
     let messages = vec![unknown, said(None, true, 5), said(Some(1), false, 2), said(None, false, 3)];
@@ -237,6 +248,7 @@ fn lists_of_rooms_and_members_say_what_stands_out() {
         room_id: KEY,
         owner: name("bob"),
         topic: String::new(),
+        past: PastRoom::default(),
         state,
         members,
         linked: 0,
@@ -301,7 +313,15 @@ fn why_of_a_room_begins_with_the_reason() {
             MemberWhy { user: name("bob"), linked, presence: None, reason: Reason::Linked },
             MemberWhy { user: name("carol"), linked: false, presence, reason: Reason::Offline },
         ];
-        Notice::RoomWhy(Box::new(RoomWhy { room: room("#lab"), room_id: KEY, state, reason, members }))
+        Notice::RoomWhy(Box::new(RoomWhy {
+            room: room("#lab"),
+            room_id: KEY,
+            state,
+            reason,
+            past: PastRoom::default(),
+            past_here: None,
+            members,
+        }))
     };
     assert_eq!(
         lines_of(&why(RoomStanding::Joined, RoomReason::Linked, true)),
@@ -328,6 +348,86 @@ fn why_of_a_room_begins_with_the_reason() {
         (&json["event"], &json["state"], &json["reason"]),
         (&json!("why"), &json!("frozen"), &json!("frozen"))
     );
+}
+
+#[test]
+fn a_room_that_goes_on_from_another_one_says_so_wherever_it_is_told_of() {
+    let past = |kept: bool| PastRoom { past: Some(KEY), past_room: kept.then(|| room("#old")) };
+    let other = RoomKey([0xdd; 32]);
+    let told = |past: PastRoom, past_here| {
+        let (room, room_id, from, owner) = (room("#lab"), other, name("bob"), name("bob"));
+        let line = RoomLine {
+            room: room.clone(),
+            room_id,
+            owner,
+            topic: String::new(),
+            past: past.clone(),
+            state: RoomStanding::Joined,
+            members: 2,
+            linked: 0,
+            unread: 0,
+            waiting: 0,
+        };
+        let why = RoomWhy {
+            room: room.clone(),
+            room_id,
+            state: RoomStanding::Joined,
+            reason: RoomReason::Alone,
+            past: past.clone(),
+            past_here,
+            members: vec![],
+        };
+        [
+            Notice::Invite {
+                room: room.clone(),
+                room_id,
+                from,
+                members: vec![],
+                topic: String::new(),
+                past: past.clone(),
+                stranger: false,
+            },
+            Notice::Rooms { rooms: vec![line] },
+            Notice::RoomHistory { room, room_id, past, messages: vec![] },
+            Notice::RoomWhy(Box::new(why)),
+        ]
+    };
+    let lines = |notices: [Notice; 4]| notices.map(|notice| lines_of(&notice)).concat();
+    assert_eq!(
+        lines(told(past(true), Some(true))),
+        [
+            "* bob invites you into #lab: JOIN #lab or LEAVE #lab",
+            "  it goes on from #old",
+            "  #lab             owner bob, 2 members",
+            "    goes on from #old",
+            "* before that: HISTORY #old",
+            "* nothing is said in #lab yet",
+            "* you are the only member of #lab",
+            "* it goes on from #old, which you have as far as its founder had it",
+        ]
+    );
+    assert_eq!(
+        lines(told(past(false), None)),
+        [
+            "* bob invites you into #lab: JOIN #lab or LEAVE #lab",
+            "  it goes on from a room that you do not have",
+            "  #lab             owner bob, 2 members",
+            "    goes on from a room that you do not have",
+            "* nothing is said in #lab yet",
+            "* you are the only member of #lab",
+            "* it goes on from a room that you do not have",
+        ]
+    );
+    assert_eq!(
+        lines_of(&told(past(true), Some(false))[3])[1],
+        "* it goes on from #old, and you lack part of what its founder says to have had there"
+    );
+    for notice in told(past(true), Some(true)) {
+        let json = json_of(notice);
+        let told = json.get("rooms").map_or(&json, |rooms| &rooms[0]);
+        assert_eq!((&told["past"], &told["past_room"]), (&json!("ee".repeat(32)), &json!("#old")));
+        assert_eq!(told.get("past_here").is_some(), json["event"] == "why");
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@ use crate::client::console::Rules;
 use crate::client::console::screen::draw;
 use crate::client::notice::tests::{name, room};
 use crate::client::notice::{
-    Body as Text, Code, ContactLine, ErrorNotice, HistoryLine, MemberState, RoomHistoryLine, RoomLine,
-    RoomStanding, RoomState, Told,
+    Body as Text, Code, ContactLine, ErrorNotice, HistoryLine, MemberState, PastRoom, RoomHistoryLine,
+    RoomLine, RoomStanding, RoomState, Told,
 };
 use crate::protocol::PublicKey;
 use crate::protocol::peer::{Cursor, Via};
@@ -239,7 +239,8 @@ impl World {
                     let (is_final, have, of, unknown) = (false, 1, 3, false);
                     RoomHistoryLine { seq, id, from, text, sent, received, is_final, have, of, unknown }
                 });
-                Notice::RoomHistory { room, room_id: KEY, messages: messages.collect() }
+                let (past, messages) = (PastRoom::default(), messages.collect());
+                Notice::RoomHistory { room, room_id: KEY, past, messages }
             }
         }
     }
@@ -314,6 +315,7 @@ fn room_line(room: crate::client::addressee::RoomLabel) -> RoomLine {
         room_id: KEY,
         owner: name("bob"),
         topic: "what is built".into(),
+        past: PastRoom::default(),
         state: RoomStanding::Joined,
         members: 5,
         linked: 3,

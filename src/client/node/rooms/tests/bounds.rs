@@ -91,8 +91,9 @@ fn a_room_has_as_many_members_as_it_may() {
 fn an_account_is_in_as_many_rooms_as_it_may() {
     let mut net = Net::new(2);
     let found = |net: &mut Net, who: usize, index: usize| {
-        let (name, nonce) = ("room".parse().unwrap(), [index as u8; 32]);
-        net.act(who, |rooms, cx| rooms.found(cx, nonce, &name, &name).unwrap())
+        let (room, owner) = ("room".parse().unwrap(), "room".parse().unwrap());
+        let founding = Found { nonce: [index as u8; 32], room, owner, past: None };
+        net.act(who, |rooms, cx| rooms.found(cx, founding).unwrap())
     };
     net.part(BOB);
     for index in 1..MAX_ROOMS {
