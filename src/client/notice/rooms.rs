@@ -207,7 +207,7 @@ pub(super) fn room(room: &RoomLabel, state: RoomState, why: &str, page: &mut Pag
         RoomState::Left => format!("* you have left {room}"),
         RoomState::Removed => format!("* you are removed from {room}{because}"),
         RoomState::Frozen => format!("! {room} is frozen, and takes nothing new{because}"),
-        RoomState::Owner => format!("* the owner of {room}{because}"),
+        RoomState::Owner => format!("* the owner of {room} is {}", printable(why)),
         RoomState::Topic => return page.said(&format!("* the topic of {room}: "), why),
     });
 }

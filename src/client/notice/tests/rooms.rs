@@ -138,7 +138,7 @@ fn what_becomes_of_members_and_rooms_is_one_line() {
         (RoomState::Removed, "by bob", "* you are removed from #lab: by bob", "removed"),
         (RoomState::Frozen, "two owners", "! #lab is frozen, and takes nothing new: two owners", "frozen"),
         (RoomState::Topic, "what\u{7} is", "* the topic of #lab: what\\u{7} is", "topic"),
-        (RoomState::Owner, "carol", "* the owner of #lab: carol", "owner"),
+        (RoomState::Owner, "carol", "* the owner of #lab is carol", "owner"),
     ] {
         let notice =
             Notice::Room { room: room("#lab"), room_id: KEY, state, why: why.into(), declined: false };
