@@ -337,7 +337,7 @@ mod tests {
         let mut in_a_pipe = Output::new(Look::default(), false, None, First::Usual);
         assert_eq!(
             written(&mut in_a_pipe, vec![said(2, false)]),
-            ["* no member of #lab is linked; your message waits until one is"]
+            ["* your message waits until another member has joined #lab and is linked"]
         );
     }
 

@@ -119,15 +119,7 @@ pub(super) fn progress(node: &Node, id: RoomId, text: Cursor) -> Progress {
 }
 
 pub(super) fn why_not_delivered(node: &Node, id: RoomId) -> String {
-    let others = node.rooms.get(id).map(Room::others).unwrap_or_default();
-    let why = if others.is_empty() {
-        "no other member is in it"
-    } else if others.iter().any(|key| node.mates.link(key).is_some()) {
-        "not all members that are linked have confirmed it"
-    } else {
-        "no other member is linked"
-    };
-    why.into()
+    node.rooms.get(id).map_or_else(String::new, |room| reason(node, room).word().into())
 }
 
 fn standing(room: &Room) -> RoomStanding {
@@ -192,18 +184,22 @@ pub(super) fn members(node: &Node, id: RoomId) -> Vec<MemberLine> {
 /// Why what is said in a room does not reach all.
 pub(super) fn why(node: &Node, id: RoomId, label: &RoomLabel) -> Option<RoomWhy> {
     let room = node.rooms.get(id)?;
-    let members: Vec<MemberWhy> =
-        room.others().into_iter().filter_map(|key| member_why(node, room, key)).collect();
-    let state = standing(room);
-    let reason = match state {
+    let members = room.others().into_iter().filter_map(|key| member_why(node, room, key)).collect();
+    let (state, reason) = (standing(room), reason(node, room));
+    Some(RoomWhy { room: label.clone(), room_id: room.key(), state, reason, members })
+}
+
+fn reason(node: &Node, room: &Room) -> RoomReason {
+    let others = room.others();
+    match standing(room) {
         RoomStanding::Frozen => RoomReason::Frozen,
         RoomStanding::Invited | RoomStanding::Left | RoomStanding::Removed => RoomReason::NotIn,
         RoomStanding::Joined if node.rendezvous.is_out() => RoomReason::Superseded,
-        RoomStanding::Joined if members.is_empty() => RoomReason::Alone,
-        RoomStanding::Joined if members.iter().any(|member| member.linked) => RoomReason::Linked,
+        RoomStanding::Joined if room.recipients().is_empty() => RoomReason::Alone,
+        RoomStanding::Joined if others.is_empty() => RoomReason::NotJoined,
+        RoomStanding::Joined if others.iter().any(|key| node.mates.link(key).is_some()) => RoomReason::Linked,
         RoomStanding::Joined => RoomReason::NotLinked,
-    };
-    Some(RoomWhy { room: label.clone(), room_id: room.key(), state, reason, members })
+    }
 }
 
 fn member_why(node: &Node, room: &Room, key: PublicKey) -> Option<MemberWhy> {

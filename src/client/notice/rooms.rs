@@ -134,8 +134,10 @@ pub enum RoomReason {
     /// This user is not in the room.
     NotIn,
     Frozen,
-    /// This user is the only member.
+    /// This user is the only member, and no other is invited.
     Alone,
+    /// Others are invited, and none of them has joined.
+    NotJoined,
     /// There are other members, and a link to none.
     NotLinked,
 }
@@ -149,6 +151,7 @@ impl RoomReason {
             Self::NotIn => "you are not in it",
             Self::Frozen => "it is frozen",
             Self::Alone => "no other member is in it",
+            Self::NotJoined => "no user who is invited has joined yet",
             Self::NotLinked => "no other member is linked",
         }
     }
@@ -330,6 +333,9 @@ impl RoomWhy {
                 format!("* {room} is frozen: its members contradict each other about who is in")
             }
             RoomReason::Alone => format!("* you are the only member of {room}"),
+            RoomReason::NotJoined => {
+                format!("* no user who is invited into {room} has joined yet; what you say waits here")
+            }
             RoomReason::NotLinked => {
                 format!("* no other member of {room} is linked; what you say waits here")
             }

@@ -238,7 +238,7 @@ impl Notice {
                 "* you are alone in {room}, and your message waits for no one; INVITE {room} <user> all gives it to a user"
             )),
             Self::Queued { to: Addressee::Room(room), .. } => {
-                page.line(format!("* no member of {room} is linked; your message waits until one is"));
+                page.line(format!("* your message waits until another member has joined {room} and is linked"));
             }
             Self::Queued { to, .. } => {
                 page.line(format!("* {to} is not linked; your message waits until there is a link"));
