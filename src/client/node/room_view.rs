@@ -108,11 +108,12 @@ pub(super) fn progress(node: &Node, id: RoomId, text: Cursor) -> Progress {
     let Some(chain) = room.chain_in(room.own, text.epoch) else {
         return Progress::Gone;
     };
-    if room.recipients().is_empty() {
+    let gets = |key: &PublicKey| room.past_of(*key, chain.row.name) < text.number;
+    if !room.recipients().iter().any(gets) {
         // It is for no one else.
         return Progress::Arrived;
     }
-    let others = room.others();
+    let others: Vec<PublicKey> = room.others().into_iter().filter(gets).collect();
     let has = |key: &PublicKey| room.covered(*key, chain) >= text.number;
     let mut linked = others.iter().filter(|key| node.mates.link(key).is_some());
     if others.iter().any(has) && linked.all(has) { Progress::Arrived } else { Progress::UnderWay }

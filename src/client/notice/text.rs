@@ -131,7 +131,11 @@ pub fn write_delivered(to: &Name, count: u64, look: &Look, out: &mut Vec<u8>) {
 /// So many of the members of a room have so many messages of ours.
 pub fn write_spread(to: &RoomLabel, (have, of): (u64, u64), count: u64, look: &Look, out: &mut Vec<u8>) {
     let yours = if count == 1 { "your message".to_owned() } else { format!("your {count} messages") };
+    let them = if count == 1 { "it" } else { "them" };
     Page::new(look, out).line(match have {
+        _ if of <= 1 => format!(
+            "* no other member is to get {yours} in {to} any more; INVITE {to} <user> all gives {them} to a user"
+        ),
         have if have >= of => format!("* all {of} in {to} have {yours}"),
         have => format!("* {have} of {of} in {to} have {yours}"),
     });
@@ -263,7 +267,7 @@ impl Notice {
             }
             Self::Contacts { contacts } => contacts.iter().for_each(|contact| page.line(contact.line(look))),
             Self::Contact(contact) => page.line(contact.line(look)),
-            Self::Outbox { waiting: 0, .. } => page.line("* everything is delivered"),
+            Self::Outbox { waiting: 0, .. } => page.line("* nothing waits to be delivered"),
             Self::Outbox { waiting, messages } => {
                 messages.iter().for_each(|line| line.write(page));
                 page.line(format!("* {waiting} not yet delivered"));

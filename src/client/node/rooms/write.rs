@@ -159,7 +159,8 @@ impl Room {
         }
         self.may_settle();
         if kind == EntryKind::TEXT {
-            self.receipts.follow(id, number, self.joined.len() as u64);
+            let of = self.recipients().len() as u64 + 1;
+            self.receipts.follow(id, number, of);
         }
         Ok(Some((number, seq)))
     }
@@ -268,6 +269,7 @@ impl Room {
             cx.effects.push(Effect::Cut { room: self.row.id });
         }
         self.recount();
+        self.follow_what_waits(cx.journal)?;
         self.changes_have_grown(cx.now);
         self.changed = true;
         Ok(Changed::New(new))
