@@ -108,7 +108,7 @@ fn every_way_to_end_leaves_the_terminal_as_it_was() {
     bob.type_in("\x03");
     bob.expect("Ctrl+C again to leave");
     bob.type_in("/outbox\r\x03");
-    bob.expect("* everything is delivered");
+    bob.expect("* nothing waits to be delivered");
     bob.expect("Ctrl+C again to leave");
     bob.type_in("\x03");
     bob.expect_end(0);

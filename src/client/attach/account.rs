@@ -19,8 +19,12 @@ impl Account {
     /// Something was told.
     pub fn heard(&mut self, told: &Told) {
         match &told.notice {
+            // What waits for no one does not wait.
+            Notice::Queued { alone: true, .. } => {}
             Notice::Queued { id, .. } => _ = self.waiting.insert((id.epoch, id.number)),
-            Notice::Delivered { id, .. } | Notice::Spread { id, have: 2.., .. } => {
+            Notice::Delivered { id, .. }
+            | Notice::Spread { id, have: 2.., .. }
+            | Notice::Spread { id, of: 1, .. } => {
                 self.waiting.remove(&(id.epoch, id.number));
             }
             Notice::Error(ErrorNotice { code, id, .. }) => {
@@ -82,7 +86,7 @@ fn is_answer(code: Code) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::notice::tests::{name, queued};
+    use crate::client::notice::tests::{name, queued, room};
     use crate::protocol::peer::Cursor;
 
     fn error(code: Code, id: Option<Cursor>) -> Notice {
@@ -93,10 +97,23 @@ mod tests {
     fn the_status_says_what_became_of_what_was_said() {
         let id = Cursor { epoch: 1, number: 1 };
         let delivered = || Notice::Delivered { id, to: name("bob") };
+        let spread = |have, of| Notice::Spread { id, to: room("#lab"), have, of, is_final: false };
+        let said = |alone| match queued(1, false) {
+            Notice::Queued { id, to, linked, text, sent, .. } => {
+                Notice::Queued { id, to, linked, text, sent, alone }
+            }
+            other => other,
+        };
         for (heard, now, at_the_end) in [
             (vec![], Some(0), 0),
             (vec![queued(1, true)], None, STILL_WAITING),
             (vec![queued(1, true), delivered()], Some(0), 0),
+            // Of a room in which no other member is, or is any more.
+            (vec![said(true)], Some(0), 0),
+            (vec![said(false)], None, STILL_WAITING),
+            (vec![said(false), spread(1, 2)], None, STILL_WAITING),
+            (vec![said(false), spread(1, 1)], Some(0), 0),
+            (vec![said(false), spread(2, 3)], Some(0), 0),
             // Of another box.
             (vec![delivered()], Some(0), 0),
             (vec![error(Code::BadCommand, None)], Some(FAILED), FAILED),

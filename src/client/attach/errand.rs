@@ -70,7 +70,9 @@ impl Errand {
                 self.status = alone.then_some((0, None));
             }
             Notice::Error(error) => return self.refused(about, error),
-            Notice::Delivered { id, .. } if self.id == Some(*id) => self.status = Some((0, None)),
+            Notice::Delivered { id, .. } | Notice::Spread { id, of: 1, .. } if self.id == Some(*id) => {
+                self.status = Some((0, None));
+            }
             Notice::Spread { id, to, have: 2.., .. } if self.id == Some(*id) => {
                 return vec![(Command::Members(to.clone()), About::Members.reference())];
             }
@@ -235,6 +237,14 @@ mod tests {
         let to = room("#lab").into();
         it.heard(&answer(About::Text, Notice::Queued { id, to, linked: false, text, sent, alone: true }));
         assert_eq!(status(&it), Some(0));
+        // Or not any more.
+        let mut it = errand("#lab");
+        it.heard(&answer(About::Text, queued(1, false)));
+        let spread = |of| Notice::Spread { id: ID, to: room("#lab"), have: 1, of, is_final: false };
+        for (of, expected) in [(2, None), (1, Some(0))] {
+            it.heard(&spread(of).into());
+            assert_eq!(status(&it), expected);
+        }
     }
 
     #[test]

@@ -176,7 +176,8 @@ impl Output {
                     continue;
                 }
                 Notice::Spread { id, to, have, of, is_final } => {
-                    if self.spreads.spread(now, (to, *id), *have >= *of, *is_final) && *of > 1 {
+                    let is_news = self.spreads.spread(now, (to, *id), *have >= *of, *is_final);
+                    if is_news || *of <= 1 {
                         *gathered.spread.entry((to.clone(), *have, *of)).or_default() += 1;
                     }
                     continue;
@@ -229,7 +230,7 @@ impl Output {
             }
             let room = self.in_flight.values().map(BTreeSet::len).sum::<usize>() < MAX_IN_FLIGHT;
             match notice {
-                // What waits for no one is never told as had by others.
+                // Of what waits for no one nothing is told before that has changed.
                 Notice::Queued { to: Addressee::Room(to), id, linked, alone: false, .. }
                 | Notice::Sent { to: Addressee::Room(to), id, linked, alone: false, .. } => {
                     self.spreads.queued(now, (to, *id), *linked);
@@ -329,16 +330,24 @@ mod tests {
             ["* bob has your message", "* all 5 in #lab have your message"]
         );
         // Alone, one is not all.
-        let id = Cursor { epoch: 1, number: 4 };
-        let alone = Notice::Spread { id, to: room("#lab"), have: 1, of: 1, is_final: true };
+        let alone = |number| {
+            let id = Cursor { epoch: 1, number };
+            Notice::Spread { id, to: room("#lab"), have: 1, of: 1, is_final: true }
+        };
         assert_eq!(
-            written(&mut output, vec![said_to(4, false, true), alone]),
+            written(&mut output, vec![said_to(4, false, true)]),
             ["to #lab (no one else is in it): hi"]
+        );
+        assert_eq!(
+            written(&mut output, vec![said(5, false), said(6, true), alone(5), alone(6)])[2..],
+            [
+                "* no other member is to get your 2 messages in #lab any more; INVITE #lab <user> all gives them to a user"
+            ]
         );
         let mut in_a_pipe = Output::new(Look::default(), false, None, First::Usual);
         assert_eq!(
             written(&mut in_a_pipe, vec![said(2, false)]),
-            ["* no member of #lab is linked; your message waits until one is"]
+            ["* your message waits until another member has joined #lab and is linked"]
         );
     }
 

@@ -7,7 +7,7 @@ use super::super::notice::{Body, Code, MANY_UNREAD, Notice, PastRoom, RoomState}
 use super::rooms::{Cx, KEPT_CHANGES, Refusal, Room, Rooms, State};
 use super::{Node, boxes, room_view};
 use crate::protocol::peer::{Cursor, Kind};
-use crate::protocol::room::{EntryKind, Found, Hash, MAX_CHANGES, MAX_MEMBERS, MAX_ROOMS, MAX_TOPIC, hash};
+use crate::protocol::room::{EntryKind, Found, Hash, MAX_MEMBERS, MAX_ROOMS, MAX_TOPIC, hash};
 use crate::protocol::{Name, PublicKey};
 use crate::store::Result;
 use crate::store::journal::{ConversationId, Journal, RoomId, Said, Seq, Standing};
@@ -37,6 +37,7 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
     let owner = room.membership.name_of(room.membership.owner).map_or("its owner", Name::as_str);
     let who = user.unwrap_or(&node.setup.name);
     let is_own = *who == node.setup.name;
+    let changes = room.changes.len();
     let (code, message) = match refusal {
         Refusal::NotJoined => (Code::NotAMember, not_joined(room, label, owner)),
         Refusal::NotTheOwner => {
@@ -46,23 +47,34 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
             let why = room.membership.frozen.unwrap_or("its members contradict each other");
             (Code::RoomFrozen, format!("{label} takes nothing new, for {why}; {}", goes_on(label)))
         }
-        Refusal::TooMany if user.is_some() && room.membership.members().len() >= MAX_MEMBERS => {
+        Refusal::TooManyRooms => too_many_rooms(),
+        Refusal::TooManyMembers => {
             let message = format!("{label} has {MAX_MEMBERS} members, and can't have more; KICK removes one");
             (Code::TooManyMembers, message)
         }
-        Refusal::TooMany => {
+        Refusal::TooManyChanges => {
             let message = format!(
-                "{label} was changed {MAX_CHANGES} times, and can't be changed any more; {}",
+                "{label} was changed {changes} times, and can't be changed any more; {}",
                 goes_on(label)
             );
             (Code::Refused, message)
         }
-        Refusal::Kept => {
+        Refusal::KeptForRemovals => {
             let message = format!(
-                "{label} was changed {} times: the last {KEPT_CHANGES} changes are kept for KICK and OWNER; {}",
-                MAX_CHANGES - KEPT_CHANGES,
+                "{label} was changed {changes} times: the last {KEPT_CHANGES} changes are kept for KICK and OWNER; {}",
                 goes_on(label)
             );
+            (Code::Refused, message)
+        }
+        Refusal::KeptForTransfer => {
+            let message = format!(
+                "{label} was changed {changes} times: what is left is kept for OWNER; ROOM founds another room"
+            );
+            (Code::Refused, message)
+        }
+        Refusal::Full => {
+            let message =
+                format!("{label} is full, and takes nothing more from you; ROOM founds another room");
             (Code::Refused, message)
         }
         Refusal::AlreadyIn if is_own => (Code::Refused, format!("you are in {label} already")),
@@ -97,7 +109,11 @@ fn goes_on(label: &RoomLabel) -> String {
 }
 
 fn not_joined(room: &Room, label: &RoomLabel, owner: &str) -> String {
-    let again = format!("its owner, {owner}, can invite you again");
+    let again = if room.membership.owner == room.own {
+        format!("you own it, so no other member can invite you again; {}", goes_on(label))
+    } else {
+        format!("its owner, {owner}, can invite you again")
+    };
     match room.state(room.own) {
         Some(State::Invited) => format!("you are invited into {label}, and not in it; JOIN {label} first"),
         Some(State::Left) if room.has_declined(room.own) => {
@@ -152,14 +168,17 @@ pub(super) fn make(
             node.meet_room(id);
             node.tell_room(id, RoomState::Founded, String::new());
         }
-        Err(_) => refuse_too_many(node, label),
+        Err(_) => {
+            let (code, message) = too_many_rooms();
+            node.refuse_room(code, label, None, message);
+        }
     }
     Ok(())
 }
 
-fn refuse_too_many(node: &mut Node, label: &RoomLabel) {
-    let message = format!("you are in {MAX_ROOMS} rooms, or invited; LEAVE one of them first");
-    node.refuse_room(Code::TooManyRooms, label, None, message);
+fn too_many_rooms() -> (Code, String) {
+    let message = format!("you are in {MAX_ROOMS} rooms, invitations included; LEAVE one of them first");
+    (Code::TooManyRooms, message)
 }
 
 pub(super) fn invite(
@@ -204,7 +223,6 @@ pub(super) fn join(node: &mut Node, journal: &Journal, label: &RoomLabel) -> Res
     let epoch = drawn(node).0.first_chunk().copied().map_or(0, u64::from_be_bytes);
     match node.in_rooms(journal, |rooms, cx| rooms.join(cx, id, epoch))? {
         Ok(()) => {}
-        Err(Refusal::TooMany) => refuse_too_many(node, label),
         Err(Refusal::NotAMember) => refuse(node, id, label, None, Refusal::NotJoined),
         Err(refusal) => refuse(node, id, label, None, refusal),
     }

@@ -108,26 +108,19 @@ pub(super) fn progress(node: &Node, id: RoomId, text: Cursor) -> Progress {
     let Some(chain) = room.chain_in(room.own, text.epoch) else {
         return Progress::Gone;
     };
-    if room.recipients().is_empty() {
+    let gets = |key: &PublicKey| room.past_of(*key, chain.row.name) < text.number;
+    if !room.recipients().iter().any(gets) {
         // It is for no one else.
         return Progress::Arrived;
     }
-    let others = room.others();
+    let others: Vec<PublicKey> = room.others().into_iter().filter(gets).collect();
     let has = |key: &PublicKey| room.covered(*key, chain) >= text.number;
     let mut linked = others.iter().filter(|key| node.mates.link(key).is_some());
     if others.iter().any(has) && linked.all(has) { Progress::Arrived } else { Progress::UnderWay }
 }
 
 pub(super) fn why_not_delivered(node: &Node, id: RoomId) -> String {
-    let others = node.rooms.get(id).map(Room::others).unwrap_or_default();
-    let why = if others.is_empty() {
-        "no other member is in it"
-    } else if others.iter().any(|key| node.mates.link(key).is_some()) {
-        "not all members that are linked have confirmed it"
-    } else {
-        "no other member is linked"
-    };
-    why.into()
+    node.rooms.get(id).map_or_else(String::new, |room| reason(node, room).word().into())
 }
 
 fn standing(room: &Room) -> RoomStanding {
@@ -204,19 +197,23 @@ pub(super) fn why(node: &Node, journal: &Journal, id: RoomId, label: &RoomLabel)
     };
     let kept = room.origin().and_then(|origin| Some((origin, node.rooms.by_key(origin.room)?)));
     let past_here = kept.map(|(origin, past)| past.has_ends(journal, &origin.ends)).transpose()?;
-    let members: Vec<MemberWhy> =
-        room.others().into_iter().filter_map(|key| member_why(node, room, key)).collect();
-    let state = standing(room);
-    let reason = match state {
+    let members = room.others().into_iter().filter_map(|key| member_why(node, room, key)).collect();
+    let (state, reason) = (standing(room), reason(node, room));
+    let (room, room_id, past) = (label.clone(), room.key(), past(node, id));
+    Ok(Some(RoomWhy { room, room_id, state, reason, past, past_here, members }))
+}
+
+fn reason(node: &Node, room: &Room) -> RoomReason {
+    let others = room.others();
+    match standing(room) {
         RoomStanding::Frozen => RoomReason::Frozen,
         RoomStanding::Invited | RoomStanding::Left | RoomStanding::Removed => RoomReason::NotIn,
         RoomStanding::Joined if node.rendezvous.is_out() => RoomReason::Superseded,
-        RoomStanding::Joined if members.is_empty() => RoomReason::Alone,
-        RoomStanding::Joined if members.iter().any(|member| member.linked) => RoomReason::Linked,
+        RoomStanding::Joined if room.recipients().is_empty() => RoomReason::Alone,
+        RoomStanding::Joined if others.is_empty() => RoomReason::NotJoined,
+        RoomStanding::Joined if others.iter().any(|key| node.mates.link(key).is_some()) => RoomReason::Linked,
         RoomStanding::Joined => RoomReason::NotLinked,
-    };
-    let (room, room_id, past) = (label.clone(), room.key(), past(node, id));
-    Ok(Some(RoomWhy { room, room_id, state, reason, past, past_here, members }))
+    }
 }
 
 fn member_why(node: &Node, room: &Room, key: PublicKey) -> Option<MemberWhy> {

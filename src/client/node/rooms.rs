@@ -113,10 +113,15 @@ pub enum Refusal {
     NotJoined,
     NotTheOwner,
     Frozen,
-    /// There are as many rooms, members or changes as there may be.
-    TooMany,
-    /// The changes that are left are kept for removals, and for handing over the room.
-    Kept,
+    /// There are as many of these as there may be.
+    TooManyRooms,
+    TooManyMembers,
+    TooManyChanges,
+    /// The changes that are left are kept for removals, and for handing over the room; or for that alone.
+    KeptForRemovals,
+    KeptForTransfer,
+    /// This account has begun as many chains in the room as it may, or all its members have.
+    Full,
     /// The user is in, or invited, already.
     AlreadyIn,
     NotAMember,
@@ -195,13 +200,13 @@ impl Rooms {
     pub fn found(&mut self, cx: &mut Cx<'_>, founding: Found) -> Result<Result<RoomId, Refusal>> {
         let own = cx.keypair.public();
         if self.are_too_many(own) {
-            return Ok(Err(Refusal::TooMany));
+            return Ok(Err(Refusal::TooManyRooms));
         }
         let deed = Deed::Found(founding);
         let (hash, change) = write::signed(cx, RoomKey([0; 32]), 1, Vec::new(), deed);
         let changes = BTreeMap::from([(hash, change)]);
         let room = self.add(cx, RoomKey(hash.0), changes)?;
-        Ok(room.ok_or(Refusal::TooMany))
+        Ok(room.ok_or(Refusal::TooManyRooms))
     }
 
     fn add(
@@ -240,10 +245,9 @@ impl Rooms {
         let Some(room) = self.rooms.get_mut(&id) else {
             return Ok(Err(Refusal::NotJoined));
         };
-        let is_kept = matches!(deed, Deed::Remove(_) | Deed::Transfer(_));
-        let Some(hash) = room.change(cx, deed)? else {
-            let last_are_kept = !is_kept && room.changes.len() < MAX_CHANGES;
-            return Ok(Err(if last_are_kept { Refusal::Kept } else { Refusal::TooMany }));
+        let hash = match room.change(cx, deed)? {
+            Ok(hash) => hash,
+            Err(refusal) => return Ok(Err(refusal)),
         };
         let changes = room.changes.get(&hash).cloned().into_iter().collect();
         self.peers.hand_on(cx, room, changes, None);
@@ -270,7 +274,7 @@ impl Rooms {
             return Ok(Err(Refusal::AlreadyIn));
         }
         if room.membership.members().len() >= MAX_MEMBERS {
-            return Ok(Err(Refusal::TooMany));
+            return Ok(Err(Refusal::TooManyMembers));
         }
         let mut past = Vec::new();
         if !all {
@@ -351,7 +355,7 @@ impl Rooms {
         room.skip_past(cx.journal)?;
         let body = room.says_to_lack();
         if room.write(cx, EntryKind::JOIN, &body)?.is_none() {
-            return Ok(Err(Refusal::TooMany));
+            return Ok(Err(Refusal::Full));
         }
         room.sign(cx)?;
         self.peers.announce(cx, room);
@@ -394,7 +398,7 @@ impl Rooms {
         let written = room.write(cx, kind, body)?;
         let epoch = room.writing.and_then(|id| room.chain_name(id)).map_or(cx.epoch, |name| name.epoch);
         let id = |(number, seq)| (Cursor { epoch, number }, seq);
-        Ok(written.map(id).ok_or(Refusal::NotJoined))
+        Ok(written.map(id).ok_or(Refusal::Full))
     }
 
     /// Whether [`Self::mates`] may have changed since the last call.

@@ -324,10 +324,13 @@ impl Node {
 
     /// The user is told, once, of a member who could be taken for a contact, or for this user.
     fn warn_of(&mut self, id: RoomId, key: PublicKey) {
-        let (Some(label), Some(name)) = (self.label(id), self.member_name(id, key)) else {
+        let Some(name) = self.member_name(id, key) else {
             return;
         };
-        let Self { roster, setup, .. } = &*self;
+        let Self { roster, setup, conversations, .. } = &*self;
+        let Some((label, room_id)) = conversations.room(id).map(|room| (room.label.clone(), room.key)) else {
+            return;
+        };
         let holder = roster.holder(&key).and_then(|id| roster.get(id));
         let is_contact = |standing| standing == Standing::Contact;
         let own_key = setup.key();
@@ -354,8 +357,7 @@ impl Node {
             return;
         }
         self.noted.warned.insert((id, key));
-        let room_id = self.conversations.room_key(&label);
-        self.fx.room_error(Code::Impostor, (&label, room_id), Some(&name), message);
+        self.fx.room_error(Code::Impostor, (&label, Some(room_id)), Some(&name), message);
     }
 }
 

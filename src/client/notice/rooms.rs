@@ -151,8 +151,10 @@ pub enum RoomReason {
     /// This user is not in the room.
     NotIn,
     Frozen,
-    /// This user is the only member.
+    /// This user is the only member, and no other is invited.
     Alone,
+    /// Others are invited, and none of them has joined.
+    NotJoined,
     /// There are other members, and a link to none.
     NotLinked,
 }
@@ -166,6 +168,7 @@ impl RoomReason {
             Self::NotIn => "you are not in it",
             Self::Frozen => "it is frozen",
             Self::Alone => "no other member is in it",
+            Self::NotJoined => "no user who is invited has joined yet",
             Self::NotLinked => "no other member is linked",
         }
     }
@@ -226,7 +229,7 @@ pub(super) fn room(room: &RoomLabel, state: RoomState, why: &str, page: &mut Pag
         RoomState::Frozen => {
             format!("! {room} is frozen, and takes nothing new{because}; ROOM #new {room} founds one that goes on from it")
         }
-        RoomState::Owner => format!("* the owner of {room}{because}"),
+        RoomState::Owner => format!("* the owner of {room} is {}", printable(why)),
         RoomState::Topic => return page.said(&format!("* the topic of {room}: "), why),
     });
 }
@@ -367,6 +370,9 @@ impl RoomWhy {
                 format!("* {room} is frozen: its members contradict each other about who is in")
             }
             RoomReason::Alone => format!("* you are the only member of {room}"),
+            RoomReason::NotJoined => {
+                format!("* no user who is invited into {room} has joined yet; what you say waits here")
+            }
             RoomReason::NotLinked => {
                 format!("* no other member of {room} is linked; what you say waits here")
             }

@@ -131,7 +131,11 @@ pub fn write_delivered(to: &Name, count: u64, look: &Look, out: &mut Vec<u8>) {
 /// So many of the members of a room have so many messages of ours.
 pub fn write_spread(to: &RoomLabel, (have, of): (u64, u64), count: u64, look: &Look, out: &mut Vec<u8>) {
     let yours = if count == 1 { "your message".to_owned() } else { format!("your {count} messages") };
+    let them = if count == 1 { "it" } else { "them" };
     Page::new(look, out).line(match have {
+        _ if of <= 1 => format!(
+            "* no other member is to get {yours} in {to} any more; INVITE {to} <user> all gives {them} to a user"
+        ),
         have if have >= of => format!("* all {of} in {to} have {yours}"),
         have => format!("* {have} of {of} in {to} have {yours}"),
     });
@@ -238,7 +242,7 @@ impl Notice {
                 "* you are alone in {room}, and your message waits for no one; INVITE {room} <user> all gives it to a user"
             )),
             Self::Queued { to: Addressee::Room(room), .. } => {
-                page.line(format!("* no member of {room} is linked; your message waits until one is"));
+                page.line(format!("* your message waits until another member has joined {room} and is linked"));
             }
             Self::Queued { to, .. } => {
                 page.line(format!("* {to} is not linked; your message waits until there is a link"));
@@ -266,7 +270,7 @@ impl Notice {
             }
             Self::Contacts { contacts } => contacts.iter().for_each(|contact| page.line(contact.line(look))),
             Self::Contact(contact) => page.line(contact.line(look)),
-            Self::Outbox { waiting: 0, .. } => page.line("* everything is delivered"),
+            Self::Outbox { waiting: 0, .. } => page.line("* nothing waits to be delivered"),
             Self::Outbox { waiting, messages } => {
                 messages.iter().for_each(|line| line.write(page));
                 page.line(format!("* {waiting} not yet delivered"));

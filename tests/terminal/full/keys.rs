@@ -130,7 +130,7 @@ fn answers_and_errors_can_be_seen_until_they_are_dismissed() {
     }
     bob.expect("number 59.");
     for (line, answer) in [
-        ("/outbox", "everything is delivered"),
+        ("/outbox", "nothing waits to be delivered"),
         ("/shout", "is not a command"),
         ("REQUEST alcie", "there is no user alcie"),
         ("/search number", "number 59."),

@@ -110,7 +110,7 @@ fn a_terminal_that_is_small_or_can_do_little_gets_lines() {
         bob.expect("discovery: up");
         assert_eq!(bob.is_full(), full, "{width} by {height}");
         bob.enter("/outbox");
-        bob.expect("everything is delivered");
+        bob.expect("nothing waits to be delivered");
         bob.enter("LOGOUT");
         assert_eq!(bob.ended().code(), Some(0));
         assert_eq!(bob.rows().last().unwrap(), "* bye");

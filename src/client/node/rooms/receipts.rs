@@ -110,9 +110,11 @@ impl Receipts {
         self.unknown.contains_key(&member)
     }
 
-    /// An entry of ours is to be followed.
+    /// A text of ours is to be followed, which is for so many with this account: 1 where it waits for no one. What was told
+    /// of it before is told again only if it is more.
     pub fn follow(&mut self, chain: ChainId, number: u64, of: u64) {
-        self.followed.insert((chain, number), Spread { have: 1, of, is_final: false });
+        let told = Spread { have: 1, of, is_final: false };
+        self.followed.entry((chain, number)).or_insert(told);
         if self.followed.len() > MAX_FOLLOWED {
             self.followed.pop_first();
         }
@@ -439,6 +441,7 @@ impl Room {
 
     /// Our own texts that were not final when the last start ended.
     pub fn load_spread(&mut self, journal: &Journal) -> Result<()> {
+        self.follow_what_waits(journal)?;
         let ids: Vec<ChainId> = self
             .chains_of(self.own)
             .filter(|chain| chain.row.place > self.row.settled)
@@ -446,19 +449,20 @@ impl Room {
             .collect();
         for id in ids {
             for number in journal.unsettled_texts(id, self.row.settled, MAX_FOLLOWED)? {
-                // What was told before is told again only if it is more.
-                self.receipts.followed.insert((id, number), Spread { have: 1, of: 0, is_final: false });
+                self.receipts.follow(id, number, 1);
             }
         }
+        Ok(())
+    }
+
+    /// Our own texts that no other member has and that wait for some, perhaps only since those were invited.
+    pub fn follow_what_waits(&mut self, journal: &Journal) -> Result<()> {
+        let of = self.recipients().len() as u64 + 1;
         for (id, after, up_to) in self.ours_alone() {
             let texts = journal.unsettled_texts(id, 0, MAX_FOLLOWED)?;
             for number in texts.into_iter().filter(|number| (after + 1..=up_to).contains(number)) {
-                let none = Spread { have: 1, of: 0, is_final: false };
-                self.receipts.followed.entry((id, number)).or_insert(none);
+                self.receipts.follow(id, number, of);
             }
-        }
-        while self.receipts.followed.len() > MAX_FOLLOWED {
-            self.receipts.followed.pop_first();
         }
         Ok(())
     }
@@ -498,15 +502,18 @@ impl Room {
             *are_final = before.is_final || *are_final && self.is_final(journal, id, number)?;
             let spread = counted.spread(number, *are_final);
             if spread.of <= 1 {
-                // No other member is to have it yet: there is nothing to tell, and perhaps never will be.
+                // No other member is to have it yet, or none any more: that is told of what has waited.
                 let (_, parts) = match alone.take() {
                     Some(it @ (of, _)) if of == id => alone.insert(it),
                     _ => alone.insert((id, self.alone_in(chain, &recipients))),
                 };
-                before.is_final = spread.is_final;
                 if !parts.iter().any(|(after, up_to)| (after + 1..=*up_to).contains(&number)) {
+                    if before.have <= 1 && before.of > 1 {
+                        told.push((Cursor { epoch: chain.row.name.epoch, number }, spread));
+                    }
                     over.push((id, number));
                 }
+                *before = Spread { of: recipients.len() as u64 + 1, is_final: spread.is_final, ..*before };
                 continue;
             }
             if (spread.have, spread.is_final) != (before.have, before.is_final) {

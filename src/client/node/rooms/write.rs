@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::membership::Membership;
 use super::room::{Chain, Room};
 use super::take::weight;
-use super::{Cx, Effect, State};
+use super::{Cx, Effect, Refusal, State};
 use crate::protocol::PublicKey;
 use crate::protocol::room::{
     Cause, ChainName, Change, Deed, Entry, EntryKind, Hash, Kept, MAX_CAUSES, MAX_CHANGES, MAX_RUN,
@@ -26,6 +26,16 @@ fn most_with(deed: &Deed) -> usize {
         Deed::Transfer(_) => MAX_CHANGES - 1,
         Deed::Remove(_) => MAX_CHANGES - 2,
         Deed::Add(_) | Deed::Topic(_) => MAX_CHANGES - KEPT_CHANGES,
+    }
+}
+
+/// Why there can't be another change like this one, where there are so many.
+fn too_many_for(deed: &Deed, count: usize) -> Option<Refusal> {
+    match count {
+        _ if count < most_with(deed) => None,
+        _ if count < MAX_CHANGES - 2 => Some(Refusal::KeptForRemovals),
+        _ if count < MAX_CHANGES - 1 => Some(Refusal::KeptForTransfer),
+        _ => Some(Refusal::TooManyChanges),
     }
 }
 
@@ -149,7 +159,8 @@ impl Room {
         }
         self.may_settle();
         if kind == EntryKind::TEXT {
-            self.receipts.follow(id, number, self.joined.len() as u64);
+            let of = self.recipients().len() as u64 + 1;
+            self.receipts.follow(id, number, of);
         }
         Ok(Some((number, seq)))
     }
@@ -188,10 +199,10 @@ impl Room {
         self.sign_off(cx.journal, id, &signature)
     }
 
-    /// Makes a change. Returns its hash; `None` if there are too many, or it is not this account's to make.
-    pub fn change(&mut self, cx: &mut Cx<'_>, deed: Deed) -> Result<Option<Hash>> {
-        if self.changes.len() >= most_with(&deed) {
-            return Ok(None);
+    /// Makes a change. Returns its hash.
+    pub fn change(&mut self, cx: &mut Cx<'_>, deed: Deed) -> Result<Result<Hash, Refusal>> {
+        if let Some(refusal) = too_many_for(&deed, self.changes.len()) {
+            return Ok(Err(refusal));
         }
         let own = self.changes.values().filter(|it| it.author == self.own && it.epoch == cx.epoch);
         let number = 1 + own.map(|it| it.number).max().unwrap_or_default();
@@ -199,8 +210,8 @@ impl Room {
         after.truncate(MAX_CAUSES);
         let (hash, change) = signed(cx, self.key(), number, after, deed);
         match self.take_changes(cx, &[change])? {
-            Changed::New(_) => Ok(Some(hash)),
-            _ => Ok(None),
+            Changed::New(_) => Ok(Ok(hash)),
+            _ => Ok(Err(Refusal::NotTheOwner)),
         }
     }
 
@@ -258,6 +269,7 @@ impl Room {
             cx.effects.push(Effect::Cut { room: self.row.id });
         }
         self.recount();
+        self.follow_what_waits(cx.journal)?;
         self.changes_have_grown(cx.now);
         self.changed = true;
         Ok(Changed::New(new))
@@ -306,7 +318,7 @@ impl Room {
             return Ok(None);
         }
         let accepted = self.change(cx, Deed::Accept)?;
-        Ok(accepted.and_then(|hash| self.changes.get(&hash)).cloned())
+        Ok(accepted.ok().and_then(|hash| self.changes.get(&hash)).cloned())
     }
 
     /// How far each of a member's chains is here.

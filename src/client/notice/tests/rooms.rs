@@ -54,7 +54,10 @@ fn what_the_user_says_in_a_room_is_told_where_it_waits() {
     );
     assert_eq!(json_of(said(false, true))["alone"], true);
     assert_eq!(lines_of(&queued(true)), [""; 0]);
-    assert_eq!(lines_of(&queued(false)), ["* no member of #lab is linked; your message waits until one is"]);
+    assert_eq!(
+        lines_of(&queued(false)),
+        ["* your message waits until another member has joined #lab and is linked"]
+    );
     assert_eq!(
         json_of(queued(false)),
         json!({"event": "queued", "id": "0000000000000001-1", "to": "#lab", "linked": false, "text": "hi",
@@ -144,7 +147,7 @@ fn what_becomes_of_members_and_rooms_is_one_line() {
             "frozen",
         ),
         (RoomState::Topic, "what\u{7} is", "* the topic of #lab: what\\u{7} is", "topic"),
-        (RoomState::Owner, "carol", "* the owner of #lab: carol", "owner"),
+        (RoomState::Owner, "carol", "* the owner of #lab is carol", "owner"),
     ] {
         let notice =
             Notice::Room { room: room("#lab"), room_id: KEY, state, why: why.into(), declined: false };
@@ -340,6 +343,11 @@ fn why_of_a_room_begins_with_the_reason() {
             "* no other member of #lab is linked; what you say waits here",
         ),
         (RoomStanding::Joined, RoomReason::Alone, "* you are the only member of #lab"),
+        (
+            RoomStanding::Joined,
+            RoomReason::NotJoined,
+            "* no user who is invited into #lab has joined yet; what you say waits here",
+        ),
     ] {
         assert_eq!(lines_of(&why(state, reason, false))[0], first);
     }

@@ -43,8 +43,12 @@ impl Peers {
                 continue;
             };
             if room.limit(name) < asked.up_to {
-                // It was cut there; how far it goes now they say in receipts.
                 self.pulls.remove(&(id, name));
+                // More may be kept later, and who has it already says so only once.
+                if room.end_here(name) >= room.limit(name) {
+                    continue;
+                }
+                // It was cut there; how far it goes now they say in receipts.
                 let view = self.peers.get_mut(&of).and_then(|peer| peer.views.get_mut(&id));
                 view.into_iter().for_each(|view| {
                     view.offers.retain(|(it, _), mark| *it != name || mark.number <= room.limit(name))

@@ -44,13 +44,17 @@ fn the_last_changes_are_kept_for_removals_and_for_handing_over() {
     assert_eq!(net.tries(|rooms, cx| rooms.topic(cx, ROOM, "the last")), Ok(()));
     let other = Keypair::generate().unwrap().public();
     let name = "dave".parse().unwrap();
-    assert_eq!(net.tries(|rooms, cx| rooms.topic(cx, ROOM, "another")), Err(Refusal::Kept));
-    assert_eq!(net.tries(|rooms, cx| rooms.invite(cx, ROOM, &name, other, true)), Err(Refusal::Kept));
+    let kept = Err(Refusal::KeptForRemovals);
+    assert_eq!(net.tries(|rooms, cx| rooms.topic(cx, ROOM, "another")), kept);
+    assert_eq!(net.tries(|rooms, cx| rooms.invite(cx, ROOM, &name, other, true)), kept);
     assert_eq!(net.tries(|rooms, cx| rooms.kick(cx, ROOM, carol)), Ok(()));
     // An older version may have used them up to here.
     net.change_until(MAX_CHANGES - 2, topic);
-    assert_eq!(net.tries(|rooms, cx| rooms.kick(cx, ROOM, mallory)), Err(Refusal::TooMany));
+    let kept = Err(Refusal::KeptForTransfer);
+    assert_eq!(net.tries(|rooms, cx| rooms.kick(cx, ROOM, mallory)), kept);
+    assert_eq!(net.tries(|rooms, cx| rooms.topic(cx, ROOM, "another")), kept);
     assert_eq!(net.tries(|rooms, cx| rooms.give(cx, ROOM, bob)), Ok(()));
+    assert_eq!(net.tries(|rooms, cx| rooms.kick(cx, ROOM, mallory)), Err(Refusal::TooManyChanges));
     net.link(ALICE, BOB);
     net.later(300);
     assert_eq!((net.room(ALICE).changes.len(), net.room(ALICE).membership.owner), (MAX_CHANGES, bob));
@@ -82,7 +86,8 @@ fn a_room_has_as_many_members_as_it_may() {
     net.change_until(MAX_MEMBERS - 1, added);
     assert_eq!(net.tries(|rooms, cx| rooms.invite(cx, ROOM, &name, key(1_000), true)), Ok(()));
     assert_eq!(net.room(ALICE).membership.members().len(), MAX_MEMBERS);
-    assert_eq!(net.tries(|rooms, cx| rooms.invite(cx, ROOM, &name, key(2_000), true)), Err(Refusal::TooMany));
+    let refused = net.tries(|rooms, cx| rooms.invite(cx, ROOM, &name, key(2_000), true));
+    assert_eq!(refused, Err(Refusal::TooManyMembers));
     assert_eq!(net.tries(|rooms, cx| rooms.kick(cx, ROOM, key(2))), Ok(()));
     assert_eq!(net.tries(|rooms, cx| rooms.invite(cx, ROOM, &name, key(2_000), true)), Ok(()));
 }
@@ -99,7 +104,7 @@ fn an_account_is_in_as_many_rooms_as_it_may() {
     for index in 1..MAX_ROOMS {
         assert!(found(&mut net, BOB, 100 + index).is_ok(), "{index}");
     }
-    assert_eq!(found(&mut net, BOB, 0), Err(Refusal::TooMany));
+    assert_eq!(found(&mut net, BOB, 0), Err(Refusal::TooManyRooms));
     // Invitations are not heeded, until one room is left.
     let other = found(&mut net, ALICE, 1).unwrap();
     let (name, bob) = ("bob".parse().unwrap(), net.key(BOB));
@@ -112,7 +117,7 @@ fn an_account_is_in_as_many_rooms_as_it_may() {
     net.link(ALICE, BOB);
     net.later(200);
     assert_eq!(net.members[BOB].rooms.iter().count(), MAX_ROOMS + 1);
-    assert_eq!(found(&mut net, BOB, 0), Err(Refusal::TooMany));
+    assert_eq!(found(&mut net, BOB, 0), Err(Refusal::TooManyRooms));
 }
 
 #[test]

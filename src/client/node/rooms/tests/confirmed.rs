@@ -81,6 +81,33 @@ fn what_was_cut_off_comes_back_with_the_receipt_that_keeps_it() {
 }
 
 #[test]
+fn what_was_offered_before_the_removal_is_asked_for_once_a_receipt_keeps_it() {
+    let (mut net, _, said) = alice_forgets_what_she_has_confirmed();
+    // Carol says what she has, and Dave asks her in vain.
+    let [heads, own, alices] = [
+        RoomSays::Have(Have {
+            heads: net.room(CAROL).chains.values().filter_map(Chain::head).collect(),
+            joined: true,
+            ..Have::default()
+        }),
+        RoomSays::Receipts(net.room(CAROL).receipts.of(net.key(CAROL)).cloned().collect()),
+        RoomSays::Receipts(net.room(CAROL).receipts.of(net.key(ALICE)).cloned().collect()),
+    ];
+    for (who, other) in [(CAROL, DAVE), (DAVE, CAROL)] {
+        let key = net.key(other);
+        net.act(who, |rooms, cx| rooms.linked(cx, key, 1 << 20).unwrap());
+    }
+    for says in [heads, own] {
+        net.hear(DAVE, CAROL, &AboutRoom { room: said.room, says });
+    }
+    tell_changes(&mut net, ALICE, DAVE);
+    net.later(15_000);
+    net.links.insert((CAROL, DAVE));
+    net.hear(DAVE, CAROL, &AboutRoom { room: said.room, says: alices });
+    assert_eq!(net.history(DAVE), ["one"]);
+}
+
+#[test]
 fn what_comes_after_what_the_owner_has_confirmed_is_cut_off() {
     let (mut net, mut pen, _) = alice_forgets_what_she_has_confirmed();
     // Carol does not keep Bob's signature of what Alice has confirmed: it is Alice's word that counts.

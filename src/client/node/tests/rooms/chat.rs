@@ -170,6 +170,20 @@ fn one_text_is_sent_once_all_who_are_linked_have_it() {
 }
 
 #[test]
+fn it_is_said_that_no_user_who_is_invited_has_joined() {
+    let mut net = Net::new(2);
+    net.types(ALICE, "ROOM #lab");
+    assert_eq!(net.why(ALICE).reason, RoomReason::Alone);
+    net.types(ALICE, "INVITE #lab bob");
+    net.link(ALICE, BOB);
+    assert_eq!(net.why(ALICE).reason, RoomReason::NotJoined);
+    net.step(ALICE, &[Input::Send { to: "#lab".parse().unwrap(), text: "hello".into() }]);
+    net.later(11_000);
+    let (status, why) = net.clients[ALICE].exit.clone().unwrap();
+    assert!(status == STILL_WAITING && why.unwrap().contains(RoomReason::NotJoined.word()));
+}
+
+#[test]
 fn who_is_blocked_is_handed_on_and_not_shown() {
     let mut net = Net::all_linked(3);
     net.types(ALICE, "BLOCK carol");

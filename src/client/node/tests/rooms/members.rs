@@ -161,6 +161,11 @@ fn what_is_about_the_user_says_so() {
         net.types(who, line);
         assert_eq!(net.last_error(who), message);
     }
+    net.types(BOB, "LEAVE #lab");
+    net.later(2_000);
+    net.types(ALICE, "LEAVE #lab");
+    net.types(ALICE, "CHAT #lab hello");
+    assert!(net.last_error(ALICE).starts_with("you have left #lab; you own it"), "{}", net.last_error(ALICE));
 }
 
 #[test]

@@ -127,6 +127,74 @@ fn where_no_other_one_is_in_or_invited_nothing_waits() {
 }
 
 #[test]
+fn what_was_said_alone_is_told_of_once_one_who_was_invited_later_has_it() {
+    let mut net = invited("INVITE #lab bob all");
+    net.link(ALICE, BOB);
+    net.types(BOB, "JOIN #lab");
+    net.later(3_000);
+    assert_eq!((net.order(BOB), net.spread(ALICE)), (vec!["before".to_owned()], Some((2, 2, true))));
+}
+
+#[test]
+fn what_waits_for_one_who_declines_or_is_removed_waits_for_no_one() {
+    for (who, line) in [(BOB, "LEAVE #lab"), (ALICE, "KICK #lab bob")] {
+        let mut net = invited("INVITE #lab bob");
+        net.types(ALICE, "CHAT #lab hello");
+        net.link(ALICE, BOB);
+        net.later(3_000);
+        assert_eq!((net.outbox(ALICE).0, net.spread(ALICE)), (1, None), "{line}");
+        net.types(who, line);
+        net.later(3_000);
+        let of = |spread: Option<(u64, u64, bool)>| spread.map(|(have, of, _)| (have, of));
+        assert_eq!(of(net.spread(ALICE)), Some((1, 1)), "{line}");
+        assert_eq!((net.outbox(ALICE), net.room(ALICE).waiting), ((0, vec![]), 0), "{line}");
+        let said = net.history(ALICE).last().map(|it| (it.text.shown().into_owned(), it.have, it.of));
+        assert_eq!(said, Some(("hello".into(), 1, 1)), "{line}");
+        // That is told once.
+        net.forget();
+        net.restart(ALICE);
+        net.later(3_000);
+        assert_eq!(net.spread(ALICE), None, "{line}");
+        // And is as any other for who is invited later.
+        net.types(ALICE, "INVITE #lab carol all");
+        net.link(ALICE, CAROL);
+        net.types(CAROL, "JOIN #lab");
+        net.later(3_000);
+        assert_eq!((net.order(CAROL).len(), net.spread(ALICE)), (2, Some((2, 2, true))), "{line}");
+    }
+}
+
+#[test]
+fn a_program_ends_well_once_what_it_sent_waits_for_no_one() {
+    for another in [false, true] {
+        let mut net = invited("INVITE #lab bob");
+        net.link(ALICE, BOB);
+        net.step(ALICE, &[Input::Send { to: "#lab".parse().unwrap(), text: "sent".into() }]);
+        net.deliver();
+        if another {
+            // Who does not get it.
+            net.types(ALICE, "INVITE #lab carol");
+        }
+        net.later(3_000);
+        assert_eq!(net.clients[ALICE].exit, None);
+        net.types(BOB, "LEAVE #lab");
+        assert_eq!(net.clients[ALICE].exit, Some((0, None)), "{another}");
+    }
+}
+
+#[test]
+fn what_another_member_had_before_it_left_has_never_waited() {
+    let mut net = Net::in_room(2);
+    net.types(ALICE, "CHAT #lab hello");
+    net.later(3_000);
+    assert_eq!(net.spread(ALICE), Some((2, 2, true)));
+    net.forget();
+    net.types(BOB, "LEAVE #lab");
+    net.later(3_000);
+    assert_eq!((net.room(ALICE).members, net.spread(ALICE)), (1, None));
+}
+
+#[test]
 fn what_one_member_does_not_get_and_another_has_not_waits() {
     let mut net = Net::new(3);
     net.types(ALICE, "ROOM #lab");

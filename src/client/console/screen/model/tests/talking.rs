@@ -170,10 +170,12 @@ fn answers_stand_in_a_panel_until_they_are_closed() {
     world.opens("bob");
     world.enters("/OUTBOX");
     assert!(
-        world.shows("everything is delivered") && world.shows("Esc closes it") && world.shows("message 3")
+        world.shows("nothing waits to be delivered")
+            && world.shows("Esc closes it")
+            && world.shows("message 3")
     );
     world.press(Key::Escape);
-    assert!(!world.shows("everything is delivered") && !world.shows("Esc closes it"));
+    assert!(!world.shows("nothing waits to be delivered") && !world.shows("Esc closes it"));
     world.enters("/nothing");
     assert!(world.shows("is not a command"));
     world.enters("hello");
@@ -181,7 +183,7 @@ fn answers_stand_in_a_panel_until_they_are_closed() {
     // In the client's own conversation they are part of it.
     world.press(Key::Alt('0'));
     assert!(
-        world.shows("everything is delivered")
+        world.shows("nothing waits to be delivered")
             && world.shows("is not a command")
             && !world.shows("Esc closes")
     );
