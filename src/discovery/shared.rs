@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 
 use super::members::{Members, Seen, Verdict};
 use super::registry::{Limits, Registry};
@@ -191,7 +191,9 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
     }
 
     fn go_on(&mut self, orders: &Receiver<(u64, Order)>, woken: &Receiver<()>) -> Result<(), Over> {
-        let wait = if self.is_up { LOOK_EVERY } else { TRY_AGAIN };
+        // While it is away, others may have their turns all the time: that must not put off the next attempt.
+        let deaf = never();
+        let (wait, wakes) = if self.is_up { (LOOK_EVERY, woken) } else { (TRY_AGAIN, &deaf) };
         select! {
             recv(orders) -> order => match order.map_err(|_| Over)? {
                 // The loop has been told why not, and asks again.
@@ -209,7 +211,7 @@ impl<L: Ledger<Error = PostgresError>> Clerk<L> {
                 }
                 (_, Order::RollBack) => Ok(()),
             },
-            recv(woken) -> _ => if self.is_up { self.read(false) } else { Ok(()) },
+            recv(wakes) -> _ => self.read(false),
             default(wait) => self.read(false),
         }
     }

@@ -1,7 +1,10 @@
 //! Several discoveries over one real PostgreSQL.
 
+mod cut_off;
 mod failover;
 mod faults;
+mod line;
+mod stopped;
 mod watching;
 
 use std::fs;
@@ -22,10 +25,14 @@ use tempfile::TempDir;
 use crate::postgres::{self, Place};
 use crate::support::client::Client;
 use crate::support::discovery::*;
+use faults::{Load, expect_all};
+use line::Line;
 
 /// Nodes over one ledger, and where they keep their sockets.
 struct Nodes {
     place: Place,
+    /// The way of the first node to the ledger, if it has one of its own.
+    line: Option<Line>,
     home: TempDir,
     all: Vec<Option<Discovery>>,
     addresses: Vec<SocketAddr>,
@@ -37,11 +44,22 @@ impl Nodes {
         Some(Self::over(postgres::place()?, count))
     }
 
+    /// The same, and the first one's way to the ledger can be cut.
+    fn start_with_line(count: usize) -> Option<Self> {
+        let place = postgres::place()?;
+        let line = Line::start(place.cluster.port);
+        Some(Self::with(place, Some(line), count, &[]))
+    }
+
     fn over(place: Place, count: usize) -> Self {
-        let mut nodes =
-            Self { place, home: tempfile::tempdir().unwrap(), all: Vec::new(), addresses: Vec::new() };
+        Self::with(place, None, count, &[])
+    }
+
+    fn with(place: Place, line: Option<Line>, count: usize, options: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut nodes = Self { place, line, home, all: Vec::new(), addresses: Vec::new() };
         for number in 0..count {
-            let node = Discovery::spawn(&mut nodes.command(number, 0));
+            let node = Discovery::spawn(nodes.command(number, 0).args(options));
             nodes.addresses.push(node.address);
             nodes.all.push(Some(node));
         }
@@ -49,7 +67,9 @@ impl Nodes {
     }
 
     fn command(&self, number: usize, port: u16) -> Command {
-        let mut command = self.program();
+        let line = self.line.as_ref().filter(|_| number == 0);
+        let url = line.map(|line| format!("postgres://peerchat@127.0.0.1:{}/{}", line.port, self.place.name));
+        let mut command = self.program_over(url.as_ref().unwrap_or(&self.place.url));
         command.env("RUST_LOG", "info").arg("--log-file").arg(self.log(number));
         command.args(["--node", &format!("node-{number}"), "--metrics", "127.0.0.1:0"]);
         command.args(["127.0.0.1", &port.to_string()]);
@@ -58,9 +78,17 @@ impl Nodes {
 
     /// Discovery with the nodes' ledger.
     fn program(&self) -> Command {
+        self.program_over(&self.place.url)
+    }
+
+    fn program_over(&self, url: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_discovery"));
-        command.env("XDG_DATA_HOME", self.home.path()).args(["--store", &self.place.url]);
+        command.env("XDG_DATA_HOME", self.home.path()).args(["--store", url]);
         command
+    }
+
+    fn line(&self) -> &Line {
+        self.line.as_ref().expect("the first node has one")
     }
 
     fn log(&self, number: usize) -> PathBuf {
@@ -141,6 +169,38 @@ fn heard<T>(raw: &mut Raw, fits: impl Fn(&ToClient) -> Option<T>) -> T {
     }
 }
 
+/// Waits until `user` is called offline in this session, and sees that no other one is, who stays in `there`.
+fn expect_offline_only(raw: &mut Raw, user: &str, there: &mut Raw) {
+    // Longer than a client waits for anything: nodes have just started, and then their users have time to come back.
+    let deadline = Instant::now() + Duration::from_secs(90);
+    loop {
+        // A session of which nothing is heard ends.
+        there.say(&ToDiscovery::Ping);
+        heard(there, |said| (*said == ToClient::Pong).then_some(()));
+        raw.say(&ToDiscovery::Ping);
+        loop {
+            match raw.hear().expect("the session stands") {
+                ToClient::Status(status) if status.online == Some(false) => {
+                    return assert_eq!(status.name, name(user));
+                }
+                ToClient::Pong => break,
+                _ => {}
+            }
+        }
+        assert!(Instant::now() < deadline, "{user} is online");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Waits until something is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + 2 * DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn connect(one: (&mut Raw, &str), other: (&mut Raw, &str)) {
     one.0.say(&request(other.1));
     status_of(other.0, one.1, |status| status.asks != peerchat::protocol::rendezvous::Asks::No);
@@ -152,6 +212,8 @@ fn connect(one: (&mut Raw, &str), other: (&mut Raw, &str)) {
 #[test]
 fn of_fifty_keys_that_want_one_name_at_three_nodes_one_gets_it() {
     let Some(nodes) = Nodes::start(3) else { return };
+    let load = Load::start(&nodes, 3);
+    load.wait_for(5);
     let racers: Vec<_> = (0..50)
         .map(|number| {
             let at = nodes.at(number % 3);
@@ -180,11 +242,15 @@ fn of_fifty_keys_that_want_one_name_at_three_nodes_one_gets_it() {
         asker.say(&request("star"));
         assert_eq!(status_of(&mut asker, "star", |_| true).key, winners[0], "node {number}");
     }
+    load.wait_for(5);
+    expect_all(&nodes, &load.end());
 }
 
 #[test]
 fn what_happens_at_one_node_is_told_at_the_others() {
     let Some(nodes) = Nodes::start(2) else { return };
+    let load = Load::start(&nodes, 3);
+    load.wait_for(5);
     let (alice_key, bob_key) = (keypair(), keypair());
     let (mut alice, _) = Raw::synced(nodes.at(0), &alice_key, "alice", 1);
     assert_eq!(alice.ask(&request("bob")), ToClient::NoSuchUser(About { name: name("bob") }));
@@ -201,6 +267,9 @@ fn what_happens_at_one_node_is_told_at_the_others() {
     heard(&mut bob, |said| {
         matches!(said, ToClient::Dropped(about) if about.name == name("alice")).then_some(())
     });
+    load.wait_for(5);
+    load.end();
+    nodes.expect_metric(1, "peerchat_users_online", 2.0);
     let status = nodes.ask(&["--status", "--node", "node-1"]);
     assert!(status.contains("online        2\n") && status.contains("other node    node-0"), "{status}");
 }
@@ -208,6 +277,8 @@ fn what_happens_at_one_node_is_told_at_the_others() {
 #[test]
 fn of_two_sessions_at_two_nodes_the_later_one_holds() {
     let Some(nodes) = Nodes::start(3) else { return };
+    let load = Load::start(&nodes, 3);
+    load.wait_for(5);
     let own = keypair();
     let (mut first, _) = Raw::synced(nodes.at(0), &own, "alice", 1);
     let (mut second, _) = Raw::synced(nodes.at(1), &own, "alice", 1);
@@ -224,6 +295,8 @@ fn of_two_sessions_at_two_nodes_the_later_one_holds() {
     late.expect_end();
     newer.contacts();
     newer.nothing_unheard();
+    load.wait_for(5);
+    load.end();
 }
 
 #[test]
@@ -284,6 +357,19 @@ fn a_released_name_is_free_at_all_nodes() {
     let mut gone = nodes.program();
     let output = gone.args(["--release", "zoe"]).output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("there is no user zoe"));
+}
+
+#[test]
+fn new_names_of_an_address_count_at_all_nodes() {
+    let Some(place) = postgres::place() else { return };
+    let nodes = Nodes::with(place, None, 2, &["--max-new-names", "3"]);
+    for (number, user) in ["one", "two", "three"].into_iter().enumerate() {
+        Raw::log_in(nodes.at(number % 2), &keypair(), user, 1);
+    }
+    for number in 0..2 {
+        let code = Raw::connect(nodes.at(number), &keypair()).refused(&register("four", 1));
+        assert_eq!(code, RefusedCode::TOO_MANY_NAMES, "node {number}");
+    }
 }
 
 #[test]

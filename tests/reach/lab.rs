@@ -18,11 +18,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::postgres;
 use crate::support::client::{ANSWER_ALL, Client};
-use crate::support::discovery::{Discovery, scratch};
+use crate::support::discovery::Discovery;
 
 /// Where discovery listens: on the one port that [`Kind::Only443`] lets out.
 pub const DISCOVERY: &str = "203.0.113.1:443";
+/// Where another node does, if there are two. Sites have no such address.
+const OTHER_NODE: &str = "203.0.113.254:443";
 /// Where clients listen for peers.
 pub const PORT: u16 = 7000;
 /// As many as the public network has addresses for.
@@ -193,10 +196,10 @@ fn delay_program(directory: &Path) -> Option<PathBuf> {
     Some(program)
 }
 
-/// The public network, with a discovery.
+/// The public network, with a discovery, or two nodes of one.
 pub struct Lab {
-    /// Runs until the end.
-    _discovery: Discovery,
+    /// They run until the end.
+    nodes: Vec<Discovery>,
     core: Namespace,
     /// Tells these namespaces from all others.
     prefix: String,
@@ -209,6 +212,31 @@ pub struct Lab {
 impl Lab {
     /// `None`, and said so, where the machine can't do it.
     pub fn new() -> Option<Self> {
+        let mut lab = Self::without_discovery()?;
+        let mut discovery = lab.discovery();
+        discovery.arg("--db").arg(lab.directory().join("discovery.db"));
+        discovery.args(["--max-new-names", "1000", "::", "443"]);
+        lab.nodes.push(Discovery::spawn(&mut discovery));
+        Some(lab)
+    }
+
+    /// The same with two nodes over one PostgreSQL. Sites are told of one of them.
+    pub fn with_two_nodes() -> Option<Self> {
+        let mut lab = Self::without_discovery()?;
+        let ledger = postgres::place()?;
+        let [one, other]: [SocketAddr; 2] = [DISCOVERY, OTHER_NODE].map(|address| address.parse().unwrap());
+        lab.core.ip(&format!("addr add {}/24 dev br0", other.ip()));
+        for address in [one, other] {
+            let ip = address.ip().to_string();
+            let mut node = lab.discovery();
+            node.env("XDG_DATA_HOME", lab.directory()).args(["--store", &ledger.socket_url()]);
+            node.args(["--node", &ip, &ip, &address.port().to_string()]);
+            lab.nodes.push(Discovery::spawn(&mut node));
+        }
+        Some(lab)
+    }
+
+    fn without_discovery() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("peerchat-reach-{}-{number}-", std::process::id());
@@ -226,12 +254,14 @@ impl Lab {
                  addr add 203.0.113.1/24 dev br0\n\
                  addr add 2001:db8::1/64 dev br0\n\
                  link set br0 up");
-        let (directory, db) = scratch();
-        let mut discovery = core.program(env!("CARGO_BIN_EXE_discovery"));
-        discovery.arg("--db").arg(db).args(["--max-new-names", "1000", "::", "443"]).stdin(Stdio::null());
-        let discovery = Discovery::spawn(&mut discovery);
-        let (sites, delay) = (AtomicU32::new(1), OnceLock::new());
-        Some(Self { _discovery: discovery, core, prefix, sites, directory, delay })
+        let (directory, sites, delay) = (tempfile::tempdir().unwrap(), AtomicU32::new(1), OnceLock::new());
+        Some(Self { nodes: Vec::new(), core, prefix, sites, directory, delay })
+    }
+
+    fn discovery(&self) -> Command {
+        let mut discovery = self.core.program(env!("CARGO_BIN_EXE_discovery"));
+        discovery.stdin(Stdio::null());
+        discovery
     }
 
     /// Whether lines may take their time. It is said if not.
@@ -252,6 +282,7 @@ impl Lab {
             lab: self,
             kind,
             number,
+            discovery: DISCOVERY,
             delay,
             line: None,
             miniupnpd: None,
@@ -303,6 +334,8 @@ pub struct Site<'lab> {
     lab: &'lab Lab,
     kind: Kind,
     number: u32,
+    /// Where its clients connect to.
+    discovery: &'static str,
     /// Of the line to the public network, each way, and what passes on all frames there.
     delay: Duration,
     line: Option<Child>,
@@ -321,6 +354,11 @@ impl Site<'_> {
             Kind::Mapping => format!("11.0.0.{}", self.number),
             _ => self.in_segment(),
         }
+    }
+
+    /// Clients that are started from now on connect to the other node.
+    pub fn use_other_node(&mut self) {
+        self.discovery = OTHER_NODE;
     }
 
     /// Its address in the public network's own segment.
@@ -503,7 +541,7 @@ impl Site<'_> {
         let mut command = self.hosts[host].program(env!("CARGO_BIN_EXE_client"));
         command.env("XDG_CONFIG_HOME", "/nowhere");
         command.args(options).arg("--data-dir").arg(self.lab.directory());
-        let discovery: SocketAddr = DISCOVERY.parse().unwrap();
+        let discovery: SocketAddr = self.discovery.parse().unwrap();
         command.args([name, &PORT.to_string(), listen]);
         command.args([discovery.ip().to_string(), discovery.port().to_string()]);
         let mut client = Client::run(name, &mut command);

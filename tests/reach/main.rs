@@ -10,6 +10,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../support/postgres.rs"]
+mod postgres;
+
 mod lab;
 mod mapped;
 mod pairs;

@@ -205,6 +205,16 @@ fn neighbours(lab: &Lab, number: usize, kind: Kind) -> Outcome {
     meet(alice, bob, &[&site], &["direct"])
 }
 
+/// A host at one node, and one at the other.
+fn across_nodes(lab: &Lab, number: usize, kind: Kind, route: &str) {
+    let mut sites = [kind, kind].map(|kind| lab.site(kind));
+    sites[1].use_other_node();
+    let bob = ready(&sites[1], 0, &format!("bob{number}"));
+    let alice = ready(&sites[0], 0, &format!("alice{number}"));
+    // Links heal as those of one node do.
+    meet(alice, bob, &[], &[route]);
+}
+
 /// A line of the table.
 fn row((near, far): Pair, outcome: Option<&Outcome>) -> String {
     let far = far.map_or("lan".to_owned(), |far| far.to_string());
@@ -324,4 +334,18 @@ fn a_way_is_punched_however_far_it_is() {
             pair(&lab, number, (Kind::Preserving, Kind::Preserving), delays)
         });
     }
+}
+
+#[test]
+fn users_of_different_nodes_link_by_a_punch_and_by_a_relay() {
+    let Some(lab) = Lab::with_two_nodes() else { return };
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for (kind, route) in [(Kind::Preserving, "punched"), (Kind::Random, "relayed")] {
+            let (lab, next) = (&lab, &next);
+            scope.spawn(move || {
+                twice(|| across_nodes(lab, next.fetch_add(1, Ordering::Relaxed), kind, route))
+            });
+        }
+    });
 }

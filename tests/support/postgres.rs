@@ -184,6 +184,12 @@ impl Drop for Cluster {
 }
 
 impl Place {
+    /// The same by a file, which other networks of this machine reach too.
+    pub fn socket_url(&self) -> String {
+        let Cluster { directory, port, .. } = self.cluster;
+        format!("postgres:///{}?host={}&port={port}&user=peerchat", self.name, directory.path().display())
+    }
+
     pub fn admin(&self) -> Admin {
         self.cluster.admin(&self.name)
     }

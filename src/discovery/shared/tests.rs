@@ -1,5 +1,3 @@
-use crossbeam_channel::never;
-
 use std::io;
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -95,6 +93,18 @@ fn a_read_is_reported_to_the_loop_that_has_ordered_it() {
     }
     assert!(matches!(said.try_recv(), Ok(Said::Report(Report::Read(turns))) if turns.is_empty()));
     assert!(said.is_empty());
+}
+
+#[test]
+fn a_ledger_that_is_away_is_tried_again_however_often_others_have_their_turns() {
+    let (_orders, ordered) = bounded(ORDERS);
+    let (wake, woken) = bounded(1);
+    let (saying, said) = bounded(REPORTS);
+    let mut clerk = clerk(saying);
+    clerk.is_up = false;
+    wake.send(()).unwrap();
+    assert!(clerk.go_on(&ordered, &woken).is_ok());
+    assert!(matches!(said.try_recv(), Ok(Said::Report(Report::Up(_)))));
 }
 
 /// Keeps what is logged.

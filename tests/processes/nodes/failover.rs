@@ -33,8 +33,8 @@ fn a_standby_that_is_promoted_has_all_that_was_acknowledged() {
     let next = standby.standby(primary.port);
     fail_over(&standby, &next);
     let acknowledged = load.end();
-    let mut stayed = staying.end();
-    drop(stayed.pop());
-    status_of(&mut stayed[0], "bob", |status| status.online == Some(false));
+    let [mut alice, bob] = staying.end();
+    drop(bob);
+    status_of(&mut alice, "bob", |status| status.online == Some(false));
     expect_all(&nodes, &acknowledged);
 }

@@ -1,5 +1,6 @@
 //! Nodes that die and hang, and a PostgreSQL that goes away, while users come and change things.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -11,7 +12,8 @@ use super::*;
 /// Names that were acknowledged, with their keys.
 pub type Acknowledged = Arc<Mutex<Vec<(String, PublicKey)>>>;
 
-/// Users who register at whatever node answers, until it is dropped.
+/// Users who register at whatever node answers, two keys for each name, and ask there whose a name is that was acknowledged
+/// before. They do so until it is ended.
 pub struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Acknowledged,
@@ -32,9 +34,16 @@ impl Load {
                         if stop.load(Ordering::Relaxed) {
                             return;
                         }
-                        let user = format!("user-{}", count.fetch_add(1, Ordering::Relaxed));
-                        if let Some(key) = try_register(addresses[attempt % addresses.len()], &user) {
-                            acknowledged.lock().unwrap().push((user, key));
+                        let user = format!("user-{}", count.fetch_add(1, Ordering::Relaxed) / 2);
+                        let at = addresses[attempt % addresses.len()];
+                        let Some((key, mut raw)) = try_register(at, &user) else { continue };
+                        let last = {
+                            let mut acknowledged = acknowledged.lock().unwrap();
+                            acknowledged.push((user, key));
+                            acknowledged.iter().rev().nth(1).cloned()
+                        };
+                        if let Some((user, key)) = last {
+                            expect_known(&mut raw, &user, key);
                         }
                     }
                 })
@@ -60,7 +69,10 @@ impl Load {
     pub fn end(mut self) -> Vec<(String, PublicKey)> {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.drain(..).for_each(|thread| thread.join().unwrap());
-        std::mem::take(&mut *self.acknowledged.lock().unwrap())
+        let acknowledged = std::mem::take(&mut *self.acknowledged.lock().unwrap());
+        let names: BTreeSet<_> = acknowledged.iter().map(|(user, _)| user).collect();
+        assert_eq!(names.len(), acknowledged.len(), "a name has two keys: {acknowledged:?}");
+        acknowledged
     }
 }
 
@@ -85,23 +97,40 @@ impl Staying {
         Self { threads: sessions.into_iter().map(stay).collect() }
     }
 
-    pub fn end(self) -> Vec<Raw> {
+    /// All of them, in their order.
+    pub fn end<const COUNT: usize>(self) -> [Raw; COUNT] {
         let end = |(end, thread): (_, thread::JoinHandle<Raw>)| {
             drop(end);
             thread.join().unwrap()
         };
-        self.threads.into_iter().map(end).collect()
+        let all: Vec<_> = self.threads.into_iter().map(end).collect();
+        all.try_into().unwrap_or_else(|all: Vec<_>| panic!("{} stayed", all.len()))
     }
 }
 
-fn try_register(at: SocketAddr, user: &str) -> Option<PublicKey> {
+fn try_register(at: SocketAddr, user: &str) -> Option<(PublicKey, Raw)> {
     let own = keypair();
     let mut raw = Raw::try_connect(at, &own).ok()?;
     raw.stream.set_read_timeout(Some(Duration::from_secs(3))).ok()?;
     raw.try_say(&register(user, 1)).ok()?;
     match raw.try_hear()? {
-        ToClient::Registered(_) => Some(own.public()),
+        ToClient::Registered(_) => Some((own.public(), raw)),
         _ => None,
+    }
+}
+
+/// A node that answers knows the name of a key that any node has acknowledged. It may also say that it can't, or go.
+fn expect_known(raw: &mut Raw, user: &str, key: PublicKey) {
+    if raw.try_say(&identify(key)).is_err() {
+        return;
+    }
+    while let Some(said) = raw.try_hear() {
+        match said {
+            ToClient::Synced => {}
+            ToClient::Identity(said) => return assert_eq!(said, Identity { key, name: Some(name(user)) }),
+            ToClient::Refused(_) => return,
+            other => panic!("{other:?} in place of {user}"),
+        }
     }
 }
 
@@ -157,21 +186,7 @@ fn who_comes_back_in_time_is_not_called_offline_and_who_does_not_is() {
     alice.nothing_unheard();
     nodes.kill(1);
     let (mut bob, _) = Raw::synced(nodes.at(2), &bob_key, "bob", 2);
-    // Longer than a client waits for anything: nodes have just started, and then their users have time to come back.
-    alice.stream.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
-    loop {
-        // A session of which nothing is heard ends.
-        bob.say(&ToDiscovery::Ping);
-        heard(&mut bob, |said| (*said == ToClient::Pong).then_some(()));
-        alice.say(&ToDiscovery::Ping);
-        match alice.hear().expect("the session stands") {
-            ToClient::Status(status) if status.online == Some(false) => {
-                assert_eq!(status.name, name("carol"));
-                break;
-            }
-            _ => thread::sleep(Duration::from_millis(100)),
-        }
-    }
+    expect_offline_only(&mut alice, "carol", &mut bob);
     for said in ["another node is there", "another node is lost", "a lost node is forgotten"] {
         nodes.expect_logged_once(0, said, "node=\"node-1\"");
     }
@@ -211,7 +226,7 @@ fn a_database_that_starts_again_loses_nothing() {
     }
     load.wait_for(20);
     let acknowledged = load.end();
-    staying.end();
+    let [_alice] = staying.end();
     expect_all(&nodes, &acknowledged);
 }
 

@@ -8,12 +8,12 @@ use super::*;
 use crate::operator::{metrics, scrape};
 
 impl Nodes {
-    fn metrics(&self, number: usize) -> BTreeMap<String, f64> {
+    pub(super) fn metrics(&self, number: usize) -> BTreeMap<String, f64> {
         scrape(metrics(self.node(number)))
     }
 
     /// Waits until the metrics of a node say this.
-    fn expect_metric(&self, number: usize, series: &str, value: f64) {
+    pub(super) fn expect_metric(&self, number: usize, series: &str, value: f64) {
         let deadline = Instant::now() + 2 * DEADLINE;
         while self.metrics(number)[series] != value {
             assert!(Instant::now() < deadline, "{series} is not {value}: {:?}", self.metrics(number));
@@ -21,9 +21,9 @@ impl Nodes {
         }
     }
 
-    /// What the status of the first node says of nodes.
-    fn standing(&self) -> Value {
-        let line = self.ask(&["--status", "--json", "--node", "node-0"]);
+    /// What the status of a node says of nodes.
+    pub(super) fn standing(&self, number: usize) -> Value {
+        let line = self.ask(&["--status", "--json", "--node", &format!("node-{number}")]);
         serde_json::from_str::<Value>(&line).unwrap()["node"].take()
     }
 }
@@ -39,7 +39,7 @@ fn status_and_metrics_tell_of_the_other_nodes() {
     assert_eq!(told["peerchat_node_info{node=\"node-0\"}"], 1.0);
     // Each node has come in a turn, and alice in another one.
     assert!(told["peerchat_ledger_up"] == 1.0 && told["peerchat_turns_total"] >= 3.0, "{told:?}");
-    let standing = nodes.standing();
+    let standing = nodes.standing(0);
     assert_eq!((&standing["name"], &standing["lag"]), (&"node-0".into(), &0.into()));
     assert!(standing["turns"].as_u64() >= Some(3) && standing["away"].is_null(), "{standing}");
     let other = &standing["others"][0];
@@ -64,7 +64,7 @@ fn a_ledger_that_is_away_shows_at_each_node_and_so_does_its_return() {
         nodes.expect_metric(number, "peerchat_ledger_up", 0.0);
     }
     nodes.expect_metric(0, "peerchat_other_nodes{state=\"unknown\"}", 1.0);
-    let standing = nodes.standing();
+    let standing = nodes.standing(0);
     assert!(standing["away"].is_u64() && standing["others"][0]["state"] == "unknown", "{standing}");
     let text = nodes.ask(&["--status", "--node", "node-1"]);
     assert!(text.contains("\nledger        away or full for "), "{text}");
@@ -73,5 +73,5 @@ fn a_ledger_that_is_away_shows_at_each_node_and_so_does_its_return() {
         nodes.expect_metric(number, "peerchat_ledger_up", 1.0);
     }
     nodes.expect_metric(0, "peerchat_other_nodes{state=\"up\"}", 1.0);
-    assert_eq!(nodes.standing()["away"], Value::Null);
+    assert_eq!(nodes.standing(0)["away"], Value::Null);
 }
