@@ -409,7 +409,8 @@ impl Rooms {
     /// The members that this account is to be linked with for the sake of its rooms.
     pub fn mates(&self) -> BTreeMap<PublicKey, Name> {
         let mut mates = BTreeMap::new();
-        for room in self.rooms.values().filter(|room| room.is_open() || room.leaves_unheard()) {
+        // Also of a frozen room: who was away is to hear so, and an accept may end it.
+        for room in self.rooms.values().filter(|room| room.is_joined() || room.leaves_unheard()) {
             let members = room.membership.members();
             let others = members.iter().filter(|(key, _)| **key != room.own);
             let near = room.wants_linked();

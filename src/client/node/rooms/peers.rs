@@ -338,8 +338,8 @@ impl Peers {
                     view.asked_changes = false;
                 }
                 self.hear_proofs(cx, room)?;
-                // What waits is taken with the next run, once the disk has room.
-                if !low {
+                // What waits is taken with the next run, once the disk has room, or with the change that thaws the room.
+                if !low && room.is_open() {
                     self.take_waiting(cx, room)?;
                 }
             }

@@ -12,6 +12,7 @@ mod asked;
 mod bounds;
 mod confirmed;
 mod former;
+mod frozen;
 mod handed;
 mod large;
 mod liars;
