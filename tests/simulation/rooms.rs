@@ -4,14 +4,17 @@
 //! ```text
 //! PEERCHAT_SEED=123 cargo test --test simulation -- --nocapture rooms::replay
 //! PEERCHAT_SEEDS=0..100000 cargo test --profile long --test simulation -- --nocapture --ignored rooms::long
+//! PEERCHAT_SEED=123 cargo test --test simulation -- --nocapture rooms::frozen_replay
+//! PEERCHAT_SEEDS=0..100000 cargo test --profile long --test simulation -- --nocapture --ignored rooms::frozen_long
 //! ```
 
 use mutation::Mutation;
-use world::World;
+use world::{About, World};
 
 use super::seeds::{self, Outcome, Simulation};
 
 mod check;
+mod frozen;
 mod liars;
 mod mutation;
 mod world;
@@ -32,9 +35,13 @@ fn asked() -> Option<Mutation> {
         Mutation::Flood,
         Mutation::Succession,
         Mutation::Forgetting,
+        Mutation::Freezing,
         Mutation::Nothing,
     ]))
 }
+
+/// How many seeds the ordinary test of rooms that freeze has.
+const FREEZING: u64 = 20;
 
 /// Whether members lie.
 fn lies(seed: u64) -> bool {
@@ -42,13 +49,25 @@ fn lies(seed: u64) -> bool {
 }
 
 fn run(seed: u64, mutation: Option<Mutation>, verbose: bool) -> Outcome {
-    let mut world = World::new(seed, mutation, lies(seed), verbose);
+    live(World::new(seed, mutation, if lies(seed) { About::Liars } else { About::Faults }, verbose))
+}
+
+/// In a storm in which the room may freeze.
+fn run_freezing(seed: u64, mutation: Option<Mutation>, verbose: bool) -> Outcome {
+    live(World::new(seed, mutation, About::Freezing, verbose))
+}
+
+fn live(mut world: World) -> Outcome {
     let problem = seeds::problem(|| world.live());
     Outcome { stats: world.stats.clone(), problem, trace: world.rng.u64(..) }
 }
 
 fn simulation<R: Fn(u64) -> Outcome>(run: R) -> Simulation<R> {
     Simulation { name: "rooms::", run }
+}
+
+fn freezing<R: Fn(u64) -> Outcome>(run: R) -> Simulation<R> {
+    Simulation { name: "rooms::frozen_", run }
 }
 
 #[test]
@@ -75,6 +94,29 @@ fn long() {
 }
 
 #[test]
+fn rooms_freeze() {
+    freezing(|seed| run_freezing(seed, None, false)).hold(0..FREEZING);
+}
+
+#[test]
+fn frozen_replay() {
+    let mutation = asked();
+    freezing(|seed| run_freezing(seed, mutation, true)).replay();
+}
+
+#[test]
+fn a_seed_decides_how_a_room_freezes() {
+    freezing(|seed| run_freezing(seed, None, false)).is_decided_by_its_seed();
+}
+
+#[test]
+#[ignore = "takes as long as one likes"]
+fn frozen_long() {
+    let mutation = asked();
+    freezing(|seed| run_freezing(seed, mutation, false)).long(|_| true);
+}
+
+#[test]
 fn every_broken_law_is_noticed() {
     seeds::expect_noticed(Mutation::ALL, MUTANT_SEEDS, |seed, it| run(seed, Some(it), false));
 }
@@ -83,6 +125,11 @@ fn every_broken_law_is_noticed() {
 #[test]
 fn small_rooms_break_no_law() {
     simulation(|seed| run(seed, Some(Mutation::Nothing), false)).hold(0..CONTROL_SEEDS);
+}
+
+#[test]
+fn small_rooms_freeze() {
+    simulation(|seed| run(seed, Some(Mutation::Freezing), false)).hold(0..CONTROL_SEEDS);
 }
 
 #[test]

@@ -14,15 +14,15 @@ use super::world::World;
 pub type Name = (ChainName, u64);
 
 /// An entry as a journal holds it, with its hash and its place.
-type Held = (Name, Vec<u8>, i64);
+pub type Held = (Name, Vec<u8>, i64);
 
 /// What was promised.
 pub struct Oracle {
     keys: Vec<PublicKey>,
     /// What each member has said, until its journal was restored.
-    said: Vec<BTreeMap<(u64, u64), String>>,
+    pub said: Vec<BTreeMap<(u64, u64), String>>,
     /// What was final at each member, in its order.
-    settled: Vec<Vec<Name>>,
+    pub settled: Vec<Vec<Name>>,
     /// Who has ever had an entry.
     had: BTreeMap<Name, BTreeSet<usize>>,
     /// Which entries each member has told its user of, since its journal was restored.
@@ -96,7 +96,7 @@ fn name(row: &rusqlite::Row<'_>) -> rusqlite::Result<Name> {
 }
 
 /// What a journal holds of a room in the room's order.
-fn order(journal: &Journal, room: RoomId, up_to: i64) -> Vec<(Name, Vec<u8>, i64)> {
+pub fn order(journal: &Journal, room: RoomId, up_to: i64) -> Vec<(Name, Vec<u8>, i64)> {
     let mut statement = journal
         .prepare_cached(
             "SELECT author, granted, epoch, room_entry.number, room_entry.hash, room_entry.place
@@ -580,22 +580,13 @@ fn uncounted(room: &Room) -> Option<(PublicKey, ChainName)> {
 
 /// Whether a member does not get an entry: for it was written before the member came; of an author who has written
 /// several branches only one of them is named then.
-fn is_before(room: &Room, (chain, number): &Name) -> bool {
+pub fn is_before(room: &Room, (chain, number): &Name) -> bool {
     let branched = room.is_forked(*chain) && room.past_in(room.own, *chain).is_some();
     branched || room.is_before(*chain, *number)
 }
 
-/// All honest members hold the same in the same order.
-pub fn at_the_end(world: &mut World) -> Result<(), String> {
-    for (number, member) in world.members.iter().enumerate() {
-        if let Some((_, room)) = member.rooms.as_ref().and_then(|it| it.iter().next()) {
-            world.note(|| {
-                let own: Vec<_> =
-                    room.chains_of(room.own).map(|it| (it.row.name, it.row.number, it.row.ended)).collect();
-                format!("user{number} is {:?}, {own:?}, waits {}", room.state(room.own), room.waiting.len())
-            });
-        }
-    }
+/// The honest members that are in, by their own word.
+pub fn joined(world: &World) -> Vec<(usize, RoomId)> {
     let mut joined = Vec::new();
     for (number, member) in world.members.iter().enumerate() {
         let Some(rooms) = super::liars::rooms(world, number) else {
@@ -608,6 +599,39 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
             joined.push((number, id));
         }
     }
+    joined
+}
+
+/// Members are linked for the sake of the room, where both know that the other one is in.
+pub fn linked(world: &World, joined: &[(usize, RoomId)]) -> Result<(), String> {
+    let near = |(number, id): &(usize, RoomId)| {
+        let room = world.members[*number].rooms.as_ref().unwrap().get(*id).unwrap();
+        room.ring.neighbours(room.own)
+    };
+    let near: Vec<BTreeSet<PublicKey>> = joined.iter().map(near).collect();
+    for (at, (one, _)) in joined.iter().enumerate() {
+        for (other_at, (other, _)) in joined.iter().enumerate().skip(at + 1) {
+            let [mine, theirs] = [*one, *other].map(|it| world.members[it].keypair.public());
+            let both = near[at].contains(&theirs) && near[other_at].contains(&mine);
+            if both && !world.is_linked(*one, *other) {
+                return Err(format!("user{one} is not linked with user{other}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All honest members hold the same in the same order.
+pub fn at_the_end(world: &mut World, joined: Vec<(usize, RoomId)>) -> Result<(), String> {
+    for (number, member) in world.members.iter().enumerate() {
+        if let Some((_, room)) = member.rooms.as_ref().and_then(|it| it.iter().next()) {
+            world.note(|| {
+                let own: Vec<_> =
+                    room.chains_of(room.own).map(|it| (it.row.name, it.row.number, it.row.ended)).collect();
+                format!("user{number} is {:?}, {own:?}, waits {}", room.state(room.own), room.waiting.len())
+            });
+        }
+    }
     let Some((first, _)) = joined.first().copied() else {
         return Ok(());
     };
@@ -617,16 +641,7 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
         .entry("members at the end")
         .and_modify(|it| *it += joined.len() as u64)
         .or_insert(joined.len() as u64);
-    // Members are linked for the sake of the room.
-    for (at, (one, _)) in joined.iter().enumerate() {
-        let room = world.members[*one].rooms.as_ref().and_then(|it| it.iter().next()).unwrap().1;
-        let near = room.ring.neighbours(room.own);
-        let lacks =
-            |it: usize| near.contains(&world.members[it].keypair.public()) && !world.is_linked(*one, it);
-        if let Some((other, _)) = joined[at..].iter().find(|(it, _)| lacks(*it)) {
-            return Err(format!("user{one} is not linked with user{other}"));
-        }
-    }
+    linked(world, &joined)?;
     // What all have lost who had it, with their journals, can't be handed on, nor what comes after it.
     if world.plan.restores > 0 && all_have_lost(world, &joined) {
         world.stats.add("rooms with entries that all have lost");
@@ -790,13 +805,19 @@ pub fn at_the_end(world: &mut World) -> Result<(), String> {
     // What was final for a member is so for all.
     for (number, entries) in &all {
         let id = joined.iter().find(|(it, _)| it == number).unwrap().1;
-        let room = world.members[*number].rooms.as_ref().unwrap().get(id).unwrap();
-        let mut before = world.oracle.settled[*number].clone();
-        before.retain(|name| !is_before(room, name));
-        let now: Vec<Name> = entries.iter().map(|(name, ..)| *name).collect();
-        if now.len() < before.len() || before.iter().zip(&now).any(|(before, now)| before != now) {
-            return Err(format!("what was final at user{number} has moved in the end"));
-        }
+        final_stays(world, *number, id, entries)?;
+    }
+    Ok(())
+}
+
+/// What was final at a member still stands there.
+pub fn final_stays(world: &World, number: usize, id: RoomId, entries: &[Held]) -> Result<(), String> {
+    let room = world.members[number].rooms.as_ref().unwrap().get(id).unwrap();
+    let mut before = world.oracle.settled[number].clone();
+    before.retain(|name| !is_before(room, name));
+    let now: Vec<Name> = entries.iter().map(|(name, ..)| *name).collect();
+    if now.len() < before.len() || before.iter().zip(&now).any(|(before, now)| before != now) {
+        return Err(format!("what was final at user{number} has moved in the end"));
     }
     Ok(())
 }

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use fastrand::Rng;
-use peerchat::client::node::rooms::{Effect, Rooms};
+use peerchat::client::node::rooms::{Effect, Rooms, State};
 use peerchat::protocol::PublicKey;
-use peerchat::protocol::room::{AboutRoom, EntryKind, Hash, Mark, Receipt, RoomKey, RoomSays, Run, hash};
-use peerchat::store::journal::Journal;
+use peerchat::protocol::room::{
+    AboutRoom, Add, Change, Deed, EntryKind, Hash, Mark, Receipt, Remove, RoomKey, RoomSays, Run, hash,
+};
+use peerchat::store::journal::{Journal, RoomId};
 
 use super::super::snapshot::Snapshot;
 use super::mutation::Mutation;
-use super::world::{Command, Member, Plan, World};
+use super::world::{Command, Input, Member, Plan, World};
 
 /// How a member lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,8 +34,13 @@ pub enum Lie {
     DateBack,
     /// A receipt says to have what is not there.
     Claim,
+    /// The owner signs two changes under one number, and tells one to some and the other to others.
+    Contradict,
+    /// The owner gives the room to two members in the same way.
+    GiveTwice,
 }
 
+/// What any member can do.
 const ALL: [Lie; 8] = [
     Lie::Equivocate,
     Lie::Rewrite,
@@ -57,6 +64,19 @@ pub struct Liar {
     wanders: bool,
     /// What it has said.
     said: Vec<AboutRoom>,
+    /// It hears of no change that can't stand beside its own.
+    deaf: bool,
+    /// The next change that it makes is to be told in two ways.
+    about_to: bool,
+    /// The other change, which its own program has not made.
+    twins: Vec<Change>,
+}
+
+impl Liar {
+    /// One that lies in one way.
+    pub fn with(lie: Lie, deaf: bool) -> Self {
+        Self { lies: [lie].into(), deaf, ..Self::default() }
+    }
 }
 
 /// How much of what was said a liar remembers.
@@ -158,6 +178,9 @@ pub fn distort(world: &mut World, number: usize, effects: &mut Vec<Effect>) {
         return;
     };
     let own = world.members[number].keypair.public();
+    if liar.about_to && world.storm {
+        contradict(world, number, &mut liar, effects);
+    }
     for effect in &mut *effects {
         if let Effect::Say { about, .. } = effect {
             distort_one(world, number, own, &mut liar, about);
@@ -243,6 +266,84 @@ fn distort_one(world: &mut World, number: usize, own: PublicKey, liar: &mut Liar
     }
 }
 
+/// A change that the owner has just made is another one for some of those who are told of it.
+fn contradict(world: &mut World, number: usize, liar: &mut Liar, effects: &mut [Effect]) {
+    let keypair = world.members[number].keypair.clone();
+    let Some((key, change)) = effects.iter().find_map(|effect| match effect {
+        Effect::Say { about: AboutRoom { room, says: RoomSays::Changes(changes) }, .. } => match &changes[..]
+        {
+            [change] if change.author == keypair.public() => Some((*room, change.clone())),
+            _ => None,
+        },
+        _ => None,
+    }) else {
+        return;
+    };
+    let Some(mut twin) = other_change(world, number, liar, &change) else {
+        return;
+    };
+    twin.signature = keypair.sign(&hash::change(key, &twin).0);
+    let said = RoomSays::Changes(vec![change]);
+    let mut is_first = true;
+    for effect in effects {
+        if let Effect::Say { about, .. } = effect
+            && about.room == key
+            && about.says == said
+            && (std::mem::take(&mut is_first) || world.rng.bool())
+        {
+            about.says = RoomSays::Changes(vec![twin.clone()]);
+        }
+    }
+    world.note(|| format!("user{number} signs, beside {said:?}, {twin:?}"));
+    world.stats.fault("contradictions of owners");
+    liar.about_to = false;
+    liar.twins.push(twin);
+}
+
+/// A change that can't stand beside this one.
+fn other_change(world: &mut World, number: usize, liar: &Liar, change: &Change) -> Option<Change> {
+    let World { rng, members, plan, .. } = world;
+    let (_, room) = members[number].rooms.as_ref()?.iter().next()?;
+    let key = |it: usize| members[it].keypair.public();
+    let others: Vec<PublicKey> = (0..plan.members).filter(|it| *it != number).map(key).collect();
+    let other = others[rng.usize(0..others.len())];
+    let is_joined = room.state(other) == Some(State::Joined);
+    let deed = match &change.deed {
+        Deed::Transfer(heir) if liar.lies.contains(&Lie::GiveTwice) => {
+            let heir = (is_joined && other != *heir).then_some(Deed::Transfer(other))?;
+            // As one that comes back from a backup.
+            return Some(Change { epoch: change.epoch ^ 1, number: 1, deed: heir, ..change.clone() });
+        }
+        _ if liar.lies.contains(&Lie::GiveTwice) => return None,
+        _ => match rng.u32(0..6) {
+            0 if room.membership.is_in(other) => {
+                Deed::Remove(Remove { key: other, kept: room.kept_of(other) })
+            }
+            1 if is_joined => Deed::Transfer(other),
+            2 if !room.membership.is_in(other) => {
+                let name = members.iter().find(|it| it.keypair.public() == other)?.name.clone();
+                let clock = room.last_place();
+                Deed::Add(Add { name, key: other, past: Vec::new(), clock, settled: None })
+            }
+            _ => Deed::Topic(format!("not {}", rng.u64(..))),
+        },
+    };
+    (deed != change.deed).then(|| Change { deed, ..change.clone() })
+}
+
+/// What a liar does not want to hear.
+pub fn mishear(world: &World, number: usize, inputs: &mut Vec<Input>) {
+    let liar = world.members[number].liar.as_ref();
+    let Some(liar) = liar.filter(|it| it.deaf && !it.twins.is_empty()) else {
+        return;
+    };
+    inputs.retain(|input| match input {
+        Input::Hear(_, about) => !matches!(&about.says, RoomSays::Changes(changes)
+            if changes.iter().any(|it| liar.twins.contains(it))),
+        _ => true,
+    });
+}
+
 /// Makes a receipt say too much.
 fn claim(rng: &mut Rng, receipt: &mut Receipt) {
     let Some(mark) = receipt.covers.first_mut() else {
@@ -279,11 +380,34 @@ pub fn lie(world: &mut World) {
                 world.command(number, Command::Say(id, text));
             }
         }
+        if (liar.lies.contains(&Lie::Contradict) || liar.lies.contains(&Lie::GiveTwice))
+            && liar.twins.is_empty()
+            && world.rng.u32(0..8) == 0
+        {
+            begin_to_contradict(world, number, id);
+        }
         if liar.lies.contains(&Lie::Equivocate) && world.rng.u32(0..3) == 0 {
             let text = format!("{number} says {}", world.rng.u64(..));
             world.command(number, Command::Say(id, text));
             world.stats.fault("words of two machines");
         }
+    }
+}
+
+/// The owner makes a change, to be told in two ways.
+fn begin_to_contradict(world: &mut World, number: usize, id: RoomId) {
+    let other = world.rng.usize(1..world.plan.members);
+    let gives = world.members[number].liar.as_ref().is_some_and(|it| it.lies.contains(&Lie::GiveTwice));
+    let command = match world.rng.u32(0..5) {
+        _ if gives => Command::Give(id, other),
+        0 => Command::Give(id, other),
+        1 => Command::Kick(id, other),
+        2 => Command::Invite(id, other, world.rng.bool()),
+        _ => Command::Topic(id),
+    };
+    world.command(number, command);
+    if let Some(liar) = &mut world.members[number].liar {
+        liar.about_to = true;
     }
 }
 
@@ -294,6 +418,11 @@ pub fn end(world: &mut World) -> Result<(), String> {
     }
     world.run_until(world.now + 20_000)?;
     super::check::forks(world)
+}
+
+/// Whether an owner does not hear of what can't stand beside its own changes.
+pub fn is_any_deaf(world: &World) -> bool {
+    world.members.iter().any(|it| it.liar.as_ref().is_some_and(|it| it.deaf))
 }
 
 /// The honest members.

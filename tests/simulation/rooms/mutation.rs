@@ -7,6 +7,7 @@ use peerchat::protocol::room::{
 use rusqlite::OptionalExtension;
 
 use super::super::snapshot::Snapshot;
+use super::frozen::Freezes;
 use super::liars::{Lie, end_of};
 use super::world::{ALL_LINKED, Command, Input, Plan, World};
 
@@ -43,6 +44,10 @@ pub enum Mutation {
     RemovedServed,
     /// 7: A restored owner uses the numbers of its changes again.
     ChangeReused,
+    /// 7: Of two changes under one number a member takes in the first alone.
+    TwinUnheard,
+    /// 7: Two changes under one number do not keep members from taking what is new.
+    TwinIgnored,
     /// 8: A restored member goes on in the epoch of the start before.
     SameEpoch,
     /// 8: A restored member does not take back what it has written.
@@ -63,6 +68,8 @@ pub enum Mutation {
     Succession,
     /// None is, where the owner has lost what it has confirmed of one whom it removes.
     Forgetting,
+    /// None is, where the owner signs two changes under one number.
+    Freezing,
     /// None is.
     Nothing,
 }
@@ -82,7 +89,7 @@ const TEXT: usize = 30_000;
 const TEXTS: usize = 640;
 
 impl Mutation {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::ShowBeforeCommit,
         Self::SayBeforeCommit,
         Self::TakenTwice,
@@ -98,6 +105,8 @@ impl Mutation {
         Self::ConfirmedForgotten,
         Self::RemovedServed,
         Self::ChangeReused,
+        Self::TwinUnheard,
+        Self::TwinIgnored,
         Self::SameEpoch,
         Self::NotTakenBack,
         Self::ProofsUnsaid,
@@ -124,6 +133,7 @@ impl Mutation {
             Self::RemovedUnasked | Self::Succession => (plan.members, plan.succession) = (3, true),
             Self::ConfirmedForgotten | Self::Forgetting => (plan.members, plan.forgets) = (4, true),
             Self::ProofsUnsaid => plan.members = plan.members.max(4),
+            Self::TwinUnheard | Self::TwinIgnored | Self::Freezing => plan.freezes = Some(Freezes::Twins),
             _ => {}
         }
     }
@@ -272,6 +282,15 @@ impl World {
                     }
                 }
             }
+            Some(mutation @ (Mutation::TwinUnheard | Mutation::TwinIgnored)) if number == 1 => {
+                for input in inputs {
+                    if let Input::Hear(_, about) = input
+                        && let RoomSays::Changes(changes) = &mut about.says
+                    {
+                        self.take_twins(number, changes, mutation == Mutation::TwinIgnored);
+                    }
+                }
+            }
             Some(Mutation::NotTakenBack) => inputs.retain(|input| match input {
                 Input::Hear(_, about) => {
                     !matches!(&about.says, RoomSays::Run(run) if run.chain.author == own)
@@ -310,6 +329,28 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Takes away the changes that stand under the number of another one which a member has, or hears of before. With
+    /// `keeps`, they are in its journal all the same.
+    fn take_twins(&self, number: usize, changes: &mut Vec<Change>, keeps: bool) {
+        let journal = &self.members[number].journal;
+        let Some(room) = journal.rooms().unwrap().pop() else {
+            return;
+        };
+        let stored = journal.changes(room.id).unwrap().into_iter();
+        let mut known: Vec<Change> = stored.map(|(_, change)| change).collect();
+        let number_of = |it: &Change| (it.author, it.epoch, it.number);
+        changes.retain(|change| {
+            let is_twin = known.iter().any(|it| number_of(it) == number_of(change) && it != change);
+            if !known.contains(change) && (!is_twin || keeps) {
+                known.push(change.clone());
+                if is_twin {
+                    journal.add_change(room.id, hash::change(room.key, change), change).unwrap();
+                }
+            }
+            !is_twin
+        });
     }
 
     /// Receipts of one who is not here for what a run ends with: with it, half of the members have that.

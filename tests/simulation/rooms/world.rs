@@ -16,6 +16,7 @@ use super::super::seeds::Stats;
 use super::super::snapshot::Snapshot;
 use super::super::world::moment;
 use super::check::Oracle;
+use super::frozen::{self, Freezes, Freezing};
 use super::liars::{self, Liar};
 use super::mutation::{Broken, Mutation};
 
@@ -133,6 +134,16 @@ pub struct Plan {
     pub succession: bool,
     /// The owner comes back from a backup and removes a member before it hears what it has forgotten.
     pub forgets: bool,
+    /// How the room may freeze.
+    pub freezes: Option<Freezes>,
+}
+
+/// What a storm is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    Faults,
+    Liars,
+    Freezing,
 }
 
 pub struct World {
@@ -148,6 +159,7 @@ pub struct World {
     pub mutation: Option<Mutation>,
     pub broken: Broken,
     pub oracle: Oracle,
+    pub freezing: Freezing,
     pub stats: Stats,
     pub storm: bool,
     verbose: bool,
@@ -156,7 +168,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, mutation: Option<Mutation>, lies: bool, verbose: bool) -> Self {
+    pub fn new(seed: u64, mutation: Option<Mutation>, about: About, verbose: bool) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x726f_6f6d);
         let mut plan = Plan {
             members: [3, 3, 4, 5, 6, 8, 12][rng.usize(0..7)],
@@ -172,22 +184,31 @@ impl World {
             flood: false,
             succession: false,
             forgets: false,
+            freezes: None,
         };
         // Drawn apart, so that the rest of what a seed means stays.
         let mut apart = Rng::with_seed(seed ^ 0x6c69_6172);
         if apart.u32(0..4) == 0 {
             plan.gone = Some(apart.usize(1..plan.members));
         }
+        let mut freezing = Freezing::new(seed);
+        if about == About::Freezing {
+            freezing.shape(&mut plan);
+        }
         if let Some(mutation) = mutation {
             mutation.shape(&mut plan);
         }
         // So many that not all are linked with all.
         let mut large = Rng::with_seed(seed ^ 0x6c61_7267);
-        if mutation.is_none() && !lies && large.u32(0..12) == 0 {
+        if mutation.is_none() && about == About::Faults && large.u32(0..12) == 0 {
             plan.members = ALL_LINKED + 1 + large.usize(0..6);
         }
-        let lying = mutation.map_or(lies, Mutation::needs_liars);
-        let liars = if lying { liars::draw(&mut apart, &mut plan, mutation) } else { BTreeMap::new() };
+        let lying = mutation.map_or(about == About::Liars, Mutation::needs_liars);
+        let liars = if lying {
+            liars::draw(&mut apart, &mut plan, mutation)
+        } else {
+            plan.freezes.and_then(|it| freezing.liar(it)).into_iter().collect()
+        };
 
         let member = |number: usize| {
             let keypair = keypair(&mut rng);
@@ -211,6 +232,7 @@ impl World {
             partitions: BTreeMap::new(),
             mutation,
             broken: Broken::default(),
+            freezing,
             stats: Stats::default(),
             storm: true,
             verbose,
@@ -286,6 +308,7 @@ impl World {
                 self.type_something();
                 liars::lie(self);
             }
+            frozen::hand_over(self);
             if self.now > end - self.plan.duration / 3 {
                 self.leave_for_good();
             }
@@ -335,10 +358,10 @@ impl World {
             let before = self.says;
             self.run_until(self.now + 20_000)?;
             if self.says == before {
-                return super::check::at_the_end(self);
+                return frozen::at_the_end(self);
             }
         }
-        super::check::at_the_end(self)?;
+        frozen::at_the_end(self)?;
         Err("a room in which all is said is not silent".into())
     }
 
@@ -555,6 +578,8 @@ impl World {
             return;
         }
         self.mishear(number, &mut inputs);
+        liars::mishear(self, number, &mut inputs);
+        let frozen = frozen::since(self, number);
         let before = inputs.iter().any(Input::may_remove).then(|| super::check::ends(&rooms));
         let member = &mut self.members[number];
         let journal = Rc::clone(&member.journal);
@@ -652,6 +677,7 @@ impl World {
         // With what was known before: a receipt may have come after the removal.
         before.into_iter().for_each(|before| super::check::removed(self, number, &before));
         self.act(number, effects);
+        frozen::each(self, number, frozen);
         super::check::each(self, number, was_full);
     }
 
@@ -659,6 +685,7 @@ impl World {
         self.distort(number, &mut effects);
         liars::distort(self, number, &mut effects);
         let honest = self.members[number].liar.is_none();
+        let mut is_frozen = false;
         for effect in effects {
             match effect {
                 Effect::Say { to, about } => {
@@ -680,7 +707,11 @@ impl World {
                     self.stats.add("liars found");
                     self.note(|| format!("user{number} finds user{user} forked"));
                 }
-                Effect::Frozen { why, .. } => self.fail(format!("frozen: {why}")),
+                Effect::Frozen { why, .. } => {
+                    self.note(|| format!("user{number} finds the room frozen: {why}"));
+                    frozen::told(self, number, why);
+                    is_frozen = true;
+                }
                 Effect::Invited { room, .. } => {
                     self.note(|| format!("user{number} is invited to {room}"));
                     let epoch = self.rng.u64(..);
@@ -689,6 +720,9 @@ impl World {
                 Effect::Text { room, seq, author } => {
                     let author = self.number(author);
                     super::check::text(self, number, seq);
+                    if is_frozen {
+                        self.fail(format!("user{number} takes {seq} just after the room has frozen"));
+                    }
                     self.note(|| format!("user{number} has {seq} of user{author} in {room}"));
                 }
                 Effect::Spread { room, id, spread } => {
@@ -835,7 +869,7 @@ impl World {
                 }
                 6 if owner
                     && self.rng.u32(0..4) == 0
-                    && self.plan.restores == 0
+                    && (self.plan.restores == 0 || self.plan.freezes.is_some())
                     && self.members[other].liar.is_none() =>
                 {
                     Command::Give(room, other)
