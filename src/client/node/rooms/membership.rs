@@ -80,17 +80,20 @@ impl Membership {
             !pair.iter().any(|(one, other)| nodes.get(*one).is_some_and(|it| it.follows(*other)))
         };
         let all = || nodes.iter().enumerate();
-        let accepts: Vec<(usize, PublicKey)> = all()
-            .filter(|(_, it)| it.change.deed == Deed::Accept)
-            .filter_map(|(at, it)| Some((at, former_owner(&nodes, it)?)))
-            .collect();
+        let mut accepts = BTreeMap::<Handover, Vec<usize>>::new();
+        for (at, it) in all().filter(|(_, it)| it.change.deed == Deed::Accept) {
+            if let Some(from) = former_owner(&nodes, it) {
+                accepts.entry(Handover { from, to: it.owner }).or_default().push(at);
+            }
+        }
         // What an owner says beside the word of the next one, who does not know of it, does not count.
         let ignored: BTreeSet<usize> = all()
             .filter(|(at, it)| {
-                let author = it.change.author;
-                let by_former =
-                    |(accept, former): &(usize, PublicKey)| *former == author && together(*at, *accept);
-                it.change.deed != Deed::Accept && accepts.iter().any(by_former)
+                let is_beside = |accept: &usize| together(*at, *accept);
+                let has_lost = |(handover, accepts): (&Handover, &Vec<usize>)| {
+                    handover.from == it.change.author && accepts.iter().all(is_beside)
+                };
+                it.change.deed != Deed::Accept && accepts.iter().any(has_lost)
             })
             .map(|(at, _)| at)
             .collect();
@@ -147,10 +150,9 @@ impl Membership {
             Deed::Topic(topic) => Some(topic.clone()),
             _ => None,
         });
-        let heir = valid.iter().rev().find_map(|(_, it)| match it.change.deed {
-            Deed::Transfer(_) | Deed::Accept => Some(it.heir),
-            _ => None,
-        });
+        let transfers = valid.iter().filter(|(_, it)| matches!(it.change.deed, Deed::Transfer(_)));
+        let heir = transfers.max_by_key(|(at, it)| (it.owner.0, *at)).map(|(_, it)| it);
+        let heir = heir.filter(|it| last.is_some_and(|last| last.owner.0 == it.owner.0));
         let mut grants_by_key = BTreeMap::<PublicKey, Vec<Hash>>::new();
         grants.iter().for_each(|(hash, grant)| grants_by_key.entry(grant.key).or_default().push(*hash));
         let before: BTreeSet<&Hash> = changes.values().flat_map(|change| &change.after).collect();
@@ -160,7 +162,7 @@ impl Membership {
             reigns,
             reign,
             heir: heir
-                .flatten()
+                .and_then(|it| it.heir)
                 .filter(|key| grants.values().any(|it| it.key == *key && it.removed.is_none())),
             topic: topic.unwrap_or_default(),
             grants,
@@ -282,6 +284,14 @@ fn sorted(room: RoomKey, changes: &BTreeMap<Hash, Change>) -> Option<Vec<Node<'_
     left.is_empty().then_some(nodes)
 }
 
+/// A room that has changed hands: from one owner to the next, with how often it had by then. An heir from a backup may say
+/// yes again, which is the same handover.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Handover {
+    from: PublicKey,
+    to: (u32, PublicKey),
+}
+
 /// Who owned the room before this change.
 fn former_owner(nodes: &[Node<'_>], accept: &Node<'_>) -> Option<PublicKey> {
     let past = nodes.iter().enumerate().filter(|(at, _)| accept.follows(*at));
@@ -291,7 +301,7 @@ fn former_owner(nodes: &[Node<'_>], accept: &Node<'_>) -> Option<PublicKey> {
 /// Why the changes can't all stand.
 fn frozen(
     valid: &[(usize, &Node<'_>)],
-    accepts: &[(usize, PublicKey)],
+    accepts: &BTreeMap<Handover, Vec<usize>>,
     together: impl Fn(usize, usize) -> bool,
 ) -> Option<&'static str> {
     let mut numbers = BTreeSet::new();
@@ -304,11 +314,17 @@ fn frozen(
     }
     let transfers = valid.iter().filter(|(_, it)| matches!(it.change.deed, Deed::Transfer(_)));
     let transfers: Vec<usize> = transfers.map(|(at, _)| *at).collect();
-    let two = |all: &[usize]| {
-        all.iter().enumerate().any(|(at, one)| all.iter().skip(at + 1).any(|other| together(*one, *other)))
-    };
-    let accepts: Vec<usize> = accepts.iter().map(|(at, _)| *at).collect();
-    (two(&transfers) || two(&accepts)).then_some("its owner has given it to two members at once")
+    let two_transfers = transfers
+        .iter()
+        .enumerate()
+        .any(|(at, one)| transfers.iter().take(at).any(|other| together(*one, *other)));
+    let beside =
+        |some: &[usize], others: &[usize]| some.iter().all(|one| others.iter().all(|it| together(*one, *it)));
+    let two_heirs = accepts
+        .values()
+        .enumerate()
+        .any(|(at, some)| accepts.values().take(at).any(|others| beside(some, others)));
+    (two_transfers || two_heirs).then_some("its owner has given it to two members at once")
 }
 
 #[cfg(test)]
@@ -437,6 +453,27 @@ mod tests {
         assert_eq!(it.of().frozen, None, "the other one does not count any more");
         it.add(3, 1, &[other], Deed::Accept);
         assert!(it.of().frozen.is_some());
+    }
+
+    #[test]
+    fn an_heir_from_a_backup_may_accept_again() {
+        let mut it = Changes::new();
+        let given = it.add(1, 1, &[ROOT], Deed::Transfer(key(2)));
+        let added = it.add(1, 1, &[given], add(3));
+        let accepted = it.add(2, 1, &[added], Deed::Accept);
+        let on = it.add(2, 1, &[accepted], Deed::Transfer(key(3)));
+        // It has forgotten all but the transfer.
+        let again = it.add(2, 2, &[given], Deed::Accept);
+        let of = it.of();
+        assert_eq!((of.frozen, of.owner, of.heir), (None, key(2), Some(key(3))));
+        assert_eq!(it.members(), [1, 3], "what the former owner did before it was accepted counts");
+        assert_eq!([accepted, again].map(|it| of.reign(it, key(2))), [Some(1); 2]);
+        let last = it.add(3, 1, &[on], Deed::Accept);
+        assert_eq!((it.of().owner, it.of().heir, it.of().frozen), (key(3), None, None));
+        assert_eq!(it.of().reign(last, key(3)), Some(2));
+        // What the former owner does beside both does not.
+        it.add(1, 2, &[given], add(4));
+        assert_eq!(it.members(), [1, 3]);
     }
 
     #[test]

@@ -23,6 +23,12 @@ fn pasts(changes: &Changes) -> BTreeMap<Hash, BTreeSet<Hash>> {
     pasts
 }
 
+/// How often the room had changed hands with this accept.
+fn rank(pasts: &BTreeMap<Hash, BTreeSet<Hash>>, changes: &Changes, accept: &Hash) -> usize {
+    let before = pasts[accept].iter().filter(|it| changes[*it].deed == Deed::Accept);
+    before.map(|it| rank(pasts, changes, it)).max().map_or(1, |most| most + 1)
+}
+
 /// Whether two changes that count can't both stand.
 pub fn is_frozen(changes: &Changes) -> bool {
     let pasts = pasts(changes);
@@ -30,25 +36,36 @@ pub fn is_frozen(changes: &Changes) -> bool {
         |one: &Hash, other: &Hash| one != other && !pasts[one].contains(other) && !pasts[other].contains(one);
     let is_accept = |hash: &&Hash| changes[*hash].deed == Deed::Accept;
     let accepts: Vec<&Hash> = changes.keys().filter(is_accept).collect();
-    let rank = |accept: &Hash| pasts[accept].iter().filter(is_accept).count();
     // Who owned the room before, and has lost it by this.
     let former = |accept: &Hash| -> PublicKey {
-        let last = pasts[accept].iter().filter(is_accept).max_by_key(|it| rank(it));
+        let last = pasts[accept].iter().filter(is_accept).max_by_key(|it| rank(&pasts, changes, it));
         let founding = || changes.values().find(|it| it.after.is_empty()).unwrap().author;
         last.map_or_else(founding, |it| changes[it].author)
     };
+    // An heir that has forgotten that it has accepted may do so again.
+    let handover = |accept: &Hash| (former(accept), rank(&pasts, changes, accept), changes[accept].author);
     let counts = |(hash, change): &(&Hash, &Change)| {
-        let lost = |accept: &&Hash| former(accept) == change.author && beside(accept, hash);
+        let lost = |accept: &&Hash| {
+            let mut alike = accepts.iter().filter(|it| handover(it) == handover(accept));
+            former(accept) == change.author && alike.all(|it| beside(it, hash))
+        };
         change.deed == Deed::Accept || !accepts.iter().any(lost)
     };
     let counting: Vec<(&Hash, &Change)> = changes.iter().filter(counts).collect();
     counting.iter().enumerate().any(|(at, (hash, one))| {
         counting[at + 1..].iter().any(|(other_hash, other)| {
             let twins = (one.author, one.epoch, one.number) == (other.author, other.epoch, other.number);
-            let alike = matches!(
-                (&one.deed, &other.deed),
-                (Deed::Transfer(_), Deed::Transfer(_)) | (Deed::Accept, Deed::Accept)
-            );
+            let alike = match (&one.deed, &other.deed) {
+                (Deed::Transfer(_), Deed::Transfer(_)) => true,
+                (Deed::Accept, Deed::Accept) => {
+                    let of = |hash: &Hash| handover(hash);
+                    let [one, other] =
+                        [hash, other_hash].map(|hash| accepts.iter().filter(move |it| of(it) == of(hash)));
+                    of(hash) != of(other_hash)
+                        && one.clone().all(|it| other.clone().all(|other| beside(it, other)))
+                }
+                _ => false,
+            };
             twins || alike && beside(hash, other_hash)
         })
     })
