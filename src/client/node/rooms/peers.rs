@@ -339,7 +339,7 @@ impl Peers {
                 }
                 self.hear_proofs(cx, room)?;
                 // What waits is taken with the next run, once the disk has room, or with the change that thaws the room.
-                if !low && room.is_open() {
+                if !low && room.membership.frozen.is_none() {
                     self.take_waiting(cx, room)?;
                 }
             }
