@@ -18,29 +18,30 @@ struct Receiver(Child);
 impl Receiver {
     /// As a standby of that name does.
     fn of(cluster: &Cluster, name: &str) -> Self {
-        let mut command = Self::command(cluster, "pg_receivewal", &format!("application_name={name}"));
+        let mut command = Self::command(cluster, "pg_receivewal", name, &format!("application_name={name}"));
         command.arg("--synchronous");
         Self::start(cluster, name, 1, command)
     }
 
     /// To archive it.
     fn archiver(cluster: &Cluster, options: &[&str]) -> Self {
-        let mut command = Self::command(cluster, "pg_receivewal", "");
+        let mut command = Self::command(cluster, "pg_receivewal", "archive", "");
         command.args(options);
         Self::start(cluster, "pg_receivewal", 1, command)
     }
 
     /// With all that there is, and so slowly that it does not come to its end.
     fn backup(cluster: &Cluster) -> Self {
-        let mut command = Self::command(cluster, "pg_basebackup", "");
+        let mut command = Self::command(cluster, "pg_basebackup", "backup", "");
         command.args(["--wal-method=stream", "--checkpoint=fast", "--max-rate=32k", "--no-sync"]);
         Self::start(cluster, "pg_basebackup", 2, command)
     }
 
-    fn command(cluster: &Cluster, program: &str, address: &str) -> Command {
+    /// Two that write into one folder fail on what the other one has begun.
+    fn command(cluster: &Cluster, program: &str, folder: &str, address: &str) -> Command {
         let address = format!("host=127.0.0.1 port={} user=postgres {address}", cluster.port);
         let mut command = cluster.program(program);
-        command.arg("-D").arg(cluster.folder(program)).args(["-d", &address]).stderr(Stdio::null());
+        command.arg("-D").arg(cluster.folder(folder)).args(["-d", &address]).stderr(Stdio::null());
         command
     }
 
