@@ -41,7 +41,7 @@ fn asked() -> Option<Mutation> {
 }
 
 /// How many seeds the ordinary test of rooms that freeze has.
-const FREEZING: u64 = 8;
+const FREEZING: u64 = 4;
 
 /// Whether members lie.
 fn lies(seed: u64) -> bool {
