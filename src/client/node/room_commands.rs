@@ -68,13 +68,13 @@ fn refuse(node: &mut Node, id: RoomId, label: &RoomLabel, user: Option<&Name>, r
         }
         Refusal::KeptForTransfer => {
             let message = format!(
-                "{label} was changed {changes} times: what is left is kept for OWNER; ROOM founds another room"
+                "{label} was changed {changes} times: what is left is kept for OWNER; {}",
+                goes_on(label)
             );
             (Code::Refused, message)
         }
         Refusal::Full => {
-            let message =
-                format!("{label} is full, and takes nothing more from you; ROOM founds another room");
+            let message = format!("{label} is full, and takes nothing more from you; {}", goes_on(label));
             (Code::Refused, message)
         }
         Refusal::AlreadyIn if is_own => (Code::Refused, format!("you are in {label} already")),

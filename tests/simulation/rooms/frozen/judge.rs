@@ -58,11 +58,10 @@ pub fn is_frozen(changes: &Changes) -> bool {
             let alike = match (&one.deed, &other.deed) {
                 (Deed::Transfer(_), Deed::Transfer(_)) => true,
                 (Deed::Accept, Deed::Accept) => {
-                    let of = |hash: &Hash| handover(hash);
-                    let [one, other] =
-                        [hash, other_hash].map(|hash| accepts.iter().filter(move |it| of(it) == of(hash)));
-                    of(hash) != of(other_hash)
-                        && one.clone().all(|it| other.clone().all(|other| beside(it, other)))
+                    let mut ones = accepts.iter().filter(|it| handover(it) == handover(hash));
+                    let others = || accepts.iter().filter(|it| handover(it) == handover(other_hash));
+                    handover(hash) != handover(other_hash)
+                        && ones.all(|one| others().all(|other| beside(one, other)))
                 }
                 _ => false,
             };

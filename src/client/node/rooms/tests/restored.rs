@@ -1,6 +1,7 @@
 //! Members who come back with an older journal.
 
 use super::*;
+use crate::protocol::room::ChainName;
 
 pub fn copy(net: &Net, who: usize) -> Journal {
     let Member { keypair, journal, .. } = &net.members[who];
@@ -32,6 +33,26 @@ fn who_was_away_gets_more_changes_than_one_message_holds() {
     net.link(BOB, CAROL);
     net.later(1_000);
     assert_eq!(net.room(BOB).membership.topic, net.room(ALICE).membership.topic);
+}
+
+#[test]
+fn who_has_forgotten_that_it_was_let_in_again_takes_its_own_words_with_the_change() {
+    let mut net = Net::new(3);
+    net.part(BOB);
+    net.kick(BOB);
+    net.invite_only(BOB, true);
+    // Bob, who knows neither, has joined and written since.
+    let author = net.key(BOB);
+    let (grant, clock) = net.room(ALICE).grant_of(author).map(|(hash, it)| (hash, it.clock)).unwrap();
+    let mut pen = Pen::of(&net, BOB);
+    pen.last = Mark { chain: ChainName { author, grant, epoch: 9 }, number: 0, hash: Hash::default() };
+    pen.clock = clock;
+    let run = pen.write(&["one"]);
+    net.hear(BOB, CAROL, &run);
+    assert_eq!((net.room(BOB).waiting.len(), net.history(BOB)), (1, vec![]));
+    let says = RoomSays::Changes(net.room(ALICE).changes.values().cloned().collect());
+    net.hear(BOB, CAROL, &AboutRoom { room: pen.room, says });
+    assert_eq!((net.state(BOB, BOB), net.history(BOB)), (Some(State::Joined), vec!["one".into()]));
 }
 
 #[test]
